@@ -1,0 +1,1 @@
+"""The accelerator in Amaranth, one file per unit, in the order a token meets them."""

@@ -1,0 +1,1 @@
+"""Arithmetic blocks that never stall."""

@@ -1,0 +1,121 @@
+"""How fast: the geometry of one accelerator, validated, with named presets.
+
+What is computed comes from the program in memory; only the maxima stated here bound it.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class HwConfig:
+    """Geometry of the accelerator.
+
+    Attributes
+    ----------
+    name : str
+        Preset name; part of the generated Verilog's header.
+    groups, lanes, queues : int
+        ``groups * queues`` workers of ``lanes`` multipliers each. One AXI data beat is ``lanes``
+        bytes; one on-chip word is ``lanes // 2`` elements.
+    acc_width : int
+        Bits of a signed accumulator, bias included. The compiler refuses weights that need more.
+    attention_lag : int
+        Score rows computed ahead of the row whose values are being summed. It hides the softmax.
+    max_tokens, max_embed, max_experts, max_top_k : int
+        Largest network dimensions.
+    weight_rows, kv_rows, act_words, normed_words, residual_words, image_words : int
+        Depths of the on-chip memories. A row is ``lanes`` weights, a word is ``word`` elements.
+    param_words, norm_words, program_depth : int
+        Depths of the bias and multiplier memory, of the normalization parameters, of the program.
+    burst_beats, outstanding : int
+        Longest AXI burst, and read bursts in flight.
+    """
+
+    name: str
+    groups: int
+    lanes: int
+    queues: int
+    acc_width: int = 25
+    attention_lag: int = 3
+    max_tokens: int
+    max_embed: int
+    max_experts: int
+    max_top_k: int
+    weight_rows: int
+    kv_rows: int
+    act_words: int
+    normed_words: int
+    residual_words: int
+    image_words: int
+    param_words: int
+    norm_words: int
+    program_depth: int
+    burst_beats: int = 64
+    outstanding: int = 4
+
+    def __post_init__(self) -> None:
+        for field in ("groups", "queues", "lanes", "attention_lag", "max_tokens", "max_embed",
+                      "max_experts", "max_top_k", "weight_rows", "kv_rows", "act_words",
+                      "normed_words", "residual_words", "image_words", "param_words",
+                      "norm_words", "program_depth", "burst_beats", "outstanding"):
+            value = getattr(self, field)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{field}={value!r} is not a positive integer")
+        if self.lanes not in (8, 16, 32, 64):
+            raise ValueError(f"lanes={self.lanes} is not 8, 16, 32 or 64")
+        if not 18 <= self.acc_width <= 32:
+            raise ValueError(f"acc_width={self.acc_width} is not in 18..32")
+        if self.burst_beats > 256:
+            raise ValueError(f"burst_beats={self.burst_beats} is more than AXI4's 256")
+        if (self.attention_lag + 1).bit_count() != 1:
+            raise ValueError(f"attention_lag={self.attention_lag} is not a power of two minus one")
+        if self.max_top_k > self.max_experts:
+            raise ValueError(f"max_top_k={self.max_top_k} exceeds max_experts={self.max_experts}")
+
+    @property
+    def word(self) -> int:
+        """Elements of one on-chip word."""
+        return self.lanes // 2
+
+    @property
+    def bus_bytes(self) -> int:
+        """Bytes of one AXI data beat."""
+        return self.lanes
+
+    @property
+    def workers(self) -> int:
+        """Event queues, each with its own accumulators."""
+        return self.groups * self.queues
+
+    @property
+    def mac_units(self) -> int:
+        """Multiply-accumulates per cycle."""
+        return self.workers * self.lanes
+
+    @property
+    def gangs(self) -> tuple[int, ...]:
+        """Allowed numbers of lane groups that follow one event stream."""
+        return tuple(gang for gang in range(1, self.groups + 1) if self.groups % gang == 0)
+
+    @property
+    def row_words(self) -> int:
+        """Words of the longest row of tokens: one score per token."""
+        return -(-self.max_tokens // self.word)
+
+
+PRESETS = {
+    "nano": HwConfig(
+        name="nano", groups=2, lanes=8, queues=2,
+        max_tokens=32, max_embed=64, max_experts=8, max_top_k=4,
+        weight_rows=1024, kv_rows=512, act_words=1024, normed_words=512, residual_words=1024,
+        image_words=256, param_words=256, norm_words=64, program_depth=256,
+        burst_beats=16, outstanding=2,
+    ),
+    "zcu102": HwConfig(
+        name="zcu102", groups=12, lanes=64, queues=2, attention_lag=15,
+        max_tokens=256, max_embed=512, max_experts=64, max_top_k=8,
+        weight_rows=4096, kv_rows=2048, act_words=8192, normed_words=4096, residual_words=4096,
+        image_words=8192, param_words=256, norm_words=64, program_depth=1024,
+        burst_beats=64, outstanding=8,
+    ),
+}

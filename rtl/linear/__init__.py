@@ -1,0 +1,1 @@
+"""The compute unit: events in, accumulators out, requantized words behind them."""

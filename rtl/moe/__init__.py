@@ -1,0 +1,1 @@
+"""Gate, top-k, expert queues and the weighted combination."""

@@ -1,0 +1,1 @@
+"""Units that move payloads and never change them."""
