@@ -21,8 +21,8 @@ class HwConfig:
         Bits of a signed accumulator, bias included. The compiler refuses weights that need more.
     attention_lag : int
         Score rows computed ahead of the row whose values are being summed. It hides the softmax.
-    max_tokens, max_embed, max_experts, max_top_k : int
-        Largest network dimensions.
+    max_tokens, max_embed, max_depth, max_experts, max_top_k : int
+        Largest network dimensions; ``max_depth`` is the longest sum of products.
     weight_rows, kv_rows, act_words, normed_words, residual_words, image_words : int
         Depths of the on-chip memories. A row is ``lanes`` weights, a word is ``word`` elements.
     param_words, norm_words, program_depth : int
@@ -39,6 +39,7 @@ class HwConfig:
     attention_lag: int = 3
     max_tokens: int
     max_embed: int
+    max_depth: int
     max_experts: int
     max_top_k: int
     weight_rows: int
@@ -55,7 +56,7 @@ class HwConfig:
 
     def __post_init__(self) -> None:
         for field in ("groups", "queues", "lanes", "attention_lag", "max_tokens", "max_embed",
-                      "max_experts", "max_top_k", "weight_rows", "kv_rows", "act_words",
+                      "max_depth", "max_experts", "max_top_k", "weight_rows", "kv_rows", "act_words",
                       "normed_words", "residual_words", "image_words", "param_words",
                       "norm_words", "program_depth", "burst_beats", "outstanding"):
             value = getattr(self, field)
@@ -69,6 +70,10 @@ class HwConfig:
             raise ValueError(f"burst_beats={self.burst_beats} is more than AXI4's 256")
         if (self.attention_lag + 1).bit_count() != 1:
             raise ValueError(f"attention_lag={self.attention_lag} is not a power of two minus one")
+        if self.max_tokens.bit_count() != 1:
+            raise ValueError(f"max_tokens={self.max_tokens} is not a power of two")
+        if self.max_depth < self.max_tokens:
+            raise ValueError(f"max_depth={self.max_depth} is below max_tokens={self.max_tokens}")
         if self.max_top_k > self.max_experts:
             raise ValueError(f"max_top_k={self.max_top_k} exceeds max_experts={self.max_experts}")
 
@@ -98,6 +103,11 @@ class HwConfig:
         return tuple(gang for gang in range(1, self.groups + 1) if self.groups % gang == 0)
 
     @property
+    def queue_words(self) -> int:
+        """Words of an event queue: two items of the greatest depth."""
+        return 2 * -(-self.max_depth // self.word)
+
+    @property
     def row_words(self) -> int:
         """Words of the longest row of tokens: one score per token."""
         return -(-self.max_tokens // self.word)
@@ -106,14 +116,14 @@ class HwConfig:
 PRESETS = {
     "nano": HwConfig(
         name="nano", groups=2, lanes=8, queues=2,
-        max_tokens=32, max_embed=64, max_experts=8, max_top_k=4,
+        max_tokens=32, max_embed=64, max_depth=128, max_experts=8, max_top_k=4,
         weight_rows=1024, kv_rows=512, act_words=1024, normed_words=512, residual_words=1024,
         image_words=256, param_words=256, norm_words=64, program_depth=256,
         burst_beats=16, outstanding=2,
     ),
     "zcu102": HwConfig(
         name="zcu102", groups=12, lanes=64, queues=2, attention_lag=15,
-        max_tokens=256, max_embed=512, max_experts=64, max_top_k=8,
+        max_tokens=256, max_embed=512, max_depth=1536, max_experts=64, max_top_k=8,
         weight_rows=4096, kv_rows=2048, act_words=8192, normed_words=4096, residual_words=4096,
         image_words=8192, param_words=256, norm_words=64, program_depth=1024,
         burst_beats=64, outstanding=8,

@@ -1,7 +1,20 @@
 """Payload layouts that cross unit boundaries."""
 
 from amaranth import ShapeLike, signed, unsigned
-from amaranth.lib import data
+from amaranth.lib import data, enum
+
+from rtl.config import HwConfig
+from rtl.program import Dest, Source
+
+
+class Width(enum.IntEnum, shape=3):
+    """Bits that a requantized element saturates to."""
+
+    INT8 = 0
+    INT10 = 1
+    INT16 = 2
+    INT20 = 3
+    INT24 = 4
 
 
 def beat(element: ShapeLike, lanes: int) -> data.StructLayout:
@@ -34,3 +47,88 @@ NORMALIZER = data.StructLayout({"multiplier": unsigned(16), "shift": 2})
 
 ROUTE = data.StructLayout({"expert": 8, "weight": unsigned(16), "last": 1})
 """One of a token's ``top_k`` experts and its weight in units of 2**-16."""
+
+
+def drained(hw: HwConfig) -> data.StructLayout:
+    """What the drain must know of one item: where its columns come from and where they go.
+
+    ``words`` columns words starting at ``worker``'s leading group; the last holds ``count`` valid
+    elements. ``param`` is the first parameter word, advanced only if ``advance``; ``normalize``
+    takes the multiplier of row slot ``slot`` instead. ``first`` and ``last`` delimit a row,
+    ``flush`` marks the operator's last row, ``final`` its last item.
+    """
+    return data.StructLayout({
+        "worker": range(hw.workers), "words": 16, "count": range(hw.word + 1),
+        "dest": Dest, "address": 16, "param": 16, "advance": 1, "normalize": 1,
+        "slot": range(hw.attention_lag + 1), "weight": 16,
+        "first": 1, "last": 1, "flush": 1, "final": 1,
+    })
+
+
+def item(hw: HwConfig) -> data.StructLayout:
+    """One unit of work: a row of operands against one pass of columns.
+
+    ``need`` rows of the normalization or softmax must be complete before it may start.
+    """
+    return data.StructLayout({
+        "source": Source, "address": 16, "words": 16, "tail": range(hw.word + 1),
+        "operand_signed": 1, "row": 16, "kv": 1, "need": 16, "columns": 16,
+        "drained": drained(hw),
+    })
+
+
+def operands(hw: HwConfig) -> data.StructLayout:
+    """A word of operands with its reference, on the way into the event encoder."""
+    return data.StructLayout({
+        "operand": data.ArrayLayout(signed(9), hw.word),
+        "reference": data.ArrayLayout(signed(9), hw.word),
+        "count": range(hw.word + 1), "row": 16, "kv": 1, "last": 1,
+        "worker": range(hw.workers), "columns": 16,
+    })
+
+
+def event_word(hw: HwConfig) -> data.StructLayout:
+    """The events of one word: element ``n`` is sent if bit ``n`` of ``mask`` is set.
+
+    ``row`` is the weight row of element 0; ``kv`` selects the keys and values.
+    """
+    return data.StructLayout({
+        "delta": data.ArrayLayout(signed(9), hw.word), "mask": hw.word,
+        "row": 16, "kv": 1, "last": 1,
+    })
+
+
+EVENT = data.StructLayout({
+    "delta": signed(9), "row": 16, "kv": 1, "first": 1, "last": 1, "bank": 1,
+})
+"""One multiplication for every lane: ``acc[bank] += delta * weights[row]``."""
+
+
+def columns(hw: HwConfig) -> data.StructLayout:
+    """A word of accumulators leaving the compute unit, with what the units behind it need."""
+    return data.StructLayout({
+        "acc": data.ArrayLayout(signed(hw.acc_width), hw.word), "tag": tag(hw),
+    })
+
+
+def tag(hw: HwConfig) -> data.StructLayout:
+    """What travels beside a word from the drain to its destination."""
+    return data.StructLayout({
+        "dest": Dest, "address": 16, "weight": 16, "count": range(hw.word + 1),
+        "first": 1, "last": 1, "flush": 1, "final": 1,
+    })
+
+
+def scaled(hw: HwConfig) -> data.StructLayout:
+    """A word of accumulators with its bias and the fixed point it is scaled by."""
+    return data.StructLayout({
+        "acc": data.ArrayLayout(signed(hw.acc_width), hw.word),
+        "bias": data.ArrayLayout(signed(32), hw.word),
+        "multiplier": data.ArrayLayout(unsigned(16), hw.word),
+        "shift": 2, "width": Width, "tag": tag(hw),
+    })
+
+
+def requantized(hw: HwConfig) -> data.StructLayout:
+    """A word of requantized elements, sign-extended to 24 bits."""
+    return data.StructLayout({"data": data.ArrayLayout(signed(24), hw.word), "tag": tag(hw)})

@@ -1,0 +1,180 @@
+"""The items of attention: rows of scores, and ``lag`` rows later their sums of values.
+
+For every row of scores ``r``, a token and a head: one item for each tile of keys, then one for
+each tile of ``head_dim`` of row ``r - lag``.
+"""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.config import HwConfig
+from rtl.formats import item
+from rtl.program import DESCRIPTOR, Dest, Source
+
+
+class Phase(enum.Enum, shape=1):
+    """Product that the next item belongs to."""
+
+    SCORES = 0
+    VALUES = 1
+
+
+class Cursor(wiring.Component):
+    """Position of one of the two products: token, head, tile.
+
+    Members
+    -------
+    step : ``In(1)``
+        Advance by one tile.
+    start : ``In(1)``
+        Back to the first.
+    elements : ``In(16)``
+        Elements of a row: tokens or ``head_dim``.
+    depth : ``In(16)``
+        Weight rows of a tile.
+    descriptor : ``In(DESCRIPTOR)``
+        Strides and counts.
+    token, head, tile, row, words, count, last, done : ``Out``
+        Position; first weight row of the tile from the base; words of this tile, valid elements
+        of its last word; last tile of its row; all rows done.
+    """
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        super().__init__({
+            "step": In(1), "start": In(1), "elements": In(16), "depth": In(16),
+            "descriptor": In(DESCRIPTOR),
+            "address": Out(16), "head": Out(8), "words_done": Out(16), "row": Out(16),
+            "number": Out(16), "words": Out(16), "count": Out(range(hw.word + 1)),
+            "first": Out(1), "last": Out(1), "flush": Out(1), "done": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        given, hw = self.descriptor, self.hw
+        token, token_address = Signal(16), Signal(16)
+        last_head, tail, all_words = Signal(), Signal(range(hw.word)), Signal(16)
+
+        m.d.comb += [
+            tail.eq(self.elements % hw.word),
+            all_words.eq((self.elements + hw.word - 1) // hw.word),
+            last_head.eq(self.head + 1 == given.heads),
+            self.first.eq(self.words_done == 0),
+            self.last.eq(self.words_done + 2 >= all_words),
+            self.words.eq(Mux(self.last, all_words - self.words_done, 2)),
+            self.count.eq(Mux(self.last & (tail != 0), tail, hw.word)),
+            self.flush.eq(token + 1 == given.rows),
+        ]
+        with m.If(self.start):
+            m.d.sync += [
+                token.eq(0), token_address.eq(0), self.head.eq(0), self.words_done.eq(0),
+                self.address.eq(0), self.row.eq(0), self.number.eq(0), self.done.eq(0),
+            ]
+        with m.Elif(self.step):
+            m.d.sync += [self.words_done.eq(self.words_done + 2),
+                         self.row.eq(self.row + self.depth)]
+            with m.If(self.last):
+                m.d.sync += [
+                    self.words_done.eq(0), self.number.eq(self.number + 1),
+                    self.head.eq(self.head + 1), self.address.eq(self.address + given.head_words),
+                    self.done.eq(last_head & self.flush),
+                ]
+                with m.If(last_head):
+                    m.d.sync += [
+                        self.head.eq(0), self.row.eq(0), token.eq(token + 1),
+                        token_address.eq(token_address + given.source_stride),
+                        self.address.eq(token_address + given.source_stride),
+                    ]
+
+        return m
+
+
+class AttentionItems(wiring.Component):
+    """Interleave the two products.
+
+    Members
+    -------
+    descriptor, start, o
+        As in :class:`rtl.linear.item_generator.ItemGenerator`.
+
+    Timing
+    ------
+    The first item is on ``o`` three cycles after ``start``, then one a cycle.
+    """
+
+    o: stream.Interface
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        super().__init__({
+            "descriptor": In(DESCRIPTOR), "start": In(1),
+            "o": Out(stream.Signature(item(hw))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        given, lag = self.descriptor, self.hw.attention_lag
+        m.submodules.scores = scores = Cursor(self.hw)
+        m.submodules.values = values = Cursor(self.hw)
+        phase, primed, running, step = Signal(Phase), Signal(), Signal(), Signal()
+
+        m.d.comb += [
+            scores.descriptor.eq(given), values.descriptor.eq(given),
+            scores.start.eq(self.start), values.start.eq(self.start),
+            scores.elements.eq(given.rows), scores.depth.eq(given.columns),
+            values.elements.eq(given.columns), values.depth.eq(given.rows),
+            step.eq(running & (self.o.ready | ~self.o.valid)),
+            scores.step.eq(step & (phase == Phase.SCORES)),
+            values.step.eq(step & (phase == Phase.VALUES)),
+        ]
+        m.d.sync += primed.eq(self.start)
+        with m.If(primed):
+            m.d.sync += [running.eq(1), phase.eq(Phase.SCORES)]
+        with m.Elif(scores.step & scores.last & (scores.number >= lag)):
+            m.d.sync += phase.eq(Phase.VALUES)
+        with m.Elif(scores.step & scores.last & scores.flush & (scores.head + 1 == given.heads)):
+            m.d.sync += phase.eq(Phase.VALUES)
+        with m.Elif(values.step & values.last):
+            with m.If(~scores.done):
+                m.d.sync += phase.eq(Phase.SCORES)
+            with m.If(values.flush & (values.head + 1 == given.heads)):
+                m.d.sync += running.eq(0)
+        with m.If(self.o.ready | ~self.o.valid):
+            m.d.sync += self.o.valid.eq(running)
+            with m.If(phase == Phase.SCORES):
+                m.d.sync += self.fields(scores, Phase.SCORES)
+            with m.Else():
+                m.d.sync += self.fields(values, Phase.VALUES)
+
+        return m
+
+    def fields(self, cursor: Cursor, phase: Phase):
+        """Assignments of the item at ``cursor``."""
+        given, made, hw = self.descriptor, self.o.p, self.hw
+        is_values = phase is Phase.VALUES
+        slot = cursor.number[: hw.attention_lag.bit_length()]
+        tail = cursor.depth % hw.word
+        return [
+            made.source.eq(Source.PROBABILITIES if is_values else Source.ACT),
+            made.address.eq(slot * hw.row_words if is_values
+                            else given.source_base + cursor.address),
+            made.words.eq((cursor.depth + hw.word - 1) // hw.word),
+            made.tail.eq(Mux(tail == 0, hw.word, tail)),
+            made.operand_signed.eq(not is_values),
+            made.row.eq(cursor.row + (given.norm_base if is_values else given.weight_base)),
+            made.kv.eq(1),
+            made.need.eq(cursor.number + 1 if is_values else 0),
+            made.columns.eq((cursor.words - 1) * hw.word + cursor.count),
+            made.drained.words.eq(cursor.words), made.drained.count.eq(cursor.count),
+            made.drained.dest.eq(Dest.ACT if is_values else Dest.SCORES),
+            made.drained.address.eq(given.dest_base + cursor.address + cursor.words_done),
+            made.drained.param.eq(given.param_base + cursor.head), made.drained.advance.eq(0),
+            made.drained.normalize.eq(int(is_values)), made.drained.slot.eq(slot),
+            made.drained.weight.eq(0),
+            made.drained.first.eq(cursor.first), made.drained.last.eq(cursor.last),
+            made.drained.flush.eq(cursor.flush),
+            made.drained.final.eq(
+                (cursor.flush & cursor.last & (cursor.head + 1 == given.heads))
+                if is_values else 0),
+        ]

@@ -1,0 +1,136 @@
+"""Finished sums to the units behind the compute unit, in the order the items were issued."""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.config import HwConfig
+from rtl.formats import NORMALIZER, PARAMETER, Width, drained, scaled, tag
+from rtl.program import Dest
+from rtl.stream.fifo import Fifo
+from rtl.stream.pipe import pipe
+
+WIDTHS = {
+    Dest.HIDDEN: Width.INT10, Dest.SCORES: Width.INT16, Dest.OUTPUT: Width.INT16,
+    Dest.COMBINE: Width.INT20, Dest.RESIDUAL: Width.INT24,
+}
+"""Saturation by destination; all others are int8."""
+
+
+class Drain(wiring.Component):
+    """Read the oldest item's words and pair each with its bias, multiplier and shift.
+
+    Members
+    -------
+    i : ``In(stream.Signature(drained(hw)))``
+        Records in issue order.
+    complete : ``In(hw.workers)``
+        Workers whose oldest item is summed.
+    row_freed, token_freed : ``In(1)``
+        The softmax has finished a row of scores; the gate has finished a token.
+    shift : ``In(2)``
+        Requantization shift of the operator, ``14 + 4 * shift``.
+    select, word, release : ``Out``
+        Worker and word to read; the item's last word.
+    acc : ``In``
+        The word, ``ComputeUnit.READ_LATENCY`` cycles later.
+    param_address, params : ``Out(16)``, ``In``
+        Parameter memory; data follow in the next cycle.
+    slot, normalizer : ``Out``, ``In(NORMALIZER)``
+        Row slot of the attention, and in the same cycle its reciprocal sum.
+    o : ``Out(stream.Signature(scaled(hw)))``
+        Words; must always be taken.
+    busy, starved, credit : ``Out(1)``
+        A word is read; the oldest item is not summed; the softmax or gate has no room.
+
+    Timing
+    ------
+    One word a cycle; ``o`` follows ``select`` by two cycles. At most two rows of scores are
+    between here and the softmax's exponentials, and one token in the gate, so neither ever
+    refuses a word.
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+    LATENCY = 2
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        word = scaled(hw).members
+        super().__init__({
+            "i": In(stream.Signature(drained(hw))),
+            "complete": In(hw.workers), "row_freed": In(1), "token_freed": In(1),
+            "shift": In(2),
+            "select": Out(range(hw.workers)), "word": Out(16), "release": Out(1),
+            "acc": In(word["acc"]),
+            "param_address": Out(16), "params": In(PARAMETER).array(hw.word),
+            "slot": Out(range(hw.attention_lag + 1)), "normalizer": In(NORMALIZER),
+            "o": Out(stream.Signature(scaled(hw))),
+            "busy": Out(1), "starved": Out(1), "credit": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.order = order = Fifo(drained(self.hw), 4 * self.hw.workers)
+        pipe(m, wiring.flipped(self.i), order.i)
+        head = order.o.p
+        position, rows, token = Signal(16), Signal(2), Signal()
+        last, ready, room = Signal(), Signal(), Signal()
+
+        opens_row = (head.dest == Dest.SCORES) & head.first
+        opens_token = (head.dest == Dest.GATE) & head.first
+        m.d.comb += [
+            last.eq(position + 1 == head.words),
+            room.eq((~opens_row | (rows != 2)) & (~opens_token | ~token)),
+            ready.eq((position != 0) | (self.complete.bit_select(head.worker, 1) & room)),
+            self.busy.eq(order.o.valid & ready),
+            self.starved.eq(order.o.valid & (position == 0)
+                            & ~self.complete.bit_select(head.worker, 1)),
+            self.credit.eq(order.o.valid & ~self.busy & ~self.starved),
+            self.select.eq(head.worker), self.word.eq(position),
+            self.release.eq(self.busy & last), order.o.ready.eq(self.release),
+        ]
+        opened = self.busy & (position == 0)
+        m.d.sync += [
+            rows.eq(rows + (opened & opens_row) - self.row_freed),
+            token.eq((token | (opened & opens_token)) & ~self.token_freed),
+        ]
+        with m.If(self.busy):
+            m.d.sync += position.eq(Mux(last, 0, position + 1))
+        self.annotate(m, head, position, last)
+
+        return m
+
+    def annotate(self, m: Module, head, position, last):
+        """Delay the word's tag and attach its parameters."""
+        hw = self.hw
+        tags = [Signal(tag(hw), name=f"tag_{n}") for n in range(2)]
+        normalize, valid = [Signal(name=f"normalize_{n}") for n in range(2)], Signal(2)
+        slots = [Signal(range(hw.attention_lag + 1), name=f"slot_{n}") for n in range(2)]
+        m.d.sync += [
+            valid.eq((valid << 1) | self.busy),
+            tags[0].dest.eq(head.dest), tags[0].address.eq(head.address + position),
+            tags[0].weight.eq(head.weight), tags[0].count.eq(Mux(last, head.count, hw.word)),
+            tags[0].first.eq(head.first & (position == 0)), tags[0].last.eq(head.last & last),
+            tags[0].flush.eq(head.flush), tags[0].final.eq(head.final & last),
+            tags[1].eq(tags[0]), normalize[0].eq(head.normalize), normalize[1].eq(normalize[0]),
+            slots[0].eq(head.slot), slots[1].eq(slots[0]),
+            self.param_address.eq(head.param + Mux(head.advance, position, 0)),
+        ]
+        made = self.o.p
+        m.d.comb += [
+            self.o.valid.eq(valid[1]), made.acc.eq(self.acc), made.tag.eq(tags[1]),
+            self.slot.eq(slots[1]),
+            made.shift.eq(Mux(normalize[1], self.normalizer.shift, self.shift)),
+            made.width.eq(Width.INT8),
+        ]
+        with m.Switch(tags[1].dest):
+            for dest, width in WIDTHS.items():
+                with m.Case(dest):
+                    m.d.comb += made.width.eq(width)
+        for n in range(hw.word):
+            m.d.comb += [
+                made.bias[n].eq(Mux(normalize[1], 0, self.params[n].bias)),
+                made.multiplier[n].eq(Mux(normalize[1], self.normalizer.multiplier,
+                                          self.params[n].multiplier)),
+            ]

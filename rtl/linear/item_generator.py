@@ -1,0 +1,68 @@
+"""A descriptor to its items of work, in the order they are issued and drained.
+
+``LINEAR`` walks rows and, within a row, passes of columns. ``ATTENTION`` walks the rows of
+scores, token by token and head by head, and sums the values of the row ``lag`` rows behind.
+"""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.config import HwConfig
+from rtl.formats import item
+from rtl.linear.attention_items import AttentionItems
+from rtl.linear.linear_items import LinearItems
+from rtl.program import DESCRIPTOR, Opcode
+
+
+class ItemGenerator(wiring.Component):
+    """Choose between the two walks.
+
+    Members
+    -------
+    descriptor : ``In(DESCRIPTOR)``
+        Stable from ``start`` until the last item has been taken.
+    start : ``In(1)``
+        Begin; the first item follows three cycles later.
+    rows : ``In(16)``
+        Rows of a ``LINEAR``: the descriptor's, or the length of the expert's queue.
+    index : ``Out(16)``
+        Position in the expert's queue whose entry is wanted in the next cycle.
+    token, weight : ``In(16)``
+        The entry asked for in the cycle before.
+    o : ``Out(stream.Signature(item(hw)))``
+        Items, one a cycle.
+    """
+
+    LATENCY = 3
+    o: stream.Interface
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        super().__init__({
+            "descriptor": In(DESCRIPTOR), "start": In(1), "rows": In(16),
+            "index": Out(16), "token": In(16), "weight": In(16),
+            "o": Out(stream.Signature(item(hw))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.linear = linear = LinearItems(self.hw)
+        m.submodules.attention = attention = AttentionItems(self.hw)
+        is_attention = Signal()
+
+        m.d.comb += [
+            is_attention.eq(self.descriptor.opcode == Opcode.ATTENTION),
+            linear.descriptor.eq(self.descriptor), attention.descriptor.eq(self.descriptor),
+            linear.start.eq(self.start & ~is_attention),
+            attention.start.eq(self.start & is_attention),
+            linear.rows.eq(self.rows), self.index.eq(linear.index),
+            linear.token.eq(self.token), linear.weight.eq(self.weight),
+            self.o.payload.eq(Mux(is_attention, attention.o.payload.as_value(),
+                                  linear.o.payload.as_value())),
+            self.o.valid.eq(Mux(is_attention, attention.o.valid, linear.o.valid)),
+            linear.o.ready.eq(self.o.ready & ~is_attention),
+            attention.o.ready.eq(self.o.ready & is_attention),
+        ]
+
+        return m

@@ -1,0 +1,111 @@
+"""The items of a linear layer: for every row, its passes of columns.
+
+::
+
+    row, pass ──► addresses ──►│──► o
+    queue entry ──┘
+"""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.config import HwConfig
+from rtl.formats import item
+from rtl.program import DESCRIPTOR, Dest
+
+
+class LinearItems(wiring.Component):
+    """Walk ``rows`` and the passes of each.
+
+    Row ``r`` is read at ``source_base + s * source_stride`` and written at
+    ``dest_base + d * dest_stride``, where ``s`` and ``d`` are ``r``, or with ``gather`` and
+    ``scatter`` the token at position ``r`` of the expert's queue.
+
+    Members
+    -------
+    descriptor, start, rows, index, token, weight, o
+        As in :class:`rtl.linear.item_generator.ItemGenerator`.
+
+    Timing
+    ------
+    The first item is on ``o`` three cycles after ``start``, then one a cycle.
+    """
+
+    o: stream.Interface
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        super().__init__({
+            "descriptor": In(DESCRIPTOR), "start": In(1), "rows": In(16),
+            "index": Out(16), "token": In(16), "weight": In(16),
+            "o": Out(stream.Signature(item(hw))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        hw, given = self.hw, self.descriptor
+        primed, running = Signal(), Signal()
+        row, column = Signal(16), Signal(16)
+        base, param = Signal(16), Signal(16)
+        width, words, remaining = Signal(16), Signal(16), Signal(16)
+        last_pass, last_row, step = Signal(), Signal(), Signal()
+
+        with m.Switch(given.gang):
+            for index, gang in enumerate(hw.gangs):
+                with m.Case(index):
+                    m.d.comb += width.eq(2 * gang)
+        m.d.comb += [
+            remaining.eq(given.columns // hw.word - column),
+            last_pass.eq(remaining <= width),
+            words.eq(Mux(last_pass, remaining, width)),
+            last_row.eq(row + 1 == self.rows),
+            step.eq(running & (self.o.ready | ~self.o.valid)),
+            self.index.eq(Mux(step & last_pass, row + 1, row)),
+        ]
+        m.d.sync += primed.eq(self.start)
+        with m.If(self.start):
+            m.d.sync += [row.eq(0), column.eq(0), base.eq(given.weight_base),
+                         param.eq(given.param_base)]
+        with m.If(primed):
+            m.d.sync += running.eq(1)
+        with m.Elif(step):
+            m.d.sync += [
+                running.eq(~(last_pass & last_row)),
+                row.eq(row + last_pass),
+                column.eq(Mux(last_pass, 0, column + width)),
+                base.eq(Mux(last_pass, given.weight_base, base + given.depth)),
+                param.eq(Mux(last_pass, given.param_base, param + width)),
+            ]
+        with m.If(self.o.ready | ~self.o.valid):
+            m.d.sync += [self.o.valid.eq(running)]
+            m.d.sync += self.fields(row, column, base, param, words, last_pass, last_row)
+
+        return m
+
+    def fields(self, row, column, base, param, words, last_pass, last_row):
+        """Assignments of the item for this row and pass."""
+        given, made, hw = self.descriptor, self.o.p, self.hw
+        source = Mux(given.gather, self.token, row)
+        dest = Mux(given.scatter, self.token, row)
+        tail = given.depth % hw.word
+        is_value = given.dest == Dest.VALUE
+        return [
+            made.source.eq(given.source),
+            made.address.eq(given.source_base + source * given.source_stride),
+            made.words.eq((given.depth + hw.word - 1) // hw.word),
+            made.tail.eq(Mux(tail == 0, hw.word, tail)),
+            made.operand_signed.eq(given.operand_signed),
+            made.row.eq(base), made.kv.eq(0),
+            made.need.eq(Mux(given.norm, row + 1, 0)),
+            made.columns.eq(words * hw.word),
+            made.drained.words.eq(words), made.drained.count.eq(hw.word),
+            made.drained.dest.eq(given.dest),
+            made.drained.address.eq(Mux(is_value, given.dest_base + row,
+                                        given.dest_base + dest * given.dest_stride + column)),
+            made.drained.param.eq(param), made.drained.advance.eq(1),
+            made.drained.normalize.eq(0), made.drained.slot.eq(0),
+            made.drained.weight.eq(self.weight),
+            made.drained.first.eq(column == 0), made.drained.last.eq(last_pass),
+            made.drained.flush.eq(last_row), made.drained.final.eq(last_pass & last_row),
+        ]

@@ -1,0 +1,93 @@
+"""Accumulator to activation: add the bias, scale, round half up, saturate.
+
+Three registers::
+
+    acc ──► + bias ──►│──► × multiplier ──►│──► >> shift, round, saturate ──►│──► o
+"""
+
+from amaranth import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.config import HwConfig
+from rtl.formats import Width, requantized, scaled, tag
+from rtl.timing import Timing
+
+BITS = {Width.INT8: 8, Width.INT10: 10, Width.INT16: 16, Width.INT20: 20, Width.INT24: 24}
+
+
+class Requantize(wiring.Component):
+    """Scale a word of accumulators to a narrower signed integer.
+
+    ``saturate(floor((acc + bias) * multiplier / 2**s + 1/2))`` with ``s = 14 + 4 * shift``;
+    :func:`golden.requantize.requantize` is its reference. ``acc + bias`` must fit ``acc_width``
+    bits, which the quantizer proves from the weights.
+
+    Members
+    -------
+    i : ``In(stream.Signature(scaled(hw)))``
+        Accumulators, parameters, width to saturate to.
+    o : ``Out(stream.Signature(requantized(hw)))``
+        Results with the tag of their word.
+
+    Timing
+    ------
+    One word a cycle. A stall on ``o`` holds all registers.
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+    timing = Timing(latency=3)
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        super().__init__({
+            "i": In(stream.Signature(scaled(hw))), "o": Out(stream.Signature(requantized(hw))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        hw, enable = self.hw, Signal()
+        sums = Signal(data.ArrayLayout(signed(hw.acc_width), hw.word), reset_less=True)
+        factors = Signal(data.ArrayLayout(16, hw.word), reset_less=True)
+        products = Signal(data.ArrayLayout(signed(hw.acc_width + 16), hw.word), reset_less=True)
+        shifts = [Signal(2, name=f"shift_{n}", reset_less=True) for n in range(2)]
+        widths = [Signal(Width, name=f"width_{n}", reset_less=True) for n in range(2)]
+        tags = [Signal(tag(hw), name=f"tag_{n}", reset_less=True) for n in range(2)]
+        valid = Signal(2)
+
+        m.d.comb += [enable.eq(self.o.ready | ~self.o.valid), self.i.ready.eq(enable)]
+        with m.If(enable):
+            m.d.sync += [
+                valid.eq((valid << 1) | self.i.valid), self.o.valid.eq(valid[1]),
+                shifts[0].eq(self.i.p.shift), shifts[1].eq(shifts[0]),
+                widths[0].eq(self.i.p.width), widths[1].eq(widths[0]),
+                tags[0].eq(self.i.p.tag), tags[1].eq(tags[0]), self.o.p.tag.eq(tags[1]),
+                factors.eq(self.i.p.multiplier),
+            ]
+            for n in range(hw.word):
+                m.d.sync += [
+                    sums[n].eq(self.i.p.acc[n] + self.i.p.bias[n]),
+                    products[n].eq(sums[n] * factors[n]),
+                    self.o.p.data[n].eq(self.narrow(m, products[n], shifts[1], widths[1], n)),
+                ]
+
+        return m
+
+    @staticmethod
+    def narrow(m: Module, product, shift, width, number: int):
+        """Return the product shifted with rounding and saturated."""
+        rounded = Signal(signed(len(product) - 13), name=f"rounded_{number}")
+        result = Signal(signed(24), name=f"result_{number}")
+        with m.Switch(shift):
+            for code in range(4):
+                bits = 14 + 4 * code
+                with m.Case(code):
+                    m.d.comb += rounded.eq((product + (1 << (bits - 1))) >> bits)
+        with m.Switch(width):
+            for name, bits in BITS.items():
+                limit = 1 << (bits - 1)
+                with m.Case(name):
+                    m.d.comb += result.eq(Mux(rounded > limit - 1, limit - 1,
+                                              Mux(rounded < -limit, -limit, rounded)))
+        return result

@@ -1,0 +1,135 @@
+"""The program: fixed-size descriptors that say what the accelerator computes.
+
+A descriptor is 64 bytes, little-endian, its fields packed from bit 0 in the order of ``FIELDS``.
+``LOAD`` runs beside the compute opcodes (``LINEAR``, ``ATTENTION``, ``STORE``), which run one
+after another. Two counts order them: a compute descriptor starts once ``wait_loads`` loads of
+the program have finished, a load once ``wait_computes`` compute descriptors have.
+"""
+
+from collections.abc import Mapping
+
+from amaranth.lib import data, enum
+
+DESCRIPTOR_BYTES = 64
+
+
+class Opcode(enum.IntEnum, shape=4):
+    """What a descriptor does."""
+
+    LOAD = 1
+    LINEAR = 2
+    ATTENTION = 3
+    STORE = 4
+    HALT = 5
+
+
+class Target(enum.IntEnum, shape=4):
+    """Memory that a ``LOAD`` fills."""
+
+    WEIGHTS = 0
+    PARAMETERS = 1
+    NORM = 2
+    TABLE = 3
+    RESIDUAL = 4
+    IMAGE = 5
+
+
+class Source(enum.IntEnum, shape=2):
+    """Memory whose rows are the left operand."""
+
+    IMAGE = 0
+    NORMED = 1
+    ACT = 2
+    PROBABILITIES = 3
+
+
+class Dest(enum.IntEnum, shape=4):
+    """What happens to the product."""
+
+    ACT = 0
+    KEY = 1
+    VALUE = 2
+    HIDDEN = 3
+    RESIDUAL = 4
+    COMBINE = 5
+    OUTPUT = 6
+    GATE = 7
+    SCORES = 8
+
+
+class Mode(enum.IntEnum, shape=2):
+    """Which operand elements become events."""
+
+    DENSE = 0
+    ZERO_SKIP = 1
+
+
+class ErrorCode(enum.IntEnum, shape=8):
+    """Why the accelerator stopped."""
+
+    NONE = 0
+    OPCODE = 1
+    FIELD = 2
+    RANGE = 3
+    ADDRESS = 4
+    BUS = 5
+    DEADLOCK = 6
+    LENGTH = 7
+
+
+FIELDS: dict[str, int] = {
+    "opcode": 4, "target": 4, "source": 2, "dest": 4, "mode": 2,
+    "norm": 1, "gather": 1, "scatter": 1, "skip_if_empty": 1, "operand_signed": 1, "bank": 1,
+    "shift": 2, "gang": 4, "top_k": 4, "gain_shift": 4, "head_words": 8,
+    "wait_loads": 16, "wait_computes": 16,
+    "address": 32, "beats": 24, "expert": 8,
+    "rows": 16, "depth": 16, "columns": 16, "passes": 16,
+    "source_base": 16, "source_stride": 16, "dest_base": 16, "dest_stride": 16,
+    "weight_base": 16, "param_base": 16, "norm_base": 16, "norm_source": 16,
+    "epsilon": 32, "kappa22": 32, "kappa26": 32,
+    "multiplier": 16, "num_experts": 8, "heads": 8, "zero_point": 8, "dim": 16,
+}
+"""Field widths in bits.
+
+``rows`` tokens (or expert rows are taken from the queue of ``expert`` if ``gather``/``scatter``);
+``depth`` is the length of the sum; ``columns`` the outputs of one row, a multiple of a word;
+``gang`` indexes ``HwConfig.gangs``; ``passes`` column passes of a ganged item. All bases and
+strides count words of their memory, ``address`` bytes, ``beats`` AXI data beats. For
+``ATTENTION``, ``columns`` is ``head_dim``, ``weight_base`` the keys' first row and ``norm_base``
+the values'; for ``LOAD`` of weights, ``columns`` counts the lane-wide tiles. ``norm_source`` is
+the residual's first word for the fused normalization and for ``STORE``.
+"""
+
+DESCRIPTOR = data.StructLayout({
+    **FIELDS, "reserved": 8 * DESCRIPTOR_BYTES - sum(FIELDS.values()),
+})
+
+
+def pack(fields: Mapping[str, int]) -> bytes:
+    """Encode one descriptor; unnamed fields are zero.
+
+    Raises
+    ------
+    ValueError
+        A field is unknown or its value does not fit.
+    """
+    value, position = 0, 0
+    unknown = set(fields) - set(FIELDS)
+    if unknown:
+        raise ValueError(f"unknown descriptor field {sorted(unknown)[0]!r}")
+    for name, width in FIELDS.items():
+        item = int(fields.get(name, 0))
+        if not 0 <= item < 1 << width:
+            raise ValueError(f"descriptor field {name}={item} is not in 0..{(1 << width) - 1}")
+        value |= item << position
+        position += width
+    return value.to_bytes(DESCRIPTOR_BYTES, "little")
+
+
+def unpack(raw: bytes) -> dict[str, int]:
+    """Decode one descriptor into all of its fields."""
+    value, fields = int.from_bytes(raw, "little"), {}
+    for name, width in FIELDS.items():
+        fields[name] = value & ((1 << width) - 1)
+        value >>= width
+    return fields

@@ -1,0 +1,55 @@
+"""A queue whose word is readable in the cycle after it was written."""
+
+from amaranth import Module, Mux, ShapeLike, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from rtl.timing import Timing
+
+
+class Fifo(wiring.Component):
+    """Hold up to ``depth`` payloads in distributed memory.
+
+    Members
+    -------
+    i, o : ``In(stream.Signature(shape))``, ``Out(stream.Signature(shape))``
+        Payloads, in order.
+
+    Timing
+    ------
+    One transfer a cycle on each side; one cycle of latency.
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+    timing = Timing(latency=1)
+
+    def __init__(self, shape: ShapeLike, depth: int) -> None:
+        self.shape = shape
+        self.depth = depth
+        super().__init__({
+            "i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.words = words = Memory(
+            shape=self.shape, depth=self.depth, init=[], attrs={"ram_style": "distributed"}
+        )
+        write, read = words.write_port(), words.read_port(domain="comb")
+        level = Signal(range(self.depth + 1))
+        popped = Signal()
+
+        m.d.comb += [
+            self.i.ready.eq(level != self.depth), self.o.valid.eq(level != 0),
+            write.en.eq(self.i.valid & self.i.ready), popped.eq(self.o.valid & self.o.ready),
+            write.data.eq(self.i.payload), self.o.payload.eq(read.data),
+        ]
+        with m.If(write.en):
+            m.d.sync += write.addr.eq(Mux(write.addr == self.depth - 1, 0, write.addr + 1))
+        with m.If(popped):
+            m.d.sync += read.addr.eq(Mux(read.addr == self.depth - 1, 0, read.addr + 1))
+        m.d.sync += level.eq(level + write.en - popped)
+
+        return m
