@@ -1,0 +1,179 @@
+"""What makes a descriptor valid: single fields, then ranges one multiplication at a time."""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.config import HwConfig
+from rtl.program import DESCRIPTOR, Dest, Opcode, Source, Target
+
+STEPS = 5
+"""Range checks of a descriptor, one a cycle."""
+
+
+class Checks(wiring.Component):
+    """Judge a descriptor against the maxima of the hardware and the size of the memory.
+
+    Members
+    -------
+    descriptor : ``In(DESCRIPTOR)``
+        Descriptor to judge.
+    step : ``In(range(STEPS))``
+        Range check to judge it by.
+    memory_size : ``In(32)``
+        Bytes that addresses may reach.
+    field_valid, range_valid, address_valid : ``Out(1)``
+        Single fields are legal; the range of this step lies in its memory, on chip or off.
+
+    Timing
+    ------
+    Combinational.
+    """
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        super().__init__({
+            "descriptor": In(DESCRIPTOR), "step": In(range(STEPS)), "memory_size": In(32),
+            "field_valid": Out(1), "range_valid": Out(1), "address_valid": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        base, count, stride, limit = Signal(16), Signal(24), Signal(16), Signal(24)
+        given = self.descriptor
+        end = given.address + given.beats * self.hw.bus_bytes
+        moves = (given.opcode == Opcode.LOAD) | (given.opcode == Opcode.STORE)
+
+        m.d.comb += [
+            self.range_valid.eq(base + count * stride <= limit),
+            self.address_valid.eq(~moves | ((given.address % self.hw.bus_bytes == 0)
+                                            & (given.beats != 0) & (end <= self.memory_size))),
+        ]
+        for opcode, fields, ranges in self.rules():
+            with m.If(given.opcode == opcode):
+                m.d.comb += self.field_valid.eq(fields)
+                with m.Switch(self.step):
+                    for number, values in enumerate(ranges):
+                        with m.Case(number):
+                            m.d.comb += [signal.eq(value) for signal, value in
+                                         zip((base, count, stride, limit), values, strict=True)]
+        with m.If(given.opcode == Opcode.HALT):
+            m.d.comb += self.field_valid.eq(1)
+
+        return m
+
+    def rules(self):
+        """Legal fields and ``base + count * stride <= limit`` of every opcode."""
+        hw, given = self.hw, self.descriptor
+        return (
+            (Opcode.LINEAR, self.linear_fields(), self.linear_ranges()),
+            (Opcode.ATTENTION, self.attention_fields(), self.attention_ranges()),
+            (Opcode.STORE, (given.rows != 0) & (given.rows == given.beats), (
+                (given.norm_source, given.beats, 1, hw.residual_words),
+            )),
+            (Opcode.LOAD, self.load_fields(), self.load_ranges()),
+        )
+
+    def linear_fields(self):
+        """Legal fields of ``LINEAR``."""
+        hw, given = self.hw, self.descriptor
+        is_gate, is_kv = given.dest == Dest.GATE, (
+            (given.dest == Dest.KEY) | (given.dest == Dest.VALUE))
+        gate_valid = ((given.top_k != 0) & (given.top_k <= hw.max_top_k)
+                      & (given.top_k <= given.num_experts) & (given.num_experts <= hw.max_experts)
+                      & (given.columns >= 2 * given.num_experts))
+        return (
+            (given.rows != 0) & (given.rows <= hw.max_tokens)
+            & (given.depth != 0) & (given.depth <= hw.max_depth)
+            & (given.columns != 0) & (given.columns % hw.word == 0)
+            & (given.gang < len(hw.gangs)) & (given.dest < Dest.SCORES)
+            & (given.source != Source.PROBABILITIES) & (given.mode < 2)
+            & (~is_gate | gate_valid) & (~is_kv | (given.head_words != 0))
+            & (~(given.gather | given.scatter) | (given.expert < hw.max_experts))
+            & (~given.norm | ((given.dim != 0) & (given.dim <= hw.max_embed)
+                              & (given.dim % hw.word == 0)))
+        )
+
+    def linear_ranges(self):
+        """Ranges of ``LINEAR``: weights, columns, parameters, source, destination, norm."""
+        hw, given = self.hw, self.descriptor
+        columns, reads = given.columns // hw.word, (given.depth + hw.word - 1) // hw.word
+        source = Mux(given.source == Source.IMAGE, hw.image_words,
+                     Mux(given.source == Source.NORMED, hw.normed_words, hw.act_words))
+        to_act = (given.dest == Dest.ACT) | (given.dest == Dest.HIDDEN)
+        written = self.destination_range(columns, to_act)
+        norm_words = given.dim // hw.word
+        return (
+            (given.weight_base, given.passes, given.depth, hw.weight_rows),
+            (given.param_base + columns, 0, 0, hw.param_words),
+            (given.source_base + reads, given.rows - 1, given.source_stride, source),
+            written,
+            (Mux(given.norm, given.norm_source, 0), Mux(given.norm, given.rows, 0), norm_words,
+             min(hw.residual_words, hw.normed_words)),
+        )
+
+    def destination_range(self, columns, to_act):
+        """Range that ``LINEAR`` writes."""
+        hw, given = self.hw, self.descriptor
+        is_key, is_value = given.dest == Dest.KEY, given.dest == Dest.VALUE
+        is_kv, is_gate = is_key | is_value, given.dest == Dest.GATE
+        tiles = given.heads * ((given.head_words + 1) // 2)
+        return (
+            Mux(is_gate, 0, given.dest_base + Mux(is_key, given.columns,
+                                                  Mux(is_value, 0, columns))),
+            Mux(is_gate, 0, Mux(is_key, given.heads, Mux(is_value, tiles, given.rows - 1))),
+            given.dest_stride,
+            Mux(is_kv, hw.kv_rows, Mux(to_act, hw.act_words, hw.residual_words)),
+        )
+
+    def attention_fields(self):
+        """Legal fields of ``ATTENTION``."""
+        hw, given = self.hw, self.descriptor
+        return (
+            (given.rows != 0) & (given.rows <= hw.max_tokens) & (given.heads != 0)
+            & (given.columns != 0) & (given.columns % hw.word == 0)
+            & (given.columns <= hw.max_depth) & (given.gang == 0)
+            & (given.head_words == given.columns // hw.word) & (given.mode < 2)
+        )
+
+    def attention_ranges(self):
+        """Ranges of ``ATTENTION``: keys, values, queries, outputs, parameters."""
+        hw, given = self.hw, self.descriptor
+        key_tiles = given.heads * ((given.rows + hw.lanes - 1) // hw.lanes)
+        value_tiles = given.heads * ((given.head_words + 1) // 2)
+        row = given.heads * given.head_words
+        return (
+            (given.weight_base, key_tiles, given.columns, hw.kv_rows),
+            (given.norm_base, value_tiles, given.rows, hw.kv_rows),
+            (given.source_base + row, given.rows - 1, given.source_stride, hw.act_words),
+            (given.dest_base + row, given.rows - 1, given.source_stride, hw.act_words),
+            (given.param_base + given.heads, 0, 0, hw.param_words),
+        )
+
+    def load_fields(self):
+        """Legal fields of ``LOAD``."""
+        hw, given = self.hw, self.descriptor
+        in_words = (given.target == Target.PARAMETERS) | (given.target == Target.NORM)
+        return (
+            (given.target <= max(Target)) & (given.gang < len(hw.gangs))
+            & (~in_words | (given.beats % 4 == 0))
+            & ((given.target != Target.TABLE) | (given.beats == 1024 // hw.bus_bytes))
+            & (~given.skip_if_empty | (given.expert < hw.max_experts))
+        )
+
+    def load_ranges(self):
+        """Ranges of ``LOAD``: what its target holds, and a weight load's count of beats."""
+        hw, given = self.hw, self.descriptor
+        words = given.beats // 4
+        is_weights = given.target == Target.WEIGHTS
+        bases = {Target.WEIGHTS: (given.weight_base, given.passes, given.depth, hw.weight_rows),
+                 Target.PARAMETERS: (given.param_base, words, 1, hw.param_words),
+                 Target.NORM: (given.norm_base, words, 1, hw.norm_words),
+                 Target.TABLE: (0, 0, 0, 0),
+                 Target.RESIDUAL: (given.dest_base, given.beats, 1, hw.residual_words),
+                 Target.IMAGE: (given.dest_base, given.beats, 2, hw.image_words)}
+        chosen = bases[Target.TABLE]
+        for target, values in bases.items():
+            chosen = tuple(Mux(given.target == target, value, kept)
+                           for value, kept in zip(values, chosen, strict=True))
+        return (chosen, (0, Mux(is_weights, given.columns, 0), given.depth, given.beats))

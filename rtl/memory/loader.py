@@ -1,0 +1,147 @@
+"""Beats from memory to the on-chip memory that a load names.
+
+::
+
+    beat ──┬──► row of weights            (one beat)
+           ├──► word of parameters        (four beats)
+           ├──► descriptor                (64 bytes)
+           ├──► word of residual, two words of image
+           └──► entries of the table      (one byte a cycle)
+"""
+
+from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.config import HwConfig
+from rtl.formats import PARAMETER
+from rtl.program import DESCRIPTOR, DESCRIPTOR_BYTES, Target
+
+
+class Loader(wiring.Component):
+    """Place the beats of one load.
+
+    Weights come tile by tile, ``depth`` rows each. Tile ``c`` goes to row
+    ``weight_base + c // gang * depth`` of every group ``g`` with ``g % gang == c % gang``.
+
+    Members
+    -------
+    descriptor, start : ``In(DESCRIPTOR)``, ``In(1)``
+        The load; stable until ``finished``.
+    program : ``In(1)``
+        The beats are the program instead.
+    i : ``In(stream.Signature({data, last}))``
+        Beats; ``last`` ends the load.
+    weight, groups, parameter, norm, table, residual, image, code : ``Out``
+        Write ports of the memories.
+    finished : ``Out(1)``
+        The last beat is being written.
+
+    Timing
+    ------
+    One beat a cycle, written as it arrives; a beat of table entries takes ``lanes`` cycles.
+    """
+
+    i: stream.Interface
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        byte_row = data.ArrayLayout(signed(8), hw.lanes)
+        word = data.ArrayLayout(signed(16), hw.word)
+        parameters = data.ArrayLayout(PARAMETER, hw.word)
+        super().__init__({
+            "descriptor": In(DESCRIPTOR), "start": In(1), "program": In(1),
+            "i": In(stream.Signature(data.StructLayout({"data": 8 * hw.lanes, "last": 1}))),
+            "weight": Out(data.StructLayout({"en": 1, "row": 16, "data": byte_row})),
+            "groups": Out(hw.groups),
+            "parameter": Out(data.StructLayout({"en": 1, "address": 16, "data": parameters})),
+            "norm": Out(1),
+            "table": Out(data.StructLayout({"en": 1, "address": 11, "data": 8})),
+            "residual": Out(data.StructLayout({"en": 1, "address": 16, "data": word})),
+            "image": Out(data.StructLayout({"en": 1, "address": 16, "data": 8 * hw.lanes})),
+            "code": Out(data.StructLayout({"en": 1, "address": 16, "data": DESCRIPTOR})),
+            "finished": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        given, beat = self.descriptor, self.i.p.data
+        target = Signal(Target)
+        count, taken, is_table = Signal(24), Signal(), Signal()
+
+        m.d.comb += [
+            target.eq(given.target), is_table.eq((target == Target.TABLE) & ~self.program),
+            taken.eq(self.i.valid & self.i.ready), self.finished.eq(taken & self.i.p.last),
+            self.residual.address.eq(given.dest_base + count), self.residual.data.eq(beat),
+            self.image.address.eq((given.dest_base >> 1) + count), self.image.data.eq(beat),
+        ]
+        with m.If(self.start):
+            m.d.sync += count.eq(0)
+        with m.Elif(taken):
+            m.d.sync += count.eq(count + 1)
+        self.place_table(m, is_table, count)
+        self.place_weights(m, taken)
+        self.place_words(m, count, taken, target)
+        with m.If(taken & ~self.program):
+            m.d.comb += [self.weight.en.eq(target == Target.WEIGHTS),
+                         self.residual.en.eq(target == Target.RESIDUAL),
+                         self.image.en.eq(target == Target.IMAGE)]
+
+        return m
+
+    def place_table(self, m: Module, is_table, count):
+        """Hand out the bytes of a beat one by one."""
+        lanes = self.hw.lanes
+        position = Signal(range(lanes))
+        m.d.comb += [
+            self.table.en.eq(is_table & self.i.valid),
+            self.table.address.eq(Cat(position, count[: 10 - len(position)],
+                                      self.descriptor.bank)),
+            self.table.data.eq(self.i.p.data.word_select(position, 8)),
+            self.i.ready.eq(~is_table | (position == lanes - 1)),
+        ]
+        with m.If(self.table.en):
+            m.d.sync += position.eq(position + 1)
+
+    def place_weights(self, m: Module, taken):
+        """Walk rows, the groups of a gang, and passes."""
+        hw, given = self.hw, self.descriptor
+        row, base, member = Signal(16), Signal(16), Signal(4)
+        last_row, last_member = Signal(), Signal()
+        m.d.comb += [
+            last_row.eq(row + 1 == given.depth), self.weight.row.eq(base + row),
+            self.weight.data.eq(self.i.p.data),
+        ]
+        with m.Switch(given.gang):
+            for index, gang in enumerate(hw.gangs):
+                with m.Case(index):
+                    m.d.comb += last_member.eq(member == gang - 1)
+                    m.d.comb += [self.groups[n].eq(member == n % gang) for n in range(hw.groups)]
+        with m.If(self.start):
+            m.d.sync += [row.eq(0), base.eq(given.weight_base), member.eq(0)]
+        with m.Elif(taken):
+            m.d.sync += row.eq(Mux(last_row, 0, row + 1))
+            with m.If(last_row):
+                m.d.sync += [member.eq(Mux(last_member, 0, member + 1)),
+                             base.eq(Mux(last_member, base + given.depth, base))]
+
+    def place_words(self, m: Module, count, taken, target):
+        """Gather the beats of a parameter word or a descriptor."""
+        hw, given = self.hw, self.descriptor
+        held = Signal(8 * max(3 * hw.lanes, DESCRIPTOR_BYTES - hw.lanes))
+        whole = Cat(held, self.i.p.data)
+        parts = DESCRIPTOR_BYTES // hw.lanes
+        with m.If(taken):
+            m.d.sync += held.eq(whole[8 * hw.lanes :])
+            with m.If(self.program):
+                m.d.comb += self.code.en.eq(count % parts == parts - 1)
+            with m.Elif((target == Target.PARAMETERS) | (target == Target.NORM)):
+                m.d.comb += self.parameter.en.eq(count % 4 == 3)
+        m.d.comb += [
+            self.code.address.eq(count // parts),
+            self.code.data.eq(whole[-8 * DESCRIPTOR_BYTES :]),
+            self.norm.eq(target == Target.NORM),
+            self.parameter.address.eq(Mux(self.norm, given.norm_base, given.param_base)
+                                      + count // 4),
+            self.parameter.data.eq(whole[-32 * hw.lanes :]),
+        ]
