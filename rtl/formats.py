@@ -49,6 +49,10 @@ ROUTE = data.StructLayout({"expert": 8, "weight": unsigned(16), "last": 1})
 """One of a token's ``top_k`` experts and its weight in units of 2**-16."""
 
 
+COMMAND = data.StructLayout({"address": 40, "beats": 24})
+"""A transfer between memory and the chip: byte address, data beats."""
+
+
 def drained(hw: HwConfig) -> data.StructLayout:
     """What the drain must know of one item: where its columns come from and where they go.
 

@@ -1,0 +1,1 @@
+"""The reference: which bits come out. Only this package imports PyTorch."""

@@ -1,0 +1,117 @@
+"""Rows of tokens to rows of dimensions: keys become the columns of the compute unit.
+
+Element ``d`` of token ``i`` is kept in bank ``(d + i) % P``, so both a word of one token and the
+``P`` tokens of one dimension lie in ``P`` different banks::
+
+    i ──► rotate by token ──► banks ──►│──► rotate back by dimension ──► o
+"""
+
+from amaranth import Array, Cat, Module, Mux, Signal, signed
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from rtl.config import HwConfig
+from rtl.formats import beat, tokens
+
+
+class CornerTurn(wiring.Component):
+    """Transpose blocks of ``P = hw.word`` tokens.
+
+    A block's words leave dimension by dimension; tokens missing from the last block are zero.
+    :func:`golden.corner_turn.corner_turn` is its reference.
+
+    Members
+    -------
+    i : ``In(stream.Signature(tokens(hw.word)))``
+        Words of a token's row; ``last`` ends the row, ``flush`` marks the final token.
+    o : ``Out(stream.Signature(beat(signed(8), hw.word)))``
+        ``P`` tokens of one dimension; ``last`` ends the block.
+    words : ``In(16)``
+        Words of a row, at most ``max_embed / P``.
+
+    Timing
+    ------
+    A block whose last word came in cycle ``t`` leaves in cycles ``t + 2`` to
+    ``t + 1 + P * words``, or behind the block before it without a gap. Two blocks are held, so
+    a word can enter every cycle while one leaves.
+    """
+
+    LATENCY = 2
+
+    i: stream.Interface
+    o: stream.Interface
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        super().__init__({
+            "i": In(stream.Signature(tokens(hw.word))),
+            "o": Out(stream.Signature(beat(signed(8), hw.word))),
+            "words": In(16),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        P, depth = self.hw.word, self.hw.max_embed
+        full = Array(Signal(name=f"full_{n}") for n in range(2))
+        held = Array(Signal(range(P + 1), name=f"held_{n}") for n in range(2))
+        bank, token, word = Signal(), Signal(range(P)), Signal(16)
+        given, taken = self.i.p, Signal()
+        memories = []
+        for n in range(P):
+            m.submodules[f"bank_{n}"] = memory = Memory(
+                shape=8, depth=2 * depth, init=[], attrs={"ram_style": "block"})
+            memories.append((memory.write_port(), memory.read_port()))
+
+        m.d.comb += [self.i.ready.eq(~full[bank]), taken.eq(self.i.valid & self.i.ready)]
+        rotated = given.data.as_value()
+        turned = Signal(8 * P)
+        with m.Switch(token):
+            for n in range(P):
+                with m.Case(n):
+                    m.d.comb += turned.eq(rotated.rotate_left(8 * n))
+        for n, (write, _) in enumerate(memories):
+            m.d.comb += [write.en.eq(taken), write.data.eq(turned.word_select(n, 8)),
+                         write.addr.eq(bank * depth + word * P + token)]
+        with m.If(taken):
+            m.d.sync += word.eq(Mux(given.last, 0, word + 1))
+            with m.If(given.last):
+                m.d.sync += token.eq(token + 1)
+                with m.If(given.flush | (token == P - 1)):
+                    m.d.sync += [token.eq(0), bank.eq(~bank), full[bank].eq(1),
+                                 held[bank].eq(token + 1)]
+        self.emit(m, [read for _, read in memories], full, held)
+
+        return m
+
+    def emit(self, m: Module, reads, full, held):
+        """Read a block dimension by dimension."""
+        P, depth = self.hw.word, self.hw.max_embed
+        bank, lane, word = Signal(), Signal(range(P)), Signal(16)
+        turn, count = Signal(range(P)), Signal(range(P + 1))
+        final, enable = Signal(), Signal()
+
+        m.d.comb += [
+            enable.eq(self.o.ready | ~self.o.valid),
+            final.eq((lane == P - 1) & (word + 1 == self.words)),
+        ]
+        with m.If(enable):
+            m.d.sync += [self.o.valid.eq(full[bank]), self.o.p.last.eq(final), turn.eq(lane),
+                         count.eq(held[bank])]
+            with m.If(full[bank]):
+                m.d.sync += lane.eq(lane + 1)
+                with m.If(lane == P - 1):
+                    m.d.sync += word.eq(word + 1)
+                with m.If(final):
+                    m.d.sync += [word.eq(0), bank.eq(~bank), full[bank].eq(0)]
+        for n, read in enumerate(reads):
+            token = Signal(range(P), name=f"token_{n}")
+            m.d.comb += [token.eq(n - lane), read.en.eq(enable),
+                         read.addr.eq(bank * depth + word * P + token)]
+        whole, straight = Cat(read.data for read in reads), Signal(8 * P)
+        with m.Switch(turn):
+            for n in range(P):
+                with m.Case(n):
+                    m.d.comb += straight.eq(whole.rotate_right(8 * n))
+        for n in range(P):
+            m.d.comb += self.o.p.data[n].eq(Mux(n < count, straight.word_select(n, 8), 0))

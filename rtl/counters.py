@@ -1,0 +1,27 @@
+"""Names and meanings of the performance counters, in the order of their registers."""
+
+COUNTERS: dict[str, str] = {
+    "cycles": "cycles from start to finish",
+    "compute_busy": "cycles in which a compute descriptor ran",
+    "compute_waits_loads": "cycles in which the next compute descriptor waited for a load",
+    "compute_waits_program": "cycles in which no compute descriptor was ready",
+    "load_busy": "cycles in which a load ran",
+    "load_waits_computes": "cycles in which the next load waited for a compute descriptor",
+    "load_stalled": "cycles of a running load without a beat",
+    "source_busy": "cycles in which a word of operands was read",
+    "source_needs": "cycles in which an item waited for the normalization or the softmax",
+    "source_full": "cycles in which an item waited for a free queue",
+    "events": "events sent to the compute unit",
+    "macs": "multiply-accumulates of the events with useful columns",
+    "macs_skipped": "multiply-accumulates that elements without an event saved",
+    "worker_busy": "sum over workers: cycles in which an event was popped",
+    "worker_blocked": "sum over workers: cycles in which an event waited for a free bank",
+    "drain_busy": "cycles in which a word of accumulators was drained",
+    "drain_starved": "cycles in which the oldest item was not summed yet",
+    "drain_credit": "cycles in which the oldest item waited for the softmax or the gate",
+    "norm_words": "words that the normalization wrote",
+    "softmax_words": "words of exponentials that the softmax wrote",
+    "routes": "routes that the gate made",
+    "bytes_read": "bytes read from memory",
+    "bytes_written": "bytes written to memory",
+}

@@ -1,0 +1,149 @@
+"""LayerNorm of one token's row, int16 to int8.
+
+The row is kept while its sums are taken; the next row's sums overlap the output of this one::
+
+    i ──┬──► rows (2) ─────────────────►│──► D·x − Sx ──► × m ──► >> ──► × gain + bias ──► o
+        └──► Sx, Q ──► V ──► rsqrt ──► m ┘
+"""
+
+from amaranth import Array, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from rtl.arith.rsqrt import Rsqrt
+from rtl.config import HwConfig
+from rtl.formats import PARAMETER, beat
+from rtl.normalize_lane import NormalizeLane
+
+
+class LayerNorm(wiring.Component):
+    """Normalize rows of ``dim`` elements, scale and shift each channel, round to int8.
+
+    ``Sx = sum x``; ``Q = sum x**2``; ``V = dim * Q - Sx**2 + epsilon``; ``m, e/2 = rsqrt(V)``;
+    ``z = rhu((dim * x - Sx) * m, 4 + e/2)``; ``y = sat8(rhu(z * gain + bias, gain_shift + 12))``,
+    where ``rhu(v, s) = floor(v / 2**s + 1/2)``. The sums are exact, so one pass loses nothing.
+    :func:`golden.layer_norm.layer_norm` is its reference.
+
+    Members
+    -------
+    i : ``In(stream.Signature(beat(signed(16), hw.word)))``
+        Rows; refused only while two are waiting.
+    o : ``Out(stream.Signature(beat(signed(8), hw.word)))``
+        Normalized rows.
+    dim, epsilon, gain_shift, param_base : ``In``
+        Elements of a row; ``round(dim**2 * eps * 2**16)``; fraction bits of the gain; first word
+        of the parameters. Stable while rows are in flight.
+    write : ``In``
+        ``en``, ``address``, ``data``: a word of parameters; ``multiplier`` is the signed gain.
+
+    Timing
+    ------
+    A row of ``n`` words whose last word came in cycle ``t`` leaves in cycles ``t + LATENCY`` to
+    ``t + LATENCY + n - 1``. Rows follow each other ``max(n, n + OVERHEAD)`` cycles apart.
+    """
+
+    SCALAR = 3 + Rsqrt.LATENCY
+    LATENCY = SCALAR + 2 + NormalizeLane.LATENCY
+    OVERHEAD = SCALAR + 1
+
+    i: stream.Interface
+    o: stream.Interface
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        parameters = data.ArrayLayout(PARAMETER, hw.word)
+        super().__init__({
+            "i": In(stream.Signature(beat(signed(16), hw.word))),
+            "o": Out(stream.Signature(beat(signed(8), hw.word))),
+            "dim": In(16), "epsilon": In(32), "gain_shift": In(4), "param_base": In(16),
+            "write": In(data.StructLayout({"en": 1, "address": 16, "data": parameters})),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        hw = self.hw
+        self.depth = hw.max_embed // hw.word
+        m.submodules.rows = rows = Memory(
+            shape=data.ArrayLayout(signed(16), hw.word), depth=2 * self.depth, init=[],
+            attrs={"ram_style": "block"}
+        )
+        full = Array(Signal(name=f"full_{n}") for n in range(2))
+        sums = Array(Signal(signed(27), name=f"sum_{n}") for n in range(2))
+        squares = Array(Signal(41, name=f"squares_{n}") for n in range(2))
+
+        self.collect(m, rows.write_port(), full, sums, squares)
+        self.emit(m, rows.read_port(), full, sums, squares)
+
+        return m
+
+    def collect(self, m: Module, write, full, sums, squares):
+        """Store a row and take its sums."""
+        given, taken = self.i.p, Signal()
+        bank, position = Signal(), Signal(16)
+        total, square = Signal(signed(27)), Signal(41)
+        next_total, next_square = Signal(signed(27)), Signal(41)
+        words = range(self.hw.word)
+        m.d.comb += [
+            self.i.ready.eq(~full[bank]), taken.eq(self.i.valid & self.i.ready),
+            write.en.eq(taken), write.addr.eq(bank * self.depth + position),
+            write.data.eq(given.data),
+            next_total.eq(total + sum(given.data[n] for n in words)),
+            next_square.eq(square + sum((given.data[n] * given.data[n]).as_unsigned()
+                                        for n in words)),
+        ]
+        with m.If(taken):
+            m.d.sync += [position.eq(position + 1), total.eq(next_total), square.eq(next_square)]
+            with m.If(given.last):
+                m.d.sync += [
+                    position.eq(0), total.eq(0), square.eq(0), bank.eq(~bank), full[bank].eq(1),
+                    sums[bank].eq(next_total), squares[bank].eq(next_square),
+                ]
+
+    def emit(self, m: Module, read, full, sums, squares):
+        """Compute the row's scale, then read the row back through the lanes."""
+        hw = self.hw
+        m.submodules.rsqrt = rsqrt = Rsqrt()
+        m.submodules.parameters = parameters = Memory(
+            shape=data.ArrayLayout(PARAMETER, hw.word), depth=hw.norm_words, init=[],
+            attrs={"ram_style": "block"}
+        )
+        write, params = parameters.write_port(), parameters.read_port()
+        bank, step, position = Signal(), Signal(range(self.SCALAR + 1)), Signal(16)
+        scaled, squared = Signal(52), Signal(52)
+        reading, final, enable = Signal(), Signal(), Signal()
+        valid, last = Signal(NormalizeLane.LATENCY + 1), Signal(NormalizeLane.LATENCY + 1)
+
+        m.d.comb += [
+            write.en.eq(self.write.en), write.addr.eq(self.write.address),
+            write.data.eq(self.write.data),
+            reading.eq(step == self.SCALAR), enable.eq(self.o.ready | ~self.o.valid),
+            final.eq((position + 1) * hw.word == self.dim),
+            read.en.eq(enable), read.addr.eq(bank * self.depth + position),
+            params.en.eq(enable), params.addr.eq(self.param_base + position),
+            self.o.valid.eq(valid[-1]), self.o.p.last.eq(last[-1]),
+        ]
+        m.d.sync += [
+            scaled.eq(self.dim * squares[bank]), squared.eq(sums[bank] * sums[bank]),
+            rsqrt.value.eq(scaled - squared + self.epsilon),
+        ]
+        with m.If(enable):
+            m.d.sync += [valid.eq((valid << 1) | reading), last.eq((last << 1) | final)]
+        with m.If(full[bank] & ~reading):
+            m.d.sync += step.eq(step + 1)
+        with m.If(reading & enable):
+            m.d.sync += position.eq(position + 1)
+            with m.If(final):
+                m.d.sync += [position.eq(0), step.eq(0), bank.eq(~bank), full[bank].eq(0)]
+        row = Signal(signed(27)), Signal(16), Signal(5)
+        with m.If(enable):
+            m.d.sync += [row[0].eq(sums[bank]), row[1].eq(rsqrt.multiplier),
+                         row[2].eq(rsqrt.half_exponent)]
+        for n in range(hw.word):
+            m.submodules[f"lane_{n}"] = lane = NormalizeLane()
+            m.d.comb += [
+                lane.enable.eq(enable), lane.x.eq(read.data[n]), lane.dim.eq(self.dim),
+                lane.sum.eq(row[0]), lane.multiplier.eq(row[1]), lane.half_exponent.eq(row[2]),
+                lane.gain.eq(params.data[n].multiplier), lane.bias.eq(params.data[n].bias),
+                lane.gain_shift.eq(self.gain_shift), self.o.p.data[n].eq(lane.y),
+            ]
