@@ -1,0 +1,86 @@
+"""Softmax and the memory of its last rows, from which the values are weighed."""
+
+from amaranth import Array, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from rtl.attention.softmax import Softmax
+from rtl.config import HwConfig
+from rtl.formats import NORMALIZER, scores
+from rtl.program import DESCRIPTOR
+from rtl.stream.pipe import pipe
+
+
+class Probabilities(wiring.Component):
+    """Keep ``attention_lag + 1`` rows of exponentials and their normalizers.
+
+    Members
+    -------
+    descriptor, start : ``In(DESCRIPTOR)``, ``In(1)``
+        ``kappa22`` and ``kappa26`` of the operator.
+    i : ``In(stream.Signature(scores(hw.word)))``
+        Logits.
+    read_address, read_data : ``In(16)``, ``Out``
+        Row ``r`` starts at word ``r % (attention_lag + 1) * row_words``; data follow in the next
+        cycle.
+    slot, normalizer : ``In``, ``Out(NORMALIZER)``
+        A row's normalizer, in the same cycle.
+    rows : ``Out(16)``
+        Rows since ``start`` that are complete, normalizer included.
+    freed, wrote : ``Out(1)``
+        A row's last exponential is being written; any.
+
+    Timing
+    ------
+    A row counts in the cycle after its normalizer, which follows its last word.
+    """
+
+    i: stream.Interface
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        super().__init__({
+            "descriptor": In(DESCRIPTOR), "start": In(1),
+            "i": In(stream.Signature(scores(hw.word))),
+            "read_address": In(16), "read_data": Out(data.ArrayLayout(8, hw.word)),
+            "slot": In(range(hw.attention_lag + 1)), "normalizer": Out(NORMALIZER),
+            "rows": Out(16), "freed": Out(1), "wrote": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        hw = self.hw
+        slots = hw.attention_lag + 1
+        m.submodules.softmax = softmax = Softmax(hw)
+        m.submodules.rows = rows = Memory(
+            shape=data.ArrayLayout(8, hw.word), depth=slots * hw.row_words, init=[],
+            attrs={"ram_style": "block"}
+        )
+        write, read = rows.write_port(), rows.read_port()
+        normalizers = Array(Signal(NORMALIZER, name=f"normalizer_{n}") for n in range(slots))
+        slot, base, position = Signal(range(slots)), Signal(16), Signal(16)
+
+        pipe(m, wiring.flipped(self.i), softmax.i)
+        m.d.comb += [
+            softmax.kappa22.eq(self.descriptor.kappa22),
+            softmax.kappa26.eq(self.descriptor.kappa26),
+            softmax.o.ready.eq(1), softmax.normalizer.ready.eq(1),
+            self.wrote.eq(softmax.o.valid), self.freed.eq(softmax.o.valid & softmax.o.p.last),
+            write.en.eq(softmax.o.valid), write.addr.eq(base + position),
+            write.data.eq(softmax.o.p.data),
+            read.addr.eq(self.read_address), self.read_data.eq(read.data),
+            self.normalizer.eq(normalizers[self.slot]),
+        ]
+        with m.If(softmax.o.valid):
+            m.d.sync += position.eq(position + 1)
+            with m.If(softmax.o.p.last):
+                last = base == (slots - 1) * hw.row_words
+                m.d.sync += [position.eq(0), base.eq(Mux(last, 0, base + hw.row_words))]
+        with m.If(softmax.normalizer.valid):
+            m.d.sync += [normalizers[slot].eq(softmax.normalizer.payload), slot.eq(slot + 1),
+                         self.rows.eq(self.rows + 1)]
+        with m.If(self.start):
+            m.d.sync += [self.rows.eq(0), slot.eq(0), base.eq(0)]
+
+        return m

@@ -1,0 +1,202 @@
+"""Everything between the program and the memories: one operator at a time.
+
+::
+
+    item generator ──► operand source ──► event encoder ──► compute unit ──► drain ──► writeback
+                          ▲ image, normalized rows, activations, probabilities ◄──────────┘
+"""
+
+from amaranth import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, flipped
+
+from rtl.attention.probabilities import Probabilities
+from rtl.config import HwConfig
+from rtl.formats import PARAMETER, beat
+from rtl.linear.compute_unit import ComputeUnit
+from rtl.linear.drain import Drain
+from rtl.linear.event_encoder import EventEncoder
+from rtl.linear.item_generator import ItemGenerator
+from rtl.linear.operand_source import OperandSource
+from rtl.memory.loader import Loader
+from rtl.memory.row_reader import RowReader
+from rtl.moe.dispatch import Dispatch
+from rtl.normalization import Normalization
+from rtl.program import DESCRIPTOR, Dest, Mode, Opcode, Source
+from rtl.residual import Residual
+from rtl.stream.pipe import pipe
+from rtl.writeback import Writeback
+
+LOADED = ("weight", "groups", "parameter", "norm", "table", "residual", "image")
+
+
+class Datapath(wiring.Component):
+    """Run ``LINEAR`` and ``ATTENTION``, and read rows for ``STORE``.
+
+    Members
+    -------
+    descriptor, start, finished : ``In(DESCRIPTOR)``, ``In(1)``, ``Out(1)``
+        The operator, its first cycle, its last.
+    rows : ``Out(16)``
+        Rows of ``descriptor``: its own, or the length of its expert's queue.
+    inspected, occupied : ``In(8)``, ``Out(1)``
+        Whether an expert has tokens.
+    load_… : ``In``
+        Write ports, as :class:`rtl.memory.loader.Loader` drives them.
+    stored : ``Out(stream.Signature(beat(signed(16), hw.word)))``
+        Rows of the residual stream while the descriptor is ``STORE``.
+    counts : ``Out``
+        Increments of the counters of this cycle, by name.
+    """
+
+    stored: stream.Interface
+    COUNTS = ("source_busy", "source_needs", "source_full", "events", "macs", "macs_skipped",
+              "worker_busy", "worker_blocked", "drain_busy", "drain_starved", "drain_credit",
+              "norm_words", "softmax_words", "routes")
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        ports = Loader(hw)
+        super().__init__({
+            "descriptor": In(DESCRIPTOR), "start": In(1), "finished": Out(1), "rows": Out(16),
+            "inspected": In(8), "occupied": Out(1),
+            **{f"load_{name}": In(ports.signature.members[name].shape) for name in LOADED},
+            "stored": Out(stream.Signature(beat(signed(16), hw.word))),
+            "counts": Out(data.StructLayout(dict.fromkeys(self.COUNTS, 32))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        hw = self.hw
+        m.submodules.items = items = ItemGenerator(hw)
+        m.submodules.source = source = OperandSource(hw)
+        m.submodules.encoder = encoder = EventEncoder(hw)
+        m.submodules.compute = compute = ComputeUnit(hw)
+        m.submodules.drain = drain = Drain(hw)
+        m.submodules.writeback = writeback = Writeback(hw)
+        m.submodules.dispatch = dispatch = Dispatch(hw)
+        m.submodules.residual = residual = Residual(hw)
+        m.submodules.normalization = normalization = Normalization(hw)
+        m.submodules.probabilities = probabilities = Probabilities(hw)
+        running = Signal()
+
+        m.d.comb += running.eq(self.start & (self.descriptor.opcode != Opcode.STORE))
+        for unit in (items, normalization, probabilities, writeback):
+            m.d.comb += [unit.descriptor.eq(self.descriptor), unit.start.eq(running)]
+        pipe(m, items.o, source.i)
+        pipe(m, source.o, encoder.i)
+        pipe(m, encoder.o, compute.i)
+        pipe(m, source.drained, drain.i)
+        pipe(m, drain.o, writeback.i)
+        pipe(m, writeback.scores, probabilities.i)
+        pipe(m, writeback.residual, residual.i)
+        pipe(m, writeback.routes, dispatch.i)
+        self.connect_items(m, items, source, encoder, compute, dispatch, running)
+        self.connect_drain(m, compute, drain, writeback, probabilities)
+        self.connect_memories(m, source, writeback, normalization, probabilities)
+        self.connect_residual(m, residual, normalization)
+        m.d.comb += [
+            self.finished.eq(writeback.finished),
+            compute.weight_write.eq(self.load_weight), compute.weight_groups.eq(self.load_groups),
+            compute.kv_write.eq(writeback.kv), writeback.table.eq(self.load_table),
+            self.counts.events.eq(encoder.events), self.counts.macs.eq(encoder.macs),
+            self.counts.macs_skipped.eq(encoder.skipped),
+            self.counts.norm_words.eq(normalization.wrote),
+            self.counts.softmax_words.eq(probabilities.wrote),
+            self.counts.routes.eq(writeback.routes.valid),
+        ]
+
+        return m
+
+    def connect_items(self, m, items, source, encoder, compute, dispatch, running):
+        """The operator's rows, its mode and its gang."""
+        given = self.descriptor
+        skips = given.mode == Mode.ZERO_SKIP
+        is_gate = (given.opcode == Opcode.LINEAR) & (given.dest == Dest.GATE)
+        m.d.comb += [
+            self.rows.eq(Mux(given.gather | given.scatter, dispatch.length, given.rows)),
+            items.rows.eq(self.rows), dispatch.expert.eq(given.expert),
+            dispatch.index.eq(items.index), dispatch.clear.eq(running & is_gate),
+            items.token.eq(dispatch.token), items.weight.eq(dispatch.weight),
+            dispatch.inspected.eq(self.inspected), self.occupied.eq(dispatch.occupied),
+            source.gang.eq(given.gang), compute.gang.eq(given.gang),
+            encoder.dense.eq(~skips),
+            compute.worker.eq(encoder.worker), compute.accept.eq(source.accept),
+            self.counts.source_busy.eq(source.busy), self.counts.source_needs.eq(source.needs),
+            self.counts.source_full.eq(source.full),
+            self.counts.worker_busy.eq(sum(compute.popped)),
+            self.counts.worker_blocked.eq(sum(compute.blocked)),
+        ]
+        m.d.comb += [source.waiting[n].eq(compute.waiting[n]) for n in range(self.hw.workers)]
+        zero_point = Mux(given.operand_signed, given.zero_point.as_signed(), given.zero_point)
+        m.d.comb += source.reference.eq(
+            Mux(skips & (source.i.p.source != Source.PROBABILITIES), zero_point, 0))
+
+    def connect_drain(self, m, compute, drain, writeback, probabilities):
+        """Accumulators and parameters into the drain."""
+        hw = self.hw
+        m.submodules.parameters = parameters = Memory(
+            shape=data.ArrayLayout(PARAMETER, hw.word), depth=hw.param_words, init=[],
+            attrs={"ram_style": "block"}
+        )
+        write, read = parameters.write_port(), parameters.read_port()
+        m.d.comb += [
+            write.en.eq(self.load_parameter.en & ~self.load_norm),
+            write.addr.eq(self.load_parameter.address), write.data.eq(self.load_parameter.data),
+            read.addr.eq(drain.param_address),
+            drain.complete.eq(compute.complete), drain.shift.eq(self.descriptor.shift),
+            drain.row_freed.eq(probabilities.freed),
+            drain.token_freed.eq(writeback.routes.valid & writeback.routes.p.last),
+            compute.select.eq(drain.select), compute.word.eq(drain.word),
+            compute.release.eq(drain.release), drain.acc.eq(compute.acc),
+            probabilities.slot.eq(drain.slot), drain.normalizer.eq(probabilities.normalizer),
+            self.counts.drain_busy.eq(drain.busy), self.counts.drain_starved.eq(drain.starved),
+            self.counts.drain_credit.eq(drain.credit),
+        ]
+        m.d.comb += [drain.params[n].eq(read.data[n]) for n in range(hw.word)]
+
+    def connect_memories(self, m, source, writeback, normalization, probabilities):
+        """The four memories that operands come from."""
+        hw = self.hw
+        m.submodules.image = image = Memory(
+            shape=8 * hw.lanes, depth=hw.image_words // 2, init=[], attrs={"ram_style": "block"})
+        m.submodules.act = act = Memory(
+            shape=data.ArrayLayout(8, hw.word), depth=hw.act_words, init=[],
+            attrs={"ram_style": "block"})
+        image_write, image_read = image.write_port(), image.read_port()
+        act_write, act_read = act.write_port(), act.read_port()
+        upper = Signal()
+        m.d.sync += upper.eq(source.address[0])
+        m.d.comb += [
+            image_write.en.eq(self.load_image.en), image_write.addr.eq(self.load_image.address),
+            image_write.data.eq(self.load_image.data),
+            image_read.addr.eq(source.address >> 1),
+            source.data[Source.IMAGE.value].eq(image_read.data.word_select(upper, 8 * hw.word)),
+            act_write.en.eq(writeback.act.en), act_write.addr.eq(writeback.act.address),
+            act_write.data.eq(writeback.act.data), act_read.addr.eq(source.address),
+            source.data[Source.ACT.value].eq(act_read.data),
+            normalization.read_address.eq(source.address),
+            source.data[Source.NORMED.value].eq(normalization.read_data),
+            source.normed_rows.eq(normalization.rows),
+            probabilities.read_address.eq(source.address),
+            source.data[Source.PROBABILITIES.value].eq(probabilities.read_data),
+            source.probability_rows.eq(probabilities.rows),
+            normalization.write.eq(self.load_parameter),
+            normalization.write.en.eq(self.load_parameter.en & self.load_norm),
+        ]
+
+    def connect_residual(self, m, residual, normalization):
+        """The residual stream: loaded, normalized, stored."""
+        given = self.descriptor
+        m.submodules.store = store = RowReader(self.hw)
+        is_store = given.opcode == Opcode.STORE
+        m.d.comb += [
+            residual.load.eq(self.load_residual),
+            store.start.eq(self.start & is_store), store.base.eq(given.norm_source),
+            store.rows.eq(1), store.words.eq(given.beats),
+            residual.address.eq(Mux(is_store, store.address, normalization.address)),
+            residual.enable.eq(Mux(is_store, store.enable, normalization.enable)),
+            store.data.eq(residual.data), normalization.residual.eq(residual.data),
+        ]
+        pipe(m, store.o, flipped(self.stored))

@@ -1,0 +1,152 @@
+"""Accumulators to where their operator wants them.
+
+::
+
+    drain ──► requantize ──► table ──► combine ──┬──► activations
+       └──► gate ──► dispatch                    ├──► residual stream
+                                                 ├──► values, keys (corner turn)
+                                                 └──► scores (softmax)
+"""
+
+from amaranth import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.activation_table import ActivationTable
+from rtl.attention.corner_turn import CornerTurn
+from rtl.attention.kv_writer import KvWriter
+from rtl.config import HwConfig
+from rtl.formats import ROUTE, requantized, scaled, scores
+from rtl.linear.requantize import Requantize
+from rtl.moe.combine import Combine
+from rtl.moe.gate import Gate
+from rtl.program import DESCRIPTOR, Dest
+from rtl.stream.pipe import pipe
+
+
+class Writeback(wiring.Component):
+    """The units behind the drain, and the end of the operator.
+
+    Members
+    -------
+    descriptor, start : ``In(DESCRIPTOR)``, ``In(1)``
+        The operator.
+    i : ``In(stream.Signature(scaled(hw)))``
+        Words from the drain; always taken.
+    table : ``In``
+        Write port of the activation table.
+    act : ``Out``
+        Write port of the activation memory: ``en``, ``address``, ``data``.
+    residual : ``Out(stream.Signature(requantized(hw)))``
+        Words for the residual stream.
+    kv : ``Out``
+        Write port of keys and values.
+    scores : ``Out(stream.Signature(scores(hw.word)))``
+        Words for the softmax.
+    routes : ``Out(stream.Signature(ROUTE))``
+        Routes for the expert queues.
+    finished : ``Out(1)``
+        Everything the operator produces has been written.
+
+    Timing
+    ------
+    A word of cycle ``t`` reaches its destination in ``t + LATENCY``; the operator finishes
+    ``DONE`` cycles after its last word, or with its last key or route.
+    """
+
+    LATENCY = Requantize.timing.latency + ActivationTable.timing.latency + Combine.timing.latency
+    DONE = LATENCY + 2
+
+    i: stream.Interface
+    residual: stream.Interface
+    scores: stream.Interface
+    routes: stream.Interface
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        byte_word, half = data.ArrayLayout(8, hw.word), data.ArrayLayout(signed(8), hw.word)
+        super().__init__({
+            "descriptor": In(DESCRIPTOR), "start": In(1), "i": In(stream.Signature(scaled(hw))),
+            "table": In(data.StructLayout({"en": 1, "address": 11, "data": 8})),
+            "act": Out(data.StructLayout({"en": 1, "address": 16, "data": byte_word})),
+            "residual": Out(stream.Signature(requantized(hw))),
+            "kv": Out(data.StructLayout({"en": 2, "row": 16, "data": half})),
+            "scores": Out(stream.Signature(scores(hw.word))),
+            "routes": Out(stream.Signature(ROUTE)),
+            "finished": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        hw = self.hw
+        m.submodules.requantize = requantize = Requantize(hw)
+        m.submodules.table = table = ActivationTable(hw)
+        m.submodules.combine = combine = Combine(hw)
+        m.submodules.corner_turn = corner_turn = CornerTurn(hw)
+        m.submodules.kv_writer = kv_writer = KvWriter(hw)
+        m.submodules.gate = gate = Gate(hw)
+        is_gate = self.i.p.tag.dest == Dest.GATE
+
+        m.d.comb += [
+            requantize.i.payload.eq(self.i.payload),
+            requantize.i.valid.eq(self.i.valid & ~is_gate),
+            self.i.ready.eq(Mux(is_gate, gate.i.ready, requantize.i.ready)),
+            table.bank.eq(self.descriptor.bank), table.write.eq(self.table),
+            kv_writer.descriptor.eq(self.descriptor), kv_writer.start.eq(self.start),
+            self.kv.eq(kv_writer.write),
+            corner_turn.words.eq(self.descriptor.columns // hw.word),
+        ]
+        pipe(m, requantize.o, table.i)
+        pipe(m, table.o, combine.i)
+        pipe(m, corner_turn.o, kv_writer.keys)
+        self.route(m, gate, is_gate)
+        last = self.distribute(m, combine.o, corner_turn, kv_writer)
+        self.conclude(m, last, kv_writer)
+
+        return m
+
+    def route(self, m: Module, gate: Gate, is_gate):
+        """Send the gate's accumulators to the gate."""
+        pipe(m, gate.o, wiring.flipped(self.routes))
+        m.d.comb += [
+            gate.i.valid.eq(self.i.valid & is_gate), gate.i.p.last.eq(self.i.p.tag.last),
+            gate.i.p.data.eq(self.i.p.acc), gate.num_experts.eq(self.descriptor.num_experts),
+            gate.top_k.eq(self.descriptor.top_k), gate.multiplier.eq(self.descriptor.multiplier),
+            gate.shift.eq(self.descriptor.shift),
+        ]
+
+    def distribute(self, m: Module, word: stream.Interface, corner_turn, kv_writer):
+        """Send a requantized word where its tag says; return whether it ends the operator."""
+        tag, valid = word.p.tag, word.valid
+        dest = tag.dest
+        to_residual = ((dest == Dest.RESIDUAL) | (dest == Dest.COMBINE) | (dest == Dest.OUTPUT))
+        m.d.comb += [
+            word.ready.eq(1),
+            self.act.en.eq(valid & ((dest == Dest.ACT) | (dest == Dest.HIDDEN))),
+            self.act.address.eq(tag.address),
+            self.residual.valid.eq(valid & to_residual), self.residual.payload.eq(word.payload),
+            kv_writer.values.valid.eq(valid & (dest == Dest.VALUE)),
+            kv_writer.values.payload.eq(word.payload),
+            corner_turn.i.valid.eq(valid & (dest == Dest.KEY)),
+            corner_turn.i.p.last.eq(tag.last), corner_turn.i.p.flush.eq(tag.flush),
+            self.scores.valid.eq(valid & (dest == Dest.SCORES)),
+            self.scores.p.last.eq(tag.last), self.scores.p.count.eq(tag.count),
+        ]
+        for n in range(self.hw.word):
+            m.d.comb += [
+                self.act.data[n].eq(word.p.data[n]), corner_turn.i.p.data[n].eq(word.p.data[n]),
+                self.scores.p.data[n].eq(word.p.data[n]),
+            ]
+        return valid & tag.final & (dest != Dest.KEY)
+
+    def conclude(self, m: Module, last, kv_writer):
+        """Tell the end of the operator."""
+        ending, last_token = Signal(2), Signal(16)
+        routed = self.routes.valid & self.routes.ready & self.routes.p.last
+        m.d.sync += ending.eq((ending << 1) | last)
+        m.d.comb += self.finished.eq(
+            ending[1] | kv_writer.finished | (routed & (last_token + 1 == self.descriptor.rows)))
+        with m.If(self.start):
+            m.d.sync += last_token.eq(0)
+        with m.Elif(routed):
+            m.d.sync += last_token.eq(last_token + 1)
