@@ -65,10 +65,11 @@ class Checks(wiring.Component):
     def rules(self):
         """Legal fields and ``base + count * stride <= limit`` of every opcode."""
         hw, given = self.hw, self.descriptor
+        routed = given.gather | given.scatter
         return (
             (Opcode.LINEAR, self.linear_fields(), self.linear_ranges()),
             (Opcode.ATTENTION, self.attention_fields(), self.attention_ranges()),
-            (Opcode.STORE, (given.rows != 0) & (given.rows == given.beats), (
+            (Opcode.STORE, (given.rows == 1) & ~routed, (
                 (given.norm_source, given.beats, 1, hw.residual_words),
             )),
             (Opcode.LOAD, self.load_fields(), self.load_ranges()),
@@ -131,6 +132,7 @@ class Checks(wiring.Component):
         hw, given = self.hw, self.descriptor
         return (
             (given.rows != 0) & (given.rows <= hw.max_tokens) & (given.heads != 0)
+            & ~(given.gather | given.scatter | given.norm)
             & (given.columns != 0) & (given.columns % hw.word == 0)
             & (given.columns <= hw.max_depth) & (given.gang == 0)
             & (given.head_words == given.columns // hw.word) & (given.mode < 2)

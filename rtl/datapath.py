@@ -57,11 +57,11 @@ class Datapath(wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        ports = Loader(hw)
+        ports = Loader.ports(hw)
         super().__init__({
             "descriptor": In(DESCRIPTOR), "start": In(1), "finished": Out(1), "rows": Out(16),
             "inspected": In(8), "occupied": Out(1),
-            **{f"load_{name}": In(ports.signature.members[name].shape) for name in LOADED},
+            **{f"load_{name}": In(ports[name].shape) for name in LOADED},
             "stored": Out(stream.Signature(beat(signed(16), hw.word))),
             "counts": Out(data.StructLayout(dict.fromkeys(self.COUNTS, 32))),
         })
@@ -130,8 +130,7 @@ class Datapath(wiring.Component):
         ]
         m.d.comb += [source.waiting[n].eq(compute.waiting[n]) for n in range(self.hw.workers)]
         zero_point = Mux(given.operand_signed, given.zero_point.as_signed(), given.zero_point)
-        m.d.comb += source.reference.eq(
-            Mux(skips & (source.i.p.source != Source.PROBABILITIES), zero_point, 0))
+        m.d.comb += source.reference.eq(Mux(skips, zero_point, 0))
 
     def connect_drain(self, m, compute, drain, writeback, probabilities):
         """Accumulators and parameters into the drain."""

@@ -54,7 +54,12 @@ class LoadExecutor(wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        super().__init__({
+        super().__init__(self.ports())
+
+    @staticmethod
+    def ports() -> dict:
+        """Members of the signature."""
+        return {
             "fetch": In(1), "length": In(24), "program_address": In(40), "memory_base": In(40),
             "i": In(stream.Signature(DESCRIPTOR)), "index": In(16), "stop": In(1),
             "computes": In(16), "inspected": Out(8), "occupied": In(1),
@@ -62,7 +67,7 @@ class LoadExecutor(wiring.Component):
             "started": Out(1), "finished": In(1),
             "descriptor": Out(DESCRIPTOR), "program": Out(1), "position": Out(16),
             "loads": Out(16), "fetched": Out(1), "idle": Out(1), "waits": Out(1),
-        })
+        }
 
     def elaborate(self, platform):
         m = Module()
@@ -126,13 +131,18 @@ class ComputeExecutor(wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        super().__init__({
+        super().__init__(self.ports())
+
+    @staticmethod
+    def ports() -> dict:
+        """Members of the signature."""
+        return {
             "restart": In(1), "i": In(stream.Signature(DESCRIPTOR)), "index": In(16),
             "stop": In(1), "loads": In(16), "rows": In(16),
             "descriptor": Out(DESCRIPTOR), "position": Out(16),
             "started": Out(1), "finished": In(1),
             "computes": Out(16), "idle": Out(1), "waits": Out(1),
-        })
+        }
 
     def elaborate(self, platform):
         m = Module()

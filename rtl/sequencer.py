@@ -51,8 +51,8 @@ class Sequencer(wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         code = data.StructLayout({"en": 1, "address": 16, "data": DESCRIPTOR})
-        load = LoadExecutor(hw).signature.members
-        compute = ComputeExecutor(hw).signature.members
+        load = LoadExecutor.ports()
+        compute = ComputeExecutor.ports()
         super().__init__({
             "start": In(1), "length": In(16), "program_address": In(40), "memory_base": In(40),
             "memory_size": In(32), "abort": In(1), "bus_error": In(1), "store_error": In(1),

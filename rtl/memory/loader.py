@@ -46,10 +46,15 @@ class Loader(wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
+        super().__init__(self.ports(hw))
+
+    @staticmethod
+    def ports(hw: HwConfig) -> dict:
+        """Members of the signature."""
         byte_row = data.ArrayLayout(signed(8), hw.lanes)
         word = data.ArrayLayout(signed(16), hw.word)
         parameters = data.ArrayLayout(PARAMETER, hw.word)
-        super().__init__({
+        return {
             "descriptor": In(DESCRIPTOR), "start": In(1), "program": In(1),
             "i": In(stream.Signature(data.StructLayout({"data": 8 * hw.lanes, "last": 1}))),
             "weight": Out(data.StructLayout({"en": 1, "row": 16, "data": byte_row})),
@@ -61,7 +66,7 @@ class Loader(wiring.Component):
             "image": Out(data.StructLayout({"en": 1, "address": 16, "data": 8 * hw.lanes})),
             "code": Out(data.StructLayout({"en": 1, "address": 16, "data": DESCRIPTOR})),
             "finished": Out(1),
-        })
+        }
 
     def elaborate(self, platform):
         m = Module()

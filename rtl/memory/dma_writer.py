@@ -1,0 +1,75 @@
+"""A stream of beats to memory, one burst after another.
+
+::
+
+    command ──► bursts ──► AW      data ──► W      B ──► done
+"""
+
+from amaranth import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.config import HwConfig
+from rtl.formats import COMMAND
+from rtl.memory.axi import OKAY, AxiWrite
+from rtl.memory.bursts import Bursts
+from rtl.stream.pipe import pipe
+
+
+class DmaWriter(wiring.Component):
+    """Write transfers beat by beat.
+
+    Members
+    -------
+    i : ``In(stream.Signature(COMMAND))``
+        Byte address and beats.
+    data : ``In(stream.Signature(8 * hw.bus_bytes))``
+        Beats.
+    axi : ``Out(AxiWrite(hw.bus_bytes))``
+        Memory.
+    done, error : ``Out(1)``
+        The transfer's last response; a response was an error.
+
+    Timing
+    ------
+    A command of cycle ``t`` raises ``awvalid`` in ``t + 1``. A burst's beats follow its address
+    by at least a cycle, its response by as many as the memory takes; then comes the next burst.
+    """
+
+    i: stream.Interface
+    data: stream.Interface
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        super().__init__({
+            "i": In(stream.Signature(COMMAND)), "data": In(stream.Signature(8 * hw.bus_bytes)),
+            "axi": Out(AxiWrite(hw.bus_bytes)), "done": Out(1), "error": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        hw, axi = self.hw, self.axi
+        m.submodules.bursts = bursts = Bursts(hw)
+        left, last, answer = Signal(9), Signal(), Signal()
+
+        pipe(m, wiring.flipped(self.i), bursts.i)
+        m.d.comb += [
+            axi.awvalid.eq(bursts.o.valid & (left == 0) & ~answer),
+            axi.awaddr.eq(bursts.o.p.address), axi.awlen.eq(bursts.o.p.beats - 1),
+            axi.awsize.eq(hw.bus_bytes.bit_length() - 1), axi.awburst.eq(1),
+            axi.awcache.eq(0b0011),
+            bursts.o.ready.eq(axi.awready & (left == 0) & ~answer),
+            axi.wvalid.eq(self.data.valid & (left != 0)), axi.wdata.eq(self.data.payload),
+            axi.wstrb.eq(-1), axi.wlast.eq(left == 1),
+            self.data.ready.eq(axi.wready & (left != 0)),
+            axi.bready.eq(1), self.done.eq(axi.bvalid & last),
+            self.error.eq(axi.bvalid & (axi.bresp != OKAY)),
+        ]
+        with m.If(axi.awvalid & axi.awready):
+            m.d.sync += [left.eq(bursts.o.p.beats), last.eq(bursts.o.p.last), answer.eq(1)]
+        with m.If(axi.wvalid & axi.wready):
+            m.d.sync += left.eq(left - 1)
+        with m.If(axi.bvalid):
+            m.d.sync += answer.eq(0)
+
+        return m
