@@ -81,3 +81,14 @@ def gate(acc: Tensor, multiplier: int, shift: int, top_k: int) -> tuple[Tensor, 
     """
     experts = top_k_experts(acc, top_k)
     return experts, gate_weights(acc, multiplier, shift, experts)
+
+
+def planes(weight: Tensor) -> Tensor:
+    """Split int16 weights (E, K) into int8 rows (2E, K), the high and low plane of each expert.
+
+    ``weight = 256 * high + low`` with both in -128..127, so a gate runs as a linear layer of
+    twice as many columns.
+    """
+    low = ((weight.to(torch.int64) + 128) & 255) - 128
+    high = (weight.to(torch.int64) - low) >> 8
+    return torch.stack([high, low], dim=1).flatten(0, 1)

@@ -1,0 +1,48 @@
+"""Images as uint8 tensors (C, height, width)."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from golden.config import ModelConfig
+
+TEST_IMAGES = 360
+
+
+def digits(part: str) -> tuple[Tensor, Tensor]:
+    """Images (N, 1, 8, 8) and digits (N,) of ``train`` or ``test``.
+
+    The 1797 images of the UCI optical recognition set (Alpaydin and Kaynak, 1998) that
+    scikit-learn bundles, in a fixed random order; the last 360 are the test set.
+    """
+    bunch = load_digits()
+    order = np.random.default_rng(0).permutation(len(bunch.target))
+    chosen = order[:-TEST_IMAGES] if part == "train" else order[-TEST_IMAGES:]
+    pixels = np.minimum(bunch.images[chosen] * 16, 255).astype(np.uint8)
+    return torch.from_numpy(pixels)[:, None], torch.from_numpy(bunch.target[chosen])
+
+
+def load_image(path: Path, config: ModelConfig) -> Tensor:
+    """Read an image of exactly the network's size; color is converted to its channels.
+
+    Raises
+    ------
+    ValueError
+        The file is no image, or has another size.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.size != (config.image_width, config.image_height):
+                raise ValueError(f"{path}: image is {image.width}x{image.height}, {config.name} "
+                                 f"takes {config.image_width}x{config.image_height}")
+            pixels = np.array(image.convert("L" if config.image_channels == 1 else "RGB"))
+    except UnidentifiedImageError:
+        raise ValueError(f"{path}: not an image file") from None
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from None
+    return torch.from_numpy(pixels).view(config.image_height, config.image_width, -1).permute(
+        2, 0, 1).contiguous()

@@ -1,0 +1,134 @@
+"""The network in integers: the exact specification of the hardware.
+
+int64 throughout, no float; a division only in the softmax's normalizer and the gate's weights.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from golden.attention import attention
+from golden.gate import gate, gate_weights, planes
+from golden.gelu import gelu
+from golden.layer_norm import layer_norm
+from golden.linear import linear
+from golden.model import patchify
+from golden.moe import moe
+from golden.quantized import QuantizedModel
+from golden.requantize import requantize
+from golden.residual import residual_add
+
+
+@dataclass
+class Trace:
+    """What one inference made.
+
+    ``x`` int16 (T, D) and ``scores`` int16 (classes) or None are the outputs; ``blocks`` the
+    residual stream after every block; ``routes`` by layer the experts and weights (T, k);
+    ``operands`` by operator the left operand of its matrix product.
+    """
+
+    x: Tensor
+    scores: Tensor | None = None
+    blocks: list[Tensor] = field(default_factory=list)
+    routes: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    operands: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Integer:
+    """Run a quantized network."""
+
+    def __init__(self, model: QuantizedModel) -> None:
+        self.model = model
+
+    def run(self, pixels: Tensor, task: int = 0,
+            experts: dict[int, Tensor] | None = None) -> Trace:
+        """Infer uint8 ``pixels`` (C, height, width); ``experts`` forces the routing by layer.
+
+        Raises
+        ------
+        ValueError
+            The image's shape or the task does not fit the network.
+        """
+        config = self.model.config
+        wanted = (config.image_channels, config.image_height, config.image_width)
+        if tuple(pixels.shape) != wanted:
+            raise ValueError(f"image is {tuple(pixels.shape)}, the network takes {wanted}")
+        if not 0 <= task < config.num_tasks:
+            raise ValueError(f"task {task} is not in 0..{config.num_tasks - 1}")
+        position = self.tensor("position")
+        trace = Trace(position)
+        patches = patchify(pixels.to(torch.int64), config.patch_size) - 128     # (T-1, patch)
+        embedded = self.linear("patch", patches, 24, trace)                      # (T-1, D)
+        x = torch.cat([position[:1], residual_add(position[1:], embedded)])      # (T, D)
+        for layer in range(config.num_layers):
+            x = self.block(layer, x, task, trace, (experts or {}).get(layer))
+            trace.blocks.append(x)
+        trace.x = x
+        if config.num_classes:
+            h = self.norm("norm", x[:1])
+            trace.scores = self.linear(f"head.{task}", h, 16, trace)[0]
+        return trace
+
+    def tensor(self, name: str) -> Tensor:
+        """Return a tensor as int64."""
+        return self.model[name].to(torch.int64)
+
+    def linear(self, name: str, a: Tensor, width: int, trace: Trace,
+               expert: int | None = None) -> Tensor:
+        """Multiply, add the bias, requantize to ``width`` bits."""
+        weight, bias, multiplier = (self.tensor(f"{name}.{part}")
+                                    for part in ("weight", "bias", "multiplier"))
+        key = name
+        if expert is not None:
+            weight, bias, multiplier = weight[expert], bias[expert], multiplier[expert]
+            key = name.replace("experts", f"experts.{expert}")
+        trace.operands[key] = a
+        return requantize(linear(a, weight, bias), multiplier,
+                          shift=self.model.number(f"{name}.shift"), width=width)
+
+    def norm(self, name: str, x: Tensor) -> Tensor:
+        """Normalize rows."""
+        return layer_norm(x, self.tensor(f"{name}.gain"), self.tensor(f"{name}.bias"),
+                          gain_shift=self.model.number(f"{name}.shift"),
+                          epsilon=self.model.number(f"{name}.epsilon"))
+
+    def block(self, layer: int, x: Tensor, task: int, trace: Trace,
+              experts: Tensor | None) -> Tensor:
+        """One block, (T, D) to (T, D)."""
+        name, heads = f"blocks.{layer}", self.model.config.num_heads
+        h = self.norm(f"{name}.norm1", x)
+        q, k, v = (self.linear(f"{name}.{part}", h, 8, trace) for part in "qkv")  # (T, D)
+        out, e = attention(q, k, v, self.tensor(f"{name}.attention.multiplier"),
+                           *(self.model.number(f"{name}.attention.{part}")
+                             for part in ("shift", "kappa22", "kappa26")))
+        trace.operands[f"{name}.attention.scores"] = q.unflatten(-1, (heads, -1)).transpose(0, 1)
+        trace.operands[f"{name}.attention.values"] = e
+        x = residual_add(x, self.linear(f"{name}.proj", out, 24, trace))
+        h = self.norm(f"{name}.norm2", x)
+        if self.model.config.is_moe(layer):
+            return self.moe(layer, x, h, task, trace, experts)
+        hidden = gelu(self.linear(f"{name}.fc1", h, 10, trace), self.model[f"{name}.gelu"])
+        return residual_add(x, self.linear(f"{name}.fc2", hidden, 24, trace))
+
+    def moe(self, layer: int, x: Tensor, h: Tensor, task: int, trace: Trace,
+            forced: Tensor | None) -> Tensor:
+        """Gate, experts and their weighted sum; saturated once, after all experts."""
+        name, config = f"blocks.{layer}", self.model.config
+        acc = linear(h, planes(self.model[f"{name}.gate.{task}.weight"]))        # (T, 2E)
+        trace.operands[f"{name}.gate.{task}"] = h
+        logits = 256 * acc[:, 0::2] + acc[:, 1::2]                               # (T, E)
+        scale = (self.model.number(f"{name}.gate.{task}.multiplier"),
+                 self.model.number(f"{name}.gate.{task}.shift"))
+        chosen, weights = gate(logits, *scale, config.top_k)
+        if forced is not None:
+            chosen, weights = forced, gate_weights(logits, *scale, forced)
+        trace.routes[layer] = chosen, weights
+
+        def expert(index: int, rows: Tensor) -> Tensor:
+            hidden = gelu(self.linear(f"{name}.experts.fc1", rows, 10, trace, index),
+                          self.model[f"{name}.gelu"])
+            return self.linear(f"{name}.experts.fc2", hidden, 20, trace, index)
+
+        return moe(x, h, chosen, weights, expert)

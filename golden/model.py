@@ -1,0 +1,185 @@
+"""M³ViT in floating point (Liang et al., NeurIPS 2022): read it top to bottom.
+
+Shapes: T tokens, D embed_dim, H heads, Dh head_dim, E experts, F hidden width.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from golden.config import ModelConfig
+from golden.gate import top_k_experts
+
+Observer = Callable[[str, Tensor], None]
+
+
+def nothing(name: str, tensor: Tensor) -> None:
+    """Observe nothing."""
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim)
+        self.proj = nn.Linear(config.embed_dim, config.embed_dim)
+
+    def forward(self, h: Tensor, observe: Observer) -> Tensor:
+        """Map (..., T, D) to (..., T, D)."""
+        *batch, tokens, dim = h.shape
+        qkv = self.qkv(h).view(*batch, tokens, 3, self.num_heads, -1)
+        q, k, v = qkv.movedim(-3, 0).transpose(-3, -2)           # each (..., H, T, Dh)
+        weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1)   # (..., H, T, T)
+        out = (weights @ v).transpose(-3, -2).flatten(-2)        # (..., T, D)
+        observe("qkv", qkv.flatten(-3))                          # (..., T, 3D)
+        observe("context", out)
+        return self.proj(out)
+
+
+class Mlp(nn.Module):
+    """Dense two-layer perceptron with GELU."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(config.embed_dim, config.hidden_dim)
+        self.fc2 = nn.Linear(config.hidden_dim, config.embed_dim)
+
+    def forward(self, h: Tensor, observe: Observer) -> Tensor:
+        """Map (..., T, D) to (..., T, D)."""
+        hidden = self.fc1(h)                                     # (..., T, F)
+        observe("hidden", hidden)
+        return self.fc2(functional.gelu(hidden))
+
+
+class Gate(nn.Module):
+    """One task's router, without bias."""
+
+    def __init__(self, dim: int, experts: int) -> None:
+        super().__init__()
+        self.w_gate = nn.Parameter(torch.randn(dim, experts) * dim**-0.5)   # (D, E)
+
+
+class Experts(nn.Module):
+    """One linear layer of every expert."""
+
+    def __init__(self, experts: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(experts, outputs, inputs) * inputs**-0.5)
+        self.bias = nn.Parameter(torch.zeros(experts, outputs))
+
+
+class Moe(nn.Module):
+    """Experts behind one gate per task: softmax over all, then top-k, not renormalized."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        e, d, f = config.num_experts, config.embed_dim, config.expert_dim
+        self.top_k = config.top_k
+        self.gate = nn.ModuleList(Gate(d, e) for _ in range(config.num_tasks))
+        self.experts = nn.ModuleDict({"htoh4": Experts(e, d, f), "h4toh": Experts(e, f, d)})
+
+    def forward(self, h: Tensor, task: int, observe: Observer,
+                experts: Tensor | None = None) -> Tensor:
+        """Map (..., T, D) to (..., T, D); ``experts`` (..., T, k) forces the routing."""
+        logits = h @ self.gate[task].w_gate                      # (..., T, E)
+        if experts is None:
+            experts = top_k_experts(logits, self.top_k)
+        probabilities = logits.softmax(-1)
+        weights = torch.zeros_like(logits).scatter(
+            -1, experts, probabilities.gather(-1, experts))      # zero where not chosen
+        first, second = self.experts["htoh4"], self.experts["h4toh"]
+        hidden = torch.einsum("...td,efd->...tef", h, first.weight) + first.bias
+        out = torch.einsum("...tef,edf->...ted", functional.gelu(hidden), second.weight)
+        observe("gate", logits)
+        observe("hidden", hidden[weights > 0])
+        return ((out + second.bias) * weights[..., None]).sum(-2)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(config.embed_dim, eps=1e-6)
+        self.attn = Attention(config)
+        self.norm2 = nn.LayerNorm(config.embed_dim, eps=1e-6)
+        self.is_moe = config.is_moe(layer)
+        self.mlp = (Moe if self.is_moe else Mlp)(config)
+
+    def forward(self, x: Tensor, task: int, observe: Observer,
+                experts: Tensor | None = None) -> Tensor:
+        """Map (..., T, D) to (..., T, D)."""
+        h = self.norm1(x)
+        observe("norm1", h)
+        x = x + self.attn(h, observe)
+        h = self.norm2(x)
+        observe("norm2", h)
+        if self.is_moe:
+            x = x + self.mlp(h, task, observe, experts)
+        else:
+            x = x + self.mlp(h, observe)
+        observe("out", x)
+        return x
+
+
+class M3ViT(nn.Module):
+    """Mixture-of-experts vision transformer with several tasks."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(
+            config.image_channels, config.embed_dim, config.patch_size, config.patch_size)})
+        self.cls_token = nn.Parameter(torch.randn(1, 1, config.embed_dim) * 0.02)
+        self.pos_embed = nn.Parameter(torch.randn(1, config.num_tokens, config.embed_dim) * 0.02)
+        self.blocks = nn.ModuleList(Block(config, n) for n in range(config.num_layers))
+        if config.num_classes:
+            self.norm = nn.LayerNorm(config.embed_dim, eps=1e-6)
+            self.head = nn.ModuleList(
+                nn.Linear(config.embed_dim, classes) for classes in config.num_classes)
+
+    def forward(self, pixels: Tensor, task: int = 0, observe: Observer = nothing,
+                experts: dict[int, Tensor] | None = None) -> tuple[Tensor, Tensor | None]:
+        """Map pixels (..., C, height, width) in 0..255 to tokens (..., T, D) and class scores.
+        """
+        patches = patchify(pixels, self.config.patch_size) / 256  # (..., T-1, patch_dim)
+        proj = self.patch_embed["proj"]
+        embedded = patches @ proj.weight.flatten(1).T + proj.bias  # (..., T-1, D)
+        token = self.cls_token[0].expand_as(embedded[..., :1, :])
+        x = torch.cat([token, embedded], -2) + self.pos_embed[0]  # (..., T, D)
+        observe("in", x)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, task, lambda name, value, layer=layer: observe(f"{layer}.{name}", value),
+                      (experts or {}).get(layer))
+        if not self.config.num_classes:
+            return x, None
+        h = self.norm(x[..., 0, :])
+        observe("norm", h)
+        scores = self.head[task](h)
+        observe("scores", scores)
+        return x, scores
+
+
+def patchify(pixels: Tensor, size: int) -> Tensor:
+    """Map (..., C, height, width) to patches (..., N, C * size * size), row by row."""
+    *batch, channels, height, width = pixels.shape
+    tiles = pixels.reshape(*batch, channels, height // size, size, width // size, size)
+    order = [*range(len(batch)), *(len(batch) + axis for axis in (1, 3, 0, 2, 4))]
+    return tiles.permute(order).reshape(*batch, -1, channels * size * size)
+
+
+def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the weights; the names are those of M³ViT's training code."""
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in M3ViT(config).state_dict().items()}
+
+
+def build(config: ModelConfig, weights: dict[str, Tensor]) -> M3ViT:
+    """Make a network from its weights."""
+    model = M3ViT(config)
+    model.load_state_dict(weights)
+    return model.eval()

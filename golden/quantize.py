@@ -1,0 +1,206 @@
+"""Post-training quantization from calibration images.
+
+Weights are symmetric per output channel in -127..127, activations static. Decisions and their
+measured worth are in each function.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from golden.model import M3ViT
+from golden.quantized import QuantizedModel, fixed_point, integer_linear
+
+RESIDUAL_SCALE = 2.0**8
+EXPERT_SCALE = 2.0**10
+MAX_KAPPA = 65535 * 255 / 2**22
+INT16_PLANES = 127 * 256 + 127
+
+
+def quantize(model: M3ViT, images: Iterable[Tensor]) -> QuantizedModel:
+    """Quantize ``model`` with ranges seen on ``images`` (uint8, (C, height, width)), all tasks.
+
+    Raises
+    ------
+    ValueError
+        No image, a weight that is not finite, or an operator that does not fit its integers.
+    """
+    for name, tensor in model.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{name}: contains NaN or infinity")
+    ranges = calibrate(model, images)
+    model = model.double()
+    config, tensors = model.config, {}
+    proj = model.patch_embed["proj"]
+    patch = proj.weight.detach().flatten(1) / 256
+    tensors |= integer_linear(patch, proj.bias.detach() + 128 * patch.sum(-1), operand=128,
+                              gain=RESIDUAL_SCALE, name="patch")
+    position = model.pos_embed.detach()[0].clone()
+    position[0] += model.cls_token.detach()[0, 0]
+    position = (position * RESIDUAL_SCALE).round()
+    tensors["position"] = position.clamp(-32768, 32767).to(torch.int16)
+    for layer, block in enumerate(model.blocks):
+        seen = {name.split(".", 1)[1]: value for name, value in ranges.items()
+                if name.startswith(f"{layer}.")}
+        tensors |= attention(block, seen, config.num_heads, f"blocks.{layer}")
+        tensors |= (experts if config.is_moe(layer) else mlp)(block, seen, f"blocks.{layer}")
+    if config.num_classes:
+        weights = torch.cat([head.weight.detach() for head in model.head])
+        scale = migration(ranges["norm"], weights)
+        tensors |= norm(model.norm, scale, "norm")
+        for task, head in enumerate(model.head):
+            gain = 16384 / float(ranges["scores"].max())
+            tensors |= integer_linear(head.weight.detach() * scale, head.bias.detach(),
+                                      operand=128, gain=gain, name=f"head.{task}")
+    return QuantizedModel(config, tensors)
+
+
+def calibrate(model: M3ViT, images: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Return the largest magnitude of every observed channel; of hidden values, the largest."""
+    ranges: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
+
+    def observe(name: str, value: Tensor) -> None:
+        flat = value.reshape(-1, value.shape[-1])
+        if not len(flat):
+            return
+        seen = flat.max() if name.endswith("hidden") else (
+            flat.abs().max() if name == "scores" else flat.abs().amax(0))
+        ranges[name] = torch.maximum(ranges[name], seen.double())
+
+    count = 0
+    with torch.no_grad():
+        for image in images:
+            count += 1
+            for task in range(model.config.num_tasks):
+                model.float()(image.float(), task, observe)
+    if not count:
+        raise ValueError("quantization needs at least one calibration image")
+    return dict(ranges)
+
+
+def migration(seen: Tensor, weight: Tensor) -> Tensor:
+    """Scale of each normalized channel, moved into the next weights' columns.
+
+    ``s ~ max|h|**0.75 / max|W|**0.25``, normalized so that the largest code is 127 (SmoothQuant,
+    Xiao et al., ICML 2023, with exponent 0.75).
+    """
+    ratio = seen.clamp(min=1e-3) ** 0.75 / weight.abs().amax(0).clamp(min=1e-6) ** 0.25
+    return ratio * float((seen / ratio).max()) / 127
+
+
+def norm(layer: torch.nn.LayerNorm, scale: Tensor, name: str) -> dict[str, Tensor]:
+    """Gain, bias and their shift, with the channel scale folded in."""
+    gain, bias, dim = layer.weight.detach() / scale, layer.bias.detach() / scale, len(scale)
+    shift = 15
+    while shift and (float(gain.abs().max()) * 2**shift > 32767
+                     or float(bias.abs().max()) * 2 ** (shift + 12) > 2**31 - 1):
+        shift -= 1
+    if float(gain.abs().max()) * 2**shift > 32767:
+        raise ValueError(f"{name}: gain {float(gain.abs().max()):.3g} does not fit 16 bits")
+    return {
+        f"{name}.gain": (gain * 2**shift).round().to(torch.int16),
+        f"{name}.bias": (bias * 2 ** (shift + 12)).round().to(torch.int32),
+        f"{name}.shift": torch.tensor(shift, dtype=torch.int32),
+        f"{name}.epsilon": torch.tensor(max(1, round(dim * dim * layer.eps * 2**16))),
+    }
+
+
+def attention(block, seen: dict[str, Tensor], heads: int, name: str) -> dict[str, Tensor]:
+    """Quantize norm1, Q, K, V, the two products and the projection.
+
+    The bias of K adds a constant to every row of scores and is dropped; the bias of V passes the
+    softmax unchanged and is folded into the projection. Q and K channels are equalized against
+    each other, then share one scale a head; V keeps one a channel, which the projection undoes.
+    """
+    layer = block.attn
+    scale = migration(seen["norm1"], layer.qkv.weight.detach())
+    wq, wk, wv = (layer.qkv.weight.detach() * scale).chunk(3)
+    bq, bk, bv = layer.qkv.bias.detach().chunk(3)
+    q, k, v = seen["qkv"].chunk(3)
+    k, v = (k + bk.abs()).clamp(min=1e-6), (v + bv.abs()).clamp(min=1e-6)
+    equal = (k / q.clamp(min=1e-6)).sqrt()
+    per_head = len(q) // heads
+    sq, sk = (value.view(heads, -1).amax(-1) / 127 for value in (q * equal, k / equal))
+    sv = v / 127
+    largest = float(((seen["context"] + bv.abs()) / sv).max())
+    kappa = min(127 / max(largest, 1e-6), MAX_KAPPA * 0.999)
+    zero = torch.zeros_like(bq)
+    multiplier, shift = fixed_point(sq * sk * math.log2(math.e) * per_head**-0.5 * 64,
+                                    f"{name}.attention")
+    wp = layer.proj.weight.detach()
+    return {
+        **norm(block.norm1, scale, f"{name}.norm1"),
+        **integer_linear(wq * equal[:, None], bq * equal, operand=128,
+                         gain=1 / sq.repeat_interleave(per_head), name=f"{name}.q"),
+        **integer_linear(wk / equal[:, None], zero, operand=128,
+                         gain=1 / sk.repeat_interleave(per_head), name=f"{name}.k"),
+        **integer_linear(wv, zero, operand=128, gain=1 / sv, name=f"{name}.v"),
+        f"{name}.attention.multiplier": multiplier,
+        f"{name}.attention.shift": torch.tensor(shift, dtype=torch.int32),
+        f"{name}.attention.kappa22": torch.tensor(round(kappa * 2**22)),
+        f"{name}.attention.kappa26": torch.tensor(round(kappa * 2**26)),
+        **integer_linear(wp * (sv / kappa), layer.proj.bias.detach() + wp @ bv, operand=128,
+                         gain=RESIDUAL_SCALE, name=f"{name}.proj"),
+    }
+
+
+def gelu_table(largest: float) -> tuple[Tensor, float, float, int]:
+    """Table, scale of its int10 input, scale of its uint8 output, and the output's zero point.
+
+    The input is clipped at its positive maximum, where GELU still matters; the output is
+    unsigned with a zero point, since a symmetric one would waste a bit on values above -0.17.
+    """
+    given = max(largest, 3.0) / 511
+    made = (given * 511 + 0.17) / 255
+    zero_point = round(0.17 / made)
+    codes = torch.arange(1024)
+    codes = torch.where(codes > 511, codes - 1024, codes).double()
+    table = (functional.gelu(codes * given) / made).round() + zero_point
+    return table.clamp(0, 255).to(torch.uint8), given, made, zero_point
+
+
+def mlp(block, seen: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Quantize norm2 and the dense MLP."""
+    layer = block.mlp
+    scale = migration(seen["norm2"], layer.fc1.weight.detach())
+    table, given, made, zero_point = gelu_table(float(seen["hidden"]))
+    return {
+        **norm(block.norm2, scale, f"{name}.norm2"),
+        **integer_linear(layer.fc1.weight.detach() * scale, layer.fc1.bias.detach(), operand=128,
+                         gain=1 / given, name=f"{name}.fc1"),
+        f"{name}.gelu": table,
+        **integer_linear(layer.fc2.weight.detach() * made, layer.fc2.bias.detach(), operand=255,
+                         gain=RESIDUAL_SCALE, zero_point=zero_point, name=f"{name}.fc2"),
+    }
+
+
+def experts(block, seen: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Quantize norm2, the gates and all experts; one migration serves them all."""
+    layer = block.mlp
+    gates = torch.stack([gate.w_gate.detach().T for gate in layer.gate])         # (tasks, E, D)
+    first, second = layer.experts["htoh4"], layer.experts["h4toh"]
+    fc1, fc2 = first.weight.detach(), second.weight.detach()
+    count, width, _ = fc1.shape
+    scale = migration(seen["norm2"], torch.cat([gates.flatten(0, 1), fc1.flatten(0, 1)]))
+    table, given, made, zero_point = gelu_table(float(seen["hidden"]))
+    made_first = integer_linear((fc1 * scale).flatten(0, 1), first.bias.detach().flatten(),
+                                operand=128, gain=1 / given, name=f"{name}.experts.fc1")
+    made_second = integer_linear((fc2 * made).flatten(0, 1), second.bias.detach().flatten(),
+                                 operand=255, gain=EXPERT_SCALE, zero_point=zero_point,
+                                 name=f"{name}.experts.fc2")
+    tensors = norm(block.norm2, scale, f"{name}.norm2") | {f"{name}.gelu": table}
+    for key, value in (made_first | made_second).items():
+        tensors[key] = value.unflatten(0, (count, -1)) if value.dim() else value
+    for task, gate in enumerate(gates * scale):
+        step = float(gate.abs().max()) / INT16_PLANES
+        multiplier, shift = fixed_point(torch.tensor(step * math.log2(math.e) * 256), name)
+        tensors |= {
+            f"{name}.gate.{task}.weight": (gate / step).round().to(torch.int16),
+            f"{name}.gate.{task}.multiplier": multiplier,
+            f"{name}.gate.{task}.shift": torch.tensor(shift, dtype=torch.int32),
+        }
+    return tensors

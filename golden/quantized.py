@@ -1,0 +1,114 @@
+"""A quantized network: integers by name, and one file for all of them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from golden.config import ModelConfig
+
+ACC_WIDTH = 25
+FORMAT = "deltamoe-quantized-1"
+
+
+@dataclass(frozen=True)
+class QuantizedModel:
+    """Configuration, integer tensors and the quantizer's report.
+
+    Names: ``patch``, ``position``, ``blocks.{i}.norm1``, ``.q``, ``.k``, ``.v``,
+    ``.attention``, ``.proj``, ``.norm2``, ``.fc1``, ``.gelu``, ``.fc2`` or ``.gate.{task}``,
+    ``.experts.fc1``, ``.experts.fc2``; ``norm`` and ``head.{task}``. A linear layer has
+    ``.weight`` int8 (N, K), ``.bias`` int32 (N), ``.multiplier`` (N) and ``.shift``.
+    """
+
+    config: ModelConfig
+    tensors: Mapping[str, Tensor]
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+    def number(self, name: str) -> int:
+        """Return a scalar."""
+        return int(self.tensors[name])
+
+    def save(self, path: Path) -> None:
+        """Write one safetensors file, whole or not at all."""
+        partial = path.with_name(path.name + ".partial")
+        save_file({name: tensor.contiguous() for name, tensor in self.tensors.items()}, partial,
+                  {"format": FORMAT, "config": json.dumps(asdict(self.config))})
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "QuantizedModel":
+        """Read a file that :meth:`save` wrote.
+
+        Raises
+        ------
+        ValueError
+            The file is truncated, is no safetensors file, or was not written by the quantizer.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+        except SafetensorError as error:
+            raise ValueError(f"{path}: not a complete safetensors file ({error})") from None
+        if metadata.get("format") != FORMAT:
+            raise ValueError(f"{path}: not a quantized model (metadata format is "
+                             f"{metadata.get('format')!r}, not {FORMAT!r})")
+        fields = json.loads(metadata["config"])
+        config = ModelConfig(**fields | {"num_classes": tuple(fields["num_classes"])})
+        return cls(config, tensors)
+
+
+def integer_linear(weight: Tensor, bias: Tensor, *, operand: int, gain: Tensor | float,
+                   zero_point: int = 0, name: str) -> dict[str, Tensor]:
+    """Quantize a linear layer per output channel.
+
+    Parameters
+    ----------
+    weight, bias : Tensor
+        Real weights (N, K) for the operand's codes, real bias (N).
+    operand : int
+        Largest magnitude of an operand code, which bounds the accumulator.
+    gain : Tensor or float
+        Output codes per real unit, by channel or for all.
+    zero_point : int
+        Operand code that stands for zero.
+
+    Raises
+    ------
+    ValueError
+        The accumulator may need more than 25 bits, or the multiplier is 4 or more.
+    """
+    scale = weight.abs().amax(-1).clamp(min=1e-12) / 127
+    codes = (weight / scale[:, None]).round().clamp(-127, 127).to(torch.int64)
+    offset = (bias / scale).round().to(torch.int64) - zero_point * codes.sum(-1)
+    bound = int((codes.abs().sum(-1) * operand + offset.abs()).max())
+    if bound >= 1 << (ACC_WIDTH - 1):
+        raise ValueError(f"{name}: accumulators reach {bound}, more than {ACC_WIDTH} bits hold")
+    multiplier, shift = fixed_point(scale * gain, name)
+    return {
+        f"{name}.weight": codes.to(torch.int8), f"{name}.bias": offset.to(torch.int32),
+        f"{name}.multiplier": multiplier, f"{name}.shift": torch.tensor(shift, dtype=torch.int32),
+    }
+
+
+def fixed_point(real: Tensor, name: str) -> tuple[Tensor, int]:
+    """Return 16-bit multipliers and the largest common shift of 14, 18, 22, 26.
+
+    Raises
+    ------
+    ValueError
+        A multiplier is 4 or more.
+    """
+    largest = float(real.max())
+    for shift in (26, 22, 18, 14):
+        if round(largest * 2**shift) < 1 << 16:
+            return (real * 2**shift).round().clamp(min=1).to(torch.int32), shift
+    raise ValueError(f"{name}: requantization multiplier {largest:.3g} is not below 4")
