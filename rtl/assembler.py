@@ -1,0 +1,213 @@
+"""Descriptors and bytes of a program, and which on-chip addresses they may use when."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from golden.config import ModelConfig
+from rtl.config import HwConfig
+from rtl.layout import columns_of, image_rows, norm_words, parameter_words, weight_tiles
+from rtl.program import Mode, Opcode, Target
+
+
+class Quantized(Protocol):
+    """What the compiler needs of a quantized network."""
+
+    config: ModelConfig
+
+    def __getitem__(self, name: str) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled network for one task.
+
+    ``descriptors`` and their ``names`` belong together; ``memory`` is the image of the program
+    and the weights, up to ``size`` bytes in all with the image and the output behind it.
+    """
+
+    hw: HwConfig
+    config: ModelConfig
+    task: int
+    mode: Mode
+    descriptors: tuple[Mapping[str, int], ...]
+    names: tuple[str, ...]
+    memory: np.ndarray
+    image_address: int
+    output_address: int
+    output_beats: int
+    size: int
+
+    def with_image(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the whole memory with uint8 ``pixels`` (C, height, width) in place."""
+        memory = np.zeros(self.size, np.uint8)
+        memory[: len(self.memory)] = self.memory
+        rows = image_rows(np.asarray(pixels), self.config, self.hw)
+        memory[self.image_address : self.image_address + len(rows)] = rows
+        return memory
+
+    def outputs(self, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return int16 tokens (T, D) and class scores, or None, from the memory afterwards."""
+        stop = self.output_address + self.output_beats * self.hw.bus_bytes
+        words = memory[self.output_address : stop].view("<i2")
+        tokens, dim = self.config.num_tokens, self.config.embed_dim
+        x, rest = words[: tokens * dim].reshape(tokens, dim), words[tokens * dim :]
+        classes = self.config.num_classes
+        return x, rest[: classes[self.task]] if classes else None
+
+
+@dataclass
+class Ring:
+    """Addresses of an on-chip memory, handed out round and round.
+
+    ``segments`` remember the compute descriptor that used them last, so whoever overwrites them
+    knows what to wait for.
+    """
+
+    depth: int
+    name: str
+    position: int = 0
+    segments: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def take(self, size: int, owner: str) -> tuple[int, int]:
+        """Return the first address and how many compute descriptors must have finished."""
+        if size > self.depth:
+            raise ValueError(f"{owner} needs {size} {self.name}, the hardware has {self.depth}")
+        start = self.position if self.position + size <= self.depth else 0
+        overlapping = [s for s in self.segments if s[0] < start + size and start < s[1]]
+        self.segments = [s for s in self.segments if s not in overlapping]
+        self.position = start + size
+        return start, max((last + 1 for _, _, last in overlapping), default=0)
+
+    def use(self, start: int, size: int, compute: int) -> None:
+        """Note that compute descriptor number ``compute`` reads this segment."""
+        self.segments.append((start, start + size, compute))
+
+
+class Assembler:
+    """Collects descriptors and bytes; one method for each kind of descriptor."""
+
+    def __init__(self, model: Quantized, hw: HwConfig, task: int, mode: Mode) -> None:
+        self.model, self.hw, self.task, self.mode = model, hw, task, mode
+        self.config = model.config
+        self.descriptors: list[dict[str, int]] = []
+        self.names: list[str] = []
+        self.blobs: list[np.ndarray] = []
+        self.loads = self.computes = self.end = self.gate = 0
+        self.weights = Ring(hw.weight_rows, "weight_rows")
+        self.params = Ring(hw.param_words, "param_words")
+        self.norms = Ring(hw.norm_words, "norm_words")
+        self.tables = Ring(2, "tables")
+
+    def tensor(self, name: str, expert: int | None = None) -> np.ndarray:
+        """Return a tensor, or one expert's part of it."""
+        value = np.asarray(self.model[name])
+        return value if expert is None or value.ndim == 0 else value[expert]
+
+    def load(self, name: str, target: Target, blob: np.ndarray, after: int, **fields: int) -> None:
+        """Add a load of ``blob``."""
+        beats = len(blob) // self.hw.bus_bytes
+        self.descriptors.append({
+            "opcode": Opcode.LOAD, "target": target, "address": self.end, "beats": beats,
+            "wait_computes": after, **fields,
+        })
+        self.names.append(f"{name}.load")
+        self.blobs.append(blob)
+        self.end += len(blob)
+        self.loads += 1
+
+    def compute(self, name: str, fields: Mapping[str, int]) -> None:
+        """Add a compute descriptor that waits for all loads so far."""
+        self.descriptors.append({"wait_loads": self.loads, **fields})
+        self.names.append(name)
+        self.computes += 1
+
+    def norm(self, name: str) -> dict[str, int]:
+        """Load a normalization's parameters and return the fields that fuse it."""
+        dim = self.config.embed_dim
+        blob = norm_words(self.tensor(f"{name}.gain"), self.tensor(f"{name}.bias"))
+        size = dim // self.hw.word
+        base, after = self.norms.take(size, name)
+        self.norms.use(base, size, self.computes)
+        self.load(name, Target.NORM, blob, after, norm_base=base)
+        return {"norm": 1, "norm_base": base, "norm_source": 0, "dim": dim,
+                "epsilon": int(self.tensor(f"{name}.epsilon")),
+                "gain_shift": int(self.tensor(f"{name}.shift"))}
+
+    def parameters(self, name: str, bias: np.ndarray, multiplier: np.ndarray,
+                   **fields: int) -> int:
+        """Load biases and multipliers; return their first word."""
+        blob = parameter_words(bias, multiplier)
+        size = len(blob) // (4 * self.hw.lanes)
+        base, after = self.params.take(size, name)
+        self.params.use(base, size, self.computes)
+        self.load(f"{name}.parameters", Target.PARAMETERS, blob,
+                  max(after, fields.pop("after", 0)), param_base=base, **fields)
+        return base
+
+    def gang(self, rows: float, depth: int, tiles: int) -> tuple[int, int]:
+        """Return the index of the fastest gang and the passes it takes."""
+        hw, best = self.hw, (float("inf"), 0, 0)
+        for index, gang in enumerate(hw.gangs):
+            passes = -(-tiles // gang)
+            streams = hw.groups // gang * hw.queues
+            cost = -(-int(rows * passes) // streams) * depth
+            if passes * depth <= hw.weight_rows and cost <= best[0]:
+                best = (cost, index, passes)
+        if best[0] == float("inf"):
+            raise ValueError(f"a layer of depth {depth} and {tiles * hw.lanes} columns needs "
+                             f"{-(-tiles // hw.groups) * depth} weight_rows, the hardware has "
+                             f"{hw.weight_rows}")
+        return best[1], best[2]
+
+    def linear(self, name: str, weight: np.ndarray, *, rows: int, likely_rows: float | None = None,
+               biases: np.ndarray | None = None, multipliers: np.ndarray | None = None,
+               skip: Mapping[str, int] | None = None, **fields: int) -> None:
+        """Load a layer and add its descriptor.
+
+        ``skip`` holds ``skip_if_empty`` and ``expert`` of an expert's loads.
+        """
+        hw = self.hw
+        skip = dict(skip or {})
+        columns, depth = columns_of(len(weight), hw), weight.shape[1]
+        tiles = -(-columns // hw.lanes)
+        gang, passes = self.gang(likely_rows or rows, depth, tiles)
+        floor = self.gate if skip else 0
+        base, after = self.weights.take(passes * depth, name)
+        self.weights.use(base, passes * depth, self.computes)
+        self.load(f"{name}.weights", Target.WEIGHTS, weight_tiles(weight, hw), max(after, floor),
+                  weight_base=base, gang=gang, passes=passes, depth=depth, columns=tiles, **skip)
+        param = 0
+        if biases is not None and multipliers is not None:
+            pad = (0, columns - len(biases))
+            param = self.parameters(name, np.pad(biases, pad), np.pad(multipliers, pad),
+                                    after=floor, **skip)
+        self.compute(name, {
+            "opcode": Opcode.LINEAR, "mode": self.mode, "rows": rows, "depth": depth,
+            "columns": columns, "gang": gang, "passes": passes, "weight_base": base,
+            "param_base": param, "operand_signed": 1, **fields,
+        })
+
+    def layer(self, name: str, *, expert: int | None = None, zero_point: int = 0, **fields) -> None:
+        """Add the linear layer ``name`` of the model, its bias as its mode needs it."""
+        weight, bias, multiplier = (self.tensor(f"{name}.{part}", expert)
+                                    for part in ("weight", "bias", "multiplier"))
+        bias = bias.astype(np.int64)
+        if self.mode == Mode.ZERO_SKIP:
+            bias += zero_point * weight.astype(np.int64).sum(-1)
+        shift = int(self.tensor(f"{name}.shift"))
+        if expert is not None:
+            fields |= {"expert": expert, "skip": {"skip_if_empty": 1, "expert": expert}}
+            name = name.replace("experts", f"experts.{expert}")
+        self.linear(name, weight, biases=bias, multipliers=multiplier, zero_point=zero_point,
+                    shift=(shift - 14) // 4, **fields)
+
+    def table(self, name: str) -> tuple[int, int]:
+        """Load an activation table; return its bank and the code of zero."""
+        entries = self.tensor(name).astype(np.uint8)
+        bank, after = self.tables.take(1, name)
+        self.load(name, Target.TABLE, entries, after, bank=bank)
+        return bank, int(entries[0])
+
