@@ -30,7 +30,7 @@ class Attention(nn.Module):
 
     def forward(self, h: Tensor, observe: Observer) -> Tensor:
         """Map (..., T, D) to (..., T, D)."""
-        *batch, tokens, dim = h.shape
+        *batch, tokens, _ = h.shape
         qkv = self.qkv(h).view(*batch, tokens, 3, self.num_heads, -1)
         q, k, v = qkv.movedim(-3, 0).transpose(-3, -2)           # each (..., H, T, Dh)
         weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1)   # (..., H, T, T)
@@ -118,10 +118,7 @@ class Block(nn.Module):
         x = x + self.attn(h, observe)
         h = self.norm2(x)
         observe("norm2", h)
-        if self.is_moe:
-            x = x + self.mlp(h, task, observe, experts)
-        else:
-            x = x + self.mlp(h, observe)
+        x = x + (self.mlp(h, task, observe, experts) if self.is_moe else self.mlp(h, observe))
         observe("out", x)
         return x
 
@@ -145,6 +142,9 @@ class M3ViT(nn.Module):
     def forward(self, pixels: Tensor, task: int = 0, observe: Observer = nothing,
                 experts: dict[int, Tensor] | None = None) -> tuple[Tensor, Tensor | None]:
         """Map pixels (..., C, height, width) in 0..255 to tokens (..., T, D) and class scores.
+
+        ``observe`` is called with the name and value of every intermediate; ``experts`` forces
+        the (..., T, k) routing of these layers.
         """
         patches = patchify(pixels, self.config.patch_size) / 256  # (..., T-1, patch_dim)
         proj = self.patch_embed["proj"]

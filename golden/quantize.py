@@ -7,6 +7,7 @@ measured worth are in each function.
 import math
 from collections import defaultdict
 from collections.abc import Iterable
+from copy import deepcopy
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ def quantize(model: M3ViT, images: Iterable[Tensor]) -> QuantizedModel:
     for name, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{name}: contains NaN or infinity")
+    model = deepcopy(model).float()
     ranges = calibrate(model, images)
     model = model.double()
     config, tensors = model.config, {}
@@ -60,11 +62,18 @@ def quantize(model: M3ViT, images: Iterable[Tensor]) -> QuantizedModel:
 
 
 def calibrate(model: M3ViT, images: Iterable[Tensor]) -> dict[str, Tensor]:
-    """Return the largest magnitude of every observed channel; of hidden values, the largest."""
+    """Return the largest magnitude of every observed channel; of hidden values, the largest.
+
+    Keys, values and attention outputs are taken without the biases that quantization folds away.
+    """
+    folded = {}
+    for layer, block in enumerate(model.blocks):
+        _, k, v = block.attn.qkv.bias.detach().chunk(3)
+        folded |= {f"{layer}.qkv": torch.cat([torch.zeros_like(k), k, v]), f"{layer}.context": v}
     ranges: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
 
     def observe(name: str, value: Tensor) -> None:
-        flat = value.reshape(-1, value.shape[-1])
+        flat = (value - folded.get(name, 0)).reshape(-1, value.shape[-1])
         if not len(flat):
             return
         seen = flat.max() if name.endswith("hidden") else (
@@ -76,7 +85,7 @@ def calibrate(model: M3ViT, images: Iterable[Tensor]) -> dict[str, Tensor]:
         for image in images:
             count += 1
             for task in range(model.config.num_tasks):
-                model.float()(image.float(), task, observe)
+                model(image.float(), task, observe)
     if not count:
         raise ValueError("quantization needs at least one calibration image")
     return dict(ranges)
@@ -86,9 +95,11 @@ def migration(seen: Tensor, weight: Tensor) -> Tensor:
     """Scale of each normalized channel, moved into the next weights' columns.
 
     ``s ~ max|h|**0.75 / max|W|**0.25``, normalized so that the largest code is 127 (SmoothQuant,
-    Xiao et al., ICML 2023, with exponent 0.75).
+    Xiao et al., ICML 2023, with exponent 0.75). Channels that calibration hardly saw, the class
+    token's above all, get the room of a quarter of the median.
     """
-    ratio = seen.clamp(min=1e-3) ** 0.75 / weight.abs().amax(0).clamp(min=1e-6) ** 0.25
+    seen = seen.clamp(min=max(1e-3, float(seen.median()) / 4))
+    ratio = seen ** 0.75 / weight.abs().amax(0).clamp(min=1e-6) ** 0.25
     return ratio * float((seen / ratio).max()) / 127
 
 
@@ -119,14 +130,14 @@ def attention(block, seen: dict[str, Tensor], heads: int, name: str) -> dict[str
     layer = block.attn
     scale = migration(seen["norm1"], layer.qkv.weight.detach())
     wq, wk, wv = (layer.qkv.weight.detach() * scale).chunk(3)
-    bq, bk, bv = layer.qkv.bias.detach().chunk(3)
+    bq, _, bv = layer.qkv.bias.detach().chunk(3)
     q, k, v = seen["qkv"].chunk(3)
-    k, v = (k + bk.abs()).clamp(min=1e-6), (v + bv.abs()).clamp(min=1e-6)
-    equal = (k / q.clamp(min=1e-6)).sqrt()
+    q, k, v = (value.clamp(min=1e-6) for value in (q, k, v))
+    equal = (k / q).sqrt()
     per_head = len(q) // heads
     sq, sk = (value.view(heads, -1).amax(-1) / 127 for value in (q * equal, k / equal))
     sv = v / 127
-    largest = float(((seen["context"] + bv.abs()) / sv).max())
+    largest = float((seen["context"] / sv).max())
     kappa = min(127 / max(largest, 1e-6), MAX_KAPPA * 0.999)
     zero = torch.zeros_like(bq)
     multiplier, shift = fixed_point(sq * sk * math.log2(math.e) * per_head**-0.5 * 64,
@@ -184,7 +195,7 @@ def experts(block, seen: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     gates = torch.stack([gate.w_gate.detach().T for gate in layer.gate])         # (tasks, E, D)
     first, second = layer.experts["htoh4"], layer.experts["h4toh"]
     fc1, fc2 = first.weight.detach(), second.weight.detach()
-    count, width, _ = fc1.shape
+    count = len(fc1)
     scale = migration(seen["norm2"], torch.cat([gates.flatten(0, 1), fc1.flatten(0, 1)]))
     table, given, made, zero_point = gelu_table(float(seen["hidden"]))
     made_first = integer_linear((fc1 * scale).flatten(0, 1), first.bias.detach().flatten(),

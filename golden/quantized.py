@@ -13,6 +13,7 @@ from torch import Tensor
 from golden.config import ModelConfig
 
 ACC_WIDTH = 25
+MAX_BIAS = 1 << (ACC_WIDTH - 3)
 FORMAT = "deltamoe-quantized-1"
 
 
@@ -55,7 +56,7 @@ class QuantizedModel:
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
+                tensors = {name: file.get_tensor(name) for name in file.offset_keys()}
         except SafetensorError as error:
             raise ValueError(f"{path}: not a complete safetensors file ({error})") from None
         if metadata.get("format") != FORMAT:
@@ -68,7 +69,7 @@ class QuantizedModel:
 
 def integer_linear(weight: Tensor, bias: Tensor, *, operand: int, gain: Tensor | float,
                    zero_point: int = 0, name: str) -> dict[str, Tensor]:
-    """Quantize a linear layer per output channel.
+    """Quantize a linear layer per output channel; a bias may not outgrow the accumulator.
 
     Parameters
     ----------
@@ -86,7 +87,7 @@ def integer_linear(weight: Tensor, bias: Tensor, *, operand: int, gain: Tensor |
     ValueError
         The accumulator may need more than 25 bits, or the multiplier is 4 or more.
     """
-    scale = weight.abs().amax(-1).clamp(min=1e-12) / 127
+    scale = torch.maximum(weight.abs().amax(-1) / 127, bias.abs() / MAX_BIAS).clamp(min=1e-12)
     codes = (weight / scale[:, None]).round().clamp(-127, 127).to(torch.int64)
     offset = (bias / scale).round().to(torch.int64) - zero_point * codes.sum(-1)
     bound = int((codes.abs().sum(-1) * operand + offset.abs()).max())
