@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from golden.config import ModelConfig
+from golden.quantized_format import SHIFTS, check_format
 
 ACC_WIDTH = 25
 MAX_BIAS = 1 << (ACC_WIDTH - 3)
@@ -51,7 +52,8 @@ class QuantizedModel:
         Raises
         ------
         ValueError
-            The file is truncated, is no safetensors file, or was not written by the quantizer.
+            The file is truncated, is no safetensors file, was not written by the quantizer, or
+            lacks a tensor; the message names the file and the tensor.
         """
         try:
             with safe_open(path, "pt") as file:
@@ -62,8 +64,12 @@ class QuantizedModel:
         if metadata.get("format") != FORMAT:
             raise ValueError(f"{path}: not a quantized model (metadata format is "
                              f"{metadata.get('format')!r}, not {FORMAT!r})")
-        fields = json.loads(metadata["config"])
-        config = ModelConfig(**fields | {"num_classes": tuple(fields["num_classes"])})
+        try:
+            fields = json.loads(metadata["config"])
+            config = ModelConfig(**fields | {"num_classes": tuple(fields["num_classes"])})
+            check_format(tensors, config)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: not a usable quantized model ({error})") from None
         return cls(config, tensors)
 
 
@@ -109,7 +115,7 @@ def fixed_point(real: Tensor, name: str) -> tuple[Tensor, int]:
         A multiplier is 4 or more.
     """
     largest = float(real.max())
-    for shift in (26, 22, 18, 14):
+    for shift in reversed(SHIFTS):
         if round(largest * 2**shift) < 1 << 16:
             return (real * 2**shift).round().clamp(min=1).to(torch.int32), shift
     raise ValueError(f"{name}: requantization multiplier {largest:.3g} is not below 4")
