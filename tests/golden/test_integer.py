@@ -1,0 +1,90 @@
+"""The integer network: what it refuses, what it records, and that it is exact."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from golden.config import MODELS
+from golden.integer import Integer
+from golden.model import build
+from golden.quantize import quantize
+from golden.quantized import QuantizedModel
+from golden.seeded import seeded
+
+CONFIG = replace(MODELS["digits"], num_experts=5, top_k=3)
+IMAGE = torch.arange(64, dtype=torch.uint8).view(1, 8, 8) * 4
+
+
+@pytest.fixture(scope="module")
+def integer() -> Integer:
+    return Integer(quantize(build(CONFIG, seeded(CONFIG, 0)), [IMAGE]))
+
+
+@pytest.mark.parametrize("expert", range(5))
+def test_all_tokens_may_go_to_one_set_of_experts(integer: Integer, expert: int) -> None:
+    route = torch.tensor([[expert, (expert + 1) % 5, (expert + 2) % 5]]).expand(17, 3)
+    trace = integer.run(IMAGE, 0, {1: route})
+    assert torch.equal(trace.routes[1][0], route)
+    assert len(trace.operands[f"blocks.1.experts.{expert}.fc1"]) == 17
+    assert f"blocks.1.experts.{(expert + 3) % 5}.fc1" not in trace.operands
+
+
+def test_the_order_of_a_tokens_experts_is_free(integer: Integer) -> None:
+    free = integer.run(IMAGE, 1)
+    turned = {layer: chosen.flip(-1) for layer, (chosen, _) in free.routes.items()}
+    assert torch.equal(integer.run(IMAGE, 1, turned).x, free.x)
+    assert free.x.abs().max() < 32767
+
+
+def test_forcing_the_free_routing_changes_nothing(integer: Integer) -> None:
+    free = integer.run(IMAGE, 0)
+    forced = integer.run(IMAGE, 0, {layer: chosen for layer, (chosen, _) in free.routes.items()})
+    assert torch.equal(forced.x, free.x)
+    assert torch.equal(forced.scores, free.scores)
+    for layer, (_, weights) in free.routes.items():
+        assert torch.equal(forced.routes[layer][1], weights)
+
+
+def test_tasks_have_their_own_gates(integer: Integer) -> None:
+    first, second = integer.run(IMAGE, 0), integer.run(IMAGE, 1)
+    assert not torch.equal(first.routes[1][0], second.routes[1][0])
+    assert first.scores.shape == (10,)
+    assert second.scores.shape == (2,)
+
+
+def test_every_product_is_recorded_in_order_with_operands_of_9_bits(integer: Integer) -> None:
+    trace = integer.run(IMAGE, 0)
+    dense = ["q", "k", "v", "attention.scores", "attention.values", "proj", "fc1", "fc2"]
+    names = list(trace.operands)
+    assert names[:9] == ["patch", *(f"blocks.0.{part}" for part in dense)]
+    assert names[-1] == "head.0"
+    assert names[9 + 6] == "blocks.1.gate.0"
+    chosen = trace.routes[1][0]
+    for expert in range(5):
+        rows = trace.operands.get(f"blocks.1.experts.{expert}.fc1")
+        assert (0 if rows is None else len(rows)) == int((chosen == expert).sum())
+    for name, operand in trace.operands.items():
+        unsigned = name.endswith(("fc2", "values"))
+        assert operand.min() >= (0 if unsigned else -128)
+        assert operand.max() <= (255 if unsigned else 127)
+    assert trace.operands["blocks.0.attention.values"].shape == (2, 17, 17)
+
+
+def test_extreme_weights_never_leave_the_residual_range(integer: Integer) -> None:
+    tensors = dict(integer.model.tensors)
+    for name in ("blocks.0.fc2", "blocks.1.experts.fc2"):
+        tensors[f"{name}.multiplier"] = torch.full_like(tensors[f"{name}.multiplier"], 65535)
+        tensors[f"{name}.shift"] = torch.tensor(14, dtype=torch.int32)
+    trace = Integer(QuantizedModel(CONFIG, tensors)).run(IMAGE, 0)
+    assert trace.blocks[0].max() == 32767
+    assert trace.blocks[0].min() == -32768
+    assert all(int(x.min()) >= -32768 and int(x.max()) <= 32767 for x in trace.blocks)
+
+
+def test_the_wrong_image_or_task_is_named(integer: Integer) -> None:
+    with pytest.raises(ValueError, match=r"\(1, 8, 9\), the network takes \(1, 8, 8\)"):
+        integer.run(torch.zeros(1, 8, 9, dtype=torch.uint8), 0)
+    for task in (-1, 2):
+        with pytest.raises(ValueError, match=rf"task {task} is not in 0..1"):
+            integer.run(IMAGE, task)

@@ -1,0 +1,279 @@
+"""Quantization: proven bounds, exact folds, files, and how close the integers stay."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional
+
+from golden.config import MODELS, ModelConfig
+from golden.images import digits
+from golden.integer import Integer
+from golden.model import M3ViT, build
+from golden.quantize import gelu_table, quantize
+from golden.quantized import QuantizedModel, fixed_point, integer_linear
+from golden.quantized_format import expected_format
+from golden.report import block_noise, sqnr
+from golden.seeded import seeded
+
+WEIGHTS = Path(__file__).parents[2] / "golden" / "weights"
+SMALL = replace(MODELS["m3vit-tiny-129"], image_height=32, image_width=48, num_layers=4)
+
+
+@cache
+def network(config: ModelConfig, trained: bool = False) -> M3ViT:
+    weights = load_file(WEIGHTS / "digits.safetensors") if trained else seeded(config, 5)
+    return build(config, weights).requires_grad_(False)
+
+
+def pictures(config: ModelConfig, count: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (count, config.image_channels, config.image_height, config.image_width)
+    return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+
+
+@cache
+def quantized(config: ModelConfig) -> QuantizedModel:
+    return quantize(network(config), pictures(config, 2, seed=0))
+
+
+CONFIGS = [SMALL, replace(SMALL, num_experts=0, top_k=0, expert_dim=0, num_tasks=1,
+                          num_classes=(11,)), MODELS["digits"]]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=["moe", "plain", "digits"])
+def test_tensors_have_the_documented_names_types_and_ranges(config: ModelConfig) -> None:
+    tensors = quantized(config).tensors
+    found = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
+    assert found == expected_format(config)
+    for name, tensor in tensors.items():
+        if name.endswith(".weight") and tensor.dtype == torch.int8:
+            assert tensor.min() >= -127
+            assert (tensor.abs().amax(-1) == 127).float().mean() > 0.95
+        if name.endswith(".multiplier") and tensor.dim() and "attention" not in name:
+            assert tensor.max() >= 4096, "a larger shift would keep more bits"
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=["moe", "plain", "digits"])
+def test_no_operand_can_overflow_an_accumulator_of_25_bits(config: ModelConfig) -> None:
+    model, checked = quantized(config), 0
+    for name, tensor in model.tensors.items():
+        if not name.endswith(".weight"):
+            continue
+        weight = tensor.to(torch.int64)
+        if "gate" in name:
+            low = ((weight + 128) & 255) - 128
+            high = (weight - low) >> 8
+            assert high.abs().max() <= 128
+            bounds = [plane.abs().sum(-1).max() * 128 for plane in (high, low)]
+        else:
+            bias = model[name.replace(".weight", ".bias")].abs()
+            top, bottom = (255, 0) if "fc2" in name else (128, 128)
+            largest = weight.clamp(min=0) * top - weight.clamp(max=0) * bottom
+            smallest = weight.clamp(min=0) * bottom - weight.clamp(max=0) * top
+            bounds = [torch.maximum(largest.sum(-1), smallest.sum(-1)).add(bias).max()]
+        assert all(bound < 2**24 for bound in bounds)
+        checked += 1
+    assert checked == sum(name.endswith(".weight") for name in expected_format(config))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=["moe", "plain", "digits"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_unseen_images_stay_close_under_forced_routing(config: ModelConfig, seed: int) -> None:
+    image = pictures(config, 1, seed)[0]
+    for task in range(config.num_tasks):
+        rows = block_noise(network(config), quantized(config), image, task)
+        assert [row.layer for row in rows] == list(range(config.num_layers))
+        # Measured with trained weights by the specification: block 0 38 dB or more.
+        assert rows[0].total > 38
+        assert min(row.total for row in rows) > 35
+
+
+def test_routing_agrees_except_at_near_ties() -> None:
+    model = network(SMALL)
+    agree = []
+    for seed in range(4):
+        image = pictures(SMALL, 1, 100 + seed)[0]
+        trace = Integer(quantized(SMALL)).run(image, seed % 2)
+        seen: dict[str, torch.Tensor] = {}
+        forced = {layer: chosen for layer, (chosen, _) in trace.routes.items()}
+        model(image.float(), seed % 2, seen.__setitem__, forced)
+        for layer, (chosen, _) in trace.routes.items():
+            best = seen[f"{layer}.gate"].topk(3).values
+            same = (seen[f"{layer}.gate"].topk(2).indices.sort(-1).values
+                    == chosen.sort(-1).values).all(-1)
+            assert ((best[:, 1] - best[:, 2])[~same] < 0.15).all()
+            agree.append(same.float().mean())
+    assert torch.stack(agree).mean() >= 0.93
+
+
+def test_a_large_key_bias_costs_nothing() -> None:
+    weights = {name: tensor.clone() for name, tensor in seeded(SMALL, 5).items()}
+    for layer in range(SMALL.num_layers):
+        weights[f"blocks.{layer}.attn.qkv.bias"][192:384] += 50
+    images = pictures(SMALL, 2, seed=0)
+    biased = quantize(build(SMALL, weights), images)
+    for name, tensor in quantized(SMALL).tensors.items():
+        # The float ranges differ in the last bits, so a code may differ by its rounding.
+        assert (biased[name].long() - tensor.long()).abs().max() <= max(
+            1, int(tensor.long().abs().max()) // 1000), name
+
+
+def test_quantization_leaves_the_network_as_it_was() -> None:
+    model = build(SMALL, seeded(SMALL, 5))
+    quantize(model, pictures(SMALL, 1, seed=0))
+    assert {t.dtype for t in model.state_dict().values()} == {torch.float32}
+    assert all(torch.equal(t, seeded(SMALL, 5)[n]) for n, t in model.state_dict().items())
+
+
+def test_gelu_table_is_gelu() -> None:
+    table, given, made, zero_point = gelu_table(4.2)
+    q = torch.cat((torch.arange(512), torch.arange(-512, 0)))
+    real = functional.gelu(q.double() * given)
+    assert table[0] == zero_point
+    assert ((table.double() - zero_point) * made - real).abs().max() <= made * 0.5001
+    assert table.max() == 255
+    assert 512 * given > 4.2
+
+
+def test_a_linear_layer_of_codes_is_the_real_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(50, 96, generator=generator).double(), torch.randn(50).double()
+    gain, zero_point = 3.0, 11
+    made = integer_linear(weight, bias, operand=255, gain=gain, zero_point=zero_point, name="x")
+    a = torch.randint(0, 256, (200, 96), generator=generator)
+    acc = a @ made["x.weight"].long().T + made["x.bias"]
+    got = acc * made["x.multiplier"] / 2.0 ** int(made["x.shift"])
+    real = gain * ((a - zero_point).double() @ weight.T + bias)
+    assert sqnr(got, real) > 40
+
+
+def test_a_bias_without_weights_still_fits() -> None:
+    made = integer_linear(torch.zeros(1, 8).double(), torch.tensor([0.75]).double(), operand=128,
+                          gain=256.0, name="x")
+    value = int(made["x.bias"]) * int(made["x.multiplier"]) / 2 ** int(made["x.shift"])
+    assert value == pytest.approx(192, rel=1e-2)
+
+
+def test_what_does_not_fit_is_refused_by_name() -> None:
+    wide = torch.ones(1, 600).double()
+    with pytest.raises(ValueError, match=r"fc2: accumulators reach 19431000, more than 25 bits"):
+        integer_linear(wide, torch.zeros(1).double(), operand=255, gain=1.0, name="fc2")
+    with pytest.raises(ValueError, match=r"q: requantization multiplier 4 is not below 4"):
+        fixed_point(torch.tensor([4.0]), "q")
+    with pytest.raises(ValueError, match="at least one calibration image"):
+        quantize(network(SMALL), [])
+
+
+@pytest.mark.parametrize(("real", "shift"), [
+    (3.9, 14), (65535.4 / 2**14, 14), (65535.6 / 2**18, 14), (65535.4 / 2**26, 26), (1e-9, 26),
+])
+def test_the_largest_shift_that_fits_is_taken(real: float, shift: int) -> None:
+    multiplier, got = fixed_point(torch.tensor([real, real / 3], dtype=torch.float64), "x")
+    assert got == shift
+    assert multiplier.min() >= 1
+    assert multiplier[0].item() == max(1, round(real * 2**shift)) <= 65535
+
+
+def test_nan_weights_are_refused_by_name() -> None:
+    weights = {name: tensor.clone() for name, tensor in seeded(SMALL, 5).items()}
+    weights["blocks.2.mlp.fc1.bias"][0] = torch.inf
+    with pytest.raises(ValueError, match=r"blocks\.2\.mlp\.fc1\.bias: contains NaN or infinity"):
+        quantize(build(SMALL, weights), pictures(SMALL, 1, seed=0))
+
+
+def test_a_file_restores_the_network(tmp_path: Path) -> None:
+    quantized(SMALL).save(tmp_path / "q.safetensors")
+    loaded = QuantizedModel.load(tmp_path / "q.safetensors")
+    assert loaded.config == SMALL
+    assert loaded.tensors.keys() == quantized(SMALL).tensors.keys()
+    assert all(torch.equal(loaded[n], t) for n, t in quantized(SMALL).tensors.items())
+    assert [file.name for file in tmp_path.iterdir()] == ["q.safetensors"]
+
+
+def drop(tensors: dict, config: dict) -> None:
+    del tensors["blocks.1.k.bias"]
+
+
+def cast(tensors: dict, config: dict) -> None:
+    tensors["blocks.1.k.bias"] = tensors["blocks.1.k.bias"].float()
+
+
+def zero(tensors: dict, config: dict) -> None:
+    tensors["blocks.1.k.multiplier"][0] = 0
+
+
+def shift(tensors: dict, config: dict) -> None:
+    tensors["blocks.1.k.shift"] += 1
+
+
+def dimension(tensors: dict, config: dict) -> None:
+    config["num_heads"] = 7
+
+
+def field(tensors: dict, config: dict) -> None:
+    config["depth"] = 3
+
+
+@pytest.mark.parametrize(("spoil", "words"), [
+    (drop, "tensor blocks.1.k.bias of type torch.int32 and shape (192,) is missing"),
+    (cast, "tensor blocks.1.k.bias has type torch.float32"),
+    (zero, "tensor blocks.1.k.multiplier holds a multiplier outside 1..65535"),
+    (shift, "tensor blocks.1.k.shift is 23, not one of (14, 18, 22, 26)"),
+    (dimension, "num_heads=7"), (field, "depth"),
+])
+def test_a_spoiled_file_is_refused_by_name(tmp_path: Path, spoil: Callable, words: str) -> None:
+    tensors = {name: tensor.clone() for name, tensor in quantized(SMALL).tensors.items()}
+    config = asdict(SMALL)
+    spoil(tensors, config)
+    path = tmp_path / "q.safetensors"
+    save_file(tensors, path, {"format": "deltamoe-quantized-1", "config": json.dumps(config)})
+    with pytest.raises(ValueError, match=re.escape(words)) as error:
+        QuantizedModel.load(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("size", [0, 7, 5000, -1])
+def test_a_truncated_file_is_refused(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "q.safetensors"
+    quantized(SMALL).save(path)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ValueError, match=r"not a complete safetensors file"):
+        QuantizedModel.load(path)
+
+
+def test_float_weights_are_no_quantized_model() -> None:
+    with pytest.raises(ValueError, match=r"digits\.safetensors: not a quantized model"):
+        QuantizedModel.load(WEIGHTS / "digits.safetensors")
+
+
+@pytest.mark.parametrize("task", [0, 1])
+def test_committed_digits_are_as_accurate_in_integers(task: int) -> None:
+    images, digit = digits("test")
+    labels = digit if task == 0 else digit % 2
+    scores = network(MODELS["digits"], trained=True)(images.float(), task)[1]
+    integer = Integer(QuantizedModel.load(WEIGHTS / "digits.quantized.safetensors"))
+    codes = torch.stack([integer.run(image, task).scores for image in images])
+    right = [int((values.argmax(-1) == labels).sum()) for values in (scores, codes)]
+    assert right[0] >= 0.97 * len(images)
+    assert abs(right[0] - right[1]) <= 0.005 * len(images)
+    assert sqnr(codes / codes.abs().max(), scores / codes.abs().max() * float(
+        (codes * scores).sum() / scores.square().sum())) > 20
+
+
+def test_committed_integers_are_those_of_the_committed_weights() -> None:
+    images, _ = digits("train")
+    made = quantize(network(MODELS["digits"], trained=True), images[:256])
+    stored = QuantizedModel.load(WEIGHTS / "digits.quantized.safetensors")
+    assert stored.config == MODELS["digits"]
+    for name, tensor in made.tensors.items():
+        # Another processor may sum in another order; it moves a rounding, not a value.
+        difference = (stored[name].long() - tensor.long()).abs().max()
+        assert difference <= max(1, int(tensor.long().abs().max()) // 1000), name
