@@ -54,9 +54,8 @@ class Gate(wiring.Component):
     @staticmethod
     def cycles(num_experts: int, top_k: int) -> int:
         """Cycles from a token's last word to its last route."""
-        scan = num_experts + 1
         exponentials = num_experts + 2 + GateExponential.LATENCY
-        return scan + exponentials + top_k * (Divider.LATENCY + 1)
+        return num_experts + exponentials + top_k * (Divider.LATENCY + 1)
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw

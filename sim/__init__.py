@@ -1,0 +1,1 @@
+"""Cycle-level model: when it comes out, and at what cost. Never elaborates hardware."""

@@ -1,0 +1,40 @@
+"""What the simulator must know of the data: routing, and which operands are zero."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from golden.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Data-dependent facts of one inference.
+
+    ``routed`` is, for each layer with experts, the number of tokens of each expert. ``operands``
+    is, by operator, the left operand (rows, depth), needed unless every element is sent.
+    """
+
+    routed: Mapping[int, np.ndarray]
+    operands: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def from_trace(trace, config: ModelConfig) -> Facts:
+    """Take the facts from a run of :class:`golden.integer.Integer`."""
+    routed = {layer: np.bincount(np.asarray(experts).reshape(-1), minlength=config.num_experts)
+              for layer, (experts, _) in trace.routes.items()}
+    return Facts(routed, {name: np.asarray(value) for name, value in trace.operands.items()})
+
+
+def generated(config: ModelConfig, seed: int, skew: float = 1.0) -> Facts:
+    """Draw a routing: popularity of the experts follows a log-normal of deviation ``skew``."""
+    rng = np.random.default_rng(seed)
+    routed = {}
+    for layer in range(config.num_layers):
+        if config.is_moe(layer):
+            popularity = rng.normal(0, skew, config.num_experts)
+            noise = rng.gumbel(size=(config.num_tokens, config.num_experts))
+            chosen = np.argsort(-(popularity + noise), axis=1)[:, : config.top_k]
+            routed[layer] = np.bincount(chosen.reshape(-1), minlength=config.num_experts)
+    return Facts(routed)

@@ -1,0 +1,48 @@
+"""What a simulation returns: spans of work, counters, and sums by layer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Span:
+    """``unit`` worked on ``item`` from cycle ``start`` to ``end``, which is excluded."""
+
+    unit: str
+    item: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One compute descriptor: its cycles, multiplications and stalls by cause."""
+
+    name: str
+    start: int
+    end: int
+    macs: int
+    stalls: Mapping[str, int]
+
+    @property
+    def cycles(self) -> int:
+        """Cycles from its first to its last."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Result:
+    """A simulated program."""
+
+    counters: Mapping[str, int]
+    layers: tuple[Layer, ...]
+    spans: tuple[Span, ...]
+
+    @property
+    def cycles(self) -> int:
+        """Cycles from start to finish."""
+        return self.counters["cycles"]
+
+    def utilization(self, mac_units: int) -> float:
+        """Share of the multipliers' cycles that did useful work."""
+        return self.counters["macs"] / (self.cycles * mac_units)
