@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache as once
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,7 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+@once
 def build(hw: HwConfig) -> Path:
     """Return the simulator of ``hw``, built unless the cache has it."""
     text = to_verilog(Accelerator(hw), "deltamoe")

@@ -1,0 +1,64 @@
+"""Random small networks and hardware, drawn from a seed."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from golden.config import ModelConfig
+from golden.model import build
+from golden.quantize import quantize
+from golden.quantized import QuantizedModel
+from golden.seeded import seeded
+from rtl.config import PRESETS, HwConfig
+
+NANO = PRESETS["nano"]
+HARDWARE = {
+    "nano": NANO,
+    "three": replace(NANO, name="three", groups=3, queues=1, attention_lag=1, burst_beats=5,
+                     outstanding=1, weight_rows=512),
+    "wide": replace(NANO, name="wide", lanes=16, groups=2, queues=2, attention_lag=7,
+                    burst_beats=32, outstanding=4, act_words=512, acc_width=28),
+}
+ROUTINGS = ("free", "one", "ties")
+
+
+def draw_config(rng: np.random.Generator, hw: HwConfig, name: str) -> ModelConfig:
+    """Draw dimensions that ``hw`` can hold."""
+    word = hw.word
+    heads = int(rng.integers(1, 4))
+    head_dim = word * int(rng.integers(1, 1 + 32 // word // heads))
+    patch = int(rng.choice([1, 2, 3]))
+    width = int(rng.integers(2, 6))
+    height = int(rng.integers(2, 1 + 31 // width))
+    experts = int(rng.choice([0, 2, 3, 5, 8]))
+    return ModelConfig(
+        name=name, image_channels=int(rng.integers(1, 4)), image_height=patch * height,
+        image_width=patch * width, patch_size=patch, embed_dim=heads * head_dim,
+        num_layers=int(rng.integers(1, 4)), num_heads=heads,
+        hidden_dim=word * int(rng.integers(1, 1 + 64 // word)), num_experts=experts,
+        top_k=int(rng.integers(1, 1 + min(experts, 4))) if experts else 0,
+        expert_dim=word * int(rng.integers(1, 1 + 32 // word)) if experts else 0,
+        num_tasks=1 + int(rng.integers(2)),
+        num_classes=())
+
+
+def make(seed: int, hw: HwConfig, routing: str) -> tuple[QuantizedModel, torch.Tensor, int]:
+    """Return a quantized network, an image and a task."""
+    rng = np.random.default_rng(seed)
+    config = draw_config(rng, hw, f"random-{seed}")
+    if seed % 3 == 0:
+        config = replace(config, num_classes=tuple(
+            int(rng.integers(2, 9)) for _ in range(config.num_tasks)))
+    weights = seeded(config, seed)
+    for name, gate in weights.items():
+        if name.endswith("w_gate") and routing == "ties":
+            gate[:] = gate[:, :1].repeat(1, gate.shape[1])
+        if name.endswith("w_gate") and routing == "one":
+            gate[:] = 0
+            gate[0, -1] = 1.0
+            weights[name.split("mlp")[0] + "norm2.bias"][0] = 50.0
+    shape = (config.image_channels, config.image_height, config.image_width)
+    images = torch.from_numpy(rng.integers(0, 256, (4, *shape)).astype(np.uint8))
+    return quantize(build(config, weights), images[1:]), images[0], int(
+        rng.integers(config.num_tasks))

@@ -1,0 +1,61 @@
+"""Random networks on random hardware: no bit differs from golden, no counter from the simulator."""
+
+import numpy as np
+import pytest
+
+from golden.integer import Integer
+from rtl.compiler import compile_program
+from rtl.program import ErrorCode, Mode
+from scripts.rtl_engine import engine
+from sim.facts import from_trace
+from sim.machine import simulate
+from sim.memory import MemoryModel
+from tests.system.networks import HARDWARE, ROUTINGS, make
+
+CASES = [(hardware, number) for hardware in HARDWARE for number in range(8)]
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize(("hardware", "number"), CASES)
+def test_bits_and_counters(hardware: str, number: int, seed: int) -> None:
+    hw = HARDWARE[hardware]
+    routing = ROUTINGS[number % 3]
+    model, image, task = make(1000 * seed + 10 * number + len(hardware), hw, routing)
+    mode = Mode(number // 3 % 2)
+    latency = (20, 1, 60)[number % 3]
+    program = compile_program(model, hw, task, mode)
+    trace = Integer(model).run(image, task)
+
+    result = engine.run(program, program.with_image(image.numpy()), latency=latency)
+    assert result.error == ErrorCode.NONE
+    x, scores = program.outputs(result.memory)
+    np.testing.assert_array_equal(x, trace.x.numpy())
+    assert np.unique(x).size > 10, "the output is nearly constant"
+    if scores is not None:
+        np.testing.assert_array_equal(scores, trace.scores.numpy())
+
+    predicted = simulate(program, from_trace(trace, model.config), MemoryModel(latency))
+    assert dict(predicted.counters) == result.counters
+
+    stalled = engine.run(program, program.with_image(image.numpy()), latency=latency,
+                         stall_seed=number + 1)
+    np.testing.assert_array_equal(stalled.memory, result.memory)
+    assert stalled.counters["cycles"] > result.counters["cycles"]
+
+
+def test_routings_are_skewed(seed: int) -> None:
+    """One expert gets every token; equal gates give every token the lowest experts."""
+    found = set()
+    for number in range(30):
+        for routing in ("one", "ties"):
+            model, image, task = make(1000 * seed + number, HARDWARE["nano"], routing)
+            config = model.config
+            if not config.num_experts or config.num_layers < 2:
+                continue
+            experts, _ = Integer(model).run(image, task).routes[1]
+            if routing == "one":
+                assert (experts[:, 0] == config.num_experts - 1).all()
+            else:
+                assert (experts == experts.new_tensor(range(config.top_k))).all()
+            found.add((routing, config.top_k < config.num_experts))
+    assert {("one", True), ("ties", True)} <= found
