@@ -1,9 +1,12 @@
 """Expert choice and weights."""
 
+from fractions import Fraction
+from math import floor
+
 import pytest
 import torch
 
-from golden.gate import exponential, gate, gate_weights, top_k_experts
+from golden.gate import exponential, gate, gate_weights, planes, top_k_experts
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -24,6 +27,8 @@ def test_weights_are_the_softmax_over_all_experts(experts: int, top_k: int, seed
 def test_ties_go_to_the_lower_index_and_order_is_descending() -> None:
     acc = torch.tensor([[5, 9, 9, 5], [7, 7, 7, 7], [1, 2, 3, 4], [-1, -5, -1, -1]])
     assert top_k_experts(acc, 3).tolist() == [[1, 2, 0], [0, 1, 2], [3, 2, 1], [0, 2, 3]]
+    # PyTorch sorts short rows stably in any case.
+    assert top_k_experts(torch.arange(4096)[None] % 2, 3).tolist() == [[1, 3, 5]]
 
 
 def test_the_choice_uses_raw_accumulators() -> None:
@@ -59,3 +64,25 @@ def test_exponential_is_within_three_quarters_of_a_code() -> None:
     assert ((e - real).abs() <= 0.76).all()
     assert e[256 * 15 - 1] == 1
     assert e[256 * 17 - 1] == 0
+
+
+def test_weights_are_the_rounded_quotients_of_the_exponentials() -> None:
+    acc = torch.randint(-800, 800, (200, 5), generator=torch.Generator().manual_seed(9))
+    chosen, weights = gate(acc, 1 << 14, 14, 5)
+    up = 0
+    for row, experts, got in zip(acc.tolist(), chosen.tolist(), weights.tolist(), strict=True):
+        e = exponential(max(row) - torch.tensor(row)).tolist()
+        exact = [Fraction(e[expert] << 16, sum(e)) for expert in experts]
+        assert got == [min(65535, floor(value + Fraction(1, 2))) for value in exact]
+        up += sum(value != floor(value) and floor(value + Fraction(1, 2)) > value
+                  for value in exact)
+    assert 300 < up < 700
+
+
+def test_planes_are_bytes_whose_sum_is_the_weight() -> None:
+    weight = torch.arange(-32768, 32640).view(2, -1)
+    split = planes(weight)
+    assert split.shape == (4, 32704)
+    assert split.min() == -128
+    assert split.max() == 127
+    assert torch.equal(256 * split[0::2] + split[1::2], weight)

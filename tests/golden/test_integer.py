@@ -82,6 +82,34 @@ def test_extreme_weights_never_leave_the_residual_range(integer: Integer) -> Non
     assert all(int(x.min()) >= -32768 and int(x.max()) <= 32767 for x in trace.blocks)
 
 
+def overdriven(integer: Integer, name: str) -> Integer:
+    """Scale the outputs of one operator far beyond its range."""
+    tensors = dict(integer.model.tensors)
+    tensors[f"{name}.multiplier"] = torch.full_like(tensors[f"{name}.multiplier"], 65535)
+    tensors[f"{name}.shift"] = torch.tensor(14, dtype=torch.int32)
+    tensors["blocks.1.gelu"] = (torch.arange(1024) >> 2).to(torch.uint8)
+    return Integer(QuantizedModel(CONFIG, tensors))
+
+
+def test_patches_are_pixels_less_128(integer: Integer) -> None:
+    first = integer.run(IMAGE, 0).operands["patch"][0]
+    assert first.tolist() == [int(IMAGE[0, y, x]) - 128 for y in (0, 1) for x in (0, 1)]
+
+
+def test_hidden_values_saturate_at_10_bits(integer: Integer) -> None:
+    trace = overdriven(integer, "blocks.1.experts.fc1").run(IMAGE, 0)
+    hidden = torch.cat([rows.flatten() for name, rows in trace.operands.items()
+                        if name.startswith("blocks.1.experts") and name.endswith("fc2")])
+    counts = hidden.bincount(minlength=256)
+    assert set(counts.topk(2).indices.tolist()) == {511 >> 2, 512 >> 2}
+
+
+def test_expert_outputs_saturate_at_20_bits(integer: Integer) -> None:
+    trace = overdriven(integer, "blocks.1.experts.fc2").run(IMAGE, 0)
+    # 16 bits could move the residual stream by 2**15 / 4 at most, as the weights sum to 1.
+    assert (trace.blocks[1] - trace.blocks[0]).abs().max() > 2**14
+
+
 def test_the_wrong_image_or_task_is_named(integer: Integer) -> None:
     with pytest.raises(ValueError, match=r"\(1, 8, 9\), the network takes \(1, 8, 8\)"):
         integer.run(torch.zeros(1, 8, 9, dtype=torch.uint8), 0)

@@ -57,6 +57,25 @@ def test_root_is_exact_to_its_bits_at_every_power_of_two(bit: int) -> None:
         assert root.item() < 1 << 16
 
 
+def root_by_the_book(variance: int) -> tuple[int, int]:
+    """The specification's steps in Python integers, with its table by its formula."""
+    exponent = (variance.bit_length() - 1) & ~1
+    v = variance << (30 - exponent) if exponent < 30 else variance >> (exponent - 30)
+    y = min(65535, round(2**16 / math.sqrt(((v >> 25) + 0.5) / 32)))
+    a = ((v >> 14) * y) >> 16
+    a = (a * y) >> 16
+    return min(65535, (y * ((3 << 16) - a) + 2**16) >> 17), exponent // 2
+
+
+def test_root_follows_the_specification_bit_by_bit() -> None:
+    generator = torch.Generator().manual_seed(0)
+    exponents = torch.rand(4000, generator=generator, dtype=torch.float64) * 61
+    values = (2.0**exponents).to(torch.int64)
+    root, half_exponent = reciprocal_root(values)
+    expected = [root_by_the_book(value) for value in values.tolist()]
+    assert list(zip(root.tolist(), half_exponent.tolist(), strict=True)) == expected
+
+
 def test_the_output_rounds_half_up() -> None:
     # A constant row gives z = 0, so the output is the bias alone: +-0.5 and +-1.5 codes.
     half = 1 << (GAIN_SHIFT + 11)
