@@ -46,3 +46,19 @@ def load_image(path: Path, config: ModelConfig) -> Tensor:
         raise ValueError(f"{path}: {error.strerror or error}") from None
     return torch.from_numpy(pixels).view(config.image_height, config.image_width, -1).permute(
         2, 0, 1).contiguous()
+
+
+def pattern(config: ModelConfig, seed: int) -> Tensor:
+    """Draw a test image: a gradient, bright discs of random place and size, sensor noise."""
+    rng = np.random.default_rng(seed)
+    height, width = config.image_height, config.image_width
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    image = np.empty((config.image_channels, height, width))
+    for channel in image:
+        channel[:] = 60 + 80 * x / width + 40 * y / height
+    for _ in range(12):
+        radius = rng.uniform(0.03, 0.2) * min(height, width)
+        disc = (x - rng.uniform(0, width)) ** 2 + (y - rng.uniform(0, height)) ** 2 < radius**2
+        image[:, disc] = rng.uniform(0, 255, (config.image_channels, 1))
+    noisy = image + rng.normal(0, 4, image.shape)
+    return torch.from_numpy(noisy.clip(0, 255).astype(np.uint8))

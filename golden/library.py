@@ -1,0 +1,58 @@
+"""Networks by name: trained ones that are committed, seeded ones for the other presets."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from golden.checkpoint import load
+from golden.config import MODELS, ModelConfig
+from golden.images import digits, pattern
+from golden.model import M3ViT, build
+from golden.quantize import quantize
+from golden.quantized import QuantizedModel
+from golden.seeded import seeded
+
+WEIGHTS = Path(__file__).with_name("weights")
+CALIBRATION_IMAGES = 2
+
+
+class Network(NamedTuple):
+    """A quantized network, and the one it was made from if that is at hand."""
+
+    quantized: QuantizedModel
+    real: M3ViT | None
+
+
+def find(name: str) -> Network:
+    """Return the preset ``name``, or the quantized file of that path.
+
+    A preset without committed weights gets seeded ones, quantized on test patterns.
+
+    Raises
+    ------
+    ValueError
+        Neither a preset nor a quantized file.
+    """
+    if name in MODELS:
+        config = MODELS[name]
+        trained = WEIGHTS / f"{name}.safetensors"
+        if trained.exists():
+            return Network(QuantizedModel.load(WEIGHTS / f"{name}.quantized.safetensors"),
+                           build(config, load(trained, config)))
+        real = build(config, seeded(config, 0))
+        images = [pattern(config, seed) for seed in range(CALIBRATION_IMAGES)]
+        quantized = quantize(real, images)
+        return Network(quantized, real.float())
+    path = Path(name)
+    if path.suffix == ".safetensors" and path.exists():
+        return Network(QuantizedModel.load(path), None)
+    raise ValueError(f"model {name!r} is neither a quantized .safetensors file nor one of "
+                     f"{', '.join(MODELS)}")
+
+
+def default_image(config: ModelConfig) -> Tensor:
+    """Return a test image: a held-out digit for the digits network, else a pattern."""
+    if config.name == "digits":
+        return digits("test")[0][0]
+    return pattern(config, 0)
