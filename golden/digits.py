@@ -1,0 +1,38 @@
+"""Train, quantize and evaluate the digits network."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from golden.engines import integer_output, real_output
+from golden.images import digits
+from golden.library import Network
+from golden.quantize import quantize
+from golden.train import accuracy, train_digits
+
+CALIBRATION = 64
+
+
+def train_and_save(seed: int, folder: Path,
+                   progress: Callable[[int, int], None] | None = None) -> Network:
+    """Train on one thread, quantize on 64 training images, write both files into ``folder``."""
+    torch.set_num_threads(1)
+    model = train_digits(seed, progress)
+    quantized = quantize(model, digits("train")[0][:CALIBRATION])
+    partial = folder / "digits.safetensors.partial"
+    save_file(model.float().state_dict(), partial)
+    partial.replace(folder / "digits.safetensors")
+    quantized.save(folder / "digits.quantized.safetensors")
+    return Network(quantized, model.float())
+
+
+def evaluate(network: Network) -> list[dict[str, float]]:
+    """Return float and integer accuracy on the test images by task."""
+    return [{
+        "float": accuracy(lambda image, task: real_output(network.real, image, task).predicted,
+                          task),
+        "integer": accuracy(lambda image, task: integer_output(network, image, task)[0].predicted,
+                            task),
+    } for task in range(network.quantized.config.num_tasks)]

@@ -1,0 +1,66 @@
+"""The command ``deltamoe``."""
+
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Mixture-of-experts vision transformers on an FPGA accelerator: run, simulate, generate.")
+console = Console()
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the result here; - prints it.")]
+
+
+def command(function: Callable) -> Callable:
+    """Turn bad input into one line and exit code 2."""
+
+    @wraps(function)
+    def guarded(*arguments, **options):
+        try:
+            return function(*arguments, **options)
+        except (ValueError, OSError) as error:
+            said = " ".join(str(error).split())
+            if isinstance(error, OSError) and error.filename:
+                said = f"{error.filename}: {error.strerror}"
+            errors.print(f"error: {said}", markup=False)
+            raise typer.Exit(2) from None
+
+    return guarded
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(text)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def emit(result: dict, path: Path | None) -> bool:
+    """Write ``result`` as JSON if asked to; tell whether it went to the terminal."""
+    if path is None:
+        return False
+    text = json.dumps(result, indent=2) + "\n"
+    if str(path) == "-":
+        sys.stdout.write(text)
+        return True
+    write_text(path, text)
+    return False
+
+
+def main() -> None:
+    """Run the command line."""
+    for name in ("infer", "simulate", "verilog", "quantize", "train", "listing"):
+        import_module(f"scripts.commands.{name}")
+    app()

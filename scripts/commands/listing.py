@@ -1,0 +1,31 @@
+"""``deltamoe list``: the presets."""
+
+from rich.table import Table
+
+from golden.config import MODELS
+from rtl.config import PRESETS
+from scripts.cli import JsonFile, app, command, console, emit
+
+
+@app.command("list")
+@command
+def listing(json: JsonFile = None) -> None:
+    """List the presets of models and hardware with their figures."""
+    result = {
+        "models": [{"name": name, "tokens": config.num_tokens, "embed_dim": config.embed_dim,
+                    "num_layers": config.num_layers, "num_heads": config.num_heads,
+                    "num_experts": config.num_experts, "top_k": config.top_k,
+                    "macs": config.macs} for name, config in MODELS.items()],
+        "hardware": [{"name": name, "mac_units": hw.mac_units, "groups": hw.groups,
+                      "lanes": hw.lanes, "queues": hw.queues, "bus_bytes": hw.bus_bytes,
+                      "max_tokens": hw.max_tokens, "max_embed": hw.max_embed}
+                     for name, hw in PRESETS.items()],
+    }
+    if emit(result, json):
+        return
+    for kind, rows in result.items():
+        table = Table(*rows[0], title=kind)
+        for row in rows:
+            table.add_row(*(f"{value:,}" if isinstance(value, int) else value
+                            for value in row.values()))
+        console.print(table)

@@ -1,0 +1,83 @@
+"""``deltamoe simulate``: cycles, counters and energy without the hardware."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from golden.engines import integer_output
+from golden.images import load_image
+from golden.library import find
+from rtl.compiler import compile_program
+from rtl.program import Mode
+from scripts.cli import JsonFile, app, command, console, emit, write_text
+from scripts.lookup import hardware
+from sim.energy import energy
+from sim.facts import from_trace, generated
+from sim.machine import simulate as run
+from sim.memory import MemoryModel
+from sim.spans import Result
+from sim.trace import perfetto
+
+
+def describe(result: Result, hw, table: str) -> dict:
+    """Return the JSON of a simulation."""
+    parts = energy(result.counters, hw, table)
+    total = parts.pop("total")
+    return {
+        "cycles": result.cycles, "macs": result.counters["macs"], "mac_units": hw.mac_units,
+        "utilization": result.utilization(hw.mac_units), "counters": dict(result.counters),
+        "layers": [{"name": layer.name, "cycles": layer.cycles, "macs": layer.macs,
+                    "stalls": dict(layer.stalls)} for layer in result.layers],
+        "energy_pj": {**vars(total), "table": table,
+                      "by_component": {name: vars(part) for name, part in parts.items()}},
+    }
+
+
+@app.command()
+@command
+def simulate(
+    model: Annotated[str, typer.Argument(help="Preset or quantized .safetensors file.")],
+    hardware_name: Annotated[str, typer.Option("--hardware", help="Hardware preset.")] = "nano",
+    task: Annotated[int, typer.Option(help="Task, from 0.")] = 0,
+    image: Annotated[Path | None, typer.Option(
+        help="Image that decides the routing; without one it is drawn at random.")] = None,
+    mode: Annotated[str, typer.Option(help="dense, or zero-skip (needs an image).")] = "dense",
+    latency: Annotated[int, typer.Option(help="Cycles of the memory's latency.")] = 20,
+    energy_table: Annotated[str, typer.Option(help="Energy cost table.")] = "asic_28nm",
+    trace: Annotated[Path | None, typer.Option(help="Write a Perfetto trace here.")] = None,
+    json: JsonFile = None,
+) -> None:
+    """Predict every counter of the hardware, the cycles of every layer, and the energy."""
+    hw, network = hardware(hardware_name), find(model)
+    config = network.quantized.config
+    if mode not in ("dense", "zero-skip"):
+        raise ValueError(f"mode {mode!r} is neither dense nor zero-skip")
+    if mode == "zero-skip" and image is None:
+        raise ValueError("mode zero-skip needs --image, since events depend on the data")
+    chosen = Mode.ZERO_SKIP if mode == "zero-skip" else Mode.DENSE
+    program = compile_program(network.quantized, hw, task, chosen)
+    if image is None:
+        facts = generated(config, 0)
+    else:
+        facts = from_trace(integer_output(network, load_image(image, config), task)[1], config)
+    began = time.perf_counter()
+    result = run(program, facts, MemoryModel(latency))
+    made = {"model": model, "hardware": hardware_name, "task": task,
+            **describe(result, hw, energy_table), "seconds": time.perf_counter() - began}
+    if trace:
+        write_text(trace, perfetto(result.spans))
+    if emit(made, json):
+        return
+    table = Table("layer", "cycles", "MACs", "largest stall", title=f"{model} on {hardware_name}")
+    for layer in result.layers:
+        cause = max(layer.stalls, key=lambda name: layer.stalls[name])
+        table.add_row(layer.name, f"{layer.cycles:,}", f"{layer.macs:,}",
+                      f"{cause} {layer.stalls[cause]:,}")
+    console.print(table)
+    spent = made["energy_pj"]
+    console.print(f"{result.cycles:,} cycles, {result.utilization(hw.mac_units):.1%} of "
+                  f"{hw.mac_units} multipliers busy, energy {spent['typical'] / 1e6:.2f} uJ "
+                  f"({spent['low'] / 1e6:.2f} to {spent['high'] / 1e6:.2f}, {energy_table})")
