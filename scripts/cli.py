@@ -61,6 +61,6 @@ def emit(result: dict, path: Path | None) -> bool:
 
 def main() -> None:
     """Run the command line."""
-    for name in ("infer", "simulate", "verilog", "quantize", "train", "listing"):
+    for name in ("infer", "simulate", "verilog", "quantize", "train", "listing", "demo"):
         import_module(f"scripts.commands.{name}")
     app()

@@ -1,5 +1,6 @@
 """``deltamoe list``: the presets."""
 
+from rich.box import SIMPLE
 from rich.table import Table
 
 from golden.config import MODELS
@@ -24,7 +25,10 @@ def listing(json: JsonFile = None) -> None:
     if emit(result, json):
         return
     for kind, rows in result.items():
-        table = Table(*rows[0], title=kind)
+        table = Table(title=kind, box=SIMPLE, padding=(0, 0, 0, 1))
+        for name in rows[0]:
+            table.add_column(name.replace("_", "\n"), no_wrap=True,
+                             justify="left" if name == "name" else "right")
         for row in rows:
             table.add_row(*(f"{value:,}" if isinstance(value, int) else value
                             for value in row.values()))

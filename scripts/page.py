@@ -1,0 +1,92 @@
+"""One self-contained HTML page: where the cycles and the energy of a run went."""
+
+import base64
+import html
+import io
+from collections.abc import Mapping
+
+from matplotlib.figure import Figure
+
+from rtl.config import HwConfig
+from sim.energy import Interval
+from sim.spans import Result
+
+# Okabe and Ito's palette, distinguishable with color blindness.
+BLUE, ORANGE, GREEN, YELLOW, SKY, RED, GRAY = (
+    "#0072B2", "#E69F00", "#009E73", "#F0E442", "#56B4E9", "#D55E00", "#999999")
+UNITS = {"load": SKY, "compute": GRAY, "source": GREEN, "worker": BLUE, "drain": ORANGE}
+
+
+def embed(figure: Figure) -> str:
+    """Return a figure as an HTML image."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+    return f'<img src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+
+
+def layers(result: Result, hw: HwConfig) -> Figure:
+    """Cycles of every operator: what its multiplications need at least, and the rest."""
+    shown = [layer for layer in result.layers if layer.cycles > 1]
+    figure = Figure(figsize=(9, 0.21 * len(shown) + 1.2))
+    axes = figure.subplots()
+    names = [layer.name for layer in shown]
+    ideal = [layer.macs / hw.mac_units for layer in shown]
+    waits = [layer.stalls["waits_loads"] for layer in shown]
+    axes.barh(names, ideal, color=BLUE, label=f"multiplications / {hw.mac_units}")
+    axes.barh(names, [layer.cycles - least for layer, least in zip(shown, ideal, strict=True)],
+              left=ideal, color=ORANGE, label="fill, drain and stalls")
+    axes.barh(names, waits, left=[layer.cycles for layer in shown], color=RED,
+              label="wait for weights before it")
+    axes.invert_yaxis()
+    axes.set_xlabel("cycles")
+    axes.tick_params(axis="y", labelsize=7)
+    axes.margins(y=0.01)
+    axes.legend(loc="lower right")
+    return figure
+
+
+def timeline(result: Result) -> Figure:
+    """What each unit did when."""
+    units = sorted({span.unit for span in result.spans},
+                   key=lambda unit: (list(UNITS).index(unit.split()[0]), unit))
+    figure = Figure(figsize=(11, 0.35 * len(units) + 1))
+    axes = figure.subplots()
+    for row, unit in enumerate(units):
+        bars = [(span.start, span.end - span.start) for span in result.spans if span.unit == unit]
+        axes.broken_barh(bars, (row - 0.4, 0.8), facecolors=UNITS[unit.split()[0]], linewidth=0)
+    axes.set_yticks(range(len(units)), units)
+    axes.invert_yaxis()
+    axes.set_xlim(0, result.cycles)
+    axes.set_xlabel("cycle")
+    return figure
+
+
+def energies(parts: Mapping[str, Interval], table: str) -> Figure:
+    """Energy by component with its interval."""
+    figure = Figure(figsize=(9, 2.6))
+    axes = figure.subplots()
+    names = [name for name in parts if name != "total"]
+    typical = [parts[name].typical / 1e6 for name in names]
+    spread = [[(parts[name].typical - parts[name].low) / 1e6 for name in names],
+              [(parts[name].high - parts[name].typical) / 1e6 for name in names]]
+    axes.barh(names, typical, xerr=spread, color=GREEN, ecolor="black", capsize=3)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"energy of one image, µJ (table {table}; bars: low to high)")
+    return figure
+
+
+def page(title: str, rows: Mapping[str, str], result: Result, hw: HwConfig,
+         parts: Mapping[str, Interval], table: str) -> str:
+    """Return the page."""
+    facts = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
+                    for name, value in rows.items())
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
+<style>body{{font:15px/1.5 sans-serif;max-width:70em;margin:2em auto;padding:0 1em}}
+th{{text-align:left;padding-right:2em;font-weight:normal}}img{{max-width:100%}}</style></head>
+<body><h1>{html.escape(title)}</h1><table>{facts}</table>
+<h2>Where the cycles went, by operator</h2>{embed(layers(result, hw))}
+<h2>What each unit did when</h2>{embed(timeline(result))}
+<h2>Where the energy went</h2>{embed(energies(parts, table))}
+</body></html>
+"""
