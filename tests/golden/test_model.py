@@ -28,6 +28,14 @@ def test_patches_are_those_of_the_convolution() -> None:
     assert torch.allclose(got, expected, atol=1e-3)
 
 
+def test_tokens_are_the_class_token_then_patches_with_positions() -> None:
+    model, seen = network(), {}
+    model(image(), 0, seen.__setitem__)
+    patches = model.patch_embed["proj"](image()[None] / 256).flatten(2).mT[0]
+    expected = torch.cat([model.cls_token[0], patches]) + model.pos_embed[0]
+    assert torch.allclose(seen["in"], expected, atol=1e-4)
+
+
 def test_attention_is_pytorchs() -> None:
     attn = network().blocks[0].attn
     reference = torch.nn.MultiheadAttention(32, CONFIG.num_heads, batch_first=True)

@@ -16,7 +16,7 @@ from golden.config import MODELS, ModelConfig
 from golden.images import digits
 from golden.integer import Integer
 from golden.model import M3ViT, build
-from golden.quantize import gelu_table, quantize
+from golden.quantize import gelu_table, migration, quantize
 from golden.quantized import QuantizedModel, fixed_point, integer_linear
 from golden.quantized_format import expected_format
 from golden.report import block_noise, sqnr
@@ -132,6 +132,14 @@ def test_quantization_leaves_the_network_as_it_was() -> None:
     assert all(torch.equal(t, seeded(SMALL, 5)[n]) for n, t in model.state_dict().items())
 
 
+def test_a_channel_that_calibration_missed_keeps_room() -> None:
+    seen = torch.tensor([2.0, 4.0, 0.0, 3.0, 8.0])
+    scale = migration(seen, torch.ones(7, 5))
+    assert float((seen / scale).max()) == pytest.approx(127)
+    assert 127 * scale[2] > 3.0 / 4, "less room than a quarter of the median"
+    assert (scale.diff()[[0, 3]] > 0).all()
+
+
 def test_gelu_table_is_gelu() -> None:
     table, given, made, zero_point = gelu_table(4.2)
     q = torch.cat((torch.arange(512), torch.arange(-512, 0)))
@@ -209,6 +217,10 @@ def zero(tensors: dict, config: dict) -> None:
     tensors["blocks.1.k.multiplier"][0] = 0
 
 
+def large(tensors: dict, config: dict) -> None:
+    tensors["blocks.1.k.multiplier"][0] = 65536
+
+
 def shift(tensors: dict, config: dict) -> None:
     tensors["blocks.1.k.shift"] += 1
 
@@ -225,6 +237,7 @@ def field(tensors: dict, config: dict) -> None:
     (drop, "tensor blocks.1.k.bias of type torch.int32 and shape (192,) is missing"),
     (cast, "tensor blocks.1.k.bias has type torch.float32"),
     (zero, "tensor blocks.1.k.multiplier holds a multiplier outside 1..65535"),
+    (large, "tensor blocks.1.k.multiplier holds a multiplier outside 1..65535"),
     (shift, "tensor blocks.1.k.shift is 23, not one of (14, 18, 22, 26)"),
     (dimension, "num_heads=7"), (field, "depth"),
 ])
