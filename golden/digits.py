@@ -12,12 +12,12 @@ from golden.library import Network
 from golden.quantize import quantize
 from golden.train import accuracy, train_digits
 
-CALIBRATION = 64
+CALIBRATION = 256
 
 
 def train_and_save(seed: int, folder: Path,
                    progress: Callable[[int, int], None] | None = None) -> Network:
-    """Train on one thread, quantize on 64 training images, write both files into ``folder``."""
+    """Train on one thread, quantize on 256 training images, write both files into ``folder``."""
     torch.set_num_threads(1)
     model = train_digits(seed, progress)
     quantized = quantize(model, digits("train")[0][:CALIBRATION])

@@ -12,7 +12,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.formats import requantized, tag
+from rtl.formats import TABLE_WRITE, requantized, tag
 from rtl.program import Dest
 from rtl.timing import Timing
 
@@ -48,7 +48,7 @@ class ActivationTable(wiring.Component):
             "i": In(stream.Signature(requantized(hw))),
             "o": Out(stream.Signature(requantized(hw))),
             "bank": In(1),
-            "write": In(data.StructLayout({"en": 1, "address": 11, "data": 8})),
+            "write": In(TABLE_WRITE),
         })
 
     def elaborate(self, platform):

@@ -53,6 +53,17 @@ COMMAND = data.StructLayout({"address": 40, "beats": 24})
 """A transfer between memory and the chip: byte address, data beats."""
 
 
+TABLE_WRITE = data.StructLayout({"en": 1, "address": 11, "data": 8})
+"""An entry of an activation table; bit 10 of the address is the bank."""
+
+
+def parameter_write(hw: HwConfig) -> data.StructLayout:
+    """A word of parameters, one for each of its channels."""
+    return data.StructLayout({
+        "en": 1, "address": 16, "data": data.ArrayLayout(PARAMETER, hw.word),
+    })
+
+
 def drained(hw: HwConfig) -> data.StructLayout:
     """What the drain must know of one item: where its columns come from and where they go.
 

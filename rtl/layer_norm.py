@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.arith.rsqrt import Rsqrt
 from rtl.config import HwConfig
-from rtl.formats import PARAMETER, beat
+from rtl.formats import PARAMETER, beat, parameter_write
 from rtl.normalize_lane import NormalizeLane
 
 
@@ -52,12 +52,11 @@ class LayerNorm(wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        parameters = data.ArrayLayout(PARAMETER, hw.word)
         super().__init__({
             "i": In(stream.Signature(beat(signed(16), hw.word))),
             "o": Out(stream.Signature(beat(signed(8), hw.word))),
             "dim": In(16), "epsilon": In(32), "gain_shift": In(4), "param_base": In(16),
-            "write": In(data.StructLayout({"en": 1, "address": 16, "data": parameters})),
+            "write": In(parameter_write(hw)),
         })
 
     def elaborate(self, platform):

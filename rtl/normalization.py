@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.formats import PARAMETER
+from rtl.formats import parameter_write
 from rtl.layer_norm import LayerNorm
 from rtl.program import DESCRIPTOR
 from rtl.stream.pipe import pipe
@@ -41,11 +41,10 @@ class Normalization(wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         word = data.ArrayLayout(signed(16), hw.word)
-        parameters = data.ArrayLayout(PARAMETER, hw.word)
         super().__init__({
             "descriptor": In(DESCRIPTOR), "start": In(1),
             "address": Out(16), "enable": Out(1), "residual": In(word),
-            "write": In(data.StructLayout({"en": 1, "address": 16, "data": parameters})),
+            "write": In(parameter_write(hw)),
             "read_address": In(16), "read_data": Out(data.ArrayLayout(8, hw.word)),
             "rows": Out(16), "wrote": Out(1),
         })

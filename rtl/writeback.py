@@ -16,7 +16,7 @@ from rtl.activation_table import ActivationTable
 from rtl.attention.corner_turn import CornerTurn
 from rtl.attention.kv_writer import KvWriter
 from rtl.config import HwConfig
-from rtl.formats import ROUTE, requantized, scaled, scores
+from rtl.formats import ROUTE, TABLE_WRITE, requantized, scaled, scores
 from rtl.linear.requantize import Requantize
 from rtl.moe.combine import Combine
 from rtl.moe.gate import Gate
@@ -67,7 +67,7 @@ class Writeback(wiring.Component):
         byte_word, half = data.ArrayLayout(8, hw.word), data.ArrayLayout(signed(8), hw.word)
         super().__init__({
             "descriptor": In(DESCRIPTOR), "start": In(1), "i": In(stream.Signature(scaled(hw))),
-            "table": In(data.StructLayout({"en": 1, "address": 11, "data": 8})),
+            "table": In(TABLE_WRITE),
             "act": Out(data.StructLayout({"en": 1, "address": 16, "data": byte_word})),
             "residual": Out(stream.Signature(requantized(hw))),
             "kv": Out(data.StructLayout({"en": 2, "row": 16, "data": half})),

@@ -14,7 +14,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.formats import PARAMETER
+from rtl.formats import TABLE_WRITE, parameter_write
 from rtl.program import DESCRIPTOR, DESCRIPTOR_BYTES, Target
 
 
@@ -53,15 +53,14 @@ class Loader(wiring.Component):
         """Members of the signature."""
         byte_row = data.ArrayLayout(signed(8), hw.lanes)
         word = data.ArrayLayout(signed(16), hw.word)
-        parameters = data.ArrayLayout(PARAMETER, hw.word)
         return {
             "descriptor": In(DESCRIPTOR), "start": In(1), "program": In(1),
             "i": In(stream.Signature(data.StructLayout({"data": 8 * hw.lanes, "last": 1}))),
             "weight": Out(data.StructLayout({"en": 1, "row": 16, "data": byte_row})),
             "groups": Out(hw.groups),
-            "parameter": Out(data.StructLayout({"en": 1, "address": 16, "data": parameters})),
+            "parameter": Out(parameter_write(hw)),
             "norm": Out(1),
-            "table": Out(data.StructLayout({"en": 1, "address": 11, "data": 8})),
+            "table": Out(TABLE_WRITE),
             "residual": Out(data.StructLayout({"en": 1, "address": 16, "data": word})),
             "image": Out(data.StructLayout({"en": 1, "address": 16, "data": 8 * hw.lanes})),
             "code": Out(data.StructLayout({"en": 1, "address": 16, "data": DESCRIPTOR})),

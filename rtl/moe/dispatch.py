@@ -18,7 +18,7 @@ class Dispatch(wiring.Component):
     """One queue for each expert, in the order of the tokens.
 
     A queue holds ``max_tokens`` entries, so every routing fits: all tokens to one expert, an
-    expert without any. :func:`golden.moe.dispatch` is its reference.
+    expert without any. :func:`golden.moe.routed_tokens` is its reference.
 
     Members
     -------

@@ -9,6 +9,7 @@ import typer
 from PIL import Image
 from rich.table import Table
 
+from golden.digits import CALIBRATION
 from golden.engines import integer_output, real_output, sqnr_db
 from golden.images import digits
 from golden.library import Network, find
@@ -81,7 +82,7 @@ def demo(
     began = time.perf_counter()
     hw, real = hardware("nano"), find("digits").real
     images, labels = digits("test")
-    network = Network(quantize(real, digits("train")[0][:64]), real.float())
+    network = Network(quantize(real, digits("train")[0][:CALIBRATION]), real.float())
     image, label = images[0], int(labels[0])
     tasks = [run_task(network, hw, image, task)
              for task in range(network.quantized.config.num_tasks)]

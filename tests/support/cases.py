@@ -1,0 +1,278 @@
+"""Cases of the stream units, drawn from a seed, answered by the golden models."""
+
+import numpy as np
+import torch
+
+from golden.combine import contribution
+from golden.corner_turn import corner_turn
+from golden.events import encode
+from golden.gate import gate
+from golden.gelu import gelu
+from golden.layer_norm import layer_norm
+from golden.requantize import requantize
+from golden.softmax import normalizer, softmax
+from rtl import formats
+from rtl.activation_table import ActivationTable
+from rtl.arith.divider import FRACTION, Divider
+from rtl.attention.corner_turn import CornerTurn
+from rtl.attention.softmax import Softmax
+from rtl.config import PRESETS
+from rtl.layer_norm import LayerNorm
+from rtl.linear.event_encoder import EventEncoder
+from rtl.linear.event_queue import EventQueue
+from rtl.linear.requantize import BITS, Requantize
+from rtl.moe.combine import Combine
+from rtl.moe.gate import Gate
+from rtl.program import Dest
+from rtl.stream.fifo import Fifo
+from tests.support.case import Case, pack
+
+HW = PRESETS["nano"]
+P = HW.word
+
+
+def tensor(values) -> torch.Tensor:
+    return torch.as_tensor(np.asarray(values), dtype=torch.int64)
+
+
+def words_of(row: list[int], layout, width: int, **rest) -> list[int]:
+    """Split a row into words; ``last`` on the final one."""
+    count = -(-len(row) // width)
+    made = []
+    for n in range(count):
+        part = row[n * width : (n + 1) * width]
+        fields = {"data": part + [0] * (width - len(part)), "last": n == count - 1, **rest}
+        if "count" in layout.members:
+            fields["count"] = len(part)
+        made.append(pack(layout, fields))
+    return made
+
+
+def softmax_case(rng: np.random.Generator) -> Case:
+    kappa22, kappa26 = 3 << 22, 3 << 26
+    given, out, factors = [], [], []
+    rows = [[32767] * 17, [-32768] * 3, [0], [32767, -32768, 32767]]
+    for n in range(8):
+        length = int(rng.integers(1, HW.max_tokens + 1))
+        rows.append(rng.normal(0, (40, 200, 3000)[n % 3], length).astype(int).clip(
+            -32768, 32767).tolist())
+    for row in rows:
+        e, total = softmax(tensor(row))
+        multiplier, shift = normalizer(total, kappa22, kappa26)
+        given += words_of(row, formats.scores(P), P)
+        out += words_of(e.tolist(), formats.beat(8, P), P)
+        factors.append(pack(formats.NORMALIZER, {
+            "multiplier": int(multiplier), "shift": (int(shift) - 14) // 4}))
+    assert {2, 3} == {factor >> 16 for factor in factors}, "both shifts must occur"
+    return Case("softmax", lambda: Softmax(HW), {"i": given}, {"o": out, "normalizer": factors},
+                {"kappa22": kappa22, "kappa26": kappa26})
+
+
+def layer_norm_case(rng: np.random.Generator) -> Case:
+    dim, base, shift, epsilon = 24, 3, 7, 38
+    gain = rng.integers(-20000, 20000, dim)
+    gain[:2] = 32767, -32768
+    bias = rng.integers(-(1 << 24), 1 << 24, dim)
+    rows = [np.zeros(dim, int), np.full(dim, 32767), np.full(dim, -32768),
+            np.tile([32767, -32768], dim // 2), np.eye(1, dim, 5, dtype=int)[0]]
+    rows += [rng.normal(rng.normal(0, 300), 10 ** rng.uniform(0, 3.5), dim).astype(int).clip(
+        -32768, 32767) for _ in range(10)]
+    given, out, unsaturated = [], [], 0
+    for row in rows:
+        y = layer_norm(tensor(row), tensor(gain), tensor(bias), gain_shift=shift, epsilon=epsilon)
+        unsaturated += int((y.abs() < 127).sum())
+        given += words_of(row.tolist(), formats.beat(formats.signed(16), P), P)
+        out += words_of(y.tolist(), formats.beat(formats.signed(8), P), P)
+    assert unsaturated > 0.2 * dim * len(rows), "stimulus hardly leaves saturation"
+
+    setup = [{"write": pack(formats.parameter_write(HW), {
+        "en": 1, "address": base + word,
+        "data": [{"bias": int(bias[word * P + n]), "multiplier": int(gain[word * P + n]) & 0xFFFF}
+                 for n in range(P)]})} for word in range(dim // P)]
+    return Case("layer_norm", lambda: LayerNorm(HW), {"i": given}, {"o": out},
+                {"dim": dim, "epsilon": epsilon, "gain_shift": shift, "param_base": base}, setup)
+
+
+def corner_turn_case(rng: np.random.Generator) -> Case:
+    given, out, words = [], [], 3
+    for count in (1, P, 2 * P + 1, 5, 3 * P):
+        rows = rng.integers(-128, 128, (count, words * P))
+        for number, row in enumerate(rows):
+            given += words_of(row.tolist(), formats.tokens(P), P, flush=number == count - 1)
+        blocks = corner_turn(tensor(rows), P).tolist()
+        for number, block in enumerate(blocks):
+            out += [pack(formats.beat(formats.signed(8), P), {
+                "data": block, "last": (number + 1) % (words * P) == 0})]
+    return Case("corner_turn", lambda: CornerTurn(HW), {"i": given}, {"o": out}, {"words": words})
+
+
+def gate_case(rng: np.random.Generator) -> Case:
+    experts, k, multiplier, code = 7, 3, 20011, 1
+    shift = 14 + 4 * code
+    low = rng.integers(-(1 << 14), 1 << 14, (20, experts))
+    high = rng.integers(-60, 60, (20, experts))
+    high[3:6], low[3:6] = 11, 5           # exact ties of all
+    high[6, 4], low[6, 4] = high[6, 1], low[6, 1]   # an exact tie of two
+    low[7, 2], high[7, 2] = low[7, 0] - 256, high[7, 0] + 1   # equal logits, different planes
+    high[8], low[8] = np.arange(experts), 0
+    high[9:11], low[9:11] = [[(1 << 24) - 1], [-(1 << 24)]], 0   # extremes
+    logits = 256 * tensor(high) + tensor(low)
+    chosen, weights = gate(logits, multiplier, shift, k)
+    assert ((weights > 0) & (weights < 40000)).float().mean() > 0.3, "weights hardly vary"
+    layout = formats.beat(formats.signed(HW.acc_width), P)
+    given, out = [], []
+    for token in range(20):
+        row = [int(v) for pair in zip(high[token], low[token], strict=True) for v in pair]
+        given += words_of(row, layout, P)
+        out += [pack(formats.ROUTE, {"expert": int(chosen[token, n]),
+                                     "weight": int(weights[token, n]), "last": n == k - 1})
+                for n in range(k)]
+    return Case("gate", lambda: Gate(HW), {"i": given}, {"o": out},
+                {"num_experts": experts, "top_k": k, "multiplier": multiplier, "shift": code})
+
+
+def tagged(rng: np.random.Generator, dest: Dest) -> dict:
+    return {"dest": dest, "address": int(rng.integers(1 << 16)),
+            "weight": int(rng.choice([0, 1, 65535, int(rng.integers(1 << 16))])),
+            "count": P, "last": int(rng.integers(2))}
+
+
+def requantize_case(rng: np.random.Generator) -> Case:
+    given, out, inner = [], [], 0
+    names = list(BITS)
+    for number in range(160):
+        name, code = names[number % 5], number // 5 % 4
+        shift, limit = 14 + 4 * code, 1 << (BITS[name] - 1)
+        multiplier = rng.integers(1, 1 << 16, P)
+        wanted = rng.uniform(-1.4, 1.4, P) * limit * 2.0**shift / multiplier
+        top = (1 << (HW.acc_width - 1)) - 1
+        total = np.clip(wanted, -top - 1, top).astype(np.int64)
+        if number % 7 == 0:                # an exact tie: product = (odd) * 2**(shift - 1)
+            multiplier[0], total[0] = 1 << 13, (2 * int(rng.integers(-9, 9)) + 1) << (shift - 14)
+        if number % 11 == 0:
+            multiplier[1], total[1] = 65535, rng.choice([top, -top - 1])
+        bias = rng.integers(-1000, 1000, P)
+        acc = np.clip(total - bias, -top - 1, top)
+        total = np.clip(acc + bias, -top - 1, top)
+        bias = total - acc
+        result = requantize(tensor(total), tensor(multiplier), shift=shift, width=BITS[name])
+        inner += int((result.abs() < limit - 1).sum())
+        tag = tagged(rng, Dest.ACT)
+        given.append(pack(formats.scaled(HW), {
+            "acc": acc.tolist(), "bias": bias.tolist(), "multiplier": multiplier.tolist(),
+            "shift": code, "width": name, "tag": tag}))
+        out.append(pack(formats.requantized(HW), {"data": result.tolist(), "tag": tag}))
+    assert inner > 0.3 * 160 * P, "stimulus hardly leaves saturation"
+    return Case("requantize", lambda: Requantize(HW), {"i": given}, {"o": out},
+                cycles=Requantize.timing.cycles(160))
+
+
+def activation_case(rng: np.random.Generator) -> Case:
+    table = rng.integers(0, 256, 1024)
+    setup = [{"write": pack(formats.TABLE_WRITE, {"en": 1, "address": 1024 + n, "data": int(value)})}
+             for n, value in enumerate(table)]
+    given, out = [], []
+    for number in range(60):
+        row = rng.integers(-512, 512, P)
+        row[0] = (-512, 511, 0, -1)[number % 4]
+        dest = Dest.HIDDEN if number % 3 else Dest.RESIDUAL
+        tag = tagged(rng, dest)
+        made = gelu(tensor(row), tensor(table)) if dest == Dest.HIDDEN else tensor(row)
+        given.append(pack(formats.requantized(HW), {"data": row.tolist(), "tag": tag}))
+        out.append(pack(formats.requantized(HW), {"data": made.tolist(), "tag": tag}))
+    return Case("activation_table", lambda: ActivationTable(HW), {"i": given}, {"o": out},
+                {"bank": 1}, setup, ActivationTable.timing.cycles(60))
+
+
+def combine_case(rng: np.random.Generator) -> Case:
+    given, out = [], []
+    for number in range(80):
+        row = rng.integers(-(1 << 19), 1 << 19, P)
+        row[0] = (-(1 << 19), (1 << 19) - 1, 0, 1)[number % 4]
+        tag = tagged(rng, Dest.COMBINE if number % 3 else Dest.ACT)
+        if number % 5 == 0:                # an exact tie: 3 * 2**17
+            row[1], tag["weight"] = (3, -3)[number % 2] << 2, 1 << 15
+        made = contribution(tensor(row), tensor(tag["weight"])) if number % 3 else tensor(row)
+        given.append(pack(formats.requantized(HW), {"data": row.tolist(), "tag": tag}))
+        out.append(pack(formats.requantized(HW), {"data": made.tolist(), "tag": tag}))
+    return Case("combine", lambda: Combine(HW), {"i": given}, {"o": out},
+                cycles=Combine.timing.cycles(80))
+
+
+def encoder_case(rng: np.random.Generator, dense: bool) -> Case:
+    given, out = [], []
+    for number in range(60):
+        count = int(rng.integers(1, P + 1))
+        operand = rng.integers(-128, 128, P)
+        reference = np.where(rng.random(P) < 0.6, operand, rng.integers(-127, 128, P))
+        if number % 6 == 0:
+            reference = operand.copy()
+        if number % 7 == 0:
+            operand[0], reference[0] = 127, -128
+        last, base = int(rng.integers(2)), int(rng.integers(1 << 12))
+        given.append(pack(formats.operands(HW), {
+            "operand": operand.tolist(), "reference": reference.tolist(), "count": count,
+            "row": base, "kv": number % 2, "last": last, "columns": 8}))
+        events = dict(encode_row(operand[:count], reference[:count], dense))
+        if events or last:
+            mask = sum(1 << n for n in events)
+            out.append(pack(formats.event_word(HW), {
+                "delta": (operand - reference).tolist(), "mask": mask, "row": base,
+                "kv": number % 2, "last": last}))
+    assert dense or len(out) < 60, "no word was dropped"
+    return Case("encoder_dense" if dense else "encoder_skip", lambda: EventEncoder(HW),
+                {"i": given}, {"o": out}, {"dense": int(dense)})
+
+
+def encode_row(operand, reference, dense):
+    """Events of a row by the golden model."""
+    return encode(tensor(operand), "dense" if dense else "delta", **(
+        {} if dense else {"reference": tensor(reference)}))
+
+
+def queue_case(rng: np.random.Generator) -> Case:
+    given, out = [], []
+    for number in range(60):
+        delta = rng.integers(-255, 256, P)
+        mask = int(rng.integers(0, 1 << P)) if number % 5 else 0
+        last = int(rng.integers(2)) if mask else 1
+        base = int(rng.integers(1 << 12))
+        given.append(pack(formats.event_word(HW), {
+            "delta": delta.tolist(), "mask": mask, "row": base, "kv": 0, "last": last}))
+        sent = [n for n in range(P) if mask >> n & 1]
+        for n in sent:
+            out.append(pack(formats.EVENT, {"delta": int(delta[n]), "row": base + n,
+                                            "last": last and n == sent[-1]}))
+        if not sent:
+            out.append(pack(formats.EVENT, {"delta": 0, "row": base, "last": 1}))
+    return Case("event_queue", lambda: EventQueue(HW, HW.queue_words), {"i": given}, {"o": out})
+
+
+def divider_case(rng: np.random.Generator) -> Case:
+    pairs = [(0, 1), (65535, 1), (65536, 1), ((1 << 40) - 1, 1), ((1 << 24) - 1, (1 << 24) - 1)]
+    pairs += [(int(d * q + r), int(d)) for d, q, r in zip(
+        rng.integers(1, 1 << 20, 30), rng.integers(0, 1 << 16, 30), rng.integers(0, 2, 30),
+        strict=True)]
+    return Case("divider", Divider,
+                {"i": [pack(FRACTION, {"numerator": n, "denominator": d}) for n, d in pairs]},
+                {"o": [min(65535, n // d) for n, d in pairs]})
+
+
+def fifo_case(rng: np.random.Generator) -> Case:
+    words = rng.integers(0, 256, 50).tolist()
+    return Case("fifo", lambda: Fifo(8, 3), {"i": words}, {"o": words},
+                cycles=Fifo.timing.cycles(50))
+
+
+MAKERS = {
+    "softmax": softmax_case, "layer_norm": layer_norm_case, "corner_turn": corner_turn_case,
+    "gate": gate_case, "requantize": requantize_case, "activation_table": activation_case,
+    "combine": combine_case, "encoder_dense": lambda rng: encoder_case(rng, True),
+    "encoder_skip": lambda rng: encoder_case(rng, False), "event_queue": queue_case,
+    "divider": divider_case, "fifo": fifo_case,
+}
+
+
+def make(name: str, seed: int) -> Case:
+    """Draw the case ``name``."""
+    return MAKERS[name](np.random.default_rng(seed))
