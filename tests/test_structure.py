@@ -1,0 +1,172 @@
+"""The tree keeps its promises: who imports whom, which unit has which twin, timing and test."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("golden", "rtl", "sim", "boards", "scripts")
+SHARED = {"golden.config", "golden.tables"}
+"""The part of golden that describes a network and holds constants, without arithmetic."""
+
+TWINS = {
+    "rtl.accelerator": "golden.integer",
+    "rtl.activation_table": "golden.gelu",
+    "rtl.arith.divider": "golden.softmax",
+    "rtl.arith.rsqrt": "golden.layer_norm",
+    "rtl.attention.corner_turn": "golden.corner_turn",
+    "rtl.attention.exponential": "golden.softmax",
+    "rtl.attention.probabilities": "golden.softmax",
+    "rtl.attention.softmax": "golden.softmax",
+    "rtl.datapath": "golden.integer",
+    "rtl.layer_norm": "golden.layer_norm",
+    "rtl.linear.compute_unit": "golden.linear",
+    "rtl.linear.event_encoder": "golden.events",
+    "rtl.linear.lane_group": "golden.linear",
+    "rtl.linear.requantize": "golden.requantize",
+    "rtl.moe.combine": "golden.combine",
+    "rtl.moe.dispatch": "golden.moe",
+    "rtl.moe.gate": "golden.gate",
+    "rtl.moe.gate_exponential": "golden.gate",
+    "rtl.moe.top_k": "golden.gate",
+    "rtl.normalization": "golden.layer_norm",
+    "rtl.normalize_lane": "golden.layer_norm",
+    "rtl.residual": "golden.residual",
+}
+"""Units that compute, and the integer model of the same arithmetic."""
+
+MOVERS = {
+    "rtl.attention.kv_writer", "rtl.checks", "rtl.executor", "rtl.linear.attention_items",
+    "rtl.linear.drain", "rtl.linear.event_queue", "rtl.linear.item_generator",
+    "rtl.linear.linear_items", "rtl.linear.operand_source", "rtl.linear.worker",
+    "rtl.memory.bursts", "rtl.memory.dma_reader", "rtl.memory.dma_writer", "rtl.memory.loader",
+    "rtl.memory.registers", "rtl.memory.row_reader", "rtl.sequencer", "rtl.stream.fifo",
+    "rtl.walker", "rtl.writeback",
+}
+"""Units that order, check, store or move values and never change one: nothing to model."""
+
+UNCHECKED = {"Softmax.LATENCY", "LayerNorm.LATENCY", "LayerNorm.OVERHEAD",
+             "ComputeUnit.READ_LATENCY", "Residual.LATENCY"}
+"""Cycle counts that neither the simulator nor a test reads."""
+
+
+@cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def modules(*packages: str) -> dict[str, Path]:
+    """Every module's dotted name."""
+    found = {}
+    for package in packages:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Modules that a file imports, at its top or anywhere below."""
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def components(path: Path) -> list[ast.ClassDef]:
+    return [node for node in parse(path).body if isinstance(node, ast.ClassDef)
+            and any(ast.unparse(base) == "wiring.Component" for base in node.bases)]
+
+
+UNITS = {name: path for name, path in modules("rtl").items() if components(path)}
+
+
+@pytest.mark.parametrize("name", list(modules(*PACKAGES)))
+def test_imports_follow_the_direction(name: str) -> None:
+    """golden.config <- rtl <- {sim, boards, scripts}; torch in golden, cocotb in tests."""
+    allowed = {"golden": {"golden"}, "rtl": {"rtl"}, "sim": {"sim", "rtl"},
+               "boards": {"boards", "rtl", "sim"}, "scripts": set(PACKAGES)}
+    package = name.split(".", maxsplit=1)[0]
+    for used in imports(modules(package)[name]):
+        top = used.split(".", maxsplit=1)[0]
+        assert top not in {"cocotb", "tests"}, f"{name} imports {used}"
+        assert top != "torch" or package == "golden", f"{name} imports {used}"
+        if top in PACKAGES and top not in allowed[package]:
+            assert any(f"{used}.".startswith(f"{shared}.") for shared in SHARED), (
+                f"{name} imports {used}")
+
+
+def test_config_and_tables_need_no_torch() -> None:
+    """Nor does anything but golden's arithmetic, through whatever it imports."""
+    code = ("import sys, golden.config, golden.tables, rtl.accelerator, rtl.compiler, "
+            "sim.machine, sim.energy, sim.trace; sys.exit('torch' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_every_unit_computes_or_moves() -> None:
+    assert not TWINS.keys() & MOVERS
+    assert TWINS.keys() | MOVERS == UNITS.keys()
+
+
+@pytest.mark.parametrize("twin", sorted(set(TWINS.values())))
+def test_twin_is_tested_against_real_arithmetic(twin: str) -> None:
+    assert twin in modules("golden")
+    assert any(twin in imports(path) for path in (ROOT / "tests/golden").glob("test_*.py"))
+
+
+def test_every_unit_is_part_of_the_accelerator() -> None:
+    reached, waiting = set(), ["rtl.accelerator"]
+    while waiting:
+        name = waiting.pop()
+        if name in UNITS and name not in reached:
+            reached.add(name)
+            waiting += imports(UNITS[name])
+    assert reached == UNITS.keys()
+
+
+def constants() -> list:
+    """Class and name of every constant that a unit declares: its cycle counts, nearly all."""
+    return [pytest.param(unit.name, target.id, id=f"{unit.name}.{target.id}", marks=[
+                pytest.mark.xfail(strict=True, reason="nothing checks this cycle count yet")]
+                if f"{unit.name}.{target.id}" in UNCHECKED else [])
+            for path in UNITS.values() for unit in components(path)
+            for node in unit.body if isinstance(node, ast.Assign) for target in node.targets]
+
+
+@cache
+def attributes(path: Path) -> set[str]:
+    return {ast.unparse(node) for node in ast.walk(parse(path))
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)}
+
+
+@pytest.mark.parametrize(("unit", "constant"), constants())
+def test_timing_is_used(unit: str, constant: str) -> None:
+    """A cycle count that nothing reads is a claim that nothing checks."""
+    readers = [*modules("rtl", "sim").values(), *(ROOT / "tests").rglob("*.py")]
+    own = next(path for path in UNITS.values()
+               if any(owner.name == unit for owner in components(path)))
+    assert f"self.{constant}" in attributes(own) or any(
+        f"{unit}.{constant}" in attributes(path) for path in readers)
+
+
+@pytest.mark.xfail(strict=True, reason="most units are tested inside the accelerator only, yet")
+def test_every_unit_is_tested_alone() -> None:
+    used = {name for folder in ("unit", "bench") for path in (ROOT / "tests" / folder).glob("*.py")
+            for name in imports(path)}
+    assert used >= UNITS.keys()
+
+
+def test_files_are_short() -> None:
+    for name, path in modules(*PACKAGES).items():
+        assert len(path.read_text().splitlines()) <= 250, name
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.FunctionDef) and node.name == "elaborate":
+                assert node.end_lineno - node.lineno < 60, f"{name}: elaborate"
