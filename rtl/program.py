@@ -65,7 +65,14 @@ class Mode(enum.IntEnum, shape=2):
 
 
 class ErrorCode(enum.IntEnum, shape=8):
-    """Why the accelerator stopped."""
+    """Why the accelerator stopped.
+
+    ``OPCODE`` unknown; ``FIELD`` a field outside its maximum; ``RANGE`` beyond the end of an
+    on-chip memory; ``ADDRESS`` unaligned, empty or beyond ``memory_size``; ``BUS`` memory answered
+    with an error; ``DEADLOCK`` a compute descriptor and the loads wait for each other (its index
+    is reported, or the load's if all compute descriptors are done); ``LENGTH`` no ``HALT`` within
+    the program, or more descriptors than fit.
+    """
 
     NONE = 0
     OPCODE = 1

@@ -1,0 +1,39 @@
+"""The whole accelerator under a protocol-checking memory."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from golden.integer import Integer
+from rtl.accelerator import Accelerator
+from rtl.compiler import compile_program
+from rtl.generate import to_verilog
+from rtl.program import DESCRIPTOR_BYTES, Opcode, pack
+from tests.support.verilator import run_bench
+from tests.system.networks import HARDWARE, make
+
+
+@pytest.mark.verilator
+def test_protocol_reset_and_result(tmp_path: Path, seed: int) -> None:
+    hw = HARDWARE["nano"]
+    model, image, task = make(1000 * seed + 4, hw, "free")
+    program = compile_program(model, hw, task)
+    trace = Integer(model).run(image, task)
+    memory = program.with_image(image.numpy())
+    expected = memory.copy()
+    words = trace.x.numpy().astype("<i2").reshape(-1)
+    start = program.output_address
+    expected[start : start + 2 * len(words)] = words.view(np.uint8)
+    index = next(n for n, fields in enumerate(program.descriptors)
+                 if fields["opcode"] == Opcode.ATTENTION)
+    broken = memory.copy()
+    bad = pack({**program.descriptors[index], "heads": 0})
+    broken[index * DESCRIPTOR_BYTES :][:DESCRIPTOR_BYTES] = np.frombuffer(bad, np.uint8)
+    assert model.config.num_classes == ()
+    case = tmp_path / "case.npz"
+    np.savez(case, memory=memory, broken=broken, expected=expected, index=index,
+             size=program.size, length=len(program.descriptors))
+    run_bench(to_verilog(Accelerator(hw), "deltamoe"), "deltamoe",
+              "tests.bench.bench_accelerator", tmp_path, DELTAMOE_CASE=str(case),
+              DELTAMOE_SEED=str(seed))
