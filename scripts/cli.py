@@ -17,7 +17,8 @@ app = typer.Typer(
 console = Console()
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the result here; - prints it.")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Write the result here; - prints it.")]
 
 
 def command(function: Callable) -> Callable:
@@ -37,8 +38,15 @@ def command(function: Callable) -> Callable:
     return guarded
 
 
+def check_folder(path: Path) -> None:
+    """Raise ValueError unless a file can have this path."""
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {path.parent}")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
+    check_folder(path)
     partial = path.with_name(path.name + ".partial")
     try:
         partial.write_text(text)

@@ -99,7 +99,8 @@ def demo(
         {key: value for key, value in task.items() if key not in ("energy", "result")}
         for task in tasks]}
     if not emit(summary, json):
-        table = Table("", "task 0: digit", "task 1: odd", title=f"A handwritten {label} on {hw.name}")
+        table = Table("", "task 0: digit", "task 1: odd",
+                      title=f"A handwritten {label} on {hw.name}")
         for name, *cells in zip(rows_of(tasks[0]), *(rows_of(task).values() for task in tasks),
                                 strict=True):
             table.add_row(name, *cells)

@@ -13,7 +13,7 @@ from golden.images import load_image
 from golden.model import build
 from golden.quantize import quantize as run
 from golden.report import block_noise
-from scripts.cli import JsonFile, app, command, console, emit
+from scripts.cli import JsonFile, app, check_folder, command, console, emit
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -32,6 +32,7 @@ def quantize(
     if model not in MODELS:
         raise ValueError(f"model {model!r} is not one of {', '.join(MODELS)}")
     config = MODELS[model]
+    check_folder(out)
     if not images.is_dir():
         raise ValueError(f"{images} is not a folder")
     paths = sorted(path for path in images.iterdir() if path.suffix.lower() in SUFFIXES)

@@ -1,0 +1,174 @@
+"""The command line: bad input ends in one line and exit code 2; good input in the JSON promised."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from golden.library import WEIGHTS
+from scripts import cli
+
+DIGITS = WEIGHTS / "digits.safetensors"
+QUANTIZED = WEIGHTS / "digits.quantized.safetensors"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *words: object,
+        ) -> tuple[int, str, str]:
+    """Return the exit code, what went to stdout and what went to stderr."""
+    monkeypatch.setattr(sys, "argv", ["deltamoe", *map(str, words)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    out, err = capsys.readouterr()
+    return stopped.value.code or 0, out, err
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A folder of good and bad input."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "empty").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
+    for name, size in (("good.png", (8, 8)), ("wide.png", (9, 8))):
+        Image.fromarray(pixels).resize(size).save(tmp_path / name)
+    Image.fromarray(pixels).save(tmp_path / "images" / "good.png")
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "whole.png")
+    whole = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.png").write_text("no image")
+    for name, path in (("float", DIGITS), ("quantized", QUANTIZED)):
+        content = path.read_bytes()
+        for part, length in (("half", len(content) // 2), ("head", 5), ("none", 0)):
+            (tmp_path / f"{name}-{part}.safetensors").write_bytes(content[:length])
+    return tmp_path
+
+
+INFER = "infer digits --image good.png"
+QUANTIZE = "quantize --images images --out out.safetensors"
+BAD = {
+    "infer nosuch --image good.png": "'nosuch'",
+    "infer nosuch.safetensors --image good.png": "nosuch.safetensors",
+    "infer quantized-half.safetensors --image good.png": "quantized-half.safetensors",
+    "infer quantized-head.safetensors --image good.png": "quantized-head.safetensors",
+    "infer quantized-none.safetensors --image good.png": "quantized-none.safetensors",
+    f"infer {DIGITS} --image good.png": "not a quantized model",
+    f"infer {QUANTIZED} --image good.png --engine float": "no float weights",
+    "infer digits --image nosuch.png": "nosuch.png",
+    "infer digits --image images": "images",
+    "infer digits --image text.png": "not an image",
+    "infer digits --image cut.png": "cut.png",
+    "infer digits --image wide.png": "9x8, digits takes 8x8",
+    f"{INFER} --task 2": "task 2 is not in 0..1",
+    f"{INFER} --task -1": "task -1 is not in 0..1",
+    f"{INFER} --hardware nosuch": "'nosuch' is not one of nano",
+    f"{INFER} --engine nosuch": "'nosuch' is not one of float, integer, rtl",
+    f"{INFER} --json nosuch/out.json": "no folder nosuch",
+    "simulate nosuch": "'nosuch'",
+    "simulate digits --task 2": "task 2 is not in 0..1",
+    "simulate digits --task -1": "task -1 is not in 0..1",
+    "simulate digits --mode nosuch": "'nosuch'",
+    "simulate digits --mode zero-skip": "--image",
+    "simulate digits --latency 0": "latency 0",
+    "simulate digits --energy-table nosuch": "'nosuch' is not one of asic_28nm, fpga",
+    "simulate digits --image wide.png": "9x8",
+    "simulate digits --trace nosuch/trace.json": "no folder nosuch",
+    "simulate m3vit-tiny-129": "num_tokens=129 exceeds nano's maximum 32",
+    f"{QUANTIZE} --weights nosuch": "nosuch",
+    f"{QUANTIZE} --weights float-half.safetensors": "float-half.safetensors",
+    f"{QUANTIZE} --weights {DIGITS} --model deit-tiny-197": "digits.safetensors",
+    f"{QUANTIZE} --weights {DIGITS} --model nosuch": "'nosuch'",
+    f"quantize --weights {DIGITS} --images nosuch --out out.safetensors": "nosuch is not a folder",
+    f"quantize --weights {DIGITS} --images empty --out out.safetensors": "holds no image",
+    f"quantize --weights {DIGITS} --images . --out out.safetensors": ".png",
+    f"quantize --weights {DIGITS} --images images --out nosuch/out.safetensors": "no folder nosuch",
+    "train nosuch": "'nosuch' is not digits",
+    "verilog --hardware nosuch --out out": "'nosuch' is not one of nano",
+    "verilog --out good.png": "good.png",
+}
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_bad_input_is_one_line(line: str, files: Path, monkeypatch: pytest.MonkeyPatch,
+                               capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.chdir(files)
+    before = {path: path.read_bytes() for path in files.rglob("*") if path.is_file()}
+    code, out, err = run(monkeypatch, capsys, *line.split())
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert BAD[line] in err
+    assert {path: path.read_bytes() for path in files.rglob("*") if path.is_file()} == before
+
+
+def test_infer_json(files: Path, monkeypatch: pytest.MonkeyPatch,
+                    capsys: pytest.CaptureFixture) -> None:
+    hashes = {}
+    for model in ("digits", QUANTIZED):
+        for task in (0, 1):
+            code, out, _ = run(monkeypatch, capsys, "infer", model, "--image", files / "good.png",
+                               "--task", task, "--json", "-")
+            assert code == 0
+            result = json.loads(out)
+            assert result.keys() >= {
+                "model", "hardware", "engine", "task", "output_sha256", "sqnr_db"}
+            hashes[model, task] = result["output_sha256"]
+            assert (result["sqnr_db"] is None) == (model == QUANTIZED)
+    assert hashes["digits", 0] == hashes[QUANTIZED, 0] != hashes["digits", 1]
+
+
+def test_simulate_json_adds_up(files: Path, monkeypatch: pytest.MonkeyPatch,
+                               capsys: pytest.CaptureFixture) -> None:
+    code, out, _ = run(monkeypatch, capsys, "simulate", "digits", "--image", files / "good.png",
+                       "--json", files / "out.json", "--trace", files / "trace.json")
+    assert code == 0
+    assert "cycles" in out
+    result = json.loads((files / "out.json").read_text())
+    assert sum(layer["macs"] for layer in result["layers"]) == result["macs"]
+    assert result["utilization"] == result["macs"] / result["cycles"] / result["mac_units"]
+    assert result["counters"]["cycles"] == result["cycles"]
+    spent = result["energy_pj"]
+    for bound in ("low", "typical", "high"):
+        assert spent[bound] == pytest.approx(
+            sum(part[bound] for part in spent["by_component"].values()))
+    assert spent["low"] < spent["typical"] < spent["high"]
+    events = json.loads((files / "trace.json").read_text())["traceEvents"]
+    assert max(event["ts"] + event["dur"] for event in events if event["ph"] == "X"
+               ) <= result["cycles"]
+
+
+def test_quantize_then_infer(files: Path, monkeypatch: pytest.MonkeyPatch,
+                             capsys: pytest.CaptureFixture) -> None:
+    out = files / "new.safetensors"
+    code, text, _ = run(monkeypatch, capsys, "quantize", "--weights", DIGITS, "--images",
+                        files / "images", "--out", out, "--json", "-")
+    assert code == 0
+    assert [block["layer"] for block in json.loads(text)["blocks"]] == [0, 1, 2, 3]
+    code, text, _ = run(monkeypatch, capsys, "infer", out, "--image", files / "good.png",
+                        "--json", "-")
+    assert code == 0
+    assert json.loads(text)["predicted"] in range(10)
+
+
+def test_verilog_is_the_same_every_time(files: Path, monkeypatch: pytest.MonkeyPatch,
+                                        capsys: pytest.CaptureFixture) -> None:
+    for folder in ("a", "b"):
+        code, _, _ = run(monkeypatch, capsys, "verilog", "--out", files / folder)
+        assert code == 0
+    for name in ("deltamoe.v", "deltamoe.json"):
+        assert (files / "a" / name).read_bytes() == (files / "b" / name).read_bytes()
+    ports = json.loads((files / "a" / "deltamoe.json").read_text())
+    assert "m_axi_araddr" in json.dumps(ports)
+
+
+def test_list_names_every_preset(monkeypatch: pytest.MonkeyPatch,
+                                 capsys: pytest.CaptureFixture) -> None:
+    code, out, _ = run(monkeypatch, capsys, "list", "--json", "-")
+    assert code == 0
+    result = json.loads(out)
+    macs = {model["name"]: model["macs"] for model in result["models"]}
+    assert macs["m3vit-tiny-129"] == 782_719_488
+    assert {hw["name"] for hw in result["hardware"]} >= {"nano", "zcu102"}
