@@ -33,6 +33,8 @@ def test_fpga_table_says_that_it_is_uncalibrated() -> None:
     ("worker_busy", "weights", "sram", 8),       # a weight of one byte for each of 8 lanes
     ("source_busy", "operands", "sram", 4),      # a word of 4 bytes
     ("drain_busy", "results", "sram", 16),       # a word of 4 accumulators, 4 bytes each
+    ("norm_words", "normalization", "sram", 12),  # 4 elements, 2 bytes read and 1 written
+    ("softmax_words", "softmax", "sram", 12),    # the same
     ("bytes_read", "memory", "dram", 1),
     ("bytes_written", "memory", "dram", 1),
 ])
