@@ -1,14 +1,24 @@
 """Any unit as Verilog and its ports as JSON, the same bytes from run to run."""
 
 import json
+import re
 
 from amaranth.back import verilog
 from amaranth.lib import wiring
 
+ASSERTION = re.compile(
+    r"  always @\(posedge [^\n]*\) begin\n    if \(1'h1\) begin\n      if \(![^\n]*\)\n"
+    r"        \$write\([^\n]*\);\n      assert \([^\n]*\);\n    end\n  end\n")
 
-def to_verilog(unit: wiring.Component, name: str) -> str:
-    """Return synthesizable Verilog of ``unit`` with ``name`` as its top module."""
-    return verilog.convert(unit, name=name, emit_src=False, strip_internal_attrs=True)
+
+def to_verilog(unit: wiring.Component, name: str, *, assertions: bool = False) -> str:
+    """Return Verilog of ``unit`` with ``name`` as its top module.
+
+    Assertions are SystemVerilog, for simulation; without them the text is plain Verilog that
+    synthesis tools read.
+    """
+    text = verilog.convert(unit, name=name, emit_src=False, strip_internal_attrs=True)
+    return text if assertions else ASSERTION.sub("", text)
 
 
 def ports_json(unit: wiring.Component) -> str:

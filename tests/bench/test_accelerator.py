@@ -34,6 +34,6 @@ def test_protocol_reset_and_result(tmp_path: Path, seed: int) -> None:
     case = tmp_path / "case.npz"
     np.savez(case, memory=memory, broken=broken, expected=expected, index=index,
              size=program.size, length=len(program.descriptors))
-    run_bench(to_verilog(Accelerator(hw), "deltamoe"), "deltamoe",
+    run_bench(to_verilog(Accelerator(hw), "deltamoe", assertions=True), "deltamoe",
               "tests.bench.bench_accelerator", tmp_path, DELTAMOE_CASE=str(case),
               DELTAMOE_SEED=str(seed))
