@@ -6,8 +6,6 @@
                                                       └──► sum ──► divider ──► normalizer
 """
 
-from functools import reduce
-
 from amaranth import Array, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
@@ -85,9 +83,15 @@ class Softmax(wiring.Component):
         bank, position = Signal(), Signal(16)
         lowest = -(1 << 15)
         running, highest = Signal(signed(16), init=lowest), Signal(signed(16))
-        valid = [Mux(n < given.count, given.data[n], lowest) for n in range(hw.word)]
+        contenders = [running, *(Mux(n < given.count, given.data[n], lowest)
+                                 for n in range(hw.word))]
+        while len(contenders) > 1:
+            left, right, *contenders = contenders
+            larger = Signal(signed(16), name=f"larger_{len(contenders)}")
+            m.d.comb += larger.eq(Mux(left > right, left, right))
+            contenders.append(larger)
+        m.d.comb += highest.eq(contenders[0])
         m.d.comb += [
-            highest.eq(reduce(lambda a, b: Mux(a > b, a, b), valid, running)),
             self.i.ready.eq(~full[bank]), write.en.eq(self.i.valid & self.i.ready),
             write.addr.eq(bank * hw.row_words + position), write.data.eq(given.data),
         ]
