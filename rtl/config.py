@@ -56,8 +56,8 @@ class HwConfig:
 
     def __post_init__(self) -> None:
         for field in ("groups", "queues", "lanes", "attention_lag", "max_tokens", "max_embed",
-                      "max_depth", "max_experts", "max_top_k", "weight_rows", "kv_rows", "act_words",
-                      "normed_words", "residual_words", "image_words", "param_words",
+                      "max_depth", "max_experts", "max_top_k", "weight_rows", "kv_rows",
+                      "act_words", "normed_words", "residual_words", "image_words", "param_words",
                       "norm_words", "program_depth", "burst_beats", "outstanding"):
             value = getattr(self, field)
             if not isinstance(value, int) or value < 1:

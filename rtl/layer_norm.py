@@ -6,7 +6,7 @@ The row is kept while its sums are taken; the next row's sums overlap the output
         └──► Sx, Q ──► V ──► rsqrt ──► m ┘
 """
 
-from amaranth import Array, Module, Mux, Signal, signed
+from amaranth import Array, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out

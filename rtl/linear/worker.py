@@ -3,6 +3,8 @@
 Items alternate between the banks, so the drain of one never stops the sum of the next.
 """
 
+from itertools import pairwise
+
 from amaranth import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
@@ -76,7 +78,7 @@ class Worker(wiring.Component):
             finishing[0].eq((popped & queue.o.p.last) << fill),
             self.complete.eq(full.bit_select(self.bank, 1)),
         ]
-        for earlier, later in zip(finishing, finishing[1:], strict=False):
+        for earlier, later in pairwise(finishing):
             m.d.sync += later.eq(earlier)
         released = Signal(2)
         m.d.comb += released.eq(self.release << self.bank)

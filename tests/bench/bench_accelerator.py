@@ -59,7 +59,8 @@ async def recovers_and_matches(dut) -> None:
         await RisingEdge(dut.aclk)
     dut.aresetn.value = 1
     await RisingEdge(dut.aclk)
-    for channel, names in (("ar", ["addr", "len"]), ("aw", ["addr", "len"]), ("w", ["data", "last"])):
+    for channel, names in (("ar", ["addr", "len"]), ("aw", ["addr", "len"]),
+                           ("w", ["data", "last"])):
         cocotb.start_soon(stable(dut, channel, names))
     for number, pausing in enumerate((ram.read_if.ar_channel, ram.read_if.r_channel,
                                       ram.write_if.aw_channel, ram.write_if.w_channel,

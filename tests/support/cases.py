@@ -169,8 +169,8 @@ def requantize_case(rng: np.random.Generator) -> Case:
 
 def activation_case(rng: np.random.Generator) -> Case:
     table = rng.integers(0, 256, 1024)
-    setup = [{"write": pack(formats.TABLE_WRITE, {"en": 1, "address": 1024 + n, "data": int(value)})}
-             for n, value in enumerate(table)]
+    setup = [{"write": pack(formats.TABLE_WRITE, {
+        "en": 1, "address": 1024 + n, "data": int(value)})} for n, value in enumerate(table)]
     given, out = [], []
     for number in range(60):
         row = rng.integers(-512, 512, P)
