@@ -40,12 +40,11 @@ class LayerNorm(wiring.Component):
     Timing
     ------
     A row of ``n`` words whose last word came in cycle ``t`` leaves in cycles ``t + LATENCY`` to
-    ``t + LATENCY + n - 1``. Rows follow each other ``max(n, n + OVERHEAD)`` cycles apart.
+    ``t + LATENCY + n - 1``. Rows follow each other ``n + SCALAR`` cycles apart.
     """
 
     SCALAR = 3 + Rsqrt.LATENCY
     LATENCY = SCALAR + 2 + NormalizeLane.LATENCY
-    OVERHEAD = SCALAR + 1
 
     i: stream.Interface
     o: stream.Interface

@@ -21,6 +21,7 @@ from rtl.linear.requantize import Requantize
 from rtl.moe.combine import Combine
 from rtl.moe.gate import Gate
 from rtl.program import DESCRIPTOR, Dest
+from rtl.residual import Residual
 from rtl.stream.pipe import pipe
 
 
@@ -55,7 +56,7 @@ class Writeback(wiring.Component):
     """
 
     LATENCY = Requantize.timing.latency + ActivationTable.timing.latency + Combine.timing.latency
-    DONE = LATENCY + 2
+    DONE = LATENCY + Residual.LATENCY
 
     i: stream.Interface
     residual: stream.Interface

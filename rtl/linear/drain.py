@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
 from rtl.formats import NORMALIZER, PARAMETER, Width, drained, scaled, tag
+from rtl.linear.compute_unit import ComputeUnit
 from rtl.program import Dest
 from rtl.stream.fifo import Fifo
 from rtl.stream.pipe import pipe
@@ -52,7 +53,7 @@ class Drain(wiring.Component):
 
     i: stream.Interface
     o: stream.Interface
-    LATENCY = 2
+    LATENCY = ComputeUnit.READ_LATENCY
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
