@@ -1,0 +1,220 @@
+"""From a descriptor to events in the right queue: items, operand source, worker."""
+
+import numpy as np
+import pytest
+from amaranth import Value
+
+from rtl import formats
+from rtl.config import PRESETS
+from rtl.linear.attention_items import AttentionItems
+from rtl.linear.item_generator import ItemGenerator
+from rtl.linear.linear_items import LinearItems
+from rtl.linear.operand_source import OperandSource
+from rtl.linear.worker import Worker
+from rtl.program import DESCRIPTOR, Dest, Opcode, Source
+from tests.support.bench import put, simulate
+from tests.support.case import pack
+
+HW = PRESETS["nano"]
+P = HW.word
+TOKENS = [9, 2, 30, 4]
+
+
+def read(ctx, view) -> dict:
+    """Return the scalar fields of a struct."""
+    return {name: ctx.get(Value.cast(view[name])) for name in view.shape().members
+            if name != "drained"}
+
+
+async def items_of(ctx, dut, count: int, start, ready_every: int) -> list[dict]:
+    """Collect ``count`` items; the first must come ItemGenerator.LATENCY cycles after start."""
+    got, cycle, first = [], 0, None
+    ctx.set(start, 1)
+    while len(got) < count:
+        ctx.set(dut.o.ready, cycle % ready_every == 0)
+        if ctx.get(dut.o.valid):
+            first = cycle if first is None else first
+            if cycle % ready_every == 0:
+                got.append(read(ctx, dut.o.p) | {
+                    f"to_{k}": v for k, v in read(ctx, dut.o.p.drained).items()})
+        index = ctx.get(dut.index) if hasattr(dut, "index") else 0
+        await ctx.tick()
+        ctx.set(start, 0)
+        if hasattr(dut, "token"):
+            ctx.set(dut.token, TOKENS[index % len(TOKENS)])
+            ctx.set(dut.weight, 1000 + index)
+        cycle += 1
+        assert cycle < 2000
+    assert first == ItemGenerator.LATENCY
+    for _ in range(20):
+        ctx.set(dut.o.ready, 1)
+        await ctx.tick()
+        assert not ctx.get(dut.o.valid), "an item too many"
+    return got
+
+
+@pytest.mark.parametrize("ready_every", [1, 3])
+@pytest.mark.parametrize(("gather", "scatter"), [(0, 0), (1, 0), (0, 1)])
+@pytest.mark.parametrize("gang", range(len(HW.gangs)))
+@pytest.mark.parametrize("unit", [LinearItems, ItemGenerator])
+def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: int) -> None:
+    rows, words, depth, width = 4, 7, 10, 2 * HW.gangs[gang]
+    fields = {"opcode": Opcode.LINEAR, "source": Source.NORMED, "dest": Dest.COMBINE, "norm": 1,
+              "gang": gang, "gather": gather, "scatter": scatter, "rows": rows, "depth": depth,
+              "columns": words * P, "weight_base": 50, "param_base": 20, "source_base": 3,
+              "source_stride": 11, "dest_base": 5, "dest_stride": 13}
+    expected = []
+    for row in range(rows):
+        for number, column in enumerate(range(0, words, width)):
+            count = min(width, words - column)
+            source, dest = (TOKENS[row] if used else row for used in (gather, scatter))
+            expected.append({
+                "source": Source.NORMED, "address": 3 + 11 * source, "words": 3, "tail": 2,
+                "operand_signed": 0, "row": 50 + depth * number, "kv": 0, "need": row + 1,
+                "columns": count * P, "to_worker": 0, "to_words": count, "to_count": P,
+                "to_dest": Dest.COMBINE, "to_address": 5 + 13 * dest + column,
+                "to_param": 20 + column, "to_advance": 1, "to_normalize": 0, "to_slot": 0,
+                "to_weight": 1000 + row, "to_first": column == 0,
+                "to_last": column + count == words, "to_flush": row == rows - 1,
+                "to_final": row == rows - 1 and column + count == words})
+    dut = unit(HW)
+
+    async def bench(ctx):
+        put(ctx, dut.descriptor, pack(DESCRIPTOR, fields))
+        ctx.set(dut.rows, rows)
+        assert await items_of(ctx, dut, len(expected), dut.start, ready_every) == expected
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize(("tokens", "heads"), [(1, 1), (9, 2), (17, 3)])
+def test_attention_items(tokens: int, heads: int) -> None:
+    dim, lag, stride = 12, HW.attention_lag, 20
+    fields = {"opcode": Opcode.ATTENTION, "rows": tokens, "heads": heads, "columns": dim,
+              "head_words": dim // P, "source_base": 2, "source_stride": stride, "dest_base": 300,
+              "weight_base": 7, "norm_base": 400, "param_base": 30}
+    rows = [(token, head) for token in range(tokens) for head in range(heads)]
+
+    def tiles(number: int, is_values: bool) -> list[tuple]:
+        token, head = rows[number]
+        depth, elements = (tokens, dim) if is_values else (dim, tokens)
+        per_head = -(-elements // HW.lanes)
+        address = token * stride + head * (dim // P)
+        return [(Source.PROBABILITIES if is_values else Source.ACT,
+                 number % (lag + 1) * HW.row_words if is_values else 2 + address,
+                 (400 if is_values else 7) + (head * per_head + tile) * depth,
+                 number + 1 if is_values else 0, min(HW.lanes, elements - tile * HW.lanes),
+                 300 + address + 2 * tile if is_values else None, 30 + head, number % (lag + 1))
+                for tile in range(per_head)]
+
+    order = []
+    for number in range(len(rows) + lag):
+        order += tiles(number, False) if number < len(rows) else []
+        order += tiles(number - lag, True) if 0 <= number - lag < len(rows) else []
+    dut = AttentionItems(HW)
+
+    async def bench(ctx):
+        put(ctx, dut.descriptor, pack(DESCRIPTOR, fields))
+        got = await items_of(ctx, dut, len(order), dut.start, 2)
+        for item, (source, address, row, need, columns, to, param, slot) in zip(
+                got, order, strict=True):
+            assert (item["source"], item["address"], item["row"], item["need"],
+                    item["columns"], item["to_param"], item["to_slot"]) == (
+                source, address, row, need, columns, param, slot)
+            assert to is None or item["to_address"] == to
+        assert [item["to_final"] for item in got] == [0] * (len(got) - 1) + [1]
+
+    simulate(dut, bench)
+
+
+def test_operand_source_waits_and_chooses(seed: int) -> None:
+    """Needs first, then the lowest free queue; a row is read word by word, signed as asked."""
+    rng = np.random.default_rng(seed)
+    dut, memory = OperandSource(HW), rng.integers(0, 256, (64, P))
+    layout = formats.item(HW)
+
+    async def bench(ctx):
+        async def offer(**fields) -> None:
+            put(ctx, dut.i.payload, pack(layout, {"source": Source.ACT, "words": 3, "tail": 2,
+                                                  "columns": 8, **fields}))
+            ctx.set(dut.i.valid, 1)
+
+        async def step():
+            address = ctx.get(dut.address)
+            await ctx.tick()
+            for n in range(P):
+                ctx.set(dut.data[Source.ACT.value][n], int(memory[address % 64, n]))
+
+        ctx.set(dut.drained.ready, 1)
+        ctx.set(dut.o.ready, 1)
+        await offer(address=10, need=2, operand_signed=1, row=40)
+        ctx.set(dut.normed_rows, 1)
+        for worker, waiting in enumerate((1, 2, 0, 0)):
+            ctx.set(dut.waiting[worker], waiting)
+        assert (ctx.get(dut.needs), ctx.get(dut.full), ctx.get(dut.accept)) == (1, 0, 0)
+        await step()
+        ctx.set(dut.normed_rows, 2)
+        assert ctx.get(dut.accept) == 1 << 2, "the lowest idle worker"
+        assert ctx.get(dut.drained.p.worker) == 2
+        await step()
+        ctx.set(dut.i.valid, 0)
+        for word in range(3):
+            assert ctx.get(dut.o.valid)
+            signed = (memory[10 + word] + 128) % 256 - 128
+            assert [ctx.get(dut.o.p.operand[n]) for n in range(P)] == signed.tolist()
+            assert ctx.get(dut.o.p.row) == 40 + word * P
+            assert ctx.get(dut.o.p.last) == (word == 2)
+            assert ctx.get(dut.o.p.count) == (2 if word == 2 else P)
+            await step()
+        assert not ctx.get(dut.o.valid)
+        await offer(address=0)
+        for waiting, gang, accepted in (((1, 1, 2, 0), 0, 3), ((2, 1, 1, 2), 0, 1),
+                                        ((2, 2, 0, 0), 1, None), ((2, 1, 0, 0), 1, 1)):
+            for worker, value in enumerate(waiting):
+                ctx.set(dut.waiting[worker], value)
+            ctx.set(dut.gang, gang)
+            assert ctx.get(dut.accept) == (0 if accepted is None else 1 << accepted)
+            assert ctx.get(dut.full) == (accepted is None)
+
+    simulate(dut, bench)
+
+
+def test_worker_alternates_banks_and_waits_for_their_drain() -> None:
+    dut = Worker(HW)
+    word = formats.event_word(HW)
+
+    async def bench(ctx):
+        popped, complete_at, last_at = [], [], []
+        for item in range(3):
+            put(ctx, dut.i.payload, pack(word, {"delta": [1, 2, 3, 4], "mask": 0b1011,
+                                                "row": 10 * item, "last": 1}))
+            ctx.set(dut.i.valid, 1)
+            ctx.set(dut.accept, 1)
+            await ctx.tick()
+        ctx.set(dut.i.valid, 0)
+        ctx.set(dut.accept, 0)
+        released = False
+        for cycle in range(60):
+            if ctx.get(dut.valid):
+                popped.append((ctx.get(dut.event.row), ctx.get(dut.event.delta),
+                               ctx.get(dut.event.first), ctx.get(dut.event.last),
+                               ctx.get(dut.event.bank)))
+                if ctx.get(dut.event.last):
+                    last_at.append(cycle)
+            if ctx.get(dut.complete) and len(complete_at) == released:
+                complete_at.append(cycle)
+            if cycle == 25:
+                assert len(popped) >= 3
+                assert len(popped) + 2 <= 9
+                assert ctx.get(dut.blocked)
+            ctx.set(dut.release, cycle == 30)
+            released |= cycle == 30
+            await ctx.tick()
+        assert complete_at[0] == last_at[0] + Worker.LATENCY
+        tail = [(10 * item + n, n + 1, n == 0, n == 3, item % 2)
+                for item in range(3) for n in (0, 1, 3)]
+        assert popped == tail[-len(popped):]
+        assert popped[-3:] == tail[-3:], "the third item must follow the release"
+        assert ctx.get(dut.waiting) == 0
+
+    simulate(dut, bench)
