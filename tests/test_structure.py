@@ -153,7 +153,6 @@ def test_timing_is_used(unit: str, constant: str) -> None:
         f"{unit}.{constant}" in attributes(path) for path in readers)
 
 
-@pytest.mark.xfail(strict=True, reason="most units are tested inside the accelerator only, yet")
 def test_every_unit_is_tested_alone() -> None:
     used = {name for folder in ("unit", "bench", "support")
             for path in (ROOT / "tests" / folder).glob("*.py") for name in imports(path)}
