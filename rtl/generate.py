@@ -10,14 +10,18 @@ ASSERTION = re.compile(
     r"  always @\(posedge [^\n]*\) begin\n    if \(1'h1\) begin\n      if \(![^\n]*\)\n"
     r"        \$write\([^\n]*\);\n      assert \([^\n]*\);\n    end\n  end\n")
 
+ZEROED = re.compile(r"  initial begin\n(?:    [^\n]*\[\d+\] = \d+'[hdb]0+;\n)+  end\n")
+
 
 def to_verilog(unit: wiring.Component, name: str, *, assertions: bool = False) -> str:
     """Return Verilog of ``unit`` with ``name`` as its top module.
 
     Assertions are SystemVerilog, for simulation; without them the text is plain Verilog that
-    synthesis tools read.
+    synthesis tools read. Memories that start as zeros are left uninitialized, since each word is
+    written before its value matters and large memory blocks of some parts cannot be initialized.
     """
     text = verilog.convert(unit, name=name, emit_src=False, strip_internal_attrs=True)
+    text = ZEROED.sub("", text)
     return text if assertions else ASSERTION.sub("", text)
 
 
