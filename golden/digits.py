@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from golden.engines import integer_output, real_output
 from golden.images import digits
@@ -13,6 +14,7 @@ from golden.quantize import quantize
 from golden.train import accuracy, train_digits
 
 CALIBRATION = 256
+Predictor = Callable[[Tensor, int], int]
 
 
 def train_and_save(seed: int, folder: Path,
@@ -28,11 +30,13 @@ def train_and_save(seed: int, folder: Path,
     return Network(quantized, model.float())
 
 
-def evaluate(network: Network) -> list[dict[str, float]]:
-    """Return float and integer accuracy on the test images by task."""
+def evaluate(network: Network, count: int | None = None, **engines: Predictor,
+             ) -> list[dict[str, float]]:
+    """Return accuracy on (the first ``count``) test images by task: float, integer, ``engines``."""
     return [{
         "float": accuracy(lambda image, task: real_output(network.real, image, task).predicted,
-                          task),
+                          task, count=count),
         "integer": accuracy(lambda image, task: integer_output(network, image, task)[0].predicted,
-                            task),
+                            task, count=count),
+        **{name: accuracy(predict, task, count=count) for name, predict in engines.items()},
     } for task in range(network.quantized.config.num_tasks)]

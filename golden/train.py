@@ -62,9 +62,10 @@ def train_digits(seed: int = 0, progress: Callable[[int, int], None] | None = No
     return model.eval()
 
 
-def accuracy(predict: Callable[[Tensor, int], int], task: int, part: str = "test") -> float:
-    """Share of images whose class ``predict(image, task)`` gets right."""
-    images, digit = digits(part)
+def accuracy(predict: Callable[[Tensor, int], int], task: int, part: str = "test",
+             count: int | None = None) -> float:
+    """Share of (the first ``count``) images whose class ``predict(image, task)`` gets right."""
+    images, digit = (values[:count] for values in digits(part))
     labels = labels_of(task, digit)
     right = sum(predict(image, task) == int(label)
                 for image, label in zip(images, labels, strict=True))
