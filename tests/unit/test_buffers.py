@@ -33,11 +33,13 @@ def test_residual_adds_and_saturates_once(seed: int) -> None:
     steps = [(Dest.RESIDUAL, rng.integers(-(1 << 23), 1 << 23, (8, P))),
              (Dest.RESIDUAL, rng.integers(-9000, 9000, (8, P))),
              (Dest.COMBINE, rng.integers(-(1 << 17), 1 << 17, (8, P))),
-             (Dest.COMBINE, rng.integers(-(1 << 17), 1 << 17, (8, P)))]
+             (Dest.COMBINE, rng.integers(-(1 << 17), 1 << 17, (8, P))),
+             (Dest.RESIDUAL, rng.integers(-20000, 20000, (8, P)))]
     expected = torch.tensor(x)
     for _, y in steps[:2]:
         expected = residual_add(expected, torch.tensor(y))
     expected = residual_add(expected, torch.tensor(steps[2][1] + steps[3][1]))
+    expected = residual_add(expected, torch.tensor(steps[4][1]))
     output = rng.integers(-32768, 32768, P)
 
     async def read(ctx, address: int) -> list[int]:
