@@ -1,7 +1,6 @@
 """The generated Verilog: every preset, the same bytes every time, readable by Yosys."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +29,7 @@ def test_every_preset_converts(preset: str) -> None:
     text = to_verilog(Accelerator(PRESETS[preset]), "deltamoe")
     assert "module deltamoe(" in text
     assert "assert" not in text
-    assert not re.search(r"\[0\] = \d+'[hdb]0+;", text), "a memory of zeros is initialized"
+    assert "initial begin" not in text, "a memory of zeros is initialized"
 
 
 @pytest.mark.parametrize("preset", [
