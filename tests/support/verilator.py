@@ -4,6 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
+import cocotb_tools
 from cocotb_tools.runner import get_runner
 
 from scripts.rtl_engine.engine import cache, locked, verilator
@@ -12,11 +13,11 @@ from scripts.rtl_engine.engine import cache, locked, verilator
 def run_bench(text: str, top: str, module: str, folder: Path, **environment: str) -> None:
     """Build ``text`` with top ``top`` and run all tests of ``module`` on it.
 
-    Only the ports are visible to the bench, which keeps the model fast.
+    Builds are kept for equal text and equal installation, whose paths are part of a build.
     """
     executable, needs = verilator()
     folder.mkdir(parents=True, exist_ok=True)
-    key = hashlib.sha256(text.encode()).hexdigest()[:20]
+    key = hashlib.sha256(f"{executable}\0{cocotb_tools.__file__}\0{text}".encode()).hexdigest()[:20]
     build = cache() / f"bench-{top}-{key}"
     paths = {"PATH": f"{Path(executable).parent}{os.pathsep}{needs['PATH']}",
              "MAKEFLAGS": "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1 OPT_SLOW=-O0"}
