@@ -20,6 +20,10 @@ from golden.requantize import requantize
 from golden.residual import residual_add
 
 
+LOWEST_WEIGHT = -127
+"""Keys and values are the weights of the attention's products, and weights are symmetric."""
+
+
 @dataclass
 class Trace:
     """What one inference made.
@@ -100,6 +104,7 @@ class Integer:
         name, heads = f"blocks.{layer}", self.model.config.num_heads
         h = self.norm(f"{name}.norm1", x)
         q, k, v = (self.linear(f"{name}.{part}", h, 8, trace) for part in "qkv")  # (T, D)
+        k, v = (part.clamp(min=LOWEST_WEIGHT) for part in (k, v))
         out, e = attention(q, k, v, self.tensor(f"{name}.attention.multiplier"),
                            *(self.model.number(f"{name}.attention.{part}")
                              for part in ("shift", "kappa22", "kappa26")))

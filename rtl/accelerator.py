@@ -8,7 +8,7 @@
           ◄── writer ◄────────────────────────┘
 """
 
-from amaranth import ClockDomain, Module, Mux, ResetInserter, Signal
+from amaranth import ClockDomain, Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -103,6 +103,7 @@ class Accelerator(wiring.Component):
             sequencer.program_address.eq(registers.program_low | registers.program_high << 32),
             sequencer.memory_base.eq(registers.memory_low | registers.memory_high << 32),
             sequencer.memory_size.eq(registers.memory_size),
+            sequencer.watchdog.eq(registers.watchdog),
             registers.busy.eq(sequencer.busy), registers.finished.eq(sequencer.finished),
             registers.failed.eq(sequencer.failed), registers.error.eq(sequencer.error),
             registers.index.eq(sequencer.index),
@@ -110,29 +111,37 @@ class Accelerator(wiring.Component):
 
     def connect_loads(self, m, sequencer, reader, loader, datapath):
         """Memory to the on-chip memories."""
-        pipe(m, sequencer.load_command, reader.i)
+        pipe(m, sequencer.command, reader.i)
+        pipe(m, sequencer.transfer, loader.transfer)
         pipe(m, reader.o, loader.i)
         m.d.comb += [
-            loader.descriptor.eq(sequencer.load_descriptor),
-            loader.program.eq(sequencer.load_program), loader.start.eq(sequencer.load_started),
-            sequencer.load_finished.eq(loader.finished), sequencer.code.eq(loader.code),
-            sequencer.bus_error.eq(reader.error),
-            datapath.inspected.eq(sequencer.load_inspected),
-            sequencer.load_occupied.eq(datapath.occupied),
+            sequencer.transferred.eq(loader.finished), sequencer.code.eq(loader.code),
+            sequencer.bus_error.eq(reader.error), datapath.inspected.eq(sequencer.inspected),
+            sequencer.occupied.eq(datapath.occupied),
         ]
         m.d.comb += [getattr(datapath, f"load_{name}").eq(getattr(loader, name))
                      for name in LOADED]
 
     def connect_store(self, m, sequencer, writer, datapath):
         """Operators, and the residual stream to memory."""
-        given = sequencer.compute_descriptor
+        given = sequencer.retire_head.descriptor
         is_store = given.opcode == Opcode.STORE
         m.d.comb += [
-            datapath.descriptor.eq(given), datapath.start.eq(sequencer.compute_started),
-            sequencer.compute_rows.eq(datapath.rows),
-            sequencer.compute_finished.eq(Mux(is_store, writer.done, datapath.finished)),
+            datapath.descriptor.eq(sequencer.issue_descriptor),
+            datapath.start.eq(sequencer.issue_started), datapath.op.eq(sequencer.issue_op),
+            datapath.released.eq(sequencer.issue_released),
+            datapath.ready_rows.eq(sequencer.retire_rows),
+            sequencer.issue_rows.eq(datapath.rows), sequencer.issue_issued.eq(datapath.issued),
+            datapath.draining.eq(given), datapath.draining_op.eq(sequencer.retire_head.op),
+            datapath.active.eq(sequencer.retire_active),
+            datapath.drain_started.eq(sequencer.retire_started),
+            datapath.deferred.eq(sequencer.retire_deferred),
+            datapath.deferred_started.eq(sequencer.retire_deferred_started),
+            sequencer.retire_written.eq(datapath.written),
+            sequencer.retire_row_written.eq(datapath.row_written),
+            sequencer.retire_ended.eq(datapath.ended), sequencer.retire_stored.eq(writer.done),
             sequencer.store_error.eq(writer.error),
-            writer.i.valid.eq(sequencer.compute_started & is_store),
+            writer.i.valid.eq(sequencer.retire_started & is_store),
             writer.i.p.address.eq(sequencer.memory_base + given.address),
             writer.i.p.beats.eq(given.beats),
             writer.data.payload.eq(datapath.stored.p.data), writer.data.valid.eq(
@@ -144,12 +153,15 @@ class Accelerator(wiring.Component):
         """Add up the counters while a program runs."""
         beat_in = reader.o.valid & reader.o.ready
         beat_out = writer.axi.wvalid & writer.axi.wready
+        m.d.comb += sequencer.progress.eq(
+            beat_in | beat_out | datapath.counts.worker_busy.any() | datapath.counts.drain_busy)
         steps = {
-            "cycles": sequencer.busy, "compute_busy": sequencer.busy & ~sequencer.compute_idle,
-            "compute_waits_loads": sequencer.compute_waits,
-            "compute_waits_program": sequencer.compute_lacks,
-            "load_busy": ~sequencer.load_idle, "load_waits_computes": sequencer.load_waits,
-            "load_stalled": ~sequencer.load_idle & ~beat_in,
+            "cycles": sequencer.busy, "compute_busy": sequencer.computing,
+            "compute_waits_loads": sequencer.waits[0],
+            "compute_waits_computes": sequencer.waits[1],
+            "compute_waits_program": sequencer.lacks,
+            "load_busy": sequencer.transfer.valid, "load_waits_computes": sequencer.loading,
+            "load_stalled": sequencer.transfer.valid & ~beat_in,
             "bytes_read": beat_in * self.hw.bus_bytes,
             "bytes_written": beat_out * self.hw.bus_bytes,
             **{name: datapath.counts[name] for name in Datapath.COUNTS},

@@ -27,9 +27,7 @@ class ActivationTable(wiring.Component):
     Members
     -------
     i, o : ``In(stream.Signature(requantized(hw)))``, ``Out(…)``
-        Words with their tag.
-    bank : ``In(1)``
-        Table in use.
+        Words with their tag, which names the bank.
     write : ``In``
         ``en``, ``address`` (bank above the ten bits of the entry), ``data``.
 
@@ -47,7 +45,6 @@ class ActivationTable(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(requantized(hw))),
             "o": Out(stream.Signature(requantized(hw))),
-            "bank": In(1),
             "write": In(TABLE_WRITE),
         })
 
@@ -71,7 +68,7 @@ class ActivationTable(wiring.Component):
             m.d.comb += [
                 write.en.eq(self.write.en), write.addr.eq(self.write.address),
                 write.data.eq(self.write.data),
-                read.en.eq(enable), read.addr.eq(Cat(self.i.p.data[n][:10], self.bank)),
+                read.en.eq(enable), read.addr.eq(Cat(self.i.p.data[n][:10], self.i.p.tag.bank)),
                 self.o.p.data[n].eq(Mux(hidden, read.data, passed[n].as_signed())),
             ]
 

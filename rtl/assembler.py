@@ -9,6 +9,7 @@ import numpy as np
 from golden.config import ModelConfig
 from rtl.config import HwConfig
 from rtl.layout import columns_of, image_rows, norm_words, parameter_words, weight_tiles
+from rtl.placement import place
 from rtl.program import Mode, Opcode, Target
 
 
@@ -25,7 +26,7 @@ class Program:
     """A compiled network for one task.
 
     ``descriptors`` and their ``names`` belong together; ``memory`` is the image of the program
-    and the weights, up to ``size`` bytes in all with the image and the output behind it.
+    and the weights, up to ``size`` bytes in all with images and outputs of all frames behind it.
     """
 
     hw: HwConfig
@@ -35,23 +36,24 @@ class Program:
     descriptors: tuple[Mapping[str, int], ...]
     names: tuple[str, ...]
     memory: np.ndarray
-    image_address: int
-    output_address: int
+    images: tuple[int, ...]
+    outputs_at: tuple[int, ...]
     output_beats: int
     size: int
 
-    def with_image(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the whole memory with uint8 ``pixels`` (C, height, width) in place."""
+    def with_image(self, *pixels: np.ndarray) -> np.ndarray:
+        """Return the whole memory with uint8 ``pixels`` (C, height, width) of each frame."""
         memory = np.zeros(self.size, np.uint8)
         memory[: len(self.memory)] = self.memory
-        rows = image_rows(np.asarray(pixels), self.config, self.hw)
-        memory[self.image_address : self.image_address + len(rows)] = rows
+        for frame, address in zip(pixels, self.images, strict=True):
+            rows = image_rows(np.asarray(frame), self.config, self.hw)
+            memory[address : address + len(rows)] = rows
         return memory
 
-    def outputs(self, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def outputs(self, memory: np.ndarray, frame: int = 0) -> tuple[np.ndarray, np.ndarray | None]:
         """Return int16 tokens (T, D) and class scores, or None, from the memory afterwards."""
-        stop = self.output_address + self.output_beats * self.hw.bus_bytes
-        words = memory[self.output_address : stop].view("<i2")
+        start = self.outputs_at[frame]
+        words = memory[start : start + self.output_beats * self.hw.bus_bytes].view("<i2")
         tokens, dim = self.config.num_tokens, self.config.embed_dim
         x, rest = words[: tokens * dim].reshape(tokens, dim), words[tokens * dim :]
         classes = self.config.num_classes
@@ -119,7 +121,11 @@ class Assembler:
         self.loads += 1
 
     def compute(self, name: str, fields: Mapping[str, int]) -> None:
-        """Add a compute descriptor that waits for all loads so far."""
+        """Add a compute descriptor that waits for all loads so far.
+
+        Its results are written after those of all descriptors before it, so it only needs
+        ``wait_computes`` for what it reads.
+        """
         self.descriptors.append({"wait_loads": self.loads, **fields})
         self.names.append(name)
         self.computes += 1
@@ -144,50 +150,35 @@ class Assembler:
         base, after = self.params.take(size, name)
         self.params.use(base, size, self.computes)
         self.load(f"{name}.parameters", Target.PARAMETERS, blob,
-                  max(after, fields.pop("after", 0)), param_base=base, **fields)
+                  after, param_base=base, **fields)
         return base
 
-    def gang(self, rows: float, depth: int, tiles: int) -> tuple[int, int]:
-        """Return the index of the fastest gang and the passes it takes."""
-        hw, best = self.hw, (float("inf"), 0, 0)
-        for index, gang in enumerate(hw.gangs):
-            passes = -(-tiles // gang)
-            streams = hw.groups // gang * hw.queues
-            cost = -(-int(rows * passes) // streams) * depth
-            if passes * depth <= hw.weight_rows and cost <= best[0]:
-                best = (cost, index, passes)
-        if best[0] == float("inf"):
-            raise ValueError(f"a layer of depth {depth} and {tiles * hw.lanes} columns needs "
-                             f"{-(-tiles // hw.groups) * depth} weight_rows, the hardware has "
-                             f"{hw.weight_rows}")
-        return best[1], best[2]
-
-    def linear(self, name: str, weight: np.ndarray, *, rows: int, likely_rows: float | None = None,
+    def linear(self, name: str, weight: np.ndarray, *, rows: int,
                biases: np.ndarray | None = None, multipliers: np.ndarray | None = None,
                skip: Mapping[str, int] | None = None, **fields: int) -> None:
         """Load a layer and add its descriptor.
 
-        ``skip`` holds ``skip_if_empty`` and ``expert`` of an expert's loads.
+        ``skip`` holds ``skip_if_empty``, ``expert`` and ``routed`` of an expert's loads.
         """
         hw = self.hw
         skip = dict(skip or {})
         columns, depth = columns_of(len(weight), hw), weight.shape[1]
-        tiles = -(-columns // hw.lanes)
-        gang, passes = self.gang(likely_rows or rows, depth, tiles)
-        floor = self.gate if skip else 0
-        base, after = self.weights.take(passes * depth, name)
-        self.weights.use(base, passes * depth, self.computes)
-        self.load(f"{name}.weights", Target.WEIGHTS, weight_tiles(weight, hw), max(after, floor),
-                  weight_base=base, gang=gang, passes=passes, depth=depth, columns=tiles, **skip)
+        placed = place(depth, columns, hw)
+        size = placed.passes * placed.rows
+        base, after = self.weights.take(size, name)
+        self.weights.use(base, size, self.computes)
+        where = placed.fields(hw)
+        self.load(f"{name}.weights", Target.WEIGHTS,
+                  weight_tiles(weight, hw, placed.gang, placed.split), after, weight_base=base,
+                  depth=placed.rows, columns=placed.passes * placed.span, **where, **skip)
         param = 0
         if biases is not None and multipliers is not None:
             pad = (0, columns - len(biases))
-            param = self.parameters(name, np.pad(biases, pad), np.pad(multipliers, pad),
-                                    after=floor, **skip)
+            param = self.parameters(name, np.pad(biases, pad), np.pad(multipliers, pad), **skip)
         self.compute(name, {
             "opcode": Opcode.LINEAR, "mode": self.mode, "rows": rows, "depth": depth,
-            "columns": columns, "gang": gang, "passes": passes, "weight_base": base,
-            "param_base": param, "operand_signed": 1, **fields,
+            "columns": columns, "weight_base": base, "param_base": param, "operand_signed": 1,
+            **where, **fields,
         })
 
     def layer(self, name: str, *, expert: int | None = None, zero_point: int = 0, **fields) -> None:
@@ -199,7 +190,8 @@ class Assembler:
             bias += zero_point * weight.astype(np.int64).sum(-1)
         shift = int(self.tensor(f"{name}.shift"))
         if expert is not None:
-            fields |= {"expert": expert, "skip": {"skip_if_empty": 1, "expert": expert}}
+            fields |= {"expert": expert, "skip": {
+                "skip_if_empty": 1, "expert": expert, "routed": self.gate}}
             name = name.replace("experts", f"experts.{expert}")
         self.linear(name, weight, biases=bias, multipliers=multiplier, zero_point=zero_point,
                     shift=(shift - 14) // 4, **fields)

@@ -87,9 +87,10 @@ class Checks(wiring.Component):
             (given.rows != 0) & (given.rows <= hw.max_tokens)
             & (given.depth != 0) & (given.depth <= hw.max_depth)
             & (given.columns != 0) & (given.columns % hw.word == 0)
-            & (given.gang < len(hw.gangs)) & (given.dest < Dest.SCORES)
+            & self.placed() & (given.dest < Dest.SCORES)
             & (given.source != Source.PROBABILITIES) & (given.mode < 2)
-            & (~is_gate | gate_valid) & (~is_kv | (given.head_words != 0))
+            & (~is_gate | gate_valid)
+            & (~is_kv | ((given.head_words != 0) & (given.set_size < len(hw.gangs))))
             & (~(given.gather | given.scatter) | (given.expert < hw.max_experts))
             & (~given.norm | ((given.dim != 0) & (given.dim <= hw.max_embed)
                               & (given.dim % hw.word == 0)))
@@ -99,13 +100,15 @@ class Checks(wiring.Component):
         """Ranges of ``LINEAR``: weights, columns, parameters, source, destination, norm."""
         hw, given = self.hw, self.descriptor
         columns, reads = given.columns // hw.word, (given.depth + hw.word - 1) // hw.word
+        rows = self.select(given.split, [reads * (hw.word >> split)
+                                         for split in range(hw.word.bit_length())])
         source = Mux(given.source == Source.IMAGE, hw.image_words,
                      Mux(given.source == Source.NORMED, hw.normed_words, hw.act_words))
         to_act = (given.dest == Dest.ACT) | (given.dest == Dest.HIDDEN)
         written = self.destination_range(columns, to_act)
         norm_words = given.dim // hw.word
         return (
-            (given.weight_base, given.passes, given.depth, hw.weight_rows),
+            (given.weight_base, given.passes, rows, hw.weight_rows),
             (given.param_base + columns, 0, 0, hw.param_words),
             (given.source_base + reads, given.rows - 1, given.source_stride, source),
             written,
@@ -113,16 +116,37 @@ class Checks(wiring.Component):
              min(hw.residual_words, hw.normed_words)),
         )
 
+    def select(self, index, values):
+        """Return ``values[index]``, zero beyond the end."""
+        chosen = 0
+        for number, value in enumerate(values):
+            chosen = Mux(index == number, value, chosen)
+        return chosen
+
+    def placed(self):
+        """Whether the span is the gang for every part."""
+        hw, given = self.hw, self.descriptor
+        gang, span = (self.select(index, hw.gangs) for index in (given.gang, given.span))
+        return (gang != 0) & (given.split < hw.word.bit_length()) & (gang << given.split == span)
+
+    def heads_in_set(self):
+        """Heads that one set of groups holds."""
+        sizes = self.hw.gangs
+        heads = [(self.descriptor.heads + self.hw.groups // size - 1) // (self.hw.groups // size)
+                 for size in sizes]
+        return self.select(self.descriptor.set_size, heads)
+
     def destination_range(self, columns, to_act):
         """Range that ``LINEAR`` writes."""
         hw, given = self.hw, self.descriptor
         is_key, is_value = given.dest == Dest.KEY, given.dest == Dest.VALUE
         is_kv, is_gate = is_key | is_value, given.dest == Dest.GATE
-        tiles = given.heads * ((given.head_words + 1) // 2)
+        tiles = self.heads_in_set() * ((given.head_words + 1) // 2)
         return (
-            Mux(is_gate, 0, given.dest_base + Mux(is_key, given.columns,
-                                                  Mux(is_value, 0, columns))),
-            Mux(is_gate, 0, Mux(is_key, given.heads, Mux(is_value, tiles, given.rows - 1))),
+            Mux(is_gate, 0, given.dest_base + Mux(
+                is_key, self.heads_in_set() * given.head_words * hw.word,
+                Mux(is_value, 0, columns))),
+            Mux(is_gate, 0, Mux(is_key, self.heads_in_set(), Mux(is_value, tiles, given.rows - 1))),
             given.dest_stride,
             Mux(is_kv, hw.kv_rows, Mux(to_act, hw.act_words, hw.residual_words)),
         )
@@ -134,15 +158,15 @@ class Checks(wiring.Component):
             (given.rows != 0) & (given.rows <= hw.max_tokens) & (given.heads != 0)
             & ~(given.gather | given.scatter | given.norm)
             & (given.columns != 0) & (given.columns % hw.word == 0)
-            & (given.columns <= hw.max_depth) & (given.gang == 0)
+            & (given.columns <= hw.max_depth) & (given.set_size < len(hw.gangs))
             & (given.head_words == given.columns // hw.word) & (given.mode < 2)
         )
 
     def attention_ranges(self):
         """Ranges of ``ATTENTION``: keys, values, queries, outputs, parameters."""
         hw, given = self.hw, self.descriptor
-        key_tiles = given.heads * ((given.rows + hw.lanes - 1) // hw.lanes)
-        value_tiles = given.heads * ((given.head_words + 1) // 2)
+        key_tiles = self.heads_in_set() * ((given.rows + hw.lanes - 1) // hw.lanes)
+        value_tiles = self.heads_in_set() * ((given.head_words + 1) // 2)
         row = given.heads * given.head_words
         return (
             (given.weight_base, key_tiles, given.columns, hw.kv_rows),
@@ -157,7 +181,7 @@ class Checks(wiring.Component):
         hw, given = self.hw, self.descriptor
         in_words = (given.target == Target.PARAMETERS) | (given.target == Target.NORM)
         return (
-            (given.target <= max(Target)) & (given.gang < len(hw.gangs))
+            (given.target <= max(Target)) & (given.span < len(hw.gangs))
             & (~in_words | (given.beats % 4 == 0))
             & ((given.target != Target.TABLE) | (given.beats == 1024 // hw.bus_bytes))
             & (~given.skip_if_empty | (given.expert < hw.max_experts))

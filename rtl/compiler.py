@@ -1,6 +1,6 @@
 """A quantized network to the program and the memory image that the accelerator runs.
 
-Memory, by byte address: program, weights in order of use, image, output.
+Memory, by byte address: program, weights in order of use, images, outputs.
 """
 
 import numpy as np
@@ -9,6 +9,7 @@ from golden.config import ModelConfig
 from rtl.assembler import Assembler, Program, Quantized
 from rtl.config import HwConfig
 from rtl.layout import image_rows, image_stride, residual_rows
+from rtl.placement import sets_of
 from rtl.program import DESCRIPTOR_BYTES, Dest, Mode, Opcode, Source, Target, pack
 
 
@@ -30,7 +31,6 @@ def check(config: ModelConfig, hw: HwConfig, task: int) -> None:
                                                           hw.max_depth),
         ("num_experts", config.num_experts, hw.max_experts), ("top_k", config.top_k, hw.max_top_k),
         ("expert_dim", config.expert_dim, hw.max_depth),
-        ("keys and values", kv_rows(config, hw), hw.kv_rows),
         ("activation words", act_words(config, hw), hw.act_words),
         ("normalized words", config.num_tokens * words, hw.normed_words),
         ("image words", (config.num_tokens - 1) * image_stride(config, hw), hw.image_words),
@@ -40,6 +40,7 @@ def check(config: ModelConfig, hw: HwConfig, task: int) -> None:
     for name, value, most in limits:
         if value > most:
             raise ValueError(f"{config.name}: {name}={value} exceeds {hw.name}'s maximum {most}")
+    sets_of(config.num_heads, head_rows(config, hw), hw)
     for name in ("embed_dim", "head_dim", "hidden_dim", "expert_dim"):
         if getattr(config, name) % hw.word:
             raise ValueError(f"{config.name}: {name}={getattr(config, name)} is not a multiple of "
@@ -56,15 +57,15 @@ def value_tiles(config: ModelConfig, hw: HwConfig) -> int:
     return -(-config.head_dim // hw.lanes)
 
 
-def kv_rows(config: ModelConfig, hw: HwConfig) -> int:
-    """Rows of all keys and values."""
-    return config.num_heads * (key_tiles(config, hw) * config.head_dim
-                               + value_tiles(config, hw) * config.num_tokens)
+def head_rows(config: ModelConfig, hw: HwConfig) -> int:
+    """Rows of one head's keys and values."""
+    return (key_tiles(config, hw) * config.head_dim
+            + value_tiles(config, hw) * config.num_tokens)
 
 
 def act_words(config: ModelConfig, hw: HwConfig) -> int:
     """Words of activations: queries and contexts, later the hidden values."""
-    widest = max(2 * config.embed_dim, config.hidden_dim, config.expert_dim)
+    widest = max(2 * config.embed_dim, config.hidden_dim, 2 * config.expert_dim)
     return config.num_tokens * widest // hw.word
 
 
@@ -76,11 +77,31 @@ class Network:
         self.config, self.hw = assembler.config, assembler.hw
         self.tokens = self.config.num_tokens
         self.words = self.config.embed_dim // self.hw.word
+        self.image_beats = len(image_rows(self.blank(), self.config, self.hw)) // self.hw.bus_bytes
+        self.stream: dict[str, int] = {}
+        self.patched: list[int] = []
+        self.stored: list[int] = []
 
-    def program(self) -> Program:
+    def program(self, frames: int) -> Program:
         """Place all operators and return the program."""
         c, config = self.c, self.config
-        self.embed()
+        beats = self.tokens * self.words
+        if config.num_classes:
+            beats += -(-config.num_classes[c.task] // self.hw.word)
+        for frame in range(frames):
+            self.frame(frame, beats)
+        c.descriptors.append({"opcode": Opcode.HALT})
+        c.names.append("halt")
+        return self.link(frames, beats)
+
+    def frame(self, frame: int, beats: int) -> None:
+        """Place one inference; its residual stream in the other half of the memory, if
+        it fits, so that it can be loaded during the one before."""
+        c, config = self.c, self.config
+        half = self.hw.residual_words // 2
+        turns = 2 if beats <= half else 1
+        self.base = half * (frame % turns)
+        self.embed(frame, self.stored[frame - turns] if frame >= turns else 0)
         for layer in range(config.num_layers):
             self.attention(f"blocks.{layer}")
             if config.is_moe(layer):
@@ -89,64 +110,90 @@ class Network:
                 self.mlp(f"blocks.{layer}")
         if config.num_classes:
             self.head()
-        beats = self.tokens * self.words
-        if config.num_classes:
-            beats += -(-config.num_classes[c.task] // self.hw.word)
-        c.compute("store", {"opcode": Opcode.STORE, "rows": 1, "beats": beats, "norm_source": 0})
-        c.descriptors.append({"opcode": Opcode.HALT})
-        c.names.append("halt")
-        return self.link(beats)
+        c.compute("store", {"opcode": Opcode.STORE, "rows": 1, "beats": beats,
+                            "norm_source": self.base})
+        self.stored.append(c.computes)
 
-    def link(self, beats: int) -> Program:
+    def link(self, frames: int, beats: int) -> Program:
         """Give every byte its address."""
         c, hw = self.c, self.hw
         if len(c.descriptors) > hw.program_depth:
             raise ValueError(f"{self.config.name}: {len(c.descriptors)} descriptors exceed "
                              f"{hw.name}'s program_depth={hw.program_depth}")
         start = len(c.descriptors) * DESCRIPTOR_BYTES
-        image = start + c.end
-        output = image + len(image_rows(self.blank(), self.config, hw))
+        image, size = start + c.end, self.image_beats * hw.bus_bytes
+        output, made = image + frames * size, beats * hw.bus_bytes
+        images, outputs = ([first + step * n for n in range(frames)]
+                           for first, step in ((image, size), (output, made)))
+        shown, kept = iter(images), iter(outputs)
         placed = []
         for name, fields in zip(c.names, c.descriptors, strict=True):
             fields = dict(fields)
             if fields["opcode"] == Opcode.LOAD:
-                fields["address"] = image if name == "image.load" else start + fields["address"]
+                fields["address"] = next(shown) if name == "image.load" else (
+                    start + fields["address"])
             if fields["opcode"] == Opcode.STORE:
-                fields["address"] = output
+                fields["address"] = next(kept)
             placed.append(fields)
         code = np.frombuffer(b"".join(pack(fields) for fields in placed), np.uint8)
         return Program(
             hw, self.config, c.task, c.mode, tuple(placed), tuple(c.names),
-            np.concatenate([code, *c.blobs]), image, output, beats, output + beats * hw.bus_bytes)
+            np.concatenate([code, *c.blobs]), tuple(images), tuple(outputs), beats,
+            output + frames * made)
 
     def blank(self) -> np.ndarray:
         """Return an image of zeros."""
         config = self.config
         return np.zeros((config.image_channels, config.image_height, config.image_width), np.uint8)
 
-    def embed(self) -> None:
-        """Positions into the residual stream, the image beside it, patches added to both."""
-        c = self.c
-        beats = len(image_rows(self.blank(), self.config, self.hw)) // self.hw.bus_bytes
-        c.load("image", Target.IMAGE, np.zeros(0, np.uint8), 0)
-        c.descriptors[-1]["beats"] = beats
-        c.load("position", Target.RESIDUAL, residual_rows(c.tensor("position")), 0)
-        stride = image_stride(self.config, self.hw)
-        c.layer("patch", rows=self.tokens - 1, source=Source.IMAGE, source_stride=stride,
-                dest=Dest.RESIDUAL, dest_base=self.words, dest_stride=self.words)
+    def residual(self) -> dict[str, int]:
+        """Fields of an operator that adds to the residual stream."""
+        return {"dest": Dest.RESIDUAL, "dest_base": self.base, "dest_stride": self.words}
+
+    def normalized(self, name: str) -> dict[str, int]:
+        """Fields of an operator that normalizes the residual stream as soon as it is final."""
+        return {**self.c.norm(name), "norm_source": self.base, **self.stream}
+
+    def after(self, *, by_row: bool) -> dict[str, int]:
+        """Fields of an operator that needs the last one placed."""
+        return {"wait_computes": self.c.computes, "by_row": int(by_row)}
+
+    def embed(self, frame: int, free: int) -> None:
+        """Positions into the residual stream, the image beside it, patches added to both.
+
+        The positions may be loaded once ``free`` compute descriptors have finished.
+        """
+        c, hw = self.c, self.hw
+        stride = image_stride(self.config, hw)
+        turns = 2 if 4 * self.image_beats <= hw.image_words else 1
+        base = 2 * self.image_beats * (frame % turns)
+        c.load("image", Target.IMAGE, np.zeros(0, np.uint8),
+               self.patched[frame - turns] if frame >= turns else 0, dest_base=base)
+        c.descriptors[-1]["beats"] = self.image_beats
+        c.load("position", Target.RESIDUAL, residual_rows(c.tensor("position")), free,
+               dest_base=self.base)
+        c.layer("patch", rows=self.tokens - 1, source=Source.IMAGE, source_base=base,
+                source_stride=stride, **self.residual() | {"dest_base": self.base + self.words})
+        self.patched.append(c.computes)
+        self.stream = self.after(by_row=True)
 
     def attention(self, name: str) -> None:
-        """Q, K, V, the two products, the projection."""
+        """K, Q, V, the two products, the projection.
+
+        Keys come first because the corner turn hands them on late.
+        """
         c, config, hw = self.c, self.config, self.hw
         heads, head_dim = config.num_heads, config.head_dim
-        context, values = self.tokens * self.words, heads * key_tiles(config, hw) * head_dim
+        sets = sets_of(heads, head_rows(config, hw), hw)
+        context = self.tokens * self.words
+        values = -(-heads // sets) * key_tiles(config, hw) * head_dim
         rows = {"rows": self.tokens, "source_stride": self.words}
-        shape = {"heads": heads, "head_words": head_dim // hw.word}
-        norm = c.norm(f"{name}.norm1")
-        c.layer(f"{name}.q", source=Source.NORMED, dest=Dest.ACT, dest_stride=self.words,
-                **rows, **norm)
+        shape = {"heads": heads, "head_words": head_dim // hw.word,
+                 "set_size": hw.gangs.index(hw.groups // sets)}
+        norm = self.normalized(f"{name}.norm1")
         c.layer(f"{name}.k", source=Source.NORMED, dest=Dest.KEY,
-                dest_stride=(key_tiles(config, hw) - 1) * head_dim, **rows, **shape)
+                dest_stride=(key_tiles(config, hw) - 1) * head_dim, **rows, **shape, **norm)
+        c.layer(f"{name}.q", source=Source.NORMED, dest=Dest.ACT, dest_stride=self.words, **rows)
         c.layer(f"{name}.v", source=Source.NORMED, dest=Dest.VALUE, dest_base=values,
                 dest_stride=self.tokens, **rows, **shape)
         multiplier = c.tensor(f"{name}.attention.multiplier").repeat(hw.word)
@@ -157,27 +204,32 @@ class Network:
             "shift": (int(c.tensor(f"{name}.attention.shift")) - 14) // 4,
             "kappa22": int(c.tensor(f"{name}.attention.kappa22")),
             "kappa26": int(c.tensor(f"{name}.attention.kappa26")), **rows, **shape,
+            **self.after(by_row=True),
         })
-        c.layer(f"{name}.proj", source=Source.ACT, source_base=context, dest=Dest.RESIDUAL,
-                dest_stride=self.words, **rows)
+        c.layer(f"{name}.proj", source=Source.ACT, source_base=context, **rows,
+                **self.residual(), **self.after(by_row=True))
+        self.stream = self.after(by_row=True)
 
     def mlp(self, name: str) -> None:
         """Two dense layers with the activation table between them."""
         c, hidden = self.c, self.config.hidden_dim // self.hw.word
-        norm = c.norm(f"{name}.norm2")
+        norm = self.normalized(f"{name}.norm2")
         bank, zero_point = c.table(f"{name}.gelu")
         c.layer(f"{name}.fc1", rows=self.tokens, source=Source.NORMED, source_stride=self.words,
                 dest=Dest.HIDDEN, dest_stride=hidden, bank=bank, **norm)
         c.layer(f"{name}.fc2", rows=self.tokens, source=Source.ACT, source_stride=hidden,
-                operand_signed=0, zero_point=zero_point, dest=Dest.RESIDUAL,
-                dest_stride=self.words)
+                operand_signed=0, zero_point=zero_point, **self.residual(),
+                **self.after(by_row=True))
         c.tables.use(bank, 1, c.computes - 1)
+        self.stream = self.after(by_row=True)
 
     def experts(self, name: str) -> None:
-        """The task's gate, then expert by expert over its tokens."""
+        """The task's gate, then expert by expert over its tokens.
+
+        An expert's second layer follows the next expert's first, whose results do not hold it up.
+        """
         c, config = self.c, self.config
-        hidden = config.expert_dim // self.hw.word
-        norm = c.norm(f"{name}.norm2")
+        norm = self.normalized(f"{name}.norm2")
         gate = f"{name}.gate.{c.task}"
         weight = c.tensor(f"{gate}.weight").astype(np.int64)
         low = (weight + 128) % 256 - 128
@@ -188,28 +240,47 @@ class Network:
                  shift=(int(c.tensor(f"{gate}.shift")) - 14) // 4, **norm)
         c.gate = c.computes
         bank, zero_point = c.table(f"{name}.gelu")
-        likely = max(1.0, self.tokens * config.top_k / config.num_experts)
-        rows = {"rows": self.tokens, "likely_rows": likely}
-        for expert in range(config.num_experts):
-            c.layer(f"{name}.experts.fc1", expert=expert, source=Source.NORMED,
-                    source_stride=self.words, gather=1, dest=Dest.HIDDEN, dest_stride=hidden,
-                    bank=bank, **rows)
-            c.layer(f"{name}.experts.fc2", expert=expert, source=Source.ACT,
-                    source_stride=hidden, scatter=1, operand_signed=0, zero_point=zero_point,
-                    dest=Dest.COMBINE, dest_stride=self.words, **rows)
+        made: list[int] = []
+        for expert in range(config.num_experts + 1):
+            if expert < config.num_experts:
+                self.expert_in(name, expert, bank)
+                made.append(c.computes)
+            if expert:
+                self.expert_out(name, expert - 1, zero_point, made[expert - 1])
         c.tables.use(bank, 1, c.computes - 1)
+        self.stream = self.after(by_row=False)
+
+    def hidden(self, expert: int) -> tuple[int, int]:
+        """Return first word and stride of an expert's hidden values, in turns with the next's."""
+        stride = self.config.expert_dim // self.hw.word
+        return expert % 2 * self.tokens * stride, stride
+
+    def expert_in(self, name: str, expert: int, bank: int) -> None:
+        """Place an expert's first layer, for the tokens in its queue."""
+        base, stride = self.hidden(expert)
+        self.c.layer(f"{name}.experts.fc1", expert=expert, rows=self.tokens, source=Source.NORMED,
+                     source_stride=self.words, gather=1, dest=Dest.HIDDEN, dest_base=base,
+                     dest_stride=stride, bank=bank, wait_computes=self.c.gate)
+
+    def expert_out(self, name: str, expert: int, zero_point: int, after: int) -> None:
+        """Place an expert's second layer, back to the tokens in its queue."""
+        base, stride = self.hidden(expert)
+        self.c.layer(f"{name}.experts.fc2", expert=expert, rows=self.tokens, source=Source.ACT,
+                     source_base=base, source_stride=stride, scatter=1, operand_signed=0,
+                     zero_point=zero_point, wait_computes=after,
+                     **self.residual() | {"dest": Dest.COMBINE})
 
     def head(self) -> None:
         """The task's head on the class token, behind the tokens in the residual stream."""
-        c = self.c
-        norm = c.norm("norm")
-        c.layer(f"head.{c.task}", rows=1, source=Source.NORMED, source_stride=self.words,
-                dest=Dest.OUTPUT, dest_base=self.tokens * self.words, dest_stride=0, **norm)
+        norm = self.normalized("norm")
+        self.c.layer(f"head.{self.c.task}", rows=1, source=Source.NORMED,
+                     source_stride=self.words, dest=Dest.OUTPUT,
+                     dest_base=self.base + self.tokens * self.words, dest_stride=0, **norm)
 
 
-def compile_program(model: Quantized, hw: HwConfig, task: int = 0,
-                    mode: Mode = Mode.DENSE) -> Program:
-    """Compile one task of a quantized network.
+def compile_program(model: Quantized, hw: HwConfig, task: int = 0, mode: Mode = Mode.DENSE,
+                    frames: int = 1) -> Program:
+    """Compile one task of a quantized network, for ``frames`` images one after another.
 
     Raises
     ------
@@ -217,4 +288,4 @@ def compile_program(model: Quantized, hw: HwConfig, task: int = 0,
         The network does not fit the hardware; says which dimension, its value, what is allowed.
     """
     check(model.config, hw, task)
-    return Network(Assembler(model, hw, task, mode)).program()
+    return Network(Assembler(model, hw, task, mode)).program(frames)

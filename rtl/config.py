@@ -14,9 +14,13 @@ class HwConfig:
     ----------
     name : str
         Preset name; part of the generated Verilog's header.
-    groups, lanes, queues : int
-        ``groups * queues`` workers of ``lanes`` multipliers each. One AXI data beat is ``lanes``
-        bytes; one on-chip word is ``lanes // 2`` elements.
+    groups, lanes : int
+        ``groups`` lane groups of ``lanes`` multipliers each, one event a cycle for each group. One
+        AXI data beat is ``lanes`` bytes; one on-chip word is ``lanes // 2`` elements.
+    packed : bool
+        Two products share one wide multiplier, as in a DSP48E2.
+    banks : int
+        Items whose sums a lane group holds until they are drained.
     acc_width : int
         Bits of a signed accumulator, bias included. The compiler refuses weights that need more.
     attention_lag : int
@@ -34,7 +38,8 @@ class HwConfig:
     name: str
     groups: int
     lanes: int
-    queues: int
+    packed: bool = False
+    banks: int = 4
     acc_width: int = 25
     attention_lag: int = 3
     max_tokens: int
@@ -55,7 +60,7 @@ class HwConfig:
     outstanding: int = 4
 
     def __post_init__(self) -> None:
-        for field in ("groups", "queues", "lanes", "attention_lag", "max_tokens", "max_embed",
+        for field in ("groups", "banks", "lanes", "attention_lag", "max_tokens", "max_embed",
                       "max_depth", "max_experts", "max_top_k", "weight_rows", "kv_rows",
                       "act_words", "normed_words", "residual_words", "image_words", "param_words",
                       "norm_words", "program_depth", "burst_beats", "outstanding"):
@@ -68,10 +73,13 @@ class HwConfig:
             raise ValueError(f"acc_width={self.acc_width} is not in 18..32")
         if self.burst_beats > 256:
             raise ValueError(f"burst_beats={self.burst_beats} is more than AXI4's 256")
+        if self.banks.bit_count() != 1 or self.banks < 2:
+            raise ValueError(f"banks={self.banks} is not a power of two above 1")
         if (self.attention_lag + 1).bit_count() != 1:
             raise ValueError(f"attention_lag={self.attention_lag} is not a power of two minus one")
-        if self.max_tokens.bit_count() != 1:
-            raise ValueError(f"max_tokens={self.max_tokens} is not a power of two")
+        for field in ("max_tokens", "residual_words"):
+            if getattr(self, field).bit_count() != 1:
+                raise ValueError(f"{field}={getattr(self, field)} is not a power of two")
         if self.max_depth < self.max_tokens:
             raise ValueError(f"max_depth={self.max_depth} is below max_tokens={self.max_tokens}")
         if self.max_top_k > self.max_experts:
@@ -88,18 +96,13 @@ class HwConfig:
         return self.lanes
 
     @property
-    def workers(self) -> int:
-        """Event queues, each with its own accumulators."""
-        return self.groups * self.queues
-
-    @property
     def mac_units(self) -> int:
         """Multiply-accumulates per cycle."""
-        return self.workers * self.lanes
+        return self.groups * self.lanes
 
     @property
     def gangs(self) -> tuple[int, ...]:
-        """Allowed numbers of lane groups that follow one event stream."""
+        """Allowed numbers of lane groups that work together: the divisors of ``groups``."""
         return tuple(gang for gang in range(1, self.groups + 1) if self.groups % gang == 0)
 
     @property
@@ -115,16 +118,16 @@ class HwConfig:
 
 PRESETS = {
     "nano": HwConfig(
-        name="nano", groups=2, lanes=8, queues=2,
+        name="nano", groups=4, lanes=8,
         max_tokens=32, max_embed=64, max_depth=128, max_experts=8, max_top_k=4,
         weight_rows=1024, kv_rows=512, act_words=1024, normed_words=512, residual_words=1024,
         image_words=256, param_words=256, norm_words=64, program_depth=256,
         burst_beats=16, outstanding=2,
     ),
     "zcu102": HwConfig(
-        name="zcu102", groups=12, lanes=64, queues=2, attention_lag=15,
-        max_tokens=256, max_embed=512, max_depth=1536, max_experts=64, max_top_k=8,
-        weight_rows=4096, kv_rows=2048, act_words=8192, normed_words=4096, residual_words=4096,
+        name="zcu102", groups=24, lanes=64, packed=True, attention_lag=15,
+        max_tokens=256, max_embed=256, max_depth=1024, max_experts=32, max_top_k=8,
+        weight_rows=1024, kv_rows=512, act_words=5120, normed_words=2048, residual_words=2048,
         image_words=8192, param_words=256, norm_words=64, program_depth=1024,
         burst_beats=64, outstanding=8,
     ),

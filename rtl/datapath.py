@@ -23,7 +23,7 @@ from rtl.memory.loader import Loader
 from rtl.memory.row_reader import RowReader
 from rtl.moe.dispatch import Dispatch
 from rtl.normalization import Normalization
-from rtl.program import DESCRIPTOR, Dest, Mode, Opcode, Source
+from rtl.program import DESCRIPTOR, Dest, Opcode, Source
 from rtl.residual import Residual
 from rtl.stream.pipe import pipe
 from rtl.writeback import Writeback
@@ -36,10 +36,18 @@ class Datapath(wiring.Component):
 
     Members
     -------
-    descriptor, start, finished : ``In(DESCRIPTOR)``, ``In(1)``, ``Out(1)``
-        The operator, its first cycle, its last.
+    descriptor, start, issued : ``In(DESCRIPTOR)``, ``In(1)``, ``Out(1)``
+        The operator being issued, its first cycle, its last item.
+    op, released, ready_rows : ``In(3)``, ``In(1)``, ``In(16)``
+        Its number; whether what it waits for has finished, else how many rows.
     rows : ``Out(16)``
         Rows of ``descriptor``: its own, or the length of its expert's queue.
+    draining, draining_op, active, drain_started : ``In``
+        The operator whose results may leave, its number, whether there is one, its first cycle.
+    deferred, deferred_started : ``In(DESCRIPTOR)``, ``In(1)``
+        The last operator to keys or gate, and its first cycle.
+    written, row_written, ended : ``Out(1)``
+        As in :class:`rtl.writeback.Writeback`.
     inspected, occupied : ``In(8)``, ``Out(1)``
         Whether an expert has tokens.
     load_… : ``In``
@@ -59,7 +67,11 @@ class Datapath(wiring.Component):
         self.hw = hw
         ports = Loader.ports(hw)
         super().__init__({
-            "descriptor": In(DESCRIPTOR), "start": In(1), "finished": Out(1), "rows": Out(16),
+            "descriptor": In(DESCRIPTOR), "start": In(1), "issued": Out(1), "rows": Out(16),
+            "op": In(3), "released": In(1), "ready_rows": In(16),
+            "draining": In(DESCRIPTOR), "draining_op": In(3), "active": In(1),
+            "drain_started": In(1), "deferred": In(DESCRIPTOR), "deferred_started": In(1),
+            "written": Out(1), "row_written": Out(1), "ended": Out(1),
             "inspected": In(8), "occupied": Out(1),
             **{f"load_{name}": In(ports[name].shape) for name in LOADED},
             "stored": Out(stream.Signature(beat(signed(16), hw.word))),
@@ -79,11 +91,11 @@ class Datapath(wiring.Component):
         m.submodules.residual = residual = Residual(hw)
         m.submodules.normalization = normalization = Normalization(hw)
         m.submodules.probabilities = probabilities = Probabilities(hw)
-        running = Signal()
 
-        m.d.comb += running.eq(self.start & (self.descriptor.opcode != Opcode.STORE))
-        for unit in (items, normalization, probabilities, writeback):
-            m.d.comb += [unit.descriptor.eq(self.descriptor), unit.start.eq(running)]
+        for unit in (items, normalization, probabilities):
+            m.d.comb += [unit.descriptor.eq(self.descriptor), unit.start.eq(self.start)]
+        m.d.comb += [writeback.descriptor.eq(self.draining), writeback.deferred.eq(self.deferred),
+                     writeback.start.eq(self.deferred_started)]
         pipe(m, items.o, source.i)
         pipe(m, source.o, encoder.i)
         pipe(m, encoder.o, compute.i)
@@ -92,14 +104,17 @@ class Datapath(wiring.Component):
         pipe(m, writeback.scores, probabilities.i)
         pipe(m, writeback.residual, residual.i)
         pipe(m, writeback.routes, dispatch.i)
-        self.connect_items(m, items, source, encoder, compute, dispatch, running)
+        self.connect_items(m, items, source, encoder, compute, dispatch)
         self.connect_drain(m, compute, drain, writeback, probabilities)
         self.connect_memories(m, source, writeback, normalization, probabilities)
         self.connect_residual(m, residual, normalization)
         m.d.comb += [
-            self.finished.eq(writeback.finished),
+            self.written.eq(writeback.written), self.row_written.eq(writeback.row_written),
+            self.ended.eq(writeback.ended),
+            self.issued.eq(source.i.valid & source.i.ready & source.i.p.drained.final),
             compute.weight_write.eq(self.load_weight), compute.weight_groups.eq(self.load_groups),
-            compute.kv_write.eq(writeback.kv), writeback.table.eq(self.load_table),
+            compute.kv_write.eq(writeback.kv), compute.kv_groups.eq(writeback.kv_groups),
+            writeback.table.eq(self.load_table),
             self.counts.events.eq(encoder.events), self.counts.macs.eq(encoder.macs),
             self.counts.macs_skipped.eq(encoder.skipped),
             self.counts.norm_words.eq(normalization.wrote),
@@ -109,28 +124,25 @@ class Datapath(wiring.Component):
 
         return m
 
-    def connect_items(self, m, items, source, encoder, compute, dispatch, running):
-        """The operator's rows, its mode and its gang."""
+    def connect_items(self, m, items, source, encoder, compute, dispatch):
+        """The operator's rows and what they wait for."""
         given = self.descriptor
-        skips = given.mode == Mode.ZERO_SKIP
         is_gate = (given.opcode == Opcode.LINEAR) & (given.dest == Dest.GATE)
         m.d.comb += [
             self.rows.eq(Mux(given.gather | given.scatter, dispatch.length, given.rows)),
             items.rows.eq(self.rows), dispatch.expert.eq(given.expert),
-            dispatch.index.eq(items.index), dispatch.clear.eq(running & is_gate),
+            dispatch.index.eq(items.index), dispatch.clear.eq(self.start & is_gate),
             items.token.eq(dispatch.token), items.weight.eq(dispatch.weight),
             dispatch.inspected.eq(self.inspected), self.occupied.eq(dispatch.occupied),
-            source.gang.eq(given.gang), compute.gang.eq(given.gang),
-            encoder.dense.eq(~skips),
-            compute.worker.eq(encoder.worker), compute.accept.eq(source.accept),
+            items.op.eq(self.op), source.released.eq(self.released),
+            source.ready_rows.eq(Mux(self.released, 0xFFFF, self.ready_rows)),
+            compute.accept.eq(source.accept), compute.accept_span.eq(source.accept_span),
             self.counts.source_busy.eq(source.busy), self.counts.source_needs.eq(source.needs),
             self.counts.source_full.eq(source.full),
             self.counts.worker_busy.eq(sum(compute.popped)),
             self.counts.worker_blocked.eq(sum(compute.blocked)),
         ]
-        m.d.comb += [source.waiting[n].eq(compute.waiting[n]) for n in range(self.hw.workers)]
-        zero_point = Mux(given.operand_signed, given.zero_point.as_signed(), given.zero_point)
-        m.d.comb += source.reference.eq(Mux(skips, zero_point, 0))
+        m.d.comb += [source.waiting[n].eq(compute.waiting[n]) for n in range(self.hw.groups)]
 
     def connect_drain(self, m, compute, drain, writeback, probabilities):
         """Accumulators and parameters into the drain."""
@@ -144,7 +156,8 @@ class Datapath(wiring.Component):
             write.en.eq(self.load_parameter.en & ~self.load_norm),
             write.addr.eq(self.load_parameter.address), write.data.eq(self.load_parameter.data),
             read.addr.eq(drain.param_address),
-            drain.complete.eq(compute.complete), drain.shift.eq(self.descriptor.shift),
+            drain.complete.eq(compute.complete), drain.op.eq(self.draining_op),
+            drain.active.eq(self.active),
             drain.row_freed.eq(probabilities.freed),
             drain.token_freed.eq(writeback.routes.valid & writeback.routes.p.last),
             compute.select.eq(drain.select), compute.word.eq(drain.word),
@@ -178,6 +191,7 @@ class Datapath(wiring.Component):
             normalization.read_address.eq(source.address),
             source.data[Source.NORMED.value].eq(normalization.read_data),
             source.normed_rows.eq(normalization.rows),
+            normalization.available.eq(source.ready_rows),
             probabilities.read_address.eq(source.address),
             source.data[Source.PROBABILITIES.value].eq(probabilities.read_data),
             source.probability_rows.eq(probabilities.rows),
@@ -187,13 +201,13 @@ class Datapath(wiring.Component):
 
     def connect_residual(self, m, residual, normalization):
         """The residual stream: loaded, normalized, stored."""
-        given = self.descriptor
+        given = self.draining
         m.submodules.store = store = RowReader(self.hw)
-        is_store = given.opcode == Opcode.STORE
+        is_store = self.active & (given.opcode == Opcode.STORE)
         m.d.comb += [
             residual.load.eq(self.load_residual),
-            store.start.eq(self.start & is_store), store.base.eq(given.norm_source),
-            store.rows.eq(1), store.words.eq(given.beats),
+            store.start.eq(self.drain_started & is_store), store.base.eq(given.norm_source),
+            store.rows.eq(1), store.words.eq(given.beats), store.available.eq(1),
             residual.address.eq(Mux(is_store, store.address, normalization.address)),
             residual.enable.eq(Mux(is_store, store.enable, normalization.enable)),
             store.data.eq(residual.data), normalization.residual.eq(residual.data),

@@ -1,12 +1,17 @@
-"""Run checked descriptors: loads beside, everything else one after another."""
+"""Run checked descriptors: loads beside, everything else in order but overlapping."""
 
 from amaranth import Module, Mux, Signal
-from amaranth.lib import enum, stream, wiring
+from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
 from rtl.formats import COMMAND
-from rtl.program import DESCRIPTOR
+from rtl.program import DESCRIPTOR, Opcode
+from rtl.retirement import ISSUED
+
+TRANSFER = data.StructLayout({
+    "descriptor": DESCRIPTOR, "position": 16, "program": 1, "skip": 1})
+"""A load on its way to the loader: skipped, or of the program itself."""
 
 
 class State(enum.Enum, shape=2):
@@ -18,7 +23,7 @@ class State(enum.Enum, shape=2):
 
 
 class LoadExecutor(wiring.Component):
-    """Start each load once the compute descriptors it must follow have finished.
+    """Ask memory for each load once the compute descriptors it must follow have finished.
 
     Members
     -------
@@ -33,138 +38,131 @@ class LoadExecutor(wiring.Component):
     computes : ``In(16)``
         Compute descriptors finished.
     inspected, occupied : ``Out(8)``, ``In(1)``
-        Whether an expert has tokens; a load with ``skip_if_empty`` is skipped if not.
-    command : ``Out(stream.Signature({address, beats}))``
-        To the reader; the address is an offset, or absolute while ``program``.
-    started, finished : ``Out(1)``, ``In(1)``
-        Tell the loader; the loader's last beat.
-    descriptor, program, position : ``Out``
-        The load in progress and its index.
-    loads, fetched, idle, waits : ``Out``
-        Loads finished; the program is here; nothing runs; a load waits.
+        Whether an expert has tokens; a load with ``skip_if_empty`` is skipped if not and the
+        routing is known.
+    command : ``Out(stream.Signature(COMMAND))``
+        To the reader.
+    o : ``Out(stream.Signature(TRANSFER))``
+        To the loader.
+    idle, waits : ``Out(1)``
+        No command is pending; a load waits for compute descriptors or for the loader.
 
     Timing
     ------
-    A load taken in cycle ``t`` asks the reader in ``t + 1``; ``loads`` counts it in the cycle
-    after its last beat. A skipped load takes one cycle.
+    A load taken in cycle ``t`` is on ``o`` in ``t`` and asks the reader in ``t + 1``; the next is
+    taken after the reader took the command. A skipped load takes one cycle.
     """
 
     i: stream.Interface
+    o: stream.Interface
     command: stream.Interface
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        super().__init__(self.ports())
-
-    @staticmethod
-    def ports() -> dict:
-        """Members of the signature."""
-        return {
+        super().__init__({
             "fetch": In(1), "length": In(24), "program_address": In(40), "memory_base": In(40),
             "i": In(stream.Signature(DESCRIPTOR)), "index": In(16), "stop": In(1),
             "computes": In(16), "inspected": Out(8), "occupied": In(1),
-            "command": Out(stream.Signature(COMMAND)),
-            "started": Out(1), "finished": In(1),
-            "descriptor": Out(DESCRIPTOR), "program": Out(1), "position": Out(16),
-            "loads": Out(16), "fetched": Out(1), "idle": Out(1), "waits": Out(1),
-        }
+            "command": Out(stream.Signature(COMMAND)), "o": Out(stream.Signature(TRANSFER)),
+            "idle": Out(1), "waits": Out(1),
+        })
 
     def elaborate(self, platform):
         m = Module()
-        state, met, empty = Signal(State), Signal(), Signal()
+        state, met, skips, taken = Signal(State), Signal(), Signal(), Signal()
+        command = Signal(COMMAND)
+        given, sent = self.i.p, self.o.p
 
         m.d.comb += [
             self.idle.eq((state == State.IDLE) & ~self.fetch),
-            met.eq(self.computes >= self.i.p.wait_computes),
+            met.eq((self.computes >= given.wait_computes) & self.o.ready),
             self.waits.eq(self.idle & self.i.valid & ~met),
-            self.inspected.eq(self.i.p.expert),
-            empty.eq(self.i.p.skip_if_empty & ~self.occupied),
+            self.inspected.eq(given.expert),
+            skips.eq(given.skip_if_empty & ~self.occupied & (self.computes >= given.routed)),
             self.i.ready.eq(self.idle & met & ~self.stop),
-            self.command.valid.eq(state == State.ISSUE),
-            self.started.eq(self.command.valid),
-            self.command.p.address.eq(Mux(self.program, self.program_address,
-                                          self.memory_base + self.descriptor.address)),
-            self.command.p.beats.eq(Mux(self.program, self.length, self.descriptor.beats)),
-            self.fetched.eq(self.finished & self.program),
+            taken.eq(self.i.valid & self.i.ready), self.o.valid.eq(taken | self.fetch),
+            sent.descriptor.eq(given), sent.program.eq(self.fetch),
+            sent.position.eq(Mux(self.fetch, 0, self.index)), sent.skip.eq(skips & ~self.fetch),
+            self.command.valid.eq(state == State.ISSUE), self.command.payload.eq(command),
         ]
         with m.If(self.fetch):
-            m.d.sync += [state.eq(State.ISSUE), self.program.eq(1), self.loads.eq(0),
-                         self.position.eq(0)]
-        with m.Elif(self.i.valid & self.i.ready):
-            m.d.sync += [self.descriptor.eq(self.i.payload), self.position.eq(self.index),
-                         self.loads.eq(self.loads + empty)]
-            with m.If(~empty):
-                m.d.sync += state.eq(State.ISSUE)
-        with m.Elif((state == State.ISSUE) & self.command.ready):
-            m.d.sync += state.eq(State.RUN)
-        with m.Elif(self.finished):
-            m.d.sync += [state.eq(State.IDLE), self.program.eq(0),
-                         self.loads.eq(self.loads + ~self.program)]
+            m.d.sync += [state.eq(State.ISSUE), command.address.eq(self.program_address),
+                         command.beats.eq(self.length)]
+        with m.Elif(taken & ~skips):
+            m.d.sync += [state.eq(State.ISSUE), command.beats.eq(given.beats),
+                         command.address.eq(self.memory_base + given.address)]
+        with m.Elif(self.command.ready):
+            m.d.sync += state.eq(State.IDLE)
 
         return m
 
 
 class ComputeExecutor(wiring.Component):
-    """Run each compute descriptor once the loads it needs have finished.
+    """Issue each compute descriptor once the loads and operators it needs have finished.
 
     Members
     -------
-    restart : ``In(1)``
-        A new program begins.
     i, index, stop : as in :class:`LoadExecutor`
-    loads : ``In(16)``
-        Loads finished.
+    loads, computes : ``In(16)``
+        Loads and compute descriptors finished.
     rows : ``In(16)``
-        Rows of ``descriptor``; an operator without rows finishes at once.
-    descriptor, position, started, finished
-        The descriptor in progress, its index, its first cycle, its last.
-    computes, idle, waits : ``Out``
-        Descriptors finished; nothing runs; the next waits for loads.
+        Rows of ``descriptor``.
+    descriptor, started, issued
+        The descriptor being issued, the first cycle of that, its last item taken.
+    o : ``Out(stream.Signature(ISSUED))``
+        Operators issued; there must be room for one while ``room``.
+    room : ``In(1)``
+        The retirement has room.
+    op, released : ``Out``
+        Number of the operator, whether all that it waits for has finished.
+    idle, waits_loads, waits_computes : ``Out``
+        Nothing is being issued; the next waits for loads, for operators.
 
     Timing
     ------
-    A descriptor taken in cycle ``t`` starts in ``t + 1``; ``computes`` counts it in the cycle
-    after ``finished``.
+    A descriptor taken in cycle ``t`` starts in ``t + 1``; the next is taken at the earliest in
+    the cycle after its last item. A ``STORE`` or an operator without rows takes two cycles.
     """
 
     i: stream.Interface
+    o: stream.Interface
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        super().__init__(self.ports())
-
-    @staticmethod
-    def ports() -> dict:
-        """Members of the signature."""
-        return {
-            "restart": In(1), "i": In(stream.Signature(DESCRIPTOR)), "index": In(16),
-            "stop": In(1), "loads": In(16), "rows": In(16),
-            "descriptor": Out(DESCRIPTOR), "position": Out(16),
-            "started": Out(1), "finished": In(1),
-            "computes": Out(16), "idle": Out(1), "waits": Out(1),
-        }
+        super().__init__({
+            "i": In(stream.Signature(DESCRIPTOR)), "index": In(16), "stop": In(1),
+            "loads": In(16), "computes": In(16), "rows": In(16),
+            "descriptor": Out(DESCRIPTOR), "started": Out(1), "issued": In(1),
+            "o": Out(stream.Signature(ISSUED)), "room": In(1), "op": Out(3), "released": Out(1),
+            "idle": Out(1), "waits_loads": Out(1), "waits_computes": Out(1),
+        })
 
     def elaborate(self, platform):
         m = Module()
-        state, met, over = Signal(State), Signal(), Signal()
+        state, loaded, computed = Signal(State), Signal(), Signal()
+        given, position = self.i.p, Signal(16)
+        runs = Signal()
 
         m.d.comb += [
-            self.idle.eq(state == State.IDLE), met.eq(self.loads >= self.i.p.wait_loads),
-            self.waits.eq(self.idle & self.i.valid & ~met),
-            self.i.ready.eq(self.idle & met & ~self.stop),
-            self.started.eq((state == State.ISSUE) & (self.rows != 0)),
-            over.eq(((state == State.ISSUE) & (self.rows == 0))
-                    | ((state == State.RUN) & self.finished)),
+            self.idle.eq(state == State.IDLE), loaded.eq(self.loads >= given.wait_loads),
+            computed.eq((self.computes + given.by_row >= given.wait_computes) & self.room),
+            self.waits_loads.eq(self.idle & self.i.valid & ~loaded),
+            self.waits_computes.eq(self.idle & self.i.valid & loaded & ~computed),
+            self.i.ready.eq(self.idle & loaded & computed & ~self.stop),
+            self.released.eq(self.computes >= self.descriptor.wait_computes),
+            runs.eq((self.rows != 0) & (self.descriptor.opcode != Opcode.STORE)),
+            self.started.eq((state == State.ISSUE) & runs),
+            self.o.valid.eq(state == State.ISSUE), self.o.p.descriptor.eq(self.descriptor),
+            self.o.p.position.eq(position), self.o.p.op.eq(self.op),
+            self.o.p.empty.eq(self.rows == 0),
         ]
-        m.d.sync += self.computes.eq(self.computes + over)
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [state.eq(State.ISSUE), self.descriptor.eq(self.i.payload),
-                         self.position.eq(self.index)]
-        with m.Elif(over):
-            m.d.sync += state.eq(State.IDLE)
-        with m.Elif(state == State.ISSUE):
-            m.d.sync += state.eq(State.RUN)
-        with m.If(self.restart):
-            m.d.sync += self.computes.eq(0)
+        with m.Switch(state):
+            with m.Case(State.IDLE), m.If(self.i.valid & self.i.ready):
+                m.d.sync += [state.eq(State.ISSUE), self.descriptor.eq(given),
+                             position.eq(self.index), self.op.eq(self.op + 1)]
+            with m.Case(State.ISSUE):
+                m.d.sync += state.eq(Mux(runs, State.RUN, State.IDLE))
+            with m.Case(State.RUN), m.If(self.issued):
+                m.d.sync += state.eq(State.IDLE)
 
         return m

@@ -8,13 +8,14 @@ from rtl.program import Dest, Source
 
 
 class Width(enum.IntEnum, shape=3):
-    """Bits that a requantized element saturates to."""
+    """Bits that a requantized element saturates to; ``SYMMETRIC`` is int8 without -128."""
 
     INT8 = 0
     INT10 = 1
     INT16 = 2
     INT20 = 3
     INT24 = 4
+    SYMMETRIC = 5
 
 
 def beat(element: ShapeLike, lanes: int) -> data.StructLayout:
@@ -64,18 +65,23 @@ def parameter_write(hw: HwConfig) -> data.StructLayout:
     })
 
 
+def place(hw: HwConfig) -> dict:
+    """Which groups work together: from ``leader`` on a ``span`` of gangs, one for each part."""
+    return {"leader": range(hw.groups), "span": 4, "gang": 4, "split": 3}
+
+
 def drained(hw: HwConfig) -> data.StructLayout:
     """What the drain must know of one item: where its columns come from and where they go.
 
-    ``words`` columns words starting at ``worker``'s leading group; the last holds ``count`` valid
-    elements. ``param`` is the first parameter word, advanced only if ``advance``; ``normalize``
+    ``words`` column words of the gang; the last holds ``count`` valid elements. ``op`` numbers the
+    operator. ``param`` is the first parameter word, advanced only if ``advance``; ``normalize``
     takes the multiplier of row slot ``slot`` instead. ``first`` and ``last`` delimit a row,
     ``flush`` marks the operator's last row, ``final`` its last item.
     """
     return data.StructLayout({
-        "worker": range(hw.workers), "words": 16, "count": range(hw.word + 1),
+        **place(hw), "op": 3, "words": 16, "count": range(hw.word + 1),
         "dest": Dest, "address": 16, "param": 16, "advance": 1, "normalize": 1,
-        "slot": range(hw.attention_lag + 1), "weight": 16,
+        "slot": range(hw.attention_lag + 1), "weight": 16, "shift": 2, "bank": 1,
         "first": 1, "last": 1, "flush": 1, "final": 1,
     })
 
@@ -83,11 +89,13 @@ def drained(hw: HwConfig) -> data.StructLayout:
 def item(hw: HwConfig) -> data.StructLayout:
     """One unit of work: a row of operands against one pass of columns.
 
-    ``need`` rows of the normalization or softmax must be complete before it may start.
+    ``need`` rows of the normalization, the softmax or the operator before must be complete
+    before it may start. It is for the groups of ``set``, each ``set_size`` groups, alone.
     """
     return data.StructLayout({
         "source": Source, "address": 16, "words": 16, "tail": range(hw.word + 1),
-        "operand_signed": 1, "row": 16, "kv": 1, "need": 16, "columns": 16,
+        "operand_signed": 1, "reference": signed(9), "dense": 1, "row": 16, "kv": 1,
+        "norm": 1, "need": 16, "columns": 16, "set": range(hw.groups), "set_size": 4,
         "drained": drained(hw),
     })
 
@@ -95,10 +103,9 @@ def item(hw: HwConfig) -> data.StructLayout:
 def operands(hw: HwConfig) -> data.StructLayout:
     """A word of operands with its reference, on the way into the event encoder."""
     return data.StructLayout({
-        "operand": data.ArrayLayout(signed(9), hw.word),
-        "reference": data.ArrayLayout(signed(9), hw.word),
-        "count": range(hw.word + 1), "row": 16, "kv": 1, "last": 1,
-        "worker": range(hw.workers), "columns": 16,
+        **place(hw),
+        "operand": data.ArrayLayout(signed(9), hw.word), "reference": signed(9), "dense": 1,
+        "count": range(hw.word + 1), "row": 16, "kv": 1, "last": 1, "columns": 16,
     })
 
 
@@ -113,23 +120,27 @@ def event_word(hw: HwConfig) -> data.StructLayout:
     })
 
 
-EVENT = data.StructLayout({
-    "delta": signed(9), "row": 16, "kv": 1, "first": 1, "last": 1, "bank": 1,
-})
-"""One multiplication for every lane: ``acc[bank] += delta * weights[row]``."""
+def broadcast(hw: HwConfig) -> data.StructLayout:
+    """The events of one word on the way to the groups of its item."""
+    return data.StructLayout({"word": event_word(hw), **place(hw)})
 
 
-def columns(hw: HwConfig) -> data.StructLayout:
-    """A word of accumulators leaving the compute unit, with what the units behind it need."""
+def event(hw: HwConfig) -> data.StructLayout:
+    """One multiplication for every lane of a group.
+
+    A run of events is summed in the multipliers, from ``begin`` to ``flush``, then added to the
+    accumulators of ``bank``, or written there if ``fresh``.
+    """
     return data.StructLayout({
-        "acc": data.ArrayLayout(signed(hw.acc_width), hw.word), "tag": tag(hw),
+        "delta": signed(9), "row": 16, "kv": 1, "begin": 1, "flush": 1, "fresh": 1, "last": 1,
+        "bank": range(hw.banks),
     })
 
 
 def tag(hw: HwConfig) -> data.StructLayout:
     """What travels beside a word from the drain to its destination."""
     return data.StructLayout({
-        "dest": Dest, "address": 16, "weight": 16, "count": range(hw.word + 1),
+        "dest": Dest, "address": 16, "weight": 16, "count": range(hw.word + 1), "bank": 1,
         "first": 1, "last": 1, "flush": 1, "final": 1,
     })
 

@@ -11,12 +11,18 @@ def columns_of(count: int, hw: HwConfig) -> int:
     return -(-count // hw.word) * hw.word
 
 
-def weight_tiles(weight: np.ndarray, hw: HwConfig) -> np.ndarray:
-    """Bytes of int8 weights (N, K): tile by tile of ``lanes`` columns, ``K`` rows each."""
+def weight_tiles(weight: np.ndarray, hw: HwConfig, gang: int = 1, split: int = 0) -> np.ndarray:
+    """Bytes of int8 weights (N, K): pass by pass, part by part, tile by tile of ``lanes`` columns.
+
+    Part ``p`` has rows for elements ``p * n`` to ``(p + 1) * n - 1`` of every word of operands,
+    ``n = word / 2**split``; a pass has ``gang`` tiles.
+    """
     count, depth = weight.shape
-    padded = np.pad(weight.astype(np.int8), ((0, -count % hw.lanes), (0, 0)))
-    tiles = padded.reshape(-1, hw.lanes, depth).transpose(0, 2, 1)
-    return np.ascontiguousarray(tiles).view(np.uint8).reshape(-1)
+    parts = 1 << split
+    padded = np.pad(weight.astype(np.int8), ((0, -count % (hw.lanes * gang)),
+                                             (0, -depth % hw.word)))
+    tiles = padded.reshape(-1, gang, hw.lanes, padded.shape[1] // hw.word, parts, hw.word // parts)
+    return np.ascontiguousarray(tiles.transpose(0, 4, 1, 3, 5, 2)).view(np.uint8).reshape(-1)
 
 
 def parameter_words(bias: np.ndarray, multiplier: np.ndarray) -> np.ndarray:

@@ -21,6 +21,8 @@ class Normalization(wiring.Component):
     descriptor, start : ``In(DESCRIPTOR)``, ``In(1)``
         ``rows`` rows of ``dim`` elements from word ``norm_source`` on; parameters from
         ``norm_base`` on.
+    available : ``In(16)``
+        Rows of the residual stream that are final.
     address, enable, residual : ``Out``, ``Out``, ``In``
         Read port of the residual stream.
     write : ``In``
@@ -42,7 +44,7 @@ class Normalization(wiring.Component):
         self.hw = hw
         word = data.ArrayLayout(signed(16), hw.word)
         super().__init__({
-            "descriptor": In(DESCRIPTOR), "start": In(1),
+            "descriptor": In(DESCRIPTOR), "start": In(1), "available": In(16),
             "address": Out(16), "enable": Out(1), "residual": In(word),
             "write": In(parameter_write(hw)),
             "read_address": In(16), "read_data": Out(data.ArrayLayout(8, hw.word)),
@@ -65,6 +67,7 @@ class Normalization(wiring.Component):
         m.d.comb += [
             reader.start.eq(self.start & given.norm), reader.base.eq(given.norm_source),
             reader.rows.eq(given.rows), reader.words.eq(given.dim // hw.word),
+            reader.available.eq(self.available),
             self.address.eq(reader.address), self.enable.eq(reader.enable),
             reader.data.eq(self.residual),
             layer_norm.dim.eq(given.dim), layer_norm.epsilon.eq(given.epsilon),

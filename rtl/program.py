@@ -1,9 +1,12 @@
 """The program: fixed-size descriptors that say what the accelerator computes.
 
 A descriptor is 64 bytes, little-endian, its fields packed from bit 0 in the order of ``FIELDS``.
-``LOAD`` runs beside the compute opcodes (``LINEAR``, ``ATTENTION``, ``STORE``), which run one
-after another. Two counts order them: a compute descriptor starts once ``wait_loads`` loads of
-the program have finished, a load once ``wait_computes`` compute descriptors have.
+``LOAD`` runs beside the compute opcodes (``LINEAR``, ``ATTENTION``, ``STORE``), which are issued
+and finish in order but overlap. Two counts order them: a compute descriptor is issued once
+``wait_loads`` loads and ``wait_computes`` compute descriptors of the program have finished, a
+load once ``wait_computes`` compute descriptors have. With ``by_row``, the last of these compute
+descriptors need not have finished as a whole: row ``r`` waits for its row ``r``, and in
+``ATTENTION`` only the sums of values wait for it.
 """
 
 from collections.abc import Mapping
@@ -71,7 +74,7 @@ class ErrorCode(enum.IntEnum, shape=8):
     on-chip memory; ``ADDRESS`` unaligned, empty or beyond ``memory_size``; ``BUS`` memory answered
     with an error; ``DEADLOCK`` a compute descriptor and the loads wait for each other (its index
     is reported, or the load's if all compute descriptors are done); ``LENGTH`` no ``HALT`` within
-    the program, or more descriptors than fit.
+    the program, or more descriptors than fit; ``WATCHDOG`` nothing moved for too long.
     """
 
     NONE = 0
@@ -82,13 +85,15 @@ class ErrorCode(enum.IntEnum, shape=8):
     BUS = 5
     DEADLOCK = 6
     LENGTH = 7
+    WATCHDOG = 8
 
 
 FIELDS: dict[str, int] = {
     "opcode": 4, "target": 4, "source": 2, "dest": 4, "mode": 2,
     "norm": 1, "gather": 1, "scatter": 1, "skip_if_empty": 1, "operand_signed": 1, "bank": 1,
-    "shift": 2, "gang": 4, "top_k": 4, "gain_shift": 4, "head_words": 8,
-    "wait_loads": 16, "wait_computes": 16,
+    "by_row": 1, "shift": 2, "gang": 4, "split": 3, "span": 4, "set_size": 4,
+    "top_k": 4, "gain_shift": 4, "head_words": 8,
+    "wait_loads": 16, "wait_computes": 16, "routed": 16,
     "address": 32, "beats": 24, "expert": 8,
     "rows": 16, "depth": 16, "columns": 16, "passes": 16,
     "source_base": 16, "source_stride": 16, "dest_base": 16, "dest_stride": 16,
@@ -100,16 +105,19 @@ FIELDS: dict[str, int] = {
 
 ``rows`` tokens (or expert rows are taken from the queue of ``expert`` if ``gather``/``scatter``);
 ``depth`` is the length of the sum; ``columns`` the outputs of one row, a multiple of a word;
-``gang`` indexes ``HwConfig.gangs``; ``passes`` column passes of a ganged item. All bases and
-strides count words of their memory, ``address`` bytes, ``beats`` AXI data beats. For
-``ATTENTION``, ``columns`` is ``head_dim``, ``weight_base`` the keys' first row and ``norm_base``
-the values'; for ``LOAD`` of weights, ``columns`` counts the lane-wide tiles. ``norm_source`` is
-the residual's first word for the fused normalization and for ``STORE``.
+``gang``, ``span`` and ``set_size`` index ``HwConfig.gangs``: ``gang`` neighboring groups hold
+different columns, ``2**split`` such gangs different parts of the sum, and ``span`` is their
+product; ``passes`` column passes of an item. Head ``h`` lives in the ``h % sets``-th set of
+``set_size`` groups. All bases and strides count words of their memory, ``address`` bytes,
+``beats`` AXI data beats. For ``ATTENTION``, ``columns`` is ``head_dim``, ``weight_base`` the keys'
+first row and ``norm_base`` the values'; for ``LOAD`` of weights, ``depth`` is the rows of a tile
+and ``columns`` the tiles; with ``skip_if_empty`` it is skipped if ``expert`` has no tokens and
+``routed`` compute descriptors have finished, which tells that the routing is known.
+``norm_source`` is the residual's first word for the fused normalization and for ``STORE``.
 """
 
-DESCRIPTOR = data.StructLayout({
-    **FIELDS, "reserved": 8 * DESCRIPTOR_BYTES - sum(FIELDS.values()),
-})
+DESCRIPTOR = data.StructLayout(FIELDS)
+assert DESCRIPTOR.size == 8 * DESCRIPTOR_BYTES
 
 
 def pack(fields: Mapping[str, int]) -> bytes:

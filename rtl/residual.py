@@ -36,7 +36,8 @@ class Residual(wiring.Component):
     i : ``In(stream.Signature(requantized(hw)))``
         Words to add; the tag's address is the word's. Always taken.
     load : ``In``
-        ``en``, ``address``, ``data``: a word of int16 that replaces what is there.
+        ``en``, ``address``, ``data``: a word of int16 that replaces what is there, in the other
+        half of the memory than words added in the same cycle.
     address, enable, data : ``In(16)``, ``In(1)``, ``Out``
         Read port for normalization and output; data follow in the next cycle, saturated.
 
@@ -60,32 +61,45 @@ class Residual(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.words = words = Memory(
-            shape=data.ArrayLayout(signed(WIDTH), self.hw.word), depth=self.hw.residual_words,
-            init=[], attrs={"ram_style": "block"}
-        )
-        write, own, read = words.write_port(), words.read_port(), words.read_port()
+        halves = [self.half(m, number) for number in range(2)]
         word, valid = Signal(requantized(self.hw)), Signal()
 
         m.d.sync += [word.eq(self.i.payload), valid.eq(self.i.valid)]
-        m.d.comb += [
-            self.i.ready.eq(1), own.addr.eq(self.i.p.tag.address),
-            read.addr.eq(self.address), read.en.eq(self.enable),
-            write.en.eq(valid | self.load.en),
-            write.addr.eq(Mux(valid, word.tag.address, self.load.address)),
-        ]
+        m.d.comb += self.i.ready.eq(1)
+        bits = (self.hw.residual_words // 2 - 1).bit_length()
+        upper, own_upper, read_upper = Signal(), Signal(), Signal()
+        m.d.comb += upper.eq(word.tag.address[bits])
+        with m.If(self.enable):
+            m.d.sync += read_upper.eq(self.address[bits])
+        m.d.sync += own_upper.eq(self.i.p.tag.address[bits])
+        added = Signal(data.ArrayLayout(signed(WIDTH), self.hw.word))
+        for number, (write, own, read) in enumerate(halves):
+            adds = Signal(name=f"adds_{number}")
+            m.d.comb += [
+                adds.eq(valid & (upper == number)), own.addr.eq(self.i.p.tag.address),
+                read.addr.eq(self.address), read.en.eq(self.enable),
+                write.en.eq(adds | (self.load.en & (self.load.address[bits] == number))),
+                write.addr.eq(Mux(adds, word.tag.address, self.load.address)),
+            ]
+            m.d.comb += [write.data[n].eq(Mux(adds, added[n], self.load.data[n]))
+                         for n in range(self.hw.word)]
         for n in range(self.hw.word):
-            added = Signal(signed(WIDTH + 1), name=f"added_{n}")
+            kept = Mux(own_upper, halves[1][1].data[n], halves[0][1].data[n])
             with m.Switch(word.tag.dest):
                 with m.Case(Dest.COMBINE):
-                    m.d.comb += added.eq(own.data[n] + word.data[n])
+                    m.d.comb += added[n].eq(kept + word.data[n])
                 with m.Case(Dest.OUTPUT):
-                    m.d.comb += added.eq(word.data[n])
+                    m.d.comb += added[n].eq(word.data[n])
                 with m.Default():
-                    m.d.comb += added.eq(saturate16(saturate16(own.data[n]) + word.data[n]))
-            m.d.comb += [
-                write.data[n].eq(Mux(valid, added, self.load.data[n])),
-                self.data[n].eq(saturate16(read.data[n])),
-            ]
+                    m.d.comb += added[n].eq(saturate16(saturate16(kept) + word.data[n]))
+            m.d.comb += self.data[n].eq(saturate16(
+                Mux(read_upper, halves[1][2].data[n], halves[0][2].data[n])))
 
         return m
+
+    def half(self, m: Module, number: int):
+        """Add half the memory; return its ports: write, read for adding, read for others."""
+        m.submodules[f"half_{number}"] = words = Memory(
+            shape=data.ArrayLayout(signed(WIDTH), self.hw.word),
+            depth=self.hw.residual_words // 2, init=[], attrs={"ram_style": "block"})
+        return words.write_port(), words.read_port(), words.read_port()

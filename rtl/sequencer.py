@@ -3,17 +3,20 @@
 ::
 
     program memory ──┬──► walker (loads) ──► load executor ────► reader, loader
-                     └──► walker (rest)  ──► compute executor ─► datapath
+                     └──► walker (rest)  ──► compute executor ─► datapath ──► retirement
 """
 
 from amaranth import Module, Mux, Signal
-from amaranth.lib import data, enum, wiring
+from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, flipped
 
 from rtl.config import HwConfig
-from rtl.executor import ComputeExecutor, LoadExecutor
+from rtl.executor import TRANSFER, ComputeExecutor, LoadExecutor
+from rtl.formats import COMMAND
 from rtl.program import DESCRIPTOR, DESCRIPTOR_BYTES, ErrorCode
+from rtl.retirement import ISSUED, Retirement
+from rtl.stream.fifo import Fifo
 from rtl.stream.pipe import pipe
 from rtl.walker import Walker
 
@@ -30,41 +33,58 @@ class Sequencer(wiring.Component):
     """Run one program from ``start`` to ``finished`` or ``failed``.
 
     After an error nothing new begins; what is in flight ends first, so no bus transfer is cut
-    off. The first error is reported, with the index of its descriptor.
+    off. The first error is reported, with the index of its descriptor. Without progress for
+    ``watchdog`` cycles the program fails at once, whatever is in flight.
 
     Members
     -------
-    start, length, program_address, memory_base, memory_size : ``In``
-        Begin; descriptors of the program; where it is; base and bytes of the data.
+    start, length, program_address, memory_base, memory_size, watchdog : ``In``
+        Begin; descriptors of the program; where it is; base and bytes of the data; cycles, or 0
+        to wait for ever.
     abort : ``In(1)``
         Stop as after an error.
+    progress : ``In(1)``
+        Something has moved.
     bus_error, store_error : ``In(1)``
         A read or a write was answered with an error.
     code : ``In``
         Write port of the program memory.
-    load, compute
-        The executors' ports to reader, loader and datapath; see there.
+    command, transfer, transferred : ``Out``, ``Out``, ``In(1)``
+        To reader and loader; the loader has finished ``transfer``.
+    inspected, occupied : ``Out(8)``, ``In(1)``
+        Whether an expert has tokens.
+    issue_… : as in :class:`rtl.executor.ComputeExecutor`
+    retire_… : as in :class:`rtl.retirement.Retirement`
     busy, finished, failed, error, index : ``Out``
         Running; ended well, ended with an error; which one, at which descriptor.
+    computing, lacks, waits, loading : ``Out``
+        For the counters: operators in flight; no descriptor to issue; the next waits for loads
+        (0) or operators (1); a load waits.
     """
+
+    TRANSFERS = 8
+    command: stream.Interface
+    transfer: stream.Interface
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         code = data.StructLayout({"en": 1, "address": 16, "data": DESCRIPTOR})
-        load = LoadExecutor.ports()
-        compute = ComputeExecutor.ports()
         super().__init__({
             "start": In(1), "length": In(16), "program_address": In(40), "memory_base": In(40),
-            "memory_size": In(32), "abort": In(1), "bus_error": In(1), "store_error": In(1),
-            "code": In(code),
-            **{f"load_{name}": load[name] for name in (
-                "inspected", "occupied", "command", "started", "finished", "descriptor",
-                "program", "idle", "waits")},
-            **{f"compute_{name}": compute[name] for name in (
-                "rows", "started", "finished", "descriptor", "idle", "waits")},
-            "compute_lacks": Out(1),
+            "memory_size": In(32), "watchdog": In(32), "abort": In(1), "progress": In(1),
+            "bus_error": In(1), "store_error": In(1), "code": In(code),
+            "command": Out(stream.Signature(COMMAND)),
+            "transfer": Out(stream.Signature(TRANSFER)), "transferred": In(1),
+            "inspected": Out(8), "occupied": In(1),
+            "issue_descriptor": Out(DESCRIPTOR), "issue_started": Out(1), "issue_issued": In(1),
+            "issue_rows": In(16), "issue_op": Out(3), "issue_released": Out(1),
+            "retire_head": Out(ISSUED), "retire_active": Out(1), "retire_started": Out(1),
+            "retire_deferred": Out(DESCRIPTOR), "retire_deferred_started": Out(1),
+            "retire_written": In(1), "retire_stored": In(1), "retire_ended": In(1),
+            "retire_row_written": In(1), "retire_rows": Out(16),
             "busy": Out(1), "finished": Out(1), "failed": Out(1),
             "error": Out(ErrorCode), "index": Out(16),
+            "computing": Out(1), "lacks": Out(1), "waits": Out(2), "loading": Out(1),
         })
 
     def elaborate(self, platform):
@@ -76,81 +96,99 @@ class Sequencer(wiring.Component):
         m.submodules.load_walker = load_walker = Walker(hw, loads=True)
         m.submodules.compute_walker = compute_walker = Walker(hw, loads=False)
         m.submodules.load = load = LoadExecutor(hw)
-        m.submodules.compute = compute = ComputeExecutor(hw)
-        write = program.write_port()
+        m.submodules.issue = issue = ComputeExecutor(hw)
+        m.submodules.retire = retire = Retirement(hw)
+        m.submodules.transfers = transfers = Fifo(TRANSFER, self.TRANSFERS)
+        write, loads = program.write_port(), Signal(16)
         fits = (self.length != 0) & (self.length <= hw.program_depth)
-        begin = self.start & ~self.busy & fits
+        begin, fetched = Signal(), Signal()
 
         m.d.comb += [
+            begin.eq(self.start & ~self.busy & fits),
             write.en.eq(self.code.en), write.addr.eq(self.code.address),
-            write.data.eq(self.code.data),
-            load.fetch.eq(begin), compute.restart.eq(begin),
+            write.data.eq(self.code.data), load.fetch.eq(begin), retire.restart.eq(begin),
             load.length.eq(self.length * (DESCRIPTOR_BYTES // hw.bus_bytes)),
             load.program_address.eq(self.program_address), load.memory_base.eq(self.memory_base),
-            load.computes.eq(compute.computes), compute.loads.eq(load.loads),
-            self.compute_lacks.eq(self.busy & compute.idle & ~compute.i.valid
-                                  & ~compute_walker.done),
+            load.computes.eq(retire.finished), issue.computes.eq(retire.finished),
+            issue.loads.eq(loads), issue.room.eq(retire.i.ready),
+            fetched.eq(self.transferred & transfers.o.p.program),
         ]
-        for walker, executor in ((load_walker, load), (compute_walker, compute)):
+        m.d.sync += loads.eq(Mux(begin, 0, loads + (self.transferred & ~fetched)))
+        for walker, executor in ((load_walker, load), (compute_walker, issue)):
             read = program.read_port()
             pipe(m, walker.o, executor.i)
             m.d.comb += [
                 read.addr.eq(walker.address), walker.data.eq(read.data),
-                walker.start.eq(load.fetched & ~self.bus_error),
+                walker.start.eq(fetched & ~self.bus_error),
                 walker.length.eq(self.length), walker.memory_size.eq(self.memory_size),
                 executor.index.eq(walker.index),
             ]
-        self.connect_ports(m, load, compute)
-        self.conclude(m, begin, load_walker, compute_walker, load, compute)
+        self.connect_ports(m, load, issue, retire, transfers)
+        self.conclude(m, begin, fetched, load, issue, retire, transfers,
+                      (load_walker, compute_walker))
 
         return m
 
-    def connect_ports(self, m: Module, load: LoadExecutor, compute: ComputeExecutor):
-        """Expose the executors."""
-        wiring.connect(m, load.command, wiring.flipped(self.load_command))
+    def connect_ports(self, m: Module, load, issue, retire, transfers):
+        """Expose executors and retirement."""
+        pipe(m, load.command, flipped(self.command))
+        pipe(m, load.o, transfers.i)
+        pipe(m, issue.o, retire.i)
         m.d.comb += [
-            self.load_inspected.eq(load.inspected), load.occupied.eq(self.load_occupied),
-            self.load_started.eq(load.started), load.finished.eq(self.load_finished),
-            self.load_descriptor.eq(load.descriptor), self.load_program.eq(load.program),
-            self.load_idle.eq(load.idle), self.load_waits.eq(load.waits),
-            compute.rows.eq(self.compute_rows), self.compute_started.eq(compute.started),
-            compute.finished.eq(self.compute_finished), self.compute_idle.eq(compute.idle),
-            self.compute_descriptor.eq(compute.descriptor), self.compute_waits.eq(compute.waits),
+            self.transfer.valid.eq(transfers.o.valid), self.transfer.payload.eq(
+                transfers.o.payload), transfers.o.ready.eq(self.transferred),
+            self.inspected.eq(load.inspected), load.occupied.eq(self.occupied),
+            self.issue_descriptor.eq(issue.descriptor), self.issue_started.eq(issue.started),
+            issue.issued.eq(self.issue_issued), issue.rows.eq(self.issue_rows),
+            self.issue_op.eq(issue.op), self.issue_released.eq(issue.released),
+            self.waits.eq(issue.waits_loads | issue.waits_computes << 1),
+            self.loading.eq(load.waits),
         ]
+        for name in ("head", "active", "started", "deferred", "deferred_started", "rows"):
+            m.d.comb += getattr(self, f"retire_{name}").eq(getattr(retire, name))
+        for name in ("written", "stored", "ended", "row_written"):
+            m.d.comb += getattr(retire, name).eq(getattr(self, f"retire_{name}"))
 
-    def conclude(self, m: Module, begin, load_walker, compute_walker, load, compute):
+    def conclude(self, m: Module, begin, fetched, load, issue, retire, transfers, done):
         """Decide when and how the program has ended."""
         state, stop = Signal(State), Signal()
-        idle, both_done, stuck = Signal(), Signal(), Signal()
+        idle, both_done, stuck, over = Signal(), Signal(), Signal(), Signal()
+        silence = Signal(32)
+        load_done, compute_done = (walker.done for walker in done)
         m.d.comb += [
-            self.busy.eq(state != State.IDLE),
-            load.stop.eq(stop), compute.stop.eq(stop),
-            idle.eq(load.idle & compute.idle),
-            both_done.eq(load_walker.done & compute_walker.done),
-            stuck.eq(idle & (load_walker.done | load.waits)
-                     & (compute_walker.done | compute.waits) & ~both_done),
+            self.busy.eq(state != State.IDLE), load.stop.eq(stop), issue.stop.eq(stop),
+            idle.eq(load.idle & ~transfers.o.valid & issue.idle & retire.idle),
+            both_done.eq(load_done & compute_done),
+            stuck.eq((state == State.RUN) & idle & (load_done | load.waits)
+                     & (compute_done | (self.waits != 0)) & ~both_done),
+            over.eq(self.busy & (self.watchdog != 0) & (silence == self.watchdog)),
+            self.lacks.eq(self.busy & issue.idle & ~issue.i.valid & ~compute_done),
+            self.computing.eq(self.busy & ~(issue.idle & retire.idle)),
         ]
+        m.d.sync += silence.eq(Mux(self.progress | begin, 0, silence + 1))
         with m.If(begin):
             m.d.sync += [state.eq(State.FETCH), stop.eq(0), self.error.eq(ErrorCode.NONE)]
         with m.Elif(self.start & ~self.busy):
             m.d.comb += self.failed.eq(1)
             m.d.sync += [self.error.eq(ErrorCode.LENGTH), self.index.eq(0)]
-        with m.Elif((state == State.FETCH) & load.fetched):
+        with m.Elif((state == State.FETCH) & fetched):
             m.d.sync += state.eq(State.RUN)
+        at_load = transfers.o.p.position
         with m.If(self.busy & ~stop):
             for happened, error, index in (
-                (stuck & (state == State.RUN), ErrorCode.DEADLOCK,
-                 Mux(compute_walker.done, load_walker.index, compute_walker.index)),
-                (load_walker.error != ErrorCode.NONE, load_walker.error, load_walker.index),
-                (compute_walker.error != ErrorCode.NONE, compute_walker.error,
-                 compute_walker.index),
-                (self.store_error, ErrorCode.BUS, compute.position),
-                (self.bus_error, ErrorCode.BUS, load.position),
-                (self.abort, ErrorCode.NONE, 0),
+                (stuck, ErrorCode.DEADLOCK, Mux(compute_done, done[0].index, done[1].index)),
+                *((walker.error != ErrorCode.NONE, walker.error, walker.index)
+                  for walker in done),
+                (self.store_error, ErrorCode.BUS, retire.head.position),
+                (self.bus_error, ErrorCode.BUS, at_load), (self.abort, ErrorCode.NONE, 0),
             ):
                 with m.If(happened):
                     m.d.sync += [stop.eq(1), self.error.eq(error), self.index.eq(index)]
-        with m.If((state == State.FETCH) & stop & load.idle):
+        with m.If(over):
+            m.d.comb += self.failed.eq(1)
+            m.d.sync += [state.eq(State.IDLE), self.error.eq(ErrorCode.WATCHDOG), self.index.eq(
+                Mux(transfers.o.valid, at_load, retire.head.position))]
+        with m.Elif((state == State.FETCH) & stop & ~transfers.o.valid):
             m.d.comb += self.failed.eq(1)
             m.d.sync += state.eq(State.IDLE)
         with m.Elif((state == State.RUN) & idle & (stop | both_done)):

@@ -30,8 +30,8 @@ class Writeback(wiring.Component):
 
     Members
     -------
-    descriptor, start : ``In(DESCRIPTOR)``, ``In(1)``
-        The operator.
+    descriptor, deferred, start : ``In(DESCRIPTOR)``, ``In(DESCRIPTOR)``, ``In(1)``
+        The draining operator; the last one to keys or gate, and its first cycle.
     i : ``In(stream.Signature(scaled(hw)))``
         Words from the drain; always taken.
     table : ``In``
@@ -40,19 +40,21 @@ class Writeback(wiring.Component):
         Write port of the activation memory: ``en``, ``address``, ``data``.
     residual : ``Out(stream.Signature(requantized(hw)))``
         Words for the residual stream.
-    kv : ``Out``
-        Write port of keys and values.
+    kv, kv_groups : ``Out``
+        Write port of keys and values, and the groups it is for.
     scores : ``Out(stream.Signature(scores(hw.word)))``
         Words for the softmax.
     routes : ``Out(stream.Signature(ROUTE))``
         Routes for the expert queues.
-    finished : ``Out(1)``
-        Everything the operator produces has been written.
+    row_written, written : ``Out(1)``
+        A row, all of the operator has been written, or is in the corner turn or the gate.
+    ended : ``Out(1)``
+        The deferred operator's last key or route is being written.
 
     Timing
     ------
-    A word of cycle ``t`` reaches its destination in ``t + LATENCY``; the operator finishes
-    ``DONE`` cycles after its last word, or with its last key or route.
+    A word of cycle ``t`` reaches its destination in ``t + LATENCY`` and counts as written in
+    ``t + DONE``, but in the gate in ``t``.
     """
 
     LATENCY = Requantize.timing.latency + ActivationTable.timing.latency + Combine.timing.latency
@@ -67,14 +69,15 @@ class Writeback(wiring.Component):
         self.hw = hw
         byte_word, half = data.ArrayLayout(8, hw.word), data.ArrayLayout(signed(8), hw.word)
         super().__init__({
-            "descriptor": In(DESCRIPTOR), "start": In(1), "i": In(stream.Signature(scaled(hw))),
+            "descriptor": In(DESCRIPTOR), "deferred": In(DESCRIPTOR), "start": In(1),
+            "i": In(stream.Signature(scaled(hw))),
             "table": In(TABLE_WRITE),
             "act": Out(data.StructLayout({"en": 1, "address": 16, "data": byte_word})),
             "residual": Out(stream.Signature(requantized(hw))),
             "kv": Out(data.StructLayout({"en": 2, "row": 16, "data": half})),
             "scores": Out(stream.Signature(scores(hw.word))),
-            "routes": Out(stream.Signature(ROUTE)),
-            "finished": Out(1),
+            "routes": Out(stream.Signature(ROUTE)), "kv_groups": Out(hw.groups),
+            "row_written": Out(1), "written": Out(1), "ended": Out(1),
         })
 
     def elaborate(self, platform):
@@ -92,17 +95,17 @@ class Writeback(wiring.Component):
             requantize.i.payload.eq(self.i.payload),
             requantize.i.valid.eq(self.i.valid & ~is_gate),
             self.i.ready.eq(Mux(is_gate, gate.i.ready, requantize.i.ready)),
-            table.bank.eq(self.descriptor.bank), table.write.eq(self.table),
-            kv_writer.descriptor.eq(self.descriptor), kv_writer.start.eq(self.start),
-            self.kv.eq(kv_writer.write),
-            corner_turn.words.eq(self.descriptor.columns // hw.word),
+            table.write.eq(self.table), kv_writer.descriptor.eq(self.descriptor),
+            kv_writer.key_descriptor.eq(self.deferred), kv_writer.start.eq(self.start),
+            self.kv.eq(kv_writer.write), self.kv_groups.eq(kv_writer.groups),
+            corner_turn.words.eq(self.deferred.columns // hw.word),
         ]
         pipe(m, requantize.o, table.i)
         pipe(m, table.o, combine.i)
         pipe(m, corner_turn.o, kv_writer.keys)
         self.route(m, gate, is_gate)
-        last = self.distribute(m, combine.o, corner_turn, kv_writer)
-        self.conclude(m, last, kv_writer)
+        self.distribute(m, combine.o, corner_turn, kv_writer)
+        self.conclude(m, combine.o, is_gate, kv_writer)
 
         return m
 
@@ -111,13 +114,13 @@ class Writeback(wiring.Component):
         pipe(m, gate.o, wiring.flipped(self.routes))
         m.d.comb += [
             gate.i.valid.eq(self.i.valid & is_gate), gate.i.p.last.eq(self.i.p.tag.last),
-            gate.i.p.data.eq(self.i.p.acc), gate.num_experts.eq(self.descriptor.num_experts),
-            gate.top_k.eq(self.descriptor.top_k), gate.multiplier.eq(self.descriptor.multiplier),
-            gate.shift.eq(self.descriptor.shift),
+            gate.i.p.data.eq(self.i.p.acc), gate.num_experts.eq(self.deferred.num_experts),
+            gate.top_k.eq(self.deferred.top_k), gate.multiplier.eq(self.deferred.multiplier),
+            gate.shift.eq(self.deferred.shift),
         ]
 
     def distribute(self, m: Module, word: stream.Interface, corner_turn, kv_writer):
-        """Send a requantized word where its tag says; return whether it ends the operator."""
+        """Send a requantized word where its tag says."""
         tag, valid = word.p.tag, word.valid
         dest = tag.dest
         to_residual = ((dest == Dest.RESIDUAL) | (dest == Dest.COMBINE) | (dest == Dest.OUTPUT))
@@ -138,16 +141,20 @@ class Writeback(wiring.Component):
                 self.act.data[n].eq(word.p.data[n]), corner_turn.i.p.data[n].eq(word.p.data[n]),
                 self.scores.p.data[n].eq(word.p.data[n]),
             ]
-        return valid & tag.final & (dest != Dest.KEY)
 
-    def conclude(self, m: Module, last, kv_writer):
-        """Tell the end of the operator."""
-        ending, last_token = Signal(2), Signal(16)
+    def conclude(self, m: Module, word: stream.Interface, is_gate, kv_writer):
+        """Tell the ends of rows and operators."""
+        ending, rows, last_token = Signal(Residual.LATENCY), Signal(Residual.LATENCY), Signal(16)
         routed = self.routes.valid & self.routes.ready & self.routes.p.last
-        m.d.sync += ending.eq((ending << 1) | last)
-        m.d.comb += self.finished.eq(
-            ending[1] | kv_writer.finished | (routed & (last_token + 1 == self.descriptor.rows)))
+        inner = (word.p.tag.dest == Dest.SCORES) | (word.p.tag.dest == Dest.KEY)
+        m.d.sync += [ending.eq((ending << 1) | (word.valid & word.p.tag.final)),
+                     rows.eq((rows << 1) | (word.valid & word.p.tag.last & ~inner))]
         with m.If(self.start):
-            m.d.sync += last_token.eq(0)
+            m.d.sync += last_token.eq(self.deferred.rows - 1)
         with m.Elif(routed):
-            m.d.sync += last_token.eq(last_token + 1)
+            m.d.sync += last_token.eq(last_token - 1)
+        m.d.comb += [
+            self.written.eq(ending[-1] | (self.i.valid & is_gate & self.i.p.tag.final)),
+            self.row_written.eq(rows[-1]),
+            self.ended.eq(kv_writer.finished | (routed & (last_token == 0))),
+        ]

@@ -1,20 +1,17 @@
-"""One operator on the datapath: every item's way through it, in max-plus algebra.
+"""All operators on the datapath: every item's way through it, in max-plus algebra.
 
 Items are issued and drained in order, and an item depends only on earlier ones, so one pass over
 the items gives every cycle. Latencies are those of the units in ``rtl``.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rtl.config import HwConfig
 from rtl.linear.drain import Drain
 from rtl.linear.event_encoder import EventEncoder
 from rtl.linear.event_queue import EventQueue
-from rtl.linear.item_generator import ItemGenerator
-from rtl.linear.worker import Worker
-from rtl.writeback import Writeback
+from rtl.linear.worker import RUN, Worker
 from sim.spans import Span
 
 ARRIVAL = 1 + EventEncoder.timing.latency + EventQueue.timing.latency
@@ -22,31 +19,48 @@ ARRIVAL = 1 + EventEncoder.timing.latency + EventQueue.timing.latency
 
 @dataclass(frozen=True)
 class Item:
-    """One item: events of each word it reads, columns, drained words.
+    """One item: events of each word it reads by part of the sum, columns, drained words.
 
-    ``needs`` names the row it waits for; ``opens`` the credit its drain takes (``row`` or
-    ``token``); ``closes`` what its last drained word completes.
+    If all parts have the same events, they are given once; ``words`` is how many it reads.
+    ``needs`` names the row it waits for; ``group_set`` the groups it is for; ``opens`` the credit
+    its drain takes (row of scores or token of the gate); ``closes`` that it ends a row.
     """
 
-    events: tuple[int, ...]
+    events: tuple[tuple[int, ...], ...]
+    words: int
     elements: int
     columns: int
-    words: int
+    drained: int
     needs: int | None = None
+    group_set: int = 0
     opens: bool = False
     closes: bool = False
 
 
-@dataclass
-class WorkerState:
-    """Last pops and drain ends of one worker's items."""
+@dataclass(frozen=True)
+class Place:
+    """Groups of an operator's items: sizes of gang, span and set, parts of the sum."""
 
-    popped: list[int] = field(default_factory=list)
-    drained: list[int] = field(default_factory=list)
+    gang: int
+    parts: int
+    set_size: int
+
+    @property
+    def span(self) -> int:
+        """Groups that work on one item."""
+        return self.gang * self.parts
+
+
+@dataclass
+class GroupState:
+    """Last pops and drain ends of one group's items."""
+
+    popped: tuple[int, ...] = ()
+    drained: tuple[int, ...] = ()
 
     def waiting(self, now: int) -> int:
         """Items assigned whose last event was not popped before ``now``; at most two."""
-        return sum(time >= now for time in self.popped[-2:])
+        return sum(time >= now for time in self.popped)
 
 
 class Sink:
@@ -56,6 +70,7 @@ class Sink:
 
     def __init__(self) -> None:
         self.freed: list[int] = []
+        self.rows: list[int] = []
         self.end = 0
 
     def room(self, opened: int) -> int:
@@ -66,42 +81,37 @@ class Sink:
 
     def take(self, item: Item, end: int) -> None:
         """Note that ``item``'s last word was drained in ``end``."""
-        self.end = end + Drain.LATENCY + Writeback.DONE
+        raise NotImplementedError
 
 
 class Pipeline:
-    """State of the datapath while one operator runs."""
+    """State of the datapath over a whole program."""
 
-    def __init__(self, hw: HwConfig, gang: int, start: int, ready, sink: Sink, name: str) -> None:
-        self.hw, self.ready, self.sink, self.name = hw, ready, sink, name
-        self.workers = {
-            leader * hw.queues + queue: WorkerState()
-            for leader in range(0, hw.groups, gang) for queue in range(hw.queues)}
-        self.free = start + ItemGenerator.LATENCY
-        self.drain_free = 0
-        self.opened = 0
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        self.groups = [GroupState()] * hw.groups
+        self.free = self.drain_free = self.opened = 0
         self.counters: dict[str, int] = defaultdict(int)
         self.spans: list[Span] = []
 
-    def run(self, items: Iterable[Item]) -> int:
-        """Run all items and return the operator's last cycle."""
-        for item in items:
-            self.step(item)
-        return self.sink.end
+    def begin(self, name: str, start: int, drain: int, place: Place, ready, sink: Sink) -> None:
+        """Begin an operator: first cycle of its items, and of its drain."""
+        self.name, self.place, self.ready, self.sink = name, place, ready, sink
+        self.free = max(self.free, start)
+        self.drain_free = max(self.drain_free, drain)
+        self.opened = 0
 
-    def step(self, item: Item) -> None:
-        """One item from issue to drain."""
+    def step(self, item: Item) -> int:
+        """One item from issue to drain; return the cycle in which it was accepted."""
         count = self.counters
         met = self.free if item.needs is None else max(self.free, self.ready(item.needs))
-        accepted, number = self.choose(met)
-        worker = self.workers[number]
+        accepted, leader = self.choose(met, item.group_set)
         count["source_needs"] += met - self.free
         count["source_full"] += accepted - met
-        count["source_busy"] += len(item.events)
-        self.free = accepted + len(item.events)
+        count["source_busy"] += item.words
+        self.free = accepted + item.words
 
-        first, last = self.pop(item, worker, accepted)
-        summed = last + Worker.LATENCY
+        summed = self.sum(item, leader, accepted)
         visible = max(self.drain_free, accepted + 1)
         begun = max(visible, summed)
         count["drain_starved"] += begun - visible
@@ -110,46 +120,89 @@ class Pipeline:
             self.opened += 1
             count["drain_credit"] += max(0, room - begun)
             begun = max(begun, room)
-        end = begun + item.words - 1
-        count["drain_busy"] += item.words
+        end = begun + item.drained - 1
+        count["drain_busy"] += item.drained
         self.drain_free = end + 1
-        worker.popped.append(last)
-        worker.drained.append(end)
+        self.drained(leader, end)
         self.sink.take(item, end)
-        self.spans += [
-            Span("source", self.name, accepted, self.free),
-            Span(f"worker {number}", self.name, first, last + 1),
-            Span("drain", self.name, begun, end + 1),
-        ]
+        self.spans.append(Span("drain", self.name, begun, end + 1))
+        return accepted
 
-    def choose(self, now: int) -> tuple[int, int]:
-        """Return when and to which worker the next item goes, not before ``now``."""
+    def choose(self, now: int, group_set: int) -> tuple[int, int]:
+        """Return when and to which leader the next item goes, not before ``now``."""
+        span, first = self.place.span, group_set * self.place.set_size
+        leaders = range(first, first + self.place.set_size - span + 1, span)
         while True:
-            waiting = {number: state.waiting(now) for number, state in self.workers.items()}
-            for allowed in (0, 1):
-                for number, items in waiting.items():
-                    if items == allowed:
-                        return now, number
-            now = 1 + min(min(state.popped[-2:]) for state in self.workers.values())
+            fewest, chosen = 2, -1
+            for leader in leaders:
+                most = max(state.waiting(now) for state in self.states(leader))
+                if most < fewest:
+                    fewest, chosen = most, leader
+                    if not most:
+                        break
+            if chosen >= 0:
+                return now, chosen
+            now = 1 + min(max(state.popped[0] for state in self.states(leader)
+                              if len(state.popped) == 2) for leader in leaders)
 
-    def pop(self, item: Item, worker: WorkerState, accepted: int) -> tuple[int, int]:
-        """Return the cycles of the item's first and last pop."""
-        count = self.counters
-        earliest = worker.popped[-1] + 1 if worker.popped else 0
-        bank = worker.drained[-2] + 1 if len(worker.drained) > 1 else 0
-        sent = sum(item.events)
+    def states(self, leader: int) -> list[GroupState]:
+        """States of a span's groups, neighbors that share one once."""
+        group = self.groups
+        return [group[n] for n in range(leader, leader + self.place.span)
+                if n == leader or group[n] is not group[n - 1]]
+
+    def sum(self, item: Item, leader: int, accepted: int) -> int:
+        """Run an item's events; return the cycle from which all sums are there.
+
+        Groups whose pasts are equal share a state.
+        """
+        gang, count = self.place.gang, self.counters
+        sent = sum(map(sum, item.events)) * self.place.parts // len(item.events)
         count["events"] += sent
         count["macs"] += sent * item.columns
         count["macs_skipped"] += (item.elements - sent) * item.columns
-        first, now = None, 0
-        for word, events in enumerate(item.events):
-            final = word == len(item.events) - 1
-            if not events and not final:
+        done: dict[tuple, tuple] = {}
+        made: dict[tuple, GroupState] = {}
+        summed = 0
+        for number in range(self.place.span):
+            state = self.groups[leader + number]
+            part = number // gang if len(item.events) > 1 else 0
+            result = done.get((id(state), part))
+            if result is None:
+                first, last, pops, blocked = self.pop(item.events[part], state, accepted)
+                key = (*state.popped[-1:], last), state.drained
+                result = done[id(state), part] = (
+                    made.setdefault(key, GroupState(*key)), pops, blocked)
+                summed = max(summed, last + Worker.LATENCY)
+                self.spans.append(Span(f"group {leader + number}", self.name, first, last + 1))
+            self.groups[leader + number] = result[0]
+            count["worker_busy"] += result[1]
+            count["worker_blocked"] += result[2]
+        return summed
+
+    def drained(self, leader: int, end: int) -> None:
+        """Note when the sums of the oldest item of a span have left."""
+        for state in {id(state): state for state in self.states(leader)}.values():
+            state.drained = (*state.drained[1 - self.hw.banks :], end)
+
+    def pop(self, events: tuple[int, ...], state: GroupState,
+            accepted: int) -> tuple[int, int, int, int]:
+        """Run a part's events; return its first and last pop, pops, cycles without a bank."""
+        banks, total, blocked = self.hw.banks, 0, 0
+        last = state.popped[-1] if state.popped else -RUN
+        bank = state.drained[-banks] + 1 if len(state.drained) == banks else 0
+        first, arrival, final = 0, accepted + ARRIVAL, len(events) - 1
+        for word, sent in enumerate(events):
+            if not sent and word != final:
                 continue
-            now = max(now, earliest, accepted + ARRIVAL + word)
-            if first is None:
-                count["worker_blocked"] += max(0, bank - now)
+            now = max(last + 1, arrival + word)
+            if not total:
+                blocked = max(0, bank - now)
                 first = now = max(now, bank)
-            now += max(events, 1)
-            count["worker_busy"] += max(events, 1)
-        return first or 0, now - 1
+            pops = max(sent, 1)
+            total += pops
+            if word == final and total % RUN == 1:
+                now = max(now, last + 2) if pops == 1 else now + 1
+                first = now if total == 1 else first
+            last = now + pops - 1
+        return first, last, total, blocked

@@ -1,17 +1,19 @@
 """The whole program: two walkers, two executors, one memory."""
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rtl.assembler import Program
 from rtl.counters import COUNTERS
+from rtl.linear.item_generator import ItemGenerator
 from rtl.program import DESCRIPTOR_BYTES, Dest, Opcode, Target
+from rtl.retirement import Retirement
+from rtl.sequencer import Sequencer
 from rtl.walker import Walker
 from sim import operators
-from sim.datapath import Pipeline, Sink
+from sim.datapath import Pipeline, Place, Sink
 from sim.facts import Facts
-from sim.memory import MemoryModel, read, write
+from sim.memory import MemoryModel, Reader, write
 from sim.spans import Layer, Result, Span
 
 
@@ -29,29 +31,37 @@ class Machine:
     def __init__(self, program: Program, facts: Facts, memory: MemoryModel) -> None:
         self.program, self.facts, self.memory = program, facts, memory
         self.hw = program.hw
-        self.counters: dict[str, int] = defaultdict(int)
+        self.reader = Reader(self.hw, memory)
+        self.pipeline = Pipeline(self.hw)
+        self.counters = self.pipeline.counters
         self.spans: list[Span] = []
         self.layers: list[Layer] = []
         self.loaded: list[int] = []      # cycle from which the n-th load counts as finished
         self.computed: list[int] = []    # the same for compute descriptors
-        self.load_free = self.compute_free = 0
+        self.transferred: list[int] = []  # last cycle of each transfer, the program's first
+        self.left: list[int] = []        # cycle in which each operator has left the drain
+        self.rows_ready: list[list[int]] = []  # cycles from which each operator's rows count
+        self.ended = self.covered = -1   # end of the last deferred operator, of the last in flight
+        self.load_free = self.issue_free = 0
 
     def run(self) -> Result:
         """Run to the end."""
         beats = len(self.program.descriptors) * DESCRIPTOR_BYTES // self.hw.bus_bytes
-        fetched = read(0, 0, beats, self.hw, self.memory)
-        self.moved(beats, 0, fetched, "program")
-        self.load_free = fetched + 1
+        taken, fetched = self.reader.read(0, 0, beats, 0)
+        self.transfer(beats, -1, fetched, "program")
+        self.load_free = taken + 1
         loads, computes = Position(0, fetched + 1), Position(0, fetched + 1)
-        self.compute_done = 0
         while self.next_own(loads, True) | self.next_own(computes, False):
             pass
         ends = [self.halted(position) for position in (loads, computes)]
-        end = max(*ends, self.load_free, self.compute_free)
-        self.counters["compute_waits_program"] += max(0, ends[1] - self.compute_free)
+        end = max(*ends, self.load_free, self.issue_free, self.transferred[-1] + 1,
+                  self.covered + 1)
+        self.counters["compute_waits_program"] += max(0, ends[1] - self.issue_free)
+        self.counters["load_stalled"] = (
+            self.counters["load_busy"] - self.counters["bytes_read"] // self.hw.bus_bytes)
         self.counters["cycles"] = end + 1
         counters = {name: self.counters[name] for name in COUNTERS}
-        return Result(counters, tuple(self.layers), tuple(self.spans))
+        return Result(counters, tuple(self.layers), (*self.spans, *self.pipeline.spans))
 
     def halted(self, position: Position) -> int:
         """Cycle from which a walker is done."""
@@ -68,40 +78,45 @@ class Machine:
         fields = descriptors[position.index]
         if fields["opcode"] == Opcode.HALT:
             return False
-        finished, wanted = ((self.computed, fields.get("wait_computes", 0)) if loads
-                            else (self.loaded, fields.get("wait_loads", 0)))
-        if wanted > len(finished):
+        if (max(fields.get("wait_computes", 0), fields.get("routed", 0)) > len(self.computed)
+                or fields.get("wait_loads", 0) > len(self.loaded)):
             return False
-        met = finished[wanted - 1] if wanted else 0
         offered = position.fetch + Walker.CHECK
         name = self.program.names[position.index]
-        accepted = (self.load if loads else self.compute)(name, fields, offered, met)
+        accepted = (self.load if loads else self.compute)(name, fields, offered)
         position.index += 1
         position.fetch = accepted + 1
         return True
 
-    def load(self, name: str, fields: Mapping[str, int], offered: int, met: int) -> int:
+    def load(self, name: str, fields: Mapping[str, int], offered: int) -> int:
         """Run one load; return the cycle in which it was taken."""
         ready = max(offered, self.load_free)
-        accepted = max(ready, met)
+        wanted = fields.get("wait_computes", 0)
+        accepted = max(ready, self.computed[wanted - 1] if wanted else 0)
+        if len(self.transferred) >= Sequencer.TRANSFERS:
+            accepted = max(accepted, self.transferred[-Sequencer.TRANSFERS] + 1)
         self.counters["load_waits_computes"] += accepted - ready
-        if fields.get("skip_if_empty") and not self.rows(name, fields):
+        expected = max(accepted, self.transferred[-1]) + 1
+        routed = fields.get("routed", 0)
+        if (fields.get("skip_if_empty") and self.computed[routed - 1] <= accepted
+                and not self.rows(name, fields)):
             self.load_free = accepted + 1
-            self.loaded.append(accepted + 1)
-            return accepted
-        interval = self.hw.lanes if fields["target"] == Target.TABLE else 1
-        last = read(accepted + 1, fields["address"], fields["beats"], self.hw, self.memory,
-                    interval)
-        self.moved(fields["beats"], accepted + 1, last, name)
-        self.load_free = last + 1
-        self.loaded.append(last + 1)
+            self.transfer(0, accepted, expected, name)
+        else:
+            hold = self.hw.lanes if fields["target"] == Target.TABLE else 1
+            taken, last = self.reader.read(accepted + 1, fields["address"], fields["beats"],
+                                           expected, hold)
+            self.load_free = taken + 1
+            self.transfer(fields["beats"], accepted, last, name)
+        self.loaded.append(self.transferred[-1] + 1)
         return accepted
 
-    def moved(self, beats: int, first: int, last: int, name: str) -> None:
-        """Count a load that ran from ``first`` to ``last``."""
+    def transfer(self, beats: int, accepted: int, last: int, name: str) -> None:
+        """Count a transfer that was taken in ``accepted`` and ended in ``last``."""
+        first = max(accepted, self.transferred[-1] if self.transferred else -1) + 1
         self.counters["load_busy"] += last - first + 1
-        self.counters["load_stalled"] += last - first + 1 - beats
         self.counters["bytes_read"] += beats * self.hw.bus_bytes
+        self.transferred.append(last)
         self.spans.append(Span("load", name, first, last + 1))
 
     def rows(self, name: str, fields: Mapping[str, int]) -> int:
@@ -110,47 +125,83 @@ class Machine:
             return fields["rows"]
         return int(self.facts.routed[int(name.split(".")[1])][fields["expert"]])
 
-    def compute(self, name: str, fields: Mapping[str, int], offered: int, met: int) -> int:
+    def compute(self, name: str, fields: Mapping[str, int], offered: int) -> int:
         """Run one compute descriptor; return the cycle in which it was taken."""
-        ready = max(offered, self.compute_free)
-        accepted = max(ready, met)
-        self.counters["compute_waits_program"] += ready - self.compute_free
-        self.counters["compute_waits_loads"] += accepted - ready
-        before = dict(self.counters)
-        last = self.execute(name, fields, accepted + 1)
-        self.counters["compute_busy"] += last - accepted
-        self.compute_free = last + 1
-        self.computed.append(last + 1)
-        stalls = {cause: self.counters[cause] - before.get(cause, 0) for cause in (
+        counters = self.counters
+        ready, number = max(offered, self.issue_free), len(self.computed)
+        wanted = fields.get("wait_loads", 0)
+        loaded = max(ready, self.loaded[wanted - 1] if wanted else 0)
+        wanted = fields.get("wait_computes", 0) - fields.get("by_row", 0)
+        accepted = max(loaded, self.computed[wanted - 1] if wanted > 0 else 0)
+        if number >= Retirement.DEPTH:
+            accepted = max(accepted, self.left[number - Retirement.DEPTH] + 1)
+        waits = {"waits_program": max(0, offered - self.issue_free),
+                 "waits_loads": loaded - ready, "waits_computes": accepted - loaded}
+        for cause, cycles in waits.items():
+            counters[f"compute_{cause}"] += cycles
+        before = dict(counters)
+        defers = fields.get("dest") in (Dest.KEY, Dest.GATE) and fields["opcode"] == Opcode.LINEAR
+        drain = max(accepted + 2, self.left[-1] + 1 if self.left else 0,
+                    self.ended + 1 if defers else 0)
+        written, ended, rows = self.execute(name, fields, accepted + 1, drain)
+        left = max(written, self.ended + 1)
+        self.left.append(left)
+        self.rows_ready.append(rows)
+        if ended is not None:
+            self.ended = ended
+        end = left if ended is None else ended
+        self.computed.append(end + 1)
+        self.flight(accepted + 1, max(end, self.issue_free - 1))
+        stalls = {cause: counters[cause] - before.get(cause, 0) for cause in (
             "source_needs", "source_full", "worker_blocked", "drain_starved", "drain_credit")}
-        stalls["waits_loads"] = accepted - ready
-        self.layers.append(Layer(name, accepted + 1, last + 1,
-                                 self.counters["macs"] - before.get("macs", 0), stalls))
-        self.spans.append(Span("compute", name, accepted + 1, last + 1))
+        self.layers.append(Layer(name, accepted + 1, end + 1,
+                                 counters["macs"] - before.get("macs", 0), stalls | waits))
+        self.spans.append(Span("compute", name, accepted + 1, end + 1))
         return accepted
 
-    def execute(self, name: str, fields: Mapping[str, int], start: int) -> int:
-        """Return the last cycle of a compute descriptor that starts in ``start``."""
-        hw = self.hw
-        if fields["opcode"] == Opcode.STORE:
-            self.counters["bytes_written"] += fields["beats"] * hw.bus_bytes
-            return write(start, fields["address"], fields["beats"], hw, self.memory)
+    def flight(self, first: int, last: int) -> None:
+        """Count the cycles in which an operator is in flight."""
+        self.counters["compute_busy"] += max(0, last - max(first - 1, self.covered))
+        self.covered = max(self.covered, last)
+
+    def execute(self, name: str, fields: Mapping[str, int], start: int,
+                drain: int) -> tuple[int, int | None, list[int]]:
+        """Run a compute descriptor issued in ``start`` that may drain from ``drain`` on.
+
+        Return the cycle in which it was written, in which it ended if it is deferred, and the
+        cycles from which its rows count.
+        """
         rows = self.rows(name, fields)
+        if fields["opcode"] == Opcode.STORE:
+            self.issue_free = start + 1
+            self.counters["bytes_written"] += fields["beats"] * self.hw.bus_bytes
+            return write(drain, fields["address"], fields["beats"], self.hw, self.memory), None, []
         if not rows:
-            return start
+            self.issue_free = start + 1
+            return drain, None, []
         if fields["opcode"] == Opcode.ATTENTION:
-            return self.attention(name, fields, start)
-        sink = self.sink(fields, rows)
-        words = fields.get("dim", 0) // hw.word
-        ready = operators.norm_rows(start, rows, words)
+            return self.attention(name, fields, start, drain)
+        hw, sink = self.hw, self.sink(fields, rows)
+        place = Place(hw.gangs[fields["gang"]], 1 << fields["split"], hw.groups)
+        available = self.available(fields)
         if fields.get("norm"):
+            words = fields["dim"] // hw.word
             self.counters["norm_words"] += rows * words
+            available = operators.norm_rows(start, rows, words, available).__getitem__
         if fields["dest"] == Dest.GATE:
             self.counters["routes"] += rows * fields["top_k"]
-        gang = hw.gangs[fields["gang"]]
-        pipeline = Pipeline(hw, gang, start, ready, sink, name)
-        items = operators.linear_items(fields, rows, self.facts.operands.get(name), hw, gang)
-        return self.collect(pipeline, items)
+        items = operators.linear_items(fields, rows, self.facts.operands.get(name), hw, place)
+        self.pipeline.begin(name, start + ItemGenerator.LATENCY, drain, place, available, sink)
+        self.collect(items)
+        return sink.end, getattr(sink, "ended", None), sink.rows
+
+    def available(self, fields: Mapping[str, int]):
+        """Return when row ``r`` of the operator that this one waits for counts."""
+        wanted = fields.get("wait_computes", 0)
+        if not fields.get("by_row") or not wanted:
+            return lambda row: 0
+        rows, done = self.rows_ready[wanted - 1], self.computed[wanted - 1]
+        return lambda row: min(rows[row], done) if row < len(rows) else done
 
     def sink(self, fields: Mapping[str, int], rows: int) -> Sink:
         """Return the unit behind the drain of a ``LINEAR``."""
@@ -158,25 +209,29 @@ class Machine:
             return operators.KeySink(self.hw, fields["columns"], rows)
         if fields["dest"] == Dest.GATE:
             return operators.GateSink(fields["num_experts"], fields["top_k"])
-        return Sink()
+        return operators.RowSink()
 
-    def attention(self, name: str, fields: Mapping[str, int], start: int) -> int:
-        """Return the last cycle of an ``ATTENTION``."""
+    def attention(self, name: str, fields: Mapping[str, int], start: int,
+                  drain: int) -> tuple[int, int | None, list[int]]:
+        """Run an ``ATTENTION``; return as :meth:`execute`."""
         hw, operands = self.hw, self.facts.operands
         words = -(-fields["rows"] // hw.word)
         sink = operators.AttentionSink(words)
         self.counters["softmax_words"] += fields["rows"] * fields["heads"] * words
-        pipeline = Pipeline(hw, 1, start, lambda row: sink.ready[row], sink, name)
-        return self.collect(pipeline, operators.attention_items(
-            fields, operands.get(f"{name}.scores"), operands.get(f"{name}.values"), hw))
+        place = Place(1, 1, hw.gangs[fields["set_size"]])
+        released = self.computed[fields["wait_computes"] - 1]
+        self.pipeline.begin(name, start + ItemGenerator.LATENCY, drain, place,
+                            lambda row: max(sink.ready[row], released), sink)
+        self.collect(operators.attention_items(
+            fields, operands.get(f"{name}.scores"), operands.get(f"{name}.values"), hw, place))
+        return sink.end, None, sink.rows
 
-    def collect(self, pipeline: Pipeline, items) -> int:
-        """Run the items and add up what they counted."""
-        last = pipeline.run(items)
-        for counter, value in pipeline.counters.items():
-            self.counters[counter] += value
-        self.spans += pipeline.spans
-        return last
+    def collect(self, items) -> None:
+        """Run an operator's items; the next is issued after the last."""
+        accepted = 0
+        for item in items:
+            accepted = self.pipeline.step(item)
+        self.issue_free = accepted + 1
 
 
 def simulate(program: Program, facts: Facts, memory: MemoryModel | None = None) -> Result:

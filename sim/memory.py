@@ -1,7 +1,8 @@
 """Transfers between memory and chip, beat by beat, as the DMA masters make them.
 
-The memory answers a read burst ``latency`` cycles after its address, or right behind the burst
-before it, one beat a cycle; it acknowledges a write burst ``latency`` cycles after its last beat.
+The memory has a read burst's first beat ``latency`` cycles after its address, or ``interval``
+cycles after the beat before it; then one every ``interval`` cycles. It acknowledges a write burst
+``latency`` cycles after its last beat.
 """
 
 from dataclasses import dataclass
@@ -12,13 +13,16 @@ from rtl.memory.bursts import PAGE
 
 @dataclass(frozen=True)
 class MemoryModel:
-    """Cycles from a read address to its first beat, and from a write's last beat to its answer."""
+    """Cycles from a read address to its first beat, from beat to beat, and from a write's last
+    beat to its answer."""
 
     latency: int = 20
+    interval: int = 1
 
     def __post_init__(self) -> None:
-        if self.latency < 1:
-            raise ValueError(f"memory latency {self.latency} is not at least 1 cycle")
+        for name in ("latency", "interval"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"memory {name} {getattr(self, name)} is not at least 1 cycle")
 
 
 def bursts(address: int, beats: int, hw: HwConfig) -> list[int]:
@@ -32,26 +36,37 @@ def bursts(address: int, beats: int, hw: HwConfig) -> list[int]:
     return made
 
 
-def read(start: int, address: int, beats: int, hw: HwConfig, memory: MemoryModel,
-         interval: int = 1) -> int:
-    """Return the cycle of the last beat of a read whose command enters in ``start``.
+class Reader:
+    """The read master over a whole program."""
 
-    Every beat is held for ``interval`` cycles before it is taken.
-    """
-    asked, last, ends = start, start, []
-    for number, length in enumerate(bursts(address, beats, hw)):
-        asked += 1
-        if number >= hw.outstanding:
-            asked = max(asked, ends[number - hw.outstanding] + 1)
-        first = asked + memory.latency if not ends else max(asked + memory.latency, last + 1)
-        last = first + length * interval - 1
-        ends.append(last)
-    return last
+    def __init__(self, hw: HwConfig, memory: MemoryModel) -> None:
+        self.hw, self.memory = hw, memory
+        self.asked = -1              # cycle of the last burst's address
+        self.last = -memory.interval  # cycle of the last beat
+        self.ends: list[int] = []    # last beats of the bursts so far
+
+    def read(self, command: int, address: int, beats: int, expected: int,
+             hold: int = 1) -> tuple[int, int]:
+        """Return the cycles in which the command is taken and its last beat.
+
+        The command is offered from cycle ``command`` on. The loader takes no beat before cycle
+        ``expected`` and holds each for ``hold`` cycles.
+        """
+        hw, memory = self.hw, self.memory
+        taken = max(command, self.asked)
+        asked, last = taken, self.last
+        for length in bursts(address, beats, hw):
+            asked += 1
+            if len(self.ends) >= hw.outstanding:
+                asked = max(asked, self.ends[-hw.outstanding] + 1)
+            first = max(asked + memory.latency, last + memory.interval, expected)
+            last = first + hold - 1 + (length - 1) * max(hold, memory.interval)
+            self.ends.append(last)
+        self.asked, self.last = asked, last
+        return taken, last
 
 
 def write(start: int, address: int, beats: int, hw: HwConfig, memory: MemoryModel) -> int:
     """Return the cycle of the last answer of a write whose command enters in ``start``."""
-    answered = start
-    for length in bursts(address, beats, hw):
-        answered += 1 + length + memory.latency
-    return answered
+    sent = start + sum(1 + length for length in bursts(address, beats, hw))
+    return sent + memory.latency

@@ -1,7 +1,6 @@
 """Descriptors to items, and the units that work behind or ahead of them."""
 
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -16,9 +15,19 @@ from rtl.moe.gate import Gate
 from rtl.normalize_lane import NormalizeLane
 from rtl.program import Dest, Mode
 from rtl.writeback import Writeback
-from sim.datapath import Item, Sink
+from sim.datapath import Item, Place, Sink
 
 WRITTEN = Drain.LATENCY + Writeback.LATENCY
+DONE = Drain.LATENCY + Writeback.DONE
+
+
+class RowSink(Sink):
+    """Memories that words are written to as they come; rows count once they are there."""
+
+    def take(self, item: Item, end: int) -> None:
+        self.end = end + DONE
+        if item.closes:
+            self.rows.append(end + DONE + 1)
 
 
 class KeySink(Sink):
@@ -26,16 +35,18 @@ class KeySink(Sink):
 
     def __init__(self, hw: HwConfig, columns: int, rows: int) -> None:
         super().__init__()
-        self.hw, self.columns, self.rows = hw, columns, rows
-        self.tokens = 0
+        self.hw, self.columns, self.left = hw, columns, rows
+        self.tokens = self.ended = 0
 
     def take(self, item: Item, end: int) -> None:
+        self.end = end + DONE
         if not item.closes:
             return
         self.tokens += 1
-        if self.tokens % self.hw.word == 0 or self.tokens == self.rows:
-            first = max(end + WRITTEN + CornerTurn.LATENCY, self.end + 1)
-            self.end = first + self.columns - 1
+        self.left -= 1
+        if self.tokens % self.hw.word == 0 or not self.left:
+            first = max(end + WRITTEN + CornerTurn.LATENCY, self.ended + 1)
+            self.ended = first + self.columns - 1
 
 
 class GateSink(Sink):
@@ -46,14 +57,16 @@ class GateSink(Sink):
     def __init__(self, num_experts: int, top_k: int) -> None:
         super().__init__()
         self.cycles = Gate.cycles(num_experts, top_k)
+        self.ended = 0
 
     def take(self, item: Item, end: int) -> None:
+        self.end = end + Drain.LATENCY
         if item.closes:
-            self.end = end + Drain.LATENCY + self.cycles
-            self.freed.append(self.end)
+            self.ended = self.end + self.cycles
+            self.freed.append(self.ended)
 
 
-class AttentionSink(Sink):
+class AttentionSink(RowSink):
     """The softmax behind the scores; the activation memory behind the values."""
 
     credits = 2
@@ -74,73 +87,77 @@ class AttentionSink(Sink):
             self.ready.append(self.divided + Softmax.DIVISION + 1)
 
 
-def norm_rows(start: int, rows: int, words: int):
-    """Return a function of the row that gives the cycle from which it may be read."""
-
-    @cache
-    def times() -> list[int]:
-        begun, read, ready = start + RowReader.LATENCY, [], []
-        for row in range(rows):
-            if row > 1:
-                begun = max(begun, read[row - 2] + 1)
-            scalar = max(begun + words, read[-1] + 1 if read else 0)
-            read.append(scalar + LayerNorm.SCALAR + words - 1)
-            ready.append(read[-1] + NormalizeLane.LATENCY + 2)
-            begun += words
-        return ready
-
-    return lambda row: times()[row]
+def norm_rows(start: int, rows: int, words: int, available: Callable[[int], int]) -> list[int]:
+    """Return the cycle from which each row may be read; ``available`` when its input may."""
+    begun, read, ready = start + RowReader.LATENCY - words, [], []
+    for row in range(rows):
+        begun = max(begun + words, available(row) + 1)
+        if row > 1:
+            begun = max(begun, read[row - 2] + 1)
+        scalar = max(begun + words, read[-1] + 1 if read else 0)
+        read.append(scalar + LayerNorm.SCALAR + words - 1)
+        ready.append(read[-1] + NormalizeLane.LATENCY + 2)
+    return ready
 
 
-def word_events(operand: np.ndarray | None, rows: int, depth: int, word: int,
-                fields: Mapping[str, int]) -> list[tuple[int, ...]]:
-    """Events of every word of every row."""
+def word_events(operand: np.ndarray | None, rows: int, depth: int, word: int, parts: int,
+                fields: Mapping[str, int]) -> list[tuple[tuple[int, ...], ...]]:
+    """Events of every part of every word of every row."""
     words = -(-depth // word)
     if fields.get("mode", 0) == Mode.DENSE:
-        dense = (word,) * (words - 1) + (depth - (words - 1) * word,)
-        return [dense] * rows
-    if operand is None:
+        sent = np.ones((1, depth), bool)
+    elif operand is None:
         raise ValueError("zero-skipping needs the operands of a golden run")
-    sent = operand.reshape(-1, depth) != fields.get("zero_point", 0)
+    else:
+        sent = operand.reshape(-1, depth) != fields.get("zero_point", 0)
     padded = np.pad(sent, ((0, 0), (0, words * word - depth)))
-    return [tuple(row) for row in padded.reshape(-1, words, word).sum(-1).tolist()]
+    counted = padded.reshape(len(sent), words, parts, word // parts).sum(-1).swapaxes(1, 2)
+    made = [tuple(map(tuple, row)) for row in counted.tolist()]
+    same = [(row[0],) if len(set(row)) == 1 else row for row in made]
+    return same * rows if len(same) == 1 else same
 
 
 def linear_items(fields: Mapping[str, int], rows: int, operand, hw: HwConfig,
-                 gang: int) -> Iterator[Item]:
+                 place: Place) -> Iterator[Item]:
     """Items of a ``LINEAR`` in issue order."""
     depth, words = fields["depth"], fields["columns"] // hw.word
-    is_gate = fields["dest"] == Dest.GATE
-    events = word_events(operand, rows, depth, hw.word, fields)
+    is_gate, reads = fields["dest"] == Dest.GATE, -(-depth // hw.word)
+    waits = fields.get("norm") or fields.get("by_row")
+    events = word_events(operand, rows, depth, hw.word, place.parts, fields)
     for row in range(rows):
-        for column in range(0, words, 2 * gang):
-            width = min(2 * gang, words - column)
-            yield Item(events[row], depth, width * hw.word, width,
-                       row if fields.get("norm") else None,
-                       is_gate and column == 0, column + width == words)
+        for column in range(0, words, 2 * place.gang):
+            width = min(2 * place.gang, words - column)
+            yield Item(events[row], reads, depth, width * hw.word, width, row if waits else None,
+                       0, is_gate and column == 0, column + width == words)
 
 
-def attention_items(fields: Mapping[str, int], scores, values, hw: HwConfig) -> Iterator[Item]:
+def attention_items(fields: Mapping[str, int], scores, values, hw: HwConfig,
+                    place: Place) -> Iterator[Item]:
     """Items of an ``ATTENTION`` in issue order; operands are (heads, tokens, depth) or None."""
     tokens, dim, heads = fields["rows"], fields["columns"], fields["heads"]
+    sets = hw.groups // place.set_size
     by_row = [None if operand is None else np.swapaxes(operand, 0, 1).reshape(tokens * heads, -1)
               for operand in (scores, values)]
-    queries = word_events(by_row[0], tokens * heads, dim, hw.word, fields)
-    weights = word_events(by_row[1], tokens * heads, tokens, hw.word, fields)
+    queries = word_events(by_row[0], tokens * heads, dim, hw.word, 1, fields)
+    weights = word_events(by_row[1], tokens * heads, tokens, hw.word, 1, fields)
     lag = hw.attention_lag
 
-    def tiles(events, depth: int, elements: int, row: int | None) -> Iterator[Item]:
+    def tiles(events, depth: int, elements: int, row: int, *, is_values: bool) -> Iterator[Item]:
+        head = row % heads
         for column in range(0, elements, hw.lanes):
             columns = min(hw.lanes, elements - column)
-            yield Item(events, depth, columns, -(-columns // hw.word), row,
-                       row is None and column == 0, column + hw.lanes >= elements)
+            last = column + hw.lanes >= elements
+            yield Item(events, -(-depth // hw.word), depth, columns, -(-columns // hw.word),
+                       row if is_values else None, head % sets, not is_values and column == 0,
+                       last and (not is_values or head == heads - 1))
 
-    for row in range(tokens * heads + lag):
-        if row < tokens * heads:
-            yield from tiles(queries[row], dim, tokens, None)
-        if row >= lag:
-            yield from tiles(weights[row - lag], tokens, dim, row - lag)
-        if row == tokens * heads - 1 and row < lag:
-            yield from (item for late in range(row + 1) for item in
-                        tiles(weights[late], tokens, dim, late))
+    rows = tokens * heads
+    for row in range(rows + lag):
+        if row < rows:
+            yield from tiles(queries[row], dim, tokens, row, is_values=False)
+        if lag <= row:
+            yield from tiles(weights[row - lag], tokens, dim, row - lag, is_values=True)
+        if row == rows - 1 and row < lag:
+            for late in range(rows):
+                yield from tiles(weights[late], tokens, dim, late, is_values=True)
             return

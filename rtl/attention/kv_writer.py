@@ -17,21 +17,23 @@ from rtl.program import DESCRIPTOR
 class KvWriter(wiring.Component):
     """Compute the row and half of every word of keys and values.
 
-    With ``h`` the head, ``d`` the dimension, ``t`` the token and ``L`` the lanes: the value is in
-    row ``base + (h * ceil(head_dim / L) + d // L) * tokens + t``, lane ``d % L``; the key in row
-    ``base + (h * ceil(tokens / L) + t // L) * head_dim + d``, lane ``t % L``.
+    Head ``h`` is written to set ``h % sets`` of the groups, as their head ``n = h // sets``. With
+    ``d`` the dimension, ``t`` the token and ``L`` the lanes: the value is in row
+    ``base + (n * ceil(head_dim / L) + d // L) * tokens + t``, lane ``d % L``; the key in row
+    ``base + (n * ceil(tokens / L) + t // L) * head_dim + d``, lane ``t % L``.
 
     Members
     -------
-    descriptor, start : ``In(DESCRIPTOR)``, ``In(1)``
-        ``dest_stride`` is ``tokens`` for values and ``(ceil(tokens / L) - 1) * head_dim`` for
-        keys.
+    descriptor : ``In(DESCRIPTOR)``
+        Operator of the values; ``dest_stride`` is ``tokens``.
+    key_descriptor, start : ``In(DESCRIPTOR)``, ``In(1)``
+        Operator of the keys; ``dest_stride`` is ``(ceil(tokens / L) - 1) * head_dim``.
     values : ``In(stream.Signature(requantized(hw)))``
         Words of values; the tag's address is right for a row's first word. Always taken.
     keys : ``In(stream.Signature(beat(signed(8), hw.word)))``
         Turned words; ``last`` ends a block of ``word`` tokens. Always taken.
-    write : ``Out``
-        ``en`` by half, ``row``, ``data``.
+    write, groups : ``Out``
+        ``en`` by half, ``row``, ``data``; which groups are written.
     finished : ``Out(1)``
         The last key of the operator is being written.
 
@@ -47,11 +49,11 @@ class KvWriter(wiring.Component):
         self.hw = hw
         half = data.ArrayLayout(signed(8), hw.word)
         super().__init__({
-            "descriptor": In(DESCRIPTOR), "start": In(1),
+            "descriptor": In(DESCRIPTOR), "key_descriptor": In(DESCRIPTOR), "start": In(1),
             "values": In(stream.Signature(requantized(hw))),
             "keys": In(stream.Signature(beat(signed(8), hw.word))),
             "write": Out(data.StructLayout({"en": 2, "row": 16, "data": half})),
-            "finished": Out(1),
+            "groups": Out(hw.groups), "finished": Out(1),
         })
 
     def elaborate(self, platform):
@@ -63,50 +65,74 @@ class KvWriter(wiring.Component):
 
         return m
 
+    def members(self, m: Module, set_number, set_size):
+        """Send a word to one set; return the number of sets."""
+        sets = Signal(range(self.hw.groups + 1))
+        with m.Switch(set_size):
+            for index, size in enumerate(self.hw.gangs):
+                with m.Case(index):
+                    m.d.comb += [sets.eq(self.hw.groups // size),
+                                 self.groups.eq(((1 << size) - 1) << (set_number * size))]
+        return sets
+
     def write_values(self, m: Module):
         """Walk the tiles of one token's row."""
         given, word = self.descriptor, self.values.p
-        next_row, next_half, next_word = Signal(16), Signal(), Signal(8)
-        row, half, position = Signal(16), Signal(), Signal(8)
-        end_head = Signal()
+        next_row, next_base, next_half, next_word = Signal(16), Signal(16), Signal(), Signal(8)
+        row, base, half, position = Signal(16), Signal(16), Signal(), Signal(8)
+        next_set, number = Signal(range(self.hw.groups)), Signal(range(self.hw.groups))
+        end_head, end_sets = Signal(), Signal()
+        sets = self.members(m, number, given.set_size)
         m.d.comb += [
-            row.eq(next_row), half.eq(next_half), position.eq(next_word),
-            end_head.eq(position + 1 == given.head_words),
+            row.eq(next_row), base.eq(next_base), half.eq(next_half), position.eq(next_word),
+            number.eq(next_set), end_head.eq(position + 1 == given.head_words),
+            end_sets.eq(number + 1 == sets),
             self.write.en.eq(Mux(half, 2, 1)), self.write.row.eq(row),
         ]
         m.d.comb += [self.write.data[n].eq(word.data[n]) for n in range(self.hw.word)]
         with m.If(word.tag.first):
-            m.d.comb += [row.eq(word.tag.address), half.eq(0), position.eq(0)]
+            m.d.comb += [row.eq(word.tag.address), base.eq(word.tag.address), half.eq(0),
+                         position.eq(0), number.eq(0)]
+        after = row + given.dest_stride
         m.d.sync += [
-            next_row.eq(Mux(half | end_head, row + given.dest_stride, row)),
-            next_half.eq(~half & ~end_head),
-            next_word.eq(Mux(end_head, 0, position + 1)),
+            next_base.eq(Mux(end_head & end_sets, after, base)),
+            next_row.eq(Mux(end_head, Mux(end_sets, after, base), Mux(half, after, row))),
+            next_half.eq(~half & ~end_head), next_word.eq(Mux(end_head, 0, position + 1)),
+            next_set.eq(Mux(end_head, Mux(end_sets, 0, number + 1), number)),
         ]
 
     def write_keys(self, m: Module):
         """Walk the dimensions of one block of tokens."""
-        given = self.descriptor
-        row, tile, half = Signal(16), Signal(16), Signal()
-        dimension, tokens = Signal(16), Signal(16)
+        given = self.key_descriptor
+        row, base, tile, half = Signal(16), Signal(16), Signal(16), Signal()
+        dimension, tokens, number = Signal(16), Signal(16), Signal(range(self.hw.groups))
         head_dim, next_tile, next_tokens = Signal(16), Signal(16), Signal(16)
+        end_sets = Signal()
         m.d.comb += [
             head_dim.eq(given.head_words * self.hw.word),
             next_tile.eq(Mux(half, tile + head_dim, tile)),
             next_tokens.eq(tokens + self.hw.word),
         ]
+        after = row + 1 + given.dest_stride
         with m.If(self.start):
-            m.d.sync += [row.eq(given.dest_base), tile.eq(given.dest_base), half.eq(0),
-                         dimension.eq(0), tokens.eq(0)]
+            m.d.sync += [row.eq(given.dest_base), base.eq(given.dest_base),
+                         tile.eq(given.dest_base), half.eq(0),
+                         dimension.eq(0), tokens.eq(0), number.eq(0)]
         with m.Elif(self.keys.valid):
+            sets = self.members(m, number, given.set_size)
             m.d.comb += [
                 self.write.en.eq(Mux(half, 2, 1)), self.write.row.eq(row),
-                self.write.data.eq(self.keys.p.data),
+                self.write.data.eq(self.keys.p.data), end_sets.eq(number + 1 == sets),
                 self.finished.eq(self.keys.p.last & (next_tokens >= given.rows)),
             ]
             with m.If(dimension + 1 == head_dim):
-                m.d.sync += [dimension.eq(0), row.eq(row + 1 + given.dest_stride)]
+                m.d.sync += [
+                    dimension.eq(0), number.eq(Mux(end_sets, 0, number + 1)),
+                    row.eq(Mux(end_sets, after, base)), base.eq(Mux(end_sets, after, base)),
+                ]
             with m.Else():
                 m.d.sync += [dimension.eq(dimension + 1), row.eq(row + 1)]
             with m.If(self.keys.p.last):
-                m.d.sync += [dimension.eq(0), row.eq(next_tile), tile.eq(next_tile),
-                             half.eq(~half), tokens.eq(next_tokens)]
+                m.d.sync += [dimension.eq(0), row.eq(next_tile), base.eq(next_tile),
+                             tile.eq(next_tile), number.eq(0), half.eq(~half),
+                             tokens.eq(next_tokens)]

@@ -18,7 +18,7 @@ class Probabilities(wiring.Component):
     Members
     -------
     descriptor, start : ``In(DESCRIPTOR)``, ``In(1)``
-        ``kappa22`` and ``kappa26`` of the operator.
+        ``kappa22`` and ``kappa26`` of the operator, taken in its first cycle.
     i : ``In(stream.Signature(scores(hw.word)))``
         Logits.
     read_address, read_data : ``In(16)``, ``Out``
@@ -62,9 +62,10 @@ class Probabilities(wiring.Component):
         slot, base, position = Signal(range(slots)), Signal(16), Signal(16)
 
         pipe(m, wiring.flipped(self.i), softmax.i)
+        with m.If(self.start):
+            m.d.sync += [softmax.kappa22.eq(self.descriptor.kappa22),
+                         softmax.kappa26.eq(self.descriptor.kappa26)]
         m.d.comb += [
-            softmax.kappa22.eq(self.descriptor.kappa22),
-            softmax.kappa26.eq(self.descriptor.kappa26),
             softmax.o.ready.eq(1), softmax.normalizer.ready.eq(1),
             self.wrote.eq(softmax.o.valid), self.freed.eq(softmax.o.valid & softmax.o.p.last),
             write.en.eq(softmax.o.valid), write.addr.eq(base + position),

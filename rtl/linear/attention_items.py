@@ -35,9 +35,10 @@ class Cursor(wiring.Component):
         Weight rows of a tile.
     descriptor : ``In(DESCRIPTOR)``
         Strides and counts.
-    token, head, tile, row, words, count, last, done : ``Out``
-        Position; first weight row of the tile from the base; words of this tile, valid elements
-        of its last word; last tile of its row; all rows done.
+    address, head, set, words_done, row, number, words, count, first, last, flush, done : ``Out``
+        Position: words of the token's row before the head, head, its set of groups, words before
+        the tile, the tile's first weight row, rows before; words of this tile, valid elements of
+        its last word; first, last tile of its row; last token; all rows done.
     """
 
     def __init__(self, hw: HwConfig) -> None:
@@ -45,7 +46,7 @@ class Cursor(wiring.Component):
         super().__init__({
             "step": In(1), "start": In(1), "elements": In(16), "depth": In(16),
             "descriptor": In(DESCRIPTOR),
-            "address": Out(16), "head": Out(8), "words_done": Out(16), "row": Out(16),
+            "address": Out(16), "head": Out(8), "set": Out(range(hw.groups)), "words_done": Out(16), "row": Out(16),
             "number": Out(16), "words": Out(16), "count": Out(range(hw.word + 1)),
             "first": Out(1), "last": Out(1), "flush": Out(1), "done": Out(1),
         })
@@ -55,7 +56,12 @@ class Cursor(wiring.Component):
         given, hw = self.descriptor, self.hw
         token, token_address = Signal(16), Signal(16)
         last_head, tail, all_words = Signal(), Signal(range(hw.word)), Signal(16)
+        sets, base = Signal(range(hw.groups + 1)), Signal(16)
 
+        with m.Switch(given.set_size):
+            for index, size in enumerate(hw.gangs):
+                with m.Case(index):
+                    m.d.comb += sets.eq(hw.groups // size)
         m.d.comb += [
             tail.eq(self.elements % hw.word),
             all_words.eq((self.elements + hw.word - 1) // hw.word),
@@ -70,6 +76,7 @@ class Cursor(wiring.Component):
             m.d.sync += [
                 token.eq(0), token_address.eq(0), self.head.eq(0), self.words_done.eq(0),
                 self.address.eq(0), self.row.eq(0), self.number.eq(0), self.done.eq(0),
+                self.set.eq(0), base.eq(0),
             ]
         with m.Elif(self.step):
             m.d.sync += [self.words_done.eq(self.words_done + 2),
@@ -79,10 +86,14 @@ class Cursor(wiring.Component):
                     self.words_done.eq(0), self.number.eq(self.number + 1),
                     self.head.eq(self.head + 1), self.address.eq(self.address + given.head_words),
                     self.done.eq(last_head & self.flush),
+                    self.set.eq(self.set + 1), self.row.eq(base),
                 ]
+                with m.If(self.set + 1 == sets):
+                    m.d.sync += [self.set.eq(0), base.eq(self.row + self.depth),
+                                 self.row.eq(self.row + self.depth)]
                 with m.If(last_head):
                     m.d.sync += [
-                        self.head.eq(0), self.row.eq(0), token.eq(token + 1),
+                        self.head.eq(0), self.set.eq(0), self.row.eq(0), base.eq(0), token.eq(token + 1),
                         token_address.eq(token_address + given.source_stride),
                         self.address.eq(token_address + given.source_stride),
                     ]
@@ -155,6 +166,7 @@ class AttentionItems(wiring.Component):
         is_values = phase is Phase.VALUES
         slot = cursor.number[: hw.attention_lag.bit_length()]
         tail = cursor.depth % hw.word
+        last_head = cursor.head + 1 == given.heads
         return [
             made.source.eq(Source.PROBABILITIES if is_values else Source.ACT),
             made.address.eq(slot * hw.row_words if is_values
@@ -163,18 +175,21 @@ class AttentionItems(wiring.Component):
             made.tail.eq(Mux(tail == 0, hw.word, tail)),
             made.operand_signed.eq(not is_values),
             made.row.eq(cursor.row + (given.norm_base if is_values else given.weight_base)),
-            made.kv.eq(1),
+            made.kv.eq(1), made.norm.eq(0), made.set.eq(cursor.set),
+            made.set_size.eq(given.set_size),
             made.need.eq(cursor.number + 1 if is_values else 0),
             made.columns.eq((cursor.words - 1) * hw.word + cursor.count),
+            made.drained.leader.eq(0), made.drained.span.eq(0), made.drained.gang.eq(0),
+            made.drained.split.eq(0),
             made.drained.words.eq(cursor.words), made.drained.count.eq(cursor.count),
             made.drained.dest.eq(Dest.ACT if is_values else Dest.SCORES),
             made.drained.address.eq(given.dest_base + cursor.address + cursor.words_done),
             made.drained.param.eq(given.param_base + cursor.head), made.drained.advance.eq(0),
             made.drained.normalize.eq(int(is_values)), made.drained.slot.eq(slot),
             made.drained.weight.eq(0),
-            made.drained.first.eq(cursor.first), made.drained.last.eq(cursor.last),
+            made.drained.first.eq(cursor.first),
+            made.drained.last.eq(cursor.last & (last_head if is_values else 1)),
             made.drained.flush.eq(cursor.flush),
             made.drained.final.eq(
-                (cursor.flush & cursor.last & (cursor.head + 1 == given.heads))
-                if is_values else 0),
+                (cursor.flush & cursor.last & last_head) if is_values else 0),
         ]

@@ -1,10 +1,11 @@
 """The one compute unit: every matrix product of the network runs here.
 
-``gang`` neighboring lane groups follow one worker, so an item covers ``gang * lanes`` columns::
+Neighboring lane groups work on an item together: a gang holds its columns side by side, further
+gangs hold further parts of the sum, which are added on the way out::
 
-    events ──► worker 0 ──► group 0 ──┐
-           ──► worker … ──► group … ──┼──► word of accumulators ──► drain
-           ──► worker n ──► group n ──┘
+    events ──┬──► worker ──► lane group ──┐
+             ├──► worker ──► lane group ──┼──► + ──► word of accumulators ──► drain
+             └──► worker ──► lane group ──┘
 """
 
 from amaranth import Module, Signal, signed
@@ -12,41 +13,37 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.formats import event_word
+from rtl.formats import broadcast, place
 from rtl.linear.lane_group import LaneGroup
 from rtl.linear.worker import Worker
 
 
 class ComputeUnit(wiring.Component):
-    """Lane groups, their workers, and the ganging between them.
+    """Lane groups with their workers, the parts of a sum, and the selection of results.
 
-    Worker ``group * queues + queue`` is numbered after its leading group. With a gang of ``n``
-    only the workers of every ``n``-th group take items.
+    Part ``p`` of ``2**split`` takes elements ``p * n`` to ``(p + 1) * n - 1`` of every word of
+    ``word`` operands, ``n = word / 2**split``, and keeps their weights in ``n`` rows a word.
 
     Members
     -------
-    i : ``In(stream.Signature(event_word(hw)))``
-        Events for ``worker``.
-    worker : ``In(range(hw.workers))``
-        Queue that ``i`` goes to.
-    gang : ``In(4)``
-        Index into ``hw.gangs``; stable while items are in flight.
-    accept : ``In(hw.workers)``
-        One-hot: an item has been assigned to this worker.
-    waiting : ``Out(2).array(hw.workers)``
-        Items of each worker that are not yet summed.
-    complete, bank : ``Out(hw.workers)``
-        The worker's oldest item is summed, and in which bank.
-    select, word : ``In``
-        Worker and word of its columns to read.
-    release : ``In(1)``
-        ``select``'s oldest item is drained.
+    i : ``In(stream.Signature(broadcast(hw)))``
+        Events for the groups of a span; always taken.
+    accept, accept_span : ``In(hw.groups)``, ``In(4)``
+        One-hot: an item has been assigned to this leader and its span.
+    waiting : ``Out(2).array(hw.groups)``
+        Items of each group that are not yet summed.
+    select : ``In(place(hw))``
+        Oldest item: where its sums are.
+    word : ``In(16)``
+        Word of its columns to read.
+    complete, release : ``Out(1)``, ``In(1)``
+        All its sums are there; it is drained.
     acc : ``Out``
         The word selected two cycles ago.
-    weight_write, weight_groups, kv_write : ``In``
-        A row for the groups of a mask; half a row for all groups.
-    popped, blocked : ``Out(hw.workers)``
-        Workers that sent an event, and that wait for a bank.
+    weight_write, weight_groups, kv_write, kv_groups : ``In``
+        A row of weights, half a row of keys or values, for the groups of a mask.
+    popped, blocked : ``Out(hw.groups)``
+        Groups that take an event, and that wait for a bank.
 
     Timing
     ------
@@ -55,66 +52,110 @@ class ComputeUnit(wiring.Component):
 
     i: stream.Interface
     READ_LATENCY = 2
+    TREE = 4
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         row = data.ArrayLayout(signed(8), hw.lanes)
         half = data.ArrayLayout(signed(8), hw.word)
         super().__init__({
-            "i": In(stream.Signature(event_word(hw))), "worker": In(range(hw.workers)),
-            "gang": In(4), "accept": In(hw.workers), "waiting": Out(2).array(hw.workers),
-            "complete": Out(hw.workers), "bank": Out(hw.workers),
-            "select": In(range(hw.workers)), "word": In(16), "release": In(1),
+            "i": In(stream.Signature(broadcast(hw))),
+            "accept": In(hw.groups), "accept_span": In(4), "waiting": Out(2).array(hw.groups),
+            "select": In(data.StructLayout(place(hw))), "word": In(16),
+            "complete": Out(1), "release": In(1),
             "acc": Out(data.ArrayLayout(signed(hw.acc_width), hw.word)),
             "weight_write": In(data.StructLayout({"en": 1, "row": 16, "data": row})),
             "weight_groups": In(hw.groups),
             "kv_write": In(data.StructLayout({"en": 2, "row": 16, "data": half})),
-            "popped": Out(hw.workers), "blocked": Out(hw.workers),
+            "kv_groups": In(hw.groups),
+            "popped": Out(hw.groups), "blocked": Out(hw.groups),
         })
 
     def elaborate(self, platform):
         m = Module()
         hw = self.hw
-        workers = [Worker(hw) for _ in range(hw.workers)]
-        groups = [LaneGroup(hw) for _ in range(hw.groups)]
-
-        for number, worker in enumerate(workers):
-            m.submodules[f"worker_{number}"] = worker
+        complete, inside = Signal(hw.groups), Signal(hw.groups)
+        words = []
+        m.d.comb += [self.i.ready.eq(1), self.complete.eq((complete | ~inside).all())]
+        for number in range(hw.groups):
+            m.submodules[f"worker_{number}"] = worker = Worker(hw)
+            m.submodules[f"group_{number}"] = group = LaneGroup(hw)
+            self.distribute(m, number, worker)
+            drained = self.within(m, number, self.select.span, self.select.leader, "drained")
+            accepted = Signal(name=f"accepted_{number}")
+            with m.Switch(self.accept_span):
+                for index, span in enumerate(hw.gangs):
+                    with m.Case(index):
+                        m.d.comb += accepted.eq(self.accept[number - number % span])
             m.d.comb += [
-                worker.i.payload.eq(self.i.payload),
-                worker.i.valid.eq(self.i.valid & (self.worker == number)),
-                worker.accept.eq(self.accept[number]),
-                worker.release.eq(self.release & (self.select == number)),
-                self.waiting[number].eq(worker.waiting),
-                self.complete[number].eq(worker.complete),
-                self.bank[number].eq(worker.bank),
-                self.popped[number].eq(worker.valid),
-                self.blocked[number].eq(worker.blocked),
-            ]
-            with m.If(self.worker == number):
-                m.d.comb += self.i.ready.eq(worker.i.ready)
-
-        chosen = Signal(range(hw.groups))
-        m.d.sync += chosen.eq(self.select // hw.queues + self.word // 2)
-        for number, group in enumerate(groups):
-            m.submodules[f"group_{number}"] = group
-            m.d.comb += [
+                worker.accept.eq(accepted), worker.release.eq(self.release & drained),
+                self.waiting[number].eq(worker.waiting), complete[number].eq(worker.complete),
+                inside[number].eq(drained),
+                self.popped[number].eq(worker.valid), self.blocked[number].eq(worker.blocked),
+                group.event.eq(worker.event), group.valid.eq(worker.valid),
                 group.weight_write.eq(self.weight_write),
                 group.weight_write.en.eq(self.weight_write.en & self.weight_groups[number]),
                 group.kv_write.eq(self.kv_write),
-                group.queue.eq(self.select % hw.queues), group.half.eq(self.word[0]),
-                group.bank.eq(self.bank.bit_select(self.select, 1)),
+                group.kv_write.en.eq(self.kv_write.en & self.kv_groups[number].replicate(2)),
+                group.bank.eq(worker.bank), group.half.eq(self.word[0]),
             ]
-            with m.Switch(self.gang):
-                for index, gang in enumerate(hw.gangs):
-                    leader = (number - number % gang) * hw.queues
-                    with m.Case(index):
-                        for queue in range(hw.queues):
-                            m.d.comb += [
-                                group.event[queue].eq(workers[leader + queue].event),
-                                group.valid[queue].eq(workers[leader + queue].valid),
-                            ]
-            with m.If(chosen == number):
-                m.d.sync += [self.acc[n].eq(group.acc[n]) for n in range(hw.word)]
+            words.append((self.selected(m, number, drained), group.acc))
+        self.add(m, words)
 
         return m
+
+    def within(self, m: Module, number: int, span, leader, name: str):
+        """Return whether group ``number`` is of the span that ``leader`` leads."""
+        result = Signal(name=f"{name}_{number}")
+        with m.Switch(span):
+            for index, size in enumerate(self.hw.gangs):
+                with m.Case(index):
+                    m.d.comb += result.eq(leader == number - number % size)
+        return result
+
+    def distribute(self, m: Module, number: int, worker: Worker):
+        """Give a worker its part of the events."""
+        hw, given = self.hw, self.i.p
+        addressed = self.within(m, number, given.span, given.leader, "addressed")
+        gang_number, part = Signal(range(hw.groups), name=f"gang_{number}"), Signal(
+            range(hw.word), name=f"part_{number}")
+        mask, offset = Signal(hw.word, name=f"mask_{number}"), Signal(
+            range(hw.word), name=f"offset_{number}")
+        with m.Switch(given.gang):
+            for index, gang in enumerate(hw.gangs):
+                with m.Case(index):
+                    m.d.comb += gang_number.eq(number // gang)
+        with m.Switch(given.split):
+            for split in range(hw.word.bit_length()):
+                size = hw.word >> split
+                with m.Case(split):
+                    m.d.comb += [part.eq(gang_number[:split]), offset.eq(part * size), mask.eq(
+                        ((1 << size) - 1) << offset)]
+        m.d.comb += [
+            worker.i.payload.eq(given.word),
+            worker.i.p.mask.eq(given.word.mask & mask), worker.i.p.row.eq(given.word.row - offset),
+            worker.i.valid.eq(self.i.valid & addressed
+                              & (worker.i.p.mask.any() | given.word.last)),
+        ]
+
+    def selected(self, m: Module, number: int, drained):
+        """Return whether a group holds a part of the selected word."""
+        result = Signal(name=f"selected_{number}")
+        with m.Switch(self.select.gang):
+            for index, gang in enumerate(self.hw.gangs):
+                with m.Case(index):
+                    m.d.comb += result.eq(drained & (self.word >> 1 == number % gang))
+        return result
+
+    def add(self, m: Module, words):
+        """Add the selected words in two steps."""
+        hw = self.hw
+        word = data.ArrayLayout(signed(hw.acc_width), hw.word)
+        partial = [Signal(word, name=f"partial_{n}", reset_less=True)
+                   for n in range(-(-hw.groups // self.TREE))]
+        for number, made in enumerate(partial):
+            some = words[number * self.TREE :][: self.TREE]
+            for n in range(hw.word):
+                m.d.sync += made[n].eq(sum(acc[n] & chosen.replicate(hw.acc_width).as_signed()
+                                           for chosen, acc in some))
+        m.d.sync += [self.acc[n].eq(sum(made[n] for made in partial)) for n in range(hw.word)]

@@ -1,21 +1,22 @@
 """Finished sums to the units behind the compute unit, in the order the items were issued."""
 
 from amaranth import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.formats import NORMALIZER, PARAMETER, Width, drained, scaled, tag
+from rtl.formats import NORMALIZER, PARAMETER, Width, drained, place, scaled, tag
 from rtl.linear.compute_unit import ComputeUnit
 from rtl.program import Dest
 from rtl.stream.fifo import Fifo
 from rtl.stream.pipe import pipe
 
 WIDTHS = {
-    Dest.HIDDEN: Width.INT10, Dest.SCORES: Width.INT16, Dest.OUTPUT: Width.INT16,
+    Dest.KEY: Width.SYMMETRIC, Dest.VALUE: Width.SYMMETRIC, Dest.HIDDEN: Width.INT10, Dest.SCORES: Width.INT16, Dest.OUTPUT: Width.INT16,
     Dest.COMBINE: Width.INT20, Dest.RESIDUAL: Width.INT24,
 }
-"""Saturation by destination; all others are int8."""
+"""Saturation by destination; all others are int8. Keys and values become weights, which have no
+-128."""
 
 
 class Drain(wiring.Component):
@@ -25,14 +26,14 @@ class Drain(wiring.Component):
     -------
     i : ``In(stream.Signature(drained(hw)))``
         Records in issue order.
-    complete : ``In(hw.workers)``
-        Workers whose oldest item is summed.
+    op, active : ``In(3)``, ``In(1)``
+        Operator whose records may be drained, if any.
+    complete : ``In(1)``
+        All sums of the oldest item are there.
     row_freed, token_freed : ``In(1)``
         The softmax has finished a row of scores; the gate has finished a token.
-    shift : ``In(2)``
-        Requantization shift of the operator, ``14 + 4 * shift``.
     select, word, release : ``Out``
-        Worker and word to read; the item's last word.
+        Oldest item's groups, and the word of its columns to read; the item's last word.
     acc : ``In``
         The word, ``ComputeUnit.READ_LATENCY`` cycles later.
     param_address, params : ``Out(16)``, ``In``
@@ -60,9 +61,9 @@ class Drain(wiring.Component):
         word = scaled(hw).members
         super().__init__({
             "i": In(stream.Signature(drained(hw))),
-            "complete": In(hw.workers), "row_freed": In(1), "token_freed": In(1),
-            "shift": In(2),
-            "select": Out(range(hw.workers)), "word": Out(16), "release": Out(1),
+            "op": In(3), "active": In(1),
+            "complete": In(1), "row_freed": In(1), "token_freed": In(1),
+            "select": Out(data.StructLayout(place(hw))), "word": Out(16), "release": Out(1),
             "acc": In(word["acc"]),
             "param_address": Out(16), "params": In(PARAMETER).array(hw.word),
             "slot": Out(range(hw.attention_lag + 1)), "normalizer": In(NORMALIZER),
@@ -72,25 +73,24 @@ class Drain(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.order = order = Fifo(drained(self.hw), 4 * self.hw.workers)
+        m.submodules.order = order = Fifo(drained(self.hw), 6 * self.hw.groups)
         pipe(m, wiring.flipped(self.i), order.i)
         head = order.o.p
         position, rows, token = Signal(16), Signal(2), Signal()
-        last, ready, room = Signal(), Signal(), Signal()
+        last, ready, room, given = Signal(), Signal(), Signal(), Signal()
 
         opens_row = (head.dest == Dest.SCORES) & head.first
         opens_token = (head.dest == Dest.GATE) & head.first
         m.d.comb += [
             last.eq(position + 1 == head.words),
             room.eq((~opens_row | (rows != 2)) & (~opens_token | ~token)),
-            ready.eq((position != 0) | (self.complete.bit_select(head.worker, 1) & room)),
-            self.busy.eq(order.o.valid & ready),
-            self.starved.eq(order.o.valid & (position == 0)
-                            & ~self.complete.bit_select(head.worker, 1)),
-            self.credit.eq(order.o.valid & ~self.busy & ~self.starved),
-            self.select.eq(head.worker), self.word.eq(position),
+            given.eq(order.o.valid & self.active & (head.op == self.op)),
+            ready.eq((position != 0) | (self.complete & room)), self.busy.eq(given & ready),
+            self.starved.eq(given & (position == 0) & ~self.complete),
+            self.credit.eq(given & ~self.busy & ~self.starved), self.word.eq(position),
             self.release.eq(self.busy & last), order.o.ready.eq(self.release),
         ]
+        m.d.comb += [self.select[name].eq(head[name]) for name in place(self.hw)]
         opened = self.busy & (position == 0)
         m.d.sync += [
             rows.eq(rows + (opened & opens_row) - self.row_freed),
@@ -108,11 +108,13 @@ class Drain(wiring.Component):
         tags = [Signal(tag(hw), name=f"tag_{n}") for n in range(2)]
         normalize, valid = [Signal(name=f"normalize_{n}") for n in range(2)], Signal(2)
         slots = [Signal(range(hw.attention_lag + 1), name=f"slot_{n}") for n in range(2)]
+        shifts = [Signal(2, name=f"shift_{n}") for n in range(2)]
         m.d.sync += [
             valid.eq((valid << 1) | self.busy),
             tags[0].dest.eq(head.dest), tags[0].address.eq(head.address + position),
             tags[0].weight.eq(head.weight), tags[0].count.eq(Mux(last, head.count, hw.word)),
             tags[0].first.eq(head.first & (position == 0)), tags[0].last.eq(head.last & last),
+            tags[0].bank.eq(head.bank), shifts[0].eq(head.shift), shifts[1].eq(shifts[0]),
             tags[0].flush.eq(head.flush), tags[0].final.eq(head.final & last),
             tags[1].eq(tags[0]), normalize[0].eq(head.normalize), normalize[1].eq(normalize[0]),
             slots[0].eq(head.slot), slots[1].eq(slots[0]),
@@ -122,7 +124,7 @@ class Drain(wiring.Component):
         m.d.comb += [
             self.o.valid.eq(valid[1]), made.acc.eq(self.acc), made.tag.eq(tags[1]),
             self.slot.eq(slots[1]),
-            made.shift.eq(Mux(normalize[1], self.normalizer.shift, self.shift)),
+            made.shift.eq(Mux(normalize[1], self.normalizer.shift, shifts[1])),
             made.width.eq(Width.INT8),
         ]
         with m.Switch(tags[1].dest):

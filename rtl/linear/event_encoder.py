@@ -11,7 +11,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.formats import event_word, operands
+from rtl.formats import broadcast, event_word, operands, place
 from rtl.timing import Timing
 
 
@@ -29,12 +29,8 @@ class EventEncoder(wiring.Component):
     -------
     i : ``In(stream.Signature(operands(hw)))``
         Operands in -255..255 after the subtraction.
-    dense : ``In(1)``
-        Send every element, zeros included.
-    o : ``Out(stream.Signature(event_word(hw)))``
+    o : ``Out(stream.Signature(broadcast(hw)))``
         Words with at least one event, and every item's last.
-    worker : ``Out(range(hw.workers))``
-        Queue that the word on ``o`` belongs to.
     events, macs, skipped : ``Out``
         Events, multiplications and avoided multiplications of the word taken in this cycle.
 
@@ -51,9 +47,7 @@ class EventEncoder(wiring.Component):
         self.hw = hw
         super().__init__({
             "i": In(stream.Signature(operands(hw))),
-            "dense": In(1),
-            "o": Out(stream.Signature(event_word(hw))),
-            "worker": Out(range(hw.workers)),
+            "o": Out(stream.Signature(broadcast(hw))),
             "events": Out(range(hw.word + 1)),
             "macs": Out(32),
             "skipped": Out(32),
@@ -67,8 +61,8 @@ class EventEncoder(wiring.Component):
 
         for n in range(self.hw.word):
             m.d.comb += [
-                word.delta[n].eq(given.operand[n] - given.reference[n]),
-                mask[n].eq((n < given.count) & (self.dense | (word.delta[n] != 0))),
+                word.delta[n].eq(given.operand[n] - given.reference),
+                mask[n].eq((n < given.count) & (given.dense | (word.delta[n] != 0))),
             ]
         m.d.comb += [
             count.eq(sum(mask[n] for n in range(self.hw.word))),
@@ -85,8 +79,7 @@ class EventEncoder(wiring.Component):
         with m.If(self.i.ready):
             m.d.sync += [
                 self.o.valid.eq(self.i.valid & ((mask != 0) | given.last)),
-                self.o.payload.eq(word),
-                self.worker.eq(given.worker),
+                self.o.p.word.eq(word), *(self.o.p[name].eq(given[name]) for name in place(self.hw)),
             ]
 
         return m

@@ -11,7 +11,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.formats import EVENT, event_word
+from rtl.formats import event, event_word
 from rtl.timing import Timing
 
 
@@ -19,8 +19,8 @@ class EventQueue(wiring.Component):
     """Hold words of events and hand out one event a cycle.
 
     A word with ``n`` events takes ``max(n, 1)`` cycles; the word of an item without any event
-    gives one event with ``delta = 0``, so the item still completes. ``first`` and ``bank`` of
-    the event are left to the worker.
+    gives one event with ``delta = 0``, so the item still completes. The fields of the event that
+    steer the accumulators are left to the worker.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class EventQueue(wiring.Component):
     -------
     i : ``In(stream.Signature(event_word(hw)))``
         Words in the order of their elements.
-    o : ``Out(stream.Signature(EVENT))``
+    o : ``Out(stream.Signature(event(hw)))``
         Events; ``last`` marks an item's final one.
 
     Timing
@@ -50,7 +50,7 @@ class EventQueue(wiring.Component):
         self.depth = depth
         super().__init__({
             "i": In(stream.Signature(event_word(hw))),
-            "o": Out(stream.Signature(EVENT)),
+            "o": Out(stream.Signature(event(hw))),
         })
 
     def elaborate(self, platform):

@@ -12,11 +12,11 @@ from rtl.config import HwConfig
 from rtl.formats import item
 from rtl.linear.attention_items import AttentionItems
 from rtl.linear.linear_items import LinearItems
-from rtl.program import DESCRIPTOR, Opcode
+from rtl.program import DESCRIPTOR, Mode, Opcode
 
 
 class ItemGenerator(wiring.Component):
-    """Choose between the two walks.
+    """Choose between the two walks, and add what is the same for all items of the operator.
 
     Members
     -------
@@ -24,6 +24,8 @@ class ItemGenerator(wiring.Component):
         Stable from ``start`` until the last item has been taken.
     start : ``In(1)``
         Begin; the first item follows three cycles later.
+    op : ``In(3)``
+        Number of the operator.
     rows : ``In(16)``
         Rows of a ``LINEAR``: the descriptor's, or the length of the expert's queue.
     index : ``Out(16)``
@@ -40,7 +42,7 @@ class ItemGenerator(wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "descriptor": In(DESCRIPTOR), "start": In(1), "rows": In(16),
+            "descriptor": In(DESCRIPTOR), "start": In(1), "op": In(3), "rows": In(16),
             "index": Out(16), "token": In(16), "weight": In(16),
             "o": Out(stream.Signature(item(hw))),
         })
@@ -49,7 +51,8 @@ class ItemGenerator(wiring.Component):
         m = Module()
         m.submodules.linear = linear = LinearItems(self.hw)
         m.submodules.attention = attention = AttentionItems(self.hw)
-        is_attention = Signal()
+        is_attention, skips = Signal(), Signal()
+        given, made = self.descriptor, self.o.p
 
         m.d.comb += [
             is_attention.eq(self.descriptor.opcode == Opcode.ATTENTION),
@@ -63,6 +66,11 @@ class ItemGenerator(wiring.Component):
             self.o.valid.eq(Mux(is_attention, attention.o.valid, linear.o.valid)),
             linear.o.ready.eq(self.o.ready & ~is_attention),
             attention.o.ready.eq(self.o.ready & is_attention),
+            skips.eq(given.mode == Mode.ZERO_SKIP), made.dense.eq(~skips),
+            made.reference.eq(Mux(skips, Mux(
+                given.operand_signed, given.zero_point.as_signed(), given.zero_point), 0)),
+            made.drained.op.eq(self.op), made.drained.shift.eq(given.shift),
+            made.drained.bank.eq(given.bank),
         ]
 
         return m

@@ -1,44 +1,51 @@
 """Weights, multipliers and accumulators of ``lanes`` output columns.
 
-Every queue has a read port and its own accumulators, two banks of them::
+The upper half works one cycle behind the lower, so both share their adders::
 
-    event ──►│ row ──► weights │ keys and values ──►│── × delta ──►│── + ──► acc[bank]
-                                                                       ◄──┘
+    event ──┬────► lower lanes ──┐
+            └──►│► upper lanes ──┴──► + ──► accumulators ──► acc
+                                      ▲──────────┘
 """
 
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.hdl import Assert
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.formats import EVENT
+from rtl.formats import event
+from rtl.linear.lanes import Lanes
+from rtl.linear.worker import Worker
 
 
 class LaneGroup(wiring.Component):
-    """Multiply a row of weights by an event and add it to the accumulators.
+    """Multiply a row of weights by an event and add it to the accumulators of a bank.
 
-    ``acc[queue][bank][n] = (0 if first else acc[queue][bank][n]) + delta * memory[row][n]``, with
-    ``memory`` the weights or, if ``kv``, the keys and values. :func:`golden.linear.linear` is its
-    reference.
+    ``acc[bank][n] = sum(delta * memory[row][n])`` over an item's events, with ``memory`` the
+    weights or, if ``kv``, the keys and values. :func:`golden.linear.linear` is its reference.
+    Runs of up to eight events are summed in the multipliers; an adder for every two lanes of the
+    halves then adds them to distributed memory, which costs a third of the logic of an
+    accumulator register for every lane and bank.
 
     Members
     -------
-    event, valid : ``In(EVENT).array(queues)``, ``In(1).array(queues)``
-        At most one event a cycle for each queue; never refused.
+    event, valid : ``In(event(hw))``, ``In(1)``
+        At most one event a cycle; never refused.
     weight_write : ``In``
         ``en``, ``row``, ``data``: one row of weights.
     kv_write : ``In``
         ``en`` (one bit for each half of the row), ``row``, ``data``: half a row.
-    queue, bank, half : ``In``
+    bank, half : ``In``
         Word of accumulators to read.
     acc : ``Out``
-        That word, one cycle later.
+        That word, in the same cycle.
 
     Timing
     ------
-    An event of cycle ``t`` is in the accumulators in cycle ``t + 4``.
+    The runs that end with events of cycle ``t`` are in the lower half's accumulators in cycle
+    ``t + Worker.LATENCY`` and in the upper half's one cycle later. Runs must end at least two
+    cycles apart.
     """
 
     def __init__(self, hw: HwConfig) -> None:
@@ -46,99 +53,56 @@ class LaneGroup(wiring.Component):
         row = data.ArrayLayout(signed(8), hw.lanes)
         half = data.ArrayLayout(signed(8), hw.word)
         super().__init__({
-            "event": In(EVENT).array(hw.queues), "valid": In(1).array(hw.queues),
+            "event": In(event(hw)), "valid": In(1),
             "weight_write": In(data.StructLayout({"en": 1, "row": 16, "data": row})),
             "kv_write": In(data.StructLayout({"en": 2, "row": 16, "data": half})),
-            "queue": In(range(hw.queues)), "bank": In(1), "half": In(1),
+            "bank": In(range(hw.banks)), "half": In(1),
             "acc": Out(data.ArrayLayout(signed(hw.acc_width), hw.word)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        row = data.ArrayLayout(signed(8), self.hw.lanes)
-        m.submodules.weights = weights = Memory(
-            shape=row, depth=self.hw.weight_rows, init=[], attrs={"ram_style": "block"}
-        )
-        m.submodules.kv = kv = Memory(
-            shape=row, depth=self.hw.kv_rows, init=[], attrs={"ram_style": "block"}
-        )
-        write, kv_write = weights.write_port(), kv.write_port(granularity=self.hw.word)
-        m.d.comb += [
-            write.en.eq(self.weight_write.en), write.addr.eq(self.weight_write.row),
-            write.data.eq(self.weight_write.data),
-            kv_write.en.eq(self.kv_write.en), kv_write.addr.eq(self.kv_write.row),
-            kv_write.data[: self.hw.word].eq(self.kv_write.data),
-            kv_write.data[self.hw.word :].eq(self.kv_write.data),
-        ]
-        words = []
-        for number in range(self.hw.queues):
-            lanes = Lanes(self.hw)
+        hw = self.hw
+        assert Worker.LATENCY == Lanes.LATENCY + 1
+        halves = [Lanes(hw) for _ in range(2)]
+        for number, lanes in enumerate(halves):
             m.submodules[f"lanes_{number}"] = lanes
-            reads = weights.read_port(), kv.read_port()
+            bits = self.weight_write.data.as_value().word_select(number, 8 * hw.word)
             m.d.comb += [
-                lanes.event.eq(self.event[number]), lanes.valid.eq(self.valid[number]),
-                reads[0].addr.eq(lanes.row), reads[1].addr.eq(lanes.row),
-                lanes.weights.eq(Mux(lanes.kv, reads[1].data.as_value(), reads[0].data.as_value())),
+                lanes.weight_write.en.eq(self.weight_write.en),
+                lanes.weight_write.row.eq(self.weight_write.row), lanes.weight_write.data.eq(bits),
+                lanes.kv_write.en.eq(self.kv_write.en[number]),
+                lanes.kv_write.row.eq(self.kv_write.row),
+                lanes.kv_write.data.eq(self.kv_write.data),
             ]
-            words += [(number, bank, half, lanes.acc[bank][half * self.hw.word :][: self.hw.word])
-                      for bank in range(2) for half in range(2)]
-        for number, bank, half, word in words:
-            with m.If((self.queue == number) & (self.bank == bank) & (self.half == half)):
-                m.d.sync += [self.acc[n].eq(word[n]) for n in range(self.hw.word)]
+        m.d.comb += [halves[0].event.eq(self.event), halves[0].valid.eq(self.valid)]
+        m.d.sync += [halves[1].event.eq(self.event), halves[1].valid.eq(self.valid)]
+        self.accumulate(m, *halves)
 
         return m
 
-
-class Lanes(wiring.Component):
-    """The multipliers and accumulators that one queue feeds.
-
-    Members
-    -------
-    event, valid : ``In(EVENT)``, ``In(1)``
-        The event of this cycle.
-    row, kv : ``Out(16)``, ``Out(1)``
-        Weight row to read, one cycle after the event; ``kv`` one cycle after ``row``.
-    weights : ``In``
-        The row, one cycle after ``row``.
-    acc : ``Out``
-        Accumulators, by bank.
-    """
-
-    def __init__(self, hw: HwConfig) -> None:
-        self.hw = hw
-        acc = data.ArrayLayout(signed(hw.acc_width), hw.lanes)
-        super().__init__({
-            "event": In(EVENT), "valid": In(1),
-            "row": Out(16), "kv": Out(1),
-            "weights": In(data.ArrayLayout(signed(8), hw.lanes)),
-            "acc": Out(acc).array(2),
-        })
-
-    def elaborate(self, platform):
-        m = Module()
-        fetch, multiply, add = (Signal(EVENT, name=name, reset_less=True)
-                                for name in ("fetch", "multiply", "add"))
-        valid = Signal(3)
-
-        m.d.sync += [
-            fetch.eq(self.event), multiply.eq(fetch), add.eq(multiply),
-            valid.eq((valid << 1) | self.valid),
+    def accumulate(self, m: Module, lower: Lanes, upper: Lanes):
+        """Add the runs that end, of one half at a time."""
+        hw = self.hw
+        word = data.ArrayLayout(signed(hw.acc_width), hw.word)
+        m.submodules.sums = sums = Memory(
+            shape=word, depth=2 * hw.banks, init=[], attrs={"ram_style": "distributed"})
+        write, own, read = (sums.write_port(), sums.read_port(domain="comb"),
+                            sums.read_port(domain="comb"))
+        ended = Signal(event(hw))
+        overflow = Signal(hw.word)
+        m.d.comb += [
+            ended.eq(Mux(upper.done, upper.flushed, lower.flushed)),
+            write.en.eq(upper.done | lower.done), write.addr.eq(Cat(upper.done, ended.bank)),
+            own.addr.eq(write.addr), read.addr.eq(Cat(self.half, self.bank)),
+            self.acc.eq(read.data),
         ]
-        m.d.comb += [self.row.eq(fetch.row), self.kv.eq(multiply.kv)]
-        overflow = Signal(self.hw.lanes)
-        for n in range(self.hw.lanes):
-            product = Signal(signed(17), name=f"product_{n}", reset_less=True)
-            banks = [Signal(signed(self.hw.acc_width), name=f"acc_{bank}_{n}", reset_less=True)
-                     for bank in range(2)]
-            total = Signal(signed(self.hw.acc_width + 1), name=f"total_{n}")
-            m.d.sync += product.eq(multiply.delta * self.weights[n])
-            m.d.comb += [
-                total.eq(Mux(add.first, 0, Mux(add.bank, banks[1], banks[0])) + product),
-                overflow[n].eq(total[-1] ^ total[-2]),
-            ]
-            for number, acc in enumerate(banks):
-                m.d.comb += self.acc[number][n].eq(acc)
-                m.d.sync += acc.eq(Mux(valid[2] & (add.bank == number), total, acc))
-        m.d.sync += Assert(~valid[2] | ~overflow.any(), "accumulator overflow")
-
-        return m
+        for n in range(hw.word):
+            run = Mux(upper.done, upper.sums[n], lower.sums[n])
+            total = Signal(signed(hw.acc_width + 1), name=f"total_{n}")
+            m.d.comb += [total.eq(Mux(ended.fresh, 0, own.data[n]) + run),
+                         write.data[n].eq(total), overflow[n].eq(total[-1] ^ total[-2])]
+        m.d.sync += [
+            Assert(~write.en | ~overflow.any(), "accumulator overflow"),
+            Assert(~(upper.done & lower.done), "runs end too close to each other"),
+        ]

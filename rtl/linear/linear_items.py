@@ -47,7 +47,7 @@ class LinearItems(wiring.Component):
         hw, given = self.hw, self.descriptor
         primed, running = Signal(), Signal()
         row, column = Signal(16), Signal(16)
-        base, param = Signal(16), Signal(16)
+        base, param, rows = Signal(16), Signal(16), Signal(16)
         width, words, remaining = Signal(16), Signal(16), Signal(16)
         last_pass, last_row, step = Signal(), Signal(), Signal()
 
@@ -55,6 +55,10 @@ class LinearItems(wiring.Component):
             for index, gang in enumerate(hw.gangs):
                 with m.Case(index):
                     m.d.comb += width.eq(2 * gang)
+        with m.Switch(given.split):
+            for split in range(hw.word.bit_length()):
+                with m.Case(split):
+                    m.d.comb += rows.eq(self.made_words() * (hw.word >> split))
         m.d.comb += [
             remaining.eq(given.columns // hw.word - column),
             last_pass.eq(remaining <= width),
@@ -74,7 +78,7 @@ class LinearItems(wiring.Component):
                 running.eq(~(last_pass & last_row)),
                 row.eq(row + last_pass),
                 column.eq(Mux(last_pass, 0, column + width)),
-                base.eq(Mux(last_pass, given.weight_base, base + given.depth)),
+                base.eq(Mux(last_pass, given.weight_base, base + rows)),
                 param.eq(Mux(last_pass, given.param_base, param + width)),
             ]
         with m.If(self.o.ready | ~self.o.valid):
@@ -82,6 +86,10 @@ class LinearItems(wiring.Component):
             m.d.sync += self.fields(row, column, base, param, words, last_pass, last_row)
 
         return m
+
+    def made_words(self):
+        """Words of a row of operands."""
+        return (self.descriptor.depth + self.hw.word - 1) // self.hw.word
 
     def fields(self, row, column, base, param, words, last_pass, last_row):
         """Assignments of the item for this row and pass."""
@@ -93,12 +101,15 @@ class LinearItems(wiring.Component):
         return [
             made.source.eq(given.source),
             made.address.eq(given.source_base + source * given.source_stride),
-            made.words.eq((given.depth + hw.word - 1) // hw.word),
+            made.words.eq(self.made_words()),
             made.tail.eq(Mux(tail == 0, hw.word, tail)),
             made.operand_signed.eq(given.operand_signed),
-            made.row.eq(base), made.kv.eq(0),
-            made.need.eq(Mux(given.norm, row + 1, 0)),
+            made.row.eq(base), made.kv.eq(0), made.norm.eq(given.norm),
+            made.need.eq(Mux(given.norm | given.by_row, row + 1, 0)),
             made.columns.eq(words * hw.word),
+            made.set.eq(0), made.set_size.eq(len(hw.gangs) - 1),
+            made.drained.leader.eq(0), made.drained.span.eq(given.span),
+            made.drained.gang.eq(given.gang), made.drained.split.eq(given.split),
             made.drained.words.eq(words), made.drained.count.eq(hw.word),
             made.drained.dest.eq(given.dest),
             made.drained.address.eq(Mux(is_value, given.dest_base + row,

@@ -5,41 +5,39 @@
     item ──► dependencies met? free queue? ──► read address ──►│ memory ──►│──► o
 """
 
-from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.formats import drained, item, operands
+from rtl.formats import drained, item, operands, place
 from rtl.program import Source
 
 
 class OperandSource(wiring.Component):
-    """Hand every item to the freest queue and stream its row.
+    """Hand every item to the freest groups and stream its row.
 
-    An item goes to the lowest-numbered worker without waiting items, else to the lowest-numbered
-    with one. Only workers whose group leads a gang take part.
+    An item goes to the lowest-numbered span whose groups have no item waiting, else to the lowest
+    whose groups have at most one. Only spans within the item's set of groups take part.
 
     Members
     -------
     i : ``In(stream.Signature(item(hw)))``
-        Items in issue order.
-    waiting : ``In(2).array(hw.workers)``
-        Items waiting at each worker.
-    gang : ``In(4)``
-        Index into ``hw.gangs``.
+        Items in issue order; ``drained.leader`` is chosen here.
+    waiting : ``In(2).array(hw.groups)``
+        Items waiting at each group.
     normed_rows, probability_rows : ``In(16)``
         Rows that the normalization and the softmax have completed since the operator began.
-    reference : ``In(signed(9))``
-        Subtracted from every operand: zero, or the zero point when zeros are skipped.
+    ready_rows, released : ``In(16)``, ``In(1)``
+        Complete rows of the operator that this one waits for; all of them.
     address, data : ``Out(16)``, ``In(words of hw.word bytes).array(4)``
         Read port of each :class:`Source`; data follow in the next cycle.
     o : ``Out(stream.Signature(operands(hw)))``
         Operands; must always be taken.
-    accept : ``Out(hw.workers)``
-        One-hot, when an item is taken.
+    accept, accept_span : ``Out(hw.groups)``, ``Out(4)``
+        One-hot, the leader of the groups that an item is given to.
     drained : ``Out(stream.Signature(drained(hw)))``
-        The item's record for the drain; must always be taken.
+        The item's record for the drain; an item waits until there is room for it.
     busy, needs, full : ``Out(1)``
         A word is read; an item waits for its dependency; for a queue.
 
@@ -56,12 +54,13 @@ class OperandSource(wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "i": In(stream.Signature(item(hw))),
-            "waiting": In(2).array(hw.workers), "gang": In(4),
-            "normed_rows": In(16), "probability_rows": In(16), "reference": In(signed(9)),
+            "i": In(stream.Signature(item(hw))), "waiting": In(2).array(hw.groups),
+            "normed_rows": In(16), "probability_rows": In(16),
+            "ready_rows": In(16), "released": In(1),
             "address": Out(16), "data": In(data.ArrayLayout(8, hw.word)).array(len(Source)),
             "o": Out(stream.Signature(operands(hw))),
-            "accept": Out(hw.workers), "drained": Out(stream.Signature(drained(hw))),
+            "accept": Out(hw.groups), "accept_span": Out(4),
+            "drained": Out(stream.Signature(drained(hw))),
             "busy": Out(1), "needs": Out(1), "full": Out(1),
         })
 
@@ -71,66 +70,73 @@ class OperandSource(wiring.Component):
         left, address = Signal(16), Signal(16)
         current, sent = Signal(item(hw)), Signal(item(hw))
         chosen, found = self.choose(m)
-        worker, fresh = Signal(range(hw.workers)), Signal()
+        fresh, met, final = Signal(), Signal(), Signal()
 
-        completed = Mux(given.source == Source.PROBABILITIES,
-                        self.probability_rows, self.normed_rows)
-        met = Signal()
+        from_softmax = given.source == Source.PROBABILITIES
+        completed = Mux(from_softmax, self.probability_rows,
+                        Mux(given.norm, self.normed_rows, self.ready_rows))
+        free = (left == 0) & self.i.valid
         m.d.comb += [
-            met.eq(given.need <= completed),
-            fresh.eq((left == 0) & self.i.valid & met & found),
-            self.i.ready.eq(fresh),
-            self.needs.eq((left == 0) & self.i.valid & ~met),
-            self.full.eq((left == 0) & self.i.valid & met & ~found),
+            met.eq((given.need <= completed) & (self.released | ~from_softmax)),
+            fresh.eq(free & met & found & self.drained.ready), self.i.ready.eq(fresh),
+            self.needs.eq(free & ~met), self.full.eq(free & met & ~fresh),
             self.busy.eq(fresh | (left != 0)),
-            self.accept.eq(fresh << chosen),
+            self.accept.eq(fresh << chosen), self.accept_span.eq(given.drained.span),
             self.address.eq(Mux(fresh, given.address, address)),
-            self.drained.payload.eq(given.drained), self.drained.p.worker.eq(chosen),
+            self.drained.payload.eq(given.drained), self.drained.p.leader.eq(chosen),
             self.drained.valid.eq(fresh),
-            current.eq(sent), current.row.eq(sent.row + hw.word),
+            current.eq(sent), current.row.eq(sent.row + (hw.word >> sent.drained.split)),
+            final.eq(Mux(fresh, given.words == 1, left == 1)),
         ]
         with m.If(fresh):
-            m.d.comb += current.eq(given)
-            m.d.sync += [left.eq(given.words - 1), worker.eq(chosen)]
+            m.d.comb += [current.eq(given), current.drained.leader.eq(chosen)]
+            m.d.sync += left.eq(given.words - 1)
         with m.Elif(left != 0):
             m.d.sync += left.eq(left - 1)
-        final = Signal()
-        m.d.comb += final.eq(Mux(fresh, given.words == 1, left == 1))
         m.d.sync += [
             address.eq(self.address + 1), self.o.valid.eq(self.busy),
             self.o.p.last.eq(final), self.o.p.count.eq(Mux(final, current.tail, hw.word)),
         ]
         with m.If(self.busy):
             m.d.sync += sent.eq(current)
-        m.d.comb += [
-            Cat(self.o.p.row, self.o.p.kv, self.o.p.columns).eq(
-                Cat(sent.row, sent.kv, sent.columns)),
-            self.o.p.worker.eq(worker),
-        ]
-        word = Signal(data.ArrayLayout(8, hw.word))
+        self.send(m, sent)
+
+        return m
+
+    def send(self, m: Module, sent):
+        """The word that was read, with what its item says of it."""
+        word = Signal(data.ArrayLayout(8, self.hw.word))
         with m.Switch(sent.source):
             for source in Source:
                 with m.Case(source):
                     m.d.comb += word.eq(self.data[source.value])
-        for n in range(hw.word):
-            m.d.comb += [
-                self.o.p.operand[n].eq(Mux(sent.operand_signed, word[n].as_signed(), word[n])),
-                self.o.p.reference[n].eq(self.reference),
-            ]
-
-        return m
+        m.d.comb += [self.o.p[name].eq(sent[name])
+                     for name in ("row", "kv", "columns", "reference", "dense")]
+        m.d.comb += [self.o.p[name].eq(sent.drained[name]) for name in place(self.hw)]
+        m.d.comb += [self.o.p.operand[n].eq(Mux(sent.operand_signed, word[n].as_signed(), word[n]))
+                     for n in range(self.hw.word)]
 
     def choose(self, m: Module):
-        """Return the worker for the next item, and whether there is one."""
-        hw = self.hw
-        eligible, chosen, found = Signal(hw.workers), Signal(range(hw.workers)), Signal()
-        with m.Switch(self.gang):
-            for index, gang in enumerate(hw.gangs):
+        """Return the leader of the span for the next item, and whether there is one."""
+        hw, given = self.hw, self.i.p
+        eligible, chosen, found = Signal(hw.groups), Signal(range(hw.groups)), Signal()
+        leads, inside = Signal(hw.groups), Signal(hw.groups)
+        taken = [Signal(hw.groups, name=f"taken_{most}") for most in range(2)]
+        with m.Switch(given.drained.span):
+            for index, span in enumerate(hw.gangs):
                 with m.Case(index):
-                    m.d.comb += eligible.eq(sum(
-                        1 << n for n in range(hw.workers) if n // hw.queues % gang == 0))
-        for waiting in (1, 0):
-            for number in reversed(range(hw.workers)):
-                with m.If(eligible[number] & (self.waiting[number] == waiting)):
+                    m.d.comb += leads.eq(sum(1 << n for n in range(0, hw.groups, span)))
+                    for most, busy in enumerate(taken):
+                        for n in range(0, hw.groups, span):
+                            m.d.comb += busy[n].eq(sum(
+                                self.waiting[n + k] > most for k in range(span)) != 0)
+        with m.Switch(given.set_size):
+            for index, size in enumerate(hw.gangs):
+                with m.Case(index):
+                    m.d.comb += inside.eq(((1 << size) - 1) << (given.set * size))
+        m.d.comb += eligible.eq(leads & inside)
+        for busy in reversed(taken):
+            for number in reversed(range(hw.groups)):
+                with m.If(eligible[number] & ~busy[number]):
                     m.d.comb += [chosen.eq(number), found.eq(1)]
         return chosen, found

@@ -13,7 +13,8 @@ from rtl.config import HwConfig
 from rtl.formats import Width, requantized, scaled, tag
 from rtl.timing import Timing
 
-BITS = {Width.INT8: 8, Width.INT10: 10, Width.INT16: 16, Width.INT20: 20, Width.INT24: 24}
+BITS = {Width.INT8: 8, Width.INT10: 10, Width.INT16: 16, Width.INT20: 20, Width.INT24: 24,
+        Width.SYMMETRIC: 8}
 
 
 class Requantize(wiring.Component):
@@ -88,6 +89,7 @@ class Requantize(wiring.Component):
             for name, bits in BITS.items():
                 limit = 1 << (bits - 1)
                 with m.Case(name):
+                    lowest = 1 - limit if name is Width.SYMMETRIC else -limit
                     m.d.comb += result.eq(Mux(rounded > limit - 1, limit - 1,
-                                              Mux(rounded < -limit, -limit, rounded)))
+                                              Mux(rounded < lowest, lowest, rounded)))
         return result

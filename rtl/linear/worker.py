@@ -1,6 +1,6 @@
-"""One event queue and the bookkeeping of its two banks of accumulators.
+"""One event queue and the bookkeeping of its group's banks of accumulators.
 
-Items alternate between the banks, so the drain of one never stops the sum of the next.
+Items go round the banks, so the drain of one never stops the sum of the next.
 """
 
 from itertools import pairwise
@@ -10,13 +10,16 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
 
 from rtl.config import HwConfig
-from rtl.formats import EVENT, event_word
+from rtl.formats import event, event_word
 from rtl.linear.event_queue import EventQueue
 from rtl.stream.pipe import pipe
 
+RUN = 8
+"""Most events summed before a flush: 8 * 255 * 127 fits the 19 bits of a packed product."""
+
 
 class Worker(wiring.Component):
-    """Pop events into alternating banks as long as a bank is free.
+    """Pop events into one bank after the other as long as a bank is free.
 
     Members
     -------
@@ -26,25 +29,26 @@ class Worker(wiring.Component):
         An item has been assigned; at most two may be waiting.
     waiting : ``Out(2)``
         Items assigned whose last event has not been popped.
-    event, valid : ``Out(EVENT)``, ``Out(1)``
-        One event; the lane groups always take it.
+    event, valid : ``Out(event(hw))``, ``Out(1)``
+        One event; the lane group always takes it.
     complete : ``Out(1)``
         The oldest item's sums are in ``bank``.
-    bank : ``Out(1)``
+    bank : ``Out(range(hw.banks))``
         Bank of the oldest item.
     release : ``In(1)``
         The oldest item has been drained.
     blocked : ``Out(1)``
-        An event waits because both banks are full.
+        An item's first event waits because all banks are full.
 
     Timing
     ------
     ``complete`` rises ``LATENCY`` cycles after the item's last event left. An item's first event
     leaves at the earliest in the cycle after its word came in, after the previous item's last
-    event, and after the ``release`` of the item before that.
+    event, and after the ``release`` of the item ``banks`` before it. The flushes of two runs of
+    events are at least two cycles apart, which holds back a run of a single event by one cycle.
     """
 
-    LATENCY = 4
+    LATENCY = 6
 
     i: stream.Interface
 
@@ -53,42 +57,51 @@ class Worker(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(event_word(hw))),
             "accept": In(1), "waiting": Out(2),
-            "event": Out(EVENT), "valid": Out(1),
-            "complete": Out(1), "bank": Out(1), "release": In(1), "blocked": Out(1),
+            "event": Out(event(hw)), "valid": Out(1),
+            "complete": Out(1), "bank": Out(range(hw.banks)), "release": In(1), "blocked": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
+        banks = self.hw.banks
         m.submodules.queue = queue = EventQueue(self.hw, self.hw.queue_words)
         pipe(m, flipped(self.i), queue.i)
 
-        fill, first = Signal(), Signal(init=1)
-        used, full = Signal(2), Signal(2)
-        finishing = [Signal(2, name=f"finishing_{n}") for n in range(self.LATENCY)]
+        fill, first = Signal(range(banks)), Signal(init=1)
+        position, fresh, flushed = Signal(range(RUN)), Signal(init=1), Signal()
+        used, full = Signal(banks), Signal(banks)
+        finishing = [Signal(banks, name=f"finishing_{n}") for n in range(self.LATENCY)]
+        free, flush, popped = Signal(), Signal(), Signal()
 
-        allowed = ~first | ~used.bit_select(fill, 1)
-        popped = queue.o.valid & queue.o.ready
         m.d.comb += [
-            queue.o.ready.eq(allowed),
-            self.blocked.eq(queue.o.valid & ~allowed),
-            self.event.eq(queue.o.payload),
-            self.event.first.eq(first),
-            self.event.bank.eq(fill),
+            free.eq(~first | ~used.bit_select(fill, 1)),
+            flush.eq(queue.o.p.last | (position == RUN - 1)),
+            queue.o.ready.eq(free & ~(flush & flushed)),
+            popped.eq(queue.o.valid & queue.o.ready),
+            self.blocked.eq(queue.o.valid & ~free),
+            self.event.eq(queue.o.payload), self.event.begin.eq(position == 0),
+            self.event.flush.eq(flush), self.event.fresh.eq(fresh), self.event.bank.eq(fill),
             self.valid.eq(popped),
             finishing[0].eq((popped & queue.o.p.last) << fill),
             self.complete.eq(full.bit_select(self.bank, 1)),
         ]
         for earlier, later in pairwise(finishing):
             m.d.sync += later.eq(earlier)
-        released = Signal(2)
+        released = Signal(banks)
         m.d.comb += released.eq(self.release << self.bank)
         m.d.sync += [
+            flushed.eq(popped & flush),
             used.eq((used | ((popped & first) << fill)) & ~released),
             full.eq((full | finishing[-1]) & ~released),
-            self.bank.eq(self.bank ^ self.release),
+            self.bank.eq(self.bank + self.release),
             self.waiting.eq(self.waiting + self.accept - (popped & queue.o.p.last)),
         ]
         with m.If(popped):
-            m.d.sync += [first.eq(queue.o.p.last), fill.eq(fill ^ queue.o.p.last)]
+            m.d.sync += [first.eq(queue.o.p.last), fill.eq(fill + queue.o.p.last),
+                         position.eq(position + 1), fresh.eq(fresh & ~flush)]
+            with m.If(flush):
+                m.d.sync += position.eq(0)
+            with m.If(queue.o.p.last):
+                m.d.sync += fresh.eq(1)
 
         return m

@@ -33,7 +33,7 @@ class DmaWriter(wiring.Component):
     Timing
     ------
     A command of cycle ``t`` raises ``awvalid`` in ``t + 1``. A burst's beats follow its address
-    by at least a cycle, its response by as many as the memory takes; then comes the next burst.
+    by at least a cycle; the next address follows the last beat, without waiting for a response.
     """
 
     i: stream.Interface
@@ -50,26 +50,26 @@ class DmaWriter(wiring.Component):
         m = Module()
         hw, axi = self.hw, self.axi
         m.submodules.bursts = bursts = Bursts(hw)
-        left, last, answer = Signal(9), Signal(), Signal()
+        left, last, unanswered = Signal(9), Signal(), Signal(16)
+        sent = Signal()
 
         pipe(m, wiring.flipped(self.i), bursts.i)
         m.d.comb += [
-            axi.awvalid.eq(bursts.o.valid & (left == 0) & ~answer),
+            axi.awvalid.eq(bursts.o.valid & (left == 0)), sent.eq(axi.awvalid & axi.awready),
             axi.awaddr.eq(bursts.o.p.address), axi.awlen.eq(bursts.o.p.beats - 1),
             axi.awsize.eq(hw.bus_bytes.bit_length() - 1), axi.awburst.eq(1),
             axi.awcache.eq(0b0011),
-            bursts.o.ready.eq(axi.awready & (left == 0) & ~answer),
+            bursts.o.ready.eq(axi.awready & (left == 0)),
             axi.wvalid.eq(self.data.valid & (left != 0)), axi.wdata.eq(self.data.payload),
             axi.wstrb.eq(-1), axi.wlast.eq(left == 1),
             self.data.ready.eq(axi.wready & (left != 0)),
-            axi.bready.eq(1), self.done.eq(axi.bvalid & last),
+            axi.bready.eq(1), self.done.eq(axi.bvalid & last & (left == 0) & (unanswered == 1)),
             self.error.eq(axi.bvalid & (axi.bresp != OKAY)),
         ]
-        with m.If(axi.awvalid & axi.awready):
-            m.d.sync += [left.eq(bursts.o.p.beats), last.eq(bursts.o.p.last), answer.eq(1)]
+        m.d.sync += unanswered.eq(unanswered + sent - axi.bvalid)
+        with m.If(sent):
+            m.d.sync += [left.eq(bursts.o.p.beats), last.eq(bursts.o.p.last)]
         with m.If(axi.wvalid & axi.wready):
             m.d.sync += left.eq(left - 1)
-        with m.If(axi.bvalid):
-            m.d.sync += answer.eq(0)
 
         return m

@@ -14,6 +14,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
+from rtl.executor import TRANSFER
 from rtl.formats import TABLE_WRITE, parameter_write
 from rtl.program import DESCRIPTOR, DESCRIPTOR_BYTES, Target
 
@@ -21,21 +22,19 @@ from rtl.program import DESCRIPTOR, DESCRIPTOR_BYTES, Target
 class Loader(wiring.Component):
     """Place the beats of one load.
 
-    Weights come tile by tile, ``depth`` rows each. Tile ``c`` goes to row
-    ``weight_base + c // gang * depth`` of every group ``g`` with ``g % gang == c % gang``.
+    Weights come tile by tile, ``depth`` rows each. With ``n`` groups in a span, tile ``c`` goes to
+    row ``weight_base + c // n * depth`` of every group ``g`` with ``g % n == c % n``.
 
     Members
     -------
-    descriptor, start : ``In(DESCRIPTOR)``, ``In(1)``
-        The load; stable until ``finished``.
-    program : ``In(1)``
-        The beats are the program instead.
+    transfer : ``In(stream.Signature(TRANSFER))``
+        Loads in order; a skipped one takes one cycle.
     i : ``In(stream.Signature({data, last}))``
         Beats; ``last`` ends the load.
     weight, groups, parameter, norm, table, residual, image, code : ``Out``
         Write ports of the memories.
     finished : ``Out(1)``
-        The last beat is being written.
+        The last beat is being written, or the load is skipped.
 
     Timing
     ------
@@ -54,7 +53,7 @@ class Loader(wiring.Component):
         byte_row = data.ArrayLayout(signed(8), hw.lanes)
         word = data.ArrayLayout(signed(16), hw.word)
         return {
-            "descriptor": In(DESCRIPTOR), "start": In(1), "program": In(1),
+            "transfer": In(stream.Signature(TRANSFER)),
             "i": In(stream.Signature(data.StructLayout({"data": 8 * hw.lanes, "last": 1}))),
             "weight": Out(data.StructLayout({"en": 1, "row": 16, "data": byte_row})),
             "groups": Out(hw.groups),
@@ -69,21 +68,25 @@ class Loader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        self.descriptor, self.program = self.transfer.p.descriptor, self.transfer.p.program
         given, beat = self.descriptor, self.i.p.data
         target = Signal(Target)
         count, taken, is_table = Signal(24), Signal(), Signal()
+        expects, skipped = Signal(), Signal()
 
         m.d.comb += [
             target.eq(given.target), is_table.eq((target == Target.TABLE) & ~self.program),
-            taken.eq(self.i.valid & self.i.ready), self.finished.eq(taken & self.i.p.last),
+            taken.eq(self.i.valid & self.i.ready),
+            skipped.eq(self.transfer.valid & self.transfer.p.skip),
+            expects.eq(self.transfer.valid & ~self.transfer.p.skip),
+            self.finished.eq((taken & self.i.p.last) | skipped),
+            self.transfer.ready.eq(self.finished),
             self.residual.address.eq(given.dest_base + count), self.residual.data.eq(beat),
             self.image.address.eq((given.dest_base >> 1) + count), self.image.data.eq(beat),
         ]
-        with m.If(self.start):
-            m.d.sync += count.eq(0)
-        with m.Elif(taken):
-            m.d.sync += count.eq(count + 1)
-        self.place_table(m, is_table, count)
+        with m.If(taken):
+            m.d.sync += count.eq(Mux(self.i.p.last, 0, count + 1))
+        self.place_table(m, is_table, count, expects)
         self.place_weights(m, taken)
         self.place_words(m, count, taken, target)
         with m.If(taken & ~self.program):
@@ -93,36 +96,36 @@ class Loader(wiring.Component):
 
         return m
 
-    def place_table(self, m: Module, is_table, count):
+    def place_table(self, m: Module, is_table, count, expects):
         """Hand out the bytes of a beat one by one."""
         lanes = self.hw.lanes
         position = Signal(range(lanes))
         m.d.comb += [
-            self.table.en.eq(is_table & self.i.valid),
+            self.table.en.eq(is_table & self.i.valid & expects),
             self.table.address.eq(Cat(position, count[: 10 - len(position)],
                                       self.descriptor.bank)),
             self.table.data.eq(self.i.p.data.word_select(position, 8)),
-            self.i.ready.eq(~is_table | (position == lanes - 1)),
+            self.i.ready.eq(expects & (~is_table | (position == lanes - 1))),
         ]
         with m.If(self.table.en):
             m.d.sync += position.eq(position + 1)
 
     def place_weights(self, m: Module, taken):
-        """Walk rows, the groups of a gang, and passes."""
+        """Walk rows, the groups of a span, and passes."""
         hw, given = self.hw, self.descriptor
-        row, base, member = Signal(16), Signal(16), Signal(4)
+        row, base, member = Signal(16), Signal(16), Signal(range(hw.groups))
         last_row, last_member = Signal(), Signal()
         m.d.comb += [
-            last_row.eq(row + 1 == given.depth), self.weight.row.eq(base + row),
+            last_row.eq(row + 1 == given.depth), self.weight.row.eq(given.weight_base + base + row),
             self.weight.data.eq(self.i.p.data),
         ]
-        with m.Switch(given.gang):
-            for index, gang in enumerate(hw.gangs):
+        with m.Switch(given.span):
+            for index, span in enumerate(hw.gangs):
                 with m.Case(index):
-                    m.d.comb += last_member.eq(member == gang - 1)
-                    m.d.comb += [self.groups[n].eq(member == n % gang) for n in range(hw.groups)]
-        with m.If(self.start):
-            m.d.sync += [row.eq(0), base.eq(given.weight_base), member.eq(0)]
+                    m.d.comb += last_member.eq(member == span - 1)
+                    m.d.comb += [self.groups[n].eq(member == n % span) for n in range(hw.groups)]
+        with m.If(taken & self.i.p.last):
+            m.d.sync += [row.eq(0), base.eq(0), member.eq(0)]
         with m.Elif(taken):
             m.d.sync += row.eq(Mux(last_row, 0, row + 1))
             with m.If(last_row):

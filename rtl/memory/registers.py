@@ -13,6 +13,8 @@ from rtl.program import ErrorCode
 ID = 0x44654D6F  # "DeMo"
 VERSION = 1
 COUNTERS_OFFSET = 0x100
+WATCHDOG = 1 << 20
+"""Patience at reset: 3.5 ms at 300 MHz."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ REGISTERS = {
     "memory_low": Register(0x28, "rw", "byte address that descriptor addresses are relative to"),
     "memory_high": Register(0x2C, "rw", "its upper bits"),
     "memory_size": Register(0x30, "rw", "bytes that descriptor addresses may reach"),
+    "watchdog": Register(0x34, "rw", "cycles without progress that end a program, 0: never"),
 }
 """All registers but the counters, which are 64 bits each from ``COUNTERS_OFFSET`` on."""
 
@@ -70,7 +73,8 @@ class Registers(wiring.Component):
         self.writable = [name for name, register in REGISTERS.items() if register.access == "rw"]
         super().__init__({
             "axi": In(AxiLite()),
-            "start": Out(1), "reset": Out(1), **{name: Out(32) for name in self.writable},
+            "start": Out(1), "reset": Out(1), **{name: Out(32, init=WATCHDOG if name == "watchdog" else 0)
+                                              for name in self.writable},
             "busy": In(1), "finished": In(1), "failed": In(1), "error": In(ErrorCode),
             "index": In(16), "counters": In(64).array(len(COUNTERS)), "interrupt": Out(1),
         })

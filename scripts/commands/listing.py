@@ -18,7 +18,7 @@ def listing(json: JsonFile = None) -> None:
                     "num_experts": config.num_experts, "top_k": config.top_k,
                     "macs": config.macs} for name, config in MODELS.items()],
         "hardware": [{"name": name, "mac_units": hw.mac_units, "groups": hw.groups,
-                      "lanes": hw.lanes, "queues": hw.queues, "bus_bytes": hw.bus_bytes,
+                      "lanes": hw.lanes, "bus_bytes": hw.bus_bytes,
                       "max_tokens": hw.max_tokens, "max_embed": hw.max_embed}
                      for name, hw in PRESETS.items()],
     }

@@ -21,7 +21,7 @@ from rtl.assembler import Program
 from rtl.config import HwConfig
 from rtl.counters import COUNTERS
 from rtl.generate import to_verilog
-from rtl.memory.registers import COUNTERS_OFFSET, REGISTERS
+from rtl.memory.registers import COUNTERS_OFFSET, REGISTERS, WATCHDOG
 from rtl.program import ErrorCode
 
 HARNESS = Path(__file__).with_name("harness.cpp")
@@ -115,10 +115,13 @@ def compile_model(text: str, flags: list[str], binary: Path) -> None:
         partial.replace(binary)
 
 
-def run(program: Program, memory: np.ndarray, *, latency: int = 20, stall_seed: int = 0,
-        max_cycles: int = 50_000_000, length: int | None = None,
-        fail_address: int | None = None) -> RunResult:
-    """Run ``program`` on the Verilog of its hardware, with ``memory`` at address 0."""
+def run(program: Program, memory: np.ndarray, *, latency: int = 20, interval: int = 1,
+        stall_seed: int = 0, max_cycles: int = 50_000_000, length: int | None = None,
+        watchdog: int = WATCHDOG, fail_address: int | None = None) -> RunResult:
+    """Run ``program`` on the Verilog of its hardware, with ``memory`` at address 0.
+
+    ``latency`` and ``interval`` are those of :class:`sim.memory.MemoryModel`.
+    """
     binary = build(program.hw)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="deltamoe-") as name:
@@ -126,7 +129,8 @@ def run(program: Program, memory: np.ndarray, *, latency: int = 20, stall_seed: 
         memory.tofile(given)
         command = [str(binary), str(given), str(made), "0",
                    str(len(program.descriptors) if length is None else length), str(program.size),
-                   str(latency), str(stall_seed), str(max_cycles), str(len(COUNTERS))]
+                   str(latency), str(stall_seed), str(max_cycles), str(len(COUNTERS)),
+                   str(interval), str(watchdog)]
         if fail_address is not None:
             command.append(str(fail_address))
         done = subprocess.run(command, capture_output=True, text=True, check=False)

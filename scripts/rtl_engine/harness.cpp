@@ -1,11 +1,11 @@
 // Runs one program on the verilated accelerator with a memory of fixed latency.
 //
-// A read burst accepted in cycle t has its first beat valid in cycle t + latency, or in the cycle
-// after the last beat of the burst before it, whichever is later; then one beat a cycle. A write's
-// response is valid latency cycles after its last beat. Addresses and write beats are always
+// A read burst accepted in cycle t has its first beat valid in cycle t + latency, or interval cycles
+// after the last beat of the burst before it, whichever is later; then one beat every interval
+// cycles. A write's response is valid latency cycles after its last beat. Addresses and write beats are always
 // accepted. With a stall seed every channel pauses at random, one cycle in three.
 //
-// harness IN OUT PROGRAM LENGTH SIZE LATENCY STALL_SEED MAX_CYCLES COUNTERS [FAIL_ADDRESS]
+// harness IN OUT PROGRAM LENGTH SIZE LATENCY STALL_SEED MAX_CYCLES COUNTERS INTERVAL WATCHDOG [FAIL_ADDRESS]
 // prints: status error_code error_index cycles counters...
 
 #include <cstdint>
@@ -29,8 +29,8 @@ struct Burst {
 static Vdeltamoe *top;
 static std::vector<uint8_t> memory;
 static std::deque<Burst> reads, writes, answers;
-static uint64_t now = 0, latency, fail_address = ~0ull;
-static uint64_t stall_state;
+static uint64_t now = 0, latency, interval, fail_address = ~0ull;
+static uint64_t stall_state, last_beat = 0;
 static bool stalling;
 
 static bool pause_now() {
@@ -98,10 +98,12 @@ static void cycle() {
     if (r) {
         Burst &burst = reads.front();
         burst.address += BUS_BYTES;
-        burst.ready = now;
+        uint64_t next = now - 1 + interval;
+        burst.ready = next;
         if (--burst.beats == 0) {
             reads.pop_front();
-            if (!reads.empty() && reads.front().ready < now) reads.front().ready = now;
+            if (!reads.empty() && reads.front().ready < next) reads.front().ready = next;
+            last_beat = next;
         }
     }
     if (b) answers.pop_front();
@@ -110,6 +112,7 @@ static void cycle() {
             fprintf(stderr, "read burst crosses 4 KB\n");
             exit(3);
         }
+        if (reads.empty() && new_read.ready < last_beat) new_read.ready = last_beat;
         reads.push_back(new_read);
     }
     if (aw) {
@@ -150,7 +153,7 @@ static uint32_t read_register(uint32_t offset) {
 }
 
 int main(int argc, char **argv) {
-    if (argc < 10) return 2;
+    if (argc < 12) return 2;
     std::ifstream in(argv[1], std::ios::binary);
     memory.assign(std::istreambuf_iterator<char>(in), {});
     latency = strtoull(argv[6], nullptr, 0);
@@ -158,7 +161,8 @@ int main(int argc, char **argv) {
     stalling = stall_state != 0;
     uint64_t most = strtoull(argv[8], nullptr, 0);
     int counters = atoi(argv[9]);
-    if (argc > 10) fail_address = strtoull(argv[10], nullptr, 0);
+    interval = strtoull(argv[10], nullptr, 0);
+    if (argc > 12) fail_address = strtoull(argv[12], nullptr, 0);
 
     top = new Vdeltamoe;
     for (int n = 0; n < 4; n++) cycle();
@@ -167,6 +171,7 @@ int main(int argc, char **argv) {
     write_register(REG_PROGRAM_LOW, strtoul(argv[3], nullptr, 0));
     write_register(REG_PROGRAM_LENGTH, strtoul(argv[4], nullptr, 0));
     write_register(REG_MEMORY_SIZE, strtoul(argv[5], nullptr, 0));
+    write_register(REG_WATCHDOG, strtoul(argv[11], nullptr, 0));
     write_register(REG_INTERRUPT_ENABLE, 1);
     write_register(REG_CONTROL, 1);
     uint64_t start = now;
