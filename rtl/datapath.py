@@ -159,7 +159,7 @@ class Datapath(wiring.Component):
             drain.complete.eq(compute.complete), drain.op.eq(self.draining_op),
             drain.active.eq(self.active),
             drain.row_freed.eq(probabilities.freed),
-            drain.token_freed.eq(writeback.routes.valid & writeback.routes.p.last),
+            drain.token_freed.eq(writeback.token_freed),
             compute.select.eq(drain.select), compute.word.eq(drain.word),
             compute.release.eq(drain.release), drain.acc.eq(compute.acc),
             probabilities.slot.eq(drain.slot), drain.normalizer.eq(probabilities.normalizer),

@@ -48,6 +48,8 @@ class Writeback(wiring.Component):
         Routes for the expert queues.
     row_written, written : ``Out(1)``
         A row, all of the operator has been written, or is in the corner turn or the gate.
+    token_freed : ``Out(1)``
+        The gate has room for another token.
     ended : ``Out(1)``
         The deferred operator's last key or route is being written.
 
@@ -77,7 +79,7 @@ class Writeback(wiring.Component):
             "kv": Out(data.StructLayout({"en": 2, "row": 16, "data": half})),
             "scores": Out(stream.Signature(scores(hw.word))),
             "routes": Out(stream.Signature(ROUTE)), "kv_groups": Out(hw.groups),
-            "row_written": Out(1), "written": Out(1), "ended": Out(1),
+            "row_written": Out(1), "written": Out(1), "ended": Out(1), "token_freed": Out(1),
         })
 
     def elaborate(self, platform):
@@ -116,7 +118,7 @@ class Writeback(wiring.Component):
             gate.i.valid.eq(self.i.valid & is_gate), gate.i.p.last.eq(self.i.p.tag.last),
             gate.i.p.data.eq(self.i.p.acc), gate.num_experts.eq(self.deferred.num_experts),
             gate.top_k.eq(self.deferred.top_k), gate.multiplier.eq(self.deferred.multiplier),
-            gate.shift.eq(self.deferred.shift),
+            gate.shift.eq(self.deferred.shift), self.token_freed.eq(gate.freed),
         ]
 
     def distribute(self, m: Module, word: stream.Interface, corner_turn, kv_writer):

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from rtl.arith.divider import Divider
 from rtl.attention.corner_turn import CornerTurn
 from rtl.attention.softmax import Softmax
 from rtl.config import HwConfig
@@ -50,41 +49,43 @@ class KeySink(Sink):
 
 
 class GateSink(Sink):
-    """The gate: one token at a time."""
+    """The gate: tokens are ranked, exponentiated and divided one behind the other."""
 
-    credits = 1
+    credits = Gate.TOKENS
 
     def __init__(self, num_experts: int, top_k: int) -> None:
         super().__init__()
-        self.cycles = Gate.cycles(num_experts, top_k)
-        self.ended = 0
+        self.scan, self.top_k = Gate.steps(num_experts), top_k
+        self.ranked = self.free = self.ended = 0
 
     def take(self, item: Item, end: int) -> None:
         self.end = end + Drain.LATENCY
         if item.closes:
-            self.ended = self.end + self.cycles
-            self.freed.append(self.ended)
+            begun = max(self.end + 1, self.ranked + 1) + self.scan
+            self.ranked = max(begun, self.free)
+            self.free = self.ranked + 1 + max(self.scan, self.top_k)
+            self.freed.append(self.ranked + self.scan)
+            self.ended = self.ranked + self.scan + Gate.LATENCY + self.top_k
 
 
 class AttentionSink(RowSink):
     """The softmax behind the scores; the activation memory behind the values."""
 
-    credits = 2
+    credits = Softmax.ROWS
 
     def __init__(self, words: int) -> None:
         super().__init__()
         self.words = words
-        self.divided = -Divider.LATENCY - 1
+        self.free = 0
         self.ready: list[int] = []
 
     def take(self, item: Item, end: int) -> None:
         if item.needs is not None:
             super().take(item, end)
         elif item.closes:
-            read = max(end + WRITTEN + 1, self.divided)
-            self.divided = max(read + self.words, self.divided + Divider.LATENCY + 1)
-            self.freed.append(self.divided + 1)
-            self.ready.append(self.divided + Softmax.DIVISION + 1)
+            self.free = max(end + WRITTEN + 1, self.free) + self.words
+            self.freed.append(self.free + 1)
+            self.ready.append(self.free + Softmax.DIVISION + 1)
 
 
 def norm_rows(start: int, rows: int, words: int, available: Callable[[int], int]) -> list[int]:

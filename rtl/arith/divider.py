@@ -1,27 +1,41 @@
-"""Serial restoring division with a 16-bit quotient."""
+"""Pipelined restoring division with a 16-bit quotient, one bit a stage."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Cat, Module, Mux, ShapeLike, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 QUOTIENT = 16
-FRACTION = data.StructLayout({"numerator": 40, "denominator": 24})
-"""What is divided."""
+
+
+def fraction(tag: ShapeLike) -> data.StructLayout:
+    """What is divided, and what travels with it."""
+    return data.StructLayout({"numerator": 40, "denominator": 24, "tag": tag})
+
+
+def quotient(tag: ShapeLike) -> data.StructLayout:
+    """A result and what traveled with it."""
+    return data.StructLayout({"value": QUOTIENT, "tag": tag})
 
 
 class Divider(wiring.Component):
-    """Compute ``min(65535, numerator // denominator)``, one bit a cycle.
+    """Compute ``min(65535, numerator // denominator)``.
+
+    Parameters
+    ----------
+    tag : ShapeLike
+        What travels with each division.
 
     Members
     -------
-    i : ``In(stream.Signature(FRACTION))``
+    i : ``In(stream.Signature(fraction(tag)))``
         Denominator above zero.
-    o : ``Out(stream.Signature(16))``
-        Quotient.
+    o : ``Out(stream.Signature(quotient(tag)))``
+        Quotients in order.
 
     Timing
     ------
-    ``LATENCY`` cycles from ``i`` to ``o``; the next division may enter once ``o`` is taken.
+    One division a cycle, ``LATENCY`` cycles from ``i`` to ``o``. A stall holds all stages. The
+    softmax needs a result every 13 cycles for 129 tokens; a serial unit gives one in 18.
     """
 
     LATENCY = QUOTIENT + 1
@@ -29,35 +43,35 @@ class Divider(wiring.Component):
     i: stream.Interface
     o: stream.Interface
 
-    def __init__(self) -> None:
+    def __init__(self, tag: ShapeLike) -> None:
+        self.tag = tag
         super().__init__({
-            "i": In(stream.Signature(FRACTION)), "o": Out(stream.Signature(QUOTIENT)),
+            "i": In(stream.Signature(fraction(tag))), "o": Out(stream.Signature(quotient(tag))),
         })
 
     def elaborate(self, platform):
         m = Module()
-        rest, divisor = Signal(41), Signal(40)
-        left = Signal(range(QUOTIENT + 1))
-        fits, saturated = Signal(), Signal()
-        quotient = Signal(QUOTIENT)
-
-        m.d.comb += [
-            self.i.ready.eq((left == 0) & ~self.o.valid), fits.eq(rest >= divisor),
-            self.o.payload.eq(Mux(saturated, 0xFFFF, quotient)),
-        ]
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [
-                rest.eq(self.i.p.numerator), divisor.eq(self.i.p.denominator << (QUOTIENT - 1)),
-                saturated.eq((self.i.p.numerator >> QUOTIENT) >= self.i.p.denominator),
-                left.eq(QUOTIENT),
-            ]
-        with m.Elif(left != 0):
-            m.d.sync += [
-                quotient.eq((quotient << 1) | fits), divisor.eq(divisor >> 1),
-                rest.eq(Mux(fits, rest - divisor, rest)), left.eq(left - 1),
-                self.o.valid.eq(left == 1),
-            ]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
+        enable, valid = Signal(), Signal(self.LATENCY)
+        given = self.i.p
+        m.d.comb += [enable.eq(self.o.ready | ~self.o.valid), self.i.ready.eq(enable),
+                     self.o.valid.eq(valid[-1])]
+        rest, bits, divisor, tag = (given.numerator[QUOTIENT:], given.numerator[:QUOTIENT],
+                                    given.denominator, given.tag)
+        saturated = rest >= divisor
+        with m.If(enable):
+            m.d.sync += valid.eq((valid << 1) | self.i.valid)
+        for stage in range(self.LATENCY):
+            made = [Signal(shape, name=f"{name}_{stage}", reset_less=True) for name, shape in (
+                ("rest", 24), ("bits", QUOTIENT), ("divisor", 24), ("saturated", 1),
+                ("tag", self.tag))]
+            if stage:
+                shifted = Cat(bits[-1], rest)
+                fits = shifted >= divisor
+                rest, bits = Mux(fits, shifted - divisor, shifted), Cat(fits, bits[:-1])
+            with m.If(enable):
+                m.d.sync += [made[0].eq(rest), made[1].eq(bits), made[2].eq(divisor),
+                             made[3].eq(saturated), made[4].eq(tag)]
+            rest, bits, divisor, saturated, tag = made
+        m.d.comb += [self.o.p.value.eq(Mux(saturated, 0xFFFF, bits)), self.o.p.tag.eq(tag)]
 
         return m

@@ -2,7 +2,7 @@
 
 ::
 
-    i ──► maximum ──► score rows (2) ──►│──► max − t ──► 2^−x ──►│──► o
+    i ──► maximum ──► score rows (4) ──►│──► max − t ──► 2^−x ──►│──► o
                                                       └──► sum ──► divider ──► normalizer
 """
 
@@ -29,7 +29,7 @@ class Softmax(wiring.Component):
     Members
     -------
     i : ``In(stream.Signature(scores(hw.word)))``
-        Logits in 1/64 octaves. Refused only while two rows are waiting.
+        Logits in 1/64 octaves. Refused only while ``ROWS`` rows are waiting.
     o : ``Out(stream.Signature(beat(8, hw.word)))``
         Exponentials; zero behind the row's end.
     normalizer : ``Out(stream.Signature(NORMALIZER))``
@@ -40,10 +40,11 @@ class Softmax(wiring.Component):
     Timing
     ------
     A row of ``n`` words whose last word came in cycle ``t`` leaves in cycles ``t + 3`` to
-    ``t + n + 2``, its normalizer ``DIVISION`` cycles after its last word. A row's last word
-    waits until the division of the row before it is over.
+    ``t + n + 2``, or behind the row before it without a gap; its normalizer ``DIVISION`` cycles
+    after its last word.
     """
 
+    ROWS = 4
     LATENCY = 3
     DIVISION = Divider.LATENCY
 
@@ -64,13 +65,15 @@ class Softmax(wiring.Component):
         m = Module()
         hw = self.hw
         m.submodules.rows = rows = Memory(
-            shape=data.ArrayLayout(signed(16), hw.word), depth=2 * hw.row_words, init=[],
+            shape=data.ArrayLayout(signed(16), hw.word), depth=self.ROWS * hw.row_words, init=[],
             attrs={"ram_style": "block"}
         )
-        full = Array(Signal(name=f"full_{n}") for n in range(2))
-        maxima = Array(Signal(signed(16), name=f"maximum_{n}") for n in range(2))
-        lengths = Array(Signal(16, name=f"length_{n}") for n in range(2))
-        counts = Array(Signal(range(hw.word + 1), name=f"count_{n}") for n in range(2))
+        full = Array(Signal(name=f"full_{n}") for n in range(self.ROWS))
+        maxima = Array(Signal(signed(16), name=f"maximum_{n}")
+                       for n in range(self.ROWS))
+        lengths = Array(Signal(16, name=f"length_{n}") for n in range(self.ROWS))
+        counts = Array(Signal(range(hw.word + 1), name=f"count_{n}")
+                       for n in range(self.ROWS))
 
         self.collect(m, rows.write_port(), full, maxima, lengths, counts)
         self.emit(m, rows.read_port(), full, maxima, lengths, counts)
@@ -80,7 +83,7 @@ class Softmax(wiring.Component):
     def collect(self, m: Module, write, full, maxima, lengths, counts):
         """Store a row and find its maximum."""
         hw, given = self.hw, self.i.p
-        bank, position = Signal(), Signal(16)
+        bank, position = Signal(range(self.ROWS)), Signal(16)
         lowest = -(1 << 15)
         running, highest = Signal(signed(16), init=lowest), Signal(signed(16))
         contenders = [running, *(Mux(n < given.count, given.data[n], lowest)
@@ -99,7 +102,7 @@ class Softmax(wiring.Component):
             m.d.sync += [running.eq(highest), position.eq(position + 1)]
             with m.If(given.last):
                 m.d.sync += [
-                    running.eq(lowest), position.eq(0), bank.eq(~bank), full[bank].eq(1),
+                    running.eq(lowest), position.eq(0), bank.eq(bank + 1), full[bank].eq(1),
                     maxima[bank].eq(highest), lengths[bank].eq(position),
                     counts[bank].eq(given.count),
                 ]
@@ -107,8 +110,8 @@ class Softmax(wiring.Component):
     def emit(self, m: Module, read, full, maxima, lengths, counts):
         """Read a row back, exponentiate, sum, and hand the sum to the divider."""
         hw = self.hw
-        m.submodules.divider = divider = Divider()
-        bank, position, total = Signal(), Signal(16), Signal(20)
+        m.submodules.divider = divider = Divider(1)
+        bank, position, total = Signal(range(self.ROWS)), Signal(16), Signal(20)
         final, enable = Signal(), Signal()
         reading = Signal()
         fetched, fetched_last = Signal(), Signal()
@@ -133,7 +136,7 @@ class Softmax(wiring.Component):
             with m.If(reading):
                 m.d.sync += position.eq(position + 1)
                 with m.If(final):
-                    m.d.sync += [position.eq(0), bank.eq(~bank), full[bank].eq(0)]
+                    m.d.sync += [position.eq(0), bank.eq(bank + 1), full[bank].eq(0)]
             with m.If(fetched):
                 m.d.sync += total.eq(Mux(fetched_last, 0, summed))
         powers = []
@@ -148,14 +151,12 @@ class Softmax(wiring.Component):
 
     def divide(self, m: Module, divider: Divider, start, total):
         """Connect the divider to the sum and to ``normalizer``."""
-        coarse, is_large = Signal(), Signal()
+        is_large = Signal()
         m.d.comb += [
             is_large.eq(total >= 4096), divider.i.valid.eq(start),
-            divider.i.p.denominator.eq(total),
+            divider.i.p.denominator.eq(total), divider.i.p.tag.eq(is_large),
             divider.i.p.numerator.eq(Mux(is_large, self.kappa26, self.kappa22) + (total >> 1)),
             self.normalizer.valid.eq(divider.o.valid), divider.o.ready.eq(self.normalizer.ready),
-            self.normalizer.p.multiplier.eq(divider.o.payload),
-            self.normalizer.p.shift.eq(Mux(coarse, 3, 2)),
+            self.normalizer.p.multiplier.eq(divider.o.p.value),
+            self.normalizer.p.shift.eq(Mux(divider.o.p.tag, 3, 2)),
         ]
-        with m.If(divider.i.valid & divider.i.ready):
-            m.d.sync += coarse.eq(is_large)

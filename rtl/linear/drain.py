@@ -4,9 +4,11 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.attention.softmax import Softmax
 from rtl.config import HwConfig
 from rtl.formats import NORMALIZER, PARAMETER, Width, drained, place, scaled, tag
 from rtl.linear.compute_unit import ComputeUnit
+from rtl.moe.gate import Gate
 from rtl.program import Dest
 from rtl.stream.fifo import Fifo
 from rtl.stream.pipe import pipe
@@ -31,7 +33,7 @@ class Drain(wiring.Component):
     complete : ``In(1)``
         All sums of the oldest item are there.
     row_freed, token_freed : ``In(1)``
-        The softmax has finished a row of scores; the gate has finished a token.
+        The softmax and the gate have room for another row of scores, another token.
     select, word, release : ``Out``
         Oldest item's groups, and the word of its columns to read; the item's last word.
     acc : ``In``
@@ -47,9 +49,8 @@ class Drain(wiring.Component):
 
     Timing
     ------
-    One word a cycle; ``o`` follows ``select`` by two cycles. At most two rows of scores are
-    between here and the softmax's exponentials, and one token in the gate, so neither ever
-    refuses a word.
+    One word a cycle; ``o`` follows ``select`` by two cycles. No more rows of scores or tokens are
+    under way than the softmax and the gate can hold, so neither ever refuses a word.
     """
 
     i: stream.Interface
@@ -76,14 +77,15 @@ class Drain(wiring.Component):
         m.submodules.order = order = Fifo(drained(self.hw), 6 * self.hw.groups)
         pipe(m, wiring.flipped(self.i), order.i)
         head = order.o.p
-        position, rows, token = Signal(16), Signal(2), Signal()
+        position, rows = Signal(16), Signal(range(Softmax.ROWS + 1))
+        tokens = Signal(range(Gate.TOKENS + 1))
         last, ready, room, given = Signal(), Signal(), Signal(), Signal()
 
         opens_row = (head.dest == Dest.SCORES) & head.first
         opens_token = (head.dest == Dest.GATE) & head.first
         m.d.comb += [
             last.eq(position + 1 == head.words),
-            room.eq((~opens_row | (rows != 2)) & (~opens_token | ~token)),
+            room.eq((~opens_row | (rows != Softmax.ROWS)) & (~opens_token | (tokens != Gate.TOKENS))),
             given.eq(order.o.valid & self.active & (head.op == self.op)),
             ready.eq((position != 0) | (self.complete & room)), self.busy.eq(given & ready),
             self.starved.eq(given & (position == 0) & ~self.complete),
@@ -94,7 +96,7 @@ class Drain(wiring.Component):
         opened = self.busy & (position == 0)
         m.d.sync += [
             rows.eq(rows + (opened & opens_row) - self.row_freed),
-            token.eq((token | (opened & opens_token)) & ~self.token_freed),
+            tokens.eq(tokens + (opened & opens_token) - self.token_freed),
         ]
         with m.If(self.busy):
             m.d.sync += position.eq(Mux(last, 0, position + 1))

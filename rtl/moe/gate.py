@@ -1,12 +1,13 @@
-"""A token's gate logits to its experts and their weights.
+"""Tokens' gate logits to their experts and their weights.
 
-::
+Three tokens are under way at once::
 
-    i ──► logits ──► SCAN: top k ──► EXP: scale, 2^−x, sum ──► DIVIDE (k times) ──► o
+    i ──► logits (4) ──► top k ──► scale, 2^−x, sum ──► divide (k) ──► o
 """
 
-from amaranth import Array, Module, Mux, Signal, signed
-from amaranth.lib import enum, stream, wiring
+from amaranth import Array, Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.arith.divider import Divider
@@ -15,14 +16,8 @@ from rtl.formats import ROUTE, beat
 from rtl.moe.gate_exponential import GateExponential
 from rtl.moe.top_k import TopK
 
-
-class State(enum.Enum, shape=2):
-    """What the gate does with the token."""
-
-    COLLECT = 0
-    SCAN = 1
-    EXP = 2
-    DIVIDE = 3
+LANES = 2
+"""Logits ranked, and exponentiated, in a cycle."""
 
 
 class Gate(wiring.Component):
@@ -37,30 +32,36 @@ class Gate(wiring.Component):
     Members
     -------
     i : ``In(stream.Signature(beat(signed(hw.acc_width), hw.word)))``
-        Planes; ``last`` ends a token. Refused while a token is being ranked.
+        Planes; ``last`` ends a token. Refused while ``TOKENS`` tokens are held.
+    freed : ``Out(1)``
+        A token's last logit has been read.
     o : ``Out(stream.Signature(ROUTE))``
-        ``top_k`` routes a token in descending order; ``last`` ends the token.
+        ``top_k`` routes a token in descending order; ``last`` ends the token. Must be taken.
     num_experts, top_k, multiplier, shift : ``In``
         Stable while tokens are in flight.
 
     Timing
     ------
-    The last of ``k`` routes leaves ``cycles(num_experts, k)`` cycles after the token's last word.
+    With ``n = steps(num_experts)``: ranking takes ``n`` cycles from the one after the token's last
+    word on; then, one token every ``1 + max(n, top_k)`` cycles, the last of ``k`` routes follows
+    ``n + LATENCY + k`` cycles later.
     """
+
+    TOKENS = 4
+    LATENCY = GateExponential.LATENCY + Divider.LATENCY
 
     i: stream.Interface
     o: stream.Interface
 
     @staticmethod
-    def cycles(num_experts: int, top_k: int) -> int:
-        """Cycles from a token's last word to its last route."""
-        exponentials = num_experts + 2 + GateExponential.LATENCY
-        return num_experts + exponentials + top_k * (Divider.LATENCY + 1)
+    def steps(num_experts: int) -> int:
+        """Cycles to read all logits."""
+        return -(-num_experts // LANES)
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "i": In(stream.Signature(beat(signed(hw.acc_width), hw.word))),
+            "i": In(stream.Signature(beat(signed(hw.acc_width), hw.word))), "freed": Out(1),
             "o": Out(stream.Signature(ROUTE)),
             "num_experts": In(8), "top_k": In(4), "multiplier": In(16), "shift": In(2),
         })
@@ -68,68 +69,137 @@ class Gate(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         hw = self.hw
-        width = hw.acc_width + 8
-        m.submodules.ranking = ranking = TopK(hw.max_top_k, width)
-        m.submodules.exponential = exponential = GateExponential(width)
-        state, index = Signal(State), Signal(8)
-        logits = Array(Signal(signed(width), name=f"logit_{n}") for n in range(hw.max_experts))
+        self.width = hw.acc_width + 8
+        self.per_word = hw.word // 2
+        depth = 1 << (-(-hw.max_experts // self.per_word) - 1).bit_length()
+        m.submodules.ranking = ranking = TopK(hw.max_top_k, self.width, LANES)
+        m.submodules.logits = logits = Memory(
+            shape=data.ArrayLayout(signed(self.width), self.per_word), depth=self.TOKENS * depth,
+            init=[], attrs={"ram_style": "distributed"})
+        self.bits = (depth - 1).bit_length()
+        full = Array(Signal(name=f"full_{n}") for n in range(self.TOKENS))
 
-        m.d.comb += [
-            self.i.ready.eq(state == State.COLLECT),
-            ranking.value.eq(logits[index]), ranking.index.eq(index),
-            ranking.enable.eq(state == State.SCAN),
-            exponential.multiplier.eq(self.multiplier), exponential.shift.eq(self.shift),
-        ]
-        with m.If(self.i.valid & self.i.ready):
-            for n in range(hw.word // 2):
-                m.d.sync += logits[index + n].eq(
-                    (self.i.p.data[2 * n] << 8) + self.i.p.data[2 * n + 1])
-            m.d.sync += index.eq(index + hw.word // 2)
-            with m.If(self.i.p.last):
-                m.d.comb += ranking.clear.eq(1)
-                m.d.sync += [state.eq(State.SCAN), index.eq(0)]
-        with m.If(state == State.SCAN):
-            m.d.sync += index.eq(index + 1)
-            with m.If(index + 1 == self.num_experts):
-                m.d.sync += [state.eq(State.EXP), index.eq(0)]
-        self.exponentiate(m, state, index, logits, ranking, exponential)
+        self.collect(m, logits.write_port(), full)
+        sends = self.rank(m, logits.read_port(domain="comb"), full, ranking)
+        self.exponentiate(m, logits.read_port(domain="comb"), full, ranking, sends)
 
         return m
 
-    def exponentiate(self, m: Module, state, index, logits, ranking, exponential):
-        """Send the largest logit, then all of them; keep the winners' powers; divide."""
-        m.submodules.divider = divider = Divider()
-        winners = Array(Signal(15, name=f"power_{n}") for n in range(self.hw.max_top_k))
-        opened, total, answered, rank = Signal(), Signal(23), Signal(9), Signal(4)
-        sent = Signal()
-        m.d.comb += [
-            sent.eq((state == State.EXP) & (index < self.num_experts)),
-            exponential.valid.eq(sent), exponential.leads.eq(~opened),
-            exponential.logit.eq(logits[Mux(opened, index, ranking.indices[0])]),
-        ]
-        with m.If(sent):
-            m.d.sync += [opened.eq(1), index.eq(Mux(opened, index + 1, index))]
-        with m.If(exponential.done):
-            m.d.sync += [total.eq(total + exponential.power), answered.eq(answered + 1)]
-            for n in range(self.hw.max_top_k):
-                with m.If(ranking.indices[n] == answered[:8]):
-                    m.d.sync += winners[n].eq(exponential.power)
-        with m.If((state == State.EXP) & (answered == self.num_experts)):
-            m.d.sync += state.eq(State.DIVIDE)
+    def collect(self, m: Module, write, full):
+        """Join the planes of a token's logits."""
+        given, bank, word = self.i.p, Signal(range(self.TOKENS)), Signal(8)
+        m.d.comb += [self.i.ready.eq(~full[bank]), write.en.eq(self.i.valid & self.i.ready),
+                     write.addr.eq(Cat(word[: self.bits], bank))]
+        for n in range(self.per_word):
+            m.d.comb += write.data[n].eq((given.data[2 * n] << 8) + given.data[2 * n + 1])
+        with m.If(write.en):
+            m.d.sync += word.eq(word + 1)
+            with m.If(given.last):
+                m.d.sync += [word.eq(0), bank.eq(bank + 1), full[bank].eq(1)]
 
-        busy = Signal()
+    def fetch(self, m: Module, read, bank, step):
+        """Return the logits of ``step`` and whether each is one."""
+        index = step * LANES
+        m.d.comb += read.addr.eq(Cat((index // self.per_word)[: self.bits], bank))
+        lanes = Array(read.data[n] for n in range(self.per_word))
+        return [(lanes[(index + n) % self.per_word], index + n < self.num_experts, index + n)
+                for n in range(LANES)]
+
+    def rank(self, m: Module, read, full, ranking: TopK):
+        """Rank a token's logits; return when the next unit takes it over."""
+        bank, step, ranked, sends = Signal(range(self.TOKENS)), Signal(8), Signal(), Signal()
+        for n, (logit, valid, index) in enumerate(self.fetch(m, read, bank, step)):
+            m.d.comb += [ranking.value[n].eq(logit), ranking.index[n].eq(index),
+                         ranking.enable[n].eq(full[bank] & ~ranked & valid)]
+        m.d.comb += ranking.clear.eq(sends)
+        with m.If(sends):
+            m.d.sync += [ranked.eq(0), step.eq(0), bank.eq(bank + 1)]
+        with m.Elif(full[bank] & ~ranked):
+            m.d.sync += [step.eq(step + 1),
+                         ranked.eq((step + 1) * LANES >= self.num_experts)]
+        self.ranked = ranked
+        return sends
+
+    def exponentiate(self, m: Module, read, full, ranking: TopK, sends):
+        """Send the largest logit, then all of them; hand on their sum and the winners."""
+        bank, step, left = Signal(range(self.TOKENS)), Signal(8), Signal(8)
+        indices = [Signal(8, name=f"winner_{n}") for n in range(self.hw.max_top_k)]
+        lanes = [GateExponential(self.width) for _ in range(LANES)]
+        reading, last = Signal(), Signal()
+        steps = Signal(8)
         m.d.comb += [
-            divider.i.valid.eq((state == State.DIVIDE) & ~busy),
-            divider.i.p.numerator.eq((winners[rank] << 17) + total),
-            divider.i.p.denominator.eq(total << 1),
-            self.o.valid.eq(divider.o.valid), divider.o.ready.eq(self.o.ready),
-            self.o.p.expert.eq(Array(ranking.indices)[rank]),
-            self.o.p.weight.eq(divider.o.payload), self.o.p.last.eq(rank + 1 == self.top_k),
+            steps.eq((self.num_experts + LANES - 1) // LANES),
+            sends.eq(self.ranked & (left == 0)), self.freed.eq(reading & last),
+            last.eq((step + 1) * LANES >= self.num_experts),
         ]
-        with m.If(divider.i.valid & divider.i.ready):
-            m.d.sync += busy.eq(1)
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += [busy.eq(0), rank.eq(rank + 1)]
-            with m.If(self.o.p.last):
-                m.d.sync += [state.eq(State.COLLECT), rank.eq(0), index.eq(0), opened.eq(0),
-                             total.eq(0), answered.eq(0)]
+        with m.If(sends):
+            m.d.sync += [left.eq(Mux(self.top_k > steps, self.top_k, steps)), reading.eq(1),
+                         step.eq(0)]
+            m.d.sync += [kept.eq(index) for kept, index in
+                         zip(indices, ranking.indices, strict=True)]
+        with m.Elif(left != 0):
+            m.d.sync += [left.eq(left - 1), step.eq(step + 1)]
+            with m.If(last & reading):
+                m.d.sync += [reading.eq(0), bank.eq(bank + 1), full[bank].eq(0)]
+        beside = Signal(self.beside())
+        m.d.comb += beside.last.eq(reading & last)
+        m.d.comb += [beside.experts[n].eq(index) for n, index in enumerate(indices)]
+        for n, (logit, valid, index) in enumerate(self.fetch(m, read, bank, step)):
+            m.submodules[f"exponential_{n}"] = lane = lanes[n]
+            m.d.comb += [
+                lane.multiplier.eq(self.multiplier), lane.shift.eq(self.shift),
+                lane.leads.eq(sends), lane.valid.eq(sends | (reading & valid)),
+                lane.logit.eq(Mux(sends, ranking.largest, logit)),
+            ]
+            m.d.comb += [beside.wins[n][rank].eq(index == winner)
+                         for rank, winner in enumerate(indices)]
+        for _ in range(GateExponential.LATENCY):
+            later = Signal(self.beside())
+            m.d.sync += later.eq(beside)
+            beside = later
+        self.sum(m, lanes, beside)
+
+    def beside(self) -> data.StructLayout:
+        """What travels beside the logits of a cycle: last of the token, whose are the winners."""
+        top_k = self.hw.max_top_k
+        return data.StructLayout({"last": 1, "experts": data.ArrayLayout(8, top_k),
+                                  "wins": data.ArrayLayout(top_k, LANES)})
+
+    def sum(self, m: Module, lanes, beside):
+        """Sum the powers and keep the winners'."""
+        powers = [Signal(15, name=f"power_{n}") for n in range(self.hw.max_top_k)]
+        experts = Signal(data.ArrayLayout(8, self.hw.max_top_k))
+        total, divided, ready = Signal(23), Signal(23), Signal()
+        made = total + sum(Mux(lane.done, lane.power, 0) for lane in lanes)
+        m.d.sync += [total.eq(Mux(beside.last, 0, made)), ready.eq(beside.last)]
+        for n, lane in enumerate(lanes):
+            for rank, power in enumerate(powers):
+                with m.If(lane.done & beside.wins[n][rank]):
+                    m.d.sync += power.eq(lane.power)
+        with m.If(beside.last):
+            m.d.sync += [divided.eq(made), experts.eq(beside.experts)]
+        self.divide(m, ready, powers, experts, divided)
+
+    def divide(self, m: Module, ready, powers, experts, total):
+        """Divide the ``top_k`` powers, one a cycle from the cycle of ``ready`` on."""
+        m.submodules.divider = divider = Divider(data.StructLayout({"expert": 8, "last": 1}))
+        entry = data.StructLayout({"power": 15, "expert": 8})
+        count = self.hw.max_top_k
+        held, source = ([Signal(entry, name=f"{name}_{n}") for n in range(count)]
+                        for name in ("held", "source"))
+        left, now = Signal(4), Signal(4)
+        m.d.comb += now.eq(Mux(ready, self.top_k, left))
+        m.d.sync += left.eq(Mux(now == 0, 0, now - 1))
+        for n in range(count):
+            m.d.comb += [source[n].power.eq(Mux(ready, powers[n], held[n].power)),
+                         source[n].expert.eq(Mux(ready, experts[n], held[n].expert))]
+        m.d.sync += [held[n].eq(source[n + 1]) for n in range(count - 1)]
+        m.d.comb += [
+            divider.i.valid.eq(now != 0), divider.i.p.numerator.eq(
+                (source[0].power << 17) + total),
+            divider.i.p.denominator.eq(total << 1), divider.i.p.tag.expert.eq(source[0].expert),
+            divider.i.p.tag.last.eq(now == 1),
+            self.o.valid.eq(divider.o.valid), divider.o.ready.eq(self.o.ready),
+            self.o.p.expert.eq(divider.o.p.tag.expert), self.o.p.last.eq(divider.o.p.tag.last),
+            self.o.p.weight.eq(divider.o.p.value),
+        ]

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 
 class TopK(wiring.Component):
-    """Insert one value a cycle into a sorted list.
+    """Insert some values a cycle into a sorted list.
 
     A value goes before the first entry that it exceeds strictly, so of equal values the one that
     came first ranks first. :func:`golden.gate.top_k_experts` is its reference.
@@ -17,45 +17,63 @@ class TopK(wiring.Component):
         Entries kept.
     width : int
         Bits of a signed value.
+    lanes : int
+        Values a cycle, inserted one behind the other.
 
     Members
     -------
-    clear, enable : ``In(1)``
-        Forget all; insert ``value``.
-    value, index : ``In(signed(width))``, ``In(8)``
-        The next value and what to remember it by.
-    indices : ``Out(8).array(depth)``
-        Indices in descending order of their values.
+    clear : ``In(1)``
+        Forget all.
+    enable, value, index : ``In(1)``, ``In(signed(width))``, ``In(8)``, each ``.array(lanes)``
+        Insert the value; what to remember it by.
+    indices, largest : ``Out(8).array(depth)``, ``Out(signed(width))``
+        Indices in descending order of their values; the first one's value.
 
     Timing
     ------
-    One value a cycle, listed in the next.
+    ``lanes`` values a cycle, listed in the next.
     """
 
-    def __init__(self, depth: int, width: int) -> None:
+    def __init__(self, depth: int, width: int, lanes: int) -> None:
         self.depth = depth
         self.width = width
+        self.lanes = lanes
         super().__init__({
-            "clear": In(1), "enable": In(1), "value": In(signed(width)), "index": In(8),
-            "indices": Out(8).array(depth),
+            "clear": In(1), "enable": In(1).array(lanes),
+            "value": In(signed(width)).array(lanes), "index": In(8).array(lanes),
+            "indices": Out(8).array(depth), "largest": Out(signed(width)),
         })
 
     def elaborate(self, platform):
         m = Module()
         values = [Signal(signed(self.width), name=f"value_{n}") for n in range(self.depth)]
         used = Signal(self.depth)
-        before = [~used[n] | (self.value > values[n]) for n in range(self.depth)]
+        m.d.comb += self.largest.eq(values[0])
 
-        with m.If(self.clear):
-            m.d.sync += used.eq(0)
-        with m.Elif(self.enable):
-            m.d.sync += used.eq((used << 1) | 1)
-            for n in range(self.depth):
-                pushed = before[n - 1] if n else 0
-                with m.If(before[n]):
-                    m.d.sync += [
-                        values[n].eq(Mux(pushed, values[n - 1], self.value)),
-                        self.indices[n].eq(Mux(pushed, self.indices[n - 1], self.index)),
-                    ]
+        entries = [(used[n], values[n], self.indices[n]) for n in range(self.depth)]
+        for lane in range(self.lanes):
+            entries = self.insert(m, lane, entries)
+        for n, (is_used, value, index) in enumerate(entries):
+            m.d.sync += [used[n].eq(is_used & ~self.clear), values[n].eq(value),
+                         self.indices[n].eq(index)]
 
         return m
+
+    def insert(self, m: Module, lane: int, entries):
+        """Return the list with the value of ``lane`` in its place."""
+        enable, value, index = self.enable[lane], self.value[lane], self.index[lane]
+        before = [enable & (~used | (value > kept)) for used, kept, _ in entries]
+        made = []
+        for n, kept in enumerate(entries):
+            pushed = before[n - 1] if n else 0
+            above = entries[n - 1] if n else kept
+            fresh = (1, value, index)
+            parts = []
+            for name, shape, old, upper, new in zip(
+                    ("used", "value", "index"), (1, signed(self.width), 8), kept, above, fresh,
+                    strict=True):
+                part = Signal(shape, name=f"{name}_{lane}_{n}")
+                m.d.comb += part.eq(Mux(before[n], Mux(pushed, upper, new), old))
+                parts.append(part)
+            made.append(tuple(parts))
+        return made
