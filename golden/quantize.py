@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from golden.gate import top_k_experts
 from golden.model import M3ViT
 from golden.quantized import QuantizedModel, fixed_point, integer_linear
 
@@ -34,7 +35,7 @@ def quantize(model: M3ViT, images: Iterable[Tensor]) -> QuantizedModel:
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{name}: contains NaN or infinity")
     model = deepcopy(model).float()
-    ranges = calibrate(model, images)
+    ranges, usage = calibrate(model, images)
     model = model.double()
     config, tensors = model.config, {}
     proj = model.patch_embed["proj"]
@@ -58,21 +59,30 @@ def quantize(model: M3ViT, images: Iterable[Tensor]) -> QuantizedModel:
             gain = 16384 / float(ranges["scores"].max())
             tensors |= integer_linear(head.weight.detach() * scale, head.bias.detach(),
                                       operand=128, gain=gain, name=f"head.{task}")
-    return QuantizedModel(config, tensors)
+    return QuantizedModel(config, tensors | usage)
 
 
-def calibrate(model: M3ViT, images: Iterable[Tensor]) -> dict[str, Tensor]:
-    """Return the largest magnitude of every observed channel; of hidden values, the largest.
+def calibrate(model: M3ViT, images: Iterable[Tensor]) -> tuple[dict[str, Tensor],
+                                                               dict[str, Tensor]]:
+    """Return the ranges of all observed values, and how the experts were used.
 
-    Keys, values and attention outputs are taken without the biases that quantization folds away.
+    A range is the largest magnitude of every channel; of hidden values, the largest value. Keys,
+    values and attention outputs are taken without the biases that quantization folds away. Of
+    every gate's experts the tokens of all images and the fewest of any are counted; the compiler
+    orders them by the first and loads those ahead of the gate that no image did without.
     """
     folded = {}
     for layer, block in enumerate(model.blocks):
         _, k, v = block.attn.qkv.bias.detach().chunk(3)
         folded |= {f"{layer}.qkv": torch.cat([torch.zeros_like(k), k, v]), f"{layer}.context": v}
     ranges: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
+    tokens: dict[str, list[Tensor]] = defaultdict(list)
 
     def observe(name: str, value: Tensor) -> None:
+        if name.endswith("gate"):
+            chosen = top_k_experts(value, model.config.top_k).flatten()
+            gate = f"blocks.{name}.{task}.usage"
+            tokens[gate].append(chosen.bincount(minlength=model.config.num_experts))
         flat = (value - folded.get(name, 0)).reshape(-1, value.shape[-1])
         if not len(flat):
             return
@@ -88,7 +98,9 @@ def calibrate(model: M3ViT, images: Iterable[Tensor]) -> dict[str, Tensor]:
                 model(image.float(), task, observe)
     if not count:
         raise ValueError("quantization needs at least one calibration image")
-    return dict(ranges)
+    usage = {name: torch.stack([torch.stack(seen).sum(0), torch.stack(seen).amin(0)])
+             for name, seen in tokens.items()}
+    return dict(ranges), {name: value.to(torch.int32) for name, value in usage.items()}
 
 
 def migration(seen: Tensor, weight: Tensor) -> Tensor:
@@ -189,6 +201,12 @@ def mlp(block, seen: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     }
 
 
+def gate_codes(weight: Tensor) -> Tensor:
+    """Round to 16 bits; a lower plane of -128, which no multiplier takes, becomes -127."""
+    codes = weight.round().to(torch.int32)
+    return (codes + ((codes & 255) == 128)).to(torch.int16)
+
+
 def experts(block, seen: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     """Quantize norm2, the gates and all experts; one migration serves them all."""
     layer = block.mlp
@@ -210,7 +228,7 @@ def experts(block, seen: dict[str, Tensor], name: str) -> dict[str, Tensor]:
         step = float(gate.abs().max()) / INT16_PLANES
         multiplier, shift = fixed_point(torch.tensor(step * math.log2(math.e) * 256), name)
         tensors |= {
-            f"{name}.gate.{task}.weight": (gate / step).round().to(torch.int16),
+            f"{name}.gate.{task}.weight": gate_codes(gate / step),
             f"{name}.gate.{task}.multiplier": multiplier,
             f"{name}.gate.{task}.shift": torch.tensor(shift, dtype=torch.int32),
         }

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from golden.config import ModelConfig
+from golden.gate import planes
 
 SHIFTS = (14, 18, 22, 26)
 
@@ -47,6 +48,7 @@ def _block(config: ModelConfig, layer: int) -> Format:
             f"{name}.gate.{task}.weight": (torch.int16, (config.num_experts, dim)),
             f"{name}.gate.{task}.multiplier": (torch.int32, ()),
             f"{name}.gate.{task}.shift": (torch.int32, ()),
+            f"{name}.gate.{task}.usage": (torch.int32, (2, config.num_experts)),
         }
     return (tensors | _linear(f"{name}.experts.fc1", config.num_experts, config.expert_dim, dim)
             | _linear(f"{name}.experts.fc2", config.num_experts, dim, config.expert_dim))
@@ -71,8 +73,8 @@ def check_format(tensors: Mapping[str, Tensor], config: ModelConfig) -> None:
     Raises
     ------
     ValueError
-        A tensor is missing or has another type or shape, a multiplier is not in 1..65535, or a
-        shift is none that the hardware offers; the message names the tensor.
+        A tensor is missing or has another type or shape, a weight (or a plane of a gate's) is
+        -128, a multiplier is not in 1..65535, or a shift is none that the hardware offers; the message names the tensor.
     """
     for name, (dtype, shape) in expected_format(config).items():
         if name not in tensors:
@@ -83,6 +85,9 @@ def check_format(tensors: Mapping[str, Tensor], config: ModelConfig) -> None:
                              f"{tuple(tensor.shape)}, not {dtype} and {shape}")
         if name.endswith("multiplier") and not (tensor.min() >= 1 and tensor.max() <= 65535):
             raise ValueError(f"tensor {name} holds a multiplier outside 1..65535")
+        if name.endswith("weight") and (planes(tensor) if dtype == torch.int16 else tensor
+                                        ).min() < -127:
+            raise ValueError(f"tensor {name} holds a weight below -127")
         allowed = range(16) if "norm" in name else SHIFTS
         if name.endswith("shift") and int(tensor) not in allowed:
             raise ValueError(f"tensor {name} is {int(tensor)}, not one of {tuple(allowed)}")

@@ -98,6 +98,7 @@ class Assembler:
         self.names: list[str] = []
         self.blobs: list[np.ndarray] = []
         self.loads = self.computes = self.end = self.gate = 0
+        self.certain: frozenset[int] = frozenset()
         self.weights = Ring(hw.weight_rows, "weight_rows")
         self.params = Ring(hw.param_words, "param_words")
         self.norms = Ring(hw.norm_words, "norm_words")
@@ -109,8 +110,10 @@ class Assembler:
         return value if expert is None or value.ndim == 0 else value[expert]
 
     def load(self, name: str, target: Target, blob: np.ndarray, after: int, **fields: int) -> None:
-        """Add a load of ``blob``."""
+        """Add a load of ``blob``; an expert's waits for its gate unless it is sure to be used."""
         beats = len(blob) // self.hw.bus_bytes
+        if fields.get("skip_if_empty") and fields["expert"] not in self.certain:
+            after = max(after, self.gate)
         self.descriptors.append({
             "opcode": Opcode.LOAD, "target": target, "address": self.end, "beats": beats,
             "wait_computes": after, **fields,

@@ -224,9 +224,10 @@ class Network:
         self.stream = self.after(by_row=True)
 
     def experts(self, name: str) -> None:
-        """The task's gate, then expert by expert over its tokens.
+        """The task's gate, then expert by expert over its tokens, the most used first.
 
         An expert's second layer follows the next expert's first, whose results do not hold it up.
+        The weights of experts that calibration always needed are loaded ahead of the gate.
         """
         c, config = self.c, self.config
         norm = self.normalized(f"{name}.norm2")
@@ -240,31 +241,34 @@ class Network:
                  shift=(int(c.tensor(f"{gate}.shift")) - 14) // 4, **norm)
         c.gate = c.computes
         bank, zero_point = c.table(f"{name}.gelu")
+        total, least = c.tensor(f"{gate}.usage")
+        order = np.argsort(-total.astype(np.int64), kind="stable").tolist()
+        c.certain = frozenset(np.flatnonzero(least).tolist())
         made: list[int] = []
-        for expert in range(config.num_experts + 1):
-            if expert < config.num_experts:
-                self.expert_in(name, expert, bank)
+        for turn in range(len(order) + 1):
+            if turn < len(order):
+                self.expert_in(name, order[turn], turn, bank)
                 made.append(c.computes)
-            if expert:
-                self.expert_out(name, expert - 1, zero_point, made[expert - 1])
+            if turn:
+                self.expert_out(name, order[turn - 1], turn - 1, zero_point, made[turn - 1])
         c.tables.use(bank, 1, c.computes - 1)
         self.stream = self.after(by_row=False)
 
-    def hidden(self, expert: int) -> tuple[int, int]:
+    def hidden(self, turn: int) -> tuple[int, int]:
         """Return first word and stride of an expert's hidden values, in turns with the next's."""
         stride = self.config.expert_dim // self.hw.word
-        return expert % 2 * self.tokens * stride, stride
+        return turn % 2 * self.tokens * stride, stride
 
-    def expert_in(self, name: str, expert: int, bank: int) -> None:
+    def expert_in(self, name: str, expert: int, turn: int, bank: int) -> None:
         """Place an expert's first layer, for the tokens in its queue."""
-        base, stride = self.hidden(expert)
+        base, stride = self.hidden(turn)
         self.c.layer(f"{name}.experts.fc1", expert=expert, rows=self.tokens, source=Source.NORMED,
                      source_stride=self.words, gather=1, dest=Dest.HIDDEN, dest_base=base,
                      dest_stride=stride, bank=bank, wait_computes=self.c.gate)
 
-    def expert_out(self, name: str, expert: int, zero_point: int, after: int) -> None:
+    def expert_out(self, name: str, expert: int, turn: int, zero_point: int, after: int) -> None:
         """Place an expert's second layer, back to the tokens in its queue."""
-        base, stride = self.hidden(expert)
+        base, stride = self.hidden(turn)
         self.c.layer(f"{name}.experts.fc2", expert=expert, rows=self.tokens, source=Source.ACT,
                      source_base=base, source_stride=stride, scatter=1, operand_signed=0,
                      zero_point=zero_point, wait_computes=after,

@@ -7,8 +7,8 @@ from amaranth.back import verilog
 from amaranth.lib import wiring
 
 ASSERTION = re.compile(
-    r"  always @\(posedge [^\n]*\) begin\n    if \(1'h1\) begin\n      if \(![^\n]*\)\n"
-    r"        \$write\([^\n]*\);\n      assert \([^\n]*\);\n    end\n  end\n")
+    r"  always @\(posedge [^\n]*\) begin\n(?:    if \(1'h1\) begin\n      if \(![^\n]*\)\n"
+    r"        \$write\([^\n]*\);\n      assert \([^\n]*\);\n    end\n)+  end\n")
 
 ZEROED = re.compile(r"  initial begin\n(?:    [^\n]*\[\d+\] = \d+'[hdb]0+;\n)+  end\n")
 

@@ -1,7 +1,7 @@
 """Transfers between memory and chip, beat by beat, as the DMA masters make them.
 
 The memory has a read burst's first beat ``latency`` cycles after its address, or ``interval``
-cycles after the beat before it; then one every ``interval`` cycles. It acknowledges a write burst
+cycles after the beat before it was taken; then one every ``interval`` cycles. It acknowledges a write burst
 ``latency`` cycles after its last beat.
 """
 
@@ -60,7 +60,7 @@ class Reader:
             if len(self.ends) >= hw.outstanding:
                 asked = max(asked, self.ends[-hw.outstanding] + 1)
             first = max(asked + memory.latency, last + memory.interval, expected)
-            last = first + hold - 1 + (length - 1) * max(hold, memory.interval)
+            last = first + hold - 1 + (length - 1) * (hold - 1 + memory.interval)
             self.ends.append(last)
         self.asked, self.last = asked, last
         return taken, last
