@@ -19,7 +19,6 @@ from golden.quantized import QuantizedModel
 from golden.requantize import requantize
 from golden.residual import residual_add
 
-
 LOWEST_WEIGHT = -127
 """Keys and values are the weights of the attention's products, and weights are symmetric."""
 

@@ -74,7 +74,8 @@ def check_format(tensors: Mapping[str, Tensor], config: ModelConfig) -> None:
     ------
     ValueError
         A tensor is missing or has another type or shape, a weight (or a plane of a gate's) is
-        -128, a multiplier is not in 1..65535, or a shift is none that the hardware offers; the message names the tensor.
+        -128, a multiplier is not in 1..65535, or a shift is none that the hardware offers; the
+        message names the tensor.
     """
     for name, (dtype, shape) in expected_format(config).items():
         if name not in tensors:

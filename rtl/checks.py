@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.config import HwConfig
 from rtl.program import DESCRIPTOR, Dest, Opcode, Source, Target
 
-STEPS = 5
+STEPS = 6
 """Range checks of a descriptor, one a cycle."""
 
 
@@ -97,7 +97,10 @@ class Checks(wiring.Component):
         )
 
     def linear_ranges(self):
-        """Ranges of ``LINEAR``: weights, columns, parameters, source, destination, norm."""
+        """Ranges of ``LINEAR``.
+
+        Weights, parameters, source, destination, the normalization's source and destination.
+        """
         hw, given = self.hw, self.descriptor
         columns, reads = given.columns // hw.word, (given.depth + hw.word - 1) // hw.word
         rows = self.select(given.split, [reads * (hw.word >> split)
@@ -113,7 +116,8 @@ class Checks(wiring.Component):
             (given.source_base + reads, given.rows - 1, given.source_stride, source),
             written,
             (Mux(given.norm, given.norm_source, 0), Mux(given.norm, given.rows, 0), norm_words,
-             min(hw.residual_words, hw.normed_words)),
+             hw.residual_words),
+            (0, Mux(given.norm, given.rows, 0), norm_words, hw.normed_words),
         )
 
     def select(self, index, values):

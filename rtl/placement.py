@@ -65,8 +65,10 @@ def place(depth: int, columns: int, hw: HwConfig) -> Placement:
 
 
 def sets_of(heads: int, rows: int, hw: HwConfig) -> int:
-    """Return the number of sets of groups that share the heads out, ``rows`` of keys and values
-    each; those that fit and leave the fewest groups idle, then the most.
+    """Return the number of sets of groups that share the heads out.
+
+    A head takes ``rows`` rows of keys and values. Of the numbers that fit, one that leaves the
+    fewest groups idle; of these the largest.
 
     Raises
     ------

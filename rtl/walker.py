@@ -2,7 +2,7 @@
 
 ::
 
-    FETCH ──► DECODE ──► CHECK × 5 ──► OFFER ──► o
+    FETCH ──► DECODE ──► CHECK × 6 ──► OFFER ──► o
       ▲────── not mine ──┘                └──► next
 """
 

@@ -8,7 +8,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from rtl.config import HwConfig
-from rtl.linear.drain import Drain
 from rtl.linear.event_encoder import EventEncoder
 from rtl.linear.event_queue import EventQueue
 from rtl.linear.worker import RUN, Worker

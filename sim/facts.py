@@ -1,7 +1,7 @@
 """What the simulator must know of the data: routing, and which operands are zero."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,11 +13,17 @@ class Facts:
     """Data-dependent facts of one inference.
 
     ``routed`` is, for each layer with experts, the number of tokens of each expert. ``operands``
-    is, by operator, the left operand (rows, depth), needed unless every element is sent.
+    is, by operator, the left operand (rows, depth), needed unless every element is sent. ``later``
+    holds the facts of the inferences behind the first, if there are any.
     """
 
     routed: Mapping[int, np.ndarray]
     operands: Mapping[str, np.ndarray] = field(default_factory=dict)
+    later: tuple["Facts", ...] = ()
+
+    def frame(self, number: int) -> "Facts":
+        """Return the facts of inference ``number``."""
+        return self.later[number - 1] if number else self
 
 
 def from_trace(trace, config: ModelConfig) -> Facts:
@@ -25,6 +31,12 @@ def from_trace(trace, config: ModelConfig) -> Facts:
     routed = {layer: np.bincount(np.asarray(experts).reshape(-1), minlength=config.num_experts)
               for layer, (experts, _) in trace.routes.items()}
     return Facts(routed, {name: np.asarray(value) for name, value in trace.operands.items()})
+
+
+def from_traces(traces, config: ModelConfig) -> Facts:
+    """Take the facts from runs of one inference after another."""
+    first, *later = (from_trace(trace, config) for trace in traces)
+    return replace(first, later=tuple(later))
 
 
 def generated(config: ModelConfig, seed: int, skew: float = 1.0) -> Facts:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 from rtl.assembler import Program
 from rtl.counters import COUNTERS
@@ -31,6 +32,8 @@ class Machine:
     def __init__(self, program: Program, facts: Facts, memory: MemoryModel) -> None:
         self.program, self.facts, self.memory = program, facts, memory
         self.hw = program.hw
+        stores = [fields["opcode"] == Opcode.STORE for fields in program.descriptors]
+        self.frames = [0, *accumulate(stores)]
         self.reader = Reader(self.hw, memory)
         self.pipeline = Pipeline(self.hw)
         self.counters = self.pipeline.counters
@@ -83,6 +86,7 @@ class Machine:
             return False
         offered = position.fetch + Walker.CHECK
         name = self.program.names[position.index]
+        self.now = self.facts.frame(self.frames[position.index])
         accepted = (self.load if loads else self.compute)(name, fields, offered)
         position.index += 1
         position.fetch = accepted + 1
@@ -123,7 +127,7 @@ class Machine:
         """Rows of a descriptor: its own, or the tokens of its expert."""
         if "expert" not in fields:
             return fields["rows"]
-        return int(self.facts.routed[int(name.split(".")[1])][fields["expert"]])
+        return int(self.now.routed[int(name.split(".")[1])][fields["expert"]])
 
     def compute(self, name: str, fields: Mapping[str, int], offered: int) -> int:
         """Run one compute descriptor; return the cycle in which it was taken."""
@@ -190,7 +194,7 @@ class Machine:
             available = operators.norm_rows(start, rows, words, available).__getitem__
         if fields["dest"] == Dest.GATE:
             self.counters["routes"] += rows * fields["top_k"]
-        items = operators.linear_items(fields, rows, self.facts.operands.get(name), hw, place)
+        items = operators.linear_items(fields, rows, self.now.operands.get(name), hw, place)
         self.pipeline.begin(name, start + ItemGenerator.LATENCY, drain, place, available, sink)
         self.collect(items)
         return sink.end, getattr(sink, "ended", None), sink.rows
@@ -214,7 +218,7 @@ class Machine:
     def attention(self, name: str, fields: Mapping[str, int], start: int,
                   drain: int) -> tuple[int, int | None, list[int]]:
         """Run an ``ATTENTION``; return as :meth:`execute`."""
-        hw, operands = self.hw, self.facts.operands
+        hw, operands = self.hw, self.now.operands
         words = -(-fields["rows"] // hw.word)
         sink = operators.AttentionSink(words)
         self.counters["softmax_words"] += fields["rows"] * fields["heads"] * words

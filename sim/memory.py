@@ -1,8 +1,8 @@
 """Transfers between memory and chip, beat by beat, as the DMA masters make them.
 
 The memory has a read burst's first beat ``latency`` cycles after its address, or ``interval``
-cycles after the beat before it was taken; then one every ``interval`` cycles. It acknowledges a write burst
-``latency`` cycles after its last beat.
+cycles after the beat before it was taken; then one every ``interval`` cycles. It acknowledges a
+write burst ``latency`` cycles after its last beat.
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,10 @@ from rtl.memory.bursts import PAGE
 
 @dataclass(frozen=True)
 class MemoryModel:
-    """Cycles from a read address to its first beat, from beat to beat, and from a write's last
-    beat to its answer."""
+    """Cycles from a read address to its first beat, and from beat to beat.
+
+    ``latency`` is also the time from a write's last beat to its answer.
+    """
 
     latency: int = 20
     interval: int = 1

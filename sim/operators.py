@@ -57,15 +57,18 @@ class GateSink(Sink):
         super().__init__()
         self.scan, self.top_k = Gate.steps(num_experts), top_k
         self.ranked = self.free = self.ended = 0
+        self.routed: list[int] = []
 
     def take(self, item: Item, end: int) -> None:
         self.end = end + Drain.LATENCY
         if item.closes:
             begun = max(self.end + 1, self.ranked + 1) + self.scan
-            self.ranked = max(begun, self.free)
+            room = self.routed[-Gate.ROUTED] + 1 if len(self.routed) >= Gate.ROUTED else 0
+            self.ranked = max(begun, self.free, room)
             self.free = self.ranked + 1 + max(self.scan, self.top_k)
             self.freed.append(self.ranked + self.scan)
             self.ended = self.ranked + self.scan + Gate.LATENCY + self.top_k
+            self.routed.append(self.ended)
 
 
 class AttentionSink(RowSink):

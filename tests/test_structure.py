@@ -28,6 +28,8 @@ TWINS = {
     "rtl.linear.compute_unit": "golden.linear",
     "rtl.linear.event_encoder": "golden.events",
     "rtl.linear.lane_group": "golden.linear",
+    "rtl.linear.lanes": "golden.linear",
+    "rtl.linear.mac_pair": "golden.linear",
     "rtl.linear.requantize": "golden.requantize",
     "rtl.moe.combine": "golden.combine",
     "rtl.moe.dispatch": "golden.moe",
@@ -45,7 +47,8 @@ MOVERS = {
     "rtl.linear.drain", "rtl.linear.event_queue", "rtl.linear.item_generator",
     "rtl.linear.linear_items", "rtl.linear.operand_source", "rtl.linear.worker",
     "rtl.memory.bursts", "rtl.memory.dma_reader", "rtl.memory.dma_writer", "rtl.memory.loader",
-    "rtl.memory.registers", "rtl.memory.row_reader", "rtl.sequencer", "rtl.stream.fifo",
+    "rtl.memory.registers", "rtl.memory.row_reader", "rtl.retirement", "rtl.sequencer",
+    "rtl.stream.fifo",
     "rtl.walker", "rtl.writeback",
 }
 """Units that order, check, store or move values and never change one: nothing to model."""

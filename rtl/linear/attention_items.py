@@ -46,7 +46,8 @@ class Cursor(wiring.Component):
         super().__init__({
             "step": In(1), "start": In(1), "elements": In(16), "depth": In(16),
             "descriptor": In(DESCRIPTOR),
-            "address": Out(16), "head": Out(8), "set": Out(range(hw.groups)), "words_done": Out(16), "row": Out(16),
+            "address": Out(16), "head": Out(8), "set": Out(range(hw.groups)),
+            "words_done": Out(16), "row": Out(16),
             "number": Out(16), "words": Out(16), "count": Out(range(hw.word + 1)),
             "first": Out(1), "last": Out(1), "flush": Out(1), "done": Out(1),
         })
@@ -93,7 +94,8 @@ class Cursor(wiring.Component):
                                  self.row.eq(self.row + self.depth)]
                 with m.If(last_head):
                     m.d.sync += [
-                        self.head.eq(0), self.set.eq(0), self.row.eq(0), base.eq(0), token.eq(token + 1),
+                        self.head.eq(0), self.set.eq(0), self.row.eq(0), base.eq(0),
+                        token.eq(token + 1),
                         token_address.eq(token_address + given.source_stride),
                         self.address.eq(token_address + given.source_stride),
                     ]

@@ -14,7 +14,8 @@ from rtl.stream.fifo import Fifo
 from rtl.stream.pipe import pipe
 
 WIDTHS = {
-    Dest.KEY: Width.SYMMETRIC, Dest.VALUE: Width.SYMMETRIC, Dest.HIDDEN: Width.INT10, Dest.SCORES: Width.INT16, Dest.OUTPUT: Width.INT16,
+    Dest.KEY: Width.SYMMETRIC, Dest.VALUE: Width.SYMMETRIC, Dest.HIDDEN: Width.INT10,
+    Dest.SCORES: Width.INT16, Dest.OUTPUT: Width.INT16,
     Dest.COMBINE: Width.INT20, Dest.RESIDUAL: Width.INT24,
 }
 """Saturation by destination; all others are int8. Keys and values become weights, which have no
@@ -85,7 +86,8 @@ class Drain(wiring.Component):
         opens_token = (head.dest == Dest.GATE) & head.first
         m.d.comb += [
             last.eq(position + 1 == head.words),
-            room.eq((~opens_row | (rows != Softmax.ROWS)) & (~opens_token | (tokens != Gate.TOKENS))),
+            room.eq((~opens_row | (rows != Softmax.ROWS))
+                    & (~opens_token | (tokens != Gate.TOKENS))),
             given.eq(order.o.valid & self.active & (head.op == self.op)),
             ready.eq((position != 0) | (self.complete & room)), self.busy.eq(given & ready),
             self.starved.eq(given & (position == 0) & ~self.complete),

@@ -79,7 +79,8 @@ class EventEncoder(wiring.Component):
         with m.If(self.i.ready):
             m.d.sync += [
                 self.o.valid.eq(self.i.valid & ((mask != 0) | given.last)),
-                self.o.p.word.eq(word), *(self.o.p[name].eq(given[name]) for name in place(self.hw)),
+                self.o.p.word.eq(word),
+                *(self.o.p[name].eq(given[name]) for name in place(self.hw)),
             ]
 
         return m

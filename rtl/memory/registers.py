@@ -73,8 +73,9 @@ class Registers(wiring.Component):
         self.writable = [name for name, register in REGISTERS.items() if register.access == "rw"]
         super().__init__({
             "axi": In(AxiLite()),
-            "start": Out(1), "reset": Out(1), **{name: Out(32, init=WATCHDOG if name == "watchdog" else 0)
-                                              for name in self.writable},
+            "start": Out(1), "reset": Out(1),
+            **{name: Out(32, init=WATCHDOG if name == "watchdog" else 0)
+               for name in self.writable},
             "busy": In(1), "finished": In(1), "failed": In(1), "error": In(ErrorCode),
             "index": In(16), "counters": In(64).array(len(COUNTERS)), "interrupt": Out(1),
         })

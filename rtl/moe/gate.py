@@ -8,13 +8,15 @@ Three tokens are under way at once::
 from amaranth import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, flipped
 
 from rtl.arith.divider import Divider
 from rtl.config import HwConfig
 from rtl.formats import ROUTE, beat
 from rtl.moe.gate_exponential import GateExponential
 from rtl.moe.top_k import TopK
+from rtl.stream.fifo import Fifo
+from rtl.stream.pipe import pipe
 
 LANES = 2
 """Logits ranked, and exponentiated, in a cycle."""
@@ -36,7 +38,7 @@ class Gate(wiring.Component):
     freed : ``Out(1)``
         A token's last logit has been read.
     o : ``Out(stream.Signature(ROUTE))``
-        ``top_k`` routes a token in descending order; ``last`` ends the token. Must be taken.
+        ``top_k`` routes a token in descending order; ``last`` ends the token.
     num_experts, top_k, multiplier, shift : ``In``
         Stable while tokens are in flight.
 
@@ -44,11 +46,12 @@ class Gate(wiring.Component):
     ------
     With ``n = steps(num_experts)``: ranking takes ``n`` cycles from the one after the token's last
     word on; then, one token every ``1 + max(n, top_k)`` cycles, the last of ``k`` routes follows
-    ``n + LATENCY + k`` cycles later.
+    ``n + LATENCY + k`` cycles later. From then on at most ``ROUTED`` tokens are under way.
     """
 
     TOKENS = 4
-    LATENCY = GateExponential.LATENCY + Divider.LATENCY
+    ROUTED = 8
+    LATENCY = GateExponential.LATENCY + Divider.LATENCY + Fifo.timing.latency
 
     i: stream.Interface
     o: stream.Interface
@@ -123,15 +126,17 @@ class Gate(wiring.Component):
     def exponentiate(self, m: Module, read, full, ranking: TopK, sends):
         """Send the largest logit, then all of them; hand on their sum and the winners."""
         bank, step, left = Signal(range(self.TOKENS)), Signal(8), Signal(8)
+        routed = Signal(range(self.ROUTED + 1))
         indices = [Signal(8, name=f"winner_{n}") for n in range(self.hw.max_top_k)]
         lanes = [GateExponential(self.width) for _ in range(LANES)]
         reading, last = Signal(), Signal()
         steps = Signal(8)
         m.d.comb += [
             steps.eq((self.num_experts + LANES - 1) // LANES),
-            sends.eq(self.ranked & (left == 0)), self.freed.eq(reading & last),
-            last.eq((step + 1) * LANES >= self.num_experts),
+            sends.eq(self.ranked & (left == 0) & (routed != self.ROUTED)),
+            self.freed.eq(reading & last), last.eq((step + 1) * LANES >= self.num_experts),
         ]
+        m.d.sync += routed.eq(routed + sends - (self.o.valid & self.o.ready & self.o.p.last))
         with m.If(sends):
             m.d.sync += [left.eq(Mux(self.top_k > steps, self.top_k, steps)), reading.eq(1),
                          step.eq(0)]
@@ -182,6 +187,7 @@ class Gate(wiring.Component):
 
     def divide(self, m: Module, ready, powers, experts, total):
         """Divide the ``top_k`` powers, one a cycle from the cycle of ``ready`` on."""
+        m.submodules.routes = routes = Fifo(ROUTE, self.ROUTED * self.hw.max_top_k)
         m.submodules.divider = divider = Divider(data.StructLayout({"expert": 8, "last": 1}))
         entry = data.StructLayout({"power": 15, "expert": 8})
         count = self.hw.max_top_k
@@ -199,7 +205,8 @@ class Gate(wiring.Component):
                 (source[0].power << 17) + total),
             divider.i.p.denominator.eq(total << 1), divider.i.p.tag.expert.eq(source[0].expert),
             divider.i.p.tag.last.eq(now == 1),
-            self.o.valid.eq(divider.o.valid), divider.o.ready.eq(self.o.ready),
-            self.o.p.expert.eq(divider.o.p.tag.expert), self.o.p.last.eq(divider.o.p.tag.last),
-            self.o.p.weight.eq(divider.o.p.value),
+            routes.i.valid.eq(divider.o.valid), divider.o.ready.eq(1),
+            routes.i.p.expert.eq(divider.o.p.tag.expert), routes.i.p.last.eq(divider.o.p.tag.last),
+            routes.i.p.weight.eq(divider.o.p.value),
         ]
+        pipe(m, routes.o, flipped(self.o))

@@ -23,7 +23,7 @@ def test_protocol_reset_and_result(tmp_path: Path, seed: int) -> None:
     memory = program.with_image(image.numpy())
     expected = memory.copy()
     words = trace.x.numpy().astype("<i2").reshape(-1)
-    start = program.output_address
+    start = program.outputs_at[0]
     expected[start : start + 2 * len(words)] = words.view(np.uint8)
     index = next(n for n, fields in enumerate(program.descriptors)
                  if fields["opcode"] == Opcode.ATTENTION)

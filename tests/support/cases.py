@@ -13,7 +13,7 @@ from golden.requantize import requantize
 from golden.softmax import normalizer, softmax
 from rtl import formats
 from rtl.activation_table import ActivationTable
-from rtl.arith.divider import FRACTION, Divider
+from rtl.arith.divider import Divider, fraction, quotient
 from rtl.attention.corner_turn import CornerTurn
 from rtl.attention.softmax import Softmax
 from rtl.config import PRESETS
@@ -140,8 +140,8 @@ def tagged(rng: np.random.Generator, dest: Dest) -> dict:
 def requantize_case(rng: np.random.Generator) -> Case:
     given, out, inner = [], [], 0
     names = list(BITS)
-    for number in range(160):
-        name, code = names[number % 5], number // 5 % 4
+    for number in range(192):
+        name, code = names[number % 6], number // 6 % 4
         shift, limit = 14 + 4 * code, 1 << (BITS[name] - 1)
         multiplier = rng.integers(1, 1 << 16, P)
         wanted = rng.uniform(-1.4, 1.4, P) * limit * 2.0**shift / multiplier
@@ -156,15 +156,17 @@ def requantize_case(rng: np.random.Generator) -> Case:
         total = np.clip(acc + bias, -top - 1, top)
         bias = total - acc
         result = requantize(tensor(total), tensor(multiplier), shift=shift, width=BITS[name])
+        if name == formats.Width.SYMMETRIC:
+            result = result.clamp(min=-127)
         inner += int((result.abs() < limit - 1).sum())
         tag = tagged(rng, Dest.ACT)
         given.append(pack(formats.scaled(HW), {
             "acc": acc.tolist(), "bias": bias.tolist(), "multiplier": multiplier.tolist(),
             "shift": code, "width": name, "tag": tag}))
         out.append(pack(formats.requantized(HW), {"data": result.tolist(), "tag": tag}))
-    assert inner > 0.3 * 160 * P, "stimulus hardly leaves saturation"
+    assert inner > 0.3 * 192 * P, "stimulus hardly leaves saturation"
     return Case("requantize", lambda: Requantize(HW), {"i": given}, {"o": out},
-                cycles=Requantize.timing.cycles(160))
+                cycles=Requantize.timing.cycles(192))
 
 
 def activation_case(rng: np.random.Generator) -> Case:
@@ -176,12 +178,12 @@ def activation_case(rng: np.random.Generator) -> Case:
         row = rng.integers(-512, 512, P)
         row[0] = (-512, 511, 0, -1)[number % 4]
         dest = Dest.HIDDEN if number % 3 else Dest.RESIDUAL
-        tag = tagged(rng, dest)
+        tag = tagged(rng, dest) | {"bank": 1}
         made = gelu(tensor(row), tensor(table)) if dest == Dest.HIDDEN else tensor(row)
         given.append(pack(formats.requantized(HW), {"data": row.tolist(), "tag": tag}))
         out.append(pack(formats.requantized(HW), {"data": made.tolist(), "tag": tag}))
     return Case("activation_table", lambda: ActivationTable(HW), {"i": given}, {"o": out},
-                {"bank": 1}, setup, ActivationTable.timing.cycles(60))
+                {}, setup, ActivationTable.timing.cycles(60))
 
 
 def combine_case(rng: np.random.Generator) -> Case:
@@ -204,24 +206,27 @@ def encoder_case(rng: np.random.Generator, dense: bool) -> Case:
     for number in range(60):
         count = int(rng.integers(1, P + 1))
         operand = rng.integers(-128, 128, P)
-        reference = np.where(rng.random(P) < 0.6, operand, rng.integers(-127, 128, P))
+        reference = int(rng.integers(-127, 128))
+        operand[rng.random(P) < 0.6] = reference
         if number % 6 == 0:
-            reference = operand.copy()
+            operand[:] = reference
         if number % 7 == 0:
-            operand[0], reference[0] = 127, -128
+            operand[0], reference = 127, -128
         last, base = int(rng.integers(2)), int(rng.integers(1 << 12))
         given.append(pack(formats.operands(HW), {
-            "operand": operand.tolist(), "reference": reference.tolist(), "count": count,
+            "operand": operand.tolist(), "reference": reference, "dense": int(dense),
+            "count": count, "leader": number % HW.groups, "span": 1, "gang": 2, "split": 1,
             "row": base, "kv": number % 2, "last": last, "columns": 8}))
-        events = dict(encode_row(operand[:count], reference[:count], dense))
+        events = dict(encode_row(operand[:count], np.full(count, reference), dense))
         if events or last:
             mask = sum(1 << n for n in events)
-            out.append(pack(formats.event_word(HW), {
-                "delta": (operand - reference).tolist(), "mask": mask, "row": base,
-                "kv": number % 2, "last": last}))
+            out.append(pack(formats.broadcast(HW), {
+                "word": {"delta": (operand - reference).tolist(), "mask": mask, "row": base,
+                         "kv": number % 2, "last": last},
+                "leader": number % HW.groups, "span": 1, "gang": 2, "split": 1}))
     assert dense or len(out) < 60, "no word was dropped"
     return Case("encoder_dense" if dense else "encoder_skip", lambda: EventEncoder(HW),
-                {"i": given}, {"o": out}, {"dense": int(dense)})
+                {"i": given}, {"o": out})
 
 
 def encode_row(operand, reference, dense):
@@ -241,10 +246,10 @@ def queue_case(rng: np.random.Generator) -> Case:
             "delta": delta.tolist(), "mask": mask, "row": base, "kv": 0, "last": last}))
         sent = [n for n in range(P) if mask >> n & 1]
         for n in sent:
-            out.append(pack(formats.EVENT, {"delta": int(delta[n]), "row": base + n,
+            out.append(pack(formats.event(HW), {"delta": int(delta[n]), "row": base + n,
                                             "last": last and n == sent[-1]}))
         if not sent:
-            out.append(pack(formats.EVENT, {"delta": 0, "row": base, "last": 1}))
+            out.append(pack(formats.event(HW), {"delta": 0, "row": base, "last": 1}))
     return Case("event_queue", lambda: EventQueue(HW, HW.queue_words), {"i": given}, {"o": out})
 
 
@@ -253,9 +258,11 @@ def divider_case(rng: np.random.Generator) -> Case:
     pairs += [(int(d * q + r), int(d)) for d, q, r in zip(
         rng.integers(1, 1 << 20, 30), rng.integers(0, 1 << 16, 30), rng.integers(0, 2, 30),
         strict=True)]
-    return Case("divider", Divider,
-                {"i": [pack(FRACTION, {"numerator": n, "denominator": d}) for n, d in pairs]},
-                {"o": [min(65535, n // d) for n, d in pairs]})
+    return Case("divider", lambda: Divider(6), {"i": [
+        pack(fraction(6), {"numerator": n, "denominator": d, "tag": k})
+        for k, (n, d) in enumerate(pairs)]}, {"o": [
+            pack(quotient(6), {"value": min(65535, n // d), "tag": k})
+            for k, (n, d) in enumerate(pairs)]}, cycles=Divider.LATENCY + len(pairs))
 
 
 def fifo_case(rng: np.random.Generator) -> Case:

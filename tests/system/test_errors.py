@@ -43,7 +43,11 @@ CASES = [
     (ErrorCode.FIELD, Opcode.LINEAR, {"rows": 0}),
     (ErrorCode.FIELD, Opcode.LINEAR, {"rows": HW.max_tokens + 1}),
     (ErrorCode.FIELD, Opcode.LINEAR, {"columns": 5}),
-    (ErrorCode.FIELD, Opcode.LINEAR, {"gang": 2}),
+    (ErrorCode.FIELD, Opcode.LINEAR, {"gang": len(HW.gangs)}),
+    (ErrorCode.FIELD, Opcode.LINEAR, {"split": 7}),
+    (ErrorCode.FIELD, Opcode.LINEAR, {"gang": 0, "split": 0, "span": 1}),
+    (ErrorCode.FIELD, Opcode.ATTENTION, {"set_size": len(HW.gangs)}),
+    (ErrorCode.FIELD, Opcode.LOAD, {"span": len(HW.gangs)}),
     (ErrorCode.FIELD, Opcode.LINEAR, {"dest": 9}),
     (ErrorCode.FIELD, Opcode.ATTENTION, {"heads": 0}),
     (ErrorCode.FIELD, Opcode.ATTENTION, {"gather": 1}),
@@ -103,6 +107,15 @@ def test_bus_error(program: Program, where: str) -> None:
     memory = program.with_image(default_image(program.config).numpy())
     result = engine.run(program, memory, max_cycles=100_000, fail_address=address)
     assert (result.error, result.error_index) == (ErrorCode.BUS, index)
+
+
+@pytest.mark.verilator
+def test_memory_that_never_answers(program: Program) -> None:
+    """The watchdog ends the program, and names the program's own transfer."""
+    memory = program.with_image(default_image(program.config).numpy())
+    result = engine.run(program, memory, latency=1 << 40, watchdog=500, max_cycles=5000)
+    assert (result.error, result.error_index, result.finished) == (ErrorCode.WATCHDOG, 0, False)
+    assert 500 <= result.counters["cycles"] <= 510
 
 
 def test_weights_too_large_are_refused() -> None:

@@ -7,7 +7,7 @@ from golden.integer import Integer
 from rtl.compiler import compile_program
 from rtl.program import ErrorCode, Mode
 from scripts.rtl_engine import engine
-from sim.facts import from_trace
+from sim.facts import from_trace, from_traces
 from sim.machine import simulate
 from sim.memory import MemoryModel
 from tests.system.networks import HARDWARE, ROUTINGS, make
@@ -22,11 +22,12 @@ def test_bits_and_counters(hardware: str, number: int, seed: int) -> None:
     routing = ROUTINGS[number % 3]
     model, image, task = make(1000 * seed + 10 * number + len(hardware), hw, routing)
     mode = Mode(number // 3 % 2)
-    latency = (20, 1, 60)[number % 3]
+    memory = MemoryModel((20, 1, 60)[number % 3], (1, 3, 2)[number % 4 % 3])
     program = compile_program(model, hw, task, mode)
     trace = Integer(model).run(image, task)
 
-    result = engine.run(program, program.with_image(image.numpy()), latency=latency)
+    result = engine.run(program, program.with_image(image.numpy()), latency=memory.latency,
+                        interval=memory.interval)
     assert result.error == ErrorCode.NONE
     x, scores = program.outputs(result.memory)
     np.testing.assert_array_equal(x, trace.x.numpy())
@@ -34,13 +35,33 @@ def test_bits_and_counters(hardware: str, number: int, seed: int) -> None:
     if scores is not None:
         np.testing.assert_array_equal(scores, trace.scores.numpy())
 
-    predicted = simulate(program, from_trace(trace, model.config), MemoryModel(latency))
+    predicted = simulate(program, from_trace(trace, model.config), memory)
     assert dict(predicted.counters) == result.counters
 
-    stalled = engine.run(program, program.with_image(image.numpy()), latency=latency,
-                         stall_seed=number + 1)
+    stalled = engine.run(program, program.with_image(image.numpy()), latency=memory.latency,
+                         interval=memory.interval, stall_seed=number + 1)
     np.testing.assert_array_equal(stalled.memory, result.memory)
     assert stalled.counters["cycles"] > result.counters["cycles"]
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize("hardware", HARDWARE)
+def test_frames_back_to_back(hardware: str, seed: int) -> None:
+    """Three different images in one program, each as if it were alone, in less than thrice."""
+    hw, cycles = HARDWARE[hardware], []
+    model, image, task = make(1000 * seed + 77, hw, "free")
+    images = [image.roll(n, -1) for n in range(3)]
+    program = compile_program(model, hw, task, frames=3)
+    traces = [Integer(model).run(frame, task) for frame in images]
+    result = engine.run(program, program.with_image(*(frame.numpy() for frame in images)))
+    assert result.error == ErrorCode.NONE
+    for number, trace in enumerate(traces):
+        np.testing.assert_array_equal(program.outputs(result.memory, number)[0], trace.x.numpy())
+        alone = compile_program(model, hw, task)
+        cycles.append(simulate(alone, from_trace(trace, model.config)).cycles)
+    assert result.counters["cycles"] < sum(cycles)
+    predicted = simulate(program, from_traces(traces, model.config))
+    assert dict(predicted.counters) == result.counters
 
 
 def test_routings_are_skewed(seed: int) -> None:

@@ -1,6 +1,9 @@
 """Units that compute without streams, against the golden models."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
 from golden.gate import exponential as gate_exponential
@@ -12,12 +15,15 @@ from golden.softmax import softmax
 from rtl.arith.rsqrt import Rsqrt
 from rtl.attention.exponential import Exponential
 from rtl.config import PRESETS
-from rtl.formats import EVENT
-from rtl.linear.lane_group import LaneGroup, Lanes
+from rtl.formats import event
+from rtl.linear.lane_group import LaneGroup
+from rtl.linear.lanes import Lanes
+from rtl.linear.mac_pair import MacPair
+from rtl.linear.worker import RUN, Worker
 from rtl.moe.gate_exponential import GateExponential
 from rtl.moe.top_k import TopK
 from rtl.normalize_lane import NormalizeLane
-from tests.support.bench import get, put, simulate
+from tests.support.bench import put, simulate
 from tests.support.case import pack
 
 HW = PRESETS["nano"]
@@ -85,7 +91,7 @@ def test_gate_exponential(seed: int) -> None:
 
 def test_top_k(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    dut = TopK(4, 33)
+    dut = TopK(4, 33, 3)
 
     async def bench(ctx):
         for draw in range(40):
@@ -95,15 +101,18 @@ def test_top_k(seed: int) -> None:
             ctx.set(dut.clear, 1)
             await ctx.tick()
             ctx.set(dut.clear, 0)
-            for index, value in enumerate(values):
-                ctx.set(dut.enable, 1)
-                ctx.set(dut.value, int(value))
-                ctx.set(dut.index, index)
+            for start in range(0, count, 3):
+                for lane, index in enumerate(range(start, start + 3)):
+                    ctx.set(dut.enable[lane], index < count)
+                    ctx.set(dut.value[lane], int(values[min(index, count - 1)]))
+                    ctx.set(dut.index[lane], index)
                 await ctx.tick()
-            ctx.set(dut.enable, 0)
+            for lane in range(3):
+                ctx.set(dut.enable[lane], 0)
             kept = min(count, 4)
             expected = top_k_experts(tensor(values), kept).tolist()
             assert [ctx.get(index) for index in dut.indices][:kept] == expected, values
+            assert ctx.get(dut.largest) == values.max()
 
     simulate(dut, bench)
 
@@ -138,62 +147,101 @@ def test_normalize_lane(seed: int) -> None:
     simulate(dut, bench)
 
 
-def test_lane_group_sums_both_queues_and_banks(seed: int) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_mac_pair_sums_runs(packed: bool, seed: int) -> None:
+    """Runs of up to eight, the extremes of both products among them, with and without gaps."""
     rng = np.random.default_rng(seed)
-    weights = rng.integers(-127, 128, (6, HW.lanes))
-    values = rng.integers(-128, 128, (6, HW.lanes))
-    rows = rng.integers(-255, 256, (HW.queues, 2, 6))
-    dut = LaneGroup(HW)
+    dut = MacPair(packed=packed)
+    runs = [[(255 * s, 127 * a, 127 * b)] * RUN for s in (1, -1) for a in (1, -1) for b in (1, -1)]
+    runs += [[(int(rng.integers(-255, 256)), int(rng.integers(-127, 128)),
+               int(rng.integers(-127, 128))) for _ in range(rng.integers(1, RUN + 1))]
+             for _ in range(60)]
 
     async def bench(ctx):
-        for row in range(6):
-            put(ctx, dut.weight_write, pack(dut.weight_write.shape(), {
-                "en": 1, "row": row, "data": weights[row].tolist()}))
+        pending = [(*event, n == 0, n == len(run) - 1, run) for run in runs
+                   for n, event in enumerate(run)]
+        ahead = [None] * 3
+        while pending or any(ahead):
+            event = pending.pop(0) if pending and rng.random() < 0.8 else None
+            ahead = [event, *ahead[:3]]
+            now, before, earlier, done = (*ahead, None)[:4]
+            ctx.set(dut.w0, now[1] if now else 5)
+            ctx.set(dut.w1, now[2] if now else -7)
+            ctx.set(dut.delta, before[0] if before else 3)
+            ctx.set(dut.begin, earlier[3] if earlier else 1)
+            ctx.set(dut.valid, bool(earlier))
+            if done and done[4]:
+                for port, lane in ((dut.low, 1), (dut.high, 2)):
+                    assert ctx.get(port) == sum(part[0] * part[lane] for part in done[5])
             await ctx.tick()
-        put(ctx, dut.weight_write, 0)
-        for row in range(6):
-            for half in range(2):
-                put(ctx, dut.kv_write, pack(dut.kv_write.shape(), {
-                    "en": 1 << half, "row": row,
-                    "data": values[row, half * HW.word :][: HW.word].tolist()}))
-                await ctx.tick()
-        put(ctx, dut.kv_write, 0)
-        for bank in range(2):
-            for row in range(6):
-                for queue in range(HW.queues):
-                    ctx.set(dut.valid[queue], 1)
-                    put(ctx, dut.event[queue], pack(EVENT, {
-                        "delta": int(rows[queue, bank, row]), "row": row, "kv": bank,
-                        "first": row == 0, "bank": bank}))
-                await ctx.tick()
-        for queue in range(HW.queues):
-            ctx.set(dut.valid[queue], 0)
-        await ctx.tick().repeat(3)
-        for queue in range(HW.queues):
-            for bank, memory in enumerate((weights, values)):
-                expected = linear(tensor(rows[queue, bank][None]), tensor(memory.T))[0].tolist()
-                for half in range(2):
-                    ctx.set(dut.queue, queue)
-                    ctx.set(dut.bank, bank)
-                    ctx.set(dut.half, half)
-                    await ctx.tick()
-                    got = [ctx.get(dut.acc[n]) for n in range(HW.word)]
-                    assert got == expected[half * HW.word :][: HW.word]
 
     simulate(dut, bench)
 
 
-def test_lanes_hold_their_sums_without_events() -> None:
+def test_lanes_end_their_runs_in_time() -> None:
     dut = Lanes(HW)
 
     async def bench(ctx):
-        put(ctx, dut.weights, 0x0101010101010101)
-        ctx.set(dut.valid, 1)
-        put(ctx, dut.event, pack(EVENT, {"delta": 7, "first": 1}))
+        put(ctx, dut.weight_write, pack(dut.weight_write.shape(), {
+            "en": 1, "row": 3, "data": list(range(1, HW.word + 1))}))
         await ctx.tick()
+        put(ctx, dut.weight_write, 0)
+        for n in range(3):
+            put(ctx, dut.event, pack(event(HW), {"delta": 7, "row": 3, "begin": n == 0,
+                                                 "flush": n == 2, "bank": 1}))
+            ctx.set(dut.valid, 1)
+            await ctx.tick()
         ctx.set(dut.valid, 0)
-        await ctx.tick().repeat(9)
-        assert [get(ctx, dut.acc[0][n]) for n in range(HW.lanes)] == [7] * HW.lanes
-        assert [get(ctx, dut.acc[1][n]) for n in range(HW.lanes)] == [0] * HW.lanes
+        for cycle in range(1, 12):
+            assert ctx.get(dut.done) == (cycle == Lanes.LATENCY)
+            if ctx.get(dut.done):
+                assert ctx.get(dut.flushed.bank) == 1
+                assert [ctx.get(dut.sums[n]) for n in range(HW.word)] == [
+                    21 * (n + 1) for n in range(HW.word)]
+            await ctx.tick()
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("hw", [HW, replace(HW, packed=True)], ids=["plain", "packed"])
+def test_lane_group_sums_every_bank(hw, seed: int) -> None:
+    """Items of 3 to 19 events, weights and values in turns; each bank as soon as it may be read."""
+    rng = np.random.default_rng(seed)
+    depth = 19
+    memories = [rng.integers(-127, 128, (depth, hw.lanes)) for _ in range(2)]
+    lengths = [3, 8, 10, depth][: hw.banks]
+    rows = [rng.integers(-255, 256, length) for length in lengths]
+    dut = LaneGroup(hw)
+
+    async def bench(ctx):
+        for row in range(depth):
+            put(ctx, dut.weight_write, pack(dut.weight_write.shape(), {
+                "en": 1, "row": row, "data": memories[0][row].tolist()}))
+            for half in range(2):
+                put(ctx, dut.kv_write, pack(dut.kv_write.shape(), {
+                    "en": 1 << half, "row": row,
+                    "data": memories[1][row, half * hw.word :][: hw.word].tolist()}))
+                await ctx.tick()
+        put(ctx, dut.weight_write, 0)
+        put(ctx, dut.kv_write, 0)
+        for bank, deltas in enumerate(rows):
+            for row, delta in enumerate(deltas):
+                flush = row % RUN == RUN - 1 or row == len(deltas) - 1
+                put(ctx, dut.event, pack(event(hw), {
+                    "delta": int(delta), "row": row, "kv": bank % 2, "begin": row % RUN == 0,
+                    "flush": flush, "fresh": row < RUN, "bank": bank}))
+                ctx.set(dut.valid, 1)
+                await ctx.tick()
+        ctx.set(dut.valid, 0)
+        await ctx.tick().repeat(Worker.LATENCY - 1)
+        for half in range(2):
+            for bank, deltas in reversed(list(enumerate(rows))):
+                expected = linear(tensor(deltas[None]), tensor(
+                    memories[bank % 2][: len(deltas)].T))[0].tolist()
+                ctx.set(dut.bank, bank)
+                ctx.set(dut.half, half)
+                got = [ctx.get(dut.acc[n]) for n in range(hw.word)]
+                assert got == expected[half * hw.word :][: hw.word], (bank, half)
+            await ctx.tick()
 
     simulate(dut, bench)

@@ -1,6 +1,7 @@
 """Assemblies of units: normalization, probabilities, compute unit, drain, writeback, sequencer."""
 
 import numpy as np
+import pytest
 import torch
 
 from golden.layer_norm import layer_norm
@@ -9,10 +10,11 @@ from golden.requantize import requantize
 from golden.softmax import normalizer, softmax
 from rtl import formats
 from rtl.attention.probabilities import Probabilities
+from rtl.attention.softmax import Softmax
 from rtl.config import PRESETS
+from rtl.formats import Width
 from rtl.linear.compute_unit import ComputeUnit
 from rtl.linear.drain import WIDTHS, Drain
-from rtl.linear.requantize import BITS
 from rtl.normalization import Normalization
 from rtl.program import DESCRIPTOR, Dest, ErrorCode, Opcode, Target
 from rtl.sequencer import Sequencer
@@ -30,7 +32,9 @@ def tensor(values) -> torch.Tensor:
     return torch.as_tensor(np.asarray(values), dtype=torch.int64)
 
 
-def test_normalization_is_ready_when_the_simulator_says(seed: int) -> None:
+@pytest.mark.parametrize("there", [[0, 0, 0, 0], [0, 5, 60, 61], [40, 40, 40, 40]])
+def test_normalization_is_ready_when_the_simulator_says(there: list[int], seed: int) -> None:
+    """Rows may be there from the start or come later."""
     rng = np.random.default_rng(seed)
     rows, dim, base = 4, 12, 6
     words = dim // P
@@ -51,6 +55,7 @@ def test_normalization_is_ready_when_the_simulator_says(seed: int) -> None:
             "norm": 1, "rows": rows, "dim": dim, "norm_source": base, "norm_base": 2,
             "epsilon": 9, "gain_shift": 5}))
         for cycle in range(150):
+            ctx.set(dut.available, sum(cycle >= time for time in there))
             ctx.set(dut.start, cycle == 0)
             address, enable = ctx.get(dut.address), ctx.get(dut.enable)
             count += ctx.get(dut.wrote)
@@ -67,7 +72,7 @@ def test_normalization_is_ready_when_the_simulator_says(seed: int) -> None:
             assert got == expected.reshape(-1, P)[word].tolist()
 
     simulate(dut, bench)
-    assert ready == [norm_rows(0, rows, words)(row) for row in range(rows)]
+    assert ready == norm_rows(0, rows, words, there.__getitem__)
     assert count == rows * words
 
 
@@ -111,82 +116,103 @@ def test_probabilities_keep_the_last_rows(seed: int) -> None:
     simulate(dut, bench)
 
 
-def test_compute_unit_gangs_its_groups(seed: int) -> None:
-    """With a gang of two, one item of one worker fills the columns of both groups."""
+PLACES = [(gang, split) for gang in range(len(HW.gangs)) for split in range(P.bit_length())
+          if HW.gangs[gang] << split in HW.gangs]
+
+
+@pytest.mark.parametrize(("gang", "split"), PLACES)
+def test_compute_unit_gangs_and_splits(gang: int, split: int, seed: int) -> None:
+    """An item fills the columns of a gang; every part of its sum comes from another gang."""
     rng = np.random.default_rng(seed)
-    depth = 2 * P
-    weights = rng.integers(-127, 128, (HW.groups, depth, HW.lanes))
-    for index, gang in enumerate(HW.gangs):
-        dut = ComputeUnit(HW)
-        operand = rng.integers(-255, 256, depth)
+    words, size = 3, HW.gangs[gang]
+    part, rows = P >> split, 3 * P >> split
+    weights = rng.integers(-127, 128, (HW.groups, rows, HW.lanes))
+    operand = rng.integers(-255, 256, words * P)
+    leader = HW.groups - (size << split)
+    where = {"leader": leader, "span": HW.gangs.index(size << split), "gang": gang, "split": split}
+    dut = ComputeUnit(HW)
 
-        async def bench(ctx, dut=dut, gang=gang, index=index, operand=operand):
-            ctx.set(dut.gang, index)
-            for group in range(HW.groups):
-                for row in range(depth):
-                    put(ctx, dut.weight_write, pack(dut.weight_write.shape(), {
-                        "en": 1, "row": row, "data": weights[group, row].tolist()}))
-                    ctx.set(dut.weight_groups, 1 << group)
-                    await ctx.tick()
-            put(ctx, dut.weight_write, 0)
-            worker = (HW.groups - gang) * HW.queues + 1
-            ctx.set(dut.worker, worker)
-            ctx.set(dut.accept, 1 << worker)
-            for word in range(2):
-                put(ctx, dut.i.payload, pack(formats.event_word(HW), {
-                    "delta": operand[word * P :][:P].tolist(), "mask": (1 << P) - 1,
-                    "row": word * P, "last": word}))
-                ctx.set(dut.i.valid, 1)
+    async def bench(ctx):
+        for group in range(HW.groups):
+            for row in range(rows):
+                put(ctx, dut.weight_write, pack(dut.weight_write.shape(), {
+                    "en": 1, "row": row, "data": weights[group, row].tolist()}))
+                ctx.set(dut.weight_groups, 1 << group)
                 await ctx.tick()
-                ctx.set(dut.accept, 0)
-            ctx.set(dut.i.valid, 0)
-            assert ctx.get(dut.waiting[worker]) == 1
-            while not ctx.get(dut.complete):
-                await ctx.tick()
-            assert ctx.get(dut.complete) == 1 << worker
-            ctx.set(dut.select, worker)
-            for word in range(2 * gang):
-                ctx.set(dut.word, word)
-                await ctx.tick().repeat(ComputeUnit.READ_LATENCY)
-                memory = weights[HW.groups - gang + word // 2][:, word % 2 * P :][:, :P]
-                expected = linear(tensor(operand[None]), tensor(memory.T))[0].tolist()
-                assert [ctx.get(dut.acc[n]) for n in range(P)] == expected
+        put(ctx, dut.weight_write, 0)
+        ctx.set(dut.accept, 1 << leader)
+        ctx.set(dut.accept_span, where["span"])
+        for word in range(words):
+            put(ctx, dut.i.payload, pack(formats.broadcast(HW), {"word": {
+                "delta": operand[word * P :][:P].tolist(), "mask": (1 << P) - 1,
+                "row": word * part, "last": word == words - 1}, **where}))
+            ctx.set(dut.i.valid, 1)
+            await ctx.tick()
+            ctx.set(dut.accept, 0)
+        ctx.set(dut.i.valid, 0)
+        assert [ctx.get(waiting) for waiting in dut.waiting] == [0] * leader + [1] * (
+            HW.groups - leader)
+        for name, value in where.items():
+            ctx.set(dut.select[name], value)
+        while not ctx.get(dut.complete):
+            await ctx.tick()
+        for word in range(2 * size):
+            ctx.set(dut.word, word)
+            await ctx.tick().repeat(ComputeUnit.READ_LATENCY)
+            expected = 0
+            for number in range(1 << split):
+                group = leader + number * size + word // 2
+                memory = weights[group][:, word % 2 * P :][:, :P]
+                mine = operand.reshape(words, 1 << split, part)[:, number].reshape(-1)
+                expected = expected + linear(tensor(mine[None]), tensor(memory.T))[0]
+            assert [ctx.get(dut.acc[n]) for n in range(P)] == expected.tolist()
 
-        simulate(dut, bench)
+    simulate(dut, bench)
 
 
 def test_drain_keeps_issue_order_and_its_credits() -> None:
-    """The oldest item first even if a younger is complete; a third score row waits."""
+    """Only the active operator, only when complete; a row more than the softmax holds waits."""
     dut, layout = Drain(HW), formats.drained(HW)
+    rows = Softmax.ROWS + 1
 
     async def bench(ctx):
-        records = [{"worker": n, "words": 2, "count": 3, "dest": Dest.SCORES, "address": 10 * n,
-                    "param": 20 + n, "slot": n, "first": 1, "last": 1} for n in range(3)]
-        for record in records:
-            put(ctx, dut.i.payload, pack(layout, record))
+        for n in range(rows):
+            put(ctx, dut.i.payload, pack(layout, {
+                "leader": n % HW.groups, "op": 6, "words": 2, "count": 3, "dest": Dest.SCORES,
+                "address": 10 * n, "param": 20 + n, "slot": n % 2, "shift": 1, "first": 1,
+                "last": 1}))
             ctx.set(dut.i.valid, 1)
             await ctx.tick()
         ctx.set(dut.i.valid, 0)
-        ctx.set(dut.complete, 0b110)
-        await ctx.tick().repeat(3)
+        ctx.set(dut.complete, 1)
+        ctx.set(dut.op, 6)
+        assert not ctx.get(dut.busy), "nothing drains yet"
+        ctx.set(dut.active, 1)
+        ctx.set(dut.op, 5)
+        assert not ctx.get(dut.busy), "another operator drains"
+        ctx.set(dut.op, 6)
+        ctx.set(dut.complete, 0)
         assert (ctx.get(dut.busy), ctx.get(dut.starved)) == (0, 1)
-        ctx.set(dut.complete, 0b111)
+        ctx.set(dut.complete, 1)
         seen, made = [], []
-        for _ in range(12):
+        for _ in range(2 * rows + 4):
             if ctx.get(dut.busy):
-                seen.append((ctx.get(dut.select), ctx.get(dut.word), ctx.get(dut.release)))
+                seen.append((ctx.get(dut.select.leader), ctx.get(dut.word),
+                             ctx.get(dut.release)))
             await ctx.tick()
             if ctx.get(dut.o.valid):
                 tag = dut.o.p.tag
-                made.append((ctx.get(tag.address), ctx.get(tag.count), ctx.get(dut.o.p.width)))
-        assert seen == [(0, 0, 0), (0, 1, 1), (1, 0, 0), (1, 1, 1)]
-        assert made == [(0, P, WIDTHS[Dest.SCORES]), (1, 3, WIDTHS[Dest.SCORES]),
-                        (10, P, WIDTHS[Dest.SCORES]), (11, 3, WIDTHS[Dest.SCORES])]
+                made.append((ctx.get(tag.address), ctx.get(tag.count), ctx.get(dut.o.p.width),
+                             ctx.get(dut.o.p.shift)))
+        width = WIDTHS[Dest.SCORES]
+        assert seen == [(n % HW.groups, word, word) for n in range(rows - 1) for word in range(2)]
+        assert made == [(10 * n + word, 3 if word else P, width, 1) for n in range(rows - 1)
+                        for word in range(2)]
         assert (ctx.get(dut.busy), ctx.get(dut.credit)) == (0, 1)
         ctx.set(dut.row_freed, 1)
         await ctx.tick()
         ctx.set(dut.row_freed, 0)
-        assert (ctx.get(dut.busy), ctx.get(dut.select)) == (1, 2)
+        assert (ctx.get(dut.busy), ctx.get(dut.select.leader)) == (1, (rows - 1) % HW.groups)
 
     simulate(dut, bench)
 
@@ -200,7 +226,7 @@ def test_writeback_sends_words_where_they_belong(seed: int) -> None:
     async def bench(ctx):
         put(ctx, dut.descriptor, pack(DESCRIPTOR, {"columns": P, "head_words": 1, "rows": 1}))
         for dest in (Dest.ACT, Dest.RESIDUAL, Dest.VALUE, Dest.SCORES):
-            width = next(w for w, bits in BITS.items() if bits == 8)
+            width = Width.INT8
             put(ctx, dut.i.payload, pack(formats.scaled(HW), {
                 "acc": acc.tolist(), "bias": [0] * P, "multiplier": [900] * P, "width": width,
                 "tag": {"dest": dest, "address": 40 + dest, "count": P, "first": 1, "last": 1,
@@ -215,13 +241,13 @@ def test_writeback_sends_words_where_they_belong(seed: int) -> None:
                         (Dest.SCORES, dut.scores.valid, dut.scores.p.data)):
                     if ctx.get(enable):
                         seen[name] = cycle, [ctx.get(data[n]) for n in range(P)]
-                if ctx.get(dut.finished):
-                    finished = cycle
+                if ctx.get(dut.written):
+                    finished = cycle, ctx.get(dut.row_written)
                 await ctx.tick()
                 ctx.set(dut.i.valid, 0)
             wanted = [value % 256 for value in expected] if dest == Dest.ACT else expected
             assert seen == {dest: (Writeback.LATENCY, wanted)}
-            assert finished == Writeback.DONE
+            assert finished == (Writeback.DONE, dest != Dest.SCORES)
 
     simulate(dut, bench)
 
@@ -232,35 +258,63 @@ def test_sequencer_runs_a_program_and_refuses_a_second_start() -> None:
                 "wait_loads": 1}, {"opcode": Opcode.HALT}]
     dut = Sequencer(HW)
 
-    async def bench(ctx):
-        ctx.set(dut.length, len(program))
-        ctx.set(dut.memory_size, 64)
-        ctx.set(dut.compute_rows, 1)
-        ctx.set(dut.load_command.ready, 1)
+    async def begin(ctx) -> None:
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
-        assert ctx.get(dut.load_program)
+
+    async def bench(ctx):
+        ctx.set(dut.length, len(program))
+        ctx.set(dut.memory_size, 64)
+        ctx.set(dut.issue_rows, 1)
+        ctx.set(dut.command.ready, 1)
+        await begin(ctx)
+        assert (ctx.get(dut.transfer.valid), ctx.get(dut.transfer.p.program)) == (1, 1)
         for index, fields in enumerate(program):
             put(ctx, dut.code, pack(dut.code.shape(), {"en": 1, "address": index})
                 | pack(DESCRIPTOR, fields) << 17)
-            ctx.set(dut.load_finished, index == 2)
+            ctx.set(dut.transferred, index == 2)
             await ctx.tick()
         put(ctx, dut.code, 0)
-        order, moving = [], False
+        order = []
         for _ in range(80):
-            ctx.set(dut.load_finished, moving)
-            moving = ctx.get(dut.load_started) and not ctx.get(dut.load_program)
-            order += ["load"] * moving + ["compute"] * ctx.get(dut.compute_started)
+            loads = ctx.get(dut.transfer.valid)
+            ctx.set(dut.transferred, loads)
+            order += ["load"] * loads + ["issue"] * ctx.get(dut.issue_started)
+            order += ["drain"] * ctx.get(dut.retire_started)
             order += ["finished"] * ctx.get(dut.finished)
-            ctx.set(dut.compute_finished, bool(order) and order[-1] == "compute")
+            ctx.set(dut.issue_issued, "issue" in order)
+            ctx.set(dut.retire_written, order[-1:] == ["drain"])
             await ctx.tick()
-        assert order == ["load", "compute", "finished"]
-        assert (ctx.get(dut.busy), ctx.get(dut.error)) == (0, ErrorCode.NONE)
+        assert order == ["load", "issue", "drain", "finished"]
+        assert (ctx.get(dut.busy), get(ctx, dut.error)) == (0, ErrorCode.NONE)
         ctx.set(dut.length, 0)
         ctx.set(dut.start, 1)
         assert ctx.get(dut.failed)
         await ctx.tick()
         assert (get(ctx, dut.error), ctx.get(dut.busy)) == (ErrorCode.LENGTH, 0)
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_watchdog_ends_a_program_that_does_not_move(moves: bool) -> None:
+    dut = Sequencer(HW)
+
+    async def bench(ctx):
+        ctx.set(dut.length, 3)
+        ctx.set(dut.watchdog, 20)
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        for cycle in range(60):
+            ctx.set(dut.progress, moves and cycle % 10 == 0)
+            if ctx.get(dut.failed):
+                break
+            await ctx.tick()
+        assert (cycle == 20) is not moves
+        await ctx.tick()
+        assert get(ctx, dut.error) == (ErrorCode.NONE if moves else ErrorCode.WATCHDOG)
+        assert ctx.get(dut.busy) == moves
 
     simulate(dut, bench)

@@ -1,6 +1,7 @@
 """Units that store and move: residual stream, expert queues, keys and values, rows, bursts."""
 
 import numpy as np
+import pytest
 import torch
 
 from golden.moe import routed_tokens
@@ -109,22 +110,28 @@ def test_dispatch_holds_any_routing(seed: int) -> None:
     simulate(dut, bench)
 
 
-def test_values_and_keys_go_to_their_rows(seed: int) -> None:
+@pytest.mark.parametrize("set_size", range(len(HW.gangs)))
+def test_values_and_keys_go_to_their_rows(set_size: int, seed: int) -> None:
+    """Head ``h`` to set ``h % sets``; with more heads than sets they share the rows out."""
     rng = np.random.default_rng(seed)
-    heads, head_words, tokens, base = 2, 3, 11, 5
+    heads, head_words, tokens, base = 3, 3, 11, 5
+    size = HW.gangs[set_size]
+    sets = HW.groups // size
     head_dim, dut = head_words * P, KvWriter(HW)
     rows = rng.integers(-128, 128, (tokens, heads * head_dim))
-    memory: dict[tuple[int, int], int] = {}
+    memory: dict[tuple[int, int, int], int] = {}
 
     async def sample(ctx):
         """Record the write of this cycle."""
-        enable = ctx.get(dut.write.en)
+        enable, groups = ctx.get(dut.write.en), ctx.get(dut.groups)
+        number = next(n for n in range(sets) if groups == ((1 << size) - 1) << n * size)
         for half in range(2):
             for n in range(P) if enable >> half & 1 else ():
-                memory[ctx.get(dut.write.row), half * P + n] = ctx.get(dut.write.data[n])
+                memory[number, ctx.get(dut.write.row), half * P + n] = ctx.get(dut.write.data[n])
 
     async def bench(ctx):
-        put(ctx, dut.descriptor, descriptor(dest_stride=tokens, head_words=head_words))
+        put(ctx, dut.descriptor, descriptor(
+            dest_stride=tokens, head_words=head_words, set_size=set_size))
         for token, row in enumerate(rows):
             for word in range(heads * head_words):
                 put(ctx, dut.values.payload, pack(formats.requantized(HW), {
@@ -135,16 +142,18 @@ def test_values_and_keys_go_to_their_rows(seed: int) -> None:
                 await ctx.tick()
         ctx.set(dut.values.valid, 0)
         tiles = -(-head_dim // HW.lanes)
-        for (row, lane), value in memory.items():
+        for (number, row, lane), value in memory.items():
             tile, token = divmod(row - base, tokens)
-            head, part = divmod(tile, tiles)
+            held, part = divmod(tile, tiles)
+            head = held * sets + number
             assert value == rows[token, head * head_dim + part * HW.lanes + lane]
         assert len(memory) == rows.size
 
         memory.clear()
         tiles = -(-tokens // HW.lanes)
-        put(ctx, dut.descriptor, descriptor(dest_base=base, head_words=head_words, rows=tokens,
-                                            dest_stride=(tiles - 1) * head_dim))
+        put(ctx, dut.key_descriptor, descriptor(
+            dest_base=base, head_words=head_words, rows=tokens, set_size=set_size,
+            dest_stride=(tiles - 1) * head_dim))
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
@@ -158,8 +167,9 @@ def test_values_and_keys_go_to_their_rows(seed: int) -> None:
                 await sample(ctx)
                 assert ctx.get(dut.finished) == (last and (block + 1) * P >= tokens)
                 await ctx.tick()
-        for (row, lane), value in memory.items():
-            head, rest = divmod(row - base, tiles * head_dim)
+        for (number, row, lane), value in memory.items():
+            held, rest = divmod(row - base, tiles * head_dim)
+            head = held * sets + number
             tile, dim = divmod(rest, head_dim)
             assert value == padded[tile * HW.lanes + lane, head * head_dim + dim]
         assert len(memory) == padded.size
@@ -174,9 +184,13 @@ def test_row_reader_keeps_its_word_while_stalled() -> None:
         put(ctx, dut.base, base)
         put(ctx, dut.rows, rows)
         put(ctx, dut.words, words)
+        put(ctx, dut.available, 1)
         ctx.set(dut.start, 1)
         got, held, wait = [], 0, 0
-        for cycle in range(60):
+        for cycle in range(90):
+            assert len(got) <= words or cycle > 30, "a row was read before it was there"
+            if cycle == 30:
+                put(ctx, dut.available, rows)
             ready = cycle % 3 != 1
             ctx.set(dut.o.ready, ready)
             enable, address = ctx.get(dut.enable), ctx.get(dut.address)

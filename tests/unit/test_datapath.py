@@ -9,15 +9,17 @@ from golden.linear import linear
 from golden.requantize import requantize
 from rtl.config import PRESETS
 from rtl.datapath import Datapath
+from rtl.layout import weight_tiles
+from rtl.linear.item_generator import ItemGenerator
+from rtl.placement import place
 from rtl.program import DESCRIPTOR, Dest, Opcode, Source
-from sim.datapath import Pipeline, Sink
-from sim.operators import linear_items
+from sim.datapath import Pipeline, Place
+from sim.operators import DONE, RowSink, linear_items
 from tests.support.bench import put, simulate
 from tests.support.case import pack
 
 HW = PRESETS["nano"]
 P = HW.word
-GANG = len(HW.gangs) - 1
 
 
 def test_two_layers(seed: int) -> None:
@@ -27,7 +29,6 @@ def test_two_layers(seed: int) -> None:
     layers = [(rng.integers(-127, 128, (columns, depth)), 8, Dest.ACT, Source.IMAGE),
               (rng.integers(-127, 128, (P, columns)), 16, Dest.OUTPUT, Source.ACT)]
     bias = rng.integers(-500, 500, columns)
-    gang = HW.gangs[GANG]
     a = torch.tensor(image)
     expected = []
     for weight, width, *_ in layers:
@@ -43,14 +44,14 @@ def test_two_layers(seed: int) -> None:
         await ctx.tick()
         put(ctx, port, 0)
 
-    async def load(ctx, weight, base: int) -> None:
-        padded = np.pad(weight, ((0, -len(weight) % HW.lanes), (0, 0)))
-        for tile, part in enumerate(padded.reshape(-1, HW.lanes, weight.shape[1])):
-            for k in range(weight.shape[1]):
-                ctx.set(dut.load_groups, sum(1 << g for g in range(HW.groups)
-                                             if g % gang == tile % gang))
-                await write(ctx, dut.load_weight, row=base + tile // gang * weight.shape[1] + k,
-                            data=part[:, k].tolist())
+    async def load(ctx, weight, placed, base: int) -> None:
+        beats = weight_tiles(weight, HW, placed.gang, placed.split).reshape(-1, HW.lanes)
+        for number, beat in enumerate(beats):
+            tile, row = divmod(number, placed.rows)
+            ctx.set(dut.load_groups, sum(1 << g for g in range(HW.groups)
+                                         if g % placed.span == tile % placed.span))
+            await write(ctx, dut.load_weight, data=beat.view(np.int8).tolist(),
+                        row=base + tile // placed.span * placed.rows + row)
 
     async def bench(ctx):
         for number, word in enumerate(image.reshape(-1, 2 * P)):
@@ -59,32 +60,42 @@ def test_two_layers(seed: int) -> None:
         for number, part in enumerate(bias.reshape(-1, P)):
             await write(ctx, dut.load_parameter, address=number, data=[
                 {"bias": int(item), "multiplier": 60} for item in part])
+        ctx.set(dut.active, 1)
+        ctx.set(dut.released, 1)
         for (weight, _, dest, source), base in zip(layers, (0, 100), strict=True):
-            await load(ctx, weight, base)
+            placed = place(weight.shape[1], len(weight), HW)
+            await load(ctx, weight, placed, base)
             fields = {"opcode": Opcode.LINEAR, "source": source, "dest": dest, "rows": rows,
-                      "depth": weight.shape[1], "columns": len(weight), "gang": GANG,
-                      "weight_base": base, "operand_signed": 1,
-                      "source_stride": weight.shape[1] // P, "dest_stride": len(weight) // P}
-            put(ctx, dut.descriptor, pack(DESCRIPTOR, fields))
-            counts, cycle, done = defaultdict(int), 0, None
+                      "depth": weight.shape[1], "columns": len(weight), "weight_base": base,
+                      "operand_signed": 1, "source_stride": weight.shape[1] // P,
+                      "dest_stride": len(weight) // P, **placed.fields(HW)}
+            for port in (dut.descriptor, dut.draining):
+                put(ctx, port, pack(DESCRIPTOR, fields))
+            counts, cycle, done, issued = defaultdict(int), 0, None, None
             while done is None:
                 ctx.set(dut.start, cycle == 0)
                 for name in Datapath.COUNTS:
                     counts[name] += ctx.get(dut.counts[name])
-                if ctx.get(dut.finished):
+                if ctx.get(dut.issued):
+                    issued = cycle
+                if ctx.get(dut.written):
                     done = cycle
                 await ctx.tick()
                 cycle += 1
                 assert cycle < 5000
-            pipeline = Pipeline(HW, gang, 0, None, Sink(), "layer")
-            assert done == pipeline.run(linear_items(fields, rows, None, HW, gang))
+            pipeline, sink = Pipeline(HW), RowSink()
+            pipeline.begin("layer", ItemGenerator.LATENCY, 0,
+                           Place(placed.gang, 1 << placed.split, HW.groups), None, sink)
+            items = linear_items(fields, rows, None, HW, pipeline.place)
+            assert [pipeline.step(item) for item in items][-1] == issued
+            assert done == sink.end == pipeline.drain_free - 1 + DONE
             for name in pipeline.counters:
                 assert counts[name] == pipeline.counters[name], name
-        put(ctx, dut.descriptor, pack(DESCRIPTOR, {"opcode": Opcode.STORE, "beats": rows,
-                                                   "rows": 1}))
-        ctx.set(dut.start, 1)
+        put(ctx, dut.draining, pack(DESCRIPTOR, {"opcode": Opcode.STORE, "beats": rows,
+                                                 "rows": 1}))
+        ctx.set(dut.drain_started, 1)
         await ctx.tick()
-        ctx.set(dut.start, 0)
+        ctx.set(dut.drain_started, 0)
         stored = []
         for cycle in range(40):
             ctx.set(dut.stored.ready, cycle % 3 == 0)

@@ -1,5 +1,7 @@
 """From a descriptor to events in the right queue: items, operand source, worker."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from amaranth import Value
@@ -10,8 +12,8 @@ from rtl.linear.attention_items import AttentionItems
 from rtl.linear.item_generator import ItemGenerator
 from rtl.linear.linear_items import LinearItems
 from rtl.linear.operand_source import OperandSource
-from rtl.linear.worker import Worker
-from rtl.program import DESCRIPTOR, Dest, Opcode, Source
+from rtl.linear.worker import RUN, Worker
+from rtl.program import DESCRIPTOR, Dest, Mode, Opcode, Source
 from tests.support.bench import put, simulate
 from tests.support.case import pack
 
@@ -59,8 +61,13 @@ async def items_of(ctx, dut, count: int, start, ready_every: int) -> list[dict]:
 @pytest.mark.parametrize("unit", [LinearItems, ItemGenerator])
 def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: int) -> None:
     rows, words, depth, width = 4, 7, 10, 2 * HW.gangs[gang]
+    split = 1 if HW.gangs[gang] < HW.groups else 0
+    span = HW.gangs.index(HW.gangs[gang] << split)
+    whole = unit is ItemGenerator
     fields = {"opcode": Opcode.LINEAR, "source": Source.NORMED, "dest": Dest.COMBINE, "norm": 1,
-              "gang": gang, "gather": gather, "scatter": scatter, "rows": rows, "depth": depth,
+              "gang": gang, "split": split, "span": span, "shift": 2, "bank": 1,
+              "mode": Mode.ZERO_SKIP, "zero_point": 200, "gather": gather,
+              "scatter": scatter, "rows": rows, "depth": depth,
               "columns": words * P, "weight_base": 50, "param_base": 20, "source_base": 3,
               "source_stride": 11, "dest_base": 5, "dest_stride": 13}
     expected = []
@@ -70,8 +77,12 @@ def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: i
             source, dest = (TOKENS[row] if used else row for used in (gather, scatter))
             expected.append({
                 "source": Source.NORMED, "address": 3 + 11 * source, "words": 3, "tail": 2,
-                "operand_signed": 0, "row": 50 + depth * number, "kv": 0, "need": row + 1,
-                "columns": count * P, "to_worker": 0, "to_words": count, "to_count": P,
+                "operand_signed": 0, "row": 50 + (3 * P >> split) * number, "kv": 0, "norm": 1,
+                "need": row + 1, "columns": count * P, "set": 0, "set_size": len(HW.gangs) - 1,
+                "reference": 200 * whole, "dense": 0,
+                "to_leader": 0, "to_span": span, "to_gang": gang, "to_split": split,
+                "to_op": 5 * whole, "to_shift": 2 * whole, "to_bank": int(whole),
+                "to_words": count, "to_count": P,
                 "to_dest": Dest.COMBINE, "to_address": 5 + 13 * dest + column,
                 "to_param": 20 + column, "to_advance": 1, "to_normalize": 0, "to_slot": 0,
                 "to_weight": 1000 + row, "to_first": column == 0,
@@ -82,6 +93,8 @@ def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: i
     async def bench(ctx):
         put(ctx, dut.descriptor, pack(DESCRIPTOR, fields))
         ctx.set(dut.rows, rows)
+        if whole:
+            ctx.set(dut.op, 5)
         assert await items_of(ctx, dut, len(expected), dut.start, ready_every) == expected
 
     simulate(dut, bench)
@@ -90,9 +103,11 @@ def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: i
 @pytest.mark.parametrize(("tokens", "heads"), [(1, 1), (9, 2), (17, 3)])
 def test_attention_items(tokens: int, heads: int) -> None:
     dim, lag, stride = 12, HW.attention_lag, 20
+    set_size = tokens % 2 + 1
+    sets = HW.groups // HW.gangs[set_size]
     fields = {"opcode": Opcode.ATTENTION, "rows": tokens, "heads": heads, "columns": dim,
               "head_words": dim // P, "source_base": 2, "source_stride": stride, "dest_base": 300,
-              "weight_base": 7, "norm_base": 400, "param_base": 30}
+              "weight_base": 7, "norm_base": 400, "param_base": 30, "set_size": set_size}
     rows = [(token, head) for token in range(tokens) for head in range(heads)]
 
     def tiles(number: int, is_values: bool) -> list[tuple]:
@@ -102,9 +117,10 @@ def test_attention_items(tokens: int, heads: int) -> None:
         address = token * stride + head * (dim // P)
         return [(Source.PROBABILITIES if is_values else Source.ACT,
                  number % (lag + 1) * HW.row_words if is_values else 2 + address,
-                 (400 if is_values else 7) + (head * per_head + tile) * depth,
+                 (400 if is_values else 7) + (head // sets * per_head + tile) * depth,
                  number + 1 if is_values else 0, min(HW.lanes, elements - tile * HW.lanes),
-                 300 + address + 2 * tile if is_values else None, 30 + head, number % (lag + 1))
+                 300 + address + 2 * tile if is_values else None, 30 + head, number % (lag + 1),
+                 head % sets, is_values and head == heads - 1 and tile == per_head - 1)
                 for tile in range(per_head)]
 
     order = []
@@ -116,11 +132,12 @@ def test_attention_items(tokens: int, heads: int) -> None:
     async def bench(ctx):
         put(ctx, dut.descriptor, pack(DESCRIPTOR, fields))
         got = await items_of(ctx, dut, len(order), dut.start, 2)
-        for item, (source, address, row, need, columns, to, param, slot) in zip(
+        for item, (source, address, row, need, columns, to, param, slot, group, last) in zip(
                 got, order, strict=True):
             assert (item["source"], item["address"], item["row"], item["need"],
-                    item["columns"], item["to_param"], item["to_slot"]) == (
-                source, address, row, need, columns, param, slot)
+                    item["columns"], item["to_param"], item["to_slot"], item["set"]) == (
+                source, address, row, need, columns, param, slot, group)
+            assert to is None or item["to_last"] == last
             assert to is None or item["to_address"] == to
         assert [item["to_final"] for item in got] == [0] * (len(got) - 1) + [1]
 
@@ -147,74 +164,118 @@ def test_operand_source_waits_and_chooses(seed: int) -> None:
 
         ctx.set(dut.drained.ready, 1)
         ctx.set(dut.o.ready, 1)
-        await offer(address=10, need=2, operand_signed=1, row=40)
+        everywhere = {"set_size": len(HW.gangs) - 1}
+        await offer(address=10, need=2, norm=1, operand_signed=1, row=40, **everywhere,
+                    drained={"split": 1})
         ctx.set(dut.normed_rows, 1)
+        ctx.set(dut.ready_rows, 9)
         for worker, waiting in enumerate((1, 2, 0, 0)):
             ctx.set(dut.waiting[worker], waiting)
         assert (ctx.get(dut.needs), ctx.get(dut.full), ctx.get(dut.accept)) == (1, 0, 0)
         await step()
         ctx.set(dut.normed_rows, 2)
-        assert ctx.get(dut.accept) == 1 << 2, "the lowest idle worker"
-        assert ctx.get(dut.drained.p.worker) == 2
+        assert ctx.get(dut.accept) == 1 << 2, "the lowest idle group"
+        assert ctx.get(dut.drained.p.leader) == 2
         await step()
         ctx.set(dut.i.valid, 0)
         for word in range(3):
             assert ctx.get(dut.o.valid)
             signed = (memory[10 + word] + 128) % 256 - 128
             assert [ctx.get(dut.o.p.operand[n]) for n in range(P)] == signed.tolist()
-            assert ctx.get(dut.o.p.row) == 40 + word * P
+            assert ctx.get(dut.o.p.row) == 40 + word * P // 2
             assert ctx.get(dut.o.p.last) == (word == 2)
             assert ctx.get(dut.o.p.count) == (2 if word == 2 else P)
             await step()
         assert not ctx.get(dut.o.valid)
-        await offer(address=0)
-        for waiting, gang, accepted in (((1, 1, 2, 0), 0, 3), ((2, 1, 1, 2), 0, 1),
-                                        ((2, 2, 0, 0), 1, None), ((2, 1, 0, 0), 1, 1)):
-            for worker, value in enumerate(waiting):
-                ctx.set(dut.waiting[worker], value)
-            ctx.set(dut.gang, gang)
+        for waiting, span, group_set, accepted in (
+                ((1, 1, 2, 0), 0, (2, 0), 3), ((2, 1, 1, 2), 0, (2, 0), 1),
+                ((2, 2, 0, 0), 2, (2, 0), None), ((2, 1, 0, 0), 1, (2, 0), 2),
+                ((0, 0, 1, 2), 0, (1, 1), 2), ((0, 0, 2, 2), 0, (1, 1), None),
+                ((0, 0, 2, 1), 0, (0, 3), 3)):
+            size, number = group_set
+            await offer(address=0, set_size=size, set=number, drained={"span": span})
+            for group, value in enumerate(waiting):
+                ctx.set(dut.waiting[group], value)
             assert ctx.get(dut.accept) == (0 if accepted is None else 1 << accepted)
             assert ctx.get(dut.full) == (accepted is None)
+        for needed, released, probabilities, taken in ((3, 0, 3, 0), (3, 1, 2, 0), (3, 1, 3, 1)):
+            await offer(source=Source.PROBABILITIES, need=needed, **everywhere)
+            ctx.set(dut.released, released)
+            ctx.set(dut.probability_rows, probabilities)
+            assert ctx.get(dut.i.ready) == taken
+        ctx.set(dut.drained.ready, 0)
+        assert not ctx.get(dut.i.ready), "its record has no room"
 
     simulate(dut, bench)
 
 
-def test_worker_alternates_banks_and_waits_for_their_drain() -> None:
-    dut = Worker(HW)
-    word = formats.event_word(HW)
+def test_worker_goes_round_its_banks_and_waits_for_their_drain() -> None:
+    """One item more than banks; runs of one event keep their distance."""
+    dut, banks = Worker(HW), HW.banks
+    masks = [0b1011, 0b1000, 0b0001, 0b1111, 0b0111][: banks + 1]
 
     async def bench(ctx):
-        popped, complete_at, last_at = [], [], []
-        for item in range(3):
-            put(ctx, dut.i.payload, pack(word, {"delta": [1, 2, 3, 4], "mask": 0b1011,
-                                                "row": 10 * item, "last": 1}))
-            ctx.set(dut.i.valid, 1)
-            ctx.set(dut.accept, 1)
-            await ctx.tick()
-        ctx.set(dut.i.valid, 0)
-        ctx.set(dut.accept, 0)
+        popped, flushes, complete, last = [], [], [], []
         released = False
-        for cycle in range(60):
+        for cycle in range(80):
+            item = cycle
+            if item < len(masks):
+                put(ctx, dut.i.payload, pack(formats.event_word(HW), {
+                    "delta": [1, 2, 3, 4], "mask": masks[item], "row": 10 * item, "last": 1}))
+            ctx.set(dut.i.valid, item < len(masks))
+            ctx.set(dut.accept, item < len(masks) and item < 2)
             if ctx.get(dut.valid):
-                popped.append((ctx.get(dut.event.row), ctx.get(dut.event.delta),
-                               ctx.get(dut.event.first), ctx.get(dut.event.last),
-                               ctx.get(dut.event.bank)))
-                if ctx.get(dut.event.last):
-                    last_at.append(cycle)
-            if ctx.get(dut.complete) and len(complete_at) == released:
-                complete_at.append(cycle)
-            if cycle == 25:
-                assert len(popped) >= 3
-                assert len(popped) + 2 <= 9
+                event = dut.event
+                popped.append((ctx.get(event.row), ctx.get(event.delta), ctx.get(event.begin),
+                               ctx.get(event.fresh), ctx.get(event.last), ctx.get(event.bank)))
+                if ctx.get(event.flush):
+                    flushes.append(cycle)
+                if ctx.get(event.last):
+                    last.append(cycle)
+            if ctx.get(dut.complete) and len(complete) == released:
+                complete.append(cycle)
+            if cycle == 40:
+                assert len(last) == banks
                 assert ctx.get(dut.blocked)
-            ctx.set(dut.release, cycle == 30)
-            released |= cycle == 30
+            ctx.set(dut.release, cycle == 50)
+            released |= cycle == 50
             await ctx.tick()
-        assert complete_at[0] == last_at[0] + Worker.LATENCY
-        tail = [(10 * item + n, n + 1, n == 0, n == 3, item % 2)
-                for item in range(3) for n in (0, 1, 3)]
-        assert popped == tail[-len(popped):]
-        assert popped[-3:] == tail[-3:], "the third item must follow the release"
-        assert ctx.get(dut.waiting) == 0
+        assert complete[0] == last[0] + Worker.LATENCY
+        expected = []
+        for item, mask in enumerate(masks):
+            sent = [n for n in range(P) if mask >> n & 1]
+            expected += [(10 * item + n, n + 1, n == sent[0], 1, n == sent[-1], item % banks)
+                         for n in sent]
+        assert popped == expected
+        assert flushes == last
+        assert min(b - a for a, b in pairwise(flushes)) == 2
+        assert last[-1] > 50, "the last item must follow the release"
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("count", [8, 9, 17, 24])
+def test_worker_flushes_every_eight_events(count: int) -> None:
+    dut = Worker(HW)
+
+    async def bench(ctx):
+        seen = []
+        for cycle in range(60):
+            first = cycle * P
+            if first < count:
+                put(ctx, dut.i.payload, pack(formats.event_word(HW), {
+                    "delta": [1] * P, "mask": (1 << min(P, count - first)) - 1, "row": first,
+                    "last": first + P >= count}))
+            ctx.set(dut.i.valid, first < count)
+            ctx.set(dut.accept, cycle == 0)
+            if ctx.get(dut.valid):
+                seen.append((cycle, ctx.get(dut.event.begin), ctx.get(dut.event.flush),
+                             ctx.get(dut.event.fresh)))
+            await ctx.tick()
+        cycles, begins, flushes, fresh = zip(*seen, strict=True)
+        assert list(begins) == [n % RUN == 0 for n in range(count)]
+        assert list(flushes) == [n % RUN == RUN - 1 or n == count - 1 for n in range(count)]
+        assert list(fresh) == [n < RUN for n in range(count)]
+        assert cycles[-1] - cycles[0] == count - 1 + (count % RUN == 1)
 
     simulate(dut, bench)

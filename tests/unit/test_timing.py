@@ -62,9 +62,11 @@ def test_corner_turn(blocks: int) -> None:
     assert pysim.run(case, PATTERN, 0) == len(given) + CornerTurn.LATENCY + words * P - 1
 
 
-@pytest.mark.parametrize("tokens", [1, 3])
+@pytest.mark.parametrize("tokens", [1, 3, 12])
 def test_gate(tokens: int) -> None:
+    """The first token's way through, then the interval of the slowest step."""
     case, experts, k = make("gate", 0), 7, 3
-    words = -(-2 * experts // P)
-    each = words + Gate.cycles(experts, k)
-    assert pysim.run(first_rows(case, tokens), PATTERN, 0) == tokens * each
+    words, n = -(-2 * experts // P), Gate.steps(experts)
+    first = words + n + n + Gate.LATENCY + k + 1
+    interval = max(words, n + 1, 1 + max(n, k))
+    assert pysim.run(first_rows(case, tokens), PATTERN, 0) == first + (tokens - 1) * interval
