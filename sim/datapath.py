@@ -6,6 +6,7 @@ the items gives every cycle. Latencies are those of the units in ``rtl``.
 
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rtl.config import HwConfig
 from rtl.linear.event_encoder import EventEncoder
@@ -16,17 +17,19 @@ from sim.spans import Span
 ARRIVAL = 1 + EventEncoder.timing.latency + EventQueue.timing.latency
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """One item: events of each word it reads by part of the sum, columns, drained words.
 
     If all parts have the same events, they are given once; ``words`` is how many it reads.
-    ``needs`` names the row it waits for; ``group_set`` the groups it is for; ``opens`` the credit
-    its drain takes (row of scores or token of the gate); ``closes`` that it ends a row.
+    ``steady`` is the events of a part if they come without a gap, else 0. ``needs`` names the row
+    it waits for; ``group_set`` the groups it is for; ``opens`` the credit its drain takes (row of
+    scores or token of the gate); ``closes`` that it ends a row.
     """
 
     events: tuple[tuple[int, ...], ...]
     words: int
+    sent: int
+    steady: int
     elements: int
     columns: int
     drained: int
@@ -50,16 +53,13 @@ class Place:
         return self.gang * self.parts
 
 
-@dataclass
+@dataclass(slots=True)
 class GroupState:
-    """Last pops and drain ends of one group's items."""
+    """One group's items: last pops of the last two, drain ends of the last ``banks``."""
 
-    popped: tuple[int, ...] = ()
+    before: int = -RUN
+    last: int = -RUN
     drained: tuple[int, ...] = ()
-
-    def waiting(self, now: int) -> int:
-        """Items assigned whose last event was not popped before ``now``; at most two."""
-        return sum(time >= now for time in self.popped)
 
 
 class Sink:
@@ -84,11 +84,15 @@ class Sink:
 
 
 class Pipeline:
-    """State of the datapath over a whole program."""
+    """State of the datapath over a whole program.
+
+    Groups whose pasts are equal share a state; if all do, it is ``shared``.
+    """
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        self.groups = [GroupState()] * hw.groups
+        self.shared: GroupState | None = GroupState()
+        self.groups = [self.shared] * hw.groups
         self.free = self.drain_free = self.opened = 0
         self.counters: dict[str, int] = defaultdict(int)
         self.spans: list[Span] = []
@@ -96,112 +100,125 @@ class Pipeline:
     def begin(self, name: str, start: int, drain: int, place: Place, ready, sink: Sink) -> None:
         """Begin an operator: first cycle of its items, and of its drain."""
         self.name, self.place, self.ready, self.sink = name, place, ready, sink
+        self.span = place.span
         self.free = max(self.free, start)
         self.drain_free = max(self.drain_free, drain)
         self.opened = 0
+        if self.shared and self.span < self.hw.groups:
+            self.groups, self.shared = [self.shared] * self.hw.groups, None
 
     def step(self, item: Item) -> int:
         """One item from issue to drain; return the cycle in which it was accepted."""
-        count = self.counters
-        met = self.free if item.needs is None else max(self.free, self.ready(item.needs))
+        count, free = self.counters, self.free
+        met = free if item.needs is None else max(free, self.ready(item.needs))
         accepted, leader = self.choose(met, item.group_set)
-        count["source_needs"] += met - self.free
+        count["source_needs"] += met - free
         count["source_full"] += accepted - met
         count["source_busy"] += item.words
         self.free = accepted + item.words
+        count["events"] += item.sent
+        count["macs"] += item.sent * item.columns
+        count["macs_skipped"] += (item.elements - item.sent) * item.columns
 
-        summed = self.sum(item, leader, accepted)
+        states, last = self.sum(item, leader, accepted)
         visible = max(self.drain_free, accepted + 1)
-        begun = max(visible, summed)
+        begun = max(visible, last + Worker.LATENCY)
         count["drain_starved"] += begun - visible
         if item.opens:
             room = self.sink.room(self.opened)
             self.opened += 1
-            count["drain_credit"] += max(0, room - begun)
-            begun = max(begun, room)
+            if room > begun:
+                count["drain_credit"] += room - begun
+                begun = room
         end = begun + item.drained - 1
         count["drain_busy"] += item.drained
         self.drain_free = end + 1
-        self.drained(leader, end)
+        for state in states:
+            state.drained = (*state.drained[1 - self.hw.banks :], end)
         self.sink.take(item, end)
         self.spans.append(Span("drain", self.name, begun, end + 1))
         return accepted
 
     def choose(self, now: int, group_set: int) -> tuple[int, int]:
         """Return when and to which leader the next item goes, not before ``now``."""
-        span, first = self.place.span, group_set * self.place.set_size
-        leaders = range(first, first + self.place.set_size - span + 1, span)
-        while True:
-            fewest, chosen = 2, -1
-            for leader in leaders:
-                most = max(state.waiting(now) for state in self.states(leader))
-                if most < fewest:
-                    fewest, chosen = most, leader
-                    if not most:
-                        break
-            if chosen >= 0:
-                return now, chosen
-            now = 1 + min(max(state.popped[0] for state in self.states(leader)
-                              if len(state.popped) == 2) for leader in leaders)
+        if self.shared:
+            return max(now, self.shared.before + 1), 0
+        span, first = self.span, group_set * self.place.set_size
+        earliest, chosen = None, first
+        for leader in range(first, first + self.place.set_size, span):
+            last, before = self.pasts(leader)
+            if last < now:
+                return now, leader
+            if earliest is None or before < earliest >= now:
+                earliest, chosen = before, leader
+        return max(now, earliest + 1), chosen
 
-    def states(self, leader: int) -> list[GroupState]:
-        """States of a span's groups, neighbors that share one once."""
-        group = self.groups
-        return [group[n] for n in range(leader, leader + self.place.span)
-                if n == leader or group[n] is not group[n - 1]]
+    def pasts(self, leader: int) -> tuple[int, int]:
+        """Return the latest of the last pops of a span's groups, and of the last but one."""
+        if self.span == 1:
+            state = self.groups[leader]
+            return state.last, state.before
+        states = self.groups[leader : leader + self.span]
+        return max(state.last for state in states), max(state.before for state in states)
 
-    def sum(self, item: Item, leader: int, accepted: int) -> int:
-        """Run an item's events; return the cycle from which all sums are there.
+    def sum(self, item: Item, leader: int, accepted: int) -> tuple[list[GroupState], int]:
+        """Run an item's events; return the new states of its groups and its last pop."""
+        if self.shared and len(item.events) == 1:
+            state = self.shared = self.pop(item.events[0], item.steady, self.shared, accepted,
+                                           self.hw.groups, 0)
+            return [state], state.last
+        if self.shared:
+            self.groups, self.shared = [self.shared] * self.hw.groups, None
+        if self.span == 1:
+            state = self.groups[leader] = self.pop(
+                item.events[0], item.steady, self.groups[leader], accepted, 1, leader)
+            return [state], state.last
+        made = self.parts(item, leader, accepted)
+        if len(made) == 1 and self.span == self.hw.groups:
+            self.shared = made[0]
+        return made, max(state.last for state in made)
 
-        Groups whose pasts are equal share a state.
-        """
-        gang, count = self.place.gang, self.counters
-        sent = sum(map(sum, item.events)) * self.place.parts // len(item.events)
-        count["events"] += sent
-        count["macs"] += sent * item.columns
-        count["macs_skipped"] += (item.elements - sent) * item.columns
-        done: dict[tuple, tuple] = {}
-        made: dict[tuple, GroupState] = {}
-        summed = 0
-        for number in range(self.place.span):
-            state = self.groups[leader + number]
+    def parts(self, item: Item, leader: int, accepted: int) -> list[GroupState]:
+        """Run the events of groups with different pasts or parts; return their new states."""
+        gang, members = self.place.gang, defaultdict(list)
+        for number in range(self.span):
             part = number // gang if len(item.events) > 1 else 0
-            result = done.get((id(state), part))
-            if result is None:
-                first, last, pops, blocked = self.pop(item.events[part], state, accepted)
-                key = (*state.popped[-1:], last), state.drained
-                result = done[id(state), part] = (
-                    made.setdefault(key, GroupState(*key)), pops, blocked)
-                summed = max(summed, last + Worker.LATENCY)
-                self.spans.append(Span(f"group {leader + number}", self.name, first, last + 1))
-            self.groups[leader + number] = result[0]
-            count["worker_busy"] += result[1]
-            count["worker_blocked"] += result[2]
-        return summed
+            members[id(self.groups[leader + number]), part].append(leader + number)
+        made: dict[tuple, GroupState] = {}
+        for (_, part), numbers in members.items():
+            state = self.pop(item.events[part], item.steady, self.groups[numbers[0]], accepted,
+                             len(numbers), numbers[0])
+            kept = made.setdefault((state.before, state.last, state.drained), state)
+            for number in numbers:
+                self.groups[number] = kept
+        return list(made.values())
 
-    def drained(self, leader: int, end: int) -> None:
-        """Note when the sums of the oldest item of a span have left."""
-        for state in {id(state): state for state in self.states(leader)}.values():
-            state.drained = (*state.drained[1 - self.hw.banks :], end)
-
-    def pop(self, events: tuple[int, ...], state: GroupState,
-            accepted: int) -> tuple[int, int, int, int]:
-        """Run a part's events; return its first and last pop, pops, cycles without a bank."""
-        banks, total, blocked = self.hw.banks, 0, 0
-        last = state.popped[-1] if state.popped else -RUN
-        bank = state.drained[-banks] + 1 if len(state.drained) == banks else 0
-        first, arrival, final = 0, accepted + ARRIVAL, len(events) - 1
-        for word, sent in enumerate(events):
-            if not sent and word != final:
-                continue
-            now = max(last + 1, arrival + word)
-            if not total:
-                blocked = max(0, bank - now)
-                first = now = max(now, bank)
-            pops = max(sent, 1)
-            total += pops
-            if word == final and total % RUN == 1:
-                now = max(now, last + 2) if pops == 1 else now + 1
-                first = now if total == 1 else first
-            last = now + pops - 1
-        return first, last, total, blocked
+    def pop(self, events: tuple[int, ...], steady: int, state: GroupState, accepted: int,
+            groups: int, number: int) -> GroupState:
+        """Run a part's events on ``groups`` groups like ``number``; return their new state."""
+        last, total, drained = state.last, 0, state.drained
+        bank = drained[0] + 1 if len(drained) == self.hw.banks else 0
+        arrival, final = accepted + ARRIVAL, len(events) - 1
+        first = now = max(last + 1, arrival)
+        if steady:
+            first, total = max(now, bank), steady
+            blocked = first - now
+            last = max(first + total - 1 + (total > 1 and total % RUN == 1),
+                       last + 2 if total == 1 else 0)
+        else:
+            for word, sent in enumerate(events):
+                if not sent and word != final:
+                    continue
+                now = max(last + 1, arrival + word)
+                if not total:
+                    blocked = max(0, bank - now)
+                    first = now = max(now, bank)
+                pops = sent or 1
+                total += pops
+                if word == final and total % RUN == 1:
+                    now = max(now, last + 2) if pops == 1 else now + 1
+                last = now + pops - 1
+        self.counters["worker_busy"] += groups * total
+        self.counters["worker_blocked"] += groups * blocked
+        self.spans.append(Span(f"group {number}", self.name, first, last + 1))
+        return GroupState(state.last, last, drained)

@@ -121,6 +121,11 @@ def word_events(operand: np.ndarray | None, rows: int, depth: int, word: int, pa
     return same * rows if len(same) == 1 else same
 
 
+def steady_events(events: tuple[tuple[int, ...], ...]) -> int:
+    """Return the events of a part if all parts have equally many and no word has none."""
+    return sum(events[0]) if len(events) == 1 and all(events[0]) else 0
+
+
 def linear_items(fields: Mapping[str, int], rows: int, operand, hw: HwConfig,
                  place: Place) -> Iterator[Item]:
     """Items of a ``LINEAR`` in issue order."""
@@ -128,11 +133,16 @@ def linear_items(fields: Mapping[str, int], rows: int, operand, hw: HwConfig,
     is_gate, reads = fields["dest"] == Dest.GATE, -(-depth // hw.word)
     waits = fields.get("norm") or fields.get("by_row")
     events = word_events(operand, rows, depth, hw.word, place.parts, fields)
+    passes = [(column, min(2 * place.gang, words - column))
+              for column in range(0, words, 2 * place.gang)]
+    known: dict[int, tuple[int, int]] = {}
     for row in range(rows):
-        for column in range(0, words, 2 * place.gang):
-            width = min(2 * place.gang, words - column)
-            yield Item(events[row], reads, depth, width * hw.word, width, row if waits else None,
-                       0, is_gate and column == 0, column + width == words)
+        own = events[row]
+        sent, steady = known.setdefault(id(own), (
+            sum(map(sum, own)) * place.parts // len(own), steady_events(own)))
+        for column, width in passes:
+            yield Item(own, reads, sent, steady, depth, width * hw.word, width,
+                       row if waits else None, 0, is_gate and column == 0, column + width == words)
 
 
 def attention_items(fields: Mapping[str, int], scores, values, hw: HwConfig,
@@ -147,12 +157,13 @@ def attention_items(fields: Mapping[str, int], scores, values, hw: HwConfig,
     lag = hw.attention_lag
 
     def tiles(events, depth: int, elements: int, row: int, *, is_values: bool) -> Iterator[Item]:
-        head = row % heads
+        head, sent, steady = row % heads, sum(events[0]), steady_events(events)
         for column in range(0, elements, hw.lanes):
             columns = min(hw.lanes, elements - column)
             last = column + hw.lanes >= elements
-            yield Item(events, -(-depth // hw.word), depth, columns, -(-columns // hw.word),
-                       row if is_values else None, head % sets, not is_values and column == 0,
+            yield Item(events, len(events[0]), sent, steady, depth, columns,
+                       -(-columns // hw.word), row if is_values else None, head % sets,
+                       not is_values and column == 0,
                        last and (not is_values or head == heads - 1))
 
     rows = tokens * heads

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """``unit`` worked on ``item`` from cycle ``start`` to ``end``, which is excluded."""
 
     unit: str
