@@ -7,17 +7,19 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from golden.engines import integer_output
-from golden.images import load_image
-from golden.library import find
+from golden.config import MODELS
+from rtl.assembler import Program
 from rtl.compiler import compile_program
+from rtl.config import HwConfig
 from rtl.program import Mode
 from scripts.cli import JsonFile, app, command, console, emit, write_text
 from scripts.lookup import hardware
 from sim.energy import energy
-from sim.facts import from_trace, generated
+from sim.facts import Facts, from_trace, generated
 from sim.machine import simulate as run
 from sim.memory import MemoryModel
+from sim.outline import Outline
+from sim.outline import facts as preset_facts
 from sim.spans import Result
 from sim.trace import perfetto
 
@@ -36,6 +38,29 @@ def describe(result: Result, hw, table: str) -> dict:
     }
 
 
+def prepare(model: str, hw: HwConfig, task: int, mode: Mode,
+            image: Path | None) -> tuple[Program, Facts]:
+    """Compile a network and find out about its data.
+
+    A preset without an image takes the routing of its default image and needs no weights.
+    """
+    if image is None and model in MODELS:
+        config = MODELS[model]
+        program = compile_program(Outline(config), hw, task, mode)
+        return program, preset_facts(config, task)
+    from golden.engines import integer_output
+    from golden.images import load_image
+    from golden.library import find
+
+    network = find(model)
+    config = network.quantized.config
+    program = compile_program(network.quantized, hw, task, mode)
+    if image is None:
+        return program, generated(config, 0)
+    return program, from_trace(
+        integer_output(network, load_image(image, config), task)[1], config)
+
+
 @app.command()
 @command
 def simulate(
@@ -43,28 +68,24 @@ def simulate(
     hardware_name: Annotated[str, typer.Option("--hardware", help="Hardware preset.")] = "nano",
     task: Annotated[int, typer.Option(help="Task, from 0.")] = 0,
     image: Annotated[Path | None, typer.Option(
-        help="Image that decides the routing; without one it is drawn at random.")] = None,
+        help="Image that decides the routing; else a preset's own, or drawn at random.")] = None,
     mode: Annotated[str, typer.Option(help="dense, or zero-skip (needs an image).")] = "dense",
     latency: Annotated[int, typer.Option(help="Cycles of the memory's latency.")] = 20,
+    interval: Annotated[int, typer.Option(help="Cycles from beat to beat of the memory.")] = 1,
     energy_table: Annotated[str, typer.Option(help="Energy cost table.")] = "asic_28nm",
     trace: Annotated[Path | None, typer.Option(help="Write a Perfetto trace here.")] = None,
     json: JsonFile = None,
 ) -> None:
     """Predict every counter of the hardware, the cycles of every layer, and the energy."""
-    hw, network = hardware(hardware_name), find(model)
-    config = network.quantized.config
+    hw = hardware(hardware_name)
     if mode not in ("dense", "zero-skip"):
         raise ValueError(f"mode {mode!r} is neither dense nor zero-skip")
     if mode == "zero-skip" and image is None:
         raise ValueError("mode zero-skip needs --image, since events depend on the data")
     chosen = Mode.ZERO_SKIP if mode == "zero-skip" else Mode.DENSE
-    program = compile_program(network.quantized, hw, task, chosen)
-    if image is None:
-        facts = generated(config, 0)
-    else:
-        facts = from_trace(integer_output(network, load_image(image, config), task)[1], config)
+    program, facts = prepare(model, hw, task, chosen, image)
     began = time.perf_counter()
-    result = run(program, facts, MemoryModel(latency))
+    result = run(program, facts, MemoryModel(latency, interval))
     made = {"model": model, "hardware": hardware_name, "task": task,
             **describe(result, hw, energy_table), "seconds": time.perf_counter() - began}
     if trace:

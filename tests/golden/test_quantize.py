@@ -18,7 +18,7 @@ from golden.integer import Integer
 from golden.model import M3ViT, build
 from golden.quantize import gelu_table, migration, quantize
 from golden.quantized import QuantizedModel, fixed_point, integer_linear
-from golden.quantized_format import expected_format
+from golden.shapes import tensor_shapes
 from golden.report import block_noise, sqnr
 from golden.seeded import seeded
 
@@ -51,7 +51,8 @@ CONFIGS = [SMALL, replace(SMALL, num_experts=0, top_k=0, expert_dim=0, num_tasks
 def test_tensors_have_the_documented_names_types_and_ranges(config: ModelConfig) -> None:
     tensors = quantized(config).tensors
     found = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
-    assert found == expected_format(config)
+    assert found == {
+        name: (getattr(torch, kind), shape) for name, (kind, shape) in tensor_shapes(config).items()}
     for name, tensor in tensors.items():
         if name.endswith(".weight") and tensor.dtype == torch.int8:
             assert tensor.min() >= -127
@@ -80,7 +81,7 @@ def test_no_operand_can_overflow_an_accumulator_of_25_bits(config: ModelConfig) 
             bounds = [torch.maximum(largest.sum(-1), smallest.sum(-1)).add(bias).max()]
         assert all(bound < 2**24 for bound in bounds)
         checked += 1
-    assert checked == sum(name.endswith(".weight") for name in expected_format(config))
+    assert checked == sum(name.endswith(".weight") for name in tensor_shapes(config))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["moe", "plain", "digits"])

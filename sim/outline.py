@@ -1,0 +1,45 @@
+"""A preset's shapes and routing, which is all that timing needs of a network."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from golden.config import ModelConfig
+from golden.shapes import tensor_shapes
+from sim.facts import Facts
+
+
+@cache
+def routings() -> dict[str, list[dict]]:
+    """Return the routing of every preset, by task and layer; see ``scripts/make_routings.py``."""
+    return json.loads(Path(__file__).with_name("routings.json").read_text())
+
+
+class Outline:
+    """A quantized network of zeros that compiles to the same program but for its values.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        A preset of :data:`golden.config.MODELS`.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
+        self.shapes = tensor_shapes(config)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        kind, shape = self.shapes[name]
+        if name.endswith("usage"):
+            _, layer, _, task, _ = name.split(".")
+            return np.array(routings()[self.config.name][int(task)][layer]["usage"], kind)
+        value = 14 if name.endswith("shift") and "norm" not in name else 0
+        return np.broadcast_to(np.array(value, kind), shape)
+
+
+def facts(config: ModelConfig, task: int) -> Facts:
+    """Return the routing of the preset's default image."""
+    return Facts({int(layer): np.array(seen["tokens"])
+                  for layer, seen in routings()[config.name][task].items()})
