@@ -38,8 +38,8 @@ class LoadExecutor(wiring.Component):
     computes : ``In(16)``
         Compute descriptors finished.
     inspected, occupied : ``Out(8)``, ``In(1)``
-        Whether an expert has tokens; a load with ``skip_if_empty`` is skipped if not and the
-        routing is known.
+        Whether an expert has tokens; a load with ``skip_if_empty`` is skipped, and waits for
+        nothing, if not and the routing is known.
     command : ``Out(stream.Signature(COMMAND))``
         To the reader.
     o : ``Out(stream.Signature(TRANSFER))``
@@ -75,7 +75,7 @@ class LoadExecutor(wiring.Component):
 
         m.d.comb += [
             self.idle.eq((state == State.IDLE) & ~self.fetch),
-            met.eq((self.computes >= given.wait_computes) & self.o.ready),
+            met.eq(((self.computes >= given.wait_computes) | skips) & self.o.ready),
             self.waits.eq(self.idle & self.i.valid & ~met),
             self.inspected.eq(given.expert),
             skips.eq(given.skip_if_empty & ~self.occupied & (self.computes >= given.routed)),

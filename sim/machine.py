@@ -81,12 +81,15 @@ class Machine:
         fields = descriptors[position.index]
         if fields["opcode"] == Opcode.HALT:
             return False
-        if (max(fields.get("wait_computes", 0), fields.get("routed", 0)) > len(self.computed)
+        name = self.program.names[position.index]
+        self.now = self.facts.frame(self.frames[position.index])
+        wanted, routed = fields.get("wait_computes", 0), fields.get("routed", 0)
+        if routed and not self.rows(name, fields) and wanted >= routed:
+            wanted = routed
+        if (max(wanted, routed) > len(self.computed)
                 or fields.get("wait_loads", 0) > len(self.loaded)):
             return False
         offered = position.fetch + Walker.CHECK
-        name = self.program.names[position.index]
-        self.now = self.facts.frame(self.frames[position.index])
         accepted = (self.load if loads else self.compute)(name, fields, offered)
         position.index += 1
         position.fetch = accepted + 1
@@ -94,16 +97,19 @@ class Machine:
 
     def load(self, name: str, fields: Mapping[str, int], offered: int) -> int:
         """Run one load; return the cycle in which it was taken."""
-        ready = max(offered, self.load_free)
-        wanted = fields.get("wait_computes", 0)
-        accepted = max(ready, self.computed[wanted - 1] if wanted else 0)
+        ready = accepted = max(offered, self.load_free)
         if len(self.transferred) >= Sequencer.TRANSFERS:
             accepted = max(accepted, self.transferred[-Sequencer.TRANSFERS] + 1)
+        wanted, routed = fields.get("wait_computes", 0), fields.get("routed", 0)
+        skips = fields.get("skip_if_empty") and not self.rows(name, fields)
+        if skips and wanted < routed:
+            skips = max(accepted, self.computed[wanted - 1] if wanted else 0) >= (
+                self.computed[routed - 1])
+        after = routed if skips else wanted
+        accepted = max(accepted, self.computed[after - 1] if after else 0)
         self.counters["load_waits_computes"] += accepted - ready
         expected = max(accepted, self.transferred[-1]) + 1
-        routed = fields.get("routed", 0)
-        if (fields.get("skip_if_empty") and self.computed[routed - 1] <= accepted
-                and not self.rows(name, fields)):
+        if skips:
             self.load_free = accepted + 1
             self.transfer(0, accepted, expected, name)
         else:

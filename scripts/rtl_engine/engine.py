@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache as once
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+import golden.tables
+import rtl
 from rtl.accelerator import Accelerator
 from rtl.assembler import Program
 from rtl.config import HwConfig
@@ -82,10 +85,25 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+def verilog(hw: HwConfig) -> str:
+    """Return the Verilog of ``hw``, kept for equal sources: large ones take a minute to make."""
+    sources = sorted(Path(rtl.__file__).parent.rglob("*.py"))
+    parts = [repr(hw), version("amaranth"), Path(golden.tables.__file__).with_name(
+        "tables.json").read_text(), *(path.read_text() for path in sources)]
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+    path = cache() / f"{hw.name}-{key}.v"
+    with locked(cache() / f"{key}.lock"):
+        if not path.exists():
+            partial = path.with_suffix(f".{os.getpid()}")
+            partial.write_text(to_verilog(Accelerator(hw), "deltamoe"))
+            partial.replace(path)
+    return path.read_text()
+
+
 @once
 def build(hw: HwConfig) -> Path:
     """Return the simulator of ``hw``, built unless the cache has it."""
-    text = to_verilog(Accelerator(hw), "deltamoe")
+    text = verilog(hw)
     defines = {f"REG_{name.upper()}": register.offset for name, register in REGISTERS.items()}
     defines |= {"REG_COUNTERS": COUNTERS_OFFSET, "BUS_BYTES": hw.bus_bytes}
     flags = [*FLAGS, *(f"-CFLAGS -D{name}={value}" for name, value in defines.items())]

@@ -1,0 +1,190 @@
+"""``deltamoe bench``: the figures of the README, beside the limits and other accelerators."""
+
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+from rich.table import Table
+
+from golden.config import MODELS, ModelConfig
+from rtl.compiler import compile_program
+from rtl.config import PRESETS, HwConfig
+from rtl.program import Opcode
+from scripts.cli import JsonFile, app, command, console, emit
+from sim.facts import Facts
+from sim.machine import simulate
+from sim.memory import MemoryModel
+from sim.outline import Outline, facts
+from sim.spans import Result
+
+HARDWARE = "zcu102"
+CLOCK_MHZ = 300
+MEMORY = MemoryModel(latency=100)
+FRAMES = {"m3vit-tiny-129": 553_000, "m3vit-tiny-197": 889_000, "deit-tiny-197": 886_000}
+"""Models measured, and the cycles that a frame may take: 92 % of all multipliers."""
+
+PEERS = {
+    "Edge-MoE (2023), M3ViT-tiny": 10_390_000, "CoQMoE (2025), M3ViT-tiny": 1_940_000,
+}
+"""Cycles a frame at 300 MHz, from the papers' milliseconds on the same board."""
+
+PARTS = ("frames", "bandwidth", "simulator")
+
+
+def needed_bytes(program, routing: Facts) -> int:
+    """Bytes of the program, the images and all weights but those of experts without tokens."""
+    hw, total = program.hw, len(program.descriptors) * 64
+    for name, fields in zip(program.names, program.descriptors, strict=True):
+        if fields["opcode"] == Opcode.LOAD:
+            expert = fields.get("expert") if fields.get("skip_if_empty") else None
+            used = expert is None or routing.routed[int(name.split(".")[1])][expert]
+            total += fields["beats"] * hw.bus_bytes if used else 0
+    return total
+
+
+def predicted(config: ModelConfig, hw: HwConfig, memory: MemoryModel,
+              frames: int = 1, task: int = 0) -> tuple[Result, int]:
+    """Simulate some frames of a preset; return the result and the bytes they need."""
+    program = compile_program(Outline(config), hw, task, frames=frames)
+    routing = facts(config, task)
+    routing = replace(routing, later=(routing,) * (frames - 1))
+    return simulate(program, routing, memory), needed_bytes(program, routing)
+
+
+def checked(name: str, memory: MemoryModel, frames: int = 1, task: int = 0) -> dict[str, int]:
+    """Run the Verilog; return elements that differ from golden, counters from the simulator."""
+    from golden.integer import Integer
+    from golden.library import default_image, find
+    from scripts.rtl_engine import engine
+    from sim.facts import from_traces
+
+    model = find(name).quantized
+    image = default_image(model.config)
+    trace = Integer(model).run(image, task)
+    program = compile_program(model, PRESETS[HARDWARE], task, frames=frames)
+    result = engine.run(program, program.with_image(*[image.numpy()] * frames),
+                        latency=memory.latency, interval=memory.interval)
+    expected = simulate(program, from_traces([trace] * frames, model.config), memory).counters
+    bits = sum(int((program.outputs(result.memory, n)[0] != trace.x.numpy()).sum())
+               for n in range(frames))
+    return {"elements_differing": bits, "seconds": round(result.seconds, 1),
+            "counters_differing": sum(result.counters[key] != expected[key] for key in expected),
+            "cycles": result.counters["cycles"]}
+
+
+def frame_rows(rtl: bool, advance) -> list[dict]:
+    """Cycles of single frames, and of two behind each other."""
+    rows, hw = [], PRESETS[HARDWARE]
+    cases = [(name, task, 1) for name in FRAMES for task in range(MODELS[name].num_tasks)]
+    for name, task, frames in [*cases, ("m3vit-tiny-129", 0, 2)]:
+        config = MODELS[name]
+        result, needed = predicted(config, hw, MEMORY, frames, task)
+        row = {"model": name, "task": task, "frames": frames, "cycles": result.cycles,
+               "limit": FRAMES[name] * frames,
+               "utilization": frames * config.macs / (result.cycles * hw.mac_units),
+               "frames_per_s": frames * CLOCK_MHZ * 1e6 / result.cycles,
+               "bytes_read_to_needed": result.counters["bytes_read"] / needed}
+        if rtl:
+            row |= {"rtl": checked(name, MEMORY, frames, task)}
+        rows.append(row)
+        advance()
+    return rows
+
+
+def bandwidth_rows(rtl: bool, advance) -> list[dict]:
+    """Utilization against memory bandwidth and the size of the weight memory."""
+    rows, config = [], MODELS["m3vit-tiny-129"]
+    for interval in (1, 2, 4, 8):
+        memory = replace(MEMORY, interval=interval)
+        for depth in (256, 512, 1024, 2048):
+            hw = replace(PRESETS[HARDWARE], weight_rows=depth)
+            result, _ = predicted(config, hw, memory)
+            row = {"bytes_per_cycle": hw.bus_bytes // interval,
+                   "weight_kib": depth * hw.groups * hw.lanes // 1024, "cycles": result.cycles,
+                   "utilization": config.macs / (result.cycles * hw.mac_units)}
+            if rtl and interval > 1 and depth == PRESETS[HARDWARE].weight_rows:
+                row |= {"rtl": checked("m3vit-tiny-129", memory)}
+            rows.append(row)
+            advance()
+    return rows
+
+
+def simulator_row() -> dict:
+    """Time and memory of one simulation, the process included; the best of three."""
+    words = [sys.executable, "-m", "scripts", "simulate", "m3vit-tiny-129", "--hardware", HARDWARE,
+             "--latency", str(MEMORY.latency), "--json", "-"]
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+        times.append(time.perf_counter() - began)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return {"seconds": min(times), "limit_seconds": 1.0, "mib": peak, "limit_mib": 500}
+
+
+def show(result: dict) -> None:
+    """Print the tables."""
+    if "frames" in result:
+        table = Table("model", "task", "frames", "cycles", "at most", "utilization",
+                      f"frames/s at {CLOCK_MHZ} MHz", "bytes read / needed", "RTL",
+                      title=f"{HARDWARE}, 64 B/cycle, 100 cycles latency, cold start")
+        for row in result["frames"]:
+            table.add_row(row["model"], str(row["task"]), str(row["frames"]), f"{row['cycles']:,}",
+                          f"{row['limit']:,}", f"{row['utilization']:.1%}",
+                          f"{row['frames_per_s']:.0f}", f"{row['bytes_read_to_needed']:.3f}",
+                          verdict(row))
+        for name, cycles in PEERS.items():
+            table.add_row(name, "", "1", f"{cycles:,}", "", "",
+                          f"{CLOCK_MHZ * 1e6 / cycles:.0f}", "", "")
+        console.print(table)
+    if "bandwidth" in result:
+        sizes = sorted({row["weight_kib"] for row in result["bandwidth"]})
+        table = Table("B/cycle", *(f"{size} KiB" for size in sizes),
+                      title="Utilization by memory bandwidth and weight memory, m3vit-tiny-129")
+        for rate in sorted({row["bytes_per_cycle"] for row in result["bandwidth"]}, reverse=True):
+            cells = [row for row in result["bandwidth"] if row["bytes_per_cycle"] == rate]
+            table.add_row(str(rate), *(f"{row['utilization']:.1%}{verdict(row) and ' '}"
+                                       f"{verdict(row)}" for row in cells))
+        console.print(table)
+    if "simulator" in result:
+        row = result["simulator"]
+        console.print(f"simulator: {row['seconds']:.2f} s (at most {row['limit_seconds']:.1f}), "
+                      f"{row['mib']:.0f} MiB (at most {row['limit_mib']})")
+
+
+def verdict(row: dict) -> str:
+    """What the Verilog said of a row."""
+    if "rtl" not in row:
+        return ""
+    rtl = row["rtl"]
+    same = rtl["cycles"] == row["cycles"]
+    return (f"{rtl['elements_differing']} bits, {rtl['counters_differing']} counters differ"
+            + ("" if same else f", {rtl['cycles']:,} cycles"))
+
+
+@app.command()
+@command
+def bench(
+    only: Annotated[str, typer.Option(help=f"One of {', '.join(PARTS)}.")] = "",
+    rtl: Annotated[bool, typer.Option(help="Check against the Verilog (minutes).")] = True,
+    json: JsonFile = None,
+) -> None:
+    """Measure speed, bytes and the simulator, each figure beside its limit."""
+    if only and only not in PARTS:
+        raise ValueError(f"part {only!r} is not one of {', '.join(PARTS)}")
+    wanted, result = [only] if only else list(PARTS), {}
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        steps = progress.add_task("measuring", total=6 * ("frames" in wanted)
+                                  + 16 * ("bandwidth" in wanted))
+        for name, rows in (("frames", frame_rows), ("bandwidth", bandwidth_rows)):
+            if name in wanted:
+                result[name] = rows(rtl, lambda: progress.advance(steps))
+    if "simulator" in wanted:
+        result["simulator"] = simulator_row()
+    if not emit(result, json):
+        show(result)
