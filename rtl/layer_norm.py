@@ -28,7 +28,7 @@ class LayerNorm(wiring.Component):
     Members
     -------
     i : ``In(stream.Signature(beat(signed(16), hw.word)))``
-        Rows; refused only while two are waiting.
+        Rows; refused only while ``ROWS`` are held.
     o : ``Out(stream.Signature(beat(signed(8), hw.word)))``
         Normalized rows.
     dim, epsilon, gain_shift, param_base : ``In``
@@ -40,11 +40,13 @@ class LayerNorm(wiring.Component):
     Timing
     ------
     A row of ``n`` words whose last word came in cycle ``t`` leaves in cycles ``t + LATENCY`` to
-    ``t + LATENCY + n - 1``. Rows follow each other ``n + SCALAR`` cycles apart.
+    ``t + LATENCY + n - 1``. Rows follow each other ``max(n, SCALAR + 1)`` cycles apart: the scale
+    of one is computed while the one before is read.
     """
 
+    ROWS = 4
     SCALAR = 3 + Rsqrt.LATENCY
-    LATENCY = SCALAR + 2 + NormalizeLane.LATENCY
+    LATENCY = SCALAR + 3 + NormalizeLane.LATENCY
 
     i: stream.Interface
     o: stream.Interface
@@ -63,12 +65,12 @@ class LayerNorm(wiring.Component):
         hw = self.hw
         self.depth = hw.max_embed // hw.word
         m.submodules.rows = rows = Memory(
-            shape=data.ArrayLayout(signed(16), hw.word), depth=2 * self.depth, init=[],
+            shape=data.ArrayLayout(signed(16), hw.word), depth=self.ROWS * self.depth, init=[],
             attrs={"ram_style": "block"}
         )
-        full = Array(Signal(name=f"full_{n}") for n in range(2))
-        sums = Array(Signal(signed(27), name=f"sum_{n}") for n in range(2))
-        squares = Array(Signal(41, name=f"squares_{n}") for n in range(2))
+        full = Array(Signal(name=f"full_{n}") for n in range(self.ROWS))
+        sums = Array(Signal(signed(27), name=f"sum_{n}") for n in range(self.ROWS))
+        squares = Array(Signal(41, name=f"squares_{n}") for n in range(self.ROWS))
 
         self.collect(m, rows.write_port(), full, sums, squares)
         self.emit(m, rows.read_port(), full, sums, squares)
@@ -78,7 +80,7 @@ class LayerNorm(wiring.Component):
     def collect(self, m: Module, write, full, sums, squares):
         """Store a row and take its sums."""
         given, taken = self.i.p, Signal()
-        bank, position = Signal(), Signal(16)
+        bank, position = Signal(range(self.ROWS)), Signal(16)
         total, square = Signal(signed(27)), Signal(41)
         next_total, next_square = Signal(signed(27)), Signal(41)
         words = range(self.hw.word)
@@ -94,12 +96,30 @@ class LayerNorm(wiring.Component):
             m.d.sync += [position.eq(position + 1), total.eq(next_total), square.eq(next_square)]
             with m.If(given.last):
                 m.d.sync += [
-                    position.eq(0), total.eq(0), square.eq(0), bank.eq(~bank), full[bank].eq(1),
+                    position.eq(0), total.eq(0), square.eq(0), bank.eq(bank + 1), full[bank].eq(1),
                     sums[bank].eq(next_total), squares[bank].eq(next_square),
                 ]
 
+    def scale(self, m: Module, rsqrt: Rsqrt, free, full, sums, squares):
+        """Compute the next row's scale; hand it on once the row before has been read."""
+        bank, step = Signal(range(self.ROWS)), Signal(range(self.SCALAR + 1))
+        scaled, squared = Signal(52), Signal(52)
+        current = Signal(signed(27)), Signal(16), Signal(5)
+        self.taken = Signal()
+        m.d.comb += self.taken.eq((step == self.SCALAR) & free)
+        m.d.sync += [
+            scaled.eq(self.dim * squares[bank]), squared.eq(sums[bank] * sums[bank]),
+            rsqrt.value.eq(scaled - squared + self.epsilon),
+        ]
+        with m.If(self.taken):
+            m.d.sync += [step.eq(0), bank.eq(bank + 1), current[0].eq(sums[bank]),
+                         current[1].eq(rsqrt.multiplier), current[2].eq(rsqrt.half_exponent)]
+        with m.Elif(full[bank] & (step != self.SCALAR)):
+            m.d.sync += step.eq(step + 1)
+        return current
+
     def emit(self, m: Module, read, full, sums, squares):
-        """Compute the row's scale, then read the row back through the lanes."""
+        """Read each row back through the lanes."""
         hw = self.hw
         m.submodules.rsqrt = rsqrt = Rsqrt()
         m.submodules.parameters = parameters = Memory(
@@ -107,36 +127,31 @@ class LayerNorm(wiring.Component):
             attrs={"ram_style": "block"}
         )
         write, params = parameters.write_port(), parameters.read_port()
-        bank, step, position = Signal(), Signal(range(self.SCALAR + 1)), Signal(16)
-        scaled, squared = Signal(52), Signal(52)
+        bank, position = Signal(range(self.ROWS)), Signal(16)
         reading, final, enable = Signal(), Signal(), Signal()
+        current = self.scale(m, rsqrt, ~reading | (final & enable), full, sums, squares)
         valid, last = Signal(NormalizeLane.LATENCY + 1), Signal(NormalizeLane.LATENCY + 1)
 
         m.d.comb += [
             write.en.eq(self.write.en), write.addr.eq(self.write.address),
             write.data.eq(self.write.data),
-            reading.eq(step == self.SCALAR), enable.eq(self.o.ready | ~self.o.valid),
+            enable.eq(self.o.ready | ~self.o.valid),
             final.eq((position + 1) * hw.word == self.dim),
             read.en.eq(enable), read.addr.eq(bank * self.depth + position),
             params.en.eq(enable), params.addr.eq(self.param_base + position),
             self.o.valid.eq(valid[-1]), self.o.p.last.eq(last[-1]),
         ]
-        m.d.sync += [
-            scaled.eq(self.dim * squares[bank]), squared.eq(sums[bank] * sums[bank]),
-            rsqrt.value.eq(scaled - squared + self.epsilon),
-        ]
         with m.If(enable):
             m.d.sync += [valid.eq((valid << 1) | reading), last.eq((last << 1) | final)]
-        with m.If(full[bank] & ~reading):
-            m.d.sync += step.eq(step + 1)
         with m.If(reading & enable):
             m.d.sync += position.eq(position + 1)
             with m.If(final):
-                m.d.sync += [position.eq(0), step.eq(0), bank.eq(~bank), full[bank].eq(0)]
+                m.d.sync += [position.eq(0), bank.eq(bank + 1), full[bank].eq(0), reading.eq(0)]
+        with m.If(self.taken):
+            m.d.sync += reading.eq(1)
         row = Signal(signed(27)), Signal(16), Signal(5)
         with m.If(enable):
-            m.d.sync += [row[0].eq(sums[bank]), row[1].eq(rsqrt.multiplier),
-                         row[2].eq(rsqrt.half_exponent)]
+            m.d.sync += [part.eq(value) for part, value in zip(row, current, strict=True)]
         for n in range(hw.word):
             m.submodules[f"lane_{n}"] = lane = NormalizeLane()
             m.d.comb += [

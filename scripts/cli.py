@@ -67,8 +67,17 @@ def emit(result: dict, path: Path | None) -> bool:
     return False
 
 
+COMMANDS = {"infer": "infer", "simulate": "simulate", "verilog": "verilog", "synth": "synth",
+            "bench": "bench", "quantize": "quantize", "train": "train", "list": "listing",
+            "demo": "demo"}
+"""Commands in the order of the help, and their modules."""
+
+
 def main() -> None:
-    """Run the command line."""
-    for name in ("infer", "simulate", "verilog", "quantize", "train", "listing", "demo"):
+    """Run the command line; a command's modules are imported only if it is the one."""
+    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
+    for name in [COMMANDS[wanted]] if wanted in COMMANDS else COMMANDS.values():
         import_module(f"scripts.commands.{name}")
+    if wanted in COMMANDS:
+        app.callback()(lambda: None)
     app()

@@ -7,14 +7,14 @@ from itertools import accumulate
 from rtl.assembler import Program
 from rtl.counters import COUNTERS
 from rtl.linear.item_generator import ItemGenerator
-from rtl.program import DESCRIPTOR_BYTES, Dest, Opcode, Target
+from rtl.program import DESCRIPTOR_BYTES, Dest, Opcode
 from rtl.retirement import Retirement
-from rtl.sequencer import Sequencer
 from rtl.walker import Walker
 from sim import operators
 from sim.datapath import Pipeline, Place, Sink
 from sim.facts import Facts
-from sim.memory import MemoryModel, Reader, write
+from sim.loads import Loads
+from sim.memory import MemoryModel, write
 from sim.spans import Layer, Result, Span
 
 
@@ -34,37 +34,32 @@ class Machine:
         self.hw = program.hw
         stores = [fields["opcode"] == Opcode.STORE for fields in program.descriptors]
         self.frames = [0, *accumulate(stores)]
-        self.reader = Reader(self.hw, memory)
         self.pipeline = Pipeline(self.hw)
         self.counters = self.pipeline.counters
+        self.loads = Loads(self.hw, memory, self.counters)
         self.spans: list[Span] = []
         self.layers: list[Layer] = []
-        self.loaded: list[int] = []      # cycle from which the n-th load counts as finished
-        self.computed: list[int] = []    # the same for compute descriptors
-        self.transferred: list[int] = []  # last cycle of each transfer, the program's first
+        self.computed: list[int] = []    # cycle from which each compute descriptor has finished
         self.left: list[int] = []        # cycle in which each operator has left the drain
         self.rows_ready: list[list[int]] = []  # cycles from which each operator's rows count
         self.ended = self.covered = -1   # end of the last deferred operator, of the last in flight
-        self.load_free = self.issue_free = 0
+        self.issue_free = 0
 
     def run(self) -> Result:
         """Run to the end."""
         beats = len(self.program.descriptors) * DESCRIPTOR_BYTES // self.hw.bus_bytes
-        taken, fetched = self.reader.read(0, 0, beats, 0)
-        self.transfer(beats, -1, fetched, "program")
-        self.load_free = taken + 1
+        fetched = self.loads.fetch(beats)
         loads, computes = Position(0, fetched + 1), Position(0, fetched + 1)
         while self.next_own(loads, True) | self.next_own(computes, False):
             pass
         ends = [self.halted(position) for position in (loads, computes)]
-        end = max(*ends, self.load_free, self.issue_free, self.transferred[-1] + 1,
+        end = max(*ends, self.loads.free, self.issue_free, self.loads.ends[-1] + 1,
                   self.covered + 1)
         self.counters["compute_waits_program"] += max(0, ends[1] - self.issue_free)
-        self.counters["load_stalled"] = (
-            self.counters["load_busy"] - self.counters["bytes_read"] // self.hw.bus_bytes)
         self.counters["cycles"] = end + 1
         counters = {name: self.counters[name] for name in COUNTERS}
-        return Result(counters, tuple(self.layers), (*self.spans, *self.pipeline.spans))
+        return Result(counters, tuple(self.layers), (
+            *self.loads.spans, *self.spans, *self.pipeline.spans))
 
     def halted(self, position: Position) -> int:
         """Cycle from which a walker is done."""
@@ -87,52 +82,19 @@ class Machine:
         if routed and not self.rows(name, fields) and wanted >= routed:
             wanted = routed
         if (max(wanted, routed) > len(self.computed)
-                or fields.get("wait_loads", 0) > len(self.loaded)):
+                or fields.get("wait_loads", 0) > len(self.loads.finished)):
             return False
         offered = position.fetch + Walker.CHECK
-        accepted = (self.load if loads else self.compute)(name, fields, offered)
+        accepted = self.compute(name, fields, offered) if not loads else self.loads.load(
+            name, fields, offered, self.computed, self.rows(name, fields))
         position.index += 1
         position.fetch = accepted + 1
         return True
 
-    def load(self, name: str, fields: Mapping[str, int], offered: int) -> int:
-        """Run one load; return the cycle in which it was taken."""
-        ready = accepted = max(offered, self.load_free)
-        if len(self.transferred) >= Sequencer.TRANSFERS:
-            accepted = max(accepted, self.transferred[-Sequencer.TRANSFERS] + 1)
-        wanted, routed = fields.get("wait_computes", 0), fields.get("routed", 0)
-        skips = fields.get("skip_if_empty") and not self.rows(name, fields)
-        if skips and wanted < routed:
-            skips = max(accepted, self.computed[wanted - 1] if wanted else 0) >= (
-                self.computed[routed - 1])
-        after = routed if skips else wanted
-        accepted = max(accepted, self.computed[after - 1] if after else 0)
-        self.counters["load_waits_computes"] += accepted - ready
-        expected = max(accepted, self.transferred[-1]) + 1
-        if skips:
-            self.load_free = accepted + 1
-            self.transfer(0, accepted, expected, name)
-        else:
-            hold = self.hw.lanes if fields["target"] == Target.TABLE else 1
-            taken, last = self.reader.read(accepted + 1, fields["address"], fields["beats"],
-                                           expected, hold)
-            self.load_free = taken + 1
-            self.transfer(fields["beats"], accepted, last, name)
-        self.loaded.append(self.transferred[-1] + 1)
-        return accepted
-
-    def transfer(self, beats: int, accepted: int, last: int, name: str) -> None:
-        """Count a transfer that was taken in ``accepted`` and ended in ``last``."""
-        first = max(accepted, self.transferred[-1] if self.transferred else -1) + 1
-        self.counters["load_busy"] += last - first + 1
-        self.counters["bytes_read"] += beats * self.hw.bus_bytes
-        self.transferred.append(last)
-        self.spans.append(Span("load", name, first, last + 1))
-
     def rows(self, name: str, fields: Mapping[str, int]) -> int:
         """Rows of a descriptor: its own, or the tokens of its expert."""
         if "expert" not in fields:
-            return fields["rows"]
+            return fields.get("rows", 0)
         return int(self.now.routed[int(name.split(".")[1])][fields["expert"]])
 
     def compute(self, name: str, fields: Mapping[str, int], offered: int) -> int:
@@ -140,7 +102,7 @@ class Machine:
         counters = self.counters
         ready, number = max(offered, self.issue_free), len(self.computed)
         wanted = fields.get("wait_loads", 0)
-        loaded = max(ready, self.loaded[wanted - 1] if wanted else 0)
+        loaded = max(ready, self.loads.finished[wanted - 1] if wanted else 0)
         wanted = fields.get("wait_computes", 0) - fields.get("by_row", 0)
         accepted = max(loaded, self.computed[wanted - 1] if wanted > 0 else 0)
         if number >= Retirement.DEPTH:

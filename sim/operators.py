@@ -93,13 +93,13 @@ class AttentionSink(RowSink):
 
 def norm_rows(start: int, rows: int, words: int, available: Callable[[int], int]) -> list[int]:
     """Return the cycle from which each row may be read; ``available`` when its input may."""
-    begun, read, ready = start + RowReader.LATENCY - words, [], []
+    begun, taken, read, ready = start + RowReader.LATENCY - words, -1, [], []
     for row in range(rows):
         begun = max(begun + words, available(row) + 1)
-        if row > 1:
-            begun = max(begun, read[row - 2] + 1)
-        scalar = max(begun + words, read[-1] + 1 if read else 0)
-        read.append(scalar + LayerNorm.SCALAR + words - 1)
+        if row >= LayerNorm.ROWS:
+            begun = max(begun, read[row - LayerNorm.ROWS] + 1)
+        taken = max(max(begun + words, taken + 1) + LayerNorm.SCALAR, read[-1] if read else 0)
+        read.append(taken + words)
         ready.append(read[-1] + NormalizeLane.LATENCY + 2)
     return ready
 

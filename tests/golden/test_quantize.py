@@ -18,9 +18,9 @@ from golden.integer import Integer
 from golden.model import M3ViT, build
 from golden.quantize import gelu_table, migration, quantize
 from golden.quantized import QuantizedModel, fixed_point, integer_linear
-from golden.shapes import tensor_shapes
 from golden.report import block_noise, sqnr
 from golden.seeded import seeded
+from golden.shapes import tensor_shapes
 
 WEIGHTS = Path(__file__).parents[2] / "golden" / "weights"
 SMALL = replace(MODELS["m3vit-tiny-129"], image_height=32, image_width=48, num_layers=4)
@@ -51,8 +51,8 @@ CONFIGS = [SMALL, replace(SMALL, num_experts=0, top_k=0, expert_dim=0, num_tasks
 def test_tensors_have_the_documented_names_types_and_ranges(config: ModelConfig) -> None:
     tensors = quantized(config).tensors
     found = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
-    assert found == {
-        name: (getattr(torch, kind), shape) for name, (kind, shape) in tensor_shapes(config).items()}
+    assert found == {name: (getattr(torch, kind), shape)
+                     for name, (kind, shape) in tensor_shapes(config).items()}
     for name, tensor in tensors.items():
         if name.endswith(".weight") and tensor.dtype == torch.int8:
             assert tensor.min() >= -127

@@ -1,0 +1,71 @@
+"""Transfers of a program, from their executor through the read master to the loader."""
+
+from collections.abc import Mapping
+
+from rtl.config import HwConfig
+from rtl.program import Target
+from rtl.sequencer import Sequencer
+from sim.memory import MemoryModel, Reader
+from sim.spans import Span
+
+
+class Loads:
+    """The program's own transfer and its loads, in order.
+
+    ``finished`` holds the cycle from which each load counts as finished, ``free`` is the first
+    cycle in which the next may be taken.
+    """
+
+    def __init__(self, hw: HwConfig, memory: MemoryModel, counters: dict[str, int]) -> None:
+        self.hw, self.counters = hw, counters
+        self.reader = Reader(hw, memory)
+        self.ends: list[int] = []       # last cycle of each transfer
+        self.finished: list[int] = []
+        self.free = 0
+        self.spans: list[Span] = []
+
+    def fetch(self, beats: int) -> int:
+        """Read the program; return the last cycle of that."""
+        taken, last = self.reader.read(0, 0, beats, 0)
+        self.transfer(beats, -1, last, "program")
+        self.free = taken + 1
+        return last
+
+    def load(self, name: str, fields: Mapping[str, int], offered: int, computed: list[int],
+             rows: int) -> int:
+        """Run one load; return the cycle in which it was taken.
+
+        ``computed`` holds the cycles from which compute descriptors count as finished, ``rows``
+        is the tokens of the load's expert.
+        """
+        ready = accepted = max(offered, self.free)
+        if len(self.ends) >= Sequencer.TRANSFERS:
+            accepted = max(accepted, self.ends[-Sequencer.TRANSFERS] + 1)
+        wanted, routed = fields.get("wait_computes", 0), fields.get("routed", 0)
+        skips = fields.get("skip_if_empty") and not rows
+        if skips and wanted < routed:
+            skips = max(accepted, computed[wanted - 1] if wanted else 0) >= computed[routed - 1]
+        after = routed if skips else wanted
+        accepted = max(accepted, computed[after - 1] if after else 0)
+        self.counters["load_waits_computes"] += accepted - ready
+        expected = max(accepted, self.ends[-1]) + 1
+        if skips:
+            self.free = accepted + 1
+            self.transfer(0, accepted, expected, name)
+        else:
+            hold = self.hw.lanes if fields["target"] == Target.TABLE else 1
+            taken, last = self.reader.read(accepted + 1, fields["address"], fields["beats"],
+                                           expected, hold)
+            self.free = taken + 1
+            self.transfer(fields["beats"], accepted, last, name)
+        self.finished.append(self.ends[-1] + 1)
+        return accepted
+
+    def transfer(self, beats: int, accepted: int, last: int, name: str) -> None:
+        """Count a transfer that was taken in ``accepted`` and ended in ``last``."""
+        first = max(accepted, self.ends[-1] if self.ends else -1) + 1
+        self.counters["load_busy"] += last - first + 1
+        self.counters["load_stalled"] += last - first + 1 - beats
+        self.counters["bytes_read"] += beats * self.hw.bus_bytes
+        self.ends.append(last)
+        self.spans.append(Span("load", name, first, last + 1))

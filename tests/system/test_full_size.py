@@ -1,0 +1,38 @@
+"""Published networks on 1536 multipliers: no bit, no counter differs; the cycles keep the bar."""
+
+import pytest
+
+from golden.config import MODELS
+from rtl.config import PRESETS
+from scripts.commands.bench import FRAMES, HARDWARE, MEMORY, checked, predicted
+from sim.memory import MemoryModel
+
+
+@pytest.mark.verilator
+@pytest.mark.slow
+@pytest.mark.xdist_group("zcu102")
+@pytest.mark.parametrize(("name", "task"), [
+    (name, task) for name in FRAMES for task in range(MODELS[name].num_tasks)])
+def test_frame(name: str, task: int) -> None:
+    result = checked(name, MEMORY, task=task)
+    assert (result["elements_differing"], result["counters_differing"]) == (0, 0)
+    assert result["cycles"] <= FRAMES[name]
+
+
+@pytest.mark.verilator
+@pytest.mark.slow
+@pytest.mark.xdist_group("zcu102")
+@pytest.mark.parametrize(("interval", "frames"), [(1, 2), (4, 1)])
+def test_two_frames_and_a_slow_memory(interval: int, frames: int) -> None:
+    result = checked("m3vit-tiny-129", MemoryModel(100, interval), frames)
+    assert (result["elements_differing"], result["counters_differing"]) == (0, 0)
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_predicted_speed_and_bytes(name: str) -> None:
+    """At least 92 % of the multipliers' cycles, and nothing read that is not needed."""
+    config, hw = MODELS[name], PRESETS[HARDWARE]
+    result, needed = predicted(config, hw, MEMORY)
+    assert result.cycles <= FRAMES[name]
+    assert config.macs >= 0.92 * result.cycles * hw.mac_units
+    assert needed <= result.counters["bytes_read"] <= 1.02 * needed
