@@ -127,8 +127,8 @@ PRESETS = {
     "zcu102": HwConfig(
         name="zcu102", groups=24, lanes=64, packed=True, attention_lag=31,
         max_tokens=256, max_embed=256, max_depth=1024, max_experts=32, max_top_k=8,
-        weight_rows=1024, kv_rows=512, act_words=5120, normed_words=2048, residual_words=2048,
-        image_words=8192, param_words=256, norm_words=64, program_depth=2048,
+        weight_rows=512, kv_rows=512, act_words=5120, normed_words=2048, residual_words=2048,
+        image_words=8192, param_words=256, norm_words=32, program_depth=2048,
         burst_beats=64, outstanding=8,
     ),
 }

@@ -99,7 +99,7 @@ def norm_rows(start: int, rows: int, words: int, available: Callable[[int], int]
         if row >= LayerNorm.ROWS:
             begun = max(begun, read[row - LayerNorm.ROWS] + 1)
         taken = max(max(begun + words, taken + 1) + LayerNorm.SCALAR, read[-1] if read else 0)
-        read.append(taken + words)
+        read.append(taken + 2 * words)
         ready.append(read[-1] + NormalizeLane.LATENCY + 2)
     return ready
 

@@ -39,7 +39,7 @@ class ComputeUnit(wiring.Component):
     complete, release : ``Out(1)``, ``In(1)``
         All its sums are there; it is drained.
     acc : ``Out``
-        The word selected two cycles ago.
+        The word selected ``READ_LATENCY`` cycles ago.
     weight_write, weight_groups, kv_write, kv_groups : ``In``
         A row of weights, half a row of keys or values, for the groups of a mask.
     popped, blocked : ``Out(hw.groups)``
@@ -47,12 +47,11 @@ class ComputeUnit(wiring.Component):
 
     Timing
     ------
-    See :class:`Worker`; ``acc`` follows ``select`` and ``word`` by two cycles.
+    See :class:`Worker`; ``acc`` follows ``select`` and ``word`` by ``READ_LATENCY`` cycles.
     """
 
     i: stream.Interface
-    READ_LATENCY = 2
-    TREE = 4
+    READ_LATENCY = 3
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
@@ -148,14 +147,34 @@ class ComputeUnit(wiring.Component):
         return result
 
     def add(self, m: Module, words):
-        """Add the selected words in two steps."""
-        hw = self.hw
-        word = data.ArrayLayout(signed(hw.acc_width), hw.word)
-        partial = [Signal(word, name=f"partial_{n}", reset_less=True)
-                   for n in range(-(-hw.groups // self.TREE))]
-        for number, made in enumerate(partial):
-            some = words[number * self.TREE :][: self.TREE]
-            for n in range(hw.word):
-                m.d.sync += made[n].eq(sum(acc[n] & chosen.replicate(hw.acc_width).as_signed()
-                                           for chosen, acc in some))
-        m.d.sync += [self.acc[n].eq(sum(made[n] for made in partial)) for n in range(hw.word)]
+        """Add the selected words in pairs, two levels a stage.
+
+        Every operand is masked where it enters an adder, which costs nothing there and keeps
+        synthesis from joining the adders of a stage: 24 groups take 23 adders of one LUT a bit.
+        """
+        for stage in range(self.READ_LATENCY):
+            for level in range(2):
+                words = [self.pair(m, f"{stage}_{level}_{n}", words[n : n + 2])
+                         for n in range(0, len(words), 2)]
+            kept = []
+            for n, (chosen, acc) in enumerate(words):
+                some = Signal(name=f"any_{stage}_{n}", reset_less=True)
+                word = Signal(acc.shape(), name=f"partial_{stage}_{n}", reset_less=True)
+                m.d.sync += [some.eq(chosen), word.eq(acc)]
+                kept.append((some, word))
+            words = kept
+        assert len(words) == 1
+        m.d.comb += self.acc.eq(words[0][1])
+
+    def pair(self, m: Module, name: str, some):
+        """Return the sum of two words, or the one there is, and whether any is selected."""
+        if len(some) == 1:
+            return some[0]
+        chosen = Signal(name=f"chosen_{name}")
+        made = Signal(some[0][1].shape(), name=f"pair_{name}")
+        width = self.hw.acc_width
+        m.d.comb += chosen.eq(some[0][0] | some[1][0])
+        for n in range(self.hw.word):
+            left, right = ((acc[n].as_unsigned() & use.replicate(width)) for use, acc in some)
+            m.d.comb += made[n].eq((left + right)[:width].as_signed())
+        return chosen, made

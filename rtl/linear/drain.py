@@ -1,5 +1,7 @@
 """Finished sums to the units behind the compute unit, in the order the items were issued."""
 
+from itertools import pairwise
+
 from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -50,8 +52,8 @@ class Drain(wiring.Component):
 
     Timing
     ------
-    One word a cycle; ``o`` follows ``select`` by two cycles. No more rows of scores or tokens are
-    under way than the softmax and the gate can hold, so neither ever refuses a word.
+    One word a cycle; ``o`` follows ``select`` by ``LATENCY`` cycles. No more rows of scores or
+    tokens are under way than the softmax and the gate can hold, so neither ever refuses a word.
     """
 
     i: stream.Interface
@@ -109,35 +111,39 @@ class Drain(wiring.Component):
     def annotate(self, m: Module, head, position, last):
         """Delay the word's tag and attach its parameters."""
         hw = self.hw
-        tags = [Signal(tag(hw), name=f"tag_{n}") for n in range(2)]
-        normalize, valid = [Signal(name=f"normalize_{n}") for n in range(2)], Signal(2)
-        slots = [Signal(range(hw.attention_lag + 1), name=f"slot_{n}") for n in range(2)]
-        shifts = [Signal(2, name=f"shift_{n}") for n in range(2)]
+        stages = range(self.LATENCY)
+        tags = [Signal(tag(hw), name=f"tag_{n}") for n in stages]
+        normalize = [Signal(name=f"normalize_{n}") for n in stages]
+        slots = [Signal(range(hw.attention_lag + 1), name=f"slot_{n}") for n in stages]
+        shifts = [Signal(2, name=f"shift_{n}") for n in stages]
+        params, valid = [Signal(16, name=f"param_{n}") for n in stages[1:]], Signal(self.LATENCY)
+        for line in (tags, normalize, slots, shifts, params):
+            m.d.sync += [later.eq(earlier) for earlier, later in pairwise(line)]
         m.d.sync += [
-            valid.eq((valid << 1) | self.busy),
+            valid.eq((valid << 1) | self.busy), normalize[0].eq(head.normalize),
+            slots[0].eq(head.slot), shifts[0].eq(head.shift),
             tags[0].dest.eq(head.dest), tags[0].address.eq(head.address + position),
             tags[0].weight.eq(head.weight), tags[0].count.eq(Mux(last, head.count, hw.word)),
             tags[0].first.eq(head.first & (position == 0)), tags[0].last.eq(head.last & last),
-            tags[0].bank.eq(head.bank), shifts[0].eq(head.shift), shifts[1].eq(shifts[0]),
+            tags[0].bank.eq(head.bank),
             tags[0].flush.eq(head.flush), tags[0].final.eq(head.final & last),
-            tags[1].eq(tags[0]), normalize[0].eq(head.normalize), normalize[1].eq(normalize[0]),
-            slots[0].eq(head.slot), slots[1].eq(slots[0]),
-            self.param_address.eq(head.param + Mux(head.advance, position, 0)),
+            params[0].eq(head.param + Mux(head.advance, position, 0)),
         ]
+        m.d.comb += self.param_address.eq(params[-1])
         made = self.o.p
         m.d.comb += [
-            self.o.valid.eq(valid[1]), made.acc.eq(self.acc), made.tag.eq(tags[1]),
-            self.slot.eq(slots[1]),
-            made.shift.eq(Mux(normalize[1], self.normalizer.shift, shifts[1])),
+            self.o.valid.eq(valid[-1]), made.acc.eq(self.acc), made.tag.eq(tags[-1]),
+            self.slot.eq(slots[-1]),
+            made.shift.eq(Mux(normalize[-1], self.normalizer.shift, shifts[-1])),
             made.width.eq(Width.INT8),
         ]
-        with m.Switch(tags[1].dest):
+        with m.Switch(tags[-1].dest):
             for dest, width in WIDTHS.items():
                 with m.Case(dest):
                     m.d.comb += made.width.eq(width)
         for n in range(hw.word):
             m.d.comb += [
-                made.bias[n].eq(Mux(normalize[1], 0, self.params[n].bias)),
-                made.multiplier[n].eq(Mux(normalize[1], self.normalizer.multiplier,
+                made.bias[n].eq(Mux(normalize[-1], 0, self.params[n].bias)),
+                made.multiplier[n].eq(Mux(normalize[-1], self.normalizer.multiplier,
                                           self.params[n].multiplier)),
             ]

@@ -43,7 +43,7 @@ def test_softmax(words: int) -> None:
 def test_layer_norm(rows: int) -> None:
     case, words = make("layer_norm", 0), 24 // P
     assert pysim.run(first_rows(case, rows), PATTERN, 0) == (
-        2 * words - 1 + LayerNorm.LATENCY + (rows - 1) * max(words, LayerNorm.SCALAR + 1))
+        3 * words - 2 + LayerNorm.LATENCY + (rows - 1) * max(2 * words, LayerNorm.SCALAR + 1))
 
 
 @pytest.mark.parametrize("blocks", [1, 3])
