@@ -71,6 +71,8 @@ class HwConfig:
             raise ValueError(f"lanes={self.lanes} is not 8, 16, 32 or 64")
         if not 18 <= self.acc_width <= 32:
             raise ValueError(f"acc_width={self.acc_width} is not in 18..32")
+        if self.groups > 32:
+            raise ValueError(f"groups={self.groups} is more than the 32 that five levels add")
         if self.burst_beats > 256:
             raise ValueError(f"burst_beats={self.burst_beats} is more than AXI4's 256")
         if self.banks.bit_count() != 1 or self.banks < 2:

@@ -26,7 +26,7 @@ class NormalizeLane(wiring.Component):
 
     Timing
     ------
-    One element a cycle.
+    One element a cycle. Rounding adds the half behind the shift, where few bits are left.
     """
 
     LATENCY = 5
@@ -47,11 +47,9 @@ class NormalizeLane(wiring.Component):
         gains = [Signal(signed(16), name=f"gain_{n}") for n in range(3)]
         biases = [Signal(signed(32), name=f"bias_{n}") for n in range(3)]
 
-        shift = 4 + halves[1]
-        rounded = (product + (1 << (shift - 1).as_unsigned()[:5])) >> shift
-        final = self.gain_shift + 12
+        rounded = ((product >> (3 + halves[1])) + 1) >> 1
         result = Signal(signed(28))
-        m.d.comb += result.eq((scaled + (1 << (final - 1).as_unsigned()[:5])) >> final)
+        m.d.comb += result.eq(((scaled >> (self.gain_shift + 11)) + 1) >> 1)
         with m.If(self.enable):
             m.d.sync += [
                 centered.eq(self.dim * self.x - self.sum), multiplier.eq(self.multiplier),

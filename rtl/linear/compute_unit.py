@@ -51,7 +51,7 @@ class ComputeUnit(wiring.Component):
     """
 
     i: stream.Interface
-    READ_LATENCY = 3
+    READ_LATENCY = 6
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
@@ -98,7 +98,7 @@ class ComputeUnit(wiring.Component):
                 group.kv_write.en.eq(self.kv_write.en & self.kv_groups[number].replicate(2)),
                 group.bank.eq(worker.bank), group.half.eq(self.word[0]),
             ]
-            words.append((self.selected(m, number, drained), group.acc))
+            words.append((self.selected(m, number, drained), group.complement))
         self.add(m, words)
 
         return m
@@ -147,34 +147,26 @@ class ComputeUnit(wiring.Component):
         return result
 
     def add(self, m: Module, words):
-        """Add the selected words in pairs, two levels a stage.
+        """Add the selected words, one level of pairs a stage.
 
-        Every operand is masked where it enters an adder, which costs nothing there and keeps
-        synthesis from joining the adders of a stage: 24 groups take 23 adders of one LUT a bit.
+        What is not selected is reset in the first registers and not masked, and no two adders
+        follow each other without a register, since synthesis would join them: so 24 groups take
+        23 adders of one LUT a bit. All are complements: ``~(a + b) = ~a - ~~b``.
         """
-        for stage in range(self.READ_LATENCY):
-            for level in range(2):
-                words = [self.pair(m, f"{stage}_{level}_{n}", words[n : n + 2])
-                         for n in range(0, len(words), 2)]
-            kept = []
-            for n, (chosen, acc) in enumerate(words):
-                some = Signal(name=f"any_{stage}_{n}", reset_less=True)
-                word = Signal(acc.shape(), name=f"partial_{stage}_{n}", reset_less=True)
-                m.d.sync += [some.eq(chosen), word.eq(acc)]
-                kept.append((some, word))
-            words = kept
-        assert len(words) == 1
-        m.d.comb += self.acc.eq(words[0][1])
-
-    def pair(self, m: Module, name: str, some):
-        """Return the sum of two words, or the one there is, and whether any is selected."""
-        if len(some) == 1:
-            return some[0]
-        chosen = Signal(name=f"chosen_{name}")
-        made = Signal(some[0][1].shape(), name=f"pair_{name}")
-        width = self.hw.acc_width
-        m.d.comb += chosen.eq(some[0][0] | some[1][0])
-        for n in range(self.hw.word):
-            left, right = ((acc[n].as_unsigned() & use.replicate(width)) for use, acc in some)
-            m.d.comb += made[n].eq((left + right)[:width].as_signed())
-        return chosen, made
+        shape = data.ArrayLayout(signed(self.hw.acc_width), self.hw.word)
+        level = []
+        for number, (chosen, complement) in enumerate(words):
+            word = Signal(shape, name=f"word_{number}", reset_less=True)
+            m.d.sync += word.eq(complement)
+            with m.If(~chosen):
+                m.d.sync += word.eq(-1)
+            level.append(word)
+        for stage in range(1, self.READ_LATENCY):
+            pairs = [level[n : n + 2] for n in range(0, len(level), 2)]
+            level = [Signal(shape, name=f"sum_{stage}_{n}", reset_less=True)
+                     for n in range(len(pairs))]
+            for made, (left, *right) in zip(level, pairs, strict=True):
+                m.d.sync += [made[n].eq(left[n] - ~right[0][n] if right else left[n])
+                             for n in range(self.hw.word)]
+        assert len(level) == 1
+        m.d.comb += self.acc.eq(~level[0].as_value())

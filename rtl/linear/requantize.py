@@ -78,13 +78,14 @@ class Requantize(wiring.Component):
     @staticmethod
     def narrow(m: Module, product, shift, width, number: int):
         """Return the product shifted with rounding and saturated."""
-        rounded = Signal(signed(len(product) - 13), name=f"rounded_{number}")
+        halves = Signal(signed(len(product) - 13), name=f"halves_{number}")
+        rounded = (halves + 1) >> 1
         result = Signal(signed(24), name=f"result_{number}")
         with m.Switch(shift):
             for code in range(4):
                 bits = 14 + 4 * code
                 with m.Case(code):
-                    m.d.comb += rounded.eq((product + (1 << (bits - 1))) >> bits)
+                    m.d.comb += halves.eq(product >> (bits - 1))
         with m.Switch(width):
             for name, bits in BITS.items():
                 limit = 1 << (bits - 1)

@@ -48,7 +48,7 @@ class Worker(wiring.Component):
     events are at least two cycles apart, which holds back a run of a single event by one cycle.
     """
 
-    LATENCY = 6
+    LATENCY = 7
 
     i: stream.Interface
 

@@ -40,7 +40,7 @@ class GateExponential(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        product, rounded = Signal(signed(self.width + 16)), Signal(signed(self.width + 4))
+        product, halves = Signal(signed(self.width + 16)), Signal(signed(self.width + 4))
         t, highest = Signal(signed(16)), Signal(signed(16))
         valid, leads = Signal(2), Signal(2)
         distance, entry, octave = Signal(17), Signal(15), Signal(9)
@@ -49,7 +49,8 @@ class GateExponential(wiring.Component):
             for code in range(4):
                 bits = 14 + 4 * code
                 with m.Case(code):
-                    m.d.comb += rounded.eq((product + (1 << (bits - 1))) >> bits)
+                    m.d.comb += halves.eq(product >> (bits - 1))
+        rounded = (halves + 1) >> 1
         table = Array(Const(value, 15) for value in EXP2_15BIT)
         m.d.comb += [
             distance.eq(highest - t), octave.eq(distance >> 8), entry.eq(table[distance[:8]]),

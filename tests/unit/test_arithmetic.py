@@ -240,7 +240,7 @@ def test_lane_group_sums_every_bank(hw, seed: int) -> None:
                     memories[bank % 2][: len(deltas)].T))[0].tolist()
                 ctx.set(dut.bank, bank)
                 ctx.set(dut.half, half)
-                got = [ctx.get(dut.acc[n]) for n in range(hw.word)]
+                got = [~ctx.get(dut.complement[n]) for n in range(hw.word)]
                 assert got == expected[half * hw.word :][: hw.word], (bank, half)
             await ctx.tick()
 
