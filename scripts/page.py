@@ -14,7 +14,7 @@ from sim.spans import Result
 # Okabe and Ito's palette, distinguishable with color blindness.
 BLUE, ORANGE, GREEN, YELLOW, SKY, RED, GRAY = (
     "#0072B2", "#E69F00", "#009E73", "#F0E442", "#56B4E9", "#D55E00", "#999999")
-UNITS = {"load": SKY, "compute": GRAY, "source": GREEN, "worker": BLUE, "drain": ORANGE}
+UNITS = {"load": SKY, "compute": GRAY, "group": BLUE, "drain": ORANGE}
 
 
 def embed(figure: Figure) -> str:
@@ -48,7 +48,7 @@ def layers(result: Result, hw: HwConfig) -> Figure:
 def timeline(result: Result) -> Figure:
     """What each unit did when."""
     units = sorted({span.unit for span in result.spans},
-                   key=lambda unit: (list(UNITS).index(unit.split()[0]), unit))
+                   key=lambda unit: (list(UNITS).index(unit.split()[0]), len(unit), unit))
     figure = Figure(figsize=(11, 0.35 * len(units) + 1))
     axes = figure.subplots()
     for row, unit in enumerate(units):

@@ -6,10 +6,14 @@ import re
 
 import pytest
 
+from golden.config import MODELS
+from rtl.compiler import compile_program
 from rtl.config import PRESETS
 from rtl.counters import COUNTERS
-from scripts.page import page
+from scripts.page import UNITS, page
 from sim.energy import energy
+from sim.machine import simulate
+from sim.outline import Outline, facts
 from sim.spans import Layer, Result, Span
 from sim.trace import perfetto
 
@@ -50,3 +54,10 @@ def test_page_is_one_file() -> None:
 def test_page_of_a_run_without_layers(result: Result) -> None:
     hw = PRESETS["nano"]
     assert "<img" in page("t", {}, result, hw, energy(result.counters, hw, "fpga"), "fpga")
+
+
+def test_page_knows_every_unit() -> None:
+    config, hw = MODELS["digits"], PRESETS["nano"]
+    result = simulate(compile_program(Outline(config), hw), facts(config, 0))
+    assert {span.unit.split()[0] for span in result.spans} == set(UNITS)
+    assert page("t", {}, result, hw, energy(result.counters, hw, "asic_28nm"), "asic_28nm")
