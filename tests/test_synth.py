@@ -143,7 +143,7 @@ def test_every_unit_is_in_one_other() -> None:
     units = {unit.name: unit for unit in split(NANO, box_pairs=False)}
     assert units.keys() == UNITS.keys()
     assert units["LaneGroup"].instances == units["Worker"].instances == NANO.groups
-    assert units["NormalizeLane"].instances == NANO.word
+    assert units["NormalizeLane"].instances == NANO.word // 2
     inside = [name for unit in units.values() for name in unit.inside]
     assert sorted([*inside, "Accelerator"]) == sorted(UNITS)
     for unit in units.values():
