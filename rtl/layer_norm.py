@@ -1,8 +1,8 @@
 """LayerNorm of one token's row, int16 to int8.
 
-The row is kept while its sums are taken; the next row's sums overlap the output of this one::
+A row is kept while its sums are taken. Up to four are held, each at another step::
 
-    i ──┬──► rows (2) ─────────────────►│──► D·x − Sx ──► × m ──► >> ──► × gain + bias ──► o
+    i ──┬──► rows (4) ─────────────────►│──► D·x − Sx ──► × m ──► >> ──► × gain + bias ──► o
         └──► Sx, Q ──► V ──► rsqrt ──► m ┘
 """
 

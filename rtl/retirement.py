@@ -24,6 +24,7 @@ class Retirement(wiring.Component):
 
     Keys leave the corner turn and routes the gate long after their operator's last word was
     drained. Such an operator is deferred: the next may drain meanwhile, but finishes after it.
+    Only one is deferred at a time, so the second behind it does not drain before it has ended.
 
     Members
     -------

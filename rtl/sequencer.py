@@ -34,7 +34,8 @@ class Sequencer(wiring.Component):
 
     After an error nothing new begins; what is in flight ends first, so no bus transfer is cut
     off. The first error is reported, with the index of its descriptor. Without progress for
-    ``watchdog`` cycles the program fails at once, whatever is in flight.
+    ``watchdog`` cycles the program fails at once, whatever is in flight; then only a reset, of the
+    memory too if it may still answer, allows another.
 
     Members
     -------

@@ -78,6 +78,5 @@ def main() -> None:
     wanted = sys.argv[1] if len(sys.argv) > 1 else ""
     for name in [COMMANDS[wanted]] if wanted in COMMANDS else COMMANDS.values():
         import_module(f"scripts.commands.{name}")
-    if wanted in COMMANDS:
-        app.callback()(lambda: None)
+    app.callback()(lambda: None)  # a lone command, too, is called by its name
     app()

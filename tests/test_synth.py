@@ -152,24 +152,6 @@ def test_every_unit_is_in_one_other() -> None:
             assert f"module \\{name} " not in unit.text
 
 
-BAD = {
-    "synth --hardware nosuch": "'nosuch' is not one of nano",
-    "synth --target nosuch": "'nosuch' is not one of xcup, ecp5",
-    "synth --unit nosuch": "'nosuch' is not one of Accelerator",
-    "synth --json nosuch/out.json": "no folder nosuch",
-}
-
-
-@pytest.mark.parametrize("line", BAD)
-def test_bad_input_is_one_line(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                               capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.chdir(tmp_path)
-    code, out, err = test_cli.run(monkeypatch, capsys, *line.split())
-    assert (code, out, err.count("\n")) == (2, "", 1)
-    assert err.startswith("error: ")
-    assert BAD[line] in err
-
-
 def test_synth_json_adds_up(monkeypatch: pytest.MonkeyPatch,
                             capsys: pytest.CaptureFixture) -> None:
     code, out, _ = test_cli.run(monkeypatch, capsys, "synth", "--unit", "Registers", "--unit",

@@ -39,7 +39,8 @@ class KvWriter(wiring.Component):
 
     Timing
     ------
-    Words are written in the cycle they arrive.
+    Words are written in the cycle they arrive. Values and keys never arrive together, since
+    :class:`rtl.retirement.Retirement` drains values only when no keys are under way.
     """
 
     values: stream.Interface

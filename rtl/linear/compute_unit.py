@@ -151,7 +151,8 @@ class ComputeUnit(wiring.Component):
 
         What is not selected is reset in the first registers and not masked, and no two adders
         follow each other without a register, since synthesis would join them: so 24 groups take
-        23 adders of one LUT a bit. All are complements: ``~(a + b) = ~a - ~~b``.
+        23 adders of one LUT a bit. All words are complements: with ``A = ~a`` and ``B = ~b`` that
+        of the sum is ``~(a + b) = A - ~B``.
         """
         shape = data.ArrayLayout(signed(self.hw.acc_width), self.hw.word)
         level = []

@@ -33,7 +33,10 @@ PEERS = {
 }
 """Cycles a frame at 300 MHz, from the papers' milliseconds on the same board."""
 
-PARTS = ("frames", "bandwidth", "simulator")
+GATES = {"lut": 150_000, "dsp": 1000, "bram": 800}
+"""Most that the hardware may need of a ZU9EG."""
+
+PARTS = ("frames", "bandwidth", "simulator", "gates")
 
 
 def needed_bytes(program, routing: Facts) -> int:
@@ -127,6 +130,16 @@ def simulator_row() -> dict:
     return {"seconds": min(times), "limit_seconds": 1.0, "mib": peak, "limit_mib": 500}
 
 
+def gates_row() -> dict:
+    """What all units need of the part, by Yosys."""
+    from boards.parts import PARTS as FAMILIES
+    from boards.units import UNITS
+    from scripts.commands.synth import measure
+
+    made = measure(PRESETS[HARDWARE], FAMILIES["xcup"], list(UNITS))
+    return {"part": made["part"], "total": made["total"], "limit": GATES}
+
+
 def show(result: dict) -> None:
     """Print the tables."""
     if "frames" in result:
@@ -155,6 +168,11 @@ def show(result: dict) -> None:
         row = result["simulator"]
         console.print(f"simulator: {row['seconds']:.2f} s (at most {row['limit_seconds']:.1f}), "
                       f"{row['mib']:.0f} MiB (at most {row['limit_mib']})")
+    if "gates" in result:
+        row = result["gates"]
+        console.print(f"{row['part']}: " + ", ".join(
+            f"{row['total'][name]:,.0f} {name.upper()} (at most {limit:,})"
+            for name, limit in row["limit"].items()))
 
 
 def verdict(row: dict) -> str:
@@ -174,7 +192,7 @@ def bench(
     rtl: Annotated[bool, typer.Option(help="Check against the Verilog (minutes).")] = True,
     json: JsonFile = None,
 ) -> None:
-    """Measure speed, bytes and the simulator, each figure beside its limit."""
+    """Measure speed, bytes, the simulator and the area, each figure beside its limit."""
     if only and only not in PARTS:
         raise ValueError(f"part {only!r} is not one of {', '.join(PARTS)}")
     wanted, result = [only] if only else list(PARTS), {}
@@ -186,5 +204,7 @@ def bench(
                 result[name] = rows(rtl, lambda: progress.advance(steps))
     if "simulator" in wanted:
         result["simulator"] = simulator_row()
+    if "gates" in wanted:
+        result["gates"] = gates_row()
     if not emit(result, json):
         show(result)

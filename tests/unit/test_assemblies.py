@@ -16,11 +16,10 @@ from rtl.formats import Width
 from rtl.linear.compute_unit import ComputeUnit
 from rtl.linear.drain import WIDTHS, Drain
 from rtl.normalization import Normalization
-from rtl.program import DESCRIPTOR, Dest, ErrorCode, Opcode, Target
-from rtl.sequencer import Sequencer
+from rtl.program import DESCRIPTOR, Dest
 from rtl.writeback import Writeback
 from sim.operators import norm_rows
-from tests.support.bench import get, put, simulate
+from tests.support.bench import put, simulate
 from tests.support.case import pack
 from tests.support.cases import words_of
 
@@ -248,73 +247,5 @@ def test_writeback_sends_words_where_they_belong(seed: int) -> None:
             wanted = [value % 256 for value in expected] if dest == Dest.ACT else expected
             assert seen == {dest: (Writeback.LATENCY, wanted)}
             assert finished == (Writeback.DONE, dest != Dest.SCORES)
-
-    simulate(dut, bench)
-
-
-def test_sequencer_runs_a_program_and_refuses_a_second_start() -> None:
-    program = [{"opcode": Opcode.LOAD, "target": Target.RESIDUAL, "beats": 1},
-               {"opcode": Opcode.LINEAR, "rows": 1, "depth": 1, "columns": P, "passes": 1,
-                "wait_loads": 1}, {"opcode": Opcode.HALT}]
-    dut = Sequencer(HW)
-
-    async def begin(ctx) -> None:
-        ctx.set(dut.start, 1)
-        await ctx.tick()
-        ctx.set(dut.start, 0)
-
-    async def bench(ctx):
-        ctx.set(dut.length, len(program))
-        ctx.set(dut.memory_size, 64)
-        ctx.set(dut.issue_rows, 1)
-        ctx.set(dut.command.ready, 1)
-        await begin(ctx)
-        assert (ctx.get(dut.transfer.valid), ctx.get(dut.transfer.p.program)) == (1, 1)
-        for index, fields in enumerate(program):
-            put(ctx, dut.code, pack(dut.code.shape(), {"en": 1, "address": index})
-                | pack(DESCRIPTOR, fields) << 17)
-            ctx.set(dut.transferred, index == 2)
-            await ctx.tick()
-        put(ctx, dut.code, 0)
-        order = []
-        for _ in range(80):
-            loads = ctx.get(dut.transfer.valid)
-            ctx.set(dut.transferred, loads)
-            order += ["load"] * loads + ["issue"] * ctx.get(dut.issue_started)
-            order += ["drain"] * ctx.get(dut.retire_started)
-            order += ["finished"] * ctx.get(dut.finished)
-            ctx.set(dut.issue_issued, "issue" in order)
-            ctx.set(dut.retire_written, order[-1:] == ["drain"])
-            await ctx.tick()
-        assert order == ["load", "issue", "drain", "finished"]
-        assert (ctx.get(dut.busy), get(ctx, dut.error)) == (0, ErrorCode.NONE)
-        ctx.set(dut.length, 0)
-        ctx.set(dut.start, 1)
-        assert ctx.get(dut.failed)
-        await ctx.tick()
-        assert (get(ctx, dut.error), ctx.get(dut.busy)) == (ErrorCode.LENGTH, 0)
-
-    simulate(dut, bench)
-
-
-@pytest.mark.parametrize("moves", [False, True])
-def test_watchdog_ends_a_program_that_does_not_move(moves: bool) -> None:
-    dut = Sequencer(HW)
-
-    async def bench(ctx):
-        ctx.set(dut.length, 3)
-        ctx.set(dut.watchdog, 20)
-        ctx.set(dut.start, 1)
-        await ctx.tick()
-        ctx.set(dut.start, 0)
-        for cycle in range(60):
-            ctx.set(dut.progress, moves and cycle % 10 == 0)
-            if ctx.get(dut.failed):
-                break
-            await ctx.tick()
-        assert (cycle == 20) is not moves
-        await ctx.tick()
-        assert get(ctx, dut.error) == (ErrorCode.NONE if moves else ErrorCode.WATCHDOG)
-        assert ctx.get(dut.busy) == moves
 
     simulate(dut, bench)
