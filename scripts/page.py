@@ -25,18 +25,19 @@ def embed(figure: Figure) -> str:
 
 
 def layers(result: Result, hw: HwConfig) -> Figure:
-    """Cycles of every operator: what its multiplications need at least, and the rest."""
+    """Cycles that every operator adds: what its multiplications need at least, and the rest."""
     shown = [layer for layer in result.layers if layer.cycles > 1]
     figure = Figure(figsize=(9, 0.21 * len(shown) + 1.2))
     axes = figure.subplots()
     names = [layer.name for layer in shown]
     ideal = [layer.macs / hw.mac_units for layer in shown]
-    waits = [layer.stalls["waits_loads"] for layer in shown]
+    waits = [layer.stalls["waits_loads"] + layer.stalls["waits_program"] for layer in shown]
+    rest = [max(0, layer.cycles - least - wait)
+            for layer, least, wait in zip(shown, ideal, waits, strict=True)]
     axes.barh(names, ideal, color=BLUE, label=f"multiplications / {hw.mac_units}")
-    axes.barh(names, [layer.cycles - least for layer, least in zip(shown, ideal, strict=True)],
-              left=ideal, color=ORANGE, label="fill, drain and stalls")
-    axes.barh(names, waits, left=[layer.cycles for layer in shown], color=RED,
-              label="wait for weights before it")
+    axes.barh(names, rest, left=ideal, color=ORANGE, label="fill, drain and stalls")
+    axes.barh(names, waits, left=[sum(pair) for pair in zip(ideal, rest, strict=True)], color=RED,
+              label="wait for program and weights")
     axes.invert_yaxis()
     axes.set_xlabel("cycles")
     axes.tick_params(axis="y", labelsize=7)
@@ -47,12 +48,12 @@ def layers(result: Result, hw: HwConfig) -> Figure:
 
 def timeline(result: Result) -> Figure:
     """What each unit did when."""
-    units = sorted({span.unit for span in result.spans},
+    units = sorted({unit for span in result.spans for unit in span.units},
                    key=lambda unit: (list(UNITS).index(unit.split()[0]), len(unit), unit))
     figure = Figure(figsize=(11, 0.35 * len(units) + 1))
     axes = figure.subplots()
     for row, unit in enumerate(units):
-        bars = [(span.start, span.end - span.start) for span in result.spans if span.unit == unit]
+        bars = [(span.start, span.end - span.start) for span in result.spans if unit in span.units]
         axes.broken_barh(bars, (row - 0.4, 0.8), facecolors=UNITS[unit.split()[0]], linewidth=0)
     axes.set_yticks(range(len(units)), units)
     axes.invert_yaxis()

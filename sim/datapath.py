@@ -93,6 +93,7 @@ class Pipeline:
         self.hw = hw
         self.shared: GroupState | None = GroupState()
         self.groups = [self.shared] * hw.groups
+        self.names = tuple(f"group {number}" for number in range(hw.groups))
         self.free = self.drain_free = self.opened = 0
         self.counters: dict[str, int] = defaultdict(int)
         self.spans: list[Span] = []
@@ -136,7 +137,7 @@ class Pipeline:
         for state in states:
             state.drained = (*state.drained[1 - self.hw.banks :], end)
         self.sink.take(item, end)
-        self.spans.append(Span("drain", self.name, begun, end + 1))
+        self.spans.append(Span(("drain",), self.name, begun, end + 1))
         return accepted
 
     def choose(self, now: int, group_set: int) -> tuple[int, int]:
@@ -165,13 +166,14 @@ class Pipeline:
         """Run an item's events; return the new states of its groups and its last pop."""
         if self.shared and len(item.events) == 1:
             state = self.shared = self.pop(item.events[0], item.steady, self.shared, accepted,
-                                           self.hw.groups, 0)
+                                           self.names)
             return [state], state.last
         if self.shared:
             self.groups, self.shared = [self.shared] * self.hw.groups, None
         if self.span == 1:
             state = self.groups[leader] = self.pop(
-                item.events[0], item.steady, self.groups[leader], accepted, 1, leader)
+                item.events[0], item.steady, self.groups[leader], accepted,
+                self.names[leader : leader + 1])
             return [state], state.last
         made = self.parts(item, leader, accepted)
         if len(made) == 1 and self.span == self.hw.groups:
@@ -187,15 +189,15 @@ class Pipeline:
         made: dict[tuple, GroupState] = {}
         for (_, part), numbers in members.items():
             state = self.pop(item.events[part], item.steady, self.groups[numbers[0]], accepted,
-                             len(numbers), numbers[0])
+                             tuple(self.names[number] for number in numbers))
             kept = made.setdefault((state.before, state.last, state.drained), state)
             for number in numbers:
                 self.groups[number] = kept
         return list(made.values())
 
     def pop(self, events: tuple[int, ...], steady: int, state: GroupState, accepted: int,
-            groups: int, number: int) -> GroupState:
-        """Run a part's events on ``groups`` groups like ``number``; return their new state."""
+            units: tuple[str, ...]) -> GroupState:
+        """Run a part's events on groups of equal past, by name; return their new state."""
         last, total, drained = state.last, 0, state.drained
         bank = drained[0] + 1 if len(drained) == self.hw.banks else 0
         arrival, final = accepted + ARRIVAL, len(events) - 1
@@ -218,7 +220,7 @@ class Pipeline:
                 if word == final and total % RUN == 1:
                     now = max(now, last + 2) if pops == 1 else now + 1
                 last = now + pops - 1
-        self.counters["worker_busy"] += groups * total
-        self.counters["worker_blocked"] += groups * blocked
-        self.spans.append(Span(f"group {number}", self.name, first, last + 1))
+        self.counters["worker_busy"] += len(units) * total
+        self.counters["worker_blocked"] += len(units) * blocked
+        self.spans.append(Span(units, self.name, first, last + 1))
         return GroupState(state.last, last, drained)

@@ -68,4 +68,4 @@ class Loads:
         self.counters["load_stalled"] += last - first + 1 - beats
         self.counters["bytes_read"] += beats * self.hw.bus_bytes
         self.ends.append(last)
-        self.spans.append(Span("load", name, first, last + 1))
+        self.spans.append(Span(("load",), name, first, last + 1))

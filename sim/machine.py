@@ -126,9 +126,10 @@ class Machine:
         self.flight(accepted + 1, max(end, self.issue_free - 1))
         stalls = {cause: counters[cause] - before.get(cause, 0) for cause in (
             "source_needs", "source_full", "worker_blocked", "drain_starved", "drain_credit")}
-        self.layers.append(Layer(name, accepted + 1, end + 1,
+        begun = self.left[-2] + 1 if number else 0
+        self.layers.append(Layer(name, begun, left + 1,
                                  counters["macs"] - before.get("macs", 0), stalls | waits))
-        self.spans.append(Span("compute", name, accepted + 1, end + 1))
+        self.spans.append(Span(("compute",), name, begun, left + 1))
         return accepted
 
     def flight(self, first: int, last: int) -> None:

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 
 class Span(NamedTuple):
-    """``unit`` worked on ``item`` from cycle ``start`` to ``end``, which is excluded."""
+    """``units`` worked on ``item``, in step, from cycle ``start`` to ``end``, which is excluded."""
 
-    unit: str
+    units: tuple[str, ...]
     item: str
     start: int
     end: int
@@ -16,7 +16,11 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Layer:
-    """One compute descriptor: its cycles, multiplications and stalls by cause."""
+    """One compute descriptor: its cycles, multiplications and stalls by cause.
+
+    Descriptors overlap; ``start`` is where the one before left the drain and ``end`` where this
+    one did, so that the cycles of all add up.
+    """
 
     name: str
     start: int
@@ -26,7 +30,7 @@ class Layer:
 
     @property
     def cycles(self) -> int:
-        """Cycles from its first to its last."""
+        """Cycles between its two ends."""
         return self.end - self.start
 
 

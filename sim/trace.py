@@ -11,10 +11,11 @@ def perfetto(spans: Iterable[Span], process: str = "simulator") -> str:
     tracks: dict[str, int] = {}
     events: list[dict] = [{"name": "process_name", "ph": "M", "pid": 1, "args": {"name": process}}]
     for span in spans:
-        if span.unit not in tracks:
-            tracks[span.unit] = len(tracks) + 1
-            events.append({"name": "thread_name", "ph": "M", "pid": 1, "tid": tracks[span.unit],
-                           "args": {"name": span.unit}})
-        events.append({"name": span.item, "ph": "X", "pid": 1, "tid": tracks[span.unit],
-                       "ts": span.start, "dur": span.end - span.start})
+        for unit in span.units:
+            if unit not in tracks:
+                tracks[unit] = len(tracks) + 1
+                events.append({"name": "thread_name", "ph": "M", "pid": 1, "tid": tracks[unit],
+                               "args": {"name": unit}})
+            events.append({"name": span.item, "ph": "X", "pid": 1, "tid": tracks[unit],
+                           "ts": span.start, "dur": span.end - span.start})
     return json.dumps({"traceEvents": events, "displayTimeUnit": "ns"})

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from itertools import pairwise
 
 import pytest
 
@@ -17,8 +18,9 @@ from sim.outline import Outline, facts
 from sim.spans import Layer, Result, Span
 from sim.trace import perfetto
 
-SPANS = (Span("load", "w", 0, 7), Span("compute", "fc1", 5, 25), Span("load", "x", 7, 8))
-STALLS = {"waits_loads": 3, "source_needs": 0}
+SPANS = (Span(("load",), "w", 0, 7), Span(("compute", "group 3"), "fc1", 5, 25),
+         Span(("load",), "x", 7, 8))
+STALLS = {"waits_loads": 3, "waits_program": 1, "source_needs": 0}
 RESULT = Result(dict.fromkeys(COUNTERS, 10) | {"cycles": 25, "macs": 400},
                 (Layer("fc1", 5, 25, 400, STALLS),), SPANS)
 
@@ -27,9 +29,10 @@ def test_trace_keeps_every_span() -> None:
     events = json.loads(perfetto(SPANS))["traceEvents"]
     track = {event["tid"]: event["args"]["name"] for event in events
              if event["name"] == "thread_name"}
-    assert sorted(track.values()) == ["compute", "load"]
-    assert [Span(track[event["tid"]], event["name"], event["ts"], event["ts"] + event["dur"])
-            for event in events if event["ph"] == "X"] == list(SPANS)
+    assert sorted(track.values()) == ["compute", "group 3", "load"]
+    assert [(track[event["tid"]], event["name"], event["ts"], event["ts"] + event["dur"])
+            for event in events if event["ph"] == "X"] == [
+                (unit, *span[1:]) for span in SPANS for unit in span.units]
 
 
 def test_utilization() -> None:
@@ -56,8 +59,28 @@ def test_page_of_a_run_without_layers(result: Result) -> None:
     assert "<img" in page("t", {}, result, hw, energy(result.counters, hw, "fpga"), "fpga")
 
 
+def test_spans_and_layers_account_for_all_work() -> None:
+    """Every group's events lie in its spans, which never overlap; layers share out all cycles."""
+    config, hw = MODELS["digits"], PRESETS["nano"]
+    result = simulate(compile_program(Outline(config), hw), facts(config, 0))
+    by_unit: dict[str, list] = {}
+    for span in result.spans:
+        for unit in span.units:
+            by_unit.setdefault(unit, []).append((span.start, span.end))
+    groups = [f"group {n}" for n in range(hw.groups)]
+    assert sorted(by_unit) == sorted(["load", "compute", "drain", *groups])
+    for spans in by_unit.values():
+        assert all(end <= start for (_, end), (start, _) in pairwise(sorted(spans)))
+    lengths = {unit: sum(end - start for start, end in spans) for unit, spans in by_unit.items()}
+    busy = sum(lengths[group] for group in groups)
+    assert result.counters["worker_busy"] <= busy <= 1.1 * result.counters["worker_busy"]
+    assert lengths["drain"] == result.counters["drain_busy"]
+    assert lengths["load"] == result.counters["load_busy"]
+    assert 0 <= result.cycles - sum(layer.cycles for layer in result.layers) <= 10
+
+
 def test_page_knows_every_unit() -> None:
     config, hw = MODELS["digits"], PRESETS["nano"]
     result = simulate(compile_program(Outline(config), hw), facts(config, 0))
-    assert {span.unit.split()[0] for span in result.spans} == set(UNITS)
+    assert {unit.split()[0] for span in result.spans for unit in span.units} == set(UNITS)
     assert page("t", {}, result, hw, energy(result.counters, hw, "asic_28nm"), "asic_28nm")
