@@ -9,8 +9,8 @@ import numpy as np
 from golden.config import ModelConfig
 from rtl.config import HwConfig
 from rtl.layout import columns_of, image_rows, norm_words, parameter_words, weight_tiles
-from rtl.placement import place
-from rtl.program import Mode, Opcode, Target
+from rtl.placement import pieces_of, place
+from rtl.program import Dest, Mode, Opcode, Target
 
 
 class Quantized(Protocol):
@@ -185,7 +185,10 @@ class Assembler:
         })
 
     def layer(self, name: str, *, expert: int | None = None, zero_point: int = 0, **fields) -> None:
-        """Add the linear layer ``name`` of the model, its bias as its mode needs it."""
+        """Add the linear layer ``name`` of the model, its bias as its mode needs it.
+
+        Keys and values stay whole; any other layer may be cut into pieces of its columns.
+        """
         weight, bias, multiplier = (self.tensor(f"{name}.{part}", expert)
                                     for part in ("weight", "bias", "multiplier"))
         bias = bias.astype(np.int64)
@@ -196,8 +199,15 @@ class Assembler:
             fields |= {"expert": expert, "skip": {
                 "skip_if_empty": 1, "expert": expert, "routed": self.gate}}
             name = name.replace("experts", f"experts.{expert}")
-        self.linear(name, weight, biases=bias, multipliers=multiplier, zero_point=zero_point,
-                    shift=(shift - 14) // 4, **fields)
+        count, depth = weight.shape
+        whole = fields["dest"] in (Dest.KEY, Dest.VALUE)
+        base = fields.pop("dest_base", 0)
+        for columns in [range(count)] if whole else pieces_of(depth, count, self.hw):
+            part = slice(columns.start, columns.stop)
+            self.linear(name, weight[part], biases=bias[part], multipliers=multiplier[part],
+                        zero_point=zero_point, shift=(shift - 14) // 4,
+                        dest_base=base + columns.start // self.hw.word, **fields)
+            fields["norm"] = 0
 
     def table(self, name: str) -> tuple[int, int]:
         """Load an activation table; return its bank and the code of zero."""

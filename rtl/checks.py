@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.program import DESCRIPTOR, Dest, Opcode, Source, Target
+from rtl.program import DESCRIPTOR, DESCRIPTOR_BYTES, Dest, Opcode, Source, Target
 
 STEPS = 6
 """Range checks of a descriptor, one a cycle."""
@@ -88,9 +88,9 @@ class Checks(wiring.Component):
             & (given.depth != 0) & (given.depth <= hw.max_depth)
             & (given.columns != 0) & (given.columns % hw.word == 0)
             & self.placed() & (given.dest < Dest.SCORES)
-            & (given.source != Source.PROBABILITIES) & (given.mode < 2)
+            & (given.source < Source.PROBABILITIES) & (given.mode < 2)
             & (~is_gate | gate_valid)
-            & (~is_kv | ((given.head_words != 0) & (given.set_size < len(hw.gangs))))
+            & (~is_kv | ((given.head_words != 0) & self.spread_valid()))
             & (~(given.gather | given.scatter) | (given.expert < hw.max_experts))
             & (~given.norm | ((given.dim != 0) & (given.dim <= hw.max_embed)
                               & (given.dim % hw.word == 0)))
@@ -105,8 +105,7 @@ class Checks(wiring.Component):
         columns, reads = given.columns // hw.word, (given.depth + hw.word - 1) // hw.word
         rows = self.select(given.split, [reads * (hw.word >> split)
                                          for split in range(hw.word.bit_length())])
-        source = Mux(given.source == Source.IMAGE, hw.image_words,
-                     Mux(given.source == Source.NORMED, hw.normed_words, hw.act_words))
+        source = Mux(given.source == Source.NORMED, hw.normed_words, hw.act_words)
         to_act = (given.dest == Dest.ACT) | (given.dest == Dest.HIDDEN)
         written = self.destination_range(columns, to_act)
         norm_words = given.dim // hw.word
@@ -140,12 +139,24 @@ class Checks(wiring.Component):
                  for size in sizes]
         return self.select(self.descriptor.set_size, heads)
 
+    def value_passes(self):
+        """Passes over one head's tiles of values."""
+        given = self.descriptor
+        return (given.head_words + (2 << given.spread) - 1) >> 1 >> given.spread
+
+    def spread_valid(self):
+        """Whether the groups of a set can be spread over."""
+        hw, given = self.hw, self.descriptor
+        allowed = self.select(given.set_size, [
+            sum(1 << spread for spread in hw.spreads(size)) for size in hw.gangs])
+        return (allowed >> given.spread)[0]
+
     def destination_range(self, columns, to_act):
         """Range that ``LINEAR`` writes."""
         hw, given = self.hw, self.descriptor
         is_key, is_value = given.dest == Dest.KEY, given.dest == Dest.VALUE
         is_kv, is_gate = is_key | is_value, given.dest == Dest.GATE
-        tiles = self.heads_in_set() * ((given.head_words + 1) // 2)
+        tiles = self.heads_in_set() * self.value_passes()
         return (
             Mux(is_gate, 0, given.dest_base + Mux(
                 is_key, self.heads_in_set() * given.head_words * hw.word,
@@ -162,15 +173,16 @@ class Checks(wiring.Component):
             (given.rows != 0) & (given.rows <= hw.max_tokens) & (given.heads != 0)
             & ~(given.gather | given.scatter | given.norm)
             & (given.columns != 0) & (given.columns % hw.word == 0)
-            & (given.columns <= hw.max_depth) & (given.set_size < len(hw.gangs))
+            & (given.columns <= hw.max_depth) & self.spread_valid()
             & (given.head_words == given.columns // hw.word) & (given.mode < 2)
         )
 
     def attention_ranges(self):
         """Ranges of ``ATTENTION``: keys, values, queries, outputs, parameters."""
         hw, given = self.hw, self.descriptor
-        key_tiles = self.heads_in_set() * ((given.rows + hw.lanes - 1) // hw.lanes)
-        value_tiles = self.heads_in_set() * ((given.head_words + 1) // 2)
+        wide = (hw.lanes << given.spread) - 1
+        key_tiles = self.heads_in_set() * ((given.rows + wide) // hw.lanes >> given.spread)
+        value_tiles = self.heads_in_set() * self.value_passes()
         row = given.heads * given.head_words
         return (
             (given.weight_base, key_tiles, given.columns, hw.kv_rows),
@@ -188,6 +200,8 @@ class Checks(wiring.Component):
             (given.target <= max(Target)) & (given.span < len(hw.gangs))
             & (~in_words | (given.beats % 4 == 0))
             & ((given.target != Target.TABLE) | (given.beats == 1024 // hw.bus_bytes))
+            & ((given.target != Target.PROGRAM)
+               | (given.beats == given.rows * (DESCRIPTOR_BYTES // hw.bus_bytes)))
             & (~given.skip_if_empty | (given.expert < hw.max_experts))
         )
 
@@ -201,7 +215,8 @@ class Checks(wiring.Component):
                  Target.NORM: (given.norm_base, words, 1, hw.norm_words),
                  Target.TABLE: (0, 0, 0, 0),
                  Target.RESIDUAL: (given.dest_base, given.beats, 1, hw.residual_words),
-                 Target.IMAGE: (given.dest_base, given.beats, 2, hw.image_words)}
+                 Target.IMAGE: (given.dest_base, given.beats, 2, hw.act_words),
+                 Target.PROGRAM: (given.dest_base, given.rows, 1, hw.program_depth)}
         chosen = bases[Target.TABLE]
         for target, values in bases.items():
             chosen = tuple(Mux(given.target == target, value, kept)

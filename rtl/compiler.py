@@ -7,7 +7,7 @@ from golden.config import ModelConfig
 from rtl.assembler import Assembler, Program, Quantized
 from rtl.config import HwConfig
 from rtl.layout import image_stride
-from rtl.network import Network, act_words, head_rows
+from rtl.network import Network, act_words
 from rtl.placement import sets_of
 from rtl.program import Mode
 
@@ -32,14 +32,14 @@ def check(config: ModelConfig, hw: HwConfig, task: int) -> None:
         ("expert_dim", config.expert_dim, hw.max_depth),
         ("activation words", act_words(config, hw), hw.act_words),
         ("normalized words", config.num_tokens * words, hw.normed_words),
-        ("image words", (config.num_tokens - 1) * image_stride(config, hw), hw.image_words),
+        ("image words", (config.num_tokens - 1) * image_stride(config, hw), hw.act_words),
         ("residual words", config.num_tokens * words
          + -(-max(config.num_classes, default=0) // hw.word), hw.residual_words),
     ]
     for name, value, most in limits:
         if value > most:
             raise ValueError(f"{config.name}: {name}={value} exceeds {hw.name}'s maximum {most}")
-    sets_of(config.num_heads, head_rows(config, hw), hw)
+    sets_of(config.num_heads, config.num_tokens, config.head_dim, hw)
     for name in ("embed_dim", "head_dim", "hidden_dim", "expert_dim"):
         if getattr(config, name) % hw.word:
             raise ValueError(f"{config.name}: {name}={getattr(config, name)} is not a multiple of "

@@ -6,6 +6,12 @@ What is computed comes from the program in memory; only the maxima stated here b
 from dataclasses import dataclass
 
 
+def lower_half(depth: int) -> int:
+    """Rows of the lower half of a memory of ``depth`` rows: whole block RAMs, if there are two."""
+    rows = -(-depth // 1024) * 512
+    return rows if rows < depth else (depth + 1) // 2
+
+
 @dataclass(frozen=True, kw_only=True)
 class HwConfig:
     """Geometry of the accelerator.
@@ -27,10 +33,12 @@ class HwConfig:
         Score rows computed ahead of the row whose values are being summed. It hides the softmax.
     max_tokens, max_embed, max_depth, max_experts, max_top_k : int
         Largest network dimensions; ``max_depth`` is the longest sum of products.
-    weight_rows, kv_rows, act_words, normed_words, residual_words, image_words : int
+    weight_rows, kv_rows, act_words, normed_words, residual_words : int
         Depths of the on-chip memories. A row is ``lanes`` weights, a word is ``word`` elements.
+        The image is loaded into the memory of the activations.
     param_words, norm_words, program_depth : int
-        Depths of the bias and multiplier memory, of the normalization parameters, of the program.
+        Depths of the bias and multiplier memory, of the normalization parameters, and descriptors
+        of the program that are held at a time.
     burst_beats, outstanding : int
         Longest AXI burst, and read bursts in flight.
     """
@@ -52,7 +60,6 @@ class HwConfig:
     act_words: int
     normed_words: int
     residual_words: int
-    image_words: int
     param_words: int
     norm_words: int
     program_depth: int
@@ -62,8 +69,8 @@ class HwConfig:
     def __post_init__(self) -> None:
         for field in ("groups", "banks", "lanes", "attention_lag", "max_tokens", "max_embed",
                       "max_depth", "max_experts", "max_top_k", "weight_rows", "kv_rows",
-                      "act_words", "normed_words", "residual_words", "image_words", "param_words",
-                      "norm_words", "program_depth", "burst_beats", "outstanding"):
+                      "act_words", "normed_words", "residual_words", "param_words", "norm_words",
+                      "program_depth", "burst_beats", "outstanding"):
             value = getattr(self, field)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{field}={value!r} is not a positive integer")
@@ -79,9 +86,12 @@ class HwConfig:
             raise ValueError(f"banks={self.banks} is not a power of two above 1")
         if (self.attention_lag + 1).bit_count() != 1:
             raise ValueError(f"attention_lag={self.attention_lag} is not a power of two minus one")
-        for field in ("max_tokens", "residual_words"):
+        for field in ("max_tokens", "program_depth"):
             if getattr(self, field).bit_count() != 1:
                 raise ValueError(f"{field}={getattr(self, field)} is not a power of two")
+        for field in ("act_words", "residual_words"):
+            if getattr(self, field) < 4 or getattr(self, field) % 2:
+                raise ValueError(f"{field}={getattr(self, field)} is not an even number above 2")
         if self.max_depth < self.max_tokens:
             raise ValueError(f"max_depth={self.max_depth} is below max_tokens={self.max_tokens}")
         if self.max_top_k > self.max_experts:
@@ -107,6 +117,15 @@ class HwConfig:
         """Allowed numbers of lane groups that work together: the divisors of ``groups``."""
         return tuple(gang for gang in range(1, self.groups + 1) if self.groups % gang == 0)
 
+    def spreads(self, size: int) -> list[int]:
+        """Allowed ``spread`` in a set of ``size`` groups: powers of two that divide it."""
+        return [spread for spread in range(self.groups.bit_length()) if size % (1 << spread) == 0]
+
+    @property
+    def piece(self) -> int:
+        """Descriptors that are fetched together: half the program memory."""
+        return self.program_depth // 2
+
     @property
     def queue_words(self) -> int:
         """Words of an event queue: two items of the greatest depth."""
@@ -123,14 +142,21 @@ PRESETS = {
         name="nano", groups=4, lanes=8,
         max_tokens=32, max_embed=64, max_depth=128, max_experts=8, max_top_k=4,
         weight_rows=1024, kv_rows=512, act_words=1024, normed_words=512, residual_words=1024,
-        image_words=256, param_words=256, norm_words=64, program_depth=256,
+        param_words=256, norm_words=64, program_depth=64,
         burst_beats=16, outstanding=2,
+    ),
+    "ulx3s": HwConfig(
+        name="ulx3s", groups=12, lanes=8, attention_lag=15,
+        max_tokens=256, max_embed=192, max_depth=768, max_experts=16, max_top_k=4,
+        weight_rows=512, kv_rows=1024, act_words=24768, normed_words=6192, residual_words=6192,
+        param_words=128, norm_words=96, program_depth=64,
+        burst_beats=32, outstanding=4,
     ),
     "zcu102": HwConfig(
         name="zcu102", groups=24, lanes=64, packed=True, attention_lag=31,
         max_tokens=256, max_embed=256, max_depth=1024, max_experts=32, max_top_k=8,
-        weight_rows=512, kv_rows=512, act_words=5120, normed_words=2048, residual_words=2048,
-        image_words=8192, param_words=256, norm_words=32, program_depth=2048,
+        weight_rows=512, kv_rows=512, act_words=8192, normed_words=2048, residual_words=2048,
+        param_words=256, norm_words=32, program_depth=256,
         burst_beats=64, outstanding=8,
     ),
 }

@@ -3,7 +3,7 @@
 ::
 
     item generator ──► operand source ──► event encoder ──► compute unit ──► drain ──► writeback
-                          ▲ image, normalized rows, activations, probabilities ◄──────────┘
+                             ▲ normalized rows, activations, probabilities ◄──────────────┘
 """
 
 from amaranth import Module, Mux, Signal, signed
@@ -19,6 +19,7 @@ from rtl.linear.drain import Drain
 from rtl.linear.event_encoder import EventEncoder
 from rtl.linear.item_generator import ItemGenerator
 from rtl.linear.operand_source import OperandSource
+from rtl.memory.halves import Halves
 from rtl.memory.loader import Loader
 from rtl.memory.row_reader import RowReader
 from rtl.moe.dispatch import Dispatch
@@ -169,25 +170,18 @@ class Datapath(wiring.Component):
         m.d.comb += [drain.params[n].eq(read.data[n]) for n in range(hw.word)]
 
     def connect_memories(self, m, source, writeback, normalization, probabilities):
-        """The four memories that operands come from."""
+        """The three memories that operands come from; the image is among the activations."""
         hw = self.hw
-        m.submodules.image = image = Memory(
-            shape=8 * hw.lanes, depth=hw.image_words // 2, init=[], attrs={"ram_style": "block"})
-        m.submodules.act = act = Memory(
-            shape=data.ArrayLayout(8, hw.word), depth=hw.act_words, init=[],
-            attrs={"ram_style": "block"})
-        image_write, image_read = image.write_port(), image.read_port()
-        act_write, act_read = act.write_port(), act.read_port()
-        upper = Signal()
+        row = data.ArrayLayout(8 * hw.word, 2)
+        m.submodules.act = act = Halves(row, hw.act_words // 2, 2)
+        upper, written = Signal(), writeback.act
         m.d.sync += upper.eq(source.address[0])
         m.d.comb += [
-            image_write.en.eq(self.load_image.en), image_write.addr.eq(self.load_image.address),
-            image_write.data.eq(self.load_image.data),
-            image_read.addr.eq(source.address >> 1),
-            source.data[Source.IMAGE.value].eq(image_read.data.word_select(upper, 8 * hw.word)),
-            act_write.en.eq(writeback.act.en), act_write.addr.eq(writeback.act.address),
-            act_write.data.eq(writeback.act.data), act_read.addr.eq(source.address),
-            source.data[Source.ACT.value].eq(act_read.data),
+            act.load.eq(self.load_image), act.address.eq(source.address >> 1),
+            act.write.en.eq(written.en << written.address[0]),
+            act.write.address.eq(written.address >> 1),
+            act.write.data.eq(written.data.as_value().replicate(2)),
+            source.data[Source.ACT.value].eq(act.data[upper]),
             normalization.read_address.eq(source.address),
             source.data[Source.NORMED.value].eq(normalization.read_data),
             source.normed_rows.eq(normalization.rows),
@@ -208,8 +202,9 @@ class Datapath(wiring.Component):
             residual.load.eq(self.load_residual),
             store.start.eq(self.drain_started & is_store), store.base.eq(given.norm_source),
             store.rows.eq(1), store.words.eq(given.beats), store.available.eq(1),
+            store.room.eq(1),
             residual.address.eq(Mux(is_store, store.address, normalization.address)),
-            residual.enable.eq(Mux(is_store, store.enable, normalization.enable)),
+            store.granted.eq(residual.granted), normalization.granted.eq(residual.granted),
             store.data.eq(residual.data), normalization.residual.eq(residual.data),
         ]
         pipe(m, store.o, flipped(self.stored))

@@ -4,26 +4,11 @@ import numpy as np
 
 from golden.config import ModelConfig
 from rtl.assembler import Assembler, Program
-from rtl.config import HwConfig
+from rtl.config import HwConfig, lower_half
 from rtl.layout import image_rows, image_stride, residual_rows
-from rtl.placement import sets_of
-from rtl.program import DESCRIPTOR_BYTES, Dest, Opcode, Source, Target, pack
-
-
-def key_tiles(config: ModelConfig, hw: HwConfig) -> int:
-    """Tiles of one head's keys."""
-    return -(-config.num_tokens // hw.lanes)
-
-
-def value_tiles(config: ModelConfig, hw: HwConfig) -> int:
-    """Tiles of one head's values."""
-    return -(-config.head_dim // hw.lanes)
-
-
-def head_rows(config: ModelConfig, hw: HwConfig) -> int:
-    """Rows of one head's keys and values."""
-    return (key_tiles(config, hw) * config.head_dim
-            + value_tiles(config, hw) * config.num_tokens)
+from rtl.linker import link
+from rtl.placement import head_rows, sets_of
+from rtl.program import Dest, Opcode, Source, Target
 
 
 def act_words(config: ModelConfig, hw: HwConfig) -> int:
@@ -43,6 +28,7 @@ class Network:
         self.image_beats = len(image_rows(self.blank(), self.config, self.hw)) // self.hw.bus_bytes
         self.stream: dict[str, int] = {}
         self.patched: list[int] = []
+        self.left: list[int] = []
         self.stored: list[int] = []
 
     def program(self, frames: int) -> Program:
@@ -55,7 +41,7 @@ class Network:
             self.frame(frame, beats)
         c.descriptors.append({"opcode": Opcode.HALT})
         c.names.append("halt")
-        return self.link(frames, beats)
+        return link(c, frames, self.image_beats, beats)
 
     def frame(self, frame: int, beats: int) -> None:
         """Place one inference.
@@ -64,8 +50,8 @@ class Network:
         loaded during the inference before.
         """
         c, config = self.c, self.config
-        half = self.hw.residual_words // 2
-        turns = 2 if beats <= half else 1
+        half = lower_half(self.hw.residual_words)
+        turns = 2 if beats <= self.hw.residual_words - half else 1
         self.base = half * (frame % turns)
         self.embed(frame, self.stored[frame - turns] if frame >= turns else 0)
         for layer in range(config.num_layers):
@@ -74,38 +60,12 @@ class Network:
                 self.experts(f"blocks.{layer}")
             else:
                 self.mlp(f"blocks.{layer}")
+        self.left.append(c.computes)
         if config.num_classes:
             self.head()
         c.compute("store", {"opcode": Opcode.STORE, "rows": 1, "beats": beats,
                             "norm_source": self.base})
         self.stored.append(c.computes)
-
-    def link(self, frames: int, beats: int) -> Program:
-        """Give every byte its address."""
-        c, hw = self.c, self.hw
-        if len(c.descriptors) > hw.program_depth:
-            raise ValueError(f"{self.config.name}: {len(c.descriptors)} descriptors exceed "
-                             f"{hw.name}'s program_depth={hw.program_depth}")
-        start = len(c.descriptors) * DESCRIPTOR_BYTES
-        image, size = start + c.end, self.image_beats * hw.bus_bytes
-        output, made = image + frames * size, beats * hw.bus_bytes
-        images, outputs = ([first + step * n for n in range(frames)]
-                           for first, step in ((image, size), (output, made)))
-        shown, kept = iter(images), iter(outputs)
-        placed = []
-        for name, fields in zip(c.names, c.descriptors, strict=True):
-            fields = dict(fields)
-            if fields["opcode"] == Opcode.LOAD:
-                fields["address"] = next(shown) if name == "image.load" else (
-                    start + fields["address"])
-            if fields["opcode"] == Opcode.STORE:
-                fields["address"] = next(kept)
-            placed.append(fields)
-        code = np.frombuffer(b"".join(pack(fields) for fields in placed), np.uint8)
-        return Program(
-            hw, self.config, c.task, c.mode, tuple(placed), tuple(c.names),
-            np.concatenate([code, *c.blobs]), tuple(images), tuple(outputs), beats,
-            output + frames * made)
 
     def blank(self) -> np.ndarray:
         """Return an image of zeros."""
@@ -127,18 +87,20 @@ class Network:
     def embed(self, frame: int, free: int) -> None:
         """Positions into the residual stream, the image beside it, patches added to both.
 
-        The positions may be loaded once ``free`` compute descriptors have finished.
+        The positions may be loaded once ``free`` compute descriptors have finished; the image once
+        the activations are no longer needed or, if there is room beside them, the image before.
         """
         c, hw = self.c, self.hw
-        stride = image_stride(self.config, hw)
-        turns = 2 if 4 * self.image_beats <= hw.image_words else 1
-        base = 2 * self.image_beats * (frame % turns)
+        stride, lower = image_stride(self.config, hw), 2 * lower_half(hw.act_words // 2)
+        beside = (act_words(self.config, hw) <= lower
+                  and 2 * self.image_beats <= hw.act_words - lower)
+        base = lower if beside else 0
         c.load("image", Target.IMAGE, np.zeros(0, np.uint8),
-               self.patched[frame - turns] if frame >= turns else 0, dest_base=base)
+               (self.patched if beside else self.left)[-1] if frame else 0, dest_base=base)
         c.descriptors[-1]["beats"] = self.image_beats
         c.load("position", Target.RESIDUAL, residual_rows(c.tensor("position")), free,
                dest_base=self.base)
-        c.layer("patch", rows=self.tokens - 1, source=Source.IMAGE, source_base=base,
+        c.layer("patch", rows=self.tokens - 1, source=Source.ACT, source_base=base,
                 source_stride=stride, **self.residual() | {"dest_base": self.base + self.words})
         self.patched.append(c.computes)
         self.stream = self.after(by_row=True)
@@ -150,15 +112,16 @@ class Network:
         """
         c, config, hw = self.c, self.config, self.hw
         heads, head_dim = config.num_heads, config.head_dim
-        sets = sets_of(heads, head_rows(config, hw), hw)
+        sets, spread = sets_of(heads, self.tokens, head_dim, hw)
         context = self.tokens * self.words
-        values = -(-heads // sets) * key_tiles(config, hw) * head_dim
+        key_rows, _ = head_rows(self.tokens, head_dim, spread, hw)
+        values = -(-heads // sets) * key_rows
         rows = {"rows": self.tokens, "source_stride": self.words}
         shape = {"heads": heads, "head_words": head_dim // hw.word,
-                 "set_size": hw.gangs.index(hw.groups // sets)}
+                 "set_size": hw.gangs.index(hw.groups // sets), "spread": spread}
         norm = self.normalized(f"{name}.norm1")
         c.layer(f"{name}.k", source=Source.NORMED, dest=Dest.KEY,
-                dest_stride=(key_tiles(config, hw) - 1) * head_dim, **rows, **shape, **norm)
+                dest_stride=key_rows - head_dim, **rows, **shape, **norm)
         c.layer(f"{name}.q", source=Source.NORMED, dest=Dest.ACT, dest_stride=self.words, **rows)
         c.layer(f"{name}.v", source=Source.NORMED, dest=Dest.VALUE, dest_base=values,
                 dest_stride=self.tokens, **rows, **shape)

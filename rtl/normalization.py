@@ -23,7 +23,7 @@ class Normalization(wiring.Component):
         ``norm_base`` on.
     available : ``In(16)``
         Rows of the residual stream that are final.
-    address, enable, residual : ``Out``, ``Out``, ``In``
+    address, granted, residual : ``Out``, ``In``, ``In``
         Read port of the residual stream.
     write : ``In``
         Write port of LayerNorm's parameters.
@@ -45,7 +45,7 @@ class Normalization(wiring.Component):
         word = data.ArrayLayout(signed(16), hw.word)
         super().__init__({
             "descriptor": In(DESCRIPTOR), "start": In(1), "available": In(16),
-            "address": Out(16), "enable": Out(1), "residual": In(word),
+            "address": Out(16), "granted": In(1), "residual": In(word),
             "write": In(parameter_write(hw)),
             "read_address": In(16), "read_data": Out(data.ArrayLayout(8, hw.word)),
             "rows": Out(16), "wrote": Out(1),
@@ -68,7 +68,8 @@ class Normalization(wiring.Component):
             reader.start.eq(self.start & given.norm), reader.base.eq(given.norm_source),
             reader.rows.eq(given.rows), reader.words.eq(given.dim // hw.word),
             reader.available.eq(self.available),
-            self.address.eq(reader.address), self.enable.eq(reader.enable),
+            self.address.eq(reader.address), reader.granted.eq(self.granted),
+            reader.room.eq(layer_norm.i.ready),
             reader.data.eq(self.residual),
             layer_norm.dim.eq(given.dim), layer_norm.epsilon.eq(given.epsilon),
             layer_norm.gain_shift.eq(given.gain_shift),

@@ -1,7 +1,9 @@
 """How a matrix is spread over the lane groups."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 
 from rtl.config import HwConfig
 
@@ -45,7 +47,8 @@ def placements(depth: int, columns: int, hw: HwConfig) -> Iterator[Placement]:
                             passes * max(busy, words, -(-columns // hw.word) / passes))
 
 
-def place(depth: int, columns: int, hw: HwConfig) -> Placement:
+@cache
+def place(depth: int, columns: int, hw: HwConfig, most: int | None = None) -> Placement:
     """Return the placement that costs the fewest cycles, then weight rows, then passes.
 
     Spreading the sum over all groups stores no weight twice: 576 rows of twelve groups for an
@@ -54,9 +57,10 @@ def place(depth: int, columns: int, hw: HwConfig) -> Placement:
     Raises
     ------
     ValueError
-        The weights do not fit.
+        The weights need more than ``most`` rows, by default all that there are.
     """
-    fitting = [p for p in placements(depth, columns, hw) if p.passes * p.rows <= hw.weight_rows]
+    most = hw.weight_rows if most is None else most
+    fitting = [p for p in placements(depth, columns, hw) if p.passes * p.rows <= most]
     if not fitting:
         least = min(p.passes * p.rows for p in placements(depth, columns, hw))
         raise ValueError(f"a layer of depth {depth} and {columns} columns needs {least} "
@@ -64,20 +68,56 @@ def place(depth: int, columns: int, hw: HwConfig) -> Placement:
     return min(fitting, key=lambda p: (p.cycles, p.passes * p.rows, p.passes))
 
 
-def sets_of(heads: int, rows: int, hw: HwConfig) -> int:
-    """Return the number of sets of groups that share the heads out.
+@cache
+def pieces_of(depth: int, columns: int, hw: HwConfig) -> list[range]:
+    """Return the columns of each piece of a layer that are loaded and computed together.
 
-    A head takes ``rows`` rows of keys and values. Of the numbers that fit, one that leaves the
-    fewest groups idle; of these the largest.
+    A layer of at most a quarter of the weight memory stays whole. A larger one is cut so that the
+    weights of some pieces are loaded while others are in use: into pieces of at most a quarter
+    (or half, or all, if they cannot be smaller) that take the fewest cycles, the largest of these.
+    On the preset ``ulx3s``, 48 columns of 192 elements are 96 of 512 rows and lose nothing.
+    """
+    def cost(width: int, most: int) -> float:
+        whole, rest = divmod(columns, width)
+        return (whole * place(depth, width, hw, most).cycles
+                + (place(depth, rest, hw, most).cycles if rest else 0))
+
+    for most in (hw.weight_rows // 4, hw.weight_rows // 2, hw.weight_rows):
+        costs = {}
+        for width in [*range(hw.lanes, columns, hw.lanes), columns]:
+            with suppress(ValueError):
+                costs[width] = cost(width, most)
+        if costs:
+            width = columns if columns in costs else min(
+                costs, key=lambda width: (costs[width], -width))
+            return [range(start, min(start + width, columns))
+                    for start in range(0, columns, width)]
+    return [range(columns)]
+
+
+def head_rows(tokens: int, head_dim: int, spread: int, hw: HwConfig) -> tuple[int, int]:
+    """Return the rows of one head's keys and of its values, spread over ``2**spread`` groups."""
+    wide = hw.lanes << spread
+    return -(-tokens // wide) * head_dim, -(-head_dim // wide) * tokens
+
+
+def sets_of(heads: int, tokens: int, head_dim: int, hw: HwConfig) -> tuple[int, int]:
+    """Return how many sets of groups share the heads out, and the spread within a set.
+
+    Of the numbers that fit, one that leaves the fewest groups idle; of these the largest. A set's
+    groups all hold all tiles if there is room, so that any may take any item; else each
+    ``2**spread``-th group holds the same ones, and as many take an item together.
 
     Raises
     ------
     ValueError
         The keys and values do not fit.
     """
-    fitting = [sets for sets in hw.gangs if -(-heads // sets) * rows <= hw.kv_rows]
+    needs = {(sets, spread): -(-heads // sets) * sum(head_rows(tokens, head_dim, spread, hw))
+             for sets in hw.gangs for spread in hw.spreads(hw.groups // sets)}
+    fitting = [choice for choice, rows in needs.items() if rows <= hw.kv_rows]
     if not fitting:
-        raise ValueError(f"keys and values of {heads} heads need "
-                         f"{min(-(-heads // sets) for sets in hw.gangs) * rows} kv_rows, "
+        raise ValueError(f"keys and values of {heads} heads need {min(needs.values())} kv_rows, "
                          f"the hardware has {hw.kv_rows}")
-    return min(fitting, key=lambda sets: (-(-heads // sets) * sets, -sets))
+    return min(fitting, key=lambda choice: (-(-heads // choice[0]) * choice[0], -choice[0],
+                                            choice[1]))

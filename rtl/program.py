@@ -35,15 +35,15 @@ class Target(enum.IntEnum, shape=4):
     TABLE = 3
     RESIDUAL = 4
     IMAGE = 5
+    PROGRAM = 6
 
 
 class Source(enum.IntEnum, shape=2):
     """Memory whose rows are the left operand."""
 
-    IMAGE = 0
-    NORMED = 1
-    ACT = 2
-    PROBABILITIES = 3
+    NORMED = 0
+    ACT = 1
+    PROBABILITIES = 2
 
 
 class Dest(enum.IntEnum, shape=4):
@@ -92,10 +92,11 @@ FIELDS: dict[str, int] = {
     "opcode": 4, "target": 4, "source": 2, "dest": 4, "mode": 2,
     "norm": 1, "gather": 1, "scatter": 1, "skip_if_empty": 1, "operand_signed": 1, "bank": 1,
     "by_row": 1, "shift": 2, "gang": 4, "split": 3, "span": 4, "set_size": 4,
+    "spread": 3,
     "top_k": 4, "gain_shift": 4, "head_words": 8,
     "wait_loads": 16, "wait_computes": 16, "routed": 16,
     "address": 32, "beats": 24, "expert": 8,
-    "rows": 16, "depth": 16, "columns": 16, "passes": 16,
+    "rows": 16, "depth": 16, "columns": 16, "passes": 13,
     "source_base": 16, "source_stride": 16, "dest_base": 16, "dest_stride": 16,
     "weight_base": 16, "param_base": 16, "norm_base": 16, "norm_source": 16,
     "epsilon": 32, "kappa22": 32, "kappa26": 32,
@@ -108,11 +109,13 @@ FIELDS: dict[str, int] = {
 ``gang``, ``span`` and ``set_size`` index ``HwConfig.gangs``: ``gang`` neighboring groups hold
 different columns, ``2**split`` such gangs different parts of the sum, and ``span`` is their
 product; ``passes`` column passes of an item. Head ``h`` lives in the ``h % sets``-th set of
-``set_size`` groups. All bases and strides count words of their memory, ``address`` bytes,
-``beats`` AXI data beats. For ``ATTENTION``, ``columns`` is ``head_dim``, ``weight_base`` the keys'
-first row and ``norm_base`` the values'; for ``LOAD`` of weights, ``depth`` is the rows of a tile
-and ``columns`` the tiles; with ``skip_if_empty`` it is skipped if ``expert`` has no tokens and
-``routed`` compute descriptors have finished, which tells that the routing is known.
+``set_size`` groups, where ``2**spread`` neighboring groups hold different tiles of it. All bases
+and strides count words of their memory, ``address`` bytes, ``beats`` AXI data beats. For
+``ATTENTION``, ``columns`` is ``head_dim``, ``weight_base`` the keys' first row and ``norm_base``
+the values'; for ``LOAD`` of weights, ``depth`` is the rows of a tile and ``columns`` the tiles;
+with ``skip_if_empty`` it is skipped if ``expert`` has no tokens and ``routed`` compute descriptors
+have finished, which tells that the routing is known; for ``LOAD`` of the program, ``rows``
+descriptors go to place ``dest_base`` of the program memory.
 ``norm_source`` is the residual's first word for the fused normalization and for ``STORE``.
 """
 

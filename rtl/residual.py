@@ -8,11 +8,11 @@
 
 from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
 from rtl.formats import requantized
+from rtl.memory.halves import Halves
 from rtl.program import Dest
 
 WIDTH = 24
@@ -38,8 +38,9 @@ class Residual(wiring.Component):
     load : ``In``
         ``en``, ``address``, ``data``: a word of int16 that replaces what is there, in the other
         half of the memory than words added in the same cycle.
-    address, enable, data : ``In(16)``, ``In(1)``, ``Out``
-        Read port for normalization and output; data follow in the next cycle, saturated.
+    address, granted, data : ``In(16)``, ``Out(1)``, ``Out``
+        Read port for normalization and output, unless a word is being added; data follow in the
+        next cycle, saturated.
 
     Timing
     ------
@@ -56,50 +57,33 @@ class Residual(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(requantized(hw))),
             "load": In(data.StructLayout({"en": 1, "address": 16, "data": word})),
-            "address": In(16), "enable": In(1), "data": Out(word),
+            "address": In(16), "granted": Out(1), "data": Out(word),
         })
 
     def elaborate(self, platform):
         m = Module()
-        halves = [self.half(m, number) for number in range(2)]
+        stored = data.ArrayLayout(signed(WIDTH), self.hw.word)
+        m.submodules.words = words = Halves(stored, self.hw.residual_words)
         word, valid = Signal(requantized(self.hw)), Signal()
+        added, kept = Signal(stored), Signal(stored)
 
         m.d.sync += [word.eq(self.i.payload), valid.eq(self.i.valid)]
-        m.d.comb += self.i.ready.eq(1)
-        bits = (self.hw.residual_words // 2 - 1).bit_length()
-        upper, own_upper, read_upper = Signal(), Signal(), Signal()
-        m.d.comb += upper.eq(word.tag.address[bits])
-        with m.If(self.enable):
-            m.d.sync += read_upper.eq(self.address[bits])
-        m.d.sync += own_upper.eq(self.i.p.tag.address[bits])
-        added = Signal(data.ArrayLayout(signed(WIDTH), self.hw.word))
-        for number, (write, own, read) in enumerate(halves):
-            adds = Signal(name=f"adds_{number}")
-            m.d.comb += [
-                adds.eq(valid & (upper == number)), own.addr.eq(self.i.p.tag.address),
-                read.addr.eq(self.address), read.en.eq(self.enable),
-                write.en.eq(adds | (self.load.en & (self.load.address[bits] == number))),
-                write.addr.eq(Mux(adds, word.tag.address, self.load.address)),
-            ]
-            m.d.comb += [write.data[n].eq(Mux(adds, added[n], self.load.data[n]))
-                         for n in range(self.hw.word)]
+        m.d.comb += [
+            self.i.ready.eq(1), self.granted.eq(~self.i.valid), kept.eq(words.data),
+            words.address.eq(Mux(self.i.valid, self.i.p.tag.address, self.address)),
+            words.write.en.eq(valid), words.write.address.eq(word.tag.address),
+            words.write.data.eq(added), words.load.en.eq(self.load.en),
+            words.load.address.eq(self.load.address),
+        ]
         for n in range(self.hw.word):
-            kept = Mux(own_upper, halves[1][1].data[n], halves[0][1].data[n])
+            m.d.comb += [words.load.data[n].eq(self.load.data[n]),
+                         self.data[n].eq(saturate16(kept[n]))]
             with m.Switch(word.tag.dest):
                 with m.Case(Dest.COMBINE):
-                    m.d.comb += added[n].eq(kept + word.data[n])
+                    m.d.comb += added[n].eq(kept[n] + word.data[n])
                 with m.Case(Dest.OUTPUT):
                     m.d.comb += added[n].eq(word.data[n])
                 with m.Default():
-                    m.d.comb += added[n].eq(saturate16(saturate16(kept) + word.data[n]))
-            m.d.comb += self.data[n].eq(saturate16(
-                Mux(read_upper, halves[1][2].data[n], halves[0][2].data[n])))
+                    m.d.comb += added[n].eq(saturate16(self.data[n] + word.data[n]))
 
         return m
-
-    def half(self, m: Module, number: int):
-        """Add half the memory; return its ports: write, read for adding, read for others."""
-        m.submodules[f"half_{number}"] = words = Memory(
-            shape=data.ArrayLayout(signed(WIDTH), self.hw.word),
-            depth=self.hw.residual_words // 2, init=[], attrs={"ram_style": "block"})
-        return words.write_port(), words.read_port(), words.read_port()

@@ -1,4 +1,6 @@
-"""Fetch the program, walk it twice, run it, and say how it ended.
+"""Fetch the program piece by piece, walk it twice, run it, and say how it ended.
+
+The first piece is half the program memory; a ``LOAD`` in each fetches the next.
 
 ::
 
@@ -14,7 +16,7 @@ from amaranth.lib.wiring import In, Out, flipped
 from rtl.config import HwConfig
 from rtl.executor import TRANSFER, ComputeExecutor, LoadExecutor
 from rtl.formats import COMMAND
-from rtl.program import DESCRIPTOR, DESCRIPTOR_BYTES, ErrorCode
+from rtl.program import DESCRIPTOR, ErrorCode, Target
 from rtl.retirement import ISSUED, Retirement
 from rtl.stream.fifo import Fifo
 from rtl.stream.pipe import pipe
@@ -69,7 +71,7 @@ class Sequencer(wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        code = data.StructLayout({"en": 1, "address": 16, "data": DESCRIPTOR})
+        code = data.StructLayout({"en": 1, "address": 16, "data": 8 * hw.bus_bytes})
         super().__init__({
             "start": In(1), "length": In(16), "program_address": In(40), "memory_base": In(40),
             "memory_size": In(32), "watchdog": In(32), "abort": In(1), "progress": In(1),
@@ -91,8 +93,10 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         hw = self.hw
+        parts = Walker.parts(hw)
         m.submodules.program = program = Memory(
-            shape=DESCRIPTOR, depth=hw.program_depth, init=[], attrs={"ram_style": "block"}
+            shape=8 * hw.bus_bytes, depth=hw.program_depth * parts, init=[],
+            attrs={"ram_style": "block"}
         )
         m.submodules.load_walker = load_walker = Walker(hw, loads=True)
         m.submodules.compute_walker = compute_walker = Walker(hw, loads=False)
@@ -101,19 +105,25 @@ class Sequencer(wiring.Component):
         m.submodules.retire = retire = Retirement(hw)
         m.submodules.transfers = transfers = Fifo(TRANSFER, self.TRANSFERS)
         write, loads = program.write_port(), Signal(16)
-        fits = (self.length != 0) & (self.length <= hw.program_depth)
-        begin, fetched = Signal(), Signal()
+        begin, fetched, first, limit = Signal(), Signal(), Signal(16), Signal(16)
+        given = transfers.o.p
 
         m.d.comb += [
-            begin.eq(self.start & ~self.busy & fits),
+            begin.eq(self.start & ~self.busy & (self.length != 0)),
+            first.eq(Mux(self.length > hw.piece, hw.piece, self.length)),
             write.en.eq(self.code.en), write.addr.eq(self.code.address),
             write.data.eq(self.code.data), load.fetch.eq(begin), retire.restart.eq(begin),
-            load.length.eq(self.length * (DESCRIPTOR_BYTES // hw.bus_bytes)),
+            load.length.eq(first * parts),
             load.program_address.eq(self.program_address), load.memory_base.eq(self.memory_base),
             load.computes.eq(retire.finished), issue.computes.eq(retire.finished),
             issue.loads.eq(loads), issue.room.eq(retire.i.ready),
-            fetched.eq(self.transferred & transfers.o.p.program),
+            fetched.eq(self.transferred & given.program),
         ]
+        with m.If(begin | fetched):
+            m.d.sync += limit.eq(Mux(begin, 0, first))
+        with m.Elif(self.transferred & ~given.skip
+                    & (given.descriptor.target == Target.PROGRAM)):
+            m.d.sync += limit.eq(limit + given.descriptor.rows)
         m.d.sync += loads.eq(Mux(begin, 0, loads + (self.transferred & ~fetched)))
         for walker, executor in ((load_walker, load), (compute_walker, issue)):
             read = program.read_port()
@@ -121,7 +131,8 @@ class Sequencer(wiring.Component):
             m.d.comb += [
                 read.addr.eq(walker.address), walker.data.eq(read.data),
                 walker.start.eq(fetched & ~self.bus_error),
-                walker.length.eq(self.length), walker.memory_size.eq(self.memory_size),
+                walker.length.eq(self.length), walker.limit.eq(limit),
+                walker.memory_size.eq(self.memory_size),
                 executor.index.eq(walker.index),
             ]
         self.connect_ports(m, load, issue, retire, transfers)
@@ -160,8 +171,8 @@ class Sequencer(wiring.Component):
             self.busy.eq(state != State.IDLE), load.stop.eq(stop), issue.stop.eq(stop),
             idle.eq(load.idle & ~transfers.o.valid & issue.idle & retire.idle),
             both_done.eq(load_done & compute_done),
-            stuck.eq((state == State.RUN) & idle & (load_done | load.waits)
-                     & (compute_done | (self.waits != 0)) & ~both_done),
+            stuck.eq((state == State.RUN) & idle & (load_done | load.waits | done[0].lacks)
+                     & (compute_done | (self.waits != 0) | done[1].lacks) & ~both_done),
             over.eq(self.busy & (self.watchdog != 0) & (silence == self.watchdog)),
             self.lacks.eq(self.busy & issue.idle & ~issue.i.valid & ~compute_done),
             self.computing.eq(self.busy & ~(issue.idle & retire.idle)),

@@ -2,17 +2,17 @@
 
 ::
 
-    FETCH ──► DECODE ──► CHECK × 6 ──► OFFER ──► o
-      ▲────── not mine ──┘                └──► next
+    FETCH ──► DECODE ──► GATHER ──► CHECK × 6 ──► OFFER ──► o
+      ▲────── not mine ──┘                           └──► next
 """
 
-from amaranth import Module, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.checks import STEPS, Checks
 from rtl.config import HwConfig
-from rtl.program import DESCRIPTOR, ErrorCode, Opcode
+from rtl.program import DESCRIPTOR, DESCRIPTOR_BYTES, ErrorCode, Opcode
 
 
 class State(enum.Enum, shape=3):
@@ -25,6 +25,7 @@ class State(enum.Enum, shape=3):
     OFFER = 4
     DONE = 5
     ERROR = 6
+    GATHER = 7
 
 
 class Walker(wiring.Component):
@@ -41,27 +42,26 @@ class Walker(wiring.Component):
     -------
     start : ``In(1)``
         Begin with descriptor 0.
-    length, memory_size : ``In(16)``, ``In(32)``
-        Descriptors of the program, bytes that addresses may reach.
-    address, data : ``Out(16)``, ``In(DESCRIPTOR)``
-        Program memory; the descriptor follows in the next cycle.
+    length, limit, memory_size : ``In(16)``, ``In(16)``, ``In(32)``
+        Descriptors of the program, those loaded so far, bytes that addresses may reach.
+    address, data : ``Out(16)``, ``In(8 * hw.bus_bytes)``
+        Program memory, ``parts(hw)`` rows for a descriptor; the row follows in the next cycle.
     o : ``Out(stream.Signature(DESCRIPTOR))``
         Valid descriptors.
     index : ``Out(16)``
         Position of the one offered or judged.
-    done : ``Out(1)``
-        ``HALT`` has been met.
+    done, lacks : ``Out(1)``
+        ``HALT`` has been met; the next descriptor has not been loaded.
     error : ``Out(ErrorCode)``
         Why the walker stopped, or ``NONE``.
 
     Timing
     ------
-    A descriptor of the other walker takes ``SKIP`` cycles, an own one ``CHECK`` cycles until it
-    is offered; the next is fetched in the cycle after it was taken.
+    A descriptor of the other walker takes ``SKIP`` cycles, an own one ``check(hw)`` cycles until
+    it is offered; the next is fetched in the cycle after it was taken.
     """
 
     SKIP = 2
-    CHECK = 2 + STEPS
 
     o: stream.Interface
 
@@ -69,35 +69,55 @@ class Walker(wiring.Component):
         self.hw = hw
         self.loads = loads
         super().__init__({
-            "start": In(1), "length": In(16), "memory_size": In(32),
-            "address": Out(16), "data": In(DESCRIPTOR),
+            "start": In(1), "length": In(16), "limit": In(16), "memory_size": In(32),
+            "address": Out(16), "data": In(8 * hw.bus_bytes),
             "o": Out(stream.Signature(DESCRIPTOR)),
-            "index": Out(16), "done": Out(1), "error": Out(ErrorCode),
+            "index": Out(16), "done": Out(1), "lacks": Out(1), "error": Out(ErrorCode),
         })
+
+    @staticmethod
+    def parts(hw: HwConfig) -> int:
+        """Rows of the program memory that a descriptor takes."""
+        return DESCRIPTOR_BYTES // hw.bus_bytes
+
+    @classmethod
+    def check(cls, hw: HwConfig) -> int:
+        """Cycles from the fetch of an own descriptor until it is offered."""
+        return cls.SKIP + cls.parts(hw) - 1 + STEPS
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.checks = checks = Checks(self.hw)
         state, step = Signal(State), Signal(range(STEPS))
-        opcode = self.data.opcode
+        parts = self.parts(self.hw)
+        opcode, part, last = Signal(4), Signal(range(parts)), Signal()
+        gathered = Cat(self.o.payload.as_value(), self.data)[len(self.data) :]
 
         m.d.comb += [
-            self.address.eq(self.index), self.done.eq(state == State.DONE),
+            opcode.eq(self.data), last.eq(part == 0),
+            self.address.eq((self.index & (self.hw.program_depth - 1)) * parts + part),
+            self.lacks.eq((state == State.FETCH) & (self.index == self.limit)),
+            self.done.eq(state == State.DONE),
             checks.descriptor.eq(self.o.payload), checks.step.eq(step),
             checks.memory_size.eq(self.memory_size), self.o.valid.eq(state == State.OFFER),
         ]
         with m.Switch(state):
             with m.Case(State.FETCH):
-                m.d.sync += state.eq(State.DECODE)
                 with m.If(self.index == self.length):
                     self.fail(m, state, ErrorCode.LENGTH)
+                with m.Elif(~self.lacks):
+                    m.d.sync += [state.eq(State.DECODE), part.eq(int(parts > 1))]
             with m.Case(State.DECODE):
-                m.d.sync += [self.o.payload.eq(self.data), step.eq(0),
+                m.d.sync += [self.o.payload.eq(gathered), step.eq(0), part.eq(0),
                              self.index.eq(self.index + 1), state.eq(State.FETCH)]
                 with m.If(opcode == Opcode.HALT):
                     m.d.sync += [state.eq(State.DONE), self.index.eq(self.index)]
                 with m.Elif((opcode == Opcode.LOAD) == self.loads):
-                    m.d.sync += [state.eq(State.CHECK), self.index.eq(self.index)]
+                    m.d.sync += [state.eq(Mux(last, State.CHECK, State.GATHER)),
+                                 self.index.eq(self.index), part.eq(Mux(last, 0, part + 1))]
+            with m.Case(State.GATHER):
+                m.d.sync += [self.o.payload.eq(gathered), part.eq(Mux(last, 0, part + 1)),
+                             state.eq(Mux(last, State.CHECK, State.GATHER))]
             with m.Case(State.CHECK):
                 m.d.sync += step.eq(step + 1)
                 with m.If(step == STEPS - 1):

@@ -7,7 +7,7 @@ from itertools import accumulate
 from rtl.assembler import Program
 from rtl.counters import COUNTERS
 from rtl.linear.item_generator import ItemGenerator
-from rtl.program import DESCRIPTOR_BYTES, Dest, Opcode
+from rtl.program import DESCRIPTOR_BYTES, Dest, Opcode, Target
 from rtl.retirement import Retirement
 from rtl.walker import Walker
 from sim import operators
@@ -44,11 +44,14 @@ class Machine:
         self.rows_ready: list[list[int]] = []  # cycles from which each operator's rows count
         self.ended = self.covered = -1   # end of the last deferred operator, of the last in flight
         self.issue_free = 0
+        self.adds: list[tuple[int, int]] = []  # cycles in which words are added to the residual
+        self.held: list[int] = []        # cycle from which each piece of the program is there
 
     def run(self) -> Result:
         """Run to the end."""
-        beats = len(self.program.descriptors) * DESCRIPTOR_BYTES // self.hw.bus_bytes
-        fetched = self.loads.fetch(beats)
+        first = min(len(self.program.descriptors), self.hw.piece)
+        fetched = self.loads.fetch(first * DESCRIPTOR_BYTES // self.hw.bus_bytes)
+        self.held.append(fetched + 1)
         loads, computes = Position(0, fetched + 1), Position(0, fetched + 1)
         while self.next_own(loads, True) | self.next_own(computes, False):
             pass
@@ -68,14 +71,14 @@ class Machine:
     def next_own(self, position: Position, loads: bool) -> bool:
         """Run a walker's next descriptor if what it waits for is known; tell whether it did."""
         descriptors = self.program.descriptors
-        while (descriptors[position.index]["opcode"] == Opcode.LOAD) != loads:
-            if descriptors[position.index]["opcode"] == Opcode.HALT:
+        while True:
+            fields = descriptors[position.index]
+            if not self.fetches(position) or fields["opcode"] == Opcode.HALT:
                 return False
+            if (fields["opcode"] == Opcode.LOAD) == loads:
+                break
             position.index += 1
             position.fetch += Walker.SKIP
-        fields = descriptors[position.index]
-        if fields["opcode"] == Opcode.HALT:
-            return False
         name = self.program.names[position.index]
         self.now = self.facts.frame(self.frames[position.index])
         wanted, routed = fields.get("wait_computes", 0), fields.get("routed", 0)
@@ -84,11 +87,21 @@ class Machine:
         if (max(wanted, routed) > len(self.computed)
                 or fields.get("wait_loads", 0) > len(self.loads.finished)):
             return False
-        offered = position.fetch + Walker.CHECK
+        offered = position.fetch + Walker.check(self.hw)
         accepted = self.compute(name, fields, offered) if not loads else self.loads.load(
             name, fields, offered, self.computed, self.rows(name, fields))
+        if loads and fields["target"] == Target.PROGRAM:
+            self.held.append(self.loads.finished[-1])
         position.index += 1
         position.fetch = accepted + 1
+        return True
+
+    def fetches(self, position: Position) -> bool:
+        """Tell whether a walker's next descriptor is there; it is fetched when it is."""
+        piece = position.index // self.hw.piece
+        if piece >= len(self.held):
+            return False
+        position.fetch = max(position.fetch, self.held[piece])
         return True
 
     def rows(self, name: str, fields: Mapping[str, int]) -> int:
@@ -160,7 +173,8 @@ class Machine:
         if fields.get("norm"):
             words = fields["dim"] // hw.word
             self.counters["norm_words"] += rows * words
-            available = operators.norm_rows(start, rows, words, available).__getitem__
+            available = operators.norm_rows(
+                start, rows, words, available, self.adds).__getitem__
         if fields["dest"] == Dest.GATE:
             self.counters["routes"] += rows * fields["top_k"]
         items = operators.linear_items(fields, rows, self.now.operands.get(name), hw, place)
@@ -182,6 +196,8 @@ class Machine:
             return operators.KeySink(self.hw, fields["columns"], rows)
         if fields["dest"] == Dest.GATE:
             return operators.GateSink(fields["num_experts"], fields["top_k"])
+        if fields["dest"] in (Dest.RESIDUAL, Dest.COMBINE, Dest.OUTPUT):
+            return operators.ResidualSink(self.adds)
         return operators.RowSink()
 
     def attention(self, name: str, fields: Mapping[str, int], start: int,
@@ -191,7 +207,7 @@ class Machine:
         words = -(-fields["rows"] // hw.word)
         sink = operators.AttentionSink(words)
         self.counters["softmax_words"] += fields["rows"] * fields["heads"] * words
-        place = Place(1, 1, hw.gangs[fields["set_size"]])
+        place = Place(1 << fields["spread"], 1, hw.gangs[fields["set_size"]])
         released = self.computed[fields["wait_computes"] - 1]
         self.pipeline.begin(name, start + ItemGenerator.LATENCY, drain, place,
                             lambda row: max(sink.ready[row], released), sink)

@@ -1,5 +1,6 @@
 """Descriptors to items, and the units that work behind or ahead of them."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -27,6 +28,18 @@ class RowSink(Sink):
         self.end = end + DONE
         if item.closes:
             self.rows.append(end + DONE + 1)
+
+
+class ResidualSink(RowSink):
+    """The residual stream; while a word is added, no other is read."""
+
+    def __init__(self, adds: list[tuple[int, int]]) -> None:
+        super().__init__()
+        self.adds = adds
+
+    def take(self, item: Item, end: int) -> None:
+        super().take(item, end)
+        self.adds.append((end - item.drained + 1 + WRITTEN, end + WRITTEN))
 
 
 class KeySink(Sink):
@@ -91,14 +104,40 @@ class AttentionSink(RowSink):
             self.ready.append(self.free + Softmax.DIVISION + 1)
 
 
-def norm_rows(start: int, rows: int, words: int, available: Callable[[int], int]) -> list[int]:
-    """Return the cycle from which each row may be read; ``available`` when its input may."""
-    begun, taken, read, ready = start + RowReader.LATENCY - words, -1, [], []
+def read_words(first: int, words: int, adds: list[tuple[int, int]], position: int,
+               ) -> tuple[int, int]:
+    """Return the cycle of a row's last read, from ``first`` on, between the ``adds``.
+
+    ``position`` is the first of them that may matter, and is returned moved on.
+    """
+    cycle = first
+    while words:
+        while position < len(adds) and adds[position][1] < cycle:
+            position += 1
+        if position < len(adds) and adds[position][0] <= cycle:
+            cycle = adds[position][1] + 1
+            continue
+        gap = adds[position][0] - cycle if position < len(adds) else words
+        read = min(words, gap)
+        words -= read
+        cycle += read
+    return cycle - 1, position
+
+
+def norm_rows(start: int, rows: int, words: int, available: Callable[[int], int],
+              adds: list[tuple[int, int]]) -> list[int]:
+    """Return the cycle from which each row may be read; ``available`` when its input may.
+
+    ``adds`` are the cycles in which the residual stream's read port is taken.
+    """
+    last, taken, read, ready = start + RowReader.LATENCY - 3, -1, [], []
+    position = bisect_left(adds, start, key=lambda add: add[1])
     for row in range(rows):
-        begun = max(begun + words, available(row) + 1)
+        first = max(last + 2, available(row))
         if row >= LayerNorm.ROWS:
-            begun = max(begun, read[row - LayerNorm.ROWS] + 1)
-        taken = max(max(begun + words, taken + 1) + LayerNorm.SCALAR, read[-1] if read else 0)
+            first = max(first, read[row - LayerNorm.ROWS] + 1)
+        last, position = read_words(first, words, adds, position)
+        taken = max(max(last + 2, taken + 1) + LayerNorm.SCALAR, read[-1] if read else 0)
         read.append(taken + 2 * words)
         ready.append(read[-1] + NormalizeLane.LATENCY + 2)
     return ready
@@ -149,7 +188,7 @@ def attention_items(fields: Mapping[str, int], scores, values, hw: HwConfig,
                     place: Place) -> Iterator[Item]:
     """Items of an ``ATTENTION`` in issue order; operands are (heads, tokens, depth) or None."""
     tokens, dim, heads = fields["rows"], fields["columns"], fields["heads"]
-    sets = hw.groups // place.set_size
+    sets, wide = hw.groups // place.set_size, hw.lanes * place.gang
     by_row = [None if operand is None else np.swapaxes(operand, 0, 1).reshape(tokens * heads, -1)
               for operand in (scores, values)]
     queries = word_events(by_row[0], tokens * heads, dim, hw.word, 1, fields)
@@ -158,9 +197,9 @@ def attention_items(fields: Mapping[str, int], scores, values, hw: HwConfig,
 
     def tiles(events, depth: int, elements: int, row: int, *, is_values: bool) -> Iterator[Item]:
         head, sent, steady = row % heads, sum(events[0]), steady_events(events)
-        for column in range(0, elements, hw.lanes):
-            columns = min(hw.lanes, elements - column)
-            last = column + hw.lanes >= elements
+        for column in range(0, elements, wide):
+            columns = min(wide, elements - column)
+            last = column + wide >= elements
             yield Item(events, len(events[0]), sent, steady, depth, columns,
                        -(-columns // hw.word), row if is_values else None, head % sets,
                        not is_values and column == 0,

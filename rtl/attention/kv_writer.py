@@ -18,16 +18,18 @@ class KvWriter(wiring.Component):
     """Compute the row and half of every word of keys and values.
 
     Head ``h`` is written to set ``h % sets`` of the groups, as their head ``n = h // sets``. With
-    ``d`` the dimension, ``t`` the token and ``L`` the lanes: the value is in row
-    ``base + (n * ceil(head_dim / L) + d // L) * tokens + t``, lane ``d % L``; the key in row
-    ``base + (n * ceil(tokens / L) + t // L) * head_dim + d``, lane ``t % L``.
+    ``d`` the dimension, ``t`` the token, ``L`` the lanes and ``S = 2**spread``: the value is in
+    row ``base + (n * ceil(head_dim / (L * S)) + d // (L * S)) * tokens + t`` of the groups ``g``
+    with ``g % S == d // L % S``, lane ``d % L``; the key in row
+    ``base + (n * ceil(tokens / (L * S)) + t // (L * S)) * head_dim + d`` of those with
+    ``g % S == t // L % S``, lane ``t % L``.
 
     Members
     -------
     descriptor : ``In(DESCRIPTOR)``
         Operator of the values; ``dest_stride`` is ``tokens``.
     key_descriptor, start : ``In(DESCRIPTOR)``, ``In(1)``
-        Operator of the keys; ``dest_stride`` is ``(ceil(tokens / L) - 1) * head_dim``.
+        Operator of the keys; ``dest_stride`` is ``(ceil(tokens / (L * S)) - 1) * head_dim``.
     values : ``In(stream.Signature(requantized(hw)))``
         Words of values; the tag's address is right for a row's first word. Always taken.
     keys : ``In(stream.Signature(beat(signed(8), hw.word)))``
@@ -66,15 +68,26 @@ class KvWriter(wiring.Component):
 
         return m
 
-    def members(self, m: Module, set_number, set_size):
-        """Send a word to one set; return the number of sets."""
-        sets = Signal(range(self.hw.groups + 1))
-        with m.Switch(set_size):
+    def members(self, m: Module, given, set_number, member):
+        """Send a word to the groups of one set that hold it; return the number of sets."""
+        sets, inside = Signal(range(self.hw.groups + 1)), Signal(self.hw.groups)
+        holders = Signal(self.hw.groups)
+        with m.Switch(given.set_size):
             for index, size in enumerate(self.hw.gangs):
                 with m.Case(index):
                     m.d.comb += [sets.eq(self.hw.groups // size),
-                                 self.groups.eq(((1 << size) - 1) << (set_number * size))]
+                                 inside.eq(((1 << size) - 1) << (set_number * size))]
+        with m.Switch(given.spread):
+            for spread in self.hw.spreads(self.hw.groups):
+                with m.Case(spread):
+                    m.d.comb += holders.eq(
+                        sum(1 << n for n in range(0, self.hw.groups, 1 << spread)) << member)
+        m.d.comb += self.groups.eq(inside & holders)
         return sets
+
+    def counter(self):
+        """Return a signal that counts the members of a set."""
+        return Signal(max(1, len(self.hw.spreads(self.hw.groups)) - 1))
 
     def write_values(self, m: Module):
         """Walk the tiles of one token's row."""
@@ -82,22 +95,25 @@ class KvWriter(wiring.Component):
         next_row, next_base, next_half, next_word = Signal(16), Signal(16), Signal(), Signal(8)
         row, base, half, position = Signal(16), Signal(16), Signal(), Signal(8)
         next_set, number = Signal(range(self.hw.groups)), Signal(range(self.hw.groups))
+        next_member, member, end_pass = self.counter(), self.counter(), Signal()
         end_head, end_sets = Signal(), Signal()
-        sets = self.members(m, number, given.set_size)
+        sets = self.members(m, given, number, member)
         m.d.comb += [
             row.eq(next_row), base.eq(next_base), half.eq(next_half), position.eq(next_word),
-            number.eq(next_set), end_head.eq(position + 1 == given.head_words),
-            end_sets.eq(number + 1 == sets),
+            number.eq(next_set), member.eq(next_member),
+            end_head.eq(position + 1 == given.head_words), end_sets.eq(number + 1 == sets),
+            end_pass.eq(half & (member + 1 == 1 << given.spread)),
             self.write.en.eq(Mux(half, 2, 1)), self.write.row.eq(row),
         ]
         m.d.comb += [self.write.data[n].eq(word.data[n]) for n in range(self.hw.word)]
         with m.If(word.tag.first):
             m.d.comb += [row.eq(word.tag.address), base.eq(word.tag.address), half.eq(0),
-                         position.eq(0), number.eq(0)]
+                         position.eq(0), number.eq(0), member.eq(0)]
         after = row + given.dest_stride
         m.d.sync += [
             next_base.eq(Mux(end_head & end_sets, after, base)),
-            next_row.eq(Mux(end_head, Mux(end_sets, after, base), Mux(half, after, row))),
+            next_row.eq(Mux(end_head, Mux(end_sets, after, base), Mux(end_pass, after, row))),
+            next_member.eq(Mux(end_head | end_pass, 0, member + half)),
             next_half.eq(~half & ~end_head), next_word.eq(Mux(end_head, 0, position + 1)),
             next_set.eq(Mux(end_head, Mux(end_sets, 0, number + 1), number)),
         ]
@@ -108,19 +124,20 @@ class KvWriter(wiring.Component):
         row, base, tile, half = Signal(16), Signal(16), Signal(16), Signal()
         dimension, tokens, number = Signal(16), Signal(16), Signal(range(self.hw.groups))
         head_dim, next_tile, next_tokens = Signal(16), Signal(16), Signal(16)
-        end_sets = Signal()
+        end_sets, end_pass, member = Signal(), Signal(), self.counter()
         m.d.comb += [
+            end_pass.eq(half & (member + 1 == 1 << given.spread)),
             head_dim.eq(given.head_words * self.hw.word),
-            next_tile.eq(Mux(half, tile + head_dim, tile)),
+            next_tile.eq(Mux(end_pass, tile + head_dim, tile)),
             next_tokens.eq(tokens + self.hw.word),
         ]
         after = row + 1 + given.dest_stride
         with m.If(self.start):
             m.d.sync += [row.eq(given.dest_base), base.eq(given.dest_base),
                          tile.eq(given.dest_base), half.eq(0),
-                         dimension.eq(0), tokens.eq(0), number.eq(0)]
+                         dimension.eq(0), tokens.eq(0), number.eq(0), member.eq(0)]
         with m.Elif(self.keys.valid):
-            sets = self.members(m, number, given.set_size)
+            sets = self.members(m, given, number, member)
             m.d.comb += [
                 self.write.en.eq(Mux(half, 2, 1)), self.write.row.eq(row),
                 self.write.data.eq(self.keys.p.data), end_sets.eq(number + 1 == sets),
@@ -136,4 +153,5 @@ class KvWriter(wiring.Component):
             with m.If(self.keys.p.last):
                 m.d.sync += [dimension.eq(0), row.eq(next_tile), base.eq(next_tile),
                              tile.eq(next_tile), number.eq(0), half.eq(~half),
+                             member.eq(Mux(end_pass, 0, member + half)),
                              tokens.eq(next_tokens)]

@@ -1,10 +1,10 @@
 """The items of attention: rows of scores, and ``lag`` rows later their sums of values.
 
-For every row of scores ``r``, a token and a head: one item for each tile of keys, then one for
-each tile of ``head_dim`` of row ``r - lag``.
+For every row of scores ``r``, a token and a head: one item for each pass over the tiles of keys,
+then one for each pass over those of values of row ``r - lag``. A pass is ``2**spread`` tiles.
 """
 
-from amaranth import Module, Mux, Signal
+from amaranth import Array, Module, Mux, Signal
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -21,24 +21,24 @@ class Phase(enum.Enum, shape=1):
 
 
 class Cursor(wiring.Component):
-    """Position of one of the two products: token, head, tile.
+    """Position of one of the two products: token, head, pass.
 
     Members
     -------
     step : ``In(1)``
-        Advance by one tile.
+        Advance by one pass.
     start : ``In(1)``
         Back to the first.
     elements : ``In(16)``
         Elements of a row: tokens or ``head_dim``.
     depth : ``In(16)``
-        Weight rows of a tile.
+        Weight rows of a pass.
     descriptor : ``In(DESCRIPTOR)``
         Strides and counts.
     address, head, set, words_done, row, number, words, count, first, last, flush, done : ``Out``
         Position: words of the token's row before the head, head, its set of groups, words before
-        the tile, the tile's first weight row, rows before; words of this tile, valid elements of
-        its last word; first, last tile of its row; last token; all rows done.
+        the pass, the pass's first weight row, rows before; words of this pass, valid elements of
+        its last word; first, last pass of its row; last token; all rows done.
     """
 
     def __init__(self, hw: HwConfig) -> None:
@@ -58,18 +58,20 @@ class Cursor(wiring.Component):
         token, token_address = Signal(16), Signal(16)
         last_head, tail, all_words = Signal(), Signal(range(hw.word)), Signal(16)
         sets, base = Signal(range(hw.groups + 1)), Signal(16)
+        width = Signal(range(2 * hw.groups + 1))
 
         with m.Switch(given.set_size):
             for index, size in enumerate(hw.gangs):
                 with m.Case(index):
                     m.d.comb += sets.eq(hw.groups // size)
         m.d.comb += [
+            width.eq(2 << given.spread),
             tail.eq(self.elements % hw.word),
             all_words.eq((self.elements + hw.word - 1) // hw.word),
             last_head.eq(self.head + 1 == given.heads),
             self.first.eq(self.words_done == 0),
-            self.last.eq(self.words_done + 2 >= all_words),
-            self.words.eq(Mux(self.last, all_words - self.words_done, 2)),
+            self.last.eq(self.words_done + width >= all_words),
+            self.words.eq(Mux(self.last, all_words - self.words_done, width)),
             self.count.eq(Mux(self.last & (tail != 0), tail, hw.word)),
             self.flush.eq(token + 1 == given.rows),
         ]
@@ -80,7 +82,7 @@ class Cursor(wiring.Component):
                 self.set.eq(0), base.eq(0),
             ]
         with m.Elif(self.step):
-            m.d.sync += [self.words_done.eq(self.words_done + 2),
+            m.d.sync += [self.words_done.eq(self.words_done + width),
                          self.row.eq(self.row + self.depth)]
             with m.If(self.last):
                 m.d.sync += [
@@ -169,6 +171,7 @@ class AttentionItems(wiring.Component):
         slot = cursor.number[: hw.attention_lag.bit_length()]
         tail = cursor.depth % hw.word
         last_head = cursor.head + 1 == given.heads
+        gang = Array(hw.gangs.index(1 << spread) for spread in hw.spreads(hw.groups))[given.spread]
         return [
             made.source.eq(Source.PROBABILITIES if is_values else Source.ACT),
             made.address.eq(slot * hw.row_words if is_values
@@ -181,7 +184,7 @@ class AttentionItems(wiring.Component):
             made.set_size.eq(given.set_size),
             made.need.eq(cursor.number + 1 if is_values else 0),
             made.columns.eq((cursor.words - 1) * hw.word + cursor.count),
-            made.drained.leader.eq(0), made.drained.span.eq(0), made.drained.gang.eq(0),
+            made.drained.leader.eq(0), made.drained.span.eq(gang), made.drained.gang.eq(gang),
             made.drained.split.eq(0),
             made.drained.words.eq(cursor.words), made.drained.count.eq(cursor.count),
             made.drained.dest.eq(Dest.ACT if is_values else Dest.SCORES),

@@ -4,7 +4,7 @@
 
     beat ──┬──► row of weights            (one beat)
            ├──► word of parameters        (four beats)
-           ├──► descriptor                (64 bytes)
+           ├──► part of a descriptor      (one beat)
            ├──► word of residual, two words of image
            └──► entries of the table      (one byte a cycle)
 """
@@ -16,7 +16,8 @@ from amaranth.lib.wiring import In, Out
 from rtl.config import HwConfig
 from rtl.executor import TRANSFER
 from rtl.formats import TABLE_WRITE, parameter_write
-from rtl.program import DESCRIPTOR, DESCRIPTOR_BYTES, Target
+from rtl.program import Target
+from rtl.walker import Walker
 
 
 class Loader(wiring.Component):
@@ -62,7 +63,7 @@ class Loader(wiring.Component):
             "table": Out(TABLE_WRITE),
             "residual": Out(data.StructLayout({"en": 1, "address": 16, "data": word})),
             "image": Out(data.StructLayout({"en": 1, "address": 16, "data": 8 * hw.lanes})),
-            "code": Out(data.StructLayout({"en": 1, "address": 16, "data": DESCRIPTOR})),
+            "code": Out(data.StructLayout({"en": 1, "address": 16, "data": 8 * hw.lanes})),
             "finished": Out(1),
         }
 
@@ -89,6 +90,11 @@ class Loader(wiring.Component):
         self.place_table(m, is_table, count, expects)
         self.place_weights(m, taken)
         self.place_words(m, count, taken, target)
+        m.d.comb += [
+            self.code.en.eq(taken & (self.program | (target == Target.PROGRAM))),
+            self.code.address.eq(Mux(self.program, 0, given.dest_base * Walker.parts(self.hw))
+                                 + count), self.code.data.eq(beat),
+        ]
         with m.If(taken & ~self.program):
             m.d.comb += [self.weight.en.eq(target == Target.WEIGHTS),
                          self.residual.en.eq(target == Target.RESIDUAL),
@@ -133,22 +139,17 @@ class Loader(wiring.Component):
                              base.eq(Mux(last_member, base + given.depth, base))]
 
     def place_words(self, m: Module, count, taken, target):
-        """Gather the beats of a parameter word or a descriptor."""
+        """Gather the beats of a parameter word."""
         hw, given = self.hw, self.descriptor
-        held = Signal(8 * max(3 * hw.lanes, DESCRIPTOR_BYTES - hw.lanes))
+        held = Signal(24 * hw.lanes)
         whole = Cat(held, self.i.p.data)
-        parts = DESCRIPTOR_BYTES // hw.lanes
         with m.If(taken):
             m.d.sync += held.eq(whole[8 * hw.lanes :])
-            with m.If(self.program):
-                m.d.comb += self.code.en.eq(count % parts == parts - 1)
-            with m.Elif((target == Target.PARAMETERS) | (target == Target.NORM)):
+            with m.If(~self.program & ((target == Target.PARAMETERS) | (target == Target.NORM))):
                 m.d.comb += self.parameter.en.eq(count % 4 == 3)
         m.d.comb += [
-            self.code.address.eq(count // parts),
-            self.code.data.eq(whole[-8 * DESCRIPTOR_BYTES :]),
             self.norm.eq(target == Target.NORM),
             self.parameter.address.eq(Mux(self.norm, given.norm_base, given.param_base)
                                       + count // 4),
-            self.parameter.data.eq(whole[-32 * hw.lanes :]),
+            self.parameter.data.eq(whole),
         ]

@@ -1,6 +1,6 @@
 """Rows of the residual stream, word by word."""
 
-from amaranth import Module, Signal, signed
+from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,15 +19,18 @@ class RowReader(wiring.Component):
         Stable until the last word has left.
     available : ``In(16)``
         Rows that may be read.
-    address, enable, data : ``Out(16)``, ``Out(1)``, ``In``
-        Read port; data follow in the next cycle and hold while ``enable`` is low.
+    room : ``In(1)``
+        The sink will take a whole row without a stall, or the port is always granted.
+    address, granted, data : ``Out(16)``, ``In(1)``, ``In``
+        Read port, and whether it is free; data follow in the next cycle. A word that the sink
+        does not take is read again, which saves a register.
     o : ``Out(stream.Signature(beat(signed(16), hw.word)))``
         Words; ``last`` ends a row.
 
     Timing
     ------
     The first word is on ``o`` two cycles after ``start``, or in the cycle after its row became
-    available, then one a cycle.
+    available, then one for each cycle in which the port is free. Between two rows is a cycle.
     """
 
     LATENCY = 2
@@ -38,28 +41,32 @@ class RowReader(wiring.Component):
         word = data.ArrayLayout(signed(16), hw.word)
         super().__init__({
             "start": In(1), "base": In(16), "rows": In(16), "words": In(16), "available": In(16),
-            "address": Out(16), "enable": Out(1), "data": In(word),
+            "room": In(1), "address": Out(16), "granted": In(1), "data": In(word),
             "o": Out(stream.Signature(beat(signed(16), hw.word))),
         })
 
     def elaborate(self, platform):
         m = Module()
         running, row, position = Signal(), Signal(16), Signal(16)
-        last, reads = Signal(), Signal()
+        last, reads, enable = Signal(), Signal(), Signal()
+        following, previous = Signal(16), Signal(16)
 
         m.d.comb += [
             last.eq(position + 1 == self.words), self.o.p.data.eq(self.data),
-            self.enable.eq(self.o.ready | ~self.o.valid),
-            reads.eq(running & (row < self.available)),
+            enable.eq(self.o.ready | ~self.o.valid),
+            reads.eq(running & (row < self.available) & self.granted & Mux(
+                position == 0, self.room & ~self.o.valid, enable)),
+            self.address.eq(Mux(enable, following, previous)),
         ]
         with m.If(self.start & ~running):
             m.d.sync += [running.eq(1), row.eq(0), position.eq(0),
-                         self.address.eq(self.base)]
-        with m.Elif(self.enable & reads):
-            m.d.sync += [self.address.eq(self.address + 1), position.eq(position + 1)]
+                         following.eq(self.base)]
+        with m.Elif(reads):
+            m.d.sync += [following.eq(following + 1), previous.eq(following),
+                         position.eq(position + 1)]
             with m.If(last):
                 m.d.sync += [position.eq(0), row.eq(row + 1), running.eq(row + 1 != self.rows)]
-        with m.If(self.enable):
+        with m.If(enable):
             m.d.sync += [self.o.valid.eq(reads), self.o.p.last.eq(last)]
 
         return m

@@ -14,7 +14,7 @@ from rich.table import Table
 from golden.config import MODELS, ModelConfig
 from rtl.compiler import compile_program
 from rtl.config import PRESETS, HwConfig
-from rtl.program import Opcode
+from rtl.program import Opcode, Target
 from scripts.cli import JsonFile, app, command, console, emit
 from sim.facts import Facts
 from sim.machine import simulate
@@ -43,7 +43,7 @@ def needed_bytes(program, routing: Facts) -> int:
     """Bytes of the program, the images and all weights but those of experts without tokens."""
     hw, total = program.hw, len(program.descriptors) * 64
     for name, fields in zip(program.names, program.descriptors, strict=True):
-        if fields["opcode"] == Opcode.LOAD:
+        if fields["opcode"] == Opcode.LOAD and fields["target"] != Target.PROGRAM:
             expert = fields.get("expert") if fields.get("skip_if_empty") else None
             used = expert is None or routing.routed[int(name.split(".")[1])][expert]
             total += fields["beats"] * hw.bus_bytes if used else 0

@@ -1,0 +1,72 @@
+"""A memory whose one half can be loaded while the other is in use."""
+
+from amaranth import Module, Mux, ShapeLike, Signal
+from amaranth.hdl import Assert, Shape
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from rtl.config import lower_half
+
+
+class Halves(wiring.Component):
+    """``depth`` rows behind one address, in two block memories of one write and one read port.
+
+    Parameters
+    ----------
+    shape : ShapeLike
+        A row.
+    depth : int
+        Rows; the first ``lower_half(depth)`` are the lower half.
+    parts : int
+        Parts of a row that are written apart.
+
+    Members
+    -------
+    write : ``In``
+        ``en`` for each part, ``address``, ``data``.
+    load : ``In``
+        ``en``, ``address``, ``data``: a whole row, never for the half that is being written.
+    address, data : ``In(16)``, ``Out(shape)``
+        Read port; data follow in the next cycle.
+
+    Timing
+    ------
+    A row written in cycle ``t`` can be read from cycle ``t + 1`` on.
+    """
+
+    def __init__(self, shape: ShapeLike, depth: int, parts: int = 1) -> None:
+        self.shape, self.depth, self.parts = shape, depth, parts
+        super().__init__({
+            "write": In(data.StructLayout({"en": parts, "address": 16, "data": shape})),
+            "load": In(data.StructLayout({"en": 1, "address": 16, "data": shape})),
+            "address": In(16), "data": Out(shape),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        lower = lower_half(self.depth)
+        bits = Shape.cast(self.shape).width
+        reads, upper = [], Signal()
+        written, loaded = self.write.address >= lower, self.load.address >= lower
+
+        m.d.sync += upper.eq(self.address >= lower)
+        for number, depth in enumerate((lower, self.depth - lower)):
+            m.submodules[f"half_{number}"] = half = Memory(
+                shape=bits, depth=depth, init=[], attrs={"ram_style": "block"})
+            port, read = half.write_port(granularity=bits // self.parts), half.read_port()
+            writes = Signal(name=f"writes_{number}")
+            m.d.comb += [
+                writes.eq(self.write.en.any() & (written == number)),
+                port.en.eq(Mux(writes, self.write.en, (
+                    self.load.en & (loaded == number)).replicate(self.parts))),
+                port.addr.eq(Mux(writes, self.write.address, self.load.address) - lower * number),
+                port.data.eq(Mux(writes, self.write.data.as_value(), self.load.data.as_value())),
+                read.addr.eq(self.address - lower * number),
+            ]
+            reads.append(read.data)
+        m.d.comb += self.data.eq(Mux(upper, reads[1], reads[0]))
+        m.d.sync += Assert(~(self.write.en.any() & self.load.en & (written == loaded)),
+                           "one half is written and loaded")
+
+        return m
