@@ -25,6 +25,9 @@ class HwConfig:
         AXI data beat is ``lanes`` bytes; one on-chip word is ``lanes // 2`` elements.
     packed : bool
         Two products share one wide multiplier, as in a DSP48E2.
+    queue_words : int
+        Words of operands whose events a lane group holds: two items that wait for it, or one that
+        is longer than half of that.
     banks : int
         Items whose sums a lane group holds until they are drained.
     acc_width : int
@@ -47,6 +50,7 @@ class HwConfig:
     groups: int
     lanes: int
     packed: bool = False
+    queue_words: int
     banks: int = 4
     acc_width: int = 25
     attention_lag: int = 3
@@ -67,8 +71,8 @@ class HwConfig:
     outstanding: int = 4
 
     def __post_init__(self) -> None:
-        for field in ("groups", "banks", "lanes", "attention_lag", "max_tokens", "max_embed",
-                      "max_depth", "max_experts", "max_top_k", "weight_rows", "kv_rows",
+        for field in ("groups", "queue_words", "banks", "lanes", "attention_lag", "max_tokens",
+                      "max_embed", "max_depth", "max_experts", "max_top_k", "weight_rows", "kv_rows",
                       "act_words", "normed_words", "residual_words", "param_words", "norm_words",
                       "program_depth", "burst_beats", "outstanding"):
             value = getattr(self, field)
@@ -94,6 +98,9 @@ class HwConfig:
                 raise ValueError(f"{field}={getattr(self, field)} is not an even number above 2")
         if self.max_depth < self.max_tokens:
             raise ValueError(f"max_depth={self.max_depth} is below max_tokens={self.max_tokens}")
+        if self.queue_words * self.word < self.max_depth:
+            raise ValueError(f"queue_words={self.queue_words} of {self.word} elements hold less "
+                             f"than max_depth={self.max_depth}")
         if self.max_top_k > self.max_experts:
             raise ValueError(f"max_top_k={self.max_top_k} exceeds max_experts={self.max_experts}")
 
@@ -127,9 +134,9 @@ class HwConfig:
         return self.program_depth // 2
 
     @property
-    def queue_words(self) -> int:
-        """Words of an event queue: two items of the greatest depth."""
-        return 2 * -(-self.max_depth // self.word)
+    def row_bits(self) -> int:
+        """Bits that tell the rows of weights, or of keys and values, apart."""
+        return (max(self.weight_rows, self.kv_rows) - 1).bit_length()
 
     @property
     def row_words(self) -> int:
@@ -139,21 +146,21 @@ class HwConfig:
 
 PRESETS = {
     "nano": HwConfig(
-        name="nano", groups=4, lanes=8,
+        name="nano", groups=4, lanes=8, queue_words=64,
         max_tokens=32, max_embed=64, max_depth=128, max_experts=8, max_top_k=4,
         weight_rows=1024, kv_rows=512, act_words=1024, normed_words=512, residual_words=1024,
         param_words=256, norm_words=64, program_depth=64,
         burst_beats=16, outstanding=2,
     ),
     "ulx3s": HwConfig(
-        name="ulx3s", groups=12, lanes=8, attention_lag=15,
+        name="ulx3s", groups=12, lanes=8, queue_words=192, attention_lag=15,
         max_tokens=256, max_embed=192, max_depth=768, max_experts=16, max_top_k=4,
         weight_rows=512, kv_rows=1024, act_words=24768, normed_words=6192, residual_words=6192,
         param_words=128, norm_words=96, program_depth=64,
         burst_beats=32, outstanding=4,
     ),
     "zcu102": HwConfig(
-        name="zcu102", groups=24, lanes=64, packed=True, attention_lag=31,
+        name="zcu102", groups=24, lanes=64, packed=True, queue_words=64, attention_lag=31,
         max_tokens=256, max_embed=256, max_depth=1024, max_experts=32, max_top_k=8,
         weight_rows=512, kv_rows=512, act_words=8192, normed_words=2048, residual_words=2048,
         param_words=256, norm_words=32, program_depth=256,

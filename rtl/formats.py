@@ -105,7 +105,7 @@ def operands(hw: HwConfig) -> data.StructLayout:
     return data.StructLayout({
         **place(hw),
         "operand": data.ArrayLayout(signed(9), hw.word), "reference": signed(9), "dense": 1,
-        "count": range(hw.word + 1), "row": 16, "kv": 1, "last": 1, "columns": 16,
+        "count": range(hw.word + 1), "row": hw.row_bits, "kv": 1, "last": 1, "columns": 16,
     })
 
 
@@ -116,7 +116,7 @@ def event_word(hw: HwConfig) -> data.StructLayout:
     """
     return data.StructLayout({
         "delta": data.ArrayLayout(signed(9), hw.word), "mask": hw.word,
-        "row": 16, "kv": 1, "last": 1,
+        "row": hw.row_bits, "kv": 1, "last": 1,
     })
 
 
@@ -132,8 +132,8 @@ def event(hw: HwConfig) -> data.StructLayout:
     accumulators of ``bank``, or written there if ``fresh``.
     """
     return data.StructLayout({
-        "delta": signed(9), "row": 16, "kv": 1, "begin": 1, "flush": 1, "fresh": 1, "last": 1,
-        "bank": range(hw.banks),
+        "delta": signed(9), "row": hw.row_bits, "kv": 1, "begin": 1, "flush": 1, "fresh": 1,
+        "last": 1, "bank": range(hw.banks),
     })
 
 

@@ -112,7 +112,7 @@ class Pipeline:
         """One item from issue to drain; return the cycle in which it was accepted."""
         count, free = self.counters, self.free
         met = free if item.needs is None else max(free, self.ready(item.needs))
-        accepted, leader = self.choose(met, item.group_set)
+        accepted, leader = self.choose(met, item.group_set, 2 * item.words > self.hw.queue_words)
         count["source_needs"] += met - free
         count["source_full"] += accepted - met
         count["source_busy"] += item.words
@@ -140,16 +140,20 @@ class Pipeline:
         self.spans.append(Span(("drain",), self.name, begun, end + 1))
         return accepted
 
-    def choose(self, now: int, group_set: int) -> tuple[int, int]:
-        """Return when and to which leader the next item goes, not before ``now``."""
+    def choose(self, now: int, group_set: int, alone: bool) -> tuple[int, int]:
+        """Return when and to which leader the next item goes, not before ``now``.
+
+        It may wait behind another item unless it goes ``alone``.
+        """
         if self.shared:
-            return max(now, self.shared.before + 1), 0
+            return max(now, (self.shared.last if alone else self.shared.before) + 1), 0
         span, first = self.span, group_set * self.place.set_size
         earliest, chosen = None, first
         for leader in range(first, first + self.place.set_size, span):
             last, before = self.pasts(leader)
             if last < now:
                 return now, leader
+            before = last if alone else before
             if earliest is None or before < earliest >= now:
                 earliest, chosen = before, leader
         return max(now, earliest + 1), chosen

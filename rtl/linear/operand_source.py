@@ -17,8 +17,9 @@ from rtl.program import Source
 class OperandSource(wiring.Component):
     """Hand every item to the freest groups and stream its row.
 
-    An item goes to the lowest-numbered span whose groups have no item waiting, else to the lowest
-    whose groups have at most one. Only spans within the item's set of groups take part.
+    An item goes to the lowest-numbered span whose groups have no item waiting, else, unless it
+    fills more than half a queue, to the lowest whose groups have at most one. Only spans within
+    the item's set of groups take part.
 
     Members
     -------
@@ -135,8 +136,8 @@ class OperandSource(wiring.Component):
                 with m.Case(index):
                     m.d.comb += inside.eq(((1 << size) - 1) << (given.set * size))
         m.d.comb += eligible.eq(leads & inside)
-        for busy in reversed(taken):
+        for busy, allowed in ((taken[1], 2 * given.words <= hw.queue_words), (taken[0], 1)):
             for number in reversed(range(hw.groups)):
-                with m.If(eligible[number] & ~busy[number]):
+                with m.If(eligible[number] & ~busy[number] & allowed):
                     m.d.comb += [chosen.eq(number), found.eq(1)]
         return chosen, found

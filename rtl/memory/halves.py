@@ -1,6 +1,6 @@
 """A memory whose one half can be loaded while the other is in use."""
 
-from amaranth import Module, Mux, ShapeLike, Signal
+from amaranth import Module, Mux, ShapeLike, Signal, Value
 from amaranth.hdl import Assert, Shape
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
@@ -61,7 +61,7 @@ class Halves(wiring.Component):
                 port.en.eq(Mux(writes, self.write.en, (
                     self.load.en & (loaded == number)).replicate(self.parts))),
                 port.addr.eq(Mux(writes, self.write.address, self.load.address) - lower * number),
-                port.data.eq(Mux(writes, self.write.data.as_value(), self.load.data.as_value())),
+                port.data.eq(Mux(writes, Value.cast(self.write.data), Value.cast(self.load.data))),
                 read.addr.eq(self.address - lower * number),
             ]
             reads.append(read.data)

@@ -19,7 +19,8 @@ HARDWARE = {
                      outstanding=1, weight_rows=512),
     "wide": replace(NANO, name="wide", lanes=16, groups=6, packed=True, attention_lag=7,
                     burst_beats=32, outstanding=4, act_words=512, acc_width=28),
-    "small": replace(NANO, name="small", weight_rows=64, kv_rows=128, program_depth=16),
+    "small": replace(NANO, name="small", weight_rows=64, kv_rows=128, program_depth=16,
+                     max_depth=64, queue_words=16),
 }
 ROUTINGS = ("free", "one", "ties")
 

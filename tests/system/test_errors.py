@@ -47,6 +47,7 @@ CASES = [
     (ErrorCode.FIELD, Opcode.LINEAR, {"split": 7}),
     (ErrorCode.FIELD, Opcode.LINEAR, {"gang": 0, "split": 0, "span": 1}),
     (ErrorCode.FIELD, Opcode.ATTENTION, {"set_size": len(HW.gangs)}),
+    (ErrorCode.FIELD, Opcode.ATTENTION, {"spread": 3}),
     (ErrorCode.FIELD, Opcode.LOAD, {"span": len(HW.gangs)}),
     (ErrorCode.FIELD, Opcode.LINEAR, {"dest": 9}),
     (ErrorCode.FIELD, Opcode.ATTENTION, {"heads": 0}),
@@ -57,7 +58,7 @@ CASES = [
     (ErrorCode.RANGE, Opcode.LINEAR, {"dest_base": HW.residual_words}),
     (ErrorCode.RANGE, Opcode.ATTENTION, {"norm_base": HW.kv_rows}),
     (ErrorCode.RANGE, Opcode.STORE, {"norm_source": HW.residual_words}),
-    (ErrorCode.RANGE, Opcode.LOAD, {"dest_base": HW.image_words}),
+    (ErrorCode.RANGE, Opcode.LOAD, {"dest_base": HW.act_words}),
     (ErrorCode.ADDRESS, Opcode.LOAD, {"address": 1}),
     (ErrorCode.ADDRESS, Opcode.LOAD, {"address": 0xFFFFFFF8}),
     (ErrorCode.ADDRESS, Opcode.STORE, {"beats": 0}),
@@ -71,6 +72,15 @@ def test_bad_descriptor(program: Program, code: ErrorCode, opcode: Opcode, field
     index = first(program, opcode)
     result = engine.run(program, broken(program, index, **fields), max_cycles=100_000)
     assert (result.error, result.error_index, result.finished) == (code, index, False)
+
+
+@pytest.mark.verilator
+def test_a_piece_of_the_program_that_is_missing(program: Program) -> None:
+    """Both walkers wait for descriptors that nothing loads."""
+    index = first(program, Opcode.LOAD, target=Target.PROGRAM)
+    memory = broken(program, index, rows=1, beats=DESCRIPTOR_BYTES // HW.bus_bytes)
+    result = engine.run(program, memory, max_cycles=100_000)
+    assert (result.error, result.error_index) == (ErrorCode.DEADLOCK, HW.piece + 1)
 
 
 @pytest.mark.verilator

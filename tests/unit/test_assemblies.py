@@ -31,11 +31,13 @@ def tensor(values) -> torch.Tensor:
     return torch.as_tensor(np.asarray(values), dtype=torch.int64)
 
 
-@pytest.mark.parametrize("there", [[0, 0, 0, 0], [0, 5, 60, 61], [40, 40, 40, 40]])
-def test_normalization_is_ready_when_the_simulator_says(there: list[int], seed: int) -> None:
-    """Rows may be there from the start or come later."""
+@pytest.mark.parametrize("adds", [[], [(4, 5), (12, 12), (14, 14), (60, 75)]])
+@pytest.mark.parametrize("there", [[0] * 7, [0, 5, 60, 61, 61, 61, 63], [40] * 7])
+def test_normalization_is_ready_when_the_simulator_says(
+        there: list[int], adds: list[tuple[int, int]], seed: int) -> None:
+    """Rows may be there from the start or come later; others may use the port."""
     rng = np.random.default_rng(seed)
-    rows, dim, base = 4, 12, 6
+    rows, dim, base = len(there), 12, 6
     words = dim // P
     x, gain = rng.integers(-4000, 4000, (rows, dim)), rng.integers(-900, 900, dim)
     bias = rng.integers(-(1 << 18), 1 << 18, dim)
@@ -53,17 +55,20 @@ def test_normalization_is_ready_when_the_simulator_says(there: list[int], seed: 
         put(ctx, dut.descriptor, pack(DESCRIPTOR, {
             "norm": 1, "rows": rows, "dim": dim, "norm_source": base, "norm_base": 2,
             "epsilon": 9, "gain_shift": 5}))
-        for cycle in range(150):
+        for cycle in range(250):
             ctx.set(dut.available, sum(cycle >= time for time in there))
             ctx.set(dut.start, cycle == 0)
-            address, enable = ctx.get(dut.address), ctx.get(dut.enable)
+            granted = not any(first <= cycle <= last for first, last in adds)
+            ctx.set(dut.granted, granted)
+            address = ctx.get(dut.address)
             count += ctx.get(dut.wrote)
             while len(ready) < ctx.get(dut.rows):
                 ready.append(cycle)
             await ctx.tick()
-            if enable and base <= address < base + rows * words:
-                for n in range(P):
-                    ctx.set(dut.residual[n], int(x.reshape(-1, P)[address - base, n]))
+            inside = granted and base <= address < base + rows * words
+            for n in range(P):
+                ctx.set(dut.residual[n],
+                        int(x.reshape(-1, P)[address - base, n]) if inside else 12345)
         for word in range(rows * words):
             ctx.set(dut.read_address, word)
             await ctx.tick()
@@ -71,7 +76,7 @@ def test_normalization_is_ready_when_the_simulator_says(there: list[int], seed: 
             assert got == expected.reshape(-1, P)[word].tolist()
 
     simulate(dut, bench)
-    assert ready == norm_rows(0, rows, words, there.__getitem__)
+    assert ready == norm_rows(0, rows, words, there.__getitem__, adds)
     assert count == rows * words
 
 

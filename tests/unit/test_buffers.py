@@ -8,8 +8,9 @@ from golden.moe import routed_tokens
 from golden.residual import residual_add
 from rtl import formats
 from rtl.attention.kv_writer import KvWriter
-from rtl.config import PRESETS
+from rtl.config import PRESETS, lower_half
 from rtl.memory.bursts import BURST, Bursts
+from rtl.memory.halves import Halves
 from rtl.memory.row_reader import RowReader
 from rtl.moe.dispatch import Dispatch
 from rtl.program import DESCRIPTOR, Dest
@@ -45,7 +46,7 @@ def test_residual_adds_and_saturates_once(seed: int) -> None:
 
     async def read(ctx, address: int) -> list[int]:
         ctx.set(dut.address, address)
-        ctx.set(dut.enable, 1)
+        assert ctx.get(dut.granted)
         await ctx.tick()
         return [ctx.get(dut.data[n]) for n in range(P)]
 
@@ -61,6 +62,7 @@ def test_residual_adds_and_saturates_once(seed: int) -> None:
                 put(ctx, dut.i.payload, pack(formats.requantized(HW), {
                     "data": row.tolist(), "tag": {"dest": dest, "address": place}}))
                 ctx.set(dut.i.valid, 1)
+                assert not ctx.get(dut.granted), "the port reads what is added to"
                 await ctx.tick()
             ctx.set(dut.i.valid, 0)
             await ctx.tick().repeat(Residual.LATENCY)
@@ -110,28 +112,70 @@ def test_dispatch_holds_any_routing(seed: int) -> None:
     simulate(dut, bench)
 
 
-@pytest.mark.parametrize("set_size", range(len(HW.gangs)))
-def test_values_and_keys_go_to_their_rows(set_size: int, seed: int) -> None:
-    """Head ``h`` to set ``h % sets``; with more heads than sets they share the rows out."""
+@pytest.mark.parametrize("depth", [6, 1030])
+def test_halves_keep_parts_of_rows(depth: int, seed: int) -> None:
+    """Each half is written and loaded, also both in the same cycle, and reads what came last."""
+    rng = np.random.default_rng(seed)
+    lower, dut, kept = lower_half(depth), Halves(16, depth, 2), {}
+    places = [0, lower - 1, lower, depth - 1]
+
+    async def bench(ctx):
+        for turn in range(60):
+            first, second = rng.permutation(places)[:2].tolist()
+            write, load = (int(value) for value in rng.integers(0, 1 << 16, 2))
+            enable = 3 if turn < 20 else int(rng.integers(0, 4))
+            loads = (first >= lower) != (second >= lower)
+            put(ctx, dut.write, pack(dut.write.shape(), {
+                "en": enable, "address": first, "data": write}))
+            put(ctx, dut.load, pack(dut.load.shape(), {
+                "en": loads, "address": second, "data": load}))
+            mask = 0xFF * (enable & 1) | 0xFF00 * (enable >> 1)
+            kept[first] = kept.get(first, 0) & ~mask | write & mask
+            if loads:
+                kept[second] = load
+            await ctx.tick()
+            put(ctx, dut.write, 0)
+            put(ctx, dut.load, 0)
+            for place, value in kept.items():
+                ctx.set(dut.address, place)
+                await ctx.tick()
+                assert ctx.get(dut.data) == value
+        assert len(kept) == len(places)
+
+    simulate(dut, bench)
+
+
+KV_SHAPES = [(index, spread) for index, size in enumerate(HW.gangs) for spread in HW.spreads(size)]
+
+
+@pytest.mark.parametrize(("set_size", "spread"), KV_SHAPES)
+def test_values_and_keys_go_to_their_rows(set_size: int, spread: int, seed: int) -> None:
+    """Head ``h`` to set ``h % sets``; with more heads than sets they share the rows out.
+
+    Tile ``t`` goes to the groups ``t % 2**spread`` of the set.
+    """
     rng = np.random.default_rng(seed)
     heads, head_words, tokens, base = 3, 3, 11, 5
     size = HW.gangs[set_size]
-    sets = HW.groups // size
+    sets, step = HW.groups // size, 1 << spread
     head_dim, dut = head_words * P, KvWriter(HW)
     rows = rng.integers(-128, 128, (tokens, heads * head_dim))
-    memory: dict[tuple[int, int, int], int] = {}
+    memory: dict[tuple[int, int, int, int], int] = {}
 
     async def sample(ctx):
         """Record the write of this cycle."""
         enable, groups = ctx.get(dut.write.en), ctx.get(dut.groups)
-        number = next(n for n in range(sets) if groups == ((1 << size) - 1) << n * size)
+        number, member = next(
+            (n, k) for n in range(sets) for k in range(step)
+            if groups == sum(1 << g for g in range(n * size + k, (n + 1) * size, step)))
         for half in range(2):
             for n in range(P) if enable >> half & 1 else ():
-                memory[number, ctx.get(dut.write.row), half * P + n] = ctx.get(dut.write.data[n])
+                memory[number, member, ctx.get(dut.write.row), half * P + n] = ctx.get(
+                    dut.write.data[n])
 
     async def bench(ctx):
         put(ctx, dut.descriptor, descriptor(
-            dest_stride=tokens, head_words=head_words, set_size=set_size))
+            dest_stride=tokens, head_words=head_words, set_size=set_size, spread=spread))
         for token, row in enumerate(rows):
             for word in range(heads * head_words):
                 put(ctx, dut.values.payload, pack(formats.requantized(HW), {
@@ -141,19 +185,19 @@ def test_values_and_keys_go_to_their_rows(set_size: int, seed: int) -> None:
                 await sample(ctx)
                 await ctx.tick()
         ctx.set(dut.values.valid, 0)
-        tiles = -(-head_dim // HW.lanes)
-        for (number, row, lane), value in memory.items():
-            tile, token = divmod(row - base, tokens)
-            held, part = divmod(tile, tiles)
-            head = held * sets + number
-            assert value == rows[token, head * head_dim + part * HW.lanes + lane]
+        passes = -(-head_dim // (HW.lanes * step))
+        for (number, member, row, lane), value in memory.items():
+            done, token = divmod(row - base, tokens)
+            held, part = divmod(done, passes)
+            head, tile = held * sets + number, part * step + member
+            assert value == rows[token, head * head_dim + tile * HW.lanes + lane]
         assert len(memory) == rows.size
 
         memory.clear()
-        tiles = -(-tokens // HW.lanes)
+        passes = -(-tokens // (HW.lanes * step))
         put(ctx, dut.key_descriptor, descriptor(
             dest_base=base, head_words=head_words, rows=tokens, set_size=set_size,
-            dest_stride=(tiles - 1) * head_dim))
+            spread=spread, dest_stride=(passes - 1) * head_dim))
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
@@ -167,17 +211,20 @@ def test_values_and_keys_go_to_their_rows(set_size: int, seed: int) -> None:
                 await sample(ctx)
                 assert ctx.get(dut.finished) == (last and (block + 1) * P >= tokens)
                 await ctx.tick()
-        for (number, row, lane), value in memory.items():
-            held, rest = divmod(row - base, tiles * head_dim)
+        for (number, member, row, lane), value in memory.items():
+            held, rest = divmod(row - base, passes * head_dim)
             head = held * sets + number
-            tile, dim = divmod(rest, head_dim)
+            part, dim = divmod(rest, head_dim)
+            tile = part * step + member
             assert value == padded[tile * HW.lanes + lane, head * head_dim + dim]
         assert len(memory) == padded.size
 
     simulate(dut, bench)
 
 
-def test_row_reader_keeps_its_word_while_stalled() -> None:
+@pytest.mark.parametrize("stalls", [True, False])
+def test_row_reader(stalls: bool) -> None:
+    """A sink that stalls, or a port that others use; rows that come late, a sink without room."""
     dut, rows, words, base = RowReader(HW), 3, 4, 7
 
     async def bench(ctx):
@@ -186,21 +233,23 @@ def test_row_reader_keeps_its_word_while_stalled() -> None:
         put(ctx, dut.words, words)
         put(ctx, dut.available, 1)
         ctx.set(dut.start, 1)
-        got, held, wait = [], 0, 0
+        got, wait = [], 0
         for cycle in range(90):
             assert len(got) <= words or cycle > 30, "a row was read before it was there"
+            assert len(got) <= 2 * words or cycle > 60, "a row was read without room for it"
             if cycle == 30:
                 put(ctx, dut.available, rows)
-            ready = cycle % 3 != 1
+            ready, granted = not stalls or cycle % 3 != 1, stalls or cycle % 4 != 3
             ctx.set(dut.o.ready, ready)
-            enable, address = ctx.get(dut.enable), ctx.get(dut.address)
+            ctx.set(dut.granted, granted)
+            ctx.set(dut.room, len(got) <= words or cycle >= 60)
+            address = ctx.get(dut.address)
             if ctx.get(dut.o.valid) and ready:
                 got.append((ctx.get(dut.o.p.data[0]), ctx.get(dut.o.p.last)))
                 wait = wait or cycle
             await ctx.tick()
             ctx.set(dut.start, 0)
-            held = address if enable else held
-            ctx.set(dut.data[0], held)
+            ctx.set(dut.data[0], address if granted else 99)
         assert got == [(base + n, n % words == words - 1) for n in range(rows * words)]
         assert wait == RowReader.LATENCY
 

@@ -9,7 +9,7 @@ from rtl.compiler import compile_program
 from rtl.config import PRESETS
 from rtl.executor import TRANSFER
 from rtl.memory.loader import Loader
-from rtl.program import DESCRIPTOR, DESCRIPTOR_BYTES, ErrorCode, Opcode, Target
+from rtl.program import DESCRIPTOR, DESCRIPTOR_BYTES, ErrorCode, Opcode, Source, Target
 from rtl.program import pack as encode
 from rtl.walker import Walker
 from tests.support.bench import get, put, simulate
@@ -45,7 +45,7 @@ def test_checks_accept_every_compiled_descriptor_and_no_smaller_memory() -> None
 
 
 LINEAR = {"opcode": Opcode.LINEAR, "rows": 3, "depth": 8, "columns": 16, "passes": 2,
-          "source": 1, "source_stride": 2, "dest_stride": 4}
+          "source": Source.NORMED, "source_stride": 2, "dest_stride": 4}
 
 
 @pytest.mark.parametrize(("field", "limit"), [
@@ -66,8 +66,17 @@ def test_ranges_end_exactly_at_the_memory(field: str, limit: int) -> None:
     simulate(dut, bench, clocked=False)
 
 
+def part_of(program: list[dict[str, int]], address: int) -> int:
+    """Row of the program memory."""
+    index, part = divmod(address, Walker.parts(HW))
+    bits = 8 * HW.bus_bytes
+    return raw(**program[min(index, len(program) - 1)]) >> part * bits & ((1 << bits) - 1)
+
+
+@pytest.mark.parametrize("late", [20, 120])
 @pytest.mark.parametrize("loads", [True, False])
-def test_walker_offers_its_own_in_the_stated_cycles(loads: bool) -> None:
+def test_walker_offers_its_own_in_the_stated_cycles(loads: bool, late: int) -> None:
+    """The last two descriptors may come late."""
     load = {"opcode": Opcode.LOAD, "target": Target.RESIDUAL, "beats": 1}
     program = [load, load, LINEAR, load, LINEAR, {"opcode": Opcode.HALT}]
     own = [n for n, d in enumerate(program) if d["opcode"] != Opcode.HALT
@@ -79,24 +88,32 @@ def test_walker_offers_its_own_in_the_stated_cycles(loads: bool) -> None:
         ctx.set(dut.memory_size, 64)
         ctx.set(dut.o.ready, 1)
         ctx.set(dut.start, 1)
-        offers, done = [], None
-        for cycle in range(100):
+        offers, lacked, done = [], [], None
+        for cycle in range(200):
             address = ctx.get(dut.address)
+            ctx.set(dut.limit, 4 if cycle < late else len(program))
+            lacked.append(ctx.get(dut.lacks))
             if ctx.get(dut.o.valid):
                 offers.append((cycle, ctx.get(dut.index)))
             if ctx.get(dut.done) and done is None:
                 done = cycle
             await ctx.tick()
             ctx.set(dut.start, 0)
-            put(ctx, dut.data, raw(**program[address]) if address < len(program) else 0)
+            put(ctx, dut.data, part_of(program, address))
         assert ctx.get(dut.error) == ErrorCode.NONE
-        fetch, expected, before = 1, [], -1
-        for index in own:
-            fetch += Walker.SKIP * (index - before - 1)
-            expected.append((fetch + Walker.CHECK, index))
-            fetch, before = fetch + Walker.CHECK + 1, index
+        fetch, expected, lacks = 1, [], 0
+        for index in range(len(program)):
+            if index == 4:
+                lacks, fetch = max(0, late - fetch), max(fetch, late)
+            if index in own:
+                expected.append((fetch + Walker.check(HW), index))
+                fetch += Walker.check(HW) + 1
+            elif index < len(program) - 1:
+                fetch += Walker.SKIP
         assert offers == expected
-        assert done == fetch + Walker.SKIP * (len(program) - 1 - before)
+        assert done == fetch + Walker.SKIP
+        assert sum(lacked) == lacks
+        assert (lacks > 0) == (late > 20)
 
     simulate(dut, bench)
 
@@ -107,13 +124,14 @@ def test_walker_stops_at_a_bad_descriptor() -> None:
 
     async def bench(ctx):
         ctx.set(dut.length, 2)
+        ctx.set(dut.limit, 2)
         ctx.set(dut.o.ready, 1)
         ctx.set(dut.start, 1)
         for _ in range(60):
             address = ctx.get(dut.address)
             await ctx.tick()
             ctx.set(dut.start, 0)
-            put(ctx, dut.data, raw(**program[min(address, 1)]))
+            put(ctx, dut.data, part_of(program, address))
         assert (ctx.get(dut.error), ctx.get(dut.index)) == (ErrorCode.FIELD, 1)
         assert not ctx.get(dut.o.valid)
 
@@ -180,8 +198,15 @@ def test_loader_places_the_program_and_the_table(seed: int) -> None:
         put(ctx, dut.transfer.payload, pack(TRANSFER, {"program": 1}))
         await feed(ctx, code, lambda ctx: ctx.get(dut.code.en) and words.update({
             ctx.get(dut.code.address): get(ctx, dut.code.data)}))
-        assert words == {n: int.from_bytes(code[64 * n :][:64].tobytes(), "little")
-                         for n in range(3)}
+        beats = code.reshape(-1, HW.bus_bytes)
+        placed = {n: int.from_bytes(beat.tobytes(), "little") for n, beat in enumerate(beats)}
+        assert words == placed
+        words.clear()
+        put(ctx, dut.transfer.payload, pack(TRANSFER, {"descriptor": {
+            "target": Target.PROGRAM, "dest_base": 5}}))
+        await feed(ctx, code, lambda ctx: ctx.get(dut.code.en) and words.update({
+            ctx.get(dut.code.address): get(ctx, dut.code.data)}))
+        assert words == {5 * Walker.parts(HW) + n: value for n, value in placed.items()}
         put(ctx, dut.transfer.payload, pack(DESCRIPTOR, {"target": Target.TABLE, "bank": 1}))
         await feed(ctx, table, lambda ctx: ctx.get(dut.table.en) and entries.update({
             ctx.get(dut.table.address): ctx.get(dut.table.data)}))

@@ -26,7 +26,7 @@ def test_two_layers(seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows, depth, columns = 3, 2 * P, 4 * HW.lanes
     image = rng.integers(-128, 128, (rows, depth))
-    layers = [(rng.integers(-127, 128, (columns, depth)), 8, Dest.ACT, Source.IMAGE),
+    layers = [(rng.integers(-127, 128, (columns, depth)), 8, Dest.ACT, Source.ACT),
               (rng.integers(-127, 128, (P, columns)), 16, Dest.OUTPUT, Source.ACT)]
     bias = rng.integers(-500, 500, columns)
     a = torch.tensor(image)

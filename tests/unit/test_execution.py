@@ -8,6 +8,7 @@ from rtl.program import DESCRIPTOR, Dest, ErrorCode, Opcode, Target
 from rtl.program import pack as encode
 from rtl.retirement import ISSUED, Retirement
 from rtl.sequencer import Sequencer
+from rtl.walker import Walker
 from tests.support.bench import get, put, simulate
 from tests.support.case import pack
 
@@ -161,10 +162,12 @@ def test_sequencer_runs_a_program_and_refuses_a_second_start() -> None:
         ctx.set(dut.command.ready, 1)
         await begin(ctx)
         assert (ctx.get(dut.transfer.valid), ctx.get(dut.transfer.p.program)) == (1, 1)
-        for index, fields in enumerate(program):
-            put(ctx, dut.code, pack(dut.code.shape(), {"en": 1, "address": index})
-                | pack(DESCRIPTOR, fields) << 17)
-            ctx.set(dut.transferred, index == 2)
+        parts, bits = Walker.parts(HW), 8 * HW.bus_bytes
+        for row in range(parts * len(program)):
+            data = pack(DESCRIPTOR, program[row // parts]) >> row % parts * bits
+            put(ctx, dut.code, pack(dut.code.shape(), {
+                "en": 1, "address": row, "data": data & ((1 << bits) - 1)}))
+            ctx.set(dut.transferred, row == parts * len(program) - 1)
             await ctx.tick()
         put(ctx, dut.code, 0)
         order = []

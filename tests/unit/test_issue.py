@@ -100,27 +100,32 @@ def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: i
     simulate(dut, bench)
 
 
-@pytest.mark.parametrize(("tokens", "heads"), [(1, 1), (9, 2), (17, 3)])
-def test_attention_items(tokens: int, heads: int) -> None:
+@pytest.mark.parametrize(("tokens", "heads", "spread"), [(1, 1, 0), (9, 2, 0), (17, 3, 1),
+                                                         (27, 2, 1), (30, 1, 2)])
+def test_attention_items(tokens: int, heads: int, spread: int) -> None:
+    """With a spread, an item takes as many tiles at a time."""
     dim, lag, stride = 12, HW.attention_lag, 20
-    set_size = tokens % 2 + 1
+    set_size = max(tokens % 2 + 1, spread)
+    wide = HW.lanes << spread
     sets = HW.groups // HW.gangs[set_size]
     fields = {"opcode": Opcode.ATTENTION, "rows": tokens, "heads": heads, "columns": dim,
               "head_words": dim // P, "source_base": 2, "source_stride": stride, "dest_base": 300,
-              "weight_base": 7, "norm_base": 400, "param_base": 30, "set_size": set_size}
+              "weight_base": 7, "norm_base": 400, "param_base": 30, "set_size": set_size,
+              "spread": spread}
     rows = [(token, head) for token in range(tokens) for head in range(heads)]
 
     def tiles(number: int, is_values: bool) -> list[tuple]:
         token, head = rows[number]
         depth, elements = (tokens, dim) if is_values else (dim, tokens)
-        per_head = -(-elements // HW.lanes)
+        per_head = -(-elements // wide)
         address = token * stride + head * (dim // P)
         return [(Source.PROBABILITIES if is_values else Source.ACT,
                  number % (lag + 1) * HW.row_words if is_values else 2 + address,
                  (400 if is_values else 7) + (head // sets * per_head + tile) * depth,
-                 number + 1 if is_values else 0, min(HW.lanes, elements - tile * HW.lanes),
-                 300 + address + 2 * tile if is_values else None, 30 + head, number % (lag + 1),
-                 head % sets, is_values and head == heads - 1 and tile == per_head - 1)
+                 number + 1 if is_values else 0, min(wide, elements - tile * wide),
+                 300 + address + (2 << spread) * tile if is_values else None, 30 + head,
+                 number % (lag + 1), head % sets,
+                 is_values and head == heads - 1 and tile == per_head - 1)
                 for tile in range(per_head)]
 
     order = []

@@ -3,7 +3,7 @@
 import pytest
 
 from rtl.config import PRESETS
-from rtl.placement import Placement, place, sets_of
+from rtl.placement import Placement, head_rows, pieces_of, place, sets_of
 
 ZCU102 = PRESETS["zcu102"]
 
@@ -26,15 +26,45 @@ def test_layers_of_tiny_waste_nothing(depth: int, columns: int, expected: Placem
     assert ZCU102.gangs[fields["span"]] == ZCU102.gangs[fields["gang"]] << fields["split"]
 
 
-@pytest.mark.parametrize(("heads", "rows", "sets"), [
-    (3, 321, 3), (6, 321, 6), (1, 400, 1), (5, 100, 1), (5, 200, 6), (4, 512, 4)])
-def test_heads_share_the_groups(heads: int, rows: int, sets: int) -> None:
-    """As few groups idle as fit, and then as few heads in a set as possible."""
-    assert sets_of(heads, rows, ZCU102) == sets
+@pytest.mark.parametrize(("heads", "tokens", "head_dim", "sets", "spread"), [
+    (3, 129, 64, 3, 0),   # 3 tiles of 64 keys and 1 of values: 321 rows
+    (6, 129, 64, 6, 0), (1, 256, 64, 1, 0), (5, 37, 64, 1, 0),
+    (5, 129, 64, 6, 0),
+    (4, 256, 128, 4, 1),  # 2 and 2 tiles of two groups: 512 rows
+])
+def test_heads_share_the_groups(heads: int, tokens: int, head_dim: int, sets: int,
+                                spread: int) -> None:
+    """As few groups idle as fit, as few heads in a set, and as few groups that share tiles."""
+    assert sets_of(heads, tokens, head_dim, ZCU102) == (sets, spread)
+
+
+def test_ulx3s_holds_no_key_twice() -> None:
+    hw = PRESETS["ulx3s"]
+    assert sets_of(3, 129, 64, hw) == (3, 2)
+    assert sum(head_rows(129, 64, 2, hw)) == 5 * 64 + 2 * 129
+
+
+@pytest.mark.parametrize(("depth", "columns", "width"), [(192, 768, 48), (192, 192, 48),
+                                                         (768, 192, 24), (192, 384, 48)])
+def test_large_layers_are_cut_and_lose_nothing(depth: int, columns: int, width: int) -> None:
+    """Pieces cover every column once, and take the cycles that the multipliers need."""
+    hw = PRESETS["ulx3s"]
+    made = pieces_of(depth, columns, hw)
+    assert [column for piece in made for column in piece] == list(range(columns))
+    assert {len(piece) for piece in made} == {width}
+    assert sum(place(depth, len(piece), hw).cycles for piece in made) == (
+        depth * columns / hw.mac_units)
+    assert pieces_of(depth, columns, ZCU102) == [range(columns)]
+
+
+def test_a_piece_may_be_shorter() -> None:
+    made = pieces_of(192, 200, PRESETS["ulx3s"])
+    assert [column for piece in made for column in piece] == list(range(200))
+    assert len(made[-1]) < len(made[0])
 
 
 def test_what_does_not_fit_is_named() -> None:
     with pytest.raises(ValueError, match="weight_rows, the hardware has 512"):
         place(1024, 64 * 24 * 24, ZCU102)
-    with pytest.raises(ValueError, match="513 kv_rows, the hardware has 512"):
-        sets_of(3, 513, ZCU102)
+    with pytest.raises(ValueError, match="768 kv_rows, the hardware has 512"):
+        sets_of(1, 256, 512, ZCU102)
