@@ -3,7 +3,7 @@
 What is computed comes from the program in memory; only the maxima stated here bound it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 def lower_half(depth: int) -> int:
@@ -71,13 +71,10 @@ class HwConfig:
     outstanding: int = 4
 
     def __post_init__(self) -> None:
-        for field in ("groups", "queue_words", "banks", "lanes", "attention_lag", "max_tokens",
-                      "max_embed", "max_depth", "max_experts", "max_top_k", "weight_rows", "kv_rows",
-                      "act_words", "normed_words", "residual_words", "param_words", "norm_words",
-                      "program_depth", "burst_beats", "outstanding"):
-            value = getattr(self, field)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{field}={value!r} is not a positive integer")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type is int and (type(value) is not int or value < 1):
+                raise ValueError(f"{field.name}={value!r} is not a positive integer")
         if self.lanes not in (8, 16, 32, 64):
             raise ValueError(f"lanes={self.lanes} is not 8, 16, 32 or 64")
         if not 18 <= self.acc_width <= 32:

@@ -4,7 +4,7 @@ import resource
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
@@ -23,8 +23,21 @@ from sim.outline import Outline, facts
 from sim.spans import Result
 
 HARDWARE = "zcu102"
-CLOCK_MHZ = 300
 MEMORY = MemoryModel(latency=100)
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Memory and clock of a hardware preset on its board."""
+
+    memory: MemoryModel
+    clock_mhz: int
+
+
+PLATFORMS = {
+    HARDWARE: Platform(MEMORY, 300),  # the clock of the published accelerators on this board
+    "ulx3s": Platform(MemoryModel(latency=20, interval=4), 60),  # SDRAM of 16 bits at the clock
+}
 FRAMES = {"m3vit-tiny-129": 553_000, "m3vit-tiny-197": 889_000, "deit-tiny-197": 886_000}
 """Models measured, and the cycles that a frame may take: 92 % of all multipliers."""
 
@@ -50,8 +63,8 @@ def needed_bytes(program, routing: Facts) -> int:
     return total
 
 
-def predicted(config: ModelConfig, hw: HwConfig, memory: MemoryModel,
-              frames: int = 1, task: int = 0) -> tuple[Result, int]:
+def predicted(config: ModelConfig, hw: HwConfig, memory: MemoryModel, frames: int = 1,
+              task: int = 0) -> tuple[Result, int]:
     """Simulate some frames of a preset; return the result and the bytes they need."""
     program = compile_program(Outline(config), hw, task, frames=frames)
     routing = facts(config, task)
@@ -59,7 +72,8 @@ def predicted(config: ModelConfig, hw: HwConfig, memory: MemoryModel,
     return simulate(program, routing, memory), needed_bytes(program, routing)
 
 
-def checked(name: str, memory: MemoryModel, frames: int = 1, task: int = 0) -> dict[str, int]:
+def checked(name: str, memory: MemoryModel, frames: int = 1, task: int = 0,
+            hardware: str = HARDWARE) -> dict[str, int]:
     """Run the Verilog; return elements that differ from golden, counters from the simulator."""
     from golden.integer import Integer
     from golden.library import default_image, find
@@ -69,7 +83,7 @@ def checked(name: str, memory: MemoryModel, frames: int = 1, task: int = 0) -> d
     model = find(name).quantized
     image = default_image(model.config)
     trace = Integer(model).run(image, task)
-    program = compile_program(model, PRESETS[HARDWARE], task, frames=frames)
+    program = compile_program(model, PRESETS[hardware], task, frames=frames)
     result = engine.run(program, program.with_image(*[image.numpy()] * frames),
                         latency=memory.latency, interval=memory.interval)
     expected = simulate(program, from_traces([trace] * frames, model.config), memory).counters
@@ -82,18 +96,22 @@ def checked(name: str, memory: MemoryModel, frames: int = 1, task: int = 0) -> d
 
 def frame_rows(rtl: bool, advance) -> list[dict]:
     """Cycles of single frames, and of two behind each other."""
-    rows, hw = [], PRESETS[HARDWARE]
-    cases = [(name, task, 1) for name in FRAMES for task in range(MODELS[name].num_tasks)]
-    for name, task, frames in [*cases, ("m3vit-tiny-129", 0, 2)]:
-        config = MODELS[name]
-        result, needed = predicted(config, hw, MEMORY, frames, task)
-        row = {"model": name, "task": task, "frames": frames, "cycles": result.cycles,
-               "limit": FRAMES[name] * frames,
+    cases = [(HARDWARE, name, task, 1) for name in FRAMES for task in range(MODELS[name].num_tasks)]
+    rows = []
+    for hardware, name, task, frames in [*cases, (HARDWARE, "m3vit-tiny-129", 0, 2),
+                                         ("ulx3s", "m3vit-tiny-129", 0, 1)]:
+        config, hw, platform = MODELS[name], PRESETS[hardware], PLATFORMS[hardware]
+        result, needed = predicted(config, hw, platform.memory, frames, task)
+        row = {"hardware": hardware, "model": name, "task": task, "frames": frames,
+               "bytes_per_cycle": hw.bus_bytes / platform.memory.interval,
+               "cycles": result.cycles,
+               "limit": FRAMES[name] * frames if hardware == HARDWARE else None,
                "utilization": frames * config.macs / (result.cycles * hw.mac_units),
-               "frames_per_s": frames * CLOCK_MHZ * 1e6 / result.cycles,
+               "clock_mhz": platform.clock_mhz,
+               "frames_per_s": frames * platform.clock_mhz * 1e6 / result.cycles,
                "bytes_read_to_needed": result.counters["bytes_read"] / needed}
         if rtl:
-            row |= {"rtl": checked(name, MEMORY, frames, task)}
+            row |= {"rtl": checked(name, platform.memory, frames, task, hardware)}
         rows.append(row)
         advance()
     return rows
@@ -140,21 +158,29 @@ def gates_row() -> dict:
     return {"part": made["part"], "total": made["total"], "limit": GATES}
 
 
+def frames_table(hardware: str, platform: Platform, rows: list[dict]) -> Table:
+    """Return the table of one hardware preset."""
+    table = Table("model", "task", "frames", "cycles", "at most", "utilization", "frames/s",
+                  "read / needed", "RTL", title=(
+                      f"{hardware}: {rows[0]['bytes_per_cycle']:g} B/cycle, latency "
+                      f"{platform.memory.latency}, {platform.clock_mhz} MHz, cold start"))
+    for row in rows:
+        table.add_row(row["model"], str(row["task"]), str(row["frames"]), f"{row['cycles']:,}",
+                      f"{row['limit']:,}" if row["limit"] else "", f"{row['utilization']:.1%}",
+                      f"{row['frames_per_s']:.1f}", f"{row['bytes_read_to_needed']:.3f}",
+                      verdict(row))
+    if hardware == HARDWARE:
+        for name, cycles in PEERS.items():
+            table.add_row(name, "", "1", f"{cycles:,}", "", "", f"{300e6 / cycles:.1f}", "", "")
+    return table
+
+
 def show(result: dict) -> None:
     """Print the tables."""
     if "frames" in result:
-        table = Table("model", "task", "frames", "cycles", "at most", "utilization",
-                      f"frames/s at {CLOCK_MHZ} MHz", "bytes read / needed", "RTL",
-                      title=f"{HARDWARE}, 64 B/cycle, 100 cycles latency, cold start")
-        for row in result["frames"]:
-            table.add_row(row["model"], str(row["task"]), str(row["frames"]), f"{row['cycles']:,}",
-                          f"{row['limit']:,}", f"{row['utilization']:.1%}",
-                          f"{row['frames_per_s']:.0f}", f"{row['bytes_read_to_needed']:.3f}",
-                          verdict(row))
-        for name, cycles in PEERS.items():
-            table.add_row(name, "", "1", f"{cycles:,}", "", "",
-                          f"{CLOCK_MHZ * 1e6 / cycles:.0f}", "", "")
-        console.print(table)
+        for hardware, platform in PLATFORMS.items():
+            console.print(frames_table(hardware, platform, [
+                row for row in result["frames"] if row["hardware"] == hardware]))
     if "bandwidth" in result:
         sizes = sorted({row["weight_kib"] for row in result["bandwidth"]})
         table = Table("B/cycle", *(f"{size} KiB" for size in sizes),
@@ -197,7 +223,7 @@ def bench(
         raise ValueError(f"part {only!r} is not one of {', '.join(PARTS)}")
     wanted, result = [only] if only else list(PARTS), {}
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        steps = progress.add_task("measuring", total=6 * ("frames" in wanted)
+        steps = progress.add_task("measuring", total=7 * ("frames" in wanted)
                                   + 16 * ("bandwidth" in wanted))
         for name, rows in (("frames", frame_rows), ("bandwidth", bandwidth_rows)):
             if name in wanted:

@@ -4,7 +4,7 @@ import pytest
 
 from golden.config import MODELS
 from rtl.config import PRESETS
-from scripts.commands.bench import FRAMES, HARDWARE, MEMORY, checked, predicted
+from scripts.commands.bench import FRAMES, HARDWARE, MEMORY, PLATFORMS, checked, predicted
 from sim.memory import MemoryModel
 
 
@@ -25,6 +25,14 @@ def test_frame(name: str, task: int) -> None:
 @pytest.mark.parametrize(("interval", "frames"), [(1, 2), (4, 1)])
 def test_two_frames_and_a_slow_memory(interval: int, frames: int) -> None:
     result = checked("m3vit-tiny-129", MemoryModel(100, interval), frames)
+    assert (result["elements_differing"], result["counters_differing"]) == (0, 0)
+
+
+@pytest.mark.verilator
+@pytest.mark.slow
+@pytest.mark.parametrize("task", range(2))
+def test_small_part(task: int) -> None:
+    result = checked("m3vit-tiny-129", PLATFORMS["ulx3s"].memory, task=task, hardware="ulx3s")
     assert (result["elements_differing"], result["counters_differing"]) == (0, 0)
 
 
