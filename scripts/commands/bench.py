@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.progress import Progress
-from rich.table import Table
+from rich.table import Column, Table
 
 from golden.config import MODELS, ModelConfig
 from rtl.compiler import compile_program
@@ -42,7 +42,7 @@ FRAMES = {"m3vit-tiny-129": 553_000, "m3vit-tiny-197": 889_000, "deit-tiny-197":
 """Models measured, and the cycles that a frame may take: 92 % of all multipliers."""
 
 PEERS = {
-    "Edge-MoE (2023), M3ViT-tiny": 10_390_000, "CoQMoE (2025), M3ViT-tiny": 1_940_000,
+    "Edge-MoE, M3ViT": 10_390_000, "CoQMoE, M3ViT": 1_940_000,
 }
 """Cycles a frame at 300 MHz, from the papers' milliseconds on the same board."""
 
@@ -160,18 +160,20 @@ def gates_row() -> dict:
 
 def frames_table(hardware: str, platform: Platform, rows: list[dict]) -> Table:
     """Return the table of one hardware preset."""
-    table = Table("model", "task", "frames", "cycles", "at most", "utilization", "frames/s",
+    table = Table(*(Column(name, no_wrap=True) for name in (
+        "model and task", "cycles", "at most", "busy", "frames/s")),
                   "read / needed", "RTL", title=(
                       f"{hardware}: {rows[0]['bytes_per_cycle']:g} B/cycle, latency "
                       f"{platform.memory.latency}, {platform.clock_mhz} MHz, cold start"))
     for row in rows:
-        table.add_row(row["model"], str(row["task"]), str(row["frames"]), f"{row['cycles']:,}",
+        times = f" x{row['frames']}" if row["frames"] > 1 else ""
+        table.add_row(f"{row['model']}, {row['task']}{times}", f"{row['cycles']:,}",
                       f"{row['limit']:,}" if row["limit"] else "", f"{row['utilization']:.1%}",
                       f"{row['frames_per_s']:.1f}", f"{row['bytes_read_to_needed']:.3f}",
                       verdict(row))
     if hardware == HARDWARE:
         for name, cycles in PEERS.items():
-            table.add_row(name, "", "1", f"{cycles:,}", "", "", f"{300e6 / cycles:.1f}", "", "")
+            table.add_row(name, f"{cycles:,}", "", "", f"{300e6 / cycles:.1f}", "", "")
     return table
 
 
