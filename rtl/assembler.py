@@ -7,10 +7,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from golden.config import ModelConfig
+from golden.policy import Plan
 from rtl.config import HwConfig
-from rtl.layout import columns_of, image_rows, norm_words, parameter_words, weight_tiles
-from rtl.placement import pieces_of, place
-from rtl.program import Dest, Mode, Opcode, Target
+from rtl.keeping import Keeping
+from rtl.layout import image_rows, norm_words, parameter_words
+from rtl.program import Opcode, Target
 
 
 class Quantized(Protocol):
@@ -32,7 +33,7 @@ class Program:
     hw: HwConfig
     config: ModelConfig
     task: int
-    mode: Mode
+    plan: Plan
     descriptors: tuple[Mapping[str, int], ...]
     names: tuple[str, ...]
     memory: np.ndarray
@@ -91,9 +92,13 @@ class Ring:
 class Assembler:
     """Collects descriptors and bytes; one method for each kind of descriptor."""
 
-    def __init__(self, model: Quantized, hw: HwConfig, task: int, mode: Mode) -> None:
-        self.model, self.hw, self.task, self.mode = model, hw, task, mode
+    def __init__(self, model: Quantized, hw: HwConfig, task: int, plan: Plan) -> None:
+        self.model, self.hw, self.task, self.plan = model, hw, task, plan
         self.config = model.config
+        self.keeping = Keeping(model.config, hw, plan)
+        self.fresh = True
+        self.placed: list[int] = []
+        self.number = 0
         self.descriptors: list[dict[str, int]] = []
         self.names: list[str] = []
         self.blobs: list[np.ndarray] = []
@@ -103,6 +108,10 @@ class Assembler:
         self.params = Ring(hw.param_words, "param_words")
         self.norms = Ring(hw.norm_words, "norm_words")
         self.tables = Ring(2, "tables")
+
+    def begin(self, *, fresh: bool) -> None:
+        """Begin a frame, ``fresh`` if it is the first; its loads are those of the one before."""
+        self.fresh, self.number = fresh, 0
 
     def tensor(self, name: str, expert: int | None = None) -> np.ndarray:
         """Return a tensor, or one expert's part of it."""
@@ -114,13 +123,16 @@ class Assembler:
         beats = len(blob) // self.hw.bus_bytes
         if fields.get("skip_if_empty") and fields["expert"] not in self.certain:
             after = max(after, self.gate)
+        if self.number == len(self.placed):
+            self.placed.append(self.end)
+            self.blobs.append(blob)
+            self.end += len(blob)
         self.descriptors.append({
-            "opcode": Opcode.LOAD, "target": target, "address": self.end, "beats": beats,
-            "wait_computes": after, **fields,
+            "opcode": Opcode.LOAD, "target": target, "address": self.placed[self.number],
+            "beats": beats, "wait_computes": after, **fields,
         })
         self.names.append(f"{name}.load")
-        self.blobs.append(blob)
-        self.end += len(blob)
+        self.number += 1
         self.loads += 1
 
     def compute(self, name: str, fields: Mapping[str, int]) -> None:
@@ -155,59 +167,6 @@ class Assembler:
         self.load(f"{name}.parameters", Target.PARAMETERS, blob,
                   after, param_base=base, **fields)
         return base
-
-    def linear(self, name: str, weight: np.ndarray, *, rows: int,
-               biases: np.ndarray | None = None, multipliers: np.ndarray | None = None,
-               skip: Mapping[str, int] | None = None, **fields: int) -> None:
-        """Load a layer and add its descriptor.
-
-        ``skip`` holds ``skip_if_empty``, ``expert`` and ``routed`` of an expert's loads.
-        """
-        hw = self.hw
-        skip = dict(skip or {})
-        columns, depth = columns_of(len(weight), hw), weight.shape[1]
-        placed = place(depth, columns, hw)
-        size = placed.passes * placed.rows
-        base, after = self.weights.take(size, name)
-        self.weights.use(base, size, self.computes)
-        where = placed.fields(hw)
-        self.load(f"{name}.weights", Target.WEIGHTS,
-                  weight_tiles(weight, hw, placed.gang, placed.split), after, weight_base=base,
-                  depth=placed.rows, columns=placed.passes * placed.span, **where, **skip)
-        param = 0
-        if biases is not None and multipliers is not None:
-            pad = (0, columns - len(biases))
-            param = self.parameters(name, np.pad(biases, pad), np.pad(multipliers, pad), **skip)
-        self.compute(name, {
-            "opcode": Opcode.LINEAR, "mode": self.mode, "rows": rows, "depth": depth,
-            "columns": columns, "weight_base": base, "param_base": param, "operand_signed": 1,
-            **where, **fields,
-        })
-
-    def layer(self, name: str, *, expert: int | None = None, zero_point: int = 0, **fields) -> None:
-        """Add the linear layer ``name`` of the model, its bias as its mode needs it.
-
-        Keys and values stay whole; any other layer may be cut into pieces of its columns.
-        """
-        weight, bias, multiplier = (self.tensor(f"{name}.{part}", expert)
-                                    for part in ("weight", "bias", "multiplier"))
-        bias = bias.astype(np.int64)
-        if self.mode == Mode.ZERO_SKIP:
-            bias += zero_point * weight.astype(np.int64).sum(-1)
-        shift = int(self.tensor(f"{name}.shift"))
-        if expert is not None:
-            fields |= {"expert": expert, "skip": {
-                "skip_if_empty": 1, "expert": expert, "routed": self.gate}}
-            name = name.replace("experts", f"experts.{expert}")
-        count, depth = weight.shape
-        whole = fields["dest"] in (Dest.KEY, Dest.VALUE)
-        base = fields.pop("dest_base", 0)
-        for columns in [range(count)] if whole else pieces_of(depth, count, self.hw):
-            part = slice(columns.start, columns.stop)
-            self.linear(name, weight[part], biases=bias[part], multipliers=multiplier[part],
-                        zero_point=zero_point, shift=(shift - 14) // 4,
-                        dest_base=base + columns.start // self.hw.word, **fields)
-            fields["norm"] = 0
 
     def table(self, name: str) -> tuple[int, int]:
         """Load an activation table; return its bank and the code of zero."""

@@ -5,9 +5,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.program import DESCRIPTOR, DESCRIPTOR_BYTES, Dest, Opcode, Source, Target
+from rtl.program import DESCRIPTOR, DESCRIPTOR_BYTES, Dest, Mode, Opcode, Source, Target, temporal
 
-STEPS = 6
+STEPS = 8
 """Range checks of a descriptor, one a cycle."""
 
 
@@ -87,13 +87,37 @@ class Checks(wiring.Component):
             (given.rows != 0) & (given.rows <= hw.max_tokens)
             & (given.depth != 0) & (given.depth <= hw.max_depth)
             & (given.columns != 0) & (given.columns % hw.word == 0)
-            & self.placed() & (given.dest < Dest.SCORES)
-            & (given.source < Source.PROBABILITIES) & (given.mode < 2)
+            & self.placed() & ((given.dest < Dest.SCORES) | self.traced())
+            & (given.source != Source.PROBABILITIES)
+            & (hw.temporal | ((given.source != Source.REFERENCE) & (given.mode < Mode.DELTA)))
+            & ((given.mode != Mode.DELTA) | ~(given.gather | given.scatter))
             & (~is_gate | gate_valid)
             & (~is_kv | ((given.head_words != 0) & self.spread_valid()))
-            & (~(given.gather | given.scatter) | (given.expert < hw.max_experts))
+            & (~(given.gather | given.scatter) | (given.expert < hw.queues))
             & (~given.norm | ((given.dim != 0) & (given.dim <= hw.max_embed)
                               & (given.dim % hw.word == 0)))
+        )
+
+    def traced(self):
+        """Whether tokens are compared with what they were, if this hardware does."""
+        return (self.descriptor.dest == Dest.CHANGED) & self.hw.temporal
+
+    def kept_ranges(self):
+        """Ranges of the kept sums, and of the references or one slot's sums."""
+        hw, given = self.hw, self.descriptor
+        if not hw.temporal:
+            return ()
+        kept, tracks = temporal(given), self.traced() | (given.mode == Mode.DELTA)
+        uses = kept.stores | (given.mode >= Mode.DELTA)
+        words = (given.depth + hw.word - 1) // hw.word
+        return (
+            (kept.state_base, Mux(uses & ~self.traced(), Mux(given.scatter, given.top_k,
+                                                             given.rows), 0),
+             Mux(given.scatter, kept.slot_words, given.columns // hw.word), hw.state_words),
+            (Mux(tracks, kept.reference_base + words, 0),
+             Mux(tracks, given.rows - 1, Mux(uses & given.scatter, given.rows, 0)),
+             Mux(tracks, given.source_stride, given.dest_stride),
+             Mux(tracks, hw.reference_words, kept.slot_words)),
         )
 
     def linear_ranges(self):
@@ -105,7 +129,8 @@ class Checks(wiring.Component):
         columns, reads = given.columns // hw.word, (given.depth + hw.word - 1) // hw.word
         rows = self.select(given.split, [reads * (hw.word >> split)
                                          for split in range(hw.word.bit_length())])
-        source = Mux(given.source == Source.NORMED, hw.normed_words, hw.act_words)
+        source = Mux(given.source == Source.NORMED, hw.normed_words,
+                     Mux(given.source == Source.ACT, hw.act_words, hw.reference_words))
         to_act = (given.dest == Dest.ACT) | (given.dest == Dest.HIDDEN)
         written = self.destination_range(columns, to_act)
         norm_words = given.dim // hw.word
@@ -117,6 +142,7 @@ class Checks(wiring.Component):
             (Mux(given.norm, given.norm_source, 0), Mux(given.norm, given.rows, 0), norm_words,
              hw.residual_words),
             (0, Mux(given.norm, given.rows, 0), norm_words, hw.normed_words),
+            *self.kept_ranges(),
         )
 
     def select(self, index, values):
@@ -158,10 +184,11 @@ class Checks(wiring.Component):
         is_kv, is_gate = is_key | is_value, given.dest == Dest.GATE
         tiles = self.heads_in_set() * self.value_passes()
         return (
-            Mux(is_gate, 0, given.dest_base + Mux(
+            Mux(is_gate | self.traced(), 0, given.dest_base + Mux(
                 is_key, self.heads_in_set() * given.head_words * hw.word,
                 Mux(is_value, 0, columns))),
-            Mux(is_gate, 0, Mux(is_key, self.heads_in_set(), Mux(is_value, tiles, given.rows - 1))),
+            Mux(is_gate | self.traced(), 0,
+                Mux(is_key, self.heads_in_set(), Mux(is_value, tiles, given.rows - 1))),
             given.dest_stride,
             Mux(is_kv, hw.kv_rows, Mux(to_act, hw.act_words, hw.residual_words)),
         )
@@ -174,7 +201,7 @@ class Checks(wiring.Component):
             & ~(given.gather | given.scatter | given.norm)
             & (given.columns != 0) & (given.columns % hw.word == 0)
             & (given.columns <= hw.max_depth) & self.spread_valid()
-            & (given.head_words == given.columns // hw.word) & (given.mode < 2)
+            & (given.head_words == given.columns // hw.word) & (given.mode < Mode.DELTA)
         )
 
     def attention_ranges(self):

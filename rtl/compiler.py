@@ -4,12 +4,13 @@ Memory, by byte address: program, weights in order of use, images, outputs.
 """
 
 from golden.config import ModelConfig
-from rtl.assembler import Assembler, Program, Quantized
+from golden.policy import Choice, Plan, Policy
+from rtl.assembler import Program, Quantized
 from rtl.config import HwConfig
+from rtl.layers import Layers
 from rtl.layout import image_stride
 from rtl.network import Network, act_words
 from rtl.placement import sets_of
-from rtl.program import Mode
 
 
 def check(config: ModelConfig, hw: HwConfig, task: int) -> None:
@@ -46,9 +47,14 @@ def check(config: ModelConfig, hw: HwConfig, task: int) -> None:
                              f"{hw.name}'s word of {hw.word}")
 
 
-def compile_program(model: Quantized, hw: HwConfig, task: int = 0, mode: Mode = Mode.DENSE,
-                    frames: int = 1) -> Program:
+DENSE = Plan(Choice(Policy.DENSE))
+
+
+def compile_program(model: Quantized, hw: HwConfig, task: int = 0, plan: Plan = DENSE,
+                    frames: int = 1, *, continues: bool = False) -> Program:
     """Compile one task of a quantized network, for ``frames`` images one after another.
+
+    With ``continues``, the first of them follows one that an earlier program has seen.
 
     Raises
     ------
@@ -56,4 +62,4 @@ def compile_program(model: Quantized, hw: HwConfig, task: int = 0, mode: Mode = 
         The network does not fit the hardware; says which dimension, its value, what is allowed.
     """
     check(model.config, hw, task)
-    return Network(Assembler(model, hw, task, mode)).program(frames)
+    return Network(Layers(model, hw, task, plan)).program(frames, continues=continues)

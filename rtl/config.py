@@ -39,6 +39,9 @@ class HwConfig:
     weight_rows, kv_rows, act_words, normed_words, residual_words : int
         Depths of the on-chip memories. A row is ``lanes`` weights, a word is ``word`` elements.
         The image is loaded into the memory of the activations.
+    state_words, reference_words : int
+        Words of sums and of operands that are kept from one frame to the next; 0 leaves all of
+        that hardware out.
     param_words, norm_words, program_depth : int
         Depths of the bias and multiplier memory, of the normalization parameters, and descriptors
         of the program that are held at a time.
@@ -64,6 +67,8 @@ class HwConfig:
     act_words: int
     normed_words: int
     residual_words: int
+    state_words: int = 0
+    reference_words: int = 0
     param_words: int
     norm_words: int
     program_depth: int
@@ -73,8 +78,11 @@ class HwConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type is int and (type(value) is not int or value < 1):
+            if field.type is int and (type(value) is not int or value < int(field.default != 0)):
                 raise ValueError(f"{field.name}={value!r} is not a positive integer")
+        if (self.state_words > 0) != (self.reference_words > 0):
+            raise ValueError(f"state_words={self.state_words} and reference_words="
+                             f"{self.reference_words} are not both 0 or both positive")
         if self.lanes not in (8, 16, 32, 64):
             raise ValueError(f"lanes={self.lanes} is not 8, 16, 32 or 64")
         if not 18 <= self.acc_width <= 32:
@@ -100,6 +108,16 @@ class HwConfig:
                              f"than max_depth={self.max_depth}")
         if self.max_top_k > self.max_experts:
             raise ValueError(f"max_top_k={self.max_top_k} exceeds max_experts={self.max_experts}")
+
+    @property
+    def temporal(self) -> bool:
+        """Whether frames are compared with those before."""
+        return self.state_words > 0
+
+    @property
+    def queues(self) -> int:
+        """Token queues: of every expert, and of its tokens that did not change."""
+        return self.max_experts * (2 if self.temporal else 1)
 
     @property
     def word(self) -> int:
@@ -146,7 +164,7 @@ PRESETS = {
         name="nano", groups=4, lanes=8, queue_words=64,
         max_tokens=32, max_embed=64, max_depth=128, max_experts=8, max_top_k=4,
         weight_rows=1024, kv_rows=512, act_words=1024, normed_words=512, residual_words=1024,
-        param_words=256, norm_words=64, program_depth=64,
+        state_words=8192, reference_words=4096, param_words=256, norm_words=64, program_depth=64,
         burst_beats=16, outstanding=2,
     ),
     "ulx3s": HwConfig(

@@ -24,9 +24,10 @@ from rtl.memory.loader import Loader
 from rtl.memory.row_reader import RowReader
 from rtl.moe.dispatch import Dispatch
 from rtl.normalization import Normalization
-from rtl.program import DESCRIPTOR, Dest, Opcode, Source
+from rtl.program import DESCRIPTOR, Dest, Opcode, Source, temporal
 from rtl.residual import Residual
 from rtl.stream.pipe import pipe
+from rtl.temporal.kept_sums import KeptSums
 from rtl.writeback import Writeback
 
 LOADED = ("weight", "groups", "parameter", "norm", "table", "residual", "image")
@@ -109,10 +110,12 @@ class Datapath(wiring.Component):
         self.connect_drain(m, compute, drain, writeback, probabilities)
         self.connect_memories(m, source, writeback, normalization, probabilities)
         self.connect_residual(m, residual, normalization)
+        if hw.temporal:
+            self.connect_kept(m, items, source, encoder, drain, compute, dispatch)
         m.d.comb += [
             self.written.eq(writeback.written), self.row_written.eq(writeback.row_written),
             self.ended.eq(writeback.ended),
-            self.issued.eq(source.i.valid & source.i.ready & source.i.p.drained.final),
+            self.issued.eq(items.issued),
             compute.weight_write.eq(self.load_weight), compute.weight_groups.eq(self.load_groups),
             compute.kv_write.eq(writeback.kv), compute.kv_groups.eq(writeback.kv_groups),
             writeback.table.eq(self.load_table),
@@ -134,6 +137,7 @@ class Datapath(wiring.Component):
             items.rows.eq(self.rows), dispatch.expert.eq(given.expert),
             dispatch.index.eq(items.index), dispatch.clear.eq(self.start & is_gate),
             items.token.eq(dispatch.token), items.weight.eq(dispatch.weight),
+            items.slot.eq(dispatch.slot),
             dispatch.inspected.eq(self.inspected), self.occupied.eq(dispatch.occupied),
             items.op.eq(self.op), source.released.eq(self.released),
             source.ready_rows.eq(Mux(self.released, 0xFFFF, self.ready_rows)),
@@ -192,6 +196,29 @@ class Datapath(wiring.Component):
             normalization.write.eq(self.load_parameter),
             normalization.write.en.eq(self.load_parameter.en & self.load_norm),
         ]
+
+    def connect_kept(self, m, items, source, encoder, drain, compute, dispatch):
+        """What is kept from the frame before: sums, operands, and which tokens changed."""
+        hw, given = self.hw, self.descriptor
+        m.submodules.sums = sums = KeptSums(hw)
+        m.submodules.references = references = Memory(
+            shape=data.ArrayLayout(8, hw.word), depth=hw.reference_words, init=[],
+            attrs={"ram_style": "block"})
+        write, read = references.write_port(), references.read_port()
+        probes = (given.opcode == Opcode.LINEAR) & (given.dest == Dest.CHANGED)
+        routes = temporal(given).stores
+        m.d.comb += [
+            sums.acc.eq(compute.acc), sums.where.eq(drain.where), drain.acc.eq(sums.sum),
+            write.en.eq(encoder.write.en), write.addr.eq(encoder.write.address),
+            write.data.eq(encoder.write.data), read.addr.eq(source.reference_address),
+            source.data[Source.REFERENCE.value].eq(read.data),
+            items.judged.eq(encoder.judged), items.changed.eq(encoder.changed),
+            dispatch.gated.eq(temporal(self.deferred).gated),
+            dispatch.probed.en.eq(encoder.judged), dispatch.probed.row.eq(items.row),
+            dispatch.probed.changed.eq(encoder.changed), dispatch.probed.routes.eq(routes),
+        ]
+        with m.If(self.start & probes & routes):
+            m.d.comb += dispatch.clear.eq(1)
 
     def connect_residual(self, m, residual, normalization):
         """The residual stream: loaded, normalized, stored."""

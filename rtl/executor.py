@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
 from rtl.formats import COMMAND
-from rtl.program import DESCRIPTOR, Opcode
+from rtl.program import DESCRIPTOR, Dest, Opcode
 from rtl.retirement import ISSUED
 
 TRANSFER = data.StructLayout({
@@ -121,7 +121,8 @@ class ComputeExecutor(wiring.Component):
     Timing
     ------
     A descriptor taken in cycle ``t`` starts in ``t + 1``; the next is taken at the earliest in
-    the cycle after its last item. A ``STORE`` or an operator without rows takes two cycles.
+    the cycle after its last item. A ``STORE`` or an operator without rows takes two cycles. One
+    that probes for changes has no results: it goes on to the retirement when it has ended.
     """
 
     i: stream.Interface
@@ -141,7 +142,7 @@ class ComputeExecutor(wiring.Component):
         m = Module()
         state, loaded, computed = Signal(State), Signal(), Signal()
         given, position = self.i.p, Signal(16)
-        runs = Signal()
+        runs, probes = Signal(), Signal()
 
         m.d.comb += [
             self.idle.eq(state == State.IDLE), loaded.eq(self.loads >= given.wait_loads),
@@ -152,9 +153,12 @@ class ComputeExecutor(wiring.Component):
             self.released.eq(self.computes >= self.descriptor.wait_computes),
             runs.eq((self.rows != 0) & (self.descriptor.opcode != Opcode.STORE)),
             self.started.eq((state == State.ISSUE) & runs),
-            self.o.valid.eq(state == State.ISSUE), self.o.p.descriptor.eq(self.descriptor),
+            probes.eq((self.descriptor.opcode == Opcode.LINEAR)
+                      & (self.descriptor.dest == Dest.CHANGED)),
+            self.o.valid.eq(Mux(probes, (state == State.RUN) & self.issued,
+                                state == State.ISSUE)), self.o.p.descriptor.eq(self.descriptor),
             self.o.p.position.eq(position), self.o.p.op.eq(self.op),
-            self.o.p.empty.eq(self.rows == 0),
+            self.o.p.empty.eq((self.rows == 0) | probes),
         ]
         with m.Switch(state):
             with m.Case(State.IDLE), m.If(self.i.valid & self.i.ready):

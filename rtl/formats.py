@@ -70,6 +70,22 @@ def place(hw: HwConfig) -> dict:
     return {"leader": range(hw.groups), "span": 4, "gang": 4, "split": 3}
 
 
+def kept(hw: HwConfig) -> dict:
+    """Where a sum is kept from frame to frame; whether it is added to, and kept, again."""
+    return {"state": 16, "accumulates": 1, "stores": 1} if hw.temporal else {}
+
+
+def traced(hw: HwConfig) -> dict:
+    """How an operand is compared with its reference.
+
+    ``tracks``: with the word at ``reference_address``, which ``updates`` moves by what is sent:
+    differences above ``theta``. ``silent`` sends nothing; ``probe`` tells only whether anything
+    would be sent.
+    """
+    return {"reference_address": 16, "tracks": 1, "updates": 1, "theta": 8, "silent": 1,
+            "probe": 1} if hw.temporal else {}
+
+
 def drained(hw: HwConfig) -> data.StructLayout:
     """What the drain must know of one item: where its columns come from and where they go.
 
@@ -79,7 +95,7 @@ def drained(hw: HwConfig) -> data.StructLayout:
     ``flush`` marks the operator's last row, ``final`` its last item.
     """
     return data.StructLayout({
-        **place(hw), "op": 3, "words": 16, "count": range(hw.word + 1),
+        **place(hw), **kept(hw), "op": 3, "words": 16, "count": range(hw.word + 1),
         "dest": Dest, "address": 16, "param": 16, "advance": 1, "normalize": 1,
         "slot": range(hw.attention_lag + 1), "weight": 16, "shift": 2, "bank": 1,
         "first": 1, "last": 1, "flush": 1, "final": 1,
@@ -95,7 +111,7 @@ def item(hw: HwConfig) -> data.StructLayout:
     return data.StructLayout({
         "source": Source, "address": 16, "words": 16, "tail": range(hw.word + 1),
         "operand_signed": 1, "reference": signed(9), "dense": 1, "row": 16, "kv": 1,
-        "norm": 1, "need": 16, "columns": 16, "set": range(hw.groups), "set_size": 4,
+        "norm": 1, "need": 16, "columns": 16, "set": range(hw.groups), "set_size": 4, **traced(hw),
         "drained": drained(hw),
     })
 
@@ -103,8 +119,9 @@ def item(hw: HwConfig) -> data.StructLayout:
 def operands(hw: HwConfig) -> data.StructLayout:
     """A word of operands with its reference, on the way into the event encoder."""
     return data.StructLayout({
-        **place(hw),
-        "operand": data.ArrayLayout(signed(9), hw.word), "reference": signed(9), "dense": 1,
+        **place(hw), **traced(hw), "dense": 1,
+        "operand": data.ArrayLayout(signed(9), hw.word),
+        "reference": data.ArrayLayout(signed(9), hw.word),
         "count": range(hw.word + 1), "row": hw.row_bits, "kv": 1, "last": 1, "columns": 16,
     })
 

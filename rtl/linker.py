@@ -72,6 +72,6 @@ def link(c: Assembler, frames: int, image_beats: int, output_beats: int) -> Prog
         placed.append(fields)
     code = np.frombuffer(b"".join(pack(fields) for fields in placed), np.uint8)
     return Program(
-        hw, c.config, c.task, c.mode, tuple(placed), tuple(name for name, _ in named),
+        hw, c.config, c.task, c.plan, tuple(placed), tuple(name for name, _ in named),
         np.concatenate([code, *c.blobs]), tuple(images), tuple(outputs), output_beats,
         output + frames * made)

@@ -3,8 +3,10 @@
 import numpy as np
 
 from golden.config import ModelConfig
-from rtl.assembler import Assembler, Program
+from rtl.assembler import Program
 from rtl.config import HwConfig, lower_half
+from rtl.feed_forward import experts, mlp
+from rtl.layers import MODES, Layers
 from rtl.layout import image_rows, image_stride, residual_rows
 from rtl.linker import link
 from rtl.placement import head_rows, sets_of
@@ -20,9 +22,9 @@ def act_words(config: ModelConfig, hw: HwConfig) -> int:
 class Network:
     """Places the operators of one network."""
 
-    def __init__(self, assembler: Assembler) -> None:
-        self.c = assembler
-        self.config, self.hw = assembler.config, assembler.hw
+    def __init__(self, layers: Layers) -> None:
+        self.c = layers
+        self.config, self.hw = layers.config, layers.hw
         self.tokens = self.config.num_tokens
         self.words = self.config.embed_dim // self.hw.word
         self.image_beats = len(image_rows(self.blank(), self.config, self.hw)) // self.hw.bus_bytes
@@ -31,13 +33,14 @@ class Network:
         self.left: list[int] = []
         self.stored: list[int] = []
 
-    def program(self, frames: int) -> Program:
+    def program(self, frames: int, *, continues: bool) -> Program:
         """Place all operators and return the program."""
         c, config = self.c, self.config
         beats = self.tokens * self.words
         if config.num_classes:
             beats += -(-config.num_classes[c.task] // self.hw.word)
         for frame in range(frames):
+            c.begin(fresh=frame == 0 and not continues)
             self.frame(frame, beats)
         c.descriptors.append({"opcode": Opcode.HALT})
         c.names.append("halt")
@@ -56,10 +59,9 @@ class Network:
         self.embed(frame, self.stored[frame - turns] if frame >= turns else 0)
         for layer in range(config.num_layers):
             self.attention(f"blocks.{layer}")
-            if config.is_moe(layer):
-                self.experts(f"blocks.{layer}")
-            else:
-                self.mlp(f"blocks.{layer}")
+            place = experts if config.is_moe(layer) else mlp
+            self.stream = place(c, f"blocks.{layer}", self.normalized(f"blocks.{layer}.norm2"),
+                                self.residual())
         self.left.append(c.computes)
         if config.num_classes:
             self.head()
@@ -120,15 +122,19 @@ class Network:
         shape = {"heads": heads, "head_words": head_dim // hw.word,
                  "set_size": hw.gangs.index(hw.groups // sets), "spread": spread}
         norm = self.normalized(f"{name}.norm1")
-        c.layer(f"{name}.k", source=Source.NORMED, dest=Dest.KEY,
-                dest_stride=key_rows - head_dim, **rows, **shape, **norm)
-        c.layer(f"{name}.q", source=Source.NORMED, dest=Dest.ACT, dest_stride=self.words, **rows)
+        one = len({c.keeping.choices[f"{name}.{part}"] for part in "qkv"}) == 1
+        share = {"operand": f"{name}.norm1"} if one else {}
+        c.layer(f"{name}.k", source=Source.NORMED, dest=Dest.KEY, keeps=int(one),
+                dest_stride=key_rows - head_dim, **rows, **shape, **norm, **share)
+        c.layer(f"{name}.q", source=Source.NORMED, dest=Dest.ACT, dest_stride=self.words,
+                keeps=int(one), **rows, **share)
         c.layer(f"{name}.v", source=Source.NORMED, dest=Dest.VALUE, dest_base=values,
-                dest_stride=self.tokens, **rows, **shape)
+                dest_stride=self.tokens, **rows, **shape, **share)
         multiplier = c.tensor(f"{name}.attention.multiplier").repeat(hw.word)
         param = c.parameters(f"{name}.attention", np.zeros_like(multiplier), multiplier)
         c.compute(f"{name}.attention", {
-            "opcode": Opcode.ATTENTION, "mode": c.mode, "columns": head_dim, "param_base": param,
+            "opcode": Opcode.ATTENTION, "columns": head_dim, "param_base": param,
+            "mode": MODES[c.keeping.choices[f"{name}.attention"].policy],
             "norm_base": values, "dest_base": context,
             "shift": (int(c.tensor(f"{name}.attention.shift")) - 14) // 4,
             "kappa22": int(c.tensor(f"{name}.attention.kappa22")),
@@ -138,70 +144,6 @@ class Network:
         c.layer(f"{name}.proj", source=Source.ACT, source_base=context, **rows,
                 **self.residual(), **self.after(by_row=True))
         self.stream = self.after(by_row=True)
-
-    def mlp(self, name: str) -> None:
-        """Two dense layers with the activation table between them."""
-        c, hidden = self.c, self.config.hidden_dim // self.hw.word
-        norm = self.normalized(f"{name}.norm2")
-        bank, zero_point = c.table(f"{name}.gelu")
-        c.layer(f"{name}.fc1", rows=self.tokens, source=Source.NORMED, source_stride=self.words,
-                dest=Dest.HIDDEN, dest_stride=hidden, bank=bank, **norm)
-        c.layer(f"{name}.fc2", rows=self.tokens, source=Source.ACT, source_stride=hidden,
-                operand_signed=0, zero_point=zero_point, **self.residual(),
-                **self.after(by_row=True))
-        c.tables.use(bank, 1, c.computes - 1)
-        self.stream = self.after(by_row=True)
-
-    def experts(self, name: str) -> None:
-        """The task's gate, then expert by expert over its tokens, the most used first.
-
-        An expert's second layer follows the next expert's first, whose results do not hold it up.
-        The weights of experts that calibration always needed are loaded ahead of the gate.
-        """
-        c, config = self.c, self.config
-        norm = self.normalized(f"{name}.norm2")
-        gate = f"{name}.gate.{c.task}"
-        weight = c.tensor(f"{gate}.weight").astype(np.int64)
-        low = (weight + 128) % 256 - 128
-        planes = np.stack([(weight - low) >> 8, low], axis=1).reshape(-1, config.embed_dim)
-        c.linear(gate, planes, rows=self.tokens, source=Source.NORMED, source_stride=self.words,
-                 dest=Dest.GATE, num_experts=config.num_experts, top_k=config.top_k,
-                 multiplier=int(c.tensor(f"{gate}.multiplier")),
-                 shift=(int(c.tensor(f"{gate}.shift")) - 14) // 4, **norm)
-        c.gate = c.computes
-        bank, zero_point = c.table(f"{name}.gelu")
-        total, least = c.tensor(f"{gate}.usage")
-        order = np.argsort(-total.astype(np.int64), kind="stable").tolist()
-        c.certain = frozenset(np.flatnonzero(least).tolist())
-        made: list[int] = []
-        for turn in range(len(order) + 1):
-            if turn < len(order):
-                self.expert_in(name, order[turn], turn, bank)
-                made.append(c.computes)
-            if turn:
-                self.expert_out(name, order[turn - 1], turn - 1, zero_point, made[turn - 1])
-        c.tables.use(bank, 1, c.computes - 1)
-        self.stream = self.after(by_row=False)
-
-    def hidden(self, turn: int) -> tuple[int, int]:
-        """Return first word and stride of an expert's hidden values, in turns with the next's."""
-        stride = self.config.expert_dim // self.hw.word
-        return turn % 2 * self.tokens * stride, stride
-
-    def expert_in(self, name: str, expert: int, turn: int, bank: int) -> None:
-        """Place an expert's first layer, for the tokens in its queue."""
-        base, stride = self.hidden(turn)
-        self.c.layer(f"{name}.experts.fc1", expert=expert, rows=self.tokens, source=Source.NORMED,
-                     source_stride=self.words, gather=1, dest=Dest.HIDDEN, dest_base=base,
-                     dest_stride=stride, bank=bank, wait_computes=self.c.gate)
-
-    def expert_out(self, name: str, expert: int, turn: int, zero_point: int, after: int) -> None:
-        """Place an expert's second layer, back to the tokens in its queue."""
-        base, stride = self.hidden(turn)
-        self.c.layer(f"{name}.experts.fc2", expert=expert, rows=self.tokens, source=Source.ACT,
-                     source_base=base, source_stride=stride, scatter=1, operand_signed=0,
-                     zero_point=zero_point, wait_computes=after,
-                     **self.residual() | {"dest": Dest.COMBINE})
 
     def head(self) -> None:
         """The task's head on the class token, behind the tokens in the residual stream."""

@@ -11,6 +11,7 @@ descriptors need not have finished as a whole: row ``r`` waits for its row ``r``
 
 from collections.abc import Mapping
 
+from amaranth import Cat
 from amaranth.lib import data, enum
 
 DESCRIPTOR_BYTES = 64
@@ -44,6 +45,7 @@ class Source(enum.IntEnum, shape=2):
     NORMED = 0
     ACT = 1
     PROBABILITIES = 2
+    REFERENCE = 3
 
 
 class Dest(enum.IntEnum, shape=4):
@@ -58,13 +60,20 @@ class Dest(enum.IntEnum, shape=4):
     OUTPUT = 6
     GATE = 7
     SCORES = 8
+    CHANGED = 9
 
 
 class Mode(enum.IntEnum, shape=2):
-    """Which operand elements become events."""
+    """Which operand elements become events.
+
+    All; those that are not the zero point; those that differ from the reference, which follows,
+    so that the sums kept from before stay those of the reference; none, the sums kept are final.
+    """
 
     DENSE = 0
     ZERO_SKIP = 1
+    DELTA = 2
+    REPLAY = 3
 
 
 class ErrorCode(enum.IntEnum, shape=8):
@@ -122,6 +131,26 @@ descriptors go to place ``dest_base`` of the program memory.
 DESCRIPTOR = data.StructLayout(FIELDS)
 assert DESCRIPTOR.size == 8 * DESCRIPTOR_BYTES
 
+TEMPORAL = data.StructLayout({
+    "state_base": 16, "reference_base": 16, "theta": 8, "slot_words": 16,
+    "fresh": 1, "keeps": 1, "stores": 1, "gated": 1, "spare": 4,
+})
+"""What ``LINEAR`` has in the place of ``kappa22`` and ``kappa26``.
+
+``state_base`` is the first word of the kept sums, row by row, or with ``scatter`` at the token's
+``dest_stride`` words and ``slot_words`` for each of its experts before; ``reference_base`` that of
+the reference, laid out as the operand is; differences up to ``theta`` are left out. ``fresh``
+sends all elements and forgets what was kept; ``keeps`` leaves the reference as it is, for another
+descriptor with the same operand; ``stores`` keeps the sums of a dense layer; ``gated`` tells the
+gate that tokens which did not change since ``Dest.CHANGED`` go to their experts' silent queues,
+``max_experts`` further on.
+"""
+
+
+def temporal(descriptor) -> data.View:
+    """Return a descriptor's fields of :data:`TEMPORAL`."""
+    return data.View(TEMPORAL, Cat(descriptor.kappa22, descriptor.kappa26))
+
 
 def pack(fields: Mapping[str, int]) -> bytes:
     """Encode one descriptor; unnamed fields are zero.
@@ -132,9 +161,14 @@ def pack(fields: Mapping[str, int]) -> bytes:
         A field is unknown or its value does not fit.
     """
     value, position = 0, 0
-    unknown = set(fields) - set(FIELDS)
+    unknown = set(fields) - set(FIELDS) - set(TEMPORAL.members)
     if unknown:
         raise ValueError(f"unknown descriptor field {sorted(unknown)[0]!r}")
+    if fields.keys() & TEMPORAL.members.keys():
+        given = {name: int(fields.get(name, 0)) for name in TEMPORAL.members}
+        kept = TEMPORAL.const(given).as_bits()
+        fields = {name: item for name, item in fields.items() if name not in given}
+        fields |= {"kappa22": kept & 0xFFFFFFFF, "kappa26": kept >> 32}
     for name, width in FIELDS.items():
         item = int(fields.get(name, 0))
         if not 0 <= item < 1 << width:

@@ -5,6 +5,7 @@ the items gives every cycle. Latencies are those of the units in ``rtl``.
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -139,6 +140,20 @@ class Pipeline:
         self.sink.take(item, end)
         self.spans.append(Span(("drain",), self.name, begun, end + 1))
         return accepted
+
+    def probe(self, offered: int, words: int, changed: Iterable[bool], ready) -> int:
+        """Compare rows of ``words`` words with their references; return the last cycle of that."""
+        for row, moves in enumerate(changed):
+            free = max(offered, self.free)
+            begun = max(free, ready(row))
+            self.counters["source_needs"] += begun - free
+            judged = done = begun + words
+            if moves:
+                done = judged + 1
+                judged += words
+            self.counters["source_busy"] += words * (1 + moves)
+            self.free, offered = judged + moves, done + 1
+        return done
 
     def choose(self, now: int, group_set: int, alone: bool) -> tuple[int, int]:
         """Return when and to which leader the next item goes, not before ``now``.

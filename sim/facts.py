@@ -13,12 +13,18 @@ class Facts:
     """Data-dependent facts of one inference.
 
     ``routed`` is, for each layer with experts, the number of tokens of each expert. ``operands``
-    is, by operator, the left operand (rows, depth), needed unless every element is sent. ``later``
-    holds the facts of the inferences behind the first, if there are any.
+    is, by operator, the left operand (rows, depth), needed unless every element is sent; ``sent``,
+    for a delta layer, which of its elements differ from the reference. ``changed`` is, for each
+    layer with a token gate, which tokens changed; then ``routed`` are only those (of "expert" 0 in
+    a dense layer), and ``silent`` the others. ``later`` holds the facts of the inferences behind
+    the first, if there are any.
     """
 
     routed: Mapping[int, np.ndarray]
     operands: Mapping[str, np.ndarray] = field(default_factory=dict)
+    sent: Mapping[str, np.ndarray] = field(default_factory=dict)
+    changed: Mapping[int, np.ndarray] = field(default_factory=dict)
+    silent: Mapping[int, np.ndarray] = field(default_factory=dict)
     later: tuple["Facts", ...] = ()
 
     def frame(self, number: int) -> "Facts":

@@ -7,8 +7,9 @@ from itertools import accumulate
 from rtl.assembler import Program
 from rtl.counters import COUNTERS
 from rtl.linear.item_generator import ItemGenerator
-from rtl.program import DESCRIPTOR_BYTES, Dest, Opcode, Target
+from rtl.program import DESCRIPTOR_BYTES, Dest, Mode, Opcode, Target
 from rtl.retirement import Retirement
+from rtl.temporal.probe_items import ProbeItems
 from rtl.walker import Walker
 from sim import operators
 from sim.datapath import Pipeline, Place, Sink
@@ -108,7 +109,10 @@ class Machine:
         """Rows of a descriptor: its own, or the tokens of its expert."""
         if "expert" not in fields:
             return fields.get("rows", 0)
-        return int(self.now.routed[int(name.split(".")[1])][fields["expert"]])
+        layer, expert = int(name.split(".")[1]), fields["expert"]
+        if expert < self.hw.max_experts:
+            return int(self.now.routed[layer][expert])
+        return int(self.now.silent[layer][expert - self.hw.max_experts])
 
     def compute(self, name: str, fields: Mapping[str, int], offered: int) -> int:
         """Run one compute descriptor; return the cycle in which it was taken."""
@@ -167,22 +171,39 @@ class Machine:
             return drain, None, []
         if fields["opcode"] == Opcode.ATTENTION:
             return self.attention(name, fields, start, drain)
+        if fields["dest"] == Dest.CHANGED:
+            return self.probe(name, fields, start, drain), None, []
         hw, sink = self.hw, self.sink(fields, rows)
         place = Place(hw.gangs[fields["gang"]], 1 << fields["split"], hw.groups)
-        available = self.available(fields)
-        if fields.get("norm"):
-            words = fields["dim"] // hw.word
-            self.counters["norm_words"] += rows * words
-            available = operators.norm_rows(
-                start, rows, words, available, self.adds).__getitem__
+        available = self.available(fields, start)
         if fields["dest"] == Dest.GATE:
             self.counters["routes"] += rows * fields["top_k"]
-        items = operators.linear_items(fields, rows, self.now.operands.get(name), hw, place)
+        known = self.now.sent if fields.get("mode", 0) == Mode.DELTA else self.now.operands
+        items = operators.linear_items(fields, rows, known.get(name), hw, place)
         self.pipeline.begin(name, start + ItemGenerator.LATENCY, drain, place, available, sink)
         self.collect(items)
         return sink.end, getattr(sink, "ended", None), sink.rows
 
-    def available(self, fields: Mapping[str, int]):
+    def probe(self, name: str, fields: Mapping[str, int], start: int, drain: int) -> int:
+        """Find the tokens that changed; return the cycle in which that counts as written."""
+        words = -(-fields["depth"] // self.hw.word)
+        changed = [True] * fields["rows"] if fields.get("fresh") else self.now.changed[
+            int(name.split(".")[1])]
+        done = self.pipeline.probe(start + ProbeItems.LATENCY, words, changed,
+                                   self.available(fields, start))
+        self.issue_free = done + 1
+        return max(drain, done + 1)
+
+    def available(self, fields: Mapping[str, int], start: int):
+        """Return when row ``r`` may be read: normalized, or made by the operator before."""
+        available = self.complete(fields)
+        if not fields.get("norm"):
+            return available
+        rows, words = fields["rows"], fields["dim"] // self.hw.word
+        self.counters["norm_words"] += rows * words
+        return operators.norm_rows(start, rows, words, available, self.adds).__getitem__
+
+    def complete(self, fields: Mapping[str, int]):
         """Return when row ``r`` of the operator that this one waits for counts."""
         wanted = fields.get("wait_computes", 0)
         if not fields.get("by_row") or not wanted:
@@ -195,17 +216,17 @@ class Machine:
         if fields["dest"] == Dest.KEY:
             return operators.KeySink(self.hw, fields["columns"], rows)
         if fields["dest"] == Dest.GATE:
-            return operators.GateSink(fields["num_experts"], fields["top_k"])
+            return operators.GateSink(self.hw, fields["num_experts"], fields["top_k"])
         if fields["dest"] in (Dest.RESIDUAL, Dest.COMBINE, Dest.OUTPUT):
-            return operators.ResidualSink(self.adds)
-        return operators.RowSink()
+            return operators.ResidualSink(self.hw, self.adds)
+        return operators.RowSink(self.hw)
 
     def attention(self, name: str, fields: Mapping[str, int], start: int,
                   drain: int) -> tuple[int, int | None, list[int]]:
         """Run an ``ATTENTION``; return as :meth:`execute`."""
         hw, operands = self.hw, self.now.operands
         words = -(-fields["rows"] // hw.word)
-        sink = operators.AttentionSink(words)
+        sink = operators.AttentionSink(hw, words)
         self.counters["softmax_words"] += fields["rows"] * fields["heads"] * words
         place = Place(1 << fields["spread"], 1, hw.gangs[fields["set_size"]])
         released = self.computed[fields["wait_computes"] - 1]

@@ -17,47 +17,50 @@ from rtl.program import Dest, Mode
 from rtl.writeback import Writeback
 from sim.datapath import Item, Place, Sink
 
-WRITTEN = Drain.LATENCY + Writeback.LATENCY
-DONE = Drain.LATENCY + Writeback.DONE
-
 
 class RowSink(Sink):
     """Memories that words are written to as they come; rows count once they are there."""
 
+    def __init__(self, hw: HwConfig) -> None:
+        super().__init__()
+        self.written = Drain.latency(hw) + Writeback.LATENCY
+        self.done = Drain.latency(hw) + Writeback.DONE
+
     def take(self, item: Item, end: int) -> None:
-        self.end = end + DONE
+        self.end = end + self.done
         if item.closes:
-            self.rows.append(end + DONE + 1)
+            self.rows.append(self.end + 1)
 
 
 class ResidualSink(RowSink):
     """The residual stream; while a word is added, no other is read."""
 
-    def __init__(self, adds: list[tuple[int, int]]) -> None:
-        super().__init__()
+    def __init__(self, hw: HwConfig, adds: list[tuple[int, int]]) -> None:
+        super().__init__(hw)
         self.adds = adds
 
     def take(self, item: Item, end: int) -> None:
         super().take(item, end)
-        self.adds.append((end - item.drained + 1 + WRITTEN, end + WRITTEN))
+        last = end + self.written
+        self.adds.append((last - item.drained + 1, last))
 
 
-class KeySink(Sink):
+class KeySink(RowSink):
     """The corner turn: a block of tokens leaves once it is complete."""
 
     def __init__(self, hw: HwConfig, columns: int, rows: int) -> None:
-        super().__init__()
+        super().__init__(hw)
         self.hw, self.columns, self.left = hw, columns, rows
         self.tokens = self.ended = 0
 
     def take(self, item: Item, end: int) -> None:
-        self.end = end + DONE
+        self.end = end + self.done
         if not item.closes:
             return
         self.tokens += 1
         self.left -= 1
         if self.tokens % self.hw.word == 0 or not self.left:
-            first = max(end + WRITTEN + CornerTurn.LATENCY, self.ended + 1)
+            first = max(end + self.written + CornerTurn.LATENCY, self.ended + 1)
             self.ended = first + self.columns - 1
 
 
@@ -66,14 +69,15 @@ class GateSink(Sink):
 
     credits = Gate.TOKENS
 
-    def __init__(self, num_experts: int, top_k: int) -> None:
+    def __init__(self, hw: HwConfig, num_experts: int, top_k: int) -> None:
         super().__init__()
+        self.latency = Drain.latency(hw)
         self.scan, self.top_k = Gate.steps(num_experts), top_k
         self.ranked = self.free = self.ended = 0
         self.routed: list[int] = []
 
     def take(self, item: Item, end: int) -> None:
-        self.end = end + Drain.LATENCY
+        self.end = end + self.latency
         if item.closes:
             begun = max(self.end + 1, self.ranked + 1) + self.scan
             room = self.routed[-Gate.ROUTED] + 1 if len(self.routed) >= Gate.ROUTED else 0
@@ -89,8 +93,8 @@ class AttentionSink(RowSink):
 
     credits = Softmax.ROWS
 
-    def __init__(self, words: int) -> None:
-        super().__init__()
+    def __init__(self, hw: HwConfig, words: int) -> None:
+        super().__init__(hw)
         self.words = words
         self.free = 0
         self.ready: list[int] = []
@@ -99,7 +103,7 @@ class AttentionSink(RowSink):
         if item.needs is not None:
             super().take(item, end)
         elif item.closes:
-            self.free = max(end + WRITTEN + 1, self.free) + self.words
+            self.free = max(end + self.written + 1, self.free) + self.words
             self.freed.append(self.free + 1)
             self.ready.append(self.free + Softmax.DIVISION + 1)
 
@@ -145,14 +149,20 @@ def norm_rows(start: int, rows: int, words: int, available: Callable[[int], int]
 
 def word_events(operand: np.ndarray | None, rows: int, depth: int, word: int, parts: int,
                 fields: Mapping[str, int]) -> list[tuple[tuple[int, ...], ...]]:
-    """Events of every part of every word of every row."""
-    words = -(-depth // word)
-    if fields.get("mode", 0) == Mode.DENSE:
+    """Events of every part of every word of every row.
+
+    With ``Mode.DELTA``, ``operand`` tells which elements are sent.
+    """
+    words, mode = -(-depth // word), fields.get("mode", 0)
+    if mode == Mode.DENSE or (mode == Mode.DELTA and fields.get("fresh")):
         sent = np.ones((1, depth), bool)
+    elif mode == Mode.REPLAY:
+        return [((0,),)] * rows
     elif operand is None:
-        raise ValueError("zero-skipping needs the operands of a golden run")
+        raise ValueError("skipping needs the operands of a golden run")
     else:
-        sent = operand.reshape(-1, depth) != fields.get("zero_point", 0)
+        skipped = False if mode == Mode.DELTA else fields.get("zero_point", 0)
+        sent = operand.reshape(-1, depth) != skipped
     padded = np.pad(sent, ((0, 0), (0, words * word - depth)))
     counted = padded.reshape(len(sent), words, parts, word // parts).sum(-1).swapaxes(1, 2)
     made = [tuple(map(tuple, row)) for row in counted.tolist()]
@@ -170,6 +180,8 @@ def linear_items(fields: Mapping[str, int], rows: int, operand, hw: HwConfig,
     """Items of a ``LINEAR`` in issue order."""
     depth, words = fields["depth"], fields["columns"] // hw.word
     is_gate, reads = fields["dest"] == Dest.GATE, -(-depth // hw.word)
+    if fields.get("mode", 0) == Mode.REPLAY:
+        reads, depth = 1, depth % hw.word or hw.word
     waits = fields.get("norm") or fields.get("by_row")
     events = word_events(operand, rows, depth, hw.word, place.parts, fields)
     passes = [(column, min(2 * place.gang, words - column))

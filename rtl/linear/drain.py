@@ -8,12 +8,13 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.attention.softmax import Softmax
 from rtl.config import HwConfig
-from rtl.formats import NORMALIZER, PARAMETER, Width, drained, place, scaled, tag
+from rtl.formats import NORMALIZER, PARAMETER, Width, drained, kept, place, scaled, tag
 from rtl.linear.compute_unit import ComputeUnit
 from rtl.moe.gate import Gate
 from rtl.program import Dest
 from rtl.stream.fifo import Fifo
 from rtl.stream.pipe import pipe
+from rtl.temporal.kept_sums import KeptSums
 
 WIDTHS = {
     Dest.KEY: Width.SYMMETRIC, Dest.VALUE: Width.SYMMETRIC, Dest.HIDDEN: Width.INT10,
@@ -40,7 +41,9 @@ class Drain(wiring.Component):
     select, word, release : ``Out``
         Oldest item's groups, and the word of its columns to read; the item's last word.
     acc : ``In``
-        The word, ``ComputeUnit.READ_LATENCY`` cycles later.
+        The word, ``latency(hw)`` cycles later.
+    where : ``Out(kept(hw))``
+        Where the word's sums are kept, ``ComputeUnit.READ_LATENCY`` cycles after ``select``.
     param_address, params : ``Out(16)``, ``In``
         Parameter memory; data follow in the next cycle.
     slot, normalizer : ``Out``, ``In(NORMALIZER)``
@@ -52,13 +55,17 @@ class Drain(wiring.Component):
 
     Timing
     ------
-    One word a cycle; ``o`` follows ``select`` by ``LATENCY`` cycles. No more rows of scores or
+    One word a cycle; ``o`` follows ``select`` by ``latency(hw)`` cycles. No more rows of scores or
     tokens are under way than the softmax and the gate can hold, so neither ever refuses a word.
     """
 
     i: stream.Interface
     o: stream.Interface
-    LATENCY = ComputeUnit.READ_LATENCY
+
+    @staticmethod
+    def latency(hw: HwConfig) -> int:
+        """Cycles from the selection of a word to its sums: kept ones are added on the way."""
+        return ComputeUnit.READ_LATENCY + (KeptSums.LATENCY if hw.temporal else 0)
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
@@ -73,6 +80,7 @@ class Drain(wiring.Component):
             "slot": Out(range(hw.attention_lag + 1)), "normalizer": In(NORMALIZER),
             "o": Out(stream.Signature(scaled(hw))),
             "busy": Out(1), "starved": Out(1), "credit": Out(1),
+            **({"where": Out(data.StructLayout(kept(hw)))} if hw.temporal else {}),
         })
 
     def elaborate(self, platform):
@@ -111,12 +119,12 @@ class Drain(wiring.Component):
     def annotate(self, m: Module, head, position, last):
         """Delay the word's tag and attach its parameters."""
         hw = self.hw
-        stages = range(self.LATENCY)
+        stages = range(self.latency(hw))
         tags = [Signal(tag(hw), name=f"tag_{n}") for n in stages]
         normalize = [Signal(name=f"normalize_{n}") for n in stages]
         slots = [Signal(range(hw.attention_lag + 1), name=f"slot_{n}") for n in stages]
         shifts = [Signal(2, name=f"shift_{n}") for n in stages]
-        params, valid = [Signal(16, name=f"param_{n}") for n in stages[1:]], Signal(self.LATENCY)
+        params, valid = [Signal(16, name=f"param_{n}") for n in stages[1:]], Signal(len(stages))
         for line in (tags, normalize, slots, shifts, params):
             m.d.sync += [later.eq(earlier) for earlier, later in pairwise(line)]
         m.d.sync += [
@@ -141,9 +149,19 @@ class Drain(wiring.Component):
             for dest, width in WIDTHS.items():
                 with m.Case(dest):
                     m.d.comb += made.width.eq(width)
+        if hw.temporal:
+            places = [Signal(self.where.shape(), name=f"where_{n}")
+                      for n in range(ComputeUnit.READ_LATENCY)]
+            m.d.sync += [
+                places[0].state.eq(head.state + position),
+                places[0].accumulates.eq(head.accumulates & self.busy),
+                places[0].stores.eq(head.stores & self.busy),
+                *(later.eq(earlier) for earlier, later in pairwise(places)),
+            ]
+            m.d.comb += self.where.eq(places[-1])
         for n in range(hw.word):
             m.d.comb += [
-                made.bias[n].eq(Mux(normalize[-1], 0, self.params[n].bias)),
+                made.bias[n].eq(self.params[n].bias),
                 made.multiplier[n].eq(Mux(normalize[-1], self.normalizer.multiplier,
                                           self.params[n].multiplier)),
             ]

@@ -2,12 +2,12 @@
 
 One register::
 
-    operand ──► − ──► ≠ 0 or dense ──► mask ──►│──► o
-    reference ──┘                     drop empty words
+    operand ──► − ──► |·| > θ or dense ──► mask ──►│──► o
+    reference ──┘                         drop empty words
 """
 
 from amaranth import Cat, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
@@ -19,7 +19,9 @@ class EventEncoder(wiring.Component):
     """Keep the elements that differ from their reference.
 
     ``delta = operand - reference``; element ``n`` becomes an event if ``n < count`` and, unless
-    ``dense``, ``delta != 0``. A word without events is dropped unless it is its item's last, so
+    ``dense``, ``|delta| > theta``. With ``updates`` the reference becomes the operand where an
+    event is sent, so the sums of all events are those of the reference, and what was left out is
+    never more than ``theta``. A word without events is dropped unless it is its item's last, so
     an item of zeros still completes. With a reference of zero and ``dense`` this is plain
     inference; with the operand's zero point, zero-skipping; with the values sent last, the
     temporal delta of Yousefzadeh and Sifalakis (arXiv 2107.07305).
@@ -33,6 +35,10 @@ class EventEncoder(wiring.Component):
         Words with at least one event, and every item's last.
     events, macs, skipped : ``Out``
         Events, multiplications and avoided multiplications of the word taken in this cycle.
+    write : ``Out``
+        ``en``, ``address``, ``data``: the word's new reference.
+    judged, changed : ``Out(1)``
+        A probed row's last word was taken; any of its elements would have been sent.
 
     Timing
     ------
@@ -51,6 +57,9 @@ class EventEncoder(wiring.Component):
             "events": Out(range(hw.word + 1)),
             "macs": Out(32),
             "skipped": Out(32),
+            **({"write": Out(data.StructLayout({
+                "en": 1, "address": 16, "data": data.ArrayLayout(8, hw.word)})),
+                "judged": Out(1), "changed": Out(1)} if hw.temporal else {}),
         })
 
     def elaborate(self, platform):
@@ -61,8 +70,8 @@ class EventEncoder(wiring.Component):
 
         for n in range(self.hw.word):
             m.d.comb += [
-                word.delta[n].eq(given.operand[n] - given.reference),
-                mask[n].eq((n < given.count) & (given.dense | (word.delta[n] != 0))),
+                word.delta[n].eq(given.operand[n] - given.reference[n]),
+                mask[n].eq((n < given.count) & (given.dense | self.sends(word.delta[n]))),
             ]
         m.d.comb += [
             count.eq(sum(mask[n] for n in range(self.hw.word))),
@@ -71,16 +80,40 @@ class EventEncoder(wiring.Component):
             self.i.ready.eq(self.o.ready | ~self.o.valid),
         ]
         taken = self.i.valid & self.i.ready
+        probe = given.probe if self.hw.temporal else 0
         m.d.comb += [
-            self.events.eq(Mux(taken, count, 0)),
-            self.macs.eq(Mux(taken, count * given.columns, 0)),
-            self.skipped.eq(Mux(taken, (given.count - count)[: len(count)] * given.columns, 0)),
+            self.events.eq(Mux(taken & ~probe, count, 0)),
+            self.macs.eq(Mux(taken & ~probe, count * given.columns, 0)),
+            self.skipped.eq(Mux(taken & ~probe,
+                                (given.count - count)[: len(count)] * given.columns, 0)),
         ]
+        if self.hw.temporal:
+            self.trace(m, mask, taken)
         with m.If(self.i.ready):
             m.d.sync += [
-                self.o.valid.eq(self.i.valid & ((mask != 0) | given.last)),
+                self.o.valid.eq(self.i.valid & ~probe & ((mask != 0) | given.last)),
                 self.o.p.word.eq(word),
                 *(self.o.p[name].eq(given[name]) for name in place(self.hw)),
             ]
 
         return m
+
+    def sends(self, delta):
+        """Whether a difference is worth an event."""
+        if not self.hw.temporal:
+            return delta != 0
+        theta = self.i.p.theta
+        return ~self.i.p.silent & ((delta > theta) | (-delta > theta))
+
+    def trace(self, m: Module, mask, taken):
+        """Move the reference, and judge probed rows."""
+        given, any_before = self.i.p, Signal()
+        scans = taken & given.probe & ~given.updates
+        m.d.comb += [
+            self.write.en.eq(taken & given.updates), self.write.address.eq(given.reference_address),
+            self.changed.eq(any_before | mask.any()), self.judged.eq(scans & given.last),
+        ]
+        m.d.comb += [self.write.data[n].eq(Mux(mask[n], given.operand[n], given.reference[n]))
+                     for n in range(self.hw.word)]
+        with m.If(scans):
+            m.d.sync += any_before.eq(self.changed & ~given.last)

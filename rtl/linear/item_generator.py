@@ -1,7 +1,8 @@
 """A descriptor to its items of work, in the order they are issued and drained.
 
-``LINEAR`` walks rows and, within a row, passes of columns. ``ATTENTION`` walks the rows of
-scores, token by token and head by head, and sums the values of the row ``lag`` rows behind.
+``LINEAR`` walks rows and, within a row, passes of columns, or probes rows for changes.
+``ATTENTION`` walks the rows of scores, token by token and head by head, and sums the values of the
+row ``lag`` rows behind.
 """
 
 from amaranth import Module, Mux, Signal
@@ -12,7 +13,8 @@ from rtl.config import HwConfig
 from rtl.formats import item
 from rtl.linear.attention_items import AttentionItems
 from rtl.linear.linear_items import LinearItems
-from rtl.program import DESCRIPTOR, Mode, Opcode
+from rtl.program import DESCRIPTOR, Dest, Mode, Opcode, temporal
+from rtl.temporal.probe_items import ProbeItems
 
 
 class ItemGenerator(wiring.Component):
@@ -30,8 +32,12 @@ class ItemGenerator(wiring.Component):
         Rows of a ``LINEAR``: the descriptor's, or the length of the expert's queue.
     index : ``Out(16)``
         Position in the expert's queue whose entry is wanted in the next cycle.
-    token, weight : ``In(16)``
+    token, weight, slot : ``In(16)``, ``In(16)``, ``In(4)``
         The entry asked for in the cycle before.
+    issued : ``Out(1)``
+        The operator's last item is taken.
+    judged, changed, row : ``In(1)``, ``In(1)``, ``Out(16)``
+        As in :class:`rtl.temporal.probe_items.ProbeItems`.
     o : ``Out(stream.Signature(item(hw)))``
         Items, one a cycle.
     """
@@ -43,8 +49,9 @@ class ItemGenerator(wiring.Component):
         self.hw = hw
         super().__init__({
             "descriptor": In(DESCRIPTOR), "start": In(1), "op": In(3), "rows": In(16),
-            "index": Out(16), "token": In(16), "weight": In(16),
-            "o": Out(stream.Signature(item(hw))),
+            "index": Out(16), "token": In(16), "weight": In(16), "slot": In(4),
+            "o": Out(stream.Signature(item(hw))), "issued": Out(1),
+            **({"judged": In(1), "changed": In(1), "row": Out(16)} if hw.temporal else {}),
         })
 
     def elaborate(self, platform):
@@ -60,7 +67,7 @@ class ItemGenerator(wiring.Component):
             linear.start.eq(self.start & ~is_attention),
             attention.start.eq(self.start & is_attention),
             linear.rows.eq(self.rows), self.index.eq(linear.index),
-            linear.token.eq(self.token), linear.weight.eq(self.weight),
+            linear.token.eq(self.token), linear.weight.eq(self.weight), linear.slot.eq(self.slot),
             self.o.payload.eq(Mux(is_attention, attention.o.payload.as_value(),
                                   linear.o.payload.as_value())),
             self.o.valid.eq(Mux(is_attention, attention.o.valid, linear.o.valid)),
@@ -71,6 +78,38 @@ class ItemGenerator(wiring.Component):
                 given.operand_signed, given.zero_point.as_signed(), given.zero_point), 0)),
             made.drained.op.eq(self.op), made.drained.shift.eq(given.shift),
             made.drained.bank.eq(given.bank),
+            self.issued.eq(self.o.valid & self.o.ready & made.drained.final),
         ]
+        if self.hw.temporal:
+            self.trace(m, linear, ~is_attention)
 
         return m
+
+    def trace(self, m: Module, linear, is_linear):
+        """Compare with what was kept, or probe."""
+        m.submodules.probe = probe = ProbeItems(self.hw)
+        given, made, kept = self.descriptor, self.o.p, temporal(self.descriptor)
+        is_delta, probes = Signal(), Signal()
+        m.d.comb += [
+            probes.eq(is_linear & (given.dest == Dest.CHANGED)),
+            is_delta.eq(is_linear & (given.mode == Mode.DELTA)),
+            probe.descriptor.eq(given), probe.start.eq(self.start & probes),
+            probe.judged.eq(self.judged), probe.changed.eq(self.changed), self.row.eq(probe.row),
+            probe.o.ready.eq(self.o.ready & probes),
+        ]
+        with m.If(probes):
+            m.d.comb += [self.o.payload.eq(probe.o.payload), self.o.valid.eq(probe.o.valid),
+                         linear.start.eq(0), self.issued.eq(probe.done)]
+        with m.Elif(is_linear):
+            silent = given.mode == Mode.REPLAY
+            m.d.comb += [
+                made.dense.eq((given.mode == Mode.DENSE) | (is_delta & kept.fresh)),
+                made.silent.eq(silent), made.theta.eq(Mux(is_delta, kept.theta, 0)),
+                made.words.eq(Mux(silent, 1, linear.o.p.words)),
+                made.tracks.eq(is_delta & ~kept.fresh),
+                made.updates.eq(is_delta & ~kept.keeps & linear.o.p.drained.last),
+                made.reference_address.eq(
+                    linear.o.p.address - given.source_base + kept.reference_base),
+                made.drained.accumulates.eq((is_delta & ~kept.fresh) | silent),
+                made.drained.stores.eq(is_delta | kept.stores),
+            ]

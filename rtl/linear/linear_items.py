@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
 from rtl.formats import item
-from rtl.program import DESCRIPTOR, Dest
+from rtl.program import DESCRIPTOR, Dest, temporal
 
 
 class LinearItems(wiring.Component):
@@ -24,7 +24,7 @@ class LinearItems(wiring.Component):
 
     Members
     -------
-    descriptor, start, rows, index, token, weight, o
+    descriptor, start, rows, index, token, weight, slot, o
         As in :class:`rtl.linear.item_generator.ItemGenerator`.
 
     Timing
@@ -38,7 +38,7 @@ class LinearItems(wiring.Component):
         self.hw = hw
         super().__init__({
             "descriptor": In(DESCRIPTOR), "start": In(1), "rows": In(16),
-            "index": Out(16), "token": In(16), "weight": In(16),
+            "index": Out(16), "token": In(16), "weight": In(16), "slot": In(4),
             "o": Out(stream.Signature(item(hw))),
         })
 
@@ -84,8 +84,23 @@ class LinearItems(wiring.Component):
         with m.If(self.o.ready | ~self.o.valid):
             m.d.sync += [self.o.valid.eq(running)]
             m.d.sync += self.fields(row, column, base, param, words, last_pass, last_row)
+        if hw.temporal:
+            self.keep(m, step, words, column)
 
         return m
+
+    def keep(self, m: Module, step, words, column):
+        """Where the sums are kept: one row behind the other, or by token and slot."""
+        given, state = self.descriptor, Signal(16)
+        kept = temporal(given)
+        with m.If(self.start):
+            m.d.sync += state.eq(kept.state_base)
+        with m.Elif(step):
+            m.d.sync += state.eq(state + words)
+        with m.If(self.o.ready | ~self.o.valid):
+            m.d.sync += self.o.p.drained.state.eq(Mux(given.scatter, (
+                kept.state_base + self.token * given.dest_stride + self.slot * kept.slot_words
+                + column), state))
 
     def made_words(self):
         """Words of a row of operands."""

@@ -10,7 +10,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.formats import drained, item, operands, place
+from rtl.formats import drained, item, operands, place, traced
 from rtl.program import Source
 
 
@@ -33,6 +33,8 @@ class OperandSource(wiring.Component):
         Complete rows of the operator that this one waits for; all of them.
     address, data : ``Out(16)``, ``In(words of hw.word bytes).array(4)``
         Read port of each :class:`Source`; data follow in the next cycle.
+    reference_address : ``Out(16)``
+        Word of the references to read, for ``data`` of ``Source.REFERENCE``.
     o : ``Out(stream.Signature(operands(hw)))``
         Operands; must always be taken.
     accept, accept_span : ``Out(hw.groups)``, ``Out(4)``
@@ -58,7 +60,8 @@ class OperandSource(wiring.Component):
             "i": In(stream.Signature(item(hw))), "waiting": In(2).array(hw.groups),
             "normed_rows": In(16), "probability_rows": In(16),
             "ready_rows": In(16), "released": In(1),
-            "address": Out(16), "data": In(data.ArrayLayout(8, hw.word)).array(len(Source)),
+            "address": Out(16), **({"reference_address": Out(16)} if hw.temporal else {}),
+            "data": In(data.ArrayLayout(8, hw.word)).array(len(Source)),
             "o": Out(stream.Signature(operands(hw))),
             "accept": Out(hw.groups), "accept_span": Out(4),
             "drained": Out(stream.Signature(drained(hw))),
@@ -77,15 +80,16 @@ class OperandSource(wiring.Component):
         completed = Mux(from_softmax, self.probability_rows,
                         Mux(given.norm, self.normed_rows, self.ready_rows))
         free = (left == 0) & self.i.valid
+        probe = given.probe if hw.temporal else 0
         m.d.comb += [
             met.eq((given.need <= completed) & (self.released | ~from_softmax)),
-            fresh.eq(free & met & found & self.drained.ready), self.i.ready.eq(fresh),
+            fresh.eq(free & met & ((found & self.drained.ready) | probe)), self.i.ready.eq(fresh),
             self.needs.eq(free & ~met), self.full.eq(free & met & ~fresh),
             self.busy.eq(fresh | (left != 0)),
-            self.accept.eq(fresh << chosen), self.accept_span.eq(given.drained.span),
+            self.accept.eq((fresh & ~probe) << chosen), self.accept_span.eq(given.drained.span),
             self.address.eq(Mux(fresh, given.address, address)),
             self.drained.payload.eq(given.drained), self.drained.p.leader.eq(chosen),
-            self.drained.valid.eq(fresh),
+            self.drained.valid.eq(fresh & ~probe),
             current.eq(sent), current.row.eq(sent.row + (hw.word >> sent.drained.split)),
             final.eq(Mux(fresh, given.words == 1, left == 1)),
         ]
@@ -101,6 +105,8 @@ class OperandSource(wiring.Component):
         with m.If(self.busy):
             m.d.sync += sent.eq(current)
         self.send(m, sent)
+        if hw.temporal:
+            self.trace(m, fresh, current, sent)
 
         return m
 
@@ -112,10 +118,27 @@ class OperandSource(wiring.Component):
                 with m.Case(source):
                     m.d.comb += word.eq(self.data[source.value])
         m.d.comb += [self.o.p[name].eq(sent[name])
-                     for name in ("row", "kv", "columns", "reference", "dense")]
+                     for name in ("row", "kv", "columns", "dense")]
         m.d.comb += [self.o.p[name].eq(sent.drained[name]) for name in place(self.hw)]
-        m.d.comb += [self.o.p.operand[n].eq(Mux(sent.operand_signed, word[n].as_signed(), word[n]))
-                     for n in range(self.hw.word)]
+        before = self.data[Source.REFERENCE.value]
+        for n in range(self.hw.word):
+            m.d.comb += [
+                self.o.p.operand[n].eq(Mux(sent.operand_signed, word[n].as_signed(), word[n])),
+                self.o.p.reference[n].eq(Mux(
+                    sent.tracks, Mux(sent.operand_signed, before[n].as_signed(), before[n]),
+                    sent.reference) if self.hw.temporal else sent.reference),
+            ]
+
+    def trace(self, m: Module, fresh, current, sent):
+        """Read the references beside the operands."""
+        following = Signal(16)
+        m.d.comb += self.reference_address.eq(Mux(
+            current.source == Source.REFERENCE, self.address,
+            Mux(fresh, self.i.p.reference_address, following)))
+        m.d.sync += [following.eq(self.reference_address + 1),
+                     self.o.p.reference_address.eq(self.reference_address)]
+        m.d.comb += [self.o.p[name].eq(sent[name]) for name in traced(self.hw)
+                     if name != "reference_address"]
 
     def choose(self, m: Module):
         """Return the leader of the span for the next item, and whether there is one."""

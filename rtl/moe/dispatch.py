@@ -1,11 +1,14 @@
 """Routes to expert queues: which tokens each expert gets, with which weight.
 
+With ``hw.temporal`` each expert has a second queue, ``max_experts`` further on, for the tokens that
+did not change: nothing is computed for them, but what they added is added again.
+
 ::
 
-    route ──► queue[expert][length] = (token, weight) ──► read by position
+    route ──► queue[expert][length] = (token, weight, slot) ──► read by position
 """
 
-from amaranth import Array, Cat, Module, Signal
+from amaranth import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -28,8 +31,13 @@ class Dispatch(wiring.Component):
         Empty all queues and start again with token 0.
     expert, index : ``In``
         Entry to read.
-    token, weight : ``Out(16)``
-        That entry, one cycle later.
+    token, weight, slot : ``Out(16)``, ``Out(16)``, ``Out(4)``
+        That entry, one cycle later; ``slot`` counts the token's routes before this one.
+    gated : ``In(1)``
+        Routes of tokens that did not change go to the second queues.
+    probed : ``In``
+        ``en``, ``row``, ``changed``: a token has changed or not; with ``routes`` it goes to the
+        first or second queue of expert 0 as well.
     length : ``Out(16)``
         Entries of ``expert``, in the same cycle.
     inspected, occupied : ``In(8)``, ``Out(1)``
@@ -45,25 +53,28 @@ class Dispatch(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(ROUTE)), "clear": In(1),
             "expert": In(8), "index": In(16), "token": Out(16), "weight": Out(16),
-            "length": Out(16), "inspected": In(8), "occupied": Out(1), "tokens": Out(16),
+            "slot": Out(4), "length": Out(16), "inspected": In(8), "occupied": Out(1),
+            "tokens": Out(16), **({"gated": In(1), "probed": In(data.StructLayout({
+                "en": 1, "row": 16, "changed": 1, "routes": 1}))} if hw.temporal else {}),
         })
 
     def elaborate(self, platform):
         m = Module()
         hw = self.hw
         bits = (hw.max_tokens - 1).bit_length()
-        entry = data.StructLayout({"token": 16, "weight": 16})
+        entry = data.StructLayout({"token": 16, "weight": 16, "slot": 4 * hw.temporal})
         m.submodules.entries = entries = Memory(
-            shape=entry, depth=hw.max_experts * hw.max_tokens, init=[],
+            shape=entry, depth=hw.queues * hw.max_tokens, init=[],
             attrs={"ram_style": "block"}
         )
         write, read = entries.write_port(), entries.read_port()
-        lengths = Array(Signal(bits + 1, name=f"length_{n}") for n in range(hw.max_experts))
-        taken = lengths[self.i.p.expert]
+        lengths = Array(Signal(bits + 1, name=f"length_{n}") for n in range(hw.queues))
+        queue, routed = Signal(8), Signal()
+        taken = lengths[queue]
 
         m.d.comb += [
-            self.i.ready.eq(1), write.en.eq(self.i.valid),
-            write.addr.eq(Cat(taken[:bits], self.i.p.expert)),
+            self.i.ready.eq(1), write.en.eq(routed), queue.eq(self.i.p.expert),
+            routed.eq(self.i.valid), write.addr.eq(Cat(taken[:bits], queue)),
             write.data.token.eq(self.tokens), write.data.weight.eq(self.i.p.weight),
             read.addr.eq(Cat(self.index[:bits], self.expert)),
             self.token.eq(read.data.token), self.weight.eq(read.data.weight),
@@ -72,7 +83,29 @@ class Dispatch(wiring.Component):
         ]
         with m.If(self.clear):
             m.d.sync += [self.tokens.eq(0), *(length.eq(0) for length in lengths)]
-        with m.Elif(self.i.valid):
+        with m.Elif(routed):
             m.d.sync += [taken.eq(taken + 1), self.tokens.eq(self.tokens + self.i.p.last)]
+        if hw.temporal:
+            self.sort(m, queue, routed, write.data, read.data)
 
         return m
+
+    def sort(self, m: Module, queue, routed, written, entry):
+        """Tell tokens that changed from those that did not."""
+        hw, slot = self.hw, Signal(4)
+        m.submodules.changes = changes = Memory(
+            shape=1, depth=hw.max_tokens, init=[], attrs={"ram_style": "distributed"})
+        write, read = changes.write_port(), changes.read_port(domain="comb")
+        m.d.comb += [
+            write.en.eq(self.probed.en), write.addr.eq(self.probed.row),
+            write.data.eq(self.probed.changed), read.addr.eq(self.tokens),
+            queue.eq(self.i.p.expert + Mux(self.gated & ~read.data, hw.max_experts, 0)),
+            written.slot.eq(slot), self.slot.eq(entry.slot),
+        ]
+        with m.If(self.probed.en & self.probed.routes):
+            m.d.comb += [routed.eq(1), written.token.eq(self.probed.row), written.slot.eq(0),
+                         queue.eq(Mux(self.probed.changed, 0, hw.max_experts))]
+        with m.If(self.i.valid):
+            m.d.sync += slot.eq(Mux(self.i.p.last, 0, slot + 1))
+        with m.Elif(routed):
+            m.d.sync += self.tokens.eq(self.tokens)

@@ -8,10 +8,10 @@ import typer
 from rich.table import Table
 
 from golden.config import MODELS
+from golden.policy import Choice, Plan, Policy
 from rtl.assembler import Program
 from rtl.compiler import compile_program
 from rtl.config import HwConfig
-from rtl.program import Mode
 from scripts.cli import JsonFile, app, command, console, emit, write_text
 from scripts.lookup import hardware
 from sim.energy import energy
@@ -38,7 +38,7 @@ def describe(result: Result, hw, table: str) -> dict:
     }
 
 
-def prepare(model: str, hw: HwConfig, task: int, mode: Mode,
+def prepare(model: str, hw: HwConfig, task: int, plan: Plan,
             image: Path | None) -> tuple[Program, Facts]:
     """Compile a network and find out about its data.
 
@@ -46,7 +46,7 @@ def prepare(model: str, hw: HwConfig, task: int, mode: Mode,
     """
     if image is None and model in MODELS:
         config = MODELS[model]
-        program = compile_program(Outline(config), hw, task, mode)
+        program = compile_program(Outline(config), hw, task, plan)
         return program, preset_facts(config, task)
     from golden.engines import integer_output
     from golden.images import load_image
@@ -54,7 +54,7 @@ def prepare(model: str, hw: HwConfig, task: int, mode: Mode,
 
     network = find(model)
     config = network.quantized.config
-    program = compile_program(network.quantized, hw, task, mode)
+    program = compile_program(network.quantized, hw, task, plan)
     if image is None:
         return program, generated(config, 0)
     return program, from_trace(
@@ -82,8 +82,7 @@ def simulate(
         raise ValueError(f"mode {mode!r} is neither dense nor zero-skip")
     if mode == "zero-skip" and image is None:
         raise ValueError("mode zero-skip needs --image, since events depend on the data")
-    chosen = Mode.ZERO_SKIP if mode == "zero-skip" else Mode.DENSE
-    program, facts = prepare(model, hw, task, chosen, image)
+    program, facts = prepare(model, hw, task, Plan(Choice(Policy(mode))), image)
     began = time.perf_counter()
     result = run(program, facts, MemoryModel(latency, interval))
     made = {"model": model, "hardware": hardware_name, "task": task,

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from golden.integer import Integer
+from golden.policy import Choice, Plan, Policy
 from rtl.compiler import compile_program
-from rtl.program import ErrorCode, Mode
+from rtl.program import ErrorCode
 from scripts.rtl_engine import engine
 from sim.facts import from_trace, from_traces
 from sim.machine import simulate
@@ -21,9 +22,9 @@ def test_bits_and_counters(hardware: str, number: int, seed: int) -> None:
     hw = HARDWARE[hardware]
     routing = ROUTINGS[number % 3]
     model, image, task = make(1000 * seed + 10 * number + len(hardware), hw, routing)
-    mode = Mode(number // 3 % 2)
+    plan = Plan(Choice((Policy.DENSE, Policy.ZERO_SKIP)[number // 3 % 2]))
     memory = MemoryModel((20, 1, 60)[number % 3], (1, 3, 2)[number % 4 % 3])
-    program = compile_program(model, hw, task, mode)
+    program = compile_program(model, hw, task, plan)
     trace = Integer(model).run(image, task)
 
     result = engine.run(program, program.with_image(image.numpy()), latency=memory.latency,

@@ -14,7 +14,7 @@ from rtl.linear.item_generator import ItemGenerator
 from rtl.placement import place
 from rtl.program import DESCRIPTOR, Dest, Opcode, Source
 from sim.datapath import Pipeline, Place
-from sim.operators import DONE, RowSink, linear_items
+from sim.operators import RowSink, linear_items
 from tests.support.bench import put, simulate
 from tests.support.case import pack
 
@@ -83,12 +83,12 @@ def test_two_layers(seed: int) -> None:
                 await ctx.tick()
                 cycle += 1
                 assert cycle < 5000
-            pipeline, sink = Pipeline(HW), RowSink()
+            pipeline, sink = Pipeline(HW), RowSink(HW)
             pipeline.begin("layer", ItemGenerator.LATENCY, 0,
                            Place(placed.gang, 1 << placed.split, HW.groups), None, sink)
             items = linear_items(fields, rows, None, HW, pipeline.place)
             assert [pipeline.step(item) for item in items][-1] == issued
-            assert done == sink.end == pipeline.drain_free - 1 + DONE
+            assert done == sink.end == pipeline.drain_free - 1 + sink.done
             for name in pipeline.counters:
                 assert counts[name] == pipeline.counters[name], name
         put(ctx, dut.draining, pack(DESCRIPTOR, {"opcode": Opcode.STORE, "beats": rows,

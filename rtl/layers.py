@@ -1,0 +1,119 @@
+"""Linear layers as descriptors: cut into pieces, spread over the groups, kept by their policy."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from golden.policy import Choice, Policy
+from rtl.assembler import Assembler
+from rtl.layout import columns_of, weight_tiles
+from rtl.placement import pieces_of, place
+from rtl.program import Dest, Mode, Opcode, Target
+
+MODES = {Policy.DENSE: Mode.DENSE, Policy.ZERO_SKIP: Mode.ZERO_SKIP, Policy.DELTA: Mode.DELTA,
+         Policy.TOKEN_GATE: Mode.DENSE}
+"""How a layer is executed; what is behind a token gate computes all of the tokens it gets."""
+
+
+class Layers(Assembler):
+    """Adds layers; one method for what they load, one for each thing that is kept of them."""
+
+    def linear(self, name: str, weight: np.ndarray, *, rows: int,
+               biases: np.ndarray | None = None, multipliers: np.ndarray | None = None,
+               skip: Mapping[str, int] | None = None, **fields: int) -> dict[str, int]:
+        """Load a layer and add its descriptor, which is returned.
+
+        ``skip`` holds ``skip_if_empty``, ``expert`` and ``routed`` of an expert's loads.
+        """
+        hw = self.hw
+        skip = dict(skip or {})
+        columns, depth = columns_of(len(weight), hw), weight.shape[1]
+        placed = place(depth, columns, hw)
+        size = placed.passes * placed.rows
+        base, after = self.weights.take(size, name)
+        self.weights.use(base, size, self.computes)
+        where = placed.fields(hw)
+        self.load(f"{name}.weights", Target.WEIGHTS,
+                  weight_tiles(weight, hw, placed.gang, placed.split), after, weight_base=base,
+                  depth=placed.rows, columns=placed.passes * placed.span, **where, **skip)
+        param = 0
+        if biases is not None and multipliers is not None:
+            pad = (0, columns - len(biases))
+            param = self.parameters(name, np.pad(biases, pad), np.pad(multipliers, pad),
+                                    **({} if fields.get("stores") else skip))
+        made = {"opcode": Opcode.LINEAR, "rows": rows, "depth": depth, "columns": columns,
+                "weight_base": base, "param_base": param, "operand_signed": 1, **where, **fields}
+        self.compute(name, made)
+        return made
+
+    def replay(self, name: str, made: Mapping[str, int], **fields: int) -> None:
+        """Add what a layer made for the tokens that did not change, once more."""
+        hw, size = self.hw, made["columns"] // self.hw.word
+        self.params.use(made["param_base"], size, self.computes)
+        self.compute(f"{name}.replay", {
+            **made, "mode": Mode.REPLAY, "expert": made["expert"] + hw.max_experts, "stores": 0,
+            "depth": hw.word, "weight_base": 0, "passes": 0, "source_base": 0, "source_stride": 0,
+            **fields})
+
+    def layer(self, name: str, *, expert: int | None = None, queue: int | None = None,
+              zero_point: int = 0, **fields) -> None:
+        """Add the linear layer ``name`` of the model, its bias as its mode needs it.
+
+        Keys and values stay whole; any other layer may be cut into pieces of its columns.
+        ``expert`` selects its weights and its tokens, ``queue`` only tokens. ``operand`` names the
+        reference of a delta layer that shares it; ``keeps`` if another layer behind this one shares
+        it. ``slots`` is how often a token's sums are kept behind a gate.
+        """
+        choice = self.keeping.choices[name]
+        slots, operand = fields.pop("slots", 0), fields.pop("operand", name)
+        mode = MODES[choice.policy]
+        weight, bias, multiplier = (self.tensor(f"{name}.{part}", expert)
+                                    for part in ("weight", "bias", "multiplier"))
+        bias = bias.astype(np.int64)
+        if mode == Mode.ZERO_SKIP:
+            bias += zero_point * weight.astype(np.int64).sum(-1)
+        shift = int(self.tensor(f"{name}.shift"))
+        if expert is not None:
+            fields |= {"expert": expert, "skip": {
+                "skip_if_empty": 1, "expert": expert, "routed": self.gate}}
+            name = name.replace("experts", f"experts.{expert}")
+        elif queue is not None:
+            fields |= {"expert": queue}
+        count, depth = weight.shape
+        whole = fields["dest"] in (Dest.KEY, Dest.VALUE)
+        base, keeps = fields.pop("dest_base", 0), fields.pop("keeps", 0)
+        for columns in [range(count)] if whole else pieces_of(depth, count, self.hw):
+            part, before = slice(columns.start, columns.stop), columns.start // self.hw.word
+            kept = self.kept(name, operand, choice, fields, count, before)
+            if kept.get("reference_base") is not None:
+                kept["keeps"] = int(keeps or columns.stop < count)
+            if slots:
+                kept |= self.slots(operand, fields, slots, before)
+            made = self.linear(
+                name, weight[part], biases=bias[part], multipliers=multiplier[part],
+                zero_point=zero_point, shift=(shift - 14) // 4, mode=mode,
+                dest_base=base + before, **kept, **fields)
+            if slots:
+                self.replay(name, made, wait_computes=self.gate, by_row=0)
+            fields["norm"] = 0
+
+    def kept(self, name: str, operand: str, choice: Choice, fields: Mapping[str, int],
+             count: int, before: int) -> dict[str, int]:
+        """Fields of a delta layer: where its operand and its sums are kept."""
+        if choice.policy != Policy.DELTA:
+            return {}
+        rows, words = fields["rows"], columns_of(count, self.hw) // self.hw.word
+        return {
+            "state_base": self.keeping.state.take(name, rows * words) + rows * before,
+            "reference_base": self.keeping.references.take(
+                operand, rows * fields["source_stride"]),
+            "theta": choice.theta, "fresh": int(self.fresh),
+        }
+
+    def slots(self, name: str, fields: Mapping[str, int], slots: int, before: int,
+              ) -> dict[str, int]:
+        """Fields of a layer whose sums are kept by token, once for each of its experts."""
+        stride = fields["dest_stride"]
+        size = fields["rows"] * stride
+        return {"state_base": self.keeping.state.take(name, slots * size + stride) + before,
+                "slot_words": size, "top_k": slots, "stores": 1}

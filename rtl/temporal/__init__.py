@@ -1,0 +1,1 @@
+"""What is kept from one frame to the next, and which tokens changed."""

@@ -1,0 +1,76 @@
+"""Sums kept from one frame to the next.
+
+Two registers, and a memory that is read in the first and written behind the second::
+
+    acc ──►│──► + ──►│──► sum
+    address ──► memory ──┘    └──► memory
+"""
+
+from itertools import pairwise
+
+from amaranth import Module, Mux, Signal, signed
+from amaranth.hdl import Assert
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from rtl.config import HwConfig
+from rtl.formats import kept
+
+
+class KeptSums(wiring.Component):
+    """Add what was kept to the sums of a word, and keep the result.
+
+    ``sum = acc + memory[state]`` if ``accumulates``, else ``acc``; then ``memory[state] = sum`` if
+    ``stores``. With the events of a delta layer as ``acc`` the sum is that of the whole reference
+    (Neil et al., Delta Networks, arXiv 1612.05571). :func:`golden.linear.linear` of the reference
+    is its model.
+
+    Members
+    -------
+    acc : ``In(data.ArrayLayout(signed(hw.acc_width), hw.word))``
+        Sums of this frame's events.
+    where : ``In(kept(hw))``
+        Word of the memory, and what to do with it, of the same cycle.
+    sum : ``Out``
+        The result, ``LATENCY`` cycles later.
+
+    Timing
+    ------
+    One word a cycle. A word must not follow itself within ``LATENCY`` cycles, which no operator
+    does: each of its words is drained once.
+    """
+
+    LATENCY = 2
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        word = data.ArrayLayout(signed(hw.acc_width), hw.word)
+        super().__init__({
+            "acc": In(word), "where": In(data.StructLayout(kept(hw))), "sum": Out(word),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        hw = self.hw
+        word = data.ArrayLayout(signed(hw.acc_width), hw.word)
+        m.submodules.words = words = Memory(
+            shape=word, depth=hw.state_words, init=[], attrs={"ram_style": "block"})
+        write, read = words.write_port(), words.read_port()
+        acc, overflow = Signal(word, reset_less=True), Signal(hw.word)
+        stages = [Signal(self.where.shape(), name=f"where_{n}") for n in range(self.LATENCY)]
+
+        m.d.sync += [acc.eq(self.acc), stages[0].eq(self.where)]
+        m.d.sync += [later.eq(earlier) for earlier, later in pairwise(stages)]
+        m.d.comb += [
+            read.addr.eq(self.where.state), write.addr.eq(stages[-1].state),
+            write.en.eq(stages[-1].stores), write.data.eq(self.sum),
+        ]
+        for n in range(hw.word):
+            total = Signal(signed(hw.acc_width + 1), name=f"total_{n}")
+            m.d.comb += [total.eq(acc[n] + Mux(stages[0].accumulates, read.data[n], 0)),
+                         overflow[n].eq(total[-1] ^ total[-2])]
+            m.d.sync += self.sum[n].eq(total)
+        m.d.sync += Assert(~stages[0].accumulates | ~overflow.any(), "kept sum overflow")
+
+        return m

@@ -1,0 +1,101 @@
+"""The items that find the tokens which changed, and move their references.
+
+::
+
+    SCAN ──► WAIT ──┬─ unchanged ──► next row
+                    └─ changed ──► COPY ──► next row
+"""
+
+from amaranth import Module, Signal
+from amaranth.lib import enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.config import HwConfig
+from rtl.formats import item
+from rtl.program import DESCRIPTOR, temporal
+
+
+class State(enum.Enum, shape=2):
+    """What is done with a row."""
+
+    IDLE = 0
+    SCAN = 1
+    WAIT = 2
+    COPY = 3
+
+
+class ProbeItems(wiring.Component):
+    """Compare ``rows`` rows with their references; where one differs, make it the reference.
+
+    The token gate of Eventful Transformers (Dutson et al., arXiv 2308.13494) with a threshold on
+    the largest difference: a row moves as a whole or not at all.
+
+    Members
+    -------
+    descriptor, start, o
+        As in :class:`rtl.linear.item_generator.ItemGenerator`. Items have ``probe``, and those
+        that move the reference ``updates``.
+    judged, changed : ``In(1)``
+        The encoder has seen all of the row, and whether an element differs.
+    row : ``Out(16)``
+        Row that is judged.
+    done : ``Out(1)``
+        The last row has been judged, and its second item taken if it has one.
+
+    Timing
+    ------
+    The first item is on ``o`` three cycles after ``start``. A row of ``n`` words is judged
+    ``n + 1`` cycles after its item was taken; the next item follows in the cycle after that.
+    """
+
+    LATENCY = 3
+    JUDGE = 1
+    o: stream.Interface
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        super().__init__({
+            "descriptor": In(DESCRIPTOR), "start": In(1), "o": Out(stream.Signature(item(hw))),
+            "judged": In(1), "changed": In(1), "row": Out(16), "done": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        given, made, hw = self.descriptor, self.o.p, self.hw
+        state, primed, waited = Signal(State), Signal(), Signal()
+        address, last = Signal(16), Signal()
+        taken = self.o.valid & self.o.ready
+        tail = given.depth % hw.word
+
+        m.d.comb += [
+            last.eq(self.row + 1 == given.rows),
+            self.done.eq(last & ((self.judged & ~self.changed)
+                                 | (taken & (state == State.COPY)))),
+            self.o.valid.eq((state == State.SCAN) | (state == State.COPY)),
+            made.source.eq(given.source), made.address.eq(given.source_base + address),
+            made.words.eq((given.depth + hw.word - 1) // hw.word), made.tail.eq(hw.word),
+            made.operand_signed.eq(given.operand_signed), made.norm.eq(given.norm),
+            made.need.eq(self.row + 1), made.set_size.eq(len(hw.gangs) - 1),
+            made.reference_address.eq(temporal(given).reference_base + address),
+            made.probe.eq(1), made.theta.eq(temporal(given).theta),
+            made.updates.eq(state == State.COPY), made.tracks.eq(state == State.SCAN),
+            made.dense.eq((state == State.COPY) | temporal(given).fresh),
+        ]
+        with m.If(tail != 0):
+            m.d.comb += made.tail.eq(tail)
+        m.d.sync += [primed.eq(self.start), waited.eq(primed)]
+        with m.If(self.start):
+            m.d.sync += [self.row.eq(0), address.eq(0)]
+        with m.If(waited):
+            m.d.sync += state.eq(State.SCAN)
+        with m.If(taken & (state == State.SCAN)):
+            m.d.sync += state.eq(State.WAIT)
+        with m.If(self.judged & self.changed):
+            m.d.sync += state.eq(State.COPY)
+        with m.If((self.judged & ~self.changed) | (taken & (state == State.COPY))):
+            m.d.sync += [state.eq(State.SCAN), self.row.eq(self.row + 1),
+                         address.eq(address + given.source_stride)]
+        with m.If(self.done):
+            m.d.sync += state.eq(State.IDLE)
+
+        return m
