@@ -44,13 +44,14 @@ from rtl.normalization import Normalization
 from rtl.normalize_lane import NormalizeLane
 from rtl.residual import Residual
 from rtl.sequencer import Sequencer
+from rtl.temporal.kept_sums import KeptSums
 from rtl.writeback import Writeback
 
 UNITS = {unit.__name__: unit for unit in (
     Accelerator, Registers, Sequencer, DmaReader, DmaWriter, Loader, Datapath, ItemGenerator,
     OperandSource, EventEncoder, ComputeUnit, Worker, LaneGroup, Drain, Writeback, Requantize,
     ActivationTable, Combine, CornerTurn, KvWriter, Gate, Dispatch, Residual, Normalization,
-    LayerNorm, NormalizeLane, Probabilities, Softmax,
+    LayerNorm, NormalizeLane, Probabilities, Softmax, KeptSums,
 )}
 """Units by name; whoever contains another comes before it."""
 

@@ -95,7 +95,7 @@ class Assembler:
     def __init__(self, model: Quantized, hw: HwConfig, task: int, plan: Plan) -> None:
         self.model, self.hw, self.task, self.plan = model, hw, task, plan
         self.config = model.config
-        self.keeping = Keeping(model.config, hw, plan)
+        self.keeping = Keeping(model.config, hw, task, plan)
         self.fresh = True
         self.placed: list[int] = []
         self.number = 0

@@ -1,5 +1,6 @@
 """Which operators keep what from one frame to the next, and where."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -37,10 +38,11 @@ class Region:
 class Keeping:
     """The choice of every operator that the hardware executes.
 
-    A delta layer keeps its operand and its sums. A token gate stands before a whole block: of
-    dense layers (``fc1`` and ``fc2``) or of experts (gate, ``experts.fc1`` and ``experts.fc2``).
-    It keeps the block's operand and the sums of its last layer, a token's once for each of its
-    experts, so that a token that did not change costs the drain of these.
+    Other tasks' gates and heads are left out. A delta layer keeps its operand and its sums. A
+    token gate stands before a whole block: of dense layers (``fc1`` and ``fc2``) or of experts
+    (gate, ``experts.fc1`` and ``experts.fc2``). It keeps the block's operand and the sums of its
+    last layer, a token's once for each of its experts, so that a token that did not change costs
+    the drain of these.
 
     Raises
     ------
@@ -48,9 +50,10 @@ class Keeping:
         The plan asks for what the hardware does not execute, or not for this operator.
     """
 
-    def __init__(self, config: ModelConfig, hw: HwConfig, plan: Plan) -> None:
-        self.config, self.hw = config, hw
-        self.choices: Mapping[str, Choice] = plan.resolve(config)
+    def __init__(self, config: ModelConfig, hw: HwConfig, task: int, plan: Plan) -> None:
+        self.choices: Mapping[str, Choice] = {
+            name: choice for name, choice in plan.resolve(config).items()
+            if not re.search(rf"(gate|head)\.(?!{task}$)", name)}
         self.state = Region(hw.state_words, "state_words")
         self.references = Region(hw.reference_words, "reference_words")
         for name, choice in self.choices.items():

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from golden.config import ModelConfig
+from golden.policy import Plan, Policy
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,38 @@ class Facts:
         return self.later[number - 1] if number else self
 
 
-def from_trace(trace, config: ModelConfig) -> Facts:
-    """Take the facts from a run of :class:`golden.integer.Integer`."""
-    routed = {layer: np.bincount(np.asarray(experts).reshape(-1), minlength=config.num_experts)
-              for layer, (experts, _) in trace.routes.items()}
-    return Facts(routed, {name: np.asarray(value) for name, value in trace.operands.items()})
+def from_trace(trace, config: ModelConfig, plan: Plan | None = None) -> Facts:
+    """Take the facts from a run of :class:`golden.integer.Integer`, or of golden.temporal's.
+
+    ``plan`` is the one that the run followed, if it kept anything from the frame before.
+    """
+    facts = Facts({layer: counts(experts, config)
+                   for layer, (experts, _) in trace.routes.items()},
+                  {name: np.asarray(value) for name, value in trace.operands.items()})
+    if plan is None:
+        return facts
+    sent = {name: np.asarray(mask) for name, mask in trace.sent.items()}
+    changed, silent, routed = {}, {}, dict(facts.routed)
+    for name, choice in plan.resolve(config).items():
+        if choice.policy == Policy.TOKEN_GATE and (name.endswith(".fc1") or ".gate." in name) and (
+                ".experts." not in name and name in sent):
+            layer, moved = int(name.split(".")[1]), sent[name].any(-1)
+            changed[layer] = moved
+            experts = trace.routes[layer][0] if layer in trace.routes else None
+            for made, tokens in ((routed, moved), (silent, ~moved)):
+                made[layer] = (np.array([tokens.sum()]) if experts is None
+                               else counts(np.asarray(experts)[tokens], config))
+    return replace(facts, routed=routed, sent=sent, changed=changed, silent=silent)
 
 
-def from_traces(traces, config: ModelConfig) -> Facts:
+def counts(experts, config: ModelConfig) -> np.ndarray:
+    """Return how many tokens go to each expert."""
+    return np.bincount(np.asarray(experts).reshape(-1), minlength=config.num_experts)
+
+
+def from_traces(traces, config: ModelConfig, plan: Plan | None = None) -> Facts:
     """Take the facts from runs of one inference after another."""
-    first, *later = (from_trace(trace, config) for trace in traces)
+    first, *later = (from_trace(trace, config, plan) for trace in traces)
     return replace(first, later=tuple(later))
 
 

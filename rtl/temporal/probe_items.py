@@ -6,7 +6,7 @@
                     └─ changed ──► COPY ──► next row
 """
 
-from amaranth import Module, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -73,7 +73,8 @@ class ProbeItems(wiring.Component):
                                  | (taken & (state == State.COPY)))),
             self.o.valid.eq((state == State.SCAN) | (state == State.COPY)),
             made.source.eq(given.source), made.address.eq(given.source_base + address),
-            made.words.eq((given.depth + hw.word - 1) // hw.word), made.tail.eq(hw.word),
+            made.words.eq((given.depth + hw.word - 1) // hw.word),
+            made.tail.eq(Mux(tail == 0, hw.word, tail)),
             made.operand_signed.eq(given.operand_signed), made.norm.eq(given.norm),
             made.need.eq(self.row + 1), made.set_size.eq(len(hw.gangs) - 1),
             made.reference_address.eq(temporal(given).reference_base + address),
@@ -81,8 +82,6 @@ class ProbeItems(wiring.Component):
             made.updates.eq(state == State.COPY), made.tracks.eq(state == State.SCAN),
             made.dense.eq((state == State.COPY) | temporal(given).fresh),
         ]
-        with m.If(tail != 0):
-            m.d.comb += made.tail.eq(tail)
         m.d.sync += [primed.eq(self.start), waited.eq(primed)]
         with m.If(self.start):
             m.d.sync += [self.row.eq(0), address.eq(0)]

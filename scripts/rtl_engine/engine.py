@@ -29,7 +29,7 @@ from rtl.program import ErrorCode
 
 HARNESS = Path(__file__).with_name("harness.cpp")
 FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal",
-         "-Wno-WIDTH", "-Wno-UNOPTFLAT", "--cc", "--exe", "--build", "-j", "2",
+         "-Wno-WIDTH", "-Wno-UNOPTFLAT", "-Werror-ALWNEVER", "--cc", "--exe", "--build", "-j", "2",
          "--top-module", "deltamoe", "-CFLAGS", "-O2", "-MAKEFLAGS", "OPT_FAST=-O2",
          "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include")
 
