@@ -64,13 +64,12 @@ class Checks(wiring.Component):
 
     def rules(self):
         """Legal fields and ``base + count * stride <= limit`` of every opcode."""
-        hw, given = self.hw, self.descriptor
-        routed = given.gather | given.scatter
+        given, routed = self.descriptor, self.descriptor.gather | self.descriptor.scatter
         return (
             (Opcode.LINEAR, self.linear_fields(), self.linear_ranges()),
             (Opcode.ATTENTION, self.attention_fields(), self.attention_ranges()),
             (Opcode.STORE, (given.rows == 1) & ~routed, (
-                (given.norm_source, given.beats, 1, hw.residual_words),
+                (given.norm_source, given.beats, 1, self.hw.residual_words),
             )),
             (Opcode.LOAD, self.load_fields(), self.load_ranges()),
         )

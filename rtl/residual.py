@@ -67,6 +67,7 @@ class Residual(wiring.Component):
         word, valid = Signal(requantized(self.hw)), Signal()
         added, kept = Signal(stored), Signal(stored)
 
+        combines, replaces = word.tag.dest == Dest.COMBINE, word.tag.dest == Dest.OUTPUT
         m.d.sync += [word.eq(self.i.payload), valid.eq(self.i.valid)]
         m.d.comb += [
             self.i.ready.eq(1), self.granted.eq(~self.i.valid), kept.eq(words.data),
@@ -78,12 +79,12 @@ class Residual(wiring.Component):
         for n in range(self.hw.word):
             m.d.comb += [words.load.data[n].eq(self.load.data[n]),
                          self.data[n].eq(saturate16(kept[n]))]
-            with m.Switch(word.tag.dest):
-                with m.Case(Dest.COMBINE):
-                    m.d.comb += added[n].eq(kept[n] + word.data[n])
-                with m.Case(Dest.OUTPUT):
-                    m.d.comb += added[n].eq(word.data[n])
-                with m.Default():
-                    m.d.comb += added[n].eq(saturate16(self.data[n] + word.data[n]))
+            before, total = Signal(signed(WIDTH), name=f"before_{n}"), Signal(
+                signed(WIDTH + 1), name=f"total_{n}")
+            m.d.comb += [
+                before.eq(Mux(combines, kept[n], Mux(replaces, 0, self.data[n]))),
+                total.eq(before + word.data[n]),
+                added[n].eq(Mux(combines | replaces, total, saturate16(total))),
+            ]
 
         return m

@@ -56,7 +56,7 @@ class Machine:
         loads, computes = Position(0, fetched + 1), Position(0, fetched + 1)
         while self.next_own(loads, True) | self.next_own(computes, False):
             pass
-        ends = [self.halted(position) for position in (loads, computes)]
+        ends = [position.fetch + Walker.SKIP for position in (loads, computes)]
         end = max(*ends, self.loads.free, self.issue_free, self.loads.ends[-1] + 1,
                   self.covered + 1)
         self.counters["compute_waits_program"] += max(0, ends[1] - self.issue_free)
@@ -64,10 +64,6 @@ class Machine:
         counters = {name: self.counters[name] for name in COUNTERS}
         return Result(counters, tuple(self.layers), (
             *self.loads.spans, *self.spans, *self.pipeline.spans))
-
-    def halted(self, position: Position) -> int:
-        """Cycle from which a walker is done."""
-        return position.fetch + Walker.SKIP
 
     def next_own(self, position: Position, loads: bool) -> bool:
         """Run a walker's next descriptor if what it waits for is known; tell whether it did."""
@@ -118,7 +114,7 @@ class Machine:
         """Run one compute descriptor; return the cycle in which it was taken."""
         counters = self.counters
         ready, number = max(offered, self.issue_free), len(self.computed)
-        wanted = fields.get("wait_loads", 0)
+        wanted = fields["wait_loads"]
         loaded = max(ready, self.loads.finished[wanted - 1] if wanted else 0)
         wanted = fields.get("wait_computes", 0) - fields.get("by_row", 0)
         accepted = max(loaded, self.computed[wanted - 1] if wanted > 0 else 0)
@@ -224,8 +220,7 @@ class Machine:
     def attention(self, name: str, fields: Mapping[str, int], start: int,
                   drain: int) -> tuple[int, int | None, list[int]]:
         """Run an ``ATTENTION``; return as :meth:`execute`."""
-        hw, operands = self.hw, self.now.operands
-        words = -(-fields["rows"] // hw.word)
+        hw, operands, words = self.hw, self.now.operands, -(-fields["rows"] // self.hw.word)
         sink = operators.AttentionSink(hw, words)
         self.counters["softmax_words"] += fields["rows"] * fields["heads"] * words
         place = Place(1 << fields["spread"], 1, hw.gangs[fields["set_size"]])
@@ -250,6 +245,6 @@ def simulate(program: Program, facts: Facts, memory: MemoryModel | None = None) 
     Raises
     ------
     ValueError
-        The program skips zeros and ``facts`` hold no operands.
+        The program skips elements and ``facts`` do not tell which.
     """
     return Machine(program, facts, memory or MemoryModel()).run()

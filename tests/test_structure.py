@@ -39,6 +39,7 @@ TWINS = {
     "rtl.normalization": "golden.layer_norm",
     "rtl.normalize_lane": "golden.layer_norm",
     "rtl.residual": "golden.residual",
+    "rtl.temporal.kept_sums": "golden.linear",
 }
 """Units that compute, and the integer model of the same arithmetic."""
 
@@ -49,7 +50,7 @@ MOVERS = {
     "rtl.memory.bursts", "rtl.memory.dma_reader", "rtl.memory.dma_writer", "rtl.memory.halves",
     "rtl.memory.loader",
     "rtl.memory.registers", "rtl.memory.row_reader", "rtl.retirement", "rtl.sequencer",
-    "rtl.stream.fifo",
+    "rtl.stream.fifo", "rtl.temporal.probe_items",
     "rtl.walker", "rtl.writeback",
 }
 """Units that order, check, store or move values and never change one: nothing to model."""

@@ -103,7 +103,8 @@ class EventEncoder(wiring.Component):
         if not self.hw.temporal:
             return delta != 0
         theta = self.i.p.theta
-        return ~self.i.p.silent & ((delta > theta) | (-delta > theta))
+        beyond = delta + theta
+        return ~self.i.p.silent & ((beyond < 0) | (beyond.as_unsigned()[:-1] > 2 * theta))
 
     def trace(self, m: Module, mask, taken):
         """Move the reference, and judge probed rows."""

@@ -1,14 +1,14 @@
 """Sums kept from one frame to the next.
 
-Two registers, and a memory that is read in the first and written behind the second::
+Three registers, and a memory that is read in the first and written behind the last::
 
-    acc ──►│──► + ──►│──► sum
-    address ──► memory ──┘    └──► memory
+    acc ──►│─────────────►│──► + ──►│──► sum
+    address ──► memory ──►│────┘    └──► memory
 """
 
 from itertools import pairwise
 
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Module, Signal, signed
 from amaranth.hdl import Assert
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
@@ -24,7 +24,8 @@ class KeptSums(wiring.Component):
     ``sum = acc + memory[state]`` if ``accumulates``, else ``acc``; then ``memory[state] = sum`` if
     ``stores``. With the events of a delta layer as ``acc`` the sum is that of the whole reference
     (Neil et al., Delta Networks, arXiv 1612.05571). :func:`golden.linear.linear` of the reference
-    is its model.
+    is its model. What is not added is reset in the register before the adder, which saves a LUT
+    for each of its bits.
 
     Members
     -------
@@ -41,7 +42,7 @@ class KeptSums(wiring.Component):
     does: each of its words is drained once.
     """
 
-    LATENCY = 2
+    LATENCY = 3
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
@@ -57,10 +58,14 @@ class KeptSums(wiring.Component):
         m.submodules.words = words = Memory(
             shape=word, depth=hw.state_words, init=[], attrs={"ram_style": "block"})
         write, read = words.write_port(), words.read_port()
-        acc, overflow = Signal(word, reset_less=True), Signal(hw.word)
+        accs = [Signal(word, name=f"acc_{n}", reset_less=True) for n in range(2)]
+        old, overflow = Signal(word, reset_less=True), Signal(hw.word)
         stages = [Signal(self.where.shape(), name=f"where_{n}") for n in range(self.LATENCY)]
 
-        m.d.sync += [acc.eq(self.acc), stages[0].eq(self.where)]
+        m.d.sync += [accs[0].eq(self.acc), accs[1].eq(accs[0]), old.eq(read.data),
+                     stages[0].eq(self.where)]
+        with m.If(~stages[0].accumulates):
+            m.d.sync += old.eq(0)
         m.d.sync += [later.eq(earlier) for earlier, later in pairwise(stages)]
         m.d.comb += [
             read.addr.eq(self.where.state), write.addr.eq(stages[-1].state),
@@ -68,9 +73,9 @@ class KeptSums(wiring.Component):
         ]
         for n in range(hw.word):
             total = Signal(signed(hw.acc_width + 1), name=f"total_{n}")
-            m.d.comb += [total.eq(acc[n] + Mux(stages[0].accumulates, read.data[n], 0)),
+            m.d.comb += [total.eq(accs[1][n] + old[n]),
                          overflow[n].eq(total[-1] ^ total[-2])]
             m.d.sync += self.sum[n].eq(total)
-        m.d.sync += Assert(~stages[0].accumulates | ~overflow.any(), "kept sum overflow")
+        m.d.sync += Assert(~stages[1].accumulates | ~overflow.any(), "kept sum overflow")
 
         return m

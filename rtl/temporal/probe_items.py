@@ -44,12 +44,11 @@ class ProbeItems(wiring.Component):
 
     Timing
     ------
-    The first item is on ``o`` three cycles after ``start``. A row of ``n`` words is judged
-    ``n + 1`` cycles after its item was taken; the next item follows in the cycle after that.
+    The first item is on ``o`` three cycles after ``start``. A row of ``n`` words is judged ``n``
+    cycles after its item was taken; the next item follows in the cycle after that.
     """
 
     LATENCY = 3
-    JUDGE = 1
     o: stream.Interface
 
     def __init__(self, hw: HwConfig) -> None:

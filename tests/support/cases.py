@@ -201,23 +201,29 @@ def combine_case(rng: np.random.Generator) -> Case:
                 cycles=Combine.timing.cycles(80))
 
 
-def encoder_case(rng: np.random.Generator, dense: bool) -> Case:
+def encoder_case(rng: np.random.Generator, dense: bool, theta: int = 0) -> Case:
+    """Without ``theta`` one reference for all elements, as in zero-skipping; else one for each."""
     given, out = [], []
     for number in range(60):
         count = int(rng.integers(1, P + 1))
         operand = rng.integers(-128, 128, P)
-        reference = int(rng.integers(-127, 128))
-        operand[rng.random(P) < 0.6] = reference
+        reference = np.full(P, rng.integers(-127, 128))
+        if theta:
+            near = rng.integers(-theta - 1, theta + 2, P)
+            operand, reference = operand.clip(-100, 100), (operand + near).clip(-128, 127)
+        else:
+            operand[rng.random(P) < 0.6] = reference[0]
         if number % 6 == 0:
             operand[:] = reference
         if number % 7 == 0:
-            operand[0], reference = 127, -128
-        last, base = int(rng.integers(2)), int(rng.integers(1 << 12))
+            operand[0], reference[:] = 127, -128
+        last, base = int(rng.integers(2)), int(rng.integers(1 << HW.row_bits))
         given.append(pack(formats.operands(HW), {
-            "operand": operand.tolist(), "reference": reference, "dense": int(dense),
+            "operand": operand.tolist(), "reference": reference.tolist(), "dense": int(dense),
+            "theta": theta,
             "count": count, "leader": number % HW.groups, "span": 1, "gang": 2, "split": 1,
             "row": base, "kv": number % 2, "last": last, "columns": 8}))
-        events = dict(encode_row(operand[:count], np.full(count, reference), dense))
+        events = dict(encode_row(operand[:count], reference[:count], dense, theta))
         if events or last:
             mask = sum(1 << n for n in events)
             out.append(pack(formats.broadcast(HW), {
@@ -225,14 +231,15 @@ def encoder_case(rng: np.random.Generator, dense: bool) -> Case:
                          "kv": number % 2, "last": last},
                 "leader": number % HW.groups, "span": 1, "gang": 2, "split": 1}))
     assert dense or len(out) < 60, "no word was dropped"
-    return Case("encoder_dense" if dense else "encoder_skip", lambda: EventEncoder(HW),
+    name = "encoder_dense" if dense else "encoder_delta" if theta else "encoder_skip"
+    return Case(name, lambda: EventEncoder(HW),
                 {"i": given}, {"o": out})
 
 
-def encode_row(operand, reference, dense):
+def encode_row(operand, reference, dense, theta):
     """Events of a row by the golden model."""
     return encode(tensor(operand), "dense" if dense else "delta", **(
-        {} if dense else {"reference": tensor(reference)}))
+        {} if dense else {"reference": tensor(reference), "theta": theta}))
 
 
 def queue_case(rng: np.random.Generator) -> Case:
@@ -275,7 +282,8 @@ MAKERS = {
     "softmax": softmax_case, "layer_norm": layer_norm_case, "corner_turn": corner_turn_case,
     "gate": gate_case, "requantize": requantize_case, "activation_table": activation_case,
     "combine": combine_case, "encoder_dense": lambda rng: encoder_case(rng, True),
-    "encoder_skip": lambda rng: encoder_case(rng, False), "event_queue": queue_case,
+    "encoder_skip": lambda rng: encoder_case(rng, False),
+    "encoder_delta": lambda rng: encoder_case(rng, False, 3), "event_queue": queue_case,
     "divider": divider_case, "fifo": fifo_case,
 }
 

@@ -199,7 +199,7 @@ def test_drain_keeps_issue_order_and_its_credits() -> None:
         assert (ctx.get(dut.busy), ctx.get(dut.starved)) == (0, 1)
         ctx.set(dut.complete, 1)
         seen, made = [], []
-        for _ in range(2 * rows + 4):
+        for _ in range(2 * rows + Drain.latency(HW)):
             if ctx.get(dut.busy):
                 seen.append((ctx.get(dut.select.leader), ctx.get(dut.word),
                              ctx.get(dut.release)))

@@ -14,6 +14,7 @@ from rtl.linear.linear_items import LinearItems
 from rtl.linear.operand_source import OperandSource
 from rtl.linear.worker import RUN, Worker
 from rtl.program import DESCRIPTOR, Dest, Mode, Opcode, Source
+from rtl.program import pack as pack_fields
 from tests.support.bench import put, simulate
 from tests.support.case import pack
 
@@ -70,7 +71,7 @@ def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: i
               "scatter": scatter, "rows": rows, "depth": depth,
               "columns": words * P, "weight_base": 50, "param_base": 20, "source_base": 3,
               "source_stride": 11, "dest_base": 5, "dest_stride": 13}
-    expected = []
+    expected, state = [], 0
     for row in range(rows):
         for number, column in enumerate(range(0, words, width)):
             count = min(width, words - column)
@@ -79,7 +80,10 @@ def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: i
                 "source": Source.NORMED, "address": 3 + 11 * source, "words": 3, "tail": 2,
                 "operand_signed": 0, "row": 50 + (3 * P >> split) * number, "kv": 0, "norm": 1,
                 "need": row + 1, "columns": count * P, "set": 0, "set_size": len(HW.gangs) - 1,
-                "reference": 200 * whole, "dense": 0,
+                "reference": 200 * whole, "dense": 0, "tracks": 0, "updates": 0, "theta": 0,
+                "silent": 0, "probe": 0, "reference_address": 11 * source * whole,
+                "to_accumulates": 0, "to_stores": 0,
+                "to_state": 13 * dest + column if scatter else state,
                 "to_leader": 0, "to_span": span, "to_gang": gang, "to_split": split,
                 "to_op": 5 * whole, "to_shift": 2 * whole, "to_bank": int(whole),
                 "to_words": count, "to_count": P,
@@ -88,6 +92,7 @@ def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: i
                 "to_weight": 1000 + row, "to_first": column == 0,
                 "to_last": column + count == words, "to_flush": row == rows - 1,
                 "to_final": row == rows - 1 and column + count == words})
+            state += count
     dut = unit(HW)
 
     async def bench(ctx):
@@ -96,6 +101,41 @@ def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: i
         if whole:
             ctx.set(dut.op, 5)
         assert await items_of(ctx, dut, len(expected), dut.start, ready_every) == expected
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize(("fields", "expected"), [
+    ({"mode": Mode.DENSE}, {"dense": 1}),
+    ({"mode": Mode.DENSE, "stores": 1, "scatter": 1, "slot_words": 30},
+     {"dense": 1, "to_stores": 1, "to_state": 70 + 13 * TOKENS[0] + 30 * 2}),
+    ({"mode": Mode.DELTA, "theta": 3}, {"tracks": 1, "updates": 1, "theta": 3,
+                                        "to_accumulates": 1, "to_stores": 1}),
+    ({"mode": Mode.DELTA, "theta": 3, "keeps": 1}, {"tracks": 1, "theta": 3,
+                                                    "to_accumulates": 1, "to_stores": 1}),
+    ({"mode": Mode.DELTA, "theta": 3, "fresh": 1}, {"dense": 1, "updates": 1, "theta": 3,
+                                                    "to_stores": 1}),
+    ({"mode": Mode.REPLAY, "theta": 3}, {"silent": 1, "to_accumulates": 1, "words": 1}),
+])
+def test_items_of_what_is_kept(fields, expected) -> None:
+    """Comparison, and what happens to the sums, by mode; a layer of two passes moves it once."""
+    dut = ItemGenerator(HW)
+    columns = 2 * HW.lanes
+    fields = {"opcode": Opcode.LINEAR, "source": Source.ACT, "rows": 1, "depth": 2 * P,
+              "columns": columns, "source_base": 6, "dest_stride": 13, "state_base": 70,
+              "reference_base": 40, **fields}
+    zero = dict.fromkeys(("dense", "tracks", "updates", "theta", "silent", "probe",
+                          "to_accumulates", "to_stores"), 0)
+    expected = zero | {"words": 2, "to_state": 70, "reference_address": 40} | expected
+
+    async def bench(ctx):
+        put(ctx, dut.descriptor, int.from_bytes(pack_fields(fields), "little"))
+        ctx.set(dut.rows, 1)
+        ctx.set(dut.slot, 2)
+        first, last = await items_of(ctx, dut, 2, dut.start, 1)
+        assert {name: last[name] for name in expected} == expected | {
+            "to_state": expected["to_state"] + 2}
+        assert {name: first[name] for name in expected} == expected | {"updates": 0}
 
     simulate(dut, bench)
 
