@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from sklearn.datasets import load_digits
 from torch import Tensor
 
@@ -26,8 +26,10 @@ def digits(part: str) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(pixels)[:, None], torch.from_numpy(bunch.target[chosen])
 
 
-def load_image(path: Path, config: ModelConfig) -> Tensor:
-    """Read an image of exactly the network's size; color is converted to its channels.
+def load_image(path: Path, config: ModelConfig, *, fit: bool = False) -> Tensor:
+    """Read an image of exactly the network's size, or of any if it is to be made to ``fit``.
+
+    Color is converted to the network's channels.
 
     Raises
     ------
@@ -36,16 +38,27 @@ def load_image(path: Path, config: ModelConfig) -> Tensor:
     """
     try:
         with Image.open(path) as image:
-            if image.size != (config.image_width, config.image_height):
+            if not fit and image.size != (config.image_width, config.image_height):
                 raise ValueError(f"{path}: image is {image.width}x{image.height}, {config.name} "
                                  f"takes {config.image_width}x{config.image_height}")
-            pixels = np.array(image.convert("L" if config.image_channels == 1 else "RGB"))
+            return fitted(image, config)
     except UnidentifiedImageError:
         raise ValueError(f"{path}: not an image file") from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path}: {error}") from None
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from None
-    return torch.from_numpy(pixels).view(config.image_height, config.image_width, -1).permute(
-        2, 0, 1).contiguous()
+
+
+def fitted(image: Image.Image, config: ModelConfig) -> Tensor:
+    """Cut the middle of the network's aspect, resize it, convert to gray or RGB.
+
+    A side of a pixel that shrinks is averaged, one that grows is interpolated, both linearly.
+    """
+    shown = ImageOps.fit(image.convert("L" if config.image_channels == 1 else "RGB"),
+                         (config.image_width, config.image_height), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(shown)).view(config.image_height, config.image_width, -1
+                                                  ).permute(2, 0, 1).contiguous()
 
 
 def pattern(config: ModelConfig, seed: int) -> Tensor:

@@ -14,7 +14,7 @@ from golden.gelu import gelu
 from golden.layer_norm import layer_norm
 from golden.linear import linear
 from golden.model import patchify
-from golden.moe import moe
+from golden.moe import moe, routed_tokens
 from golden.quantized import QuantizedModel
 from golden.requantize import requantize
 from golden.residual import residual_add
@@ -29,7 +29,8 @@ class Trace:
 
     ``x`` int16 (T, D) and ``scores`` int16 (classes) or None are the outputs; ``blocks`` the
     residual stream after every block; ``routes`` by layer the experts and weights (T, k);
-    ``operands`` by operator the left operand of its matrix product.
+    ``operands`` by operator the left operand of its matrix product; ``sent``, from
+    :mod:`golden.temporal` only, which elements of it were events (bool, same shape).
     """
 
     x: Tensor
@@ -37,6 +38,7 @@ class Trace:
     blocks: list[Tensor] = field(default_factory=list)
     routes: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     operands: dict[str, Tensor] = field(default_factory=dict)
+    sent: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Integer:
@@ -78,8 +80,21 @@ class Integer:
         """Return a tensor as int64."""
         return self.model[name].to(torch.int64)
 
+    def keep(self, trace: Trace, name: str, a: Tensor) -> None:
+        """Record the left operand of a product of the attention."""
+        trace.operands[name] = a
+
+    def product(self, trace: Trace, name: str, a: Tensor, weight: Tensor,
+                tokens: Tensor | None = None) -> Tensor:
+        """Record the left operand ``a`` (R, K); multiply by ``weight`` (N, K), without bias.
+
+        ``tokens`` (R,), ascending, are the tokens of the rows of an expert.
+        """
+        trace.operands[name] = a
+        return linear(a, weight)
+
     def linear(self, name: str, a: Tensor, width: int, trace: Trace,
-               expert: int | None = None) -> Tensor:
+               expert: int | None = None, tokens: Tensor | None = None) -> Tensor:
         """Multiply, add the bias, requantize to ``width`` bits."""
         weight, bias, multiplier = (self.tensor(f"{name}.{part}")
                                     for part in ("weight", "bias", "multiplier"))
@@ -87,9 +102,8 @@ class Integer:
         if expert is not None:
             weight, bias, multiplier = weight[expert], bias[expert], multiplier[expert]
             key = name.replace("experts", f"experts.{expert}")
-        trace.operands[key] = a
-        return requantize(linear(a, weight, bias), multiplier,
-                          shift=self.model.number(f"{name}.shift"), width=width)
+        acc = self.product(trace, key, a, weight, tokens) + bias
+        return requantize(acc, multiplier, shift=self.model.number(f"{name}.shift"), width=width)
 
     def norm(self, name: str, x: Tensor) -> Tensor:
         """Normalize rows."""
@@ -107,8 +121,9 @@ class Integer:
         out, e = attention(q, k, v, self.tensor(f"{name}.attention.multiplier"),
                            *(self.model.number(f"{name}.attention.{part}")
                              for part in ("shift", "kappa22", "kappa26")))
-        trace.operands[f"{name}.attention.scores"] = q.unflatten(-1, (heads, -1)).transpose(0, 1)
-        trace.operands[f"{name}.attention.values"] = e
+        self.keep(trace, f"{name}.attention.scores",
+                  q.unflatten(-1, (heads, -1)).transpose(0, 1))                  # (H, T, Dh)
+        self.keep(trace, f"{name}.attention.values", e)                          # (H, T, T)
         x = residual_add(x, self.linear(f"{name}.proj", out, 24, trace))
         h = self.norm(f"{name}.norm2", x)
         if self.model.config.is_moe(layer):
@@ -120,8 +135,8 @@ class Integer:
             forced: Tensor | None) -> Tensor:
         """Gate, experts and their weighted sum; saturated once, after all experts."""
         name, config = f"blocks.{layer}", self.model.config
-        acc = linear(h, planes(self.model[f"{name}.gate.{task}.weight"]))        # (T, 2E)
-        trace.operands[f"{name}.gate.{task}"] = h
+        acc = self.product(trace, f"{name}.gate.{task}", h,
+                           planes(self.model[f"{name}.gate.{task}.weight"]))     # (T, 2E)
         logits = 256 * acc[:, 0::2] + acc[:, 1::2]                               # (T, E)
         scale = (self.model.number(f"{name}.gate.{task}.multiplier"),
                  self.model.number(f"{name}.gate.{task}.shift"))
@@ -131,8 +146,9 @@ class Integer:
         trace.routes[layer] = chosen, weights
 
         def expert(index: int, rows: Tensor) -> Tensor:
-            hidden = gelu(self.linear(f"{name}.experts.fc1", rows, 10, trace, index),
+            tokens = routed_tokens(chosen, index)
+            hidden = gelu(self.linear(f"{name}.experts.fc1", rows, 10, trace, index, tokens),
                           self.model[f"{name}.gelu"])
-            return self.linear(f"{name}.experts.fc2", hidden, 20, trace, index)
+            return self.linear(f"{name}.experts.fc2", hidden, 20, trace, index, tokens)
 
         return moe(x, h, chosen, weights, expert)

@@ -14,7 +14,7 @@ COUNTERS: dict[str, str] = {
     "source_full": "cycles in which an item waited for a free queue",
     "events": "events sent to the compute unit",
     "macs": "multiply-accumulates of the events with useful columns",
-    "macs_skipped": "multiply-accumulates that elements without an event saved",
+    "macs_skipped": "multiply-accumulates that elements which were read, but not sent, saved",
     "worker_busy": "sum over lane groups: cycles in which an event was taken",
     "worker_blocked": "sum over lane groups: cycles in which an event waited for a free bank",
     "drain_busy": "cycles in which a word of accumulators was drained",
@@ -23,6 +23,8 @@ COUNTERS: dict[str, str] = {
     "norm_words": "words that the normalization wrote",
     "softmax_words": "words of exponentials that the softmax wrote",
     "routes": "routes that the gate made",
+    "kept_words": "words of kept sums that were added to or kept again",
+    "reference_words": "words of references that operands were compared with or became",
     "bytes_read": "bytes read from memory",
     "bytes_written": "bytes written to memory",
 }

@@ -63,7 +63,7 @@ class Datapath(wiring.Component):
     stored: stream.Interface
     COUNTS = ("source_busy", "source_needs", "source_full", "events", "macs", "macs_skipped",
               "worker_busy", "worker_blocked", "drain_busy", "drain_starved", "drain_credit",
-              "norm_words", "softmax_words", "routes")
+              "norm_words", "softmax_words", "routes", "kept_words", "reference_words")
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
@@ -216,6 +216,8 @@ class Datapath(wiring.Component):
             dispatch.gated.eq(temporal(self.deferred).gated),
             dispatch.probed.en.eq(encoder.judged), dispatch.probed.row.eq(items.row),
             dispatch.probed.changed.eq(encoder.changed), dispatch.probed.routes.eq(routes),
+            self.counts.kept_words.eq(drain.where.accumulates | drain.where.stores),
+            self.counts.reference_words.eq(encoder.compares),
         ]
         with m.If(self.start & probes & routes):
             m.d.comb += dispatch.clear.eq(1)

@@ -28,7 +28,7 @@ class Layers(Assembler):
         hw = self.hw
         skip = dict(skip or {})
         columns, depth = columns_of(len(weight), hw), weight.shape[1]
-        placed = place(depth, columns, hw)
+        placed = place(depth, columns, hw, sparse=fields["mode"] != Mode.DENSE)
         size = placed.passes * placed.rows
         base, after = self.weights.take(size, name)
         self.weights.use(base, size, self.computes)

@@ -152,6 +152,7 @@ class Pipeline:
                 done = judged + 1
                 judged += words
             self.counters["source_busy"] += words * (1 + moves)
+            self.counters["reference_words"] += words * (1 + moves)
             self.free, offered = judged + moves, done + 1
         return done
 

@@ -47,7 +47,8 @@ def components(counters: Mapping[str, int], hw: HwConfig) -> dict[str, tuple[str
     """Return the entry and the count of every component.
 
     A popped event reads ``lanes`` weights; a word of operands, of drained accumulators (four
-    bytes each), of normalized or exponentiated elements passes a memory once.
+    bytes each), of normalized or exponentiated elements passes a memory once; kept sums and
+    references are read and written.
     """
     word = hw.word
     return {
@@ -57,6 +58,8 @@ def components(counters: Mapping[str, int], hw: HwConfig) -> dict[str, tuple[str
         "results": ("sram", counters["drain_busy"] * word * 4),
         "normalization": ("sram", counters["norm_words"] * word * 3),
         "softmax": ("sram", counters["softmax_words"] * word * 3),
+        "kept": ("sram", counters["kept_words"] * word * 8
+                 + counters["reference_words"] * word * 2),
         "memory": ("dram", counters["bytes_read"] + counters["bytes_written"]),
     }
 

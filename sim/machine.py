@@ -6,16 +6,13 @@ from itertools import accumulate
 
 from rtl.assembler import Program
 from rtl.counters import COUNTERS
-from rtl.linear.item_generator import ItemGenerator
-from rtl.program import DESCRIPTOR_BYTES, Dest, Mode, Opcode, Target
+from rtl.program import DESCRIPTOR_BYTES, Dest, Opcode, Target
 from rtl.retirement import Retirement
-from rtl.temporal.probe_items import ProbeItems
 from rtl.walker import Walker
-from sim import operators
-from sim.datapath import Pipeline, Place, Sink
+from sim.execution import Execution
 from sim.facts import Facts
 from sim.loads import Loads
-from sim.memory import MemoryModel, write
+from sim.memory import MemoryModel
 from sim.spans import Layer, Result, Span
 
 
@@ -27,25 +24,19 @@ class Position:
     fetch: int
 
 
-class Machine:
+class Machine(Execution):
     """Runs a program's descriptors in the order in which their waits allow."""
 
     def __init__(self, program: Program, facts: Facts, memory: MemoryModel) -> None:
-        self.program, self.facts, self.memory = program, facts, memory
-        self.hw = program.hw
+        super().__init__(program.hw, facts, memory)
+        self.program, self.facts = program, facts
         stores = [fields["opcode"] == Opcode.STORE for fields in program.descriptors]
         self.frames = [0, *accumulate(stores)]
-        self.pipeline = Pipeline(self.hw)
-        self.counters = self.pipeline.counters
         self.loads = Loads(self.hw, memory, self.counters)
         self.spans: list[Span] = []
         self.layers: list[Layer] = []
-        self.computed: list[int] = []    # cycle from which each compute descriptor has finished
         self.left: list[int] = []        # cycle in which each operator has left the drain
-        self.rows_ready: list[list[int]] = []  # cycles from which each operator's rows count
         self.ended = self.covered = -1   # end of the last deferred operator, of the last in flight
-        self.issue_free = 0
-        self.adds: list[tuple[int, int]] = []  # cycles in which words are added to the residual
         self.held: list[int] = []        # cycle from which each piece of the program is there
 
     def run(self) -> Result:
@@ -101,15 +92,6 @@ class Machine:
         position.fetch = max(position.fetch, self.held[piece])
         return True
 
-    def rows(self, name: str, fields: Mapping[str, int]) -> int:
-        """Rows of a descriptor: its own, or the tokens of its expert."""
-        if "expert" not in fields:
-            return fields.get("rows", 0)
-        layer, expert = int(name.split(".")[1]), fields["expert"]
-        if expert < self.hw.max_experts:
-            return int(self.now.routed[layer][expert])
-        return int(self.now.silent[layer][expert - self.hw.max_experts])
-
     def compute(self, name: str, fields: Mapping[str, int], offered: int) -> int:
         """Run one compute descriptor; return the cycle in which it was taken."""
         counters = self.counters
@@ -149,94 +131,6 @@ class Machine:
         """Count the cycles in which an operator is in flight."""
         self.counters["compute_busy"] += max(0, last - max(first - 1, self.covered))
         self.covered = max(self.covered, last)
-
-    def execute(self, name: str, fields: Mapping[str, int], start: int,
-                drain: int) -> tuple[int, int | None, list[int]]:
-        """Run a compute descriptor issued in ``start`` that may drain from ``drain`` on.
-
-        Return the cycle in which it was written, in which it ended if it is deferred, and the
-        cycles from which its rows count.
-        """
-        rows = self.rows(name, fields)
-        if fields["opcode"] == Opcode.STORE:
-            self.issue_free = start + 1
-            self.counters["bytes_written"] += fields["beats"] * self.hw.bus_bytes
-            return write(drain, fields["address"], fields["beats"], self.hw, self.memory), None, []
-        if not rows:
-            self.issue_free = start + 1
-            return drain, None, []
-        if fields["opcode"] == Opcode.ATTENTION:
-            return self.attention(name, fields, start, drain)
-        if fields["dest"] == Dest.CHANGED:
-            return self.probe(name, fields, start, drain), None, []
-        hw, sink = self.hw, self.sink(fields, rows)
-        place = Place(hw.gangs[fields["gang"]], 1 << fields["split"], hw.groups)
-        available = self.available(fields, start)
-        if fields["dest"] == Dest.GATE:
-            self.counters["routes"] += rows * fields["top_k"]
-        known = self.now.sent if fields.get("mode", 0) == Mode.DELTA else self.now.operands
-        items = operators.linear_items(fields, rows, known.get(name), hw, place)
-        self.pipeline.begin(name, start + ItemGenerator.LATENCY, drain, place, available, sink)
-        self.collect(items)
-        return sink.end, getattr(sink, "ended", None), sink.rows
-
-    def probe(self, name: str, fields: Mapping[str, int], start: int, drain: int) -> int:
-        """Find the tokens that changed; return the cycle in which that counts as written."""
-        words = -(-fields["depth"] // self.hw.word)
-        changed = [True] * fields["rows"] if fields.get("fresh") else self.now.changed[
-            int(name.split(".")[1])]
-        done = self.pipeline.probe(start + ProbeItems.LATENCY, words, changed,
-                                   self.available(fields, start))
-        self.issue_free = done + 1
-        return max(drain, done + 1)
-
-    def available(self, fields: Mapping[str, int], start: int):
-        """Return when row ``r`` may be read: normalized, or made by the operator before."""
-        available = self.complete(fields)
-        if not fields.get("norm"):
-            return available
-        rows, words = fields["rows"], fields["dim"] // self.hw.word
-        self.counters["norm_words"] += rows * words
-        return operators.norm_rows(start, rows, words, available, self.adds).__getitem__
-
-    def complete(self, fields: Mapping[str, int]):
-        """Return when row ``r`` of the operator that this one waits for counts."""
-        wanted = fields.get("wait_computes", 0)
-        if not fields.get("by_row") or not wanted:
-            return lambda row: 0
-        rows, done = self.rows_ready[wanted - 1], self.computed[wanted - 1]
-        return lambda row: min(rows[row], done) if row < len(rows) else done
-
-    def sink(self, fields: Mapping[str, int], rows: int) -> Sink:
-        """Return the unit behind the drain of a ``LINEAR``."""
-        if fields["dest"] == Dest.KEY:
-            return operators.KeySink(self.hw, fields["columns"], rows)
-        if fields["dest"] == Dest.GATE:
-            return operators.GateSink(self.hw, fields["num_experts"], fields["top_k"])
-        if fields["dest"] in (Dest.RESIDUAL, Dest.COMBINE, Dest.OUTPUT):
-            return operators.ResidualSink(self.hw, self.adds)
-        return operators.RowSink(self.hw)
-
-    def attention(self, name: str, fields: Mapping[str, int], start: int,
-                  drain: int) -> tuple[int, int | None, list[int]]:
-        """Run an ``ATTENTION``; return as :meth:`execute`."""
-        hw, operands, words = self.hw, self.now.operands, -(-fields["rows"] // self.hw.word)
-        sink = operators.AttentionSink(hw, words)
-        self.counters["softmax_words"] += fields["rows"] * fields["heads"] * words
-        place = Place(1 << fields["spread"], 1, hw.gangs[fields["set_size"]])
-        released = self.computed[fields["wait_computes"] - 1]
-        self.pipeline.begin(name, start + ItemGenerator.LATENCY, drain, place,
-                            lambda row: max(sink.ready[row], released), sink)
-        self.collect(operators.attention_items(
-            fields, operands.get(f"{name}.scores"), operands.get(f"{name}.values"), hw, place))
-        return sink.end, None, sink.rows
-
-    def collect(self, items) -> None:
-        """Run an operator's items; the next is issued after the last."""
-        accepted = 0
-        for item in items:
-            accepted = self.pipeline.step(item)
-        self.issue_free = accepted + 1
 
 
 def simulate(program: Program, facts: Facts, memory: MemoryModel | None = None) -> Result:

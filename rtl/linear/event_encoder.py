@@ -37,6 +37,8 @@ class EventEncoder(wiring.Component):
         Events, multiplications and avoided multiplications of the word taken in this cycle.
     write : ``Out``
         ``en``, ``address``, ``data``: the word's new reference.
+    compares : ``Out(1)``
+        A word was compared with its reference, or becomes it.
     judged, changed : ``Out(1)``
         A probed row's last word was taken; any of its elements would have been sent.
 
@@ -59,7 +61,7 @@ class EventEncoder(wiring.Component):
             "skipped": Out(32),
             **({"write": Out(data.StructLayout({
                 "en": 1, "address": 16, "data": data.ArrayLayout(8, hw.word)})),
-                "judged": Out(1), "changed": Out(1)} if hw.temporal else {}),
+                "compares": Out(1), "judged": Out(1), "changed": Out(1)} if hw.temporal else {}),
         })
 
     def elaborate(self, platform):
@@ -112,6 +114,7 @@ class EventEncoder(wiring.Component):
         scans = taken & given.probe & ~given.updates
         m.d.comb += [
             self.write.en.eq(taken & given.updates), self.write.address.eq(given.reference_address),
+            self.compares.eq(taken & (given.tracks | given.updates)),
             self.changed.eq(any_before | mask.any()), self.judged.eq(scans & given.last),
         ]
         m.d.comb += [self.write.data[n].eq(Mux(mask[n], given.operand[n], given.reference[n]))

@@ -40,6 +40,26 @@ def test_files_become_the_networks_channels(tmp_path: Path, name: str, mode: str
         assert np.array_equal(image.permute(1, 2, 0).numpy(), pixels)
 
 
+def test_a_larger_image_is_averaged(tmp_path: Path) -> None:
+    """A checkerboard turns gray, where choosing pixels would keep black and white."""
+    board = np.indices((24, 40)).sum(0) % 2 * 255
+    Image.fromarray(board.astype(np.uint8)).save(tmp_path / "board.png")
+    image = load_image(tmp_path / "board.png", MODELS["digits"], fit=True)
+    assert image.shape == (1, 8, 8)
+    # A triangle weighs five pixels 1, 2, 3, 2, 1 ninths, so 40 or 41 of 81 are white.
+    assert (image[0, 1:-1, 1:-1].double() - 255 / 2).abs().max() <= 255 / 2 / 81 + 1
+
+
+def test_an_impossible_size_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.bmp"
+    Image.new("L", (8, 8)).save(path)
+    data = bytearray(path.read_bytes())
+    data[18:26] = (60_000).to_bytes(4, "little") * 2
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"bomb\.bmp: Image size \(3600000000 pixels\)"):
+        load_image(path, MODELS["digits"])
+
+
 def test_errors_name_the_file(tmp_path: Path) -> None:
     config = MODELS["digits"]
     Image.new("L", (9, 8)).save(tmp_path / "wide.png")

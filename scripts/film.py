@@ -1,0 +1,54 @@
+"""One picture of a video: a frame, what changed in it, and what every frame cost."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from golden.config import ModelConfig
+from golden.density import columns
+from golden.integer import Trace
+from scripts.page import BLUE, GRAY, ORANGE
+
+
+def changed(trace: Trace, config: ModelConfig) -> np.ndarray:
+    """Return, by patch, the share of its token's multiplications that were needed."""
+    sent, all_of = (np.zeros(config.num_tokens) for _ in range(2))
+    for name, mask in trace.sent.items():
+        if mask.ndim == 2 and len(mask) == config.num_tokens:
+            sent += mask.numpy().sum(-1) * columns(name, config)
+            all_of += mask.shape[-1] * columns(name, config)
+    width = config.image_width // config.patch_size
+    return (sent / all_of)[1:].reshape(-1, width)
+
+
+def film(shown: list[Tensor], traces: list[Trace], frames: list, config: ModelConfig, result: dict,
+         path: Path) -> None:
+    """Draw the middle frame, its changed tokens, and density and cycles over time."""
+    middle = len(shown) // 2
+    figure = Figure(figsize=(10, 6.4), layout="constrained")
+    upper, lower = figure.subfigures(2, 1)
+    figure.suptitle(f"{result['model']} on {result['hardware']}, {result['input']}, "
+                    f"{result['policy']}, theta {result['theta']}")
+    left, right = upper.subplots(1, 2)
+    pixels = shown[middle].permute(1, 2, 0).numpy()
+    left.imshow(pixels if pixels.shape[-1] == 3 else pixels[..., 0], cmap="gray")
+    left.set_title(f"frame {middle}")
+    heat = right.imshow(changed(traces[middle], config), cmap="cividis", vmin=0, vmax=1)
+    right.set_title("multiplications needed, by token")
+    upper.colorbar(heat, ax=right, label="share")
+    for axes in (left, right):
+        axes.set_xticks([])
+        axes.set_yticks([])
+    numbers = range(len(frames))
+    shares, cycles = lower.subplots(1, 2)
+    shares.plot(numbers, [frame.density for frame in frames], color=BLUE, marker=".")
+    shares.set(xlabel="frame", ylabel="density of events", ylim=(0, 1.05))
+    cycles.plot(numbers, [frame.dense_cycles for frame in frames], color=GRAY, label="dense")
+    cycles.plot(numbers, [frame.cycles for frame in frames], color=ORANGE, marker=".",
+                label=result["policy"])
+    cycles.set(xlabel="frame", ylabel="cycles")
+    cycles.set_ylim(bottom=0)
+    cycles.legend()
+    figure.savefig(path, dpi=110)

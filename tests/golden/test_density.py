@@ -1,0 +1,41 @@
+"""Density: what an event costs, and which share of it all was sent."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from golden.config import MODELS, ModelConfig
+from golden.density import columns, density
+from golden.integer import Trace
+from golden.model import build
+from golden.policy import Choice, Plan, Policy
+from golden.quantize import quantize
+from golden.seeded import seeded
+from golden.temporal import Temporal
+
+CONFIG = replace(MODELS["digits"], num_layers=2, image_width=6, hidden_dim=40, expert_dim=24)
+
+
+@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, num_experts=5, top_k=3)])
+def test_an_elements_multiplications_add_up_to_the_networks(config: ModelConfig) -> None:
+    """The gate's second plane and the head are no part of ``ModelConfig.macs``."""
+    pixels = torch.arange(48, dtype=torch.uint8).view(1, 8, 6)
+    trace = Temporal(quantize(build(config, seeded(config, 0)), [pixels]),
+                     Plan(Choice(Policy.DENSE))).run(pixels, 1)
+    counted = {name: a.numel() * columns(name, config) for name, a in trace.operands.items()}
+    assert counted.pop("head.1") == 32 * 2
+    assert counted["blocks.1.gate.1"] == 13 * 32 * 2 * config.num_experts
+    assert sum(counted.values()) - counted["blocks.1.gate.1"] // 2 == config.macs
+    assert density(trace, config) == 1
+
+
+def test_density_weighs_each_event_by_its_columns() -> None:
+    sent = {"blocks.0.fc1": torch.zeros(2, 32), "blocks.0.fc2": torch.zeros(2, 40),
+            "blocks.1.experts.3.fc1": torch.ones(1, 32)}
+    sent["blocks.0.fc1"][0, :3] = 1
+    sent["blocks.0.fc2"][:, 5] = 1
+    trace = Trace(torch.zeros(0), operands=sent, sent={n: m.bool() for n, m in sent.items()})
+    dense = 2 * 32 * 40 + 2 * 40 * 32
+    assert density(trace, CONFIG, ["blocks.0.fc1", "blocks.0.fc2"]) == (3 * 40 + 2 * 32) / dense
+    assert density(trace, CONFIG) == (3 * 40 + 2 * 32 + 32 * 24) / (dense + 32 * 24)

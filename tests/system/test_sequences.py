@@ -1,0 +1,100 @@
+"""Frame after frame with what was kept: no bit differs from golden, no counter from the simulator.
+
+With theta 0 no bit differs from dense inference either.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+from golden.integer import Integer
+from golden.policy import Choice, Plan, Policy
+from golden.temporal import Temporal
+from rtl.compiler import compile_program
+from rtl.config import PRESETS
+from rtl.plans import delta_units, fill, gate_units, named
+from rtl.program import ErrorCode, Mode
+from scripts.rtl_engine import engine
+from sim.facts import from_traces
+from sim.machine import simulate
+from tests.system.networks import make
+
+HW = PRESETS["nano"]
+FRAMES = 16
+
+
+def sequence(image: torch.Tensor, rng: np.random.Generator, count: int) -> list[torch.Tensor]:
+    """Still frames, noise, a moved image, a cut to another."""
+    frames = [image]
+    for number in range(1, count):
+        frame = frames[-1].clone()
+        if number % 4 == 1:
+            noise = torch.from_numpy(rng.integers(-3, 4, frame.shape))
+            frame = (frame.to(torch.int64) + noise).clamp(0, 255).to(torch.uint8)
+        elif number % 4 == 2:
+            places = torch.from_numpy(rng.random(frame.shape) < 0.05)
+            frame[places] = 255 - frame[places]
+        elif number == count - 1:
+            frame = torch.from_numpy(rng.integers(0, 256, frame.shape).astype(np.uint8))
+        elif number % 8 == 7:
+            frame = frame.roll(1, -1)
+        frames.append(frame)
+    return frames
+
+
+def both(model, task: int, theta: int) -> Plan:
+    """Token gates before all blocks, delta layers in front of them."""
+    config = model.config
+    gates = fill(gate_units(config, HW, task, theta), HW)
+    left = (unit for unit in delta_units(config, HW, theta)
+            if not unit.choices.keys() & gates.keys())
+    return Plan(Choice(Policy.DENSE), gates | fill(left, HW))
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize("theta", [0, 2])
+@pytest.mark.parametrize("policy", ["delta", "token-gate", "both"])
+@pytest.mark.parametrize("number", range(3))
+def test_sequence(policy: str, theta: int, number: int, seed: int) -> None:
+    rng = np.random.default_rng(seed + number)
+    model, image, task = make(1000 * seed + 50 + 3 * number, HW, ("free", "ties", "one")[number])
+    config = model.config
+    plan = both(model, task, theta) if policy == "both" else named(policy, config, HW, task, theta)
+    frames = sequence(image, rng, FRAMES)
+    reference, exact = Temporal(model, plan), Integer(model)
+    traces = [reference.run(frame, task) for frame in frames]
+    program = compile_program(model, HW, task, plan, frames=FRAMES)
+    result = engine.run(program, program.with_image(*(frame.numpy() for frame in frames)))
+    assert result.error == ErrorCode.NONE
+    for frame, trace in enumerate(traces):
+        x, scores = program.outputs(result.memory, frame)
+        np.testing.assert_array_equal(x, trace.x.numpy())
+        if scores is not None:
+            np.testing.assert_array_equal(scores, trace.scores.numpy())
+        if not theta:
+            np.testing.assert_array_equal(x, exact.run(frames[frame], task).x.numpy())
+    predicted = simulate(program, from_traces(traces, config, plan))
+    assert dict(predicted.counters) == result.counters
+    modes = {fields.get("mode", 0) for fields in program.descriptors}
+    assert (Mode.DELTA in modes) == (policy != "token-gate")
+    assert (Mode.REPLAY in modes) == (policy != "delta")
+    assert result.counters["kept_words"] > 0
+
+
+@pytest.mark.parametrize("policy", ["delta", "token-gate"])
+def test_equal_frames_cost_least(policy: str, seed: int) -> None:
+    """A frame that does not differ sends nothing where something is kept."""
+    model, image, task = make(1000 * seed + 53, HW, "free")
+    plan = named(policy, model.config, HW, task)
+    runs = Temporal(model, plan)
+    first, second = (runs.run(image, task) for _ in range(2))
+    later = compile_program(model, HW, task, plan, continues=True)
+    fresh = compile_program(model, HW, task, plan)
+    whole, rest = (simulate(program, from_traces([trace], model.config, plan))
+                   for program, trace in ((fresh, first), (later, second)))
+    kept = [layer.macs for layer in rest.layers
+            if layer.name.removesuffix(".replay") in plan.operators]
+    assert kept
+    assert not any(kept)
+    assert rest.counters["macs"] < whole.counters["macs"]
+    assert rest.cycles < whole.cycles
