@@ -13,6 +13,9 @@ from golden.config import ModelConfig
 from golden.images import fitted, load_image
 from golden.scenes import SCENES, scene
 
+Pixels = Tensor
+"""A frame: uint8 (C, height, width)."""
+
 GENERATOR = "generator:"
 
 SLACK = 0.2

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from golden.integer import Trace
 from golden.policy import Choice, Plan, Policy
 from golden.quantized import QuantizedModel
 from golden.temporal import Temporal
+from golden.video import Pixels
 from rtl.compiler import compile_program
 from rtl.config import HwConfig
 from rtl.plans import Unit, delta_units, fill, gate_units
@@ -27,7 +26,7 @@ def share(unit: Unit, traces: Sequence[Trace]) -> float:
 
 
 def automatic(model: QuantizedModel, hw: HwConfig, task: int, theta: int,
-              frames: Sequence[Tensor], memory: MemoryModel) -> Plan:
+              frames: Sequence[Pixels], memory: MemoryModel) -> Plan:
     """Return the plan that is fastest on the last of ``frames``.
 
     Each unit of :mod:`rtl.plans` is worth the multiplications that it saves on these frames, for
@@ -52,7 +51,7 @@ def automatic(model: QuantizedModel, hw: HwConfig, task: int, theta: int,
     return min(plans, key=lambda plan: cost(model, hw, task, plan, frames, memory))
 
 
-def cost(model: QuantizedModel, hw: HwConfig, task: int, plan: Plan, frames: Sequence[Tensor],
+def cost(model: QuantizedModel, hw: HwConfig, task: int, plan: Plan, frames: Sequence[Pixels],
          memory: MemoryModel) -> int:
     """Return the cycles of the last frame."""
     run = Temporal(model, plan)

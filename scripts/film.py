@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from golden.config import ModelConfig
 from golden.density import columns
 from golden.integer import Trace
+from golden.video import Pixels
 from scripts.page import BLUE, GRAY, ORANGE
 
 
@@ -23,7 +23,7 @@ def changed(trace: Trace, config: ModelConfig) -> np.ndarray:
     return (sent / all_of)[1:].reshape(-1, width)
 
 
-def film(shown: list[Tensor], traces: list[Trace], frames: list, config: ModelConfig, result: dict,
+def film(shown: list[Pixels], traces: list[Trace], frames: list, config: ModelConfig, result: dict,
          path: Path) -> None:
     """Draw the middle frame, its changed tokens, and density and cycles over time."""
     middle = len(shown) // 2
@@ -49,6 +49,6 @@ def film(shown: list[Tensor], traces: list[Trace], frames: list, config: ModelCo
     cycles.plot(numbers, [frame.cycles for frame in frames], color=ORANGE, marker=".",
                 label=result["policy"])
     cycles.set(xlabel="frame", ylabel="cycles")
-    cycles.set_ylim(bottom=0)
+    cycles.set_ylim(0, 1.15 * max(frame.dense_cycles for frame in frames))
     cycles.legend()
     figure.savefig(path, dpi=110)

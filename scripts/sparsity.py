@@ -2,6 +2,7 @@
 
 
 import numpy as np
+from rich.table import Table
 
 from golden.config import ModelConfig
 from golden.policy import Choice, Plan, Policy
@@ -88,10 +89,25 @@ def checked(hw: HwConfig, weight: np.ndarray, x: np.ndarray) -> dict[str, int]:
 def bound(hw: HwConfig, depth: int, columns: int) -> tuple[float, str]:
     """Return the fewest cycles of a row whatever is skipped, and what takes them."""
     read, drained = depth / hw.word, columns / hw.word
-    return max((read, "reading operands"), (drained, "post-processing"))
+    return (drained, "post-processing") if drained >= read else (read, "reading operands")
 
 
-def rows_of(hw: HwConfig, rtl: bool, advance) -> list[dict]:
+def table(rows: list[dict]) -> Table:
+    """Return the speed-ups as a table."""
+    made = Table("layer", "density", "cycles a row", "speed-up", "of the ideal", "bound", "RTL",
+                 title="Random events: one more row of 64")
+    for row in rows:
+        rtl = row.get("rtl")
+        made.add_row(
+            f"{row['depth']} x {row['columns']}",
+            "half of the rows" if row["uneven"] else f"{row['density']:.0%}",
+            f"{row['cycles']:.1f}", f"{row['speedup']:.2f}", f"{row['of_ideal']:.0%}",
+            f"{row['bound']:.1f} by {row['bound_by']}" if row["bound"] else "",
+            f"{sum(rtl.values())} differ" if rtl else "")
+    return made
+
+
+def measured(hw: HwConfig, rtl: bool, advance) -> list[dict]:
     """Return speed-ups over dense, as shares of the ideal one, for each shape and density."""
     rng, made = np.random.default_rng(0), []
     for depth, columns in SHAPES:
@@ -106,7 +122,7 @@ def rows_of(hw: HwConfig, rtl: bool, advance) -> list[dict]:
                    "density": share, "uneven": density < 0, "dense_cycles": dense,
                    "cycles": taken, "speedup": dense / taken, "of_ideal": dense * share / taken,
                    "bound": dense / least if dense * share < least else None, "bound_by": limit}
-            if rtl and depth == columns * 4:
+            if rtl:
                 row |= {"rtl": checked(hw, weight, x)}
             made.append(row)
             advance()

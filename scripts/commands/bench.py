@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -16,6 +17,8 @@ from rtl.compiler import compile_program
 from rtl.config import PRESETS, HwConfig
 from rtl.program import Opcode, Target
 from scripts.cli import JsonFile, app, command, console, emit
+from scripts.sparsity import measured
+from scripts.sparsity import table as sparsity_table
 from sim.facts import Facts
 from sim.machine import simulate
 from sim.memory import MemoryModel
@@ -49,7 +52,7 @@ PEERS = {
 GATES = {"lut": 150_000, "dsp": 1000, "bram": 800}
 """Most that the hardware may need of a ZU9EG."""
 
-PARTS = ("frames", "bandwidth", "simulator", "gates")
+PARTS = ("frames", "bandwidth", "sparsity", "simulator", "gates")
 
 
 def needed_bytes(program, routing: Facts) -> int:
@@ -192,6 +195,8 @@ def show(result: dict) -> None:
             table.add_row(str(rate), *(f"{row['utilization']:.1%}{verdict(row) and ' '}"
                                        f"{verdict(row)}" for row in cells))
         console.print(table)
+    if "sparsity" in result:
+        console.print(sparsity_table(result["sparsity"]))
     if "simulator" in result:
         row = result["simulator"]
         console.print(f"simulator: {row['seconds']:.2f} s (at most {row['limit_seconds']:.1f}), "
@@ -226,8 +231,9 @@ def bench(
     wanted, result = [only] if only else list(PARTS), {}
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         steps = progress.add_task("measuring", total=7 * ("frames" in wanted)
-                                  + 16 * ("bandwidth" in wanted))
-        for name, rows in (("frames", frame_rows), ("bandwidth", bandwidth_rows)):
+                                  + 16 * (("bandwidth" in wanted) + ("sparsity" in wanted)))
+        for name, rows in (("frames", frame_rows), ("bandwidth", bandwidth_rows),
+                           ("sparsity", partial(measured, PRESETS[HARDWARE]))):
             if name in wanted:
                 result[name] = rows(rtl, lambda: progress.advance(steps))
     if "simulator" in wanted:

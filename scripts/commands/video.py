@@ -10,7 +10,6 @@ import numpy as np
 import typer
 from rich.progress import track
 from rich.table import Table
-from torch import Tensor
 
 from golden.density import density
 from golden.integer import Integer, Trace
@@ -19,6 +18,7 @@ from golden.policy import Plan, Policy
 from golden.quantized import QuantizedModel
 from golden.report import sqnr
 from golden.temporal import Temporal
+from golden.video import Pixels
 from golden.video import frames as read_frames
 from rtl.compiler import DENSE, compile_program
 from rtl.config import HwConfig
@@ -65,7 +65,7 @@ class Player:
         self.dense = compile_program(model, hw, task, DENSE)
         self.traces: list[Trace] = []
 
-    def show(self, pixels: Tensor) -> Frame:
+    def show(self, pixels: Pixels) -> Frame:
         """Infer the next frame."""
         config = self.model.config
         trace, dense = (run.run(pixels, self.task) for run in (self.reference, self.exact))
@@ -82,9 +82,8 @@ class Player:
             sqnr(trace.x.double(), dense.x.double()) if wrong else None, wrong)
 
 
-def on_rtl(player: Player, shown: list[Tensor]) -> dict:
-    """Run all frames in Verilog; return elements and counters that differ from what is predicted.
-    """
+def on_rtl(player: Player, shown: list[Pixels]) -> dict:
+    """Run all frames in Verilog; return elements and counters that are not as predicted."""
     from scripts.rtl_engine import engine
 
     config, count = player.model.config, len(shown)
@@ -113,11 +112,11 @@ def summary(frames: list[Frame]) -> dict[str, float]:
                  / sum(frame.cycles for frame in later)}
 
 
-def begin(source: Iterator[Tensor], count: int) -> tuple[list[Tensor], Iterator[Tensor]]:
+def begin(source: Iterator[Pixels], count: int) -> tuple[list[Pixels], Iterator[Pixels]]:
     """Return the frames that ``auto`` looks at, and all frames."""
     first = list(islice(source, min(count, LOOKAHEAD)))
 
-    def whole() -> Iterator[Tensor]:
+    def whole() -> Iterator[Pixels]:
         yield from first
         yield from source
 
