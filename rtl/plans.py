@@ -8,6 +8,9 @@ from golden.policy import Choice, Plan, Policy
 from rtl.config import HwConfig
 from rtl.layout import image_stride
 
+POLICIES = (*Policy, "auto")
+"""Names that users may give; ``auto`` is chosen for a video."""
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -74,7 +77,7 @@ def fill(units: Iterator[Unit], hw: HwConfig) -> dict[str, Choice]:
 def named(policy: str, config: ModelConfig, hw: HwConfig, task: int = 0, theta: int = 0) -> Plan:
     """Return the plan of a policy by name.
 
-    Operators that the policy does not reach, or that find no room, skip zeros.
+    Operators that the policy does not reach, or that find no room, are dense.
 
     Raises
     ------
@@ -82,7 +85,7 @@ def named(policy: str, config: ModelConfig, hw: HwConfig, task: int = 0, theta: 
         No such policy; ``theta`` without a policy that compares; nothing can be kept.
     """
     if policy not in tuple(Policy):
-        raise ValueError(f"policy {policy!r} is not one of {', '.join(Policy)}")
+        raise ValueError(f"policy {policy!r} is not one of {', '.join(POLICIES)}")
     if policy in (Policy.DENSE, Policy.ZERO_SKIP):
         return Plan(Choice(Policy(policy), theta))
     if not hw.temporal:
@@ -90,4 +93,4 @@ def named(policy: str, config: ModelConfig, hw: HwConfig, task: int = 0, theta: 
                          f"executes {Policy.DENSE} and {Policy.ZERO_SKIP}")
     units = (delta_units(config, hw, theta) if policy == Policy.DELTA
              else gate_units(config, hw, task, theta))
-    return Plan(Choice(Policy.ZERO_SKIP), fill(units, hw))
+    return Plan(Choice(Policy.DENSE), fill(units, hw))

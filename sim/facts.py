@@ -24,7 +24,7 @@ class Facts:
     routed: Mapping[int, np.ndarray]
     operands: Mapping[str, np.ndarray] = field(default_factory=dict)
     sent: Mapping[str, np.ndarray] = field(default_factory=dict)
-    changed: Mapping[int, np.ndarray] = field(default_factory=dict)
+    changed: Mapping[int, list[bool]] = field(default_factory=dict)
     silent: Mapping[int, np.ndarray] = field(default_factory=dict)
     later: tuple["Facts", ...] = ()
 
@@ -49,7 +49,7 @@ def from_trace(trace, config: ModelConfig, plan: Plan | None = None) -> Facts:
         if choice.policy == Policy.TOKEN_GATE and (name.endswith(".fc1") or ".gate." in name) and (
                 ".experts." not in name and name in sent):
             layer, moved = int(name.split(".")[1]), sent[name].any(-1)
-            changed[layer] = moved
+            changed[layer] = moved.tolist()
             experts = trace.routes[layer][0] if layer in trace.routes else None
             for made, tokens in ((routed, moved), (silent, ~moved)):
                 made[layer] = (np.array([tokens.sum()]) if experts is None

@@ -74,7 +74,7 @@ BAD = {
     "simulate digits --latency 0": "latency 0",
     "simulate digits --interval 0": "interval 0",
     "simulate m3vit-small-197 --hardware zcu102": "m3vit-small-197: embed_dim=384 exceeds zcu102",
-    "bench --only nosuch": "'nosuch' is not one of frames, bandwidth, simulator, gates",
+    "bench --only nosuch": "'nosuch' is not one of frames, bandwidth, sparsity, simulator, gates",
     "synth --hardware nosuch": "'nosuch' is not one of nano",
     "synth --target nosuch": "'nosuch' is not one of xcup, ecp5",
     "synth --unit nosuch": "'nosuch' is not one of Accelerator",
@@ -91,6 +91,23 @@ BAD = {
     f"quantize --weights {DIGITS} --images empty --out out.safetensors": "holds no image",
     f"quantize --weights {DIGITS} --images . --out out.safetensors": ".png",
     f"quantize --weights {DIGITS} --images images --out nosuch/out.safetensors": "no folder nosuch",
+    "video nosuch --input generator:fixed": "'nosuch'",
+    "video digits --hardware nano --input nosuch": "neither a folder of images nor a video file",
+    "video digits --hardware nano --input generator:nosuch": "is not one of generator:fixed",
+    "video digits --hardware nano --input empty": "holds no image",
+    "video digits --hardware nano --input text.png": "text.png: the file is damaged or cut",
+    "video digits --hardware nano --input generator:pan --policy nosuch": (
+        "'nosuch' is not one of dense, zero-skip, delta, token-gate, auto"),
+    "video digits --hardware nano --input generator:pan --policy delta --theta -1": "theta=-1",
+    "video digits --hardware nano --input generator:pan --policy dense --theta 1": "theta=1",
+    "video digits --hardware nano --input generator:pan --frames 0": "frames 0",
+    "video digits --hardware nano --input generator:pan --task 2": "task 2 is not in 0..1",
+    "video digits --hardware nano --input generator:pan --engine nosuch": "'nosuch' is neither",
+    "video digits --hardware nano --input generator:pan --energy-table nosuch": "'nosuch'",
+    "video digits --hardware nano --input generator:pan --seed -1": "seed=-1",
+    "video digits --hardware nano --input generator:pan --json nosuch/v.json": "no folder nosuch",
+    "video m3vit-tiny-129 --hardware ulx3s --input generator:pan --policy delta": (
+        "ulx3s keeps nothing from frame to frame"),
     "train nosuch": "'nosuch' is not digits",
     "verilog --hardware nosuch --out out": "'nosuch' is not one of nano",
     "verilog --out good.png": "good.png",
@@ -179,3 +196,45 @@ def test_list_names_every_preset(monkeypatch: pytest.MonkeyPatch,
     macs = {model["name"]: model["macs"] for model in result["models"]}
     assert macs["m3vit-tiny-129"] == 782_719_488
     assert {hw["name"] for hw in result["hardware"]} >= {"nano", "zcu102"}
+
+
+@pytest.mark.parametrize("policy", ["dense", "zero-skip", "delta", "token-gate", "auto"])
+def test_video_json(policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                    capsys: pytest.CaptureFixture) -> None:
+    """Exact policies differ in no element; the first frame is whole; a picture is drawn."""
+    code, out, _ = run(monkeypatch, capsys, "video", "digits", "--hardware", "nano", "--input",
+                       "generator:fixed", "--policy", policy, "--frames", 3, "--out", tmp_path,
+                       "--json", "-")
+    assert code == 0
+    made = json.loads(out)
+    assert [frame["mismatches"] for frame in made["frames"]] == [0, 0, 0]
+    assert {frame["sqnr_db"] for frame in made["frames"]} == {None}
+    for frame in made["frames"]:
+        assert frame["speedup"] == frame["dense_cycles"] / frame["cycles"]
+        assert frame["energy_pj"] > 0
+        assert frame["bytes"] > 0
+    first, *later = made["frames"]
+    if policy in {"delta", "token-gate"}:
+        assert policy in made["operators"].values()
+        assert first["density"] == 1
+    if policy == "delta":
+        assert max(frame["density"] for frame in later) < 0.9
+    if policy == "auto":
+        assert made["summary"]["speedup"] > 1
+    if policy == "dense":
+        assert first["density"] == made["summary"]["speedup"] == 1
+    with Image.open(tmp_path / "video.png") as drawn:
+        assert drawn.size[0] > 500
+
+
+def test_video_with_theta_loses_bits_and_gains_speed(monkeypatch: pytest.MonkeyPatch,
+                                                     capsys: pytest.CaptureFixture) -> None:
+    made = []
+    for theta in (0, 2):
+        _, out, _ = run(monkeypatch, capsys, "video", "digits", "--hardware", "nano", "--input",
+                        "generator:fixed", "--policy", "delta", "--frames", 3, "--theta", theta,
+                        "--json", "-")
+        made.append(json.loads(out))
+    assert made[1]["summary"]["density"] < made[0]["summary"]["density"]
+    assert made[1]["summary"]["speedup"] > made[0]["summary"]["speedup"]
+    assert 0 < made[1]["frames"][2]["sqnr_db"] < 60
