@@ -119,10 +119,12 @@ def boxed(top: wiring.Component, kinds: tuple[type, ...]) -> Iterator[list[wirin
 
 
 def split(hw: HwConfig, *, box_pairs: bool) -> Iterator[Unit]:
-    """Return all units of an accelerator; ``box_pairs`` makes MacPair a black box too."""
+    """Return all units that an accelerator has; ``box_pairs`` makes MacPair a black box too."""
     kinds = (*UNITS.values(), MacPair) if box_pairs else tuple(UNITS.values())
     counts = Counter({"Accelerator": 1})
     for name, kind in UNITS.items():
+        if not counts[name]:
+            continue
         unit = kind(hw) if inspect.signature(kind).parameters else kind()
         with boxed(unit, kinds) as found:
             text = to_verilog(unit, "top")

@@ -9,7 +9,7 @@ from golden.library import default_image, find
 from rtl.assembler import Program
 from rtl.compiler import compile_program
 from rtl.config import PRESETS
-from rtl.program import DESCRIPTOR_BYTES, ErrorCode, Opcode, Target, pack
+from rtl.program import DESCRIPTOR_BYTES, ErrorCode, Mode, Opcode, Target, pack
 from scripts.rtl_engine import engine
 
 HW = PRESETS["nano"]
@@ -49,7 +49,10 @@ CASES = [
     (ErrorCode.FIELD, Opcode.ATTENTION, {"set_size": len(HW.gangs)}),
     (ErrorCode.FIELD, Opcode.ATTENTION, {"spread": 3}),
     (ErrorCode.FIELD, Opcode.LOAD, {"span": len(HW.gangs)}),
-    (ErrorCode.FIELD, Opcode.LINEAR, {"dest": 9}),
+    (ErrorCode.FIELD, Opcode.LINEAR, {"dest": 10}),
+    (ErrorCode.FIELD, Opcode.LINEAR, {"mode": Mode.DELTA, "gather": 1}),
+    (ErrorCode.RANGE, Opcode.LINEAR, {"mode": Mode.DELTA, "state_base": HW.state_words}),
+    (ErrorCode.RANGE, Opcode.LINEAR, {"mode": Mode.DELTA, "reference_base": HW.reference_words}),
     (ErrorCode.FIELD, Opcode.ATTENTION, {"heads": 0}),
     (ErrorCode.FIELD, Opcode.ATTENTION, {"gather": 1}),
     (ErrorCode.RANGE, Opcode.LINEAR, {"weight_base": HW.weight_rows - 1}),
