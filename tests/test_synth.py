@@ -170,3 +170,10 @@ def test_zcu102_fits() -> None:
     assert total["dsp"] <= 1000
     assert total["lut"] <= 150_000
     assert total["bram"] <= 800
+
+
+@pytest.mark.slow  # minutes of Yosys unless its results are cached
+def test_ulx3s_fits() -> None:
+    made = measure(PRESETS["ulx3s"], PARTS["ecp5"], list(UNITS))
+    for name, most in made["capacity"].items():
+        assert made["total"][name] <= most, name

@@ -75,8 +75,11 @@ class KvWriter(wiring.Component):
         with m.Switch(given.set_size):
             for index, size in enumerate(self.hw.gangs):
                 with m.Case(index):
-                    m.d.comb += [sets.eq(self.hw.groups // size),
-                                 inside.eq(((1 << size) - 1) << (set_number * size))]
+                    m.d.comb += sets.eq(self.hw.groups // size)
+                    with m.Switch(set_number):
+                        for number in range(self.hw.groups // size):
+                            with m.Case(number):
+                                m.d.comb += inside.eq(((1 << size) - 1) << number * size)
         with m.Switch(given.spread):
             for spread in self.hw.spreads(self.hw.groups):
                 with m.Case(spread):

@@ -243,6 +243,11 @@ def test_operand_source_waits_and_chooses(seed: int) -> None:
                 ctx.set(dut.waiting[group], value)
             assert ctx.get(dut.accept) == (0 if accepted is None else 1 << accepted)
             assert ctx.get(dut.full) == (accepted is None)
+        long = HW.queue_words // 2 + 1
+        for words, waiting, found in ((long, 1, 0), (long, 0, 1), (long - 1, 1, 1)):
+            await offer(words=words, set_size=0, set=0)
+            ctx.set(dut.waiting[0], waiting)
+            assert ctx.get(dut.accept) == found, "a long item waits for an empty queue"
         for needed, released, probabilities, taken in ((3, 0, 3, 0), (3, 1, 2, 0), (3, 1, 3, 1)):
             await offer(source=Source.PROBABILITIES, need=needed, **everywhere)
             ctx.set(dut.released, released)
