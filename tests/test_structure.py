@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("golden", "rtl", "sim", "boards", "scripts")
-SHARED = {"golden.config", "golden.policy", "golden.shapes", "golden.tables"}
+SHARED = {"golden.config", "golden.policy", "golden.shapes", "golden.sparsity.work",
+          "golden.tables"}
 """The part of golden that describes a network and holds constants, without arithmetic."""
 
 TWINS = {

@@ -1,0 +1,1 @@
+"""Sparsity mechanisms of the literature: the exact rule at inference and what it lets skip."""

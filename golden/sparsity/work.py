@@ -1,0 +1,105 @@
+"""What the matrix products of one frame still do under a sparsity mechanism; no torch, no cycles.
+
+Multiplications, weight bytes and state bytes are three separate axes: a weight row that one token
+of the frame needs is read, however many others skip it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One matrix product (R, K) x (K, N) of one frame.
+
+    Attributes
+    ----------
+    rows, depth, columns : int
+        R, K and N of the product with the mechanism; a dropped token is no row.
+    events : ndarray, optional
+        (R, K) bool: elements of the operand that are multiplied. All if left out.
+    made : ndarray, optional
+        (R, N) bool: results that are computed; the others are known to be unused or zero. All if
+        left out.
+    kept : float
+        Share of the weights that are no static zero, in 0..1.
+    weight_bytes, index_bytes, state_bytes : int
+        Bytes read for weights, read for their indices, read and written for what is remembered
+        from one frame to the next.
+    predictor_macs, predictor_bytes : int
+        Multiplications and weight bytes of what decides, which run densely.
+
+    Raises
+    ------
+    ValueError
+        A mask has another shape, or a number is negative or above its maximum.
+    """
+
+    rows: int
+    depth: int
+    columns: int
+    events: np.ndarray | None = None
+    made: np.ndarray | None = None
+    kept: float = 1.0
+    weight_bytes: int
+    index_bytes: int = 0
+    state_bytes: int = 0
+    predictor_macs: int = 0
+    predictor_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        for name, shape in (("events", (self.rows, self.depth)),
+                            ("made", (self.rows, self.columns))):
+            mask = getattr(self, name)
+            if mask is not None and (mask.shape != shape or mask.dtype != bool):
+                raise ValueError(f"{name} is {mask.dtype} {mask.shape}, not bool {shape}")
+        if not 0 <= self.kept <= 1:
+            raise ValueError(f"kept={self.kept} is not in 0..1")
+        for name in ("rows", "depth", "columns", "weight_bytes", "index_bytes", "state_bytes",
+                     "predictor_macs", "predictor_bytes"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} is negative")
+
+    @property
+    def macs(self) -> int:
+        """Multiplications, those of the predictor not counted."""
+        sent = (np.full(self.rows, self.depth) if self.events is None else self.events.sum(1))
+        made = (np.full(self.rows, self.columns) if self.made is None else self.made.sum(1))
+        return round(int(sent.astype(np.int64) @ made.astype(np.int64)) * self.kept)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """All matrix products of one frame under a mechanism.
+
+    Attributes
+    ----------
+    works : Mapping of str to Work
+        By product as :class:`golden.integer.Trace` names them: ``patch``, ``blocks.{i}.q``,
+        ``.k``, ``.v``, ``.attention.scores``, ``.attention.values``, ``.proj``, ``.fc1``,
+        ``.fc2``, ``.gate.{task}``, ``.experts.{e}.fc1``, ``.experts.{e}.fc2``, ``head.{task}``.
+        A product that does not run at all is left out. The attention's products have one row for
+        each head and token, head by head.
+    routed : Mapping of int to ndarray
+        By layer with experts the tokens of each expert (E,).
+    sqnr_db : float, optional
+        Of the network's output with the mechanism against the output without, where it was run.
+    """
+
+    works: Mapping[str, Work]
+    routed: Mapping[int, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
+    sqnr_db: float | None = None
+
+    @property
+    def macs(self) -> int:
+        """Multiplications of all products, predictors included."""
+        return sum(work.macs + work.predictor_macs for work in self.works.values())
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights, indices and predictors."""
+        return sum(work.weight_bytes + work.index_bytes + work.predictor_bytes
+                   for work in self.works.values())
