@@ -14,18 +14,15 @@ from rtl.config import PRESETS
 from scripts.commands.synth import measure
 
 PART = "xcup"
-STATELESS = {"state_words": 0, "reference_words": 0}
 DESIGNS = (
     ("nano", {}),
     ("zcu102", {}),
     ("nano", {"lanes": 16, "groups": 8, "banks": 2, "queue_words": 32}),
-    ("nano", {"lanes": 32, "packed": True, "banks": 8, "outstanding": 8}),
-    ("nano", {"weight_rows": 4096, "kv_rows": 2048, "queue_words": 128, **STATELESS}),
-    ("ulx3s", {"lanes": 16, "packed": True, "weight_rows": 1024, "act_words": 12384}),
-    ("zcu102", {"groups": 12, "lanes": 32, "act_words": 4096, "weight_rows": 1024}),
-    ("zcu102", {"groups": 16, "lanes": 16, "packed": False, "queue_words": 128, **STATELESS}),
-    ("nano", {"groups": 16, "act_words": 4096, "residual_words": 2048, "normed_words": 1024}),
-    ("zcu102", {"groups": 8, "banks": 8, "max_experts": 16, "max_top_k": 2, **STATELESS}),
+    ("nano", {"groups": 16, "act_words": 4096, "residual_words": 2048}),
+    ("nano", {"state_words": 0, "reference_words": 0, "weight_rows": 4096, "kv_rows": 2048}),
+    ("zcu102", {"groups": 12, "banks": 8, "queue_words": 128}),
+    ("nano", {"lanes": 32, "packed": True, "outstanding": 8, "max_experts": 16}),
+    ("zcu102", {"groups": 16, "lanes": 32, "packed": False, "act_words": 4096}),
 )
 """Presets and what is replaced, in all of the parameters that sweeps vary."""
 

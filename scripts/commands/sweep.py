@@ -9,6 +9,7 @@ import optuna
 import typer
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from boards.area import PART
 from scripts.cli import JsonFile, app, check_folder, command, console, emit, errors, write_text
 from scripts.sweep.record import Record
 from scripts.sweep.report import described, picture, rows, table
@@ -68,3 +69,7 @@ def sweep(
         f"{made['points']} designs, {made['refused']} of them refused by the hardware or the "
         f"compiler, {made['over_limits']} over the limits; {made['evaluated']} evaluated now in "
         f"{seconds:.0f} s. Record and picture: {folder}", highlight=False)
+    console.print(f"Areas are estimates for {PART.name}; those of {made['area_designs']} designs "
+                  "that Yosys counted, each left out of the fit, differ at most by " + ", ".join(
+                      f"{error['max']:.1%} ({name.upper()})"
+                      for name, error in made["area_errors"].items()), highlight=False)

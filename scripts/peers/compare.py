@@ -55,9 +55,10 @@ class Peer:
         python, ready = folder / "bin" / "python", folder / "ready"
         if not ready.exists():
             shutil.rmtree(folder, ignore_errors=True)
-            venv.create(folder, with_pip=True)
-            called([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-                    *self.packages], folder, f"pip install {self.packages[0]}")
+            venv.create(folder)
+            called([sys.executable, "-m", "pip", "--python", python, "install", "--quiet",
+                    "--disable-pip-version-check", *self.packages], folder,
+                   f"pip install {self.packages[0]}")
             ready.touch()
         return str(python)
 
@@ -141,6 +142,9 @@ def compared(path: Path | None) -> None:
         made = measured(lambda: progress.advance(bar))
     if not emit({"peers": made}, path):
         console.print(table(made))
+        for row in made["simulators"]:
+            if "failed" in row:
+                console.print(row["failed"], highlight=False, markup=False)
 
 
 def table(made: dict) -> Table:
@@ -152,7 +156,7 @@ def table(made: dict) -> Table:
         filled.add_column(name, justify="right")
     for row in made["simulators"]:
         if "failed" in row:
-            filled.add_row(row["name"], row["failed"])
+            filled.add_row(row["name"], "failed")
             continue
         busy = made["macs"] / row["cycles"] / (made["rows"] * made["columns"])
         filled.add_row(row["name"], f"{row['seconds']:.2f}",

@@ -53,7 +53,7 @@ if __name__ == "__main__":
     scalesim(save_disk_space=True, verbose=False, config="scale.cfg", topology="layers.csv",
              layout="layout.csv", input_type_gemm=True).run_scale(top_path=".")
     rows = list(csv.reader(Path("run/COMPUTE_REPORT.csv").read_text().splitlines()))
-    column = [name.strip() for name in rows[0]].index("Total Cycles (incl. prefetch)")
+    column = [name.strip() for name in rows[0]].index("Total Cycles")
     cycles = [float(row[column]) for row in rows[1:]]
     if len(cycles) != len(job["gemms"]):
         raise ValueError(f"SCALE-Sim reports {len(cycles)} of {len(job['gemms'])} products")

@@ -32,7 +32,7 @@ def write(job: dict) -> None:
         "operand_source": {"I": number, "W": number},
     } for number, gemm in enumerate(job["gemms"])]
     for name, content in (("array", array), ("mapping", mapping), ("layers", layers)):
-        Path(f"{name}.yaml").write_text(yaml.safe_dump(content))
+        Path(f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ import io
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from boards.area import CAPACITY, errors
 from scripts.page import BLUE, GRAY, ORANGE
 from scripts.sweep.search import Point
 from scripts.sweep.spec import OBJECTIVES, Spec
@@ -32,8 +34,16 @@ def described(spec: Spec, points: list[Point], asked: int) -> dict:
         "spec": spec.model_dump(mode="json"), "asked": asked, "points": len(points),
         "refused": sum(bool(point.outcome.refused) for point in points),
         "over_limits": sum(not point.outcome.refused and not point.fits for point in points),
+        "area_errors": area_errors(), "area_designs": len(errors()),
         "front": [{"values": point.values, "figures": point.outcome.figures} for point in front],
     }
+
+
+def area_errors() -> dict[str, dict[str, float]]:
+    """Return the greatest and the mean error of each area, as shares of it, left out of the fit."""
+    made = {name: np.abs([error[name] for error in errors()]) for name in CAPACITY}
+    return {name: {"max": float(found.max()), "mean": float(found.mean())}
+            for name, found in made.items()}
 
 
 def table(made: dict) -> Table:
