@@ -52,9 +52,10 @@ class Machine(Execution):
                   self.covered + 1)
         self.counters["compute_waits_program"] += max(0, ends[1] - self.issue_free)
         self.counters["cycles"] = end + 1
+        self.pipeline.end(end + 1)
         counters = {name: self.counters[name] for name in COUNTERS}
         return Result(counters, tuple(self.layers), (
-            *self.loads.spans, *self.spans, *self.pipeline.spans))
+            *self.loads.spans, *self.spans, *self.pipeline.spans), self.pipeline.losses)
 
     def next_own(self, position: Position, loads: bool) -> bool:
         """Run a walker's next descriptor if what it waits for is known; tell whether it did."""
@@ -104,6 +105,9 @@ class Machine(Execution):
             accepted = max(accepted, self.left[number - Retirement.DEPTH] + 1)
         waits = {"waits_program": max(0, offered - self.issue_free),
                  "waits_loads": loaded - ready, "waits_computes": accepted - loaded}
+        self.pipeline.losses.descriptor(
+            (self.issue_free, "issue" if number and not self.pipeline.losses.used else "uneven"),
+            (ready, "program"), (loaded, "weights"), (accepted, "operators"))
         for cause, cycles in waits.items():
             counters[f"compute_{cause}"] += cycles
         before = dict(counters)

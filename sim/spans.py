@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from sim.losses import Losses
+
 
 class Span(NamedTuple):
     """``units`` worked on ``item``, in step, from cycle ``start`` to ``end``, which is excluded."""
@@ -41,6 +43,7 @@ class Result:
     counters: Mapping[str, int]
     layers: tuple[Layer, ...]
     spans: tuple[Span, ...]
+    losses: Losses
 
     @property
     def cycles(self) -> int:

@@ -16,6 +16,7 @@ from scripts.cli import JsonFile, app, command, console, emit, write_text
 from scripts.lookup import hardware
 from sim.energy import energy
 from sim.facts import Facts, from_trace, generated
+from sim.losses import CAUSES
 from sim.machine import simulate as run
 from sim.memory import MemoryModel
 from sim.outline import Outline
@@ -33,9 +34,24 @@ def describe(result: Result, hw, table: str) -> dict:
         "utilization": result.utilization(hw.mac_units), "counters": dict(result.counters),
         "layers": [{"name": layer.name, "cycles": layer.cycles, "macs": layer.macs,
                     "stalls": dict(layer.stalls)} for layer in result.layers],
+        "lost": {"cycles": sum(result.losses.by_cause().values()),
+                 "by_cause": result.losses.by_cause(), "by_layer": result.losses.by_operator()},
         "energy_pj": {**vars(total), "table": table,
                       "by_component": {name: vars(part) for name, part in parts.items()}},
     }
+
+
+def lost(result: Result) -> Table:
+    """Return the table of cycles without products: causes, and where each is largest."""
+    table = Table("cycles lost to", "cycles", "share", "most of it in", title="Idle multipliers")
+    places = result.losses.by_operator()
+    for cause, cycles in sorted(result.losses.by_cause().items(), key=lambda row: -row[1]):
+        if cycles:
+            where = max(places, key=lambda name: places[name].get(cause, 0))
+            table.add_row(f"{cause}: {CAUSES[cause]}", f"{cycles:,.0f}",
+                          f"{cycles / result.cycles:.2%}",
+                          f"{where} {places[where][cause]:,.0f}")
+    return table
 
 
 def prepare(model: str, hw: HwConfig, task: int, plan: Plan,
@@ -91,12 +107,13 @@ def simulate(
         write_text(trace, perfetto(result.spans))
     if emit(made, json):
         return
-    table = Table("layer", "cycles", "MACs", "largest stall", title=f"{model} on {hardware_name}")
+    table = Table("layer", "cycles", "MACs", "longest stall", title=f"{model} on {hardware_name}")
     for layer in result.layers:
         cause = max(layer.stalls, key=lambda name: layer.stalls[name])
         table.add_row(layer.name, f"{layer.cycles:,}", f"{layer.macs:,}",
                       f"{cause} {layer.stalls[cause]:,}")
     console.print(table)
+    console.print(lost(result))
     spent = made["energy_pj"]
     console.print(f"{result.cycles:,} cycles, {result.utilization(hw.mac_units):.1%} of "
                   f"{hw.mac_units} multipliers busy, energy {spent['typical'] / 1e6:.2f} uJ "

@@ -13,6 +13,7 @@ from rtl.config import PRESETS
 from rtl.counters import COUNTERS
 from scripts.page import UNITS, page
 from sim.energy import energy
+from sim.losses import Losses
 from sim.machine import simulate
 from sim.outline import Outline, facts
 from sim.spans import Layer, Result, Span
@@ -22,7 +23,7 @@ SPANS = (Span(("load",), "w", 0, 7), Span(("compute", "group 3"), "fc1", 5, 25),
          Span(("load",), "x", 7, 8))
 STALLS = {"waits_loads": 3, "waits_program": 1, "source_needs": 0}
 RESULT = Result(dict.fromkeys(COUNTERS, 10) | {"cycles": 25, "macs": 400},
-                (Layer("fc1", 5, 25, 400, STALLS),), SPANS)
+                (Layer("fc1", 5, 25, 400, STALLS),), SPANS, Losses(PRESETS["nano"]))
 
 
 def test_trace_keeps_every_span() -> None:
@@ -53,7 +54,8 @@ def test_page_is_one_file() -> None:
         assert base64.b64decode(image).startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("result", [Result(dict.fromkeys(COUNTERS, 1), (), SPANS[:1])])
+@pytest.mark.parametrize("result", [Result(dict.fromkeys(COUNTERS, 1), (), SPANS[:1],
+                                            Losses(PRESETS["nano"]))])
 def test_page_of_a_run_without_layers(result: Result) -> None:
     hw = PRESETS["nano"]
     assert "<img" in page("t", {}, result, hw, energy(result.counters, hw, "fpga"), "fpga")
