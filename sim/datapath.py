@@ -214,6 +214,7 @@ class Pipeline:
                     now = max(now, last + 2) if pops == 1 else now + 1
                 last = now + pops - 1
         self.counters["worker_busy"] += len(units) * total
+        self.counters["runs"] += len(units) * -(-total // RUN)
         self.counters["worker_blocked"] += len(units) * blocked
         self.losses.worked(state.last, first, last, total, len(units))
         self.spans.append(Span(units, self.name, first, last + 1))

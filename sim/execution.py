@@ -34,6 +34,13 @@ class Execution:
             return int(self.now.routed[layer][expert])
         return int(self.now.silent[layer][expert - self.hw.max_experts])
 
+    def silent(self, name: str, fields: Mapping[str, int]) -> int:
+        """Rows that a descriptor leaves out because they did not change."""
+        expert, layer = fields.get("expert", self.hw.max_experts), int(
+            name.split(".")[1]) if name.startswith("blocks.") else -1
+        known = layer in self.now.silent and expert < self.hw.max_experts
+        return int(self.now.silent[layer][expert]) if known else 0
+
     def execute(self, name: str, fields: Mapping[str, int], start: int,
                 drain: int) -> tuple[int, int | None, list[int]]:
         """Run a compute descriptor issued in ``start`` that may drain from ``drain`` on.

@@ -12,7 +12,9 @@ from rtl.compiler import compile_program
 from rtl.config import PRESETS
 from rtl.counters import COUNTERS
 from scripts.page import UNITS, page
-from sim.energy import energy
+from sim.energy import Energy, energy
+from sim.energy_table import tables
+from sim.ledger import Act
 from sim.losses import Losses
 from sim.machine import simulate
 from sim.outline import Outline, facts
@@ -23,7 +25,12 @@ SPANS = (Span(("load",), "w", 0, 7), Span(("compute", "group 3"), "fc1", 5, 25),
          Span(("load",), "x", 7, 8))
 STALLS = {"waits_loads": 3, "waits_program": 1, "source_needs": 0}
 RESULT = Result(dict.fromkeys(COUNTERS, 10) | {"cycles": 25, "macs": 400},
-                (Layer("fc1", 5, 25, 400, STALLS),), SPANS, Losses(PRESETS["nano"]))
+                (Layer("fc1", 5, 25, 400, STALLS),), SPANS, Losses(PRESETS["nano"]),
+                {"fc1": {"cycles": 25}}, {Act("fc1", "multipliers", "products", "random_compute"): 400})
+
+
+def spent(result: Result, table: str = "asic_28nm") -> Energy:
+    return energy(result, PRESETS["nano"], tables()[table], 100)
 
 
 def test_trace_keeps_every_span() -> None:
@@ -44,7 +51,7 @@ def test_utilization() -> None:
 def test_page_is_one_file() -> None:
     hw = PRESETS["nano"]
     made = page("a <title>", {"cycles & more": "25"}, RESULT, hw,
-                energy(RESULT.counters, hw, "asic_28nm"), "asic_28nm")
+                spent(RESULT))
     assert made.count("a &lt;title&gt;") == 2
     assert "cycles &amp; more" in made
     assert not re.search(r'(src|href)="(?!data:)', made)
@@ -58,7 +65,7 @@ def test_page_is_one_file() -> None:
                                             Losses(PRESETS["nano"]))])
 def test_page_of_a_run_without_layers(result: Result) -> None:
     hw = PRESETS["nano"]
-    assert "<img" in page("t", {}, result, hw, energy(result.counters, hw, "fpga"), "fpga")
+    assert "<img" in page("t", {}, result, hw, spent(result, "fpga"))
 
 
 def test_spans_and_layers_account_for_all_work() -> None:
@@ -85,4 +92,4 @@ def test_page_knows_every_unit() -> None:
     config, hw = MODELS["digits"], PRESETS["nano"]
     result = simulate(compile_program(Outline(config), hw), facts(config, 0))
     assert {unit.split()[0] for span in result.spans for unit in span.units} == set(UNITS)
-    assert page("t", {}, result, hw, energy(result.counters, hw, "asic_28nm"), "asic_28nm")
+    assert page("t", {}, result, hw, spent(result))
