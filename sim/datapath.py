@@ -139,7 +139,8 @@ class Pipeline:
         span, first = self.span, group_set * self.place.set_size
         earliest, chosen = None, first
         for leader in range(first, first + self.place.set_size, span):
-            last, before = self.pasts(leader)
+            last, before = self.pasts(leader) if span > 1 else (
+                self.groups[leader].last, self.groups[leader].before)
             if last < now:
                 return now, leader
             before = last if alone else before
@@ -149,9 +150,6 @@ class Pipeline:
 
     def pasts(self, leader: int) -> tuple[int, int]:
         """Return the latest of the last pops of a span's groups, and of the last but one."""
-        if self.span == 1:
-            state = self.groups[leader]
-            return state.last, state.before
         states = self.groups[leader : leader + self.span]
         return max(state.last for state in states), max(state.before for state in states)
 
@@ -175,14 +173,14 @@ class Pipeline:
 
     def parts(self, item: Item, leader: int, accepted: int) -> list[GroupState]:
         """Run the events of groups with different pasts or parts; return their new states."""
-        gang, members = self.place.gang, defaultdict(list)
-        for number in range(self.span):
-            part = number // gang if len(item.events) > 1 else 0
-            members[id(self.groups[leader + number]), part].append(leader + number)
+        gang, members, name = self.place.gang, defaultdict(list), self.names.__getitem__
+        size = gang if len(item.events) > 1 else self.span
+        for number, state in enumerate(self.groups[leader : leader + self.span]):
+            members[id(state), number // size].append(leader + number)
         made: dict[tuple, GroupState] = {}
         for (_, part), numbers in members.items():
             state = self.pop(item.events[part], item.steady, self.groups[numbers[0]], accepted,
-                             tuple(self.names[number] for number in numbers))
+                             tuple(map(name, numbers)))
             kept = made.setdefault((state.before, state.last, state.drained), state)
             for number in numbers:
                 self.groups[number] = kept

@@ -45,11 +45,13 @@ class Energy:
 
     def by(self, key: Callable[[Part], str]) -> dict[str, Interval]:
         """Return sums over the parts with equal ``key``."""
-        made: dict[str, Interval] = {}
+        made: dict[str, list[float]] = {}
         for part, spent in self.parts.items():
-            name = key(part)
-            made[name] = made[name] + spent if name in made else spent
-        return made
+            total = made.setdefault(key(part), [0.0, 0.0, 0.0])
+            total[0] += spent.low
+            total[1] += spent.typical
+            total[2] += spent.high
+        return {name: Interval(*total, self.table.name) for name, total in made.items()}
 
     def by_layer(self) -> dict[str, Interval]:
         """Return the sum of every layer, of the program, and of idle time."""
@@ -70,7 +72,7 @@ class Energy:
     @property
     def total(self) -> Interval:
         """Sum of all parts."""
-        return sum(self.parts.values(), start=self.table.price(""))
+        return self.by(lambda _: "total").get("total", self.table.price(""))
 
 
 def energy(result: Result, hw: HwConfig, table: Table, clock_mhz: float,
