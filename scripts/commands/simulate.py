@@ -100,6 +100,8 @@ def simulate(
     fps: Annotated[float, typer.Option(
         help="Frames a second; the time left until the next is idle. 0: none follows.")] = 0.0,
     trace: Annotated[Path | None, typer.Option(help="Write a Perfetto trace here.")] = None,
+    accelergy: Annotated[Path | None, typer.Option(
+        help="Folder for ERT.yaml and action_counts.yaml, as Accelergy reads them.")] = None,
     json: JsonFile = None,
 ) -> None:
     """Predict every counter of the hardware, the cycles of every layer, and the energy."""
@@ -116,6 +118,12 @@ def simulate(
             **describe(result, hw, spent), "seconds": time.perf_counter() - began}
     if trace:
         write_text(trace, perfetto(result.spans))
+    if accelergy:
+        from sim.accelergy import export
+
+        accelergy.mkdir(parents=True, exist_ok=True)
+        for name, text in export(result, spent).items():
+            write_text(accelergy / name, text)
     if emit(made, json):
         return
     table = Table("layer", "cycles", "MACs", "longest stall", title=f"{model} on {hardware_name}")
