@@ -26,7 +26,8 @@ SPANS = (Span(("load",), "w", 0, 7), Span(("compute", "group 3"), "fc1", 5, 25),
 STALLS = {"waits_loads": 3, "waits_program": 1, "source_needs": 0}
 RESULT = Result(dict.fromkeys(COUNTERS, 10) | {"cycles": 25, "macs": 400},
                 (Layer("fc1", 5, 25, 400, STALLS),), SPANS, Losses(PRESETS["nano"]),
-                {"fc1": {"cycles": 25}}, {Act("fc1", "multipliers", "products", "random_compute"): 400})
+                {"fc1": {"cycles": 25}},
+                {Act("fc1", "multipliers", "products", "random_compute"): 400})
 
 
 def spent(result: Result, table: str = "asic_28nm") -> Energy:
