@@ -117,7 +117,7 @@ def simulate(
     made = {"model": model, "hardware": hardware_name, "task": task,
             **describe(result, hw, spent), "seconds": time.perf_counter() - began}
     if trace:
-        write_text(trace, perfetto(result.spans))
+        write_text(trace, perfetto({"simulator": result.spans}))
     if accelergy:
         from sim.accelergy import export
 

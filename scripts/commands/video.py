@@ -48,6 +48,8 @@ class Frame:
     dense_cycles: int
     speedup: float
     energy_pj: float
+    energy_low_pj: float
+    energy_high_pj: float
     bytes: int
     sqnr_db: float | None
     mismatches: int
@@ -73,12 +75,13 @@ class Player:
         program = self.programs[bool(self.traces)]
         result = simulate(program, from_trace(trace, config, self.plan), self.memory)
         before = simulate(self.dense, from_trace(dense, config), self.memory).cycles
-        counters = result.counters
+        counters, spent = result.counters, energy(
+            result, self.hw, self.costs, clock(self.hw)).total
         self.traces.append(trace)
         wrong = int((trace.x != dense.x).sum())
         return Frame(
             density(trace, config), result.cycles, before, before / result.cycles,
-            energy(result, self.hw, self.costs, clock(self.hw)).total.typical,
+            spent.typical, spent.low, spent.high,
             counters["bytes_read"] + counters["bytes_written"],
             sqnr(trace.x.double(), dense.x.double()) if wrong else None, wrong)
 
@@ -108,7 +111,8 @@ def summary(frames: list[Frame]) -> dict[str, float]:
     """Return means over the frames behind the first, or of the only one."""
     later = frames[1:] or frames
     return {name: sum(getattr(frame, name) for frame in later) / len(later)
-            for name in ("density", "cycles", "dense_cycles", "energy_pj", "bytes", "mismatches")
+            for name in ("density", "cycles", "dense_cycles", "energy_pj", "energy_low_pj",
+                         "energy_high_pj", "bytes", "mismatches")
             } | {"speedup": sum(frame.dense_cycles for frame in later)
                  / sum(frame.cycles for frame in later)}
 
@@ -194,7 +198,8 @@ def tell(result: dict) -> None:
     console.print(table)
     means = result["summary"]
     console.print(f"behind the first frame: density {means['density']:.1%}, "
-                  f"{means['speedup']:.2f} x dense, {means['energy_pj'] / 1e6:.0f} uJ a frame")
+                  f"{means['speedup']:.2f} x dense, {means['energy_pj'] / 1e6:.0f} uJ a frame "
+                  f"({means['energy_low_pj'] / 1e6:.0f} to {means['energy_high_pj'] / 1e6:.0f})")
     if "rtl" in result:
         rtl = result["rtl"]
         console.print(f"Verilog: {sum(rtl['elements_differing'])} elements and "

@@ -19,7 +19,7 @@ from sim.losses import Losses
 from sim.machine import simulate
 from sim.outline import Outline, facts
 from sim.spans import Layer, Result, Span
-from sim.trace import perfetto
+from sim.trace import differences, perfetto
 
 SPANS = (Span(("load",), "w", 0, 7), Span(("compute", "group 3"), "fc1", 5, 25),
          Span(("load",), "x", 7, 8))
@@ -35,13 +35,37 @@ def spent(result: Result, table: str = "asic_28nm") -> Energy:
 
 
 def test_trace_keeps_every_span() -> None:
-    events = json.loads(perfetto(SPANS))["traceEvents"]
+    events = json.loads(perfetto({"simulator": SPANS}))["traceEvents"]
     track = {event["tid"]: event["args"]["name"] for event in events
              if event["name"] == "thread_name"}
     assert sorted(track.values()) == ["compute", "group 3", "load"]
     assert [(track[event["tid"]], event["name"], event["ts"], event["ts"] + event["dur"])
             for event in events if event["ph"] == "X"] == [
                 (unit, *span[1:]) for span in SPANS for unit in span.units]
+
+
+def test_trace_of_two_processes_and_none() -> None:
+    text = perfetto({"one": SPANS[:1], "two": SPANS, "differences": []})
+    events = json.loads(text)["traceEvents"]
+    names = {event["pid"]: event["args"]["name"] for event in events
+             if event["name"] == "process_name"}
+    assert list(names.values()) == ["one", "two", "differences"]
+    drawn = [names[event["pid"]] for event in events if event["ph"] == "X"]
+    assert {name: drawn.count(name) for name in names.values()} == {
+        "one": 1, "two": 4, "differences": 0}
+    assert [event["args"] for event in events if event["ph"] == "C"] == [{"count": 0}]
+
+
+def test_differences() -> None:
+    moved = (*SPANS[:2], Span(("load",), "x", 7, 9))
+    assert differences(SPANS, SPANS, ("a", "b")) == []
+    assert differences(SPANS, moved, ("a", "b")) == [
+        Span(("only a: load",), "x", 7, 8), Span(("only b: load",), "x", 7, 9)]
+    apart = (SPANS[0], Span(("group 3",), "fc1", 5, 25), Span(("compute",), "fc1", 5, 25), SPANS[2])
+    assert differences(SPANS, apart, ("a", "b")) == []
+    assert differences(SPANS, SPANS * 2, ("a", "b")) == [
+        Span((f"only b: {unit}",), *span[1:]) for span, unit in (
+            (SPANS[0], "load"), (SPANS[1], "compute"), (SPANS[1], "group 3"), (SPANS[2], "load"))]
 
 
 def test_utilization() -> None:
