@@ -11,6 +11,7 @@ from golden.config import MODELS
 from rtl.compiler import compile_program
 from scripts.sweep.spec import Spec
 from sim.energy import energy
+from sim.energy_table import find_table
 from sim.machine import simulate
 from sim.outline import Outline, facts
 
@@ -47,7 +48,7 @@ def evaluate(spec: Spec, values: Mapping[str, int]) -> Outcome:
     return Outcome({
         "cycles": result.cycles, "frames_per_s": clock * 1e6 / result.cycles,
         "utilization": result.utilization(hw.mac_units),
-        "energy_pj": energy(result.counters, hw, spec.energy_table)["total"].typical,
+        "energy_pj": energy(result, hw, find_table(spec.energy_table), clock).total.typical,
         **needed, "area_share": max(needed[name] / CAPACITY[name] for name in CAPACITY)})
 
 

@@ -19,7 +19,8 @@ from pydantic import (
 
 from golden.config import MODELS
 from rtl.config import PRESETS, HwConfig
-from sim.energy import tables
+from scripts.lookup import clock
+from sim.energy_table import tables
 from sim.memory import MemoryModel
 
 STUDIES = Path(__file__).parents[1] / "studies"
@@ -102,8 +103,8 @@ class Spec(Strict):
         Network preset and its task.
     hardware : str
         Preset of which some parameters are explored.
-    memory, clock_mhz : Memory, int
-        What the hardware is connected to.
+    memory, clock_mhz : Memory, float
+        What the hardware is connected to; without a clock, the one assumed for the preset.
     energy_table : str
         Cost table of the energy.
     explore : mapping
@@ -123,7 +124,7 @@ class Spec(Strict):
     task: Annotated[int, Field(ge=0)] = 0
     hardware: Annotated[str, one_of(PRESETS)]
     memory: Memory = Memory()
-    clock_mhz: Annotated[int, Field(ge=1, le=1000)] = 300
+    clock_mhz: Annotated[float, Field(gt=0, le=1000, strict=False)] | None = None
     energy_table: Annotated[str, one_of(tables())] = "asic_28nm"
     explore: dict[Annotated[str, one_of(PARAMETERS)],
                   Range | Annotated[list[bool | int], Field(min_length=1, max_length=MOST_VALUES)]]
@@ -192,12 +193,12 @@ class Spec(Strict):
         return replace(base, **{**same, **{
             name: value for name, value in values.items() if name not in PLATFORM}})
 
-    def platform(self, values: Mapping[str, int]) -> tuple[MemoryModel, int]:
+    def platform(self, values: Mapping[str, int]) -> tuple[MemoryModel, float]:
         """Return the memory and the clock in MHz with explored ``values``."""
         lanes = values.get("lanes", PRESETS[self.hardware].lanes)
         rate = values.get("bytes_per_cycle", self.memory.bytes_per_cycle)
         return (MemoryModel(values.get("latency", self.memory.latency), -(-lanes // rate)),
-                values.get("clock_mhz", self.clock_mhz))
+                clock(PRESETS[self.hardware], values.get("clock_mhz", self.clock_mhz)))
 
 
 def said(error: dict[str, Any]) -> str:
