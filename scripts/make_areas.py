@@ -22,7 +22,8 @@ DESIGNS = (
     ("nano", {"state_words": 0, "reference_words": 0, "weight_rows": 4096, "kv_rows": 2048}),
     ("zcu102", {"groups": 12, "banks": 8, "queue_words": 128}),
     ("nano", {"lanes": 32, "packed": True, "outstanding": 8, "max_experts": 16}),
-    ("zcu102", {"groups": 16, "lanes": 32, "packed": False, "act_words": 4096}),
+    ("ulx3s", {"lanes": 16, "packed": True, "weight_rows": 1024, "act_words": 12384,
+               "queue_words": 96}),
 )
 """Presets and what is replaced, in all of the parameters that sweeps vary."""
 

@@ -61,14 +61,16 @@ def sweep(
     picture(spec, points, folder / "pareto.png")
     if csv:
         write_text(csv, rows(spec, points))
-    made |= {"seconds": seconds, "evaluated": len(record.outcomes) - known}
+    made |= {"seconds": seconds, "processor_seconds": hands.seconds,
+             "evaluated": len(record.outcomes) - known}
     if emit(made, json):
         return
     console.print(table(made))
     console.print(
         f"{made['points']} designs, {made['refused']} of them refused by the hardware or the "
         f"compiler, {made['over_limits']} over the limits; {made['evaluated']} evaluated now in "
-        f"{seconds:.0f} s. Record and picture: {folder}", highlight=False)
+        f"{seconds:.0f} s, {hands.seconds:.0f} s of processor time. Record and picture: {folder}",
+        highlight=False)
     console.print(f"Areas are estimates for {PART.name}; those of {made['area_designs']} designs "
                   "that Yosys counted, each left out of the fit, differ at most by " + ", ".join(
                       f"{error['max']:.1%} ({name.upper()})"

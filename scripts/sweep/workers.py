@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -31,11 +32,18 @@ def live_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def timed(spec: Spec, values: dict) -> tuple[Outcome, float]:
+    """Return the outcome of a point, and the seconds of processor time that it took."""
+    began = time.thread_time()
+    return evaluate(spec, values), time.thread_time() - began
+
+
 class Workers:
-    """Evaluates points in any order."""
+    """Evaluates points in any order; ``seconds`` is the processor time that they took."""
 
     def __init__(self, executor: Executor, client=None) -> None:
         self.executor, self.client = executor, client
+        self.seconds = 0.0
 
     def run(self, spec: Spec, points: Sequence[dict]) -> Iterator[tuple[int, Outcome]]:
         """Return the number and the outcome of each point as it is finished.
@@ -47,12 +55,15 @@ class Workers:
         """
         left, idle = set(), 0
         try:
-            jobs = {self.executor.submit(evaluate, spec, point): number
+            jobs = {self.executor.submit(timed, spec, point): number
                     for number, point in enumerate(points)}
             left = set(jobs)
             while left:
                 done, left = wait(left, timeout=1, return_when=FIRST_COMPLETED)
-                yield from ((jobs[job], job.result()) for job in done)
+                for job in done:
+                    outcome, seconds = job.result()
+                    self.seconds += seconds
+                    yield jobs[job], outcome
                 idle = 0 if done or self.manned() else idle + 1
                 if idle > PATIENCE:
                     raise LostError("the cluster has no worker left")

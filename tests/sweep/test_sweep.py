@@ -32,6 +32,8 @@ WITH = [sys.executable, "-m", "scripts", "sweep"]
 class Inline:
     """Evaluates points here, last first."""
 
+    seconds = 0.0
+
     def __init__(self, made: Callable = evaluate) -> None:
         self.made, self.calls = made, 0
 
