@@ -11,10 +11,10 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from boards.area import PART
 from scripts.cli import JsonFile, app, check_folder, command, console, emit, errors, write_text
+from scripts.sweep.reading import find, load
 from scripts.sweep.record import Record
 from scripts.sweep.report import described, picture, rows, table
 from scripts.sweep.search import search
-from scripts.sweep.spec import find, load
 from scripts.sweep.workers import LostError, cluster, local
 
 

@@ -66,7 +66,7 @@ def table(made: dict) -> Table:
 
 def picture(spec: Spec, points: list[Point], path: Path) -> None:
     """Draw every pair of objectives: all designs, those over the limits, the front."""
-    pairs = list(combinations(spec.objectives, 2)) or [(spec.objectives[0], "cycles")]
+    pairs = list(combinations(spec.objectives, 2)) or [(spec.objectives[0], "area_share")]
     figure = Figure(figsize=(4.6 * min(3, len(pairs)), 4 * -(-len(pairs) // 3) + 0.6),
                     layout="constrained")
     figure.suptitle(f"{spec.model} on {spec.hardware} with changes, {len(points)} designs")

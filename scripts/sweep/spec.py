@@ -4,27 +4,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from golden.config import MODELS
 from rtl.config import PRESETS, HwConfig
 from scripts.lookup import clock
 from sim.energy_table import tables
 from sim.memory import MemoryModel
-
-STUDIES = Path(__file__).parents[1] / "studies"
-"""Sweeps that come with the program."""
 
 OBJECTIVES = {
     "frames_per_s": "maximize", "utilization": "maximize", "cycles": "minimize",
@@ -35,7 +23,10 @@ OBJECTIVES = {
 
 IN_WORDS = ("queue_words", "act_words", "normed_words", "residual_words", "state_words",
             "reference_words", "param_words", "norm_words")
-"""Depths that follow ``lanes``, so that a memory holds as many elements as in the preset."""
+"""Depths that follow ``lanes``, so that a memory holds as many elements as in the preset.
+
+Where nothing is kept from frame to frame, neither are references.
+"""
 
 PLATFORM = ("latency", "bytes_per_cycle", "clock_mhz")
 """What can be explored beside the geometry."""
@@ -185,11 +176,13 @@ class Spec(Strict):
         Raises
         ------
         ValueError
-            There is no such hardware; says why.
+            There is no such hardware.
         """
         base = PRESETS[self.hardware]
         lanes = values.get("lanes", base.lanes)
         same = {name: -(-getattr(base, name) * base.lanes // lanes) for name in IN_WORDS}
+        if values.get("state_words") == 0:
+            same["reference_words"] = 0
         return replace(base, **{**same, **{
             name: value for name, value in values.items() if name not in PLATFORM}})
 
@@ -199,52 +192,3 @@ class Spec(Strict):
         rate = values.get("bytes_per_cycle", self.memory.bytes_per_cycle)
         return (MemoryModel(values.get("latency", self.memory.latency), -(-lanes // rate)),
                 clock(PRESETS[self.hardware], values.get("clock_mhz", self.clock_mhz)))
-
-
-def said(error: dict[str, Any]) -> str:
-    """Return place and cause of an error."""
-    place = ".".join(str(part) for part in error["loc"] if part != "[key]"
-                     and not str(part).startswith(("list[", "function-")))
-    what = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        kind = {"memory": Memory, "explore": Range}.get(error["loc"][0], Spec)
-        what = f"unknown key; allowed are {', '.join(kind.model_fields)}"
-    elif not isinstance(error["input"], dict):
-        what += f", not {error['input']!r}" if repr(error["input"]) not in what else ""
-    return f"{place}: {what}" if place else what
-
-
-def find(name: str) -> Path:
-    """Return the file of a spec, which may be the name of one that comes with the program.
-
-    Raises
-    ------
-    ValueError
-        There is none.
-    """
-    if Path(name).exists():
-        return Path(name)
-    bundled = {path.stem: path for path in sorted(STUDIES.glob("sweep-*.yaml"))}
-    if name not in bundled:
-        raise ValueError(f"{name!r} is neither a file nor one of {', '.join(bundled)}")
-    return bundled[name]
-
-
-def load(path: Path) -> Spec:
-    """Read a spec.
-
-    Raises
-    ------
-    ValueError
-        Names the file, the place in it, and what is allowed.
-    """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: not a mapping with keys {', '.join(Spec.model_fields)}")
-    try:
-        return Spec.model_validate(content)
-    except ValidationError as error:
-        raise ValueError(f"{path}: {said(error.errors()[0])}") from None

@@ -13,8 +13,8 @@ explore:
   weight_rows: {low: 4, high: 1024, times: 4}
   latency: {low: 10, high: 50, step: 20}
 objectives: [frames_per_s, energy_pj, area_share]
-generation: 12
-points: 60
+generation: 10
+points: 40
 seed: 3
 """
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.sweep.spec import STUDIES, load
+from scripts.sweep.reading import SWEEPS, load
 from tests import test_cli
 
 BAD = {
@@ -15,7 +15,7 @@ BAD = {
     ("seed: 3", "seed: -3"): "spec.yaml: seed: Input should be greater than or equal to 0",
     ("seed: 3", "seed: x"): "spec.yaml: seed: Input should be a valid integer",
     ("seed: 3", "task: 2"): "spec.yaml: task=2 is not in 0..1 of digits",
-    ("points: 60", "points: 0"): "spec.yaml: points: Input should be greater than or equal to 1",
+    ("points: 40", "points: 0"): "spec.yaml: points: Input should be greater than or equal to 1",
     ("seed: 3", "sampler: best"): "spec.yaml: sampler: Input should be 'nsga2', 'tpe', 'random'",
     ("energy_pj,", "watts,"): "spec.yaml: objectives.1: 'watts' is not one of frames_per_s, ",
     ("energy_pj,", "area_share,"): "spec.yaml: objectives: one is named twice",
@@ -50,7 +50,7 @@ def test_wrong_spec_is_one_line(old: str, new: str, spec: Path, monkeypatch: pyt
 
 
 def test_bundled_specs_are_right() -> None:
-    found = sorted(STUDIES.glob("sweep-*.yaml"))
+    found = sorted(SWEEPS.glob("*.yaml"))
     assert found
     for path in found:
         assert load(path).size >= load(path).points
@@ -59,7 +59,7 @@ def test_bundled_specs_are_right() -> None:
 def test_other_spec_in_the_same_folder_is_one_line(
         spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture) -> None:
-    small = spec.read_text().replace("points: 60", "points: 2").replace("generation: 12",
+    small = spec.read_text().replace("points: 40", "points: 2").replace("generation: 10",
                                                                         "generation: 2")
     spec.write_text(small)
     words = ("sweep", spec, "--out", tmp_path / "out", "--workers", 1)

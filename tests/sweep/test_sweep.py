@@ -20,12 +20,16 @@ import yaml
 from boards.area import CAPACITY
 from rtl.config import PRESETS
 from scripts.sweep.evaluate import Outcome, evaluate
+from scripts.sweep.reading import load
 from scripts.sweep.record import Record
 from scripts.sweep.search import search
-from scripts.sweep.spec import Spec, load
+from scripts.sweep.spec import Spec
 from tests import test_cli
 
 ROOT = Path(__file__).parents[2]
+POINTS, STOP = 40, 21
+"""Points of the spec; how many of them are finished before a stop."""
+
 WITH = [sys.executable, "-m", "scripts", "sweep"]
 
 
@@ -104,7 +108,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict:
 def test_front_is_what_no_other_beats(spec: Path, tmp_path: Path) -> None:
     """By the definition, over all points that keep the limits; and the figures are the tool's."""
     points = judged(spec, tmp_path / "out", Inline())
-    assert len(points) == 60
+    assert len(points) == POINTS
     assert any(point.outcome.refused for point in points)
     fitting = [point for point in points if point.fits]
     cost = {id(p): (-p.outcome.figures["frames_per_s"], p.outcome.figures["energy_pj"],
@@ -149,7 +153,7 @@ def test_same_seed_same_points(sampler: str, spec: Path, tmp_path: Path) -> None
         pass
 
     def until(spec, values) -> Outcome:
-        if stopped.calls > 31:
+        if stopped.calls > STOP:
             raise StopError
         return quick(spec, values)
 
@@ -165,10 +169,16 @@ def test_same_seed_same_points(sampler: str, spec: Path, tmp_path: Path) -> None
     with pytest.raises(StopError):
         judged(spec, tmp_path / "b", stopped, sampler=sampler)
     assert judged(spec, tmp_path / "b", again, sampler=sampler) == expected
-    assert again.calls == whole.calls - 31
+    assert again.calls == whole.calls - STOP
     other = judged(spec, tmp_path / "c", Inline(quick), sampler=sampler, seed=4)
     assert [point.values for point in other] != [point.values for point in expected]
-    assert len({json.dumps(point.values) for point in expected}) == len(expected) == 60
+    assert len({json.dumps(point.values) for point in expected}) == len(expected) == POINTS
+
+
+def test_one_objective_has_one_best_value(spec: Path, tmp_path: Path) -> None:
+    points = judged(spec, tmp_path / "out", Inline(), objectives=["cycles"], points=20)
+    least = min(point.outcome.figures["cycles"] for point in points if point.fits)
+    assert {point.outcome.figures["cycles"] for point in points if point.best} == {least}
 
 
 def test_grid_ends_with_the_last_point(spec: Path, tmp_path: Path) -> None:
@@ -184,14 +194,14 @@ def test_grid_ends_with_the_last_point(spec: Path, tmp_path: Path) -> None:
 
 def test_sigkill_loses_nothing(spec: Path, tmp_path: Path, whole: dict) -> None:
     """Killed with its processes midway; these end, too; the front is as if nothing had been."""
-    with begun(tmp_path, spec, "--workers", 2, points=20) as process:
+    with begun(tmp_path, spec, "--workers", 2, points=12) as process:
         hands = children(process.pid)
         process.send_signal(signal.SIGKILL)
         process.wait()
     done = kept(tmp_path)
-    assert 20 <= done < 60
+    assert 12 <= done < POINTS
     made = run(spec, "--out", tmp_path)
-    assert made["evaluated"] == 60 - done
+    assert made["evaluated"] == POINTS - done
     assert front(made) == front(whole)
     assert made["refused"] == whole["refused"] > 0
     for pid in hands:
@@ -237,7 +247,7 @@ def dask(folder: Path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
 
 def test_cluster_with_a_killed_worker_is_the_same(spec: Path, tmp_path: Path, whole: dict) -> None:
     with dask(tmp_path) as (address, workers):
-        with begun(tmp_path / "out", spec, "--cluster", address, points=15) as process:
+        with begun(tmp_path / "out", spec, "--cluster", address, points=10) as process:
             workers[0].kill()
             _, err = process.communicate(timeout=120)
             assert process.returncode == 0, err
@@ -252,9 +262,9 @@ def test_outputs(spec: Path, tmp_path: Path, whole: dict, monkeypatch: pytest.Mo
     code, out, _ = test_cli.run(monkeypatch, capsys, "sweep", spec, "--out", tmp_path / "out",
                                 "--csv", tmp_path / "points.csv")
     assert code == 0
-    assert "60 designs" in out
+    assert f"{POINTS} designs" in out
     rows = list(csv.DictReader(io.StringIO((tmp_path / "points.csv").read_text())))
-    assert len(rows) == 60
+    assert len(rows) == POINTS
     best = sorted(float(row["frames_per_s"]) for row in rows if row["best"] == "1")
     assert best == sorted(row["figures"]["frames_per_s"] for row in front(whole))
     assert all((row["cycles"] == "") == bool(row["refused"]) for row in rows)
