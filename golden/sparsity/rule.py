@@ -1,0 +1,108 @@
+"""The hooks of a mechanism: what it decides, product by product; by default nothing is skipped."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from torch import Tensor
+
+from golden.quantized import QuantizedModel
+from golden.sparsity.record import Record
+from golden.sparsity.work import Work
+
+
+class Sent(NamedTuple):
+    """What one product still does.
+
+    Attributes
+    ----------
+    events : Tensor, optional
+        (R, K) bool: elements that are multiplied. All if left out.
+    made : Tensor, optional
+        (R, N) bool: results that are computed. All if left out. Of a first layer of an MLP the
+        others are no events of the second.
+    value : Tensor, optional
+        (R, K): what the product sees instead of ``x``. If left out, ``x`` where it is an event
+        and else 0.
+    """
+
+    events: Tensor | None = None
+    made: Tensor | None = None
+    value: Tensor | None = None
+
+
+class Rule:
+    """A mechanism with its parameters, for one record.
+
+    Operands reach it with zero at 0. It runs inside the integer network where the record has one,
+    so later layers see what it did to earlier ones; else on the recorded operands.
+
+    Attributes
+    ----------
+    record : Record
+        What it may be calibrated on.
+    """
+
+    prunes = False
+    """Whether zeros in the weights are skipped."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+
+    def network(self, model: QuantizedModel) -> QuantizedModel:
+        """Return the network that it runs on, of the same shapes."""
+        return model
+
+    def start(self) -> None:
+        """Begin a frame."""
+
+    def weight(self, name: str, weight: Tensor) -> Tensor:
+        """Return the weights (N, K) of a product."""
+        return weight
+
+    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+        """Decide about a product (R, K) x (K, N).
+
+        ``weight`` (N, K) is None in attention's products, whose rows are those of all heads, and
+        ``tokens`` (R,) are the tokens of the rows.
+        """
+        return Sent()
+
+    def alive(self, layer: int, x: Tensor, attended: Tensor | None) -> Tensor | None:
+        """Return the tokens (T,) bool that take part in a block, of all at first.
+
+        ``x`` (T, D) is the block's input, ``attended`` (H, T, T) the attention of the block
+        before, up to a factor for each row; None before the first.
+        """
+        return None
+
+    def attending(self, layer: int, x: Tensor) -> Tensor | None:
+        """Return the tokens (T,) bool that take part in a block's attention."""
+        return None
+
+    def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor | None:
+        """Return which keys a query attends to, (H, T, T) bool, from both (H, T, Dh)."""
+        return None
+
+    def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor | None:
+        """Return the experts of the tokens (T, E), from the gate's operand and logits.
+
+        As bool they keep the weights of the softmax over all experts; as float they are the
+        weights, 0 where an expert is not used. None leaves the network's own routing.
+        """
+        return None
+
+    def charge(self, name: str, work: Work) -> Work:
+        """Add what the decision costs."""
+        return work
+
+    def finish(self, works: Mapping[str, Work]) -> Mapping[str, Work]:
+        """Change the products of a whole frame, for what several of them share."""
+        return works
+
+
+def charged(work: Work, *, macs: int = 0, weights: int = 0, index: int = 0, state: int = 0) -> Work:
+    """Add multiplications and bytes to a product's work."""
+    return replace(work, predictor_macs=work.predictor_macs + macs,
+                   predictor_bytes=work.predictor_bytes + weights,
+                   index_bytes=work.index_bytes + index, state_bytes=work.state_bytes + state)
