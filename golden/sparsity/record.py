@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import log
 
 import torch
 from torch import Tensor
@@ -11,10 +12,9 @@ from golden.gate import planes
 from golden.integer import Integer, Trace
 from golden.library import Network
 from golden.quantized import QuantizedModel
-from golden.requantize import requantize
 
 OCTAVE = 256
-"""Units of a requantized logit of a gate: logarithms to base 2 with 8 fraction bits."""
+"""Units of a gate's scaled accumulator in a logarithm to base 2."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +80,49 @@ class Record:
                 if name in frame.operands]
         return torch.cat(rows).double() - self.zeros.get(name, 0)
 
+    def scale(self, name: str) -> Tensor:
+        """Return what a sum of codes is worth in results, by row of the weights (N,)."""
+        if self.model is None:
+            return torch.ones(len(self.weights[name]), dtype=torch.float64)
+        key, index = stored(name)
+        return (self.model[f"{key}.multiplier"][index].double()
+                / 2.0 ** self.model.number(f"{key}.shift"))
+
+    def real(self, name: str) -> Tensor:
+        """Return the weights (N, K) of a product in units of its result; as recorded without one.
+
+        Rows of codes have scales of their own, so only these compare across rows.
+        """
+        return self.weights[name].double() * self.scale(name)[:, None]
+
+    def bias(self, name: str) -> Tensor:
+        """Return the biases (N,) of a product in units of its result; 0 without a model."""
+        scale = self.scale(name)
+        if self.model is None:
+            return torch.zeros_like(scale)
+        key, index = stored(name)
+        zero = self.zeros.get(name, 0) * self.weights[name].double().sum(-1)
+        return (self.model[f"{key}.bias"][index] + zero) * scale
+
     @property
     def products(self) -> list[str]:
         """Names of all products that ran in some frame."""
         return list({name: None for frame in self.frames for name in frame.operands})
 
 
+def stored(product: str) -> tuple[str, slice | int]:
+    """Return the name under which a model stores a product's tensors, and the expert's index."""
+    head, found, tail = product.partition(".experts.")
+    if not found:
+        return product, slice(None)
+    index, last = tail.split(".")
+    return f"{head}.experts.{last}", int(index)
+
+
 def natural(logits: Tensor, scale: tuple[int, int]) -> Tensor:
-    """Return a gate's accumulators as natural logits, as the integer softmax sees them."""
+    """Return a gate's accumulators as natural logits."""
     multiplier, shift = scale
-    return requantize(logits, multiplier, shift=shift, width=16) / OCTAVE * torch.log(
-        torch.tensor(2.0, dtype=torch.float64))
+    return logits.double() * (multiplier / 2**shift / OCTAVE * log(2))
 
 
 def weights_of(model: QuantizedModel, task: int) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from golden.quantized import QuantizedModel
@@ -45,6 +46,10 @@ class Rule:
 
     prunes = False
     """Whether zeros in the weights are skipped."""
+    blocks = False
+    """Whether it needs the blocks and heads of a network of :mod:`golden.model`."""
+    runs = True
+    """Whether the network computes what the mechanism would; else only its work is known."""
 
     def __init__(self, record: Record) -> None:
         self.record = record
@@ -84,6 +89,10 @@ class Rule:
         """Return which keys a query attends to, (H, T, T) bool, from both (H, T, Dh)."""
         return None
 
+    def allowed(self, layer: int) -> Tensor | None:
+        """Return the experts (E,) bool that exist for the gate and its softmax; None for all."""
+        return None
+
     def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor | None:
         """Return the experts of the tokens (T, E), from the gate's operand and logits.
 
@@ -101,8 +110,16 @@ class Rule:
         return works
 
 
-def charged(work: Work, *, macs: int = 0, weights: int = 0, index: int = 0, state: int = 0) -> Work:
-    """Add multiplications and bytes to a product's work."""
-    return replace(work, predictor_macs=work.predictor_macs + macs,
+def charged(work: Work, *, macs: int = 0, weights: int = 0, index: int = 0, state: int = 0,
+            reload: int = 1) -> Work:
+    """Add multiplications and bytes to a product's work, whose weights are read so many times."""
+    return replace(work, weight_bytes=work.weight_bytes * reload,
+                   predictor_macs=work.predictor_macs + macs,
                    predictor_bytes=work.predictor_bytes + weights,
                    index_bytes=work.index_bytes + index, state_bytes=work.state_bytes + state)
+
+
+def largest(score: Tensor, count: int) -> Tensor:
+    """Return a mask of the ``count`` largest along the last axis; of equal ones the first."""
+    order = score.argsort(dim=-1, descending=True, stable=True)[..., :count]
+    return torch.zeros(score.shape, dtype=torch.bool).scatter(-1, order, True)
