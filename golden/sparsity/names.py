@@ -10,7 +10,7 @@ PARTS = {
     "q_proj": "q", "query": "q", "k_proj": "k", "key": "k", "v_proj": "v", "value": "v",
     "o_proj": "proj", "out_proj": "proj", "c_proj": "proj", "up_proj": "fc1", "gate_proj": "fc1",
     "linear1": "fc1", "w1": "fc1", "w3": "fc1", "c_fc": "fc1", "down_proj": "fc2",
-    "linear2": "fc2", "w2": "fc2",
+    "linear2": "fc2", "w2": "fc2", "router": "gate",
 }
 """Names of the same layers in other networks."""
 

@@ -1,5 +1,6 @@
 """Apply a rule to recorded operands, which do not react."""
 
+import re
 from collections.abc import Iterator
 
 import torch
@@ -80,7 +81,7 @@ class Replay:
 
     def experts(self, gate: str, taken: Tensor) -> Iterator[tuple]:
         """Return the products of a layer's experts, for the tokens that the rule sends there."""
-        logits, prefix = self.moment.logits[self.layer], gate.split(".gate")[0]
+        logits, prefix = self.moment.logits[self.layer], re.split(r"\.(?:gate|router)", gate)[0]
         took = torch.zeros(logits.shape, dtype=torch.bool).scatter(
             -1, self.moment.routes[self.layer], True)
         allowed = self.rule.allowed(self.layer)
@@ -89,14 +90,16 @@ class Replay:
         wanted = self.rule.route(self.layer, self.moment.operands[gate].double(), logits)
         member = (took if wanted is None else wanted != 0) & taken[:, None]
         self.ledger.routed[self.layer] = member.sum(0).numpy()
-        for index in member.any(0).nonzero().flatten().tolist():
+        for name, weight in self.record.weights.items():
+            if not name.startswith(f"{prefix}.experts."):
+                continue
+            index = expert(name)
             tokens = member[:, index].nonzero().flatten()
-            for last in ("fc1", "fc2"):
-                name = f"{prefix}.experts.{index}.{last}"
-                weight = self.record.weights[name]
-                full = torch.zeros(len(logits), weight.shape[-1], dtype=torch.float64)
-                if name in self.moment.operands:
-                    full[took[:, index]] = (self.moment.operands[name].double()
-                                            - self.record.zeros.get(name, 0))
-                yield (name, full[tokens], self.rule.weight(name, weight), tokens,
-                       took[tokens, index])
+            full = torch.zeros(len(logits), weight.shape[-1], dtype=torch.float64)
+            known, seen = took[:, index], self.moment.operands.get(name)
+            if seen is None or len(seen) != int(known.sum()):
+                known = torch.zeros_like(known)
+            else:
+                full[known] = seen.double() - self.record.zeros.get(name, 0)
+            if len(tokens):
+                yield name, full[tokens], self.rule.weight(name, weight), tokens, known[tokens]

@@ -11,8 +11,8 @@ NEEDED = {"route": LOGITS, "pairs": KEYS, "alive": KEYS, "attending": KEYS}
 """What a frame must hold for a hook."""
 
 
-def frames(record: Record, rule: Rule) -> list[Frame]:
-    """Return what each frame of a record still does under a rule.
+def frames(record: Record, rule: Rule, policy: str) -> list[Frame]:
+    """Return what each frame of a record still does under the rule of a policy.
 
     Raises
     ------
@@ -20,12 +20,12 @@ def frames(record: Record, rule: Rule) -> list[Frame]:
         The rule decides by something that the record does not hold.
     """
     if rule.blocks and record.config is None:
-        raise ValueError(f"{type(rule).__name__} needs the blocks of a vision transformer, and the "
-                         "record is of another network")
+        raise ValueError(f"policy {policy} needs the blocks of a vision transformer, and "
+                         "the record is of another network")
     for hook, (kept, what) in NEEDED.items():
         if getattr(type(rule), hook) is not getattr(Rule, hook) and not any(
                 getattr(moment, kept) for moment in record.frames):
-            raise ValueError(f"{type(rule).__name__} needs {what}, and the record holds none")
+            raise ValueError(f"policy {policy} needs {what}, and the record holds none")
     if record.model is None:
         return [Replay(rule, moment).frame() for moment in record.frames]
     live = Live(rule)

@@ -15,7 +15,7 @@ def entry(name: str, family: str, source: str, executes: str, skips: str, rule: 
     def frames(record: Any, **values: float) -> Sequence[Any]:
         run = import_module("golden.sparsity.run")
         chosen = getattr(import_module(f"golden.sparsity.rules.{module}"), made)
-        return run.frames(record, chosen(record, **values))
+        return run.frames(record, chosen(record, **values), name)
 
     return Mechanism(name, family, source, executes, skips, parameters, frames)
 

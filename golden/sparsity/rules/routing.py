@@ -17,8 +17,10 @@ class Routing(Rule):
 
     def __init__(self, record: Record) -> None:
         super().__init__(record)
-        self.experts = record.config.num_experts if record.config else 0
-        self.top_k = record.config.top_k if record.config else 0
+        logits = [each for frame in record.frames for each in frame.logits.values()]
+        routes = [each for frame in record.frames for each in frame.routes.values()]
+        self.experts = logits[0].shape[-1] if logits else 0
+        self.top_k = routes[0].shape[-1] if routes else 0
 
     def usage(self, layer: int) -> Tensor:
         """Return how many recorded tokens chose each expert (E,)."""
@@ -125,7 +127,7 @@ class Switched(Routing):
             raise ValueError(f"policy mote: off={off} and on={on} share experts")
         self.off, self.on = ((torch.tensor(bits) >> torch.arange(self.experts)) & 1 != 0
                              for bits in (off, on))
-        if self.off.all():
+        if self.experts and self.off.all():
             raise ValueError(f"policy mote: off={off} leaves none of {self.experts} experts")
 
     def allowed(self, layer: int) -> Tensor:
