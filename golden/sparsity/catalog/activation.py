@@ -10,12 +10,12 @@ INPUTS = "multiplications by elements left out" + COLUMNS
 SPARSE = share(0.25, "share of the hidden elements kept")
 
 MECHANISMS = (
-    entry("relu", "activation", "the lazy neuron phenomenon, arXiv 2210.06313", "rtl", HIDDEN,
+    entry("relu", "activation", "the lazy neuron phenomenon, arXiv 2210.06313", "model", HIDDEN,
           "activation.Relu"),
-    entry("fatrelu", "activation", "ProSparse, arXiv 2402.13516", "rtl", HIDDEN,
+    entry("fatrelu", "activation", "ProSparse, arXiv 2402.13516", "model", HIDDEN,
           "activation.Relu",
           threshold=Parameter(4, 0, 255, "code that a hidden element must exceed")),
-    entry("cats", "activation", "CATS, arXiv 2404.08763", "rtl",
+    entry("cats", "activation", "CATS, arXiv 2404.08763", "model",
           HIDDEN + "; the layer that decides is dense", "activation.Cats", density=DENSITY),
     entry("chess", "activation", "CHESS, arXiv 2409.01366", "model", INPUTS, "activation.Chess",
           density=DENSITY),

@@ -8,7 +8,7 @@ K = Parameter(2, 1, 4096, "experts of a token")
 SEED = Parameter(0, 0, 2**31, "of what is drawn")
 
 MECHANISMS = (
-    entry("top-k", "routing", "sparsely-gated MoE, arXiv 1701.06538", "rtl", MACS, "routing.TopK",
+    entry("top-k", "routing", "sparsely-gated MoE, arXiv 1701.06538", "model", MACS, "routing.TopK",
           k=Parameter(1, 1, 4096, "experts of a token")),
     entry("dense-to-sparse", "routing", "dense-to-sparse gate, arXiv 2112.14397", "model",
           MACS + "; how many a token chooses varies", "routing.DenseToSparse",
@@ -44,7 +44,7 @@ MECHANISMS = (
           "hidden.RoutedHeads", k=Parameter(1, 1, 4096, "heads of a token")),
     entry("product-keys", "routing", "product-key memory, arXiv 1907.05242", "model",
           MACS + "; most of the gate", "routing.ProductKeys", k=K),
-    entry("expert-pruning", "routing", "task-specific expert pruning, arXiv 2206.00277", "rtl",
+    entry("expert-pruning", "routing", "task-specific expert pruning, arXiv 2206.00277", "model",
           "experts that are used little, with their part of the gate", "routing.Pruned",
           experts=Parameter(2, 1, 4096, "experts kept in a layer")),
     entry("m-smoe", "routing", "M-SMoE, arXiv 2310.01334", "model",
@@ -59,5 +59,5 @@ MECHANISMS = (
     entry("expert-cache", "routing", "local routing consistency, arXiv 2505.16056", "model",
           "weights of experts that are still on the chip", "experts.Cached",
           size=Parameter(4, 1, 4096, "experts of a layer that the chip holds"),
-          segment=Parameter(8, 0, 65536, "tokens that share a read of the weights; 0 is all")),
+          segment=Parameter(0, 0, 65536, "tokens that share a read of the weights; 0 is all")),
 )

@@ -163,8 +163,8 @@ class Lora(Routing):
 class Cached(Routing):
     """Experts stay on the chip: the last recently used makes room.
 
-    Tokens come in segments, and a segment reads each of its experts once. The cache outlives the
-    frame. Routing is the network's own.
+    Tokens come in segments, and a segment reads each of its experts at most once, those in the
+    cache first. The cache outlives the frame. Routing is the network's own.
     """
 
     def __init__(self, record: Record, size: int, segment: int) -> None:
@@ -179,7 +179,8 @@ class Cached(Routing):
         cache = self.caches.setdefault(layer, OrderedDict())
         loads = [0] * logits.shape[-1]
         for segment in chosen.split(self.segment or len(chosen)):
-            for index in segment.any(0).nonzero().flatten().tolist():
+            needed = segment.any(0).nonzero().flatten().tolist()
+            for index in sorted(needed, key=lambda each: each not in cache):
                 loads[index] += index not in cache
                 cache[index] = None
                 cache.move_to_end(index)
