@@ -40,9 +40,9 @@ class Ledger:
         outs = torch.ones(len(weight), dtype=torch.bool) if sent.made is None else (
             sent.made.any(0))
         count, kept = int(used.sum()) * int(outs.sum()), 1.0
-        if self.rule.prunes:
-            kept = float((weight != 0).double().mean())
-            count = int((weight[outs][:, used] != 0).sum())
+        stored = self.rule.stored(name)
+        if stored is not None:
+            kept, count = float(stored.double().mean()), int(stored[outs][:, used].sum())
         self.works[name] = self.rule.charge(name, Work(
             rows=len(x), depth=x.shape[-1], columns=len(weight), events=mask(events),
             made=mask(sent.made), kept=kept, weight_bytes=count))

@@ -44,8 +44,6 @@ class Rule:
         What it may be calibrated on.
     """
 
-    prunes = False
-    """Whether zeros in the weights are skipped."""
     blocks = False
     """Whether it needs the blocks and heads of a network of :mod:`golden.model`."""
     runs = True
@@ -64,6 +62,10 @@ class Rule:
     def weight(self, name: str, weight: Tensor) -> Tensor:
         """Return the weights (N, K) of a product."""
         return weight
+
+    def stored(self, name: str) -> Tensor | None:
+        """Return which weights (N, K) of a product are kept, bool; None for all."""
+        return None
 
     def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Decide about a product (R, K) x (K, N).

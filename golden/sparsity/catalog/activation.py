@@ -10,7 +10,7 @@ INPUTS = "multiplications by elements left out" + COLUMNS
 SPARSE = share(0.25, "share of the hidden elements kept")
 
 MECHANISMS = (
-    entry("relu", "activation", "the lazy neuron phenomenon, arXiv 2210.06313", "model", HIDDEN,
+    entry("relu", "activation", "lazy neuron, arXiv 2210.06313", "model", HIDDEN,
           "activation.Relu"),
     entry("fatrelu", "activation", "ProSparse, arXiv 2402.13516", "model", HIDDEN,
           "activation.Relu",
@@ -33,7 +33,7 @@ MECHANISMS = (
           token=share(0.4, "share of a token's positive hidden elements that are core"),
           kept=share(0.4, "share of the units that run")),
     entry("error-budget", "activation", "CETT of the sparsing law, arXiv 2411.02335; DEFT, "
-          "arXiv 2410.04981", "model", HIDDEN, "contribution.ErrorBudget",
+          "arXiv 2402.01911", "model", HIDDEN, "contribution.ErrorBudget",
           budget=share(0.2, "mean relative error of a hidden layer's result")),
     entry("hidden-groups", "activation", "MoEfication, arXiv 2110.01786", "model",
           "multiplications by groups of hidden units left out" + COLUMNS, "hidden.HiddenGroups",
@@ -49,7 +49,7 @@ MECHANISMS = (
     entry("matching-pursuit", "activation", "matching pursuit autoencoders, arXiv 2506.03093",
           "model", HIDDEN + "; costs a dense fit", "contribution.MatchingPursuit",
           density=share(0.25, "greedy steps a token, of the hidden units")),
-    entry("ap", "activation", "activate while pruning, arXiv 2212.06145", "model",
+    entry("ap", "activation", "AP, arXiv 2212.06145", "model",
           "as relu, but less: units that fire rarely fire more", "contribution.Alive",
           alive=share(0.1, "least share of the tokens for which a unit fires")),
 )

@@ -77,17 +77,22 @@ class Pages(Rule):
 
 
 class SnapKv(Rule):
-    """The keys that the last ``window`` queries of a head attend to most, and the window's own."""
+    """The keys that the last ``window`` queries of a head attend to most, and the window's own.
 
-    def __init__(self, record: Record, density: float, window: int) -> None:
+    If ``adaptive``, the heads share one budget (Ada-SnapKV).
+    """
+
+    def __init__(self, record: Record, density: float, window: int, adaptive: int) -> None:
         super().__init__(record)
-        self.density, self.window = density, window
+        self.density, self.window, self.adaptive = density, window, adaptive
 
     def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor:
         """Keep the same keys for all queries of a head."""
         mass = probabilities(q[:, -self.window:], k).sum(1)                  # (H, T)
         mass[:, -self.window:] = inf
-        kept = largest(mass, max(1, round(self.density * k.shape[1])))
+        count = max(1, round(self.density * k.shape[1]))
+        kept = (largest(mass.flatten(), len(k) * count).view(mass.shape) if self.adaptive
+                else largest(mass, count))
         return kept[:, None].expand(-1, q.shape[1], -1).contiguous()
 
     def charge(self, name: str, work: Work) -> Work:

@@ -120,7 +120,6 @@ class Widened(Pruned):
     """
 
     runs = False
-    prunes = False
 
     def __init__(self, record: Record, factor: int) -> None:
         super().__init__(record, 1 / factor)

@@ -60,11 +60,10 @@ class Rewritten(Rule):
 class Pruned(Rewritten):
     """Zeros, whose positions are the cheaper of a bit a weight and a column number a kept one."""
 
-    prunes = True
-
     def __init__(self, record: Record, density: float) -> None:
         super().__init__(record)
         self.density = density
+        self.masks: dict[str, Tensor] = {}
 
     def keep(self, name: str, weight: Tensor) -> Tensor:
         """Return which weights (N, K) stay, bool."""
@@ -72,7 +71,12 @@ class Pruned(Rewritten):
 
     def make(self, name: str, weight: Tensor) -> Tensor:
         """Prune."""
-        return weight * self.keep(name, weight)
+        self.masks[name] = self.keep(name, weight)
+        return weight * self.masks[name]
+
+    def stored(self, name: str) -> Tensor | None:
+        """Return what stays."""
+        return self.masks.get(name)
 
     def cost(self, work: Work) -> Work:
         """Charge the positions of the weights that are read."""
