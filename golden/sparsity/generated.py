@@ -9,7 +9,7 @@ from torch import Tensor
 
 from golden.config import ModelConfig
 from golden.shapes import tensor_shapes
-from golden.sparsity.names import ATTENTION
+from golden.sparsity.names import ATTENTION, part
 from golden.sparsity.record import Moment, Record
 from golden.sparsity.rule import largest
 
@@ -50,8 +50,9 @@ class Source:
         code = (CODES * (size - max(cut, -4.0 if positive else 0.0))).floor().clamp(0, 126) + 1
         return torch.where(size > cut, code * (1 if positive else z.sign()), 0.0).to(torch.int64)
 
-    def operand(self, name: str, rows: int, depth: int, positive: bool = False) -> Tensor:
-        """Draw the operand (R, K) of the next frame."""
+    def operand(self, name: str, rows: int, depth: int) -> Tensor:
+        """Draw the operand (R, K) of the next frame, positive behind an activation."""
+        positive = part(name) == "fc2"
         x = torch.where(self.chance(self.token, rows, depth),
                         self.codes(1, depth, positive), self.codes(rows, depth, positive))
         if name in self.before and len(self.before[name]) == rows:
@@ -68,7 +69,7 @@ def generated(shapes: ModelConfig | Mapping[str, tuple[int, int, int]], *, densi
     Parameters
     ----------
     shapes : ModelConfig or Mapping
-        A network, or (R, K, N) by product.
+        A network, or (R, K, N) by product; operands named ``fc2`` are not negative.
     density : float
         Share of the elements that are not zero.
     token_correlation, time_correlation : float
@@ -133,7 +134,7 @@ class Network:
         for layer in range(config.num_layers):
             name = f"blocks.{layer}"
             first = draw(f"{name}.q", tokens, dim)
-            made |= {f"{name}.{part}": first for part in "qkv"}
+            made |= {f"{name}.{kind}": first for kind in "qkv"}
             self.attention(name, layer, moment)
             made[f"{name}.proj"] = draw(f"{name}.proj", tokens, dim)
             second = draw(f"{name}.fc1", tokens, dim)
@@ -141,7 +142,7 @@ class Network:
                 self.experts(name, layer, second, moment)
             else:
                 made[f"{name}.fc1"] = second
-                made[f"{name}.fc2"] = draw(f"{name}.fc2", tokens, config.hidden_dim, True)
+                made[f"{name}.fc2"] = draw(f"{name}.fc2", tokens, config.hidden_dim)
         if config.num_classes:
             made["head.0"] = draw("head.0", 1, dim)
         return moment
@@ -149,12 +150,12 @@ class Network:
     def attention(self, name: str, layer: int, moment: Moment) -> None:
         """Draw queries and keys, and compute their attention."""
         heads, tokens, width = self.config.num_heads, self.config.num_tokens, self.config.head_dim
-        q, k = (self.source.operand(f"{name}.{part}", heads * tokens, width).view(
-            heads, tokens, width) for part in ("query", "key"))
+        q, k = (self.source.operand(f"{name}.{kind}", heads * tokens, width).view(
+            heads, tokens, width) for kind in ("query", "key"))
         moment.keys[layer] = k
         scores = (q.double() @ k.double().mT) / (CODES**2 * sqrt(width))
         e = (255 * (scores - scores.amax(-1, keepdim=True)).exp()).round().to(torch.int64)
-        moment.operands.update(zip((f"{name}.attention.{part}" for part in ATTENTION), (q, e),
+        moment.operands.update(zip((f"{name}.attention.{kind}" for kind in ATTENTION), (q, e),
                                    strict=True))
 
     def experts(self, name: str, layer: int, x: Tensor, moment: Moment) -> None:
@@ -170,8 +171,8 @@ class Network:
         moment.operands[f"{name}.gate.0"] = x
         moment.logits[layer] = logits
         moment.routes[layer] = member.nonzero()[:, 1].view(-1, config.top_k)
-        hidden = source.operand(f"{name}.hidden", config.num_tokens * config.num_experts,
-                                config.expert_dim, True)
+        hidden = source.operand(f"{name}.experts.fc2", config.num_tokens * config.num_experts,
+                                config.expert_dim)
         hidden = hidden.view(config.num_experts, config.num_tokens, -1)
         for index in member.any(0).nonzero().flatten().tolist():
             tokens = member[:, index]

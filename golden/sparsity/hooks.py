@@ -84,7 +84,7 @@ def trace(model: nn.Module, inputs: Tensor | Iterable[Any],
     coded = (replace(each, operands={name: codes(x, tops[name])
                                      for name, x in each.operands.items()}) for each in moments)
     return Record(tuple(coded), {name: module.weight.detach().float().cpu()
-                                 for name, module in linears.items() if name in tops})
+                                 for name, module in linears.items()})
 
 
 def codes(x: Tensor, top: float) -> Tensor:

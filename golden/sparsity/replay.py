@@ -70,7 +70,7 @@ class Replay:
         taken = self.taken(name, x.shape[1])
         if part(name) == "values":
             self.attended = x * taken[:, None] * taken
-            columns = self.record.config.head_dim if self.record.config else x.shape[-1]
+            columns = self.moment.keys[self.layer].shape[-1]
             self.ledger.attention(name, x[:, taken][:, :, taken], self.attends, columns)
             return
         x = x[:, taken]

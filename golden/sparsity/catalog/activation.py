@@ -49,7 +49,7 @@ MECHANISMS = (
     entry("matching-pursuit", "activation", "matching pursuit autoencoders, arXiv 2506.03093",
           "model", HIDDEN + "; costs a dense fit", "contribution.MatchingPursuit",
           density=share(0.25, "greedy steps a token, of the hidden units")),
-    entry("ap", "activation", "AP, arXiv 2212.06145", "model",
+    entry("ap", "activation", "AP, Liu et al. 2022", "model",
           "as relu, but less: units that fire rarely fire more", "contribution.Alive",
           alive=share(0.1, "least share of the tokens for which a unit fires")),
 )

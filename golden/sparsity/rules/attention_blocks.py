@@ -146,6 +146,6 @@ class FlexPrefill(Windowed):
 
 def root_divergence(p: Tensor, q: Tensor) -> float:
     """Return the square root of the Jensen-Shannon divergence of two distributions, in nats."""
-    mean = (p + q) / 2
-    divergence = sum((each * (each / mean).clamp(min=1e-30).log()).sum() for each in (p, q)) / 2
+    mean = ((p + q) / 2).clamp(min=1e-30)
+    divergence = sum(torch.xlogy(each, each / mean).sum() for each in (p, q)) / 2
     return float(divergence.clamp(min=0).sqrt())

@@ -1,5 +1,6 @@
 """What did not change from one frame to the next is not computed again."""
 
+from dataclasses import replace
 from math import inf
 
 import torch
@@ -125,27 +126,25 @@ class Eventful(TokenGate):
             return super().charge(name, work)
         moved = self.moved[f"blocks.{layer(name)}.q"]
         count, tokens = int(moved.sum()), len(moved)
-        heads = work.rows // tokens
         kept = SUM_BYTES * work.rows * work.columns
         if f"blocks.{layer(name)}.q" not in self.states or 2 * count >= tokens:
             return charged(work, state=kept)
-        return updated(work, moved, heads, kept)
+        return updated(part(name), work, moved, kept)
 
 
-def updated(work: Work, moved: Tensor, heads: int, kept: int) -> Work:
+def updated(kind: str, work: Work, moved: Tensor, kept: int) -> Work:
     """Return a product of the attention that is updated for the tokens ``moved`` (T,).
 
-    The mask counts a pair once; where both tokens moved, the two terms of the update both compute
-    it. The old sums are read and written, and so is the operand that the update needs.
+    The mask counts a pair once; where both tokens moved, both terms of the update compute it. The
+    old sums, ``kept`` bytes, are read and written.
     """
     count, tokens = int(moved.sum()), len(moved)
-    inner = work.depth if work.columns == tokens else work.columns
-    touched = moved[:, None] | moved                                        # (T, T)
-    pairs = touched.repeat(heads, 1).numpy()
-    twice = heads * count * count * inner
-    masks = {"made": pairs} if work.columns == tokens else {"events": pairs}
-    fields = {**vars(work), "events": None, "made": None, **masks}
-    return charged(Work(**fields), macs=twice, state=2 * kept)
+    heads = work.rows // tokens
+    pairs = (moved[:, None] | moved).repeat(heads, 1).numpy()               # (H T, T)
+    scores = kind == "scores"
+    made = replace(work, events=None if scores else pairs, made=pairs if scores else None)
+    inner = work.depth if scores else work.columns
+    return charged(made, macs=heads * count * count * inner, state=2 * kept)
 
 
 class TokenActivity(Rule):
