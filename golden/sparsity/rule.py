@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from golden.policy import Plan
 from golden.quantized import QuantizedModel
 from golden.sparsity.record import Record
 from golden.sparsity.work import Work
@@ -55,6 +56,10 @@ class Rule:
     def network(self, model: QuantizedModel) -> QuantizedModel:
         """Return the network that it runs on, of the same shapes."""
         return model
+
+    def executed(self, model: QuantizedModel) -> tuple[QuantizedModel, Plan]:
+        """Return the network and the plan with which the hardware does it, if it can."""
+        raise NotImplementedError
 
     def start(self) -> None:
         """Begin a frame."""

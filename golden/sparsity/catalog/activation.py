@@ -10,12 +10,12 @@ INPUTS = "multiplications by elements left out" + COLUMNS
 SPARSE = share(0.25, "share of the hidden elements kept")
 
 MECHANISMS = (
-    entry("relu", "activation", "lazy neuron, arXiv 2210.06313", "model", HIDDEN,
+    entry("relu", "activation", "lazy neuron, arXiv 2210.06313", "rtl", HIDDEN,
           "activation.Relu"),
-    entry("fatrelu", "activation", "ProSparse, arXiv 2402.13516", "model", HIDDEN,
+    entry("fatrelu", "activation", "ProSparse, arXiv 2402.13516", "rtl", HIDDEN,
           "activation.Relu",
           threshold=Parameter(4, 0, 255, "code that a hidden element must exceed")),
-    entry("cats", "activation", "CATS, arXiv 2404.08763", "model",
+    entry("cats", "activation", "CATS, arXiv 2404.08763", "rtl",
           HIDDEN + "; the layer that decides is dense", "activation.Cats", density=DENSITY),
     entry("chess", "activation", "CHESS, arXiv 2409.01366", "model", INPUTS, "activation.Chess",
           density=DENSITY),

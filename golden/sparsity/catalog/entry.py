@@ -10,14 +10,21 @@ from golden.sparsity.mechanism import Mechanism, Parameter
 def entry(name: str, family: str, source: str, executes: str, skips: str, rule: str,
           **parameters: Parameter) -> Mechanism:
     """Return a mechanism whose ``rule`` is ``module.Class`` of :mod:`golden.sparsity.rules`."""
-    module, made = rule.split(".")
+    def chosen(record: Any, values: dict[str, float]) -> Any:
+        module, name_of_class = rule.split(".")
+        made = import_module(f"golden.sparsity.rules.{module}")
+        return getattr(made, name_of_class)(record, **values)
 
     def frames(record: Any, **values: float) -> Sequence[Any]:
-        run = import_module("golden.sparsity.run")
-        chosen = getattr(import_module(f"golden.sparsity.rules.{module}"), made)
-        return run.frames(record, chosen(record, **values), name)
+        return import_module("golden.sparsity.run").frames(record, chosen(record, values), name)
 
-    return Mechanism(name, family, source, executes, skips, parameters, frames)
+    def executed(record: Any, **values: float) -> tuple[Any, Any]:
+        if record.model is None:
+            raise ValueError(f"policy {name} runs on the hardware only with the network's weights")
+        return chosen(record, values).executed(record.model)
+
+    return Mechanism(name, family, source, executes, skips, parameters, frames,
+                     executed if executes == "rtl" else None)
 
 
 def share(default: float, meaning: str, low: float = 0.0) -> Parameter:

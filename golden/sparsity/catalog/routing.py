@@ -8,7 +8,7 @@ K = Parameter(2, 1, 4096, "experts of a token")
 SEED = Parameter(0, 0, 2**31, "of what is drawn")
 
 MECHANISMS = (
-    entry("top-k", "routing", "sparsely-gated MoE, arXiv 1701.06538", "model", MACS, "routing.TopK",
+    entry("top-k", "routing", "sparsely-gated MoE, arXiv 1701.06538", "rtl", MACS, "routing.TopK",
           k=Parameter(1, 1, 4096, "experts of a token")),
     entry("dense-to-sparse", "routing", "dense-to-sparse gate, arXiv 2112.14397", "model",
           MACS + "; how many a token chooses varies", "routing.DenseToSparse",
@@ -27,11 +27,11 @@ MECHANISMS = (
           off=Parameter(0, 0, 2**31, "bit mask of experts that no token uses"),
           on=Parameter(0, 0, 2**31, "bit mask of experts that every token uses")),
     entry("moe-x", "routing", "MoE-X, arXiv 2503.07639", "model",
-          MACS + "; hidden units that do not fire; costs an estimate", "routing.SparseExperts",
+          MACS + "; hidden units that do not fire; costs an estimate", "gates.SparseExperts",
           k=K),
     entry("block-ffn", "routing", "BlockFFN, arXiv 2507.08771", "model",
           "multiplications of experts with a negative logit; weights if no token of a chunk has a "
-          "positive one", "routing.BlockFfn",
+          "positive one", "gates.BlockFfn",
           chunk=Parameter(0, 0, 65536, "tokens that share a read of the weights; 0 is all")),
     entry("mohd", "routing", "MoHD, arXiv 2412.05644", "model",
           "rows and columns of dimensions that a token does not use; costs a router",
@@ -44,8 +44,8 @@ MECHANISMS = (
           "hidden.RoutedHeads", k=Parameter(1, 1, 4096, "heads of a token")),
     entry("product-keys", "routing", "product keys, arXiv 1907.05242; Monet, arXiv 2412.04139",
           "model",
-          MACS + "; most of the gate", "routing.ProductKeys", k=K),
-    entry("expert-pruning", "routing", "task-specific expert pruning, arXiv 2206.00277", "model",
+          MACS + "; most of the gate", "gates.ProductKeys", k=K),
+    entry("expert-pruning", "routing", "task-specific expert pruning, arXiv 2206.00277", "rtl",
           "experts that are used little, with their part of the gate", "routing.Pruned",
           experts=Parameter(2, 1, 4096, "experts kept in a layer")),
     entry("m-smoe", "routing", "M-SMoE, arXiv 2310.01334", "model",

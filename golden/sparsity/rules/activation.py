@@ -1,8 +1,12 @@
 """Elements of an operand that are too small to matter, by threshold."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
+from golden.policy import Choice, Plan, Policy, operator_names
+from golden.quantized import QuantizedModel
 from golden.sparsity.names import WITHIN_BLOCKS, layer, part
 from golden.sparsity.record import Record
 from golden.sparsity.rule import Rule, Sent, largest
@@ -14,7 +18,26 @@ SAMPLE = 64
 """Recorded rows of a product on which its errors are measured."""
 
 
-class Relu(Rule):
+class Table(Rule):
+    """A rule that a layer's activation table can hold: what it drops becomes the code of zero."""
+
+    def kept(self, number: int, values: Tensor) -> Tensor:
+        """Return which results of the activation of a layer stay, with zero at 0."""
+        raise NotImplementedError
+
+    def executed(self, model: QuantizedModel) -> tuple[QuantizedModel, Plan]:
+        """Rewrite the tables; skip zeros behind them."""
+        tensors = dict(model.tensors)
+        for number in range(model.config.num_layers):
+            table = model[f"blocks.{number}.gelu"]
+            kept = self.kept(number, table.long() - int(table[0]))
+            tensors[f"blocks.{number}.gelu"] = torch.where(kept, table, table[0])
+        skipping = {name: Choice(Policy.ZERO_SKIP) for name in operator_names(model.config)
+                    if name.endswith(".fc2")}
+        return replace(model, tensors=tensors), Plan(Choice(Policy.DENSE), skipping)
+
+
+class Relu(Table):
     """Keep what is above a threshold behind the first layer of an MLP; ReLU is one of 0.
 
     What GELU leaves below zero is lost.
@@ -26,7 +49,11 @@ class Relu(Rule):
 
     def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Send hidden elements above the threshold."""
-        return Sent(x > self.threshold) if part(name) == "fc2" else Sent()
+        return Sent(self.kept(layer(name), x)) if part(name) == "fc2" else Sent()
+
+    def kept(self, number: int, values: Tensor) -> Tensor:
+        """Return what is above the threshold."""
+        return values > self.threshold
 
 
 class Thresholds(Rule):
@@ -67,13 +94,35 @@ def quantile(values: Tensor, share: float) -> Tensor:
     return values.double().sort(0).values[count - 1]
 
 
-class Cats(Thresholds):
+class Cats(Thresholds, Table):
     """Hidden units of which the activation's magnitude exceeds the layer's quantile.
 
-    Here the activation behind the first layer; that layer decides, so it runs densely.
+    Here the activation behind the first layer; that layer decides, so it runs densely. The
+    experts of a layer have one threshold.
     """
 
     parts = ("fc2",)
+
+    def __init__(self, record: Record, density: float) -> None:
+        super().__init__(record, density)
+        self.layers: dict[int, Tensor] = {}
+
+    def cut(self, name: str, x: Tensor) -> Tensor:
+        """Return the layer's threshold."""
+        return self.layer_cut(layer(name))
+
+    def layer_cut(self, number: int) -> Tensor:
+        """Return the quantile of a layer's recorded hidden elements."""
+        if number not in self.layers:
+            seen = torch.cat([self.record.values(name).abs().flatten()
+                              for name in self.record.products
+                              if part(name) == "fc2" and layer(name) == number])
+            self.layers[number] = quantile(seen, 1 - self.density)
+        return self.layers[number]
+
+    def kept(self, number: int, values: Tensor) -> Tensor:
+        """Return what is above the layer's threshold."""
+        return values.abs() > self.layer_cut(number)
 
 
 class Chess(Thresholds):

@@ -1,15 +1,19 @@
 """Which experts a token uses, one token at a time."""
 
 from collections.abc import Mapping
-from math import isqrt
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from golden.sparsity.names import expert, layer, part
+from golden.policy import Choice, Plan, Policy
+from golden.quantized import QuantizedModel
+from golden.sparsity.names import part
 from golden.sparsity.record import Record
-from golden.sparsity.rule import Rule, Sent, charged, largest
+from golden.sparsity.rule import Rule, largest
 from golden.sparsity.work import Work
+
+DENSE = Plan(Choice(Policy.DENSE))
 
 
 class Routing(Rule):
@@ -38,6 +42,11 @@ class TopK(Routing):
     def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:
         """Choose by logit."""
         return largest(logits, self.k)
+
+    def executed(self, model: QuantizedModel) -> tuple[QuantizedModel, Plan]:
+        """Return a network of another ``top_k``."""
+        count = min(self.k, model.config.num_experts)
+        return replace(model, config=replace(model.config, top_k=count)), DENSE
 
 
 class DenseToSparse(Routing):
@@ -109,6 +118,20 @@ class TaskSet(Routing):
 class Pruned(TaskSet):
     """Only the most used experts remain in the network, in its gates too."""
 
+    def executed(self, model: QuantizedModel) -> tuple[QuantizedModel, Plan]:
+        """Return a smaller network, the experts in their old order."""
+        tensors = dict(model.tensors)
+        for number in filter(model.config.is_moe, range(model.config.num_layers)):
+            left = self.allowed(number)
+            for name, tensor in model.tensors.items():
+                if name.startswith(f"blocks.{number}.gate.") and tensor.dim() == 2:
+                    tensors[name] = tensor[:, left] if name.endswith("usage") else tensor[left]
+                elif name.startswith(f"blocks.{number}.experts.") and tensor.dim():
+                    tensors[name] = tensor[left]
+        count = min(self.count, model.config.num_experts)
+        config = replace(model.config, num_experts=count, top_k=min(model.config.top_k, count))
+        return replace(model, config=config, tensors=tensors), DENSE
+
     def charge(self, name: str, work: Work) -> Work:
         """Shorten the gate to the experts that are left, two planes each."""
         if part(name) != "gate":
@@ -138,94 +161,3 @@ class Switched(Routing):
         """Choose those forced on, then by logit."""
         count = min(max(self.top_k, int(self.on.sum())), int((~self.off).sum()))
         return largest(logits.masked_fill(self.on, torch.inf), count)
-
-
-class BlockFfn(Routing):
-    """Experts whose logit is positive, weighted by ``RMSNorm(ReLU(logits))``.
-
-    Weights are read once for each chunk of tokens that needs them, so the union over a chunk
-    decides: chunk-level sparsity. A chunk of 0 is the frame.
-    """
-
-    def __init__(self, record: Record, chunk: int) -> None:
-        super().__init__(record)
-        self.chunk = chunk
-        self.member: dict[int, Tensor] = {}
-
-    def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:
-        """Choose by sign."""
-        a = logits.clamp(min=0)
-        self.member[layer] = a != 0
-        return a / a.square().mean(-1, keepdim=True).sqrt().clamp(min=1e-9)
-
-    def charge(self, name: str, work: Work) -> Work:
-        """Read an expert once for each chunk."""
-        if expert(name) is None:
-            return work
-        tokens = self.member[layer(name)][:, expert(name)]
-        loads = sum(bool(chunk.any()) for chunk in tokens.split(self.chunk or len(tokens)))
-        return charged(work, reload=loads)
-
-
-class SparseExperts(Routing):
-    """The experts expected to activate least, with ReLU inside: hidden units as normal variables.
-
-    ``P(unit > 0) = Phi(mean / deviation)``, both over an expert's units and linear in the moments
-    of its weights, so each expert costs two products of the depth.
-    """
-
-    def __init__(self, record: Record, k: int) -> None:
-        super().__init__(record)
-        self.k = k
-
-    def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:
-        """Choose the experts with the lowest expected activity."""
-        h = h.double()
-        active = []
-        for index in range(self.experts):
-            name = f"blocks.{layer}.experts.{index}.fc1"
-            weight, bias = self.record.real(name), self.record.bias(name)
-            mean = h @ weight.mean(0) + bias.mean()
-            spread = h.square() @ weight.var(0, unbiased=False) + bias.var(unbiased=False)
-            active.append(mean / spread.sqrt().clamp(min=1e-9))
-        return largest(-torch.stack(active, -1), self.k)
-
-    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
-        """Send hidden units of experts that fire."""
-        return Sent(x > 0) if expert(name) is not None and part(name) == "fc2" else Sent()
-
-    def charge(self, name: str, work: Work) -> Work:
-        """Charge the estimate, beside the gate whose weights are used."""
-        if part(name) != "gate":
-            return work
-        return charged(work, macs=2 * work.rows * work.depth * self.experts,
-                       weights=2 * work.depth * self.experts)
-
-
-class ProductKeys(Routing):
-    """Expert ``(i, j)`` scores ``row_i + column_j``; both lists are cut to ``k``, then their sums.
-
-    The lists are the least-squares fit of the network's logits: means of the rows and columns of
-    a square of experts. The gate has ``2 sqrt(E)`` keys of half the depth instead of ``E``.
-    """
-
-    def __init__(self, record: Record, k: int) -> None:
-        super().__init__(record)
-        self.k, self.side = k, isqrt(self.experts)
-        if self.side**2 != self.experts:
-            raise ValueError(f"policy product-keys: {self.experts} experts are no square")
-
-    def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:
-        """Choose from the best rows and columns."""
-        grid = logits.unflatten(-1, (self.side, self.side))
-        row, column = grid.mean(-1), grid.mean(-2)
-        near = largest(row, self.k)[:, :, None] & largest(column, self.k)[:, None]
-        score = (row[:, :, None] + column[:, None]).masked_fill(~near, -torch.inf)
-        return largest(score.flatten(1), self.k) & near.flatten(1)
-
-    def charge(self, name: str, work: Work) -> Work:
-        """Shorten the gate: both planes of half the depth for twice the side."""
-        if part(name) != "gate":
-            return work
-        return Work(rows=work.rows, depth=work.depth, columns=2 * self.side,
-                    weight_bytes=2 * self.side * work.depth)

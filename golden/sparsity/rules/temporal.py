@@ -6,7 +6,8 @@ from math import inf
 import torch
 from torch import Tensor
 
-from golden.policy import Choice, Policy
+from golden.policy import Choice, Plan, Policy
+from golden.quantized import QuantizedModel
 from golden.sparsity.names import layer, part
 from golden.sparsity.record import Record
 from golden.sparsity.rule import Rule, Sent, charged
@@ -20,6 +21,10 @@ SUM_BYTES = 4
 class Dense(Rule):
     """Everything."""
 
+    def executed(self, model: QuantizedModel) -> tuple[QuantizedModel, Plan]:
+        """Return a plan of one policy."""
+        return model, Plan(Choice(Policy.DENSE))
+
 
 class ZeroSkip(Rule):
     """Elements that are not zero; no result changes."""
@@ -27,6 +32,10 @@ class ZeroSkip(Rule):
     def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Send what is not zero."""
         return Sent(x != 0)
+
+    def executed(self, model: QuantizedModel) -> tuple[QuantizedModel, Plan]:
+        """Return a plan of one policy."""
+        return model, Plan(Choice(Policy.ZERO_SKIP))
 
 
 class Remembering(Rule):
@@ -51,6 +60,10 @@ class Remembering(Rule):
                                 Choice(self.policy, self.theta))
         self.made[name], self.moved[name] = state, events.any(-1)
         return Sent(events, value=state.reference)
+
+    def executed(self, model: QuantizedModel) -> tuple[QuantizedModel, Plan]:
+        """Return a plan of one policy, as far as the hardware's memory goes."""
+        return model, Plan(Choice(self.policy, self.theta))
 
     def charge(self, name: str, work: Work) -> Work:
         """Charge references and sums."""

@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 
 from golden.config import MODELS
+from golden.quantized_format import check_format
+from golden.report import sqnr
 from golden.sparsity.generated import generated
 from golden.sparsity.mechanism import find
 from golden.sparsity.record import Record
 from golden.sparsity.registry import MECHANISMS
+from golden.sparsity.rules.routing import Pruned
 from golden.sparsity.work import Frame
+from golden.temporal import Temporal
+from rtl.compiler import compile_program
+from rtl.config import PRESETS
 
 DIALS = {
     "token-activity": ({}, "active", (0.2, 0.6, 1.0)),
@@ -161,6 +167,50 @@ def test_dense_work_is_that_of_the_network(live: Record) -> None:
             assert work.index_bytes == work.state_bytes == work.predictor_macs == 0
             assert work.weight_bytes == (
                 live.weights[name].numel() if name in live.weights else 0)
+
+
+RUNS = {"dense": {}, "zero-skip": {}, "delta": {"theta": 2}, "token-gate": {"theta": 2},
+        "top-k": {"k": 1}, "expert-pruning": {"experts": 3}, "relu": {},
+        "fatrelu": {"threshold": 9}, "cats": {"density": 0.3}}
+
+
+def original(product: str, given: Record) -> str:
+    """Return the name that a product had before the least used expert left."""
+    if "experts" not in product:
+        return product
+    first, layer, experts, number, last = product.split(".")
+    left = Pruned(given, 3).allowed(int(layer)).nonzero().flatten().tolist()
+    return ".".join((first, layer, experts, str(left[int(number)]), last))
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_what_the_hardware_executes_is_this_exactly(name: str, live: Record) -> None:
+    """The integer network and plan that the hardware follows bit for bit send the same events."""
+    mechanism = MECHANISMS[name]
+    parameters = mechanism.given(RUNS[name])
+    network, plan = mechanism.executed(live, **parameters)
+    run = Temporal(network, plan)
+    for moment, frame in zip(live.frames, mechanism.frames(live, **parameters), strict=True):
+        trace = run.run(moment.pixels)
+        for product, sent in trace.sent.items():
+            work = frame.works[product if name != "expert-pruning" else original(product, live)]
+            wanted = np.True_ if work.events is None else work.events
+            assert (sent.flatten(0, -2).numpy() == wanted).all(), product
+        assert len(trace.sent) == len(frame.works)
+        noise = sqnr(trace.x, moment.output)
+        assert frame.sqnr_db == pytest.approx(noise)
+        assert frame.predicted == int(trace.scores.argmax())
+    assert RUNS.keys() == {name for name, each in MECHANISMS.items() if each.executes == "rtl"}
+
+
+def test_what_the_hardware_executes_compiles(live: Record) -> None:
+    """Another network is another program: fewer experts, other tables, other top-k."""
+    for name, values in RUNS.items():
+        mechanism = MECHANISMS[name]
+        network, plan = mechanism.executed(live, **mechanism.given(values))
+        check_format(network.tensors, network.config)
+        if name not in {"delta", "token-gate"}:
+            assert len(compile_program(network, PRESETS["nano"], 0, plan).memory) > 0
 
 
 @pytest.mark.parametrize(("name", "parameters", "words"), [
