@@ -47,8 +47,8 @@ def attention(
     kappa22, kappa26 : int
         As for :func:`golden.softmax.normalizer`.
     pairs : Tensor, optional
-        (H, T, T) bool, which keys a query attends to, at least one; all if left out. The logits
-        of the others are the lowest code, whose exponential is 0.
+        (H, T, T) bool, which keys a query attends to; all if left out. The logits of the others
+        are the lowest code, whose exponential is 0; a query without a key gets the mean value.
     """
     tokens, dim = q.shape
     heads = multiplier.shape[0]

@@ -104,7 +104,8 @@ class Rule:
         """Return the experts of the tokens (T, E), from the gate's operand and logits.
 
         As bool they keep the weights of the softmax over all experts; as float they are the
-        weights, 0 where an expert is not used. None leaves the network's own routing.
+        weights, 0 where an expert is not used; the integer network saturates them below 1. None
+        leaves the network's own routing.
         """
         return None
 

@@ -111,8 +111,6 @@ class Shards(Rule):
     0 belongs to all.
     """
 
-    blocks = True
-
     def __init__(self, record: Record, block: int, local: int) -> None:
         super().__init__(record)
         self.block, self.local = block, local
@@ -134,6 +132,8 @@ class DroppedTokens(Rule):
     that got most attention there from all tokens and heads; token 0 always. Those that left keep
     their values.
     """
+
+    blocks = True
 
     def __init__(self, record: Record, kept: float, first: int) -> None:
         super().__init__(record)

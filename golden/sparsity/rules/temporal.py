@@ -167,6 +167,8 @@ class TokenActivity(Rule):
     a fixed share of the tokens, the longest, is active. Token 0 always is.
     """
 
+    blocks = True
+
     def __init__(self, record: Record, active: float) -> None:
         super().__init__(record)
         self.active = active

@@ -52,20 +52,12 @@ def test_the_predictor_of_full_rank_finds_the_largest_scores() -> None:
 
 def test_shards_cover_the_context_together() -> None:
     """S2: each of H heads sees 1 / H of the keys, all heads together every one."""
-    (frame,) = play("s2", with_config(drawn(heads=2)), block=4, local=0)
+    (frame,) = play("s2", drawn(heads=2), block=4, local=0)
     kept = pairs(frame)
     far = kept[:, 31, 1:31]
     assert far.any(0).all()
     assert (far[0] != far[1]).all()
     assert kept[:, :, 0].all()
-
-
-def with_config(given: Record) -> Record:
-    from dataclasses import replace
-
-    from golden.config import MODELS
-
-    return replace(given, config=MODELS["digits"])
 
 
 def test_the_smallest_set_with_a_share_of_the_mass() -> None:

@@ -234,7 +234,7 @@ def test_bad_parameters_are_refused(name: str, parameters: dict, words: str, liv
     ("top-k", "^policy top-k needs logits of gates, and the record holds none$"),
     ("sparsifiner", "^policy sparsifiner needs keys of the attention, and the record holds none$"),
     ("mohd", "^policy mohd needs the blocks of a vision transformer, and the record is of an"),
-    ("token-pruning", "needs keys of the attention"),
+    ("token-pruning", "^policy token-pruning needs the blocks of a vision transformer"),
     ("mote", "^policy mote needs logits of gates"),
 ])
 def test_a_record_that_lacks_something_is_refused(name: str, words: str) -> None:
