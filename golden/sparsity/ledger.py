@@ -16,7 +16,7 @@ class Ledger:
         self.rule = rule
         self.works: dict[str, Work] = {}
         self.routed: dict[int, np.ndarray] = {}
-        self.unused: dict[str, Tensor] = {}
+        self.skipped: Tensor | None = None
         rule.start()
 
     def product(self, name: str, x: Tensor, weight: Tensor, tokens: Tensor,
@@ -27,13 +27,9 @@ class Ledger:
         """
         sent = self.rule.send(name, x, weight, tokens)
         events = sent.events
-        made = self.unused.get(name.removesuffix("fc2") + "fc1") if name.endswith("fc2") else None
-        if made is not None:
-            events = made if events is None else events & made
         if events is not None and known is not None:
             events = events | ~known[:, None]
-        if sent.made is not None:
-            self.unused[name] = sent.made
+        self.skipped = None if sent.made is None else ~sent.made
         if not len(x):
             return x
         used = torch.ones(x.shape[-1], dtype=torch.bool) if events is None else events.any(0)
@@ -42,7 +38,7 @@ class Ledger:
         count, kept = int(used.sum()) * int(outs.sum()), 1.0
         stored = self.rule.stored(name)
         if stored is not None:
-            kept, count = float(stored.double().mean()), int(stored[outs][:, used].sum())
+            kept, count = float(stored.double().mean()), int(stored.sum())
         self.works[name] = self.rule.charge(name, Work(
             rows=len(x), depth=x.shape[-1], columns=len(weight), events=mask(events),
             made=mask(sent.made), kept=kept, weight_bytes=count))

@@ -48,17 +48,17 @@ class Live(Recorder):
             member = self.members[layer(name)][rows, expert(name)]
         value = a.clone()
         value[member] = zero + self.ledger.product(name, a[member] - zero, weight, rows[member])
-        made = self.ledger.unused.get(name)
-        self.skipped = None if made is None else torch.ones(len(a), len(weight), dtype=torch.bool)
-        if made is not None:
-            self.skipped[member] = made
+        self.skipped = None
+        if self.ledger.skipped is not None:
+            self.skipped = torch.zeros(len(a), len(weight), dtype=torch.bool)
+            self.skipped[member] = self.ledger.skipped
         return linear(value, weight)
 
     def linear(self, name: str, a: Tensor, width: int, trace: Trace,
                expert: int | None = None, tokens: Tensor | None = None) -> Tensor:
         """Multiply, add the bias, requantize; what is not made is 0."""
         out = super().linear(name, a, width, trace, expert, tokens)
-        return out if self.skipped is None else out * self.skipped
+        return out if self.skipped is None else out * ~self.skipped
 
     def block(self, layer: int, x: Tensor, task: int, trace: Trace,
               experts: Tensor | None) -> Tensor:

@@ -21,8 +21,7 @@ class Sent(NamedTuple):
     events : Tensor, optional
         (R, K) bool: elements that are multiplied. All if left out.
     made : Tensor, optional
-        (R, N) bool: results that are computed. All if left out. Of a first layer of an MLP the
-        others are no events of the second.
+        (R, N) bool: results that are computed; the others are 0. All if left out.
     value : Tensor, optional
         (R, K): what the product sees instead of ``x``. If left out, ``x`` where it is an event
         and else 0.

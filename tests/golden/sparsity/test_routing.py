@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from golden.config import MODELS
+from golden.integer import Integer
+from golden.report import sqnr
 from golden.sparsity.generated import generated
 from golden.sparsity.metrics import (
     cache_hits,
@@ -228,6 +230,18 @@ def test_a_dimension_that_a_token_does_not_use_is_neither_read_nor_written(live:
         assert q.events[:, :8].all()
         assert (proj.made == q.events).all()
         assert proj.macs == 17 * 16 * 32
+
+
+def test_without_any_dimension_the_blocks_add_nothing(live: Record) -> None:
+    """What is not made is 0, so the residual stream stays the embedding."""
+
+    class First(Integer):
+        def block(self, layer, x, *others):
+            return x
+
+    for moment, frame in zip(live.frames, play("mohd", live, groups=4, shared=0, k=0), strict=True):
+        embedding = First(live.model).run(moment.pixels).x
+        assert frame.sqnr_db == pytest.approx(sqnr(embedding, moment.output))
 
 
 def test_routed_heads_halve_queries_scores_and_outputs(live: Record) -> None:

@@ -109,6 +109,17 @@ def test_pruned_weights_run_as_a_network_of_their_own(live: Record) -> None:
     assert torch.equal(model["patch.weight"], live.model["patch.weight"])
 
 
+def test_a_pruned_layer_still_maps_zero_to_its_bias(live: Record) -> None:
+    """Codes of an activation have a zero point, which the biases hold times the weights."""
+    model = Magnitude(live, 0.3).network(live.model)
+    for name in ("blocks.0.fc2", "blocks.1.experts.fc2"):
+        zero = live.zeros[name.replace("experts", "experts.0")]
+        assert zero != 0
+        ends = [zero * net[f"{name}.weight"].long().sum(-1) + net[f"{name}.bias"]
+                for net in (model, live.model)]
+        assert torch.equal(*ends)
+
+
 def test_wider_and_sparser_is_the_same_work_and_more_indices() -> None:
     """Sparse-IFT: iso-FLOP by construction."""
     given = layer(matrix(32, 8), torch.ones(3, 8, dtype=torch.int64), name="fc1")
