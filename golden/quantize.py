@@ -19,6 +19,7 @@ from golden.quantized import QuantizedModel, fixed_point, integer_linear
 
 RESIDUAL_SCALE = 2.0**8
 EXPERT_SCALE = 2.0**10
+RANGE_BITS = 16
 MAX_KAPPA = 65535 * 255 / 2**22
 INT16_PLANES = 127 * 256 + 127
 
@@ -34,9 +35,8 @@ def quantize(model: M3ViT, images: Iterable[Tensor]) -> QuantizedModel:
     for name, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{name}: contains NaN or infinity")
-    model = deepcopy(model).float()
+    model = deepcopy(model).double()
     ranges, usage = calibrate(model, images)
-    model = model.double()
     config, tensors = model.config, {}
     proj = model.patch_embed["proj"]
     patch = proj.weight.detach().flatten(1) / 256
@@ -66,6 +66,8 @@ def calibrate(model: M3ViT, images: Iterable[Tensor]) -> tuple[dict[str, Tensor]
                                                                dict[str, Tensor]]:
     """Return the ranges of all observed values, and how the experts were used.
 
+    Sums of many products differ in their last bits from processor to processor, so the network
+    runs in float64 and a range keeps ``RANGE_BITS``: the same codes come out everywhere.
     A range is the largest magnitude of every channel; of hidden values, the largest value. Keys,
     values and attention outputs are taken without the biases that quantization folds away. Of
     every gate's experts the tokens of all images and the fewest of any are counted; the compiler
@@ -95,12 +97,19 @@ def calibrate(model: M3ViT, images: Iterable[Tensor]) -> tuple[dict[str, Tensor]
         for image in images:
             count += 1
             for task in range(model.config.num_tasks):
-                model(image.float(), task, observe)
+                model(image.double(), task, observe)
     if not count:
         raise ValueError("quantization needs at least one calibration image")
     usage = {name: torch.stack([torch.stack(seen).sum(0), torch.stack(seen).amin(0)])
              for name, seen in tokens.items()}
-    return dict(ranges), {name: value.to(torch.int32) for name, value in usage.items()}
+    return {name: coarse(value) for name, value in ranges.items()}, {
+        name: value.to(torch.int32) for name, value in usage.items()}
+
+
+def coarse(value: Tensor) -> Tensor:
+    """Round to ``RANGE_BITS`` significant bits."""
+    mantissa, exponent = torch.frexp(value)
+    return torch.ldexp((mantissa * 2**RANGE_BITS).round(), exponent - RANGE_BITS)
 
 
 def migration(seen: Tensor, weight: Tensor) -> Tensor:

@@ -1,6 +1,12 @@
-"""Presets by name, with an error that lists them."""
+"""Presets by name, with an error that lists them, and the clocks assumed for them."""
 
 from rtl.config import PRESETS, HwConfig
+
+CLOCKS_MHZ = {"zcu102": 300.0, "ulx3s": 60.0}
+"""Clock by preset: of the published accelerators on that board; of an SDRAM at the clock."""
+
+DEFAULT_CLOCK_MHZ = 100.0
+"""Clock of a preset that is for no board."""
 
 
 def hardware(name: str) -> HwConfig:
@@ -14,3 +20,8 @@ def hardware(name: str) -> HwConfig:
     if name not in PRESETS:
         raise ValueError(f"hardware {name!r} is not one of {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def clock(hw: HwConfig, given: float | None = None) -> float:
+    """Return the clock in MHz: the one given, or what is assumed for the preset."""
+    return CLOCKS_MHZ.get(hw.name, DEFAULT_CLOCK_MHZ) if given is None else given

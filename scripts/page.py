@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 
 from rtl.config import HwConfig
-from sim.energy import Interval
+from sim.energy import KINDS, Energy
 from sim.spans import Result
 
 # Okabe and Ito's palette, distinguishable with color blindness.
@@ -62,22 +62,32 @@ def timeline(result: Result) -> Figure:
     return figure
 
 
-def energies(parts: Mapping[str, Interval], table: str) -> Figure:
-    """Energy by component with its interval."""
-    figure = Figure(figsize=(9, 2.6))
+def energies(spent: Energy) -> Figure:
+    """Energy by component and kind, with the interval of the component."""
+    parts, kinds = spent.by_component(), spent.by(lambda part: (part.component, part.kind))
+    names = sorted(parts, key=lambda name: -parts[name].typical)
+    figure = Figure(figsize=(9, 0.28 * len(names) + 1))
     axes = figure.subplots()
-    names = [name for name in parts if name != "total"]
-    typical = [parts[name].typical / 1e6 for name in names]
+    left = [0.0] * len(names)
+    for kind, color in zip(KINDS, (GREEN, ORANGE, SKY, GRAY), strict=True):
+        widths = [kinds[name, kind].typical / 1e6 if (name, kind) in kinds else 0
+                  for name in names]
+        if any(widths):
+            axes.barh(names, widths, left=left, color=color, label=kind)
+        left = [sum(pair) for pair in zip(left, widths, strict=True)]
     spread = [[(parts[name].typical - parts[name].low) / 1e6 for name in names],
               [(parts[name].high - parts[name].typical) / 1e6 for name in names]]
-    axes.barh(names, typical, xerr=spread, color=GREEN, ecolor="black", capsize=3)
+    axes.errorbar(left, names, xerr=spread, fmt="none", ecolor="black", capsize=3)
     axes.invert_yaxis()
-    axes.set_xlabel(f"energy of one image, µJ (table {table}; bars: low to high)")
+    axes.set_xlabel(f"energy of one image, µJ (table {spent.table.name}, "
+                    f"{spent.clock_mhz:g} MHz; lines: low to high)")
+    if names:
+        axes.legend(loc="lower right")
     return figure
 
 
 def page(title: str, rows: Mapping[str, str], result: Result, hw: HwConfig,
-         parts: Mapping[str, Interval], table: str) -> str:
+         spent: Energy) -> str:
     """Return the page."""
     facts = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
                     for name, value in rows.items())
@@ -88,6 +98,6 @@ th{{text-align:left;padding-right:2em;font-weight:normal}}img{{max-width:100%}}<
 <body><h1>{html.escape(title)}</h1><table>{facts}</table>
 <h2>Where the cycles went, by operator</h2>{embed(layers(result, hw))}
 <h2>What each unit did when</h2>{embed(timeline(result))}
-<h2>Where the energy went</h2>{embed(energies(parts, table))}
+<h2>Where the energy went</h2>{embed(energies(spent))}
 </body></html>
 """

@@ -7,51 +7,16 @@ the items gives every cycle. Latencies are those of the units in ``rtl``.
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from rtl.config import HwConfig
 from rtl.linear.event_encoder import EventEncoder
 from rtl.linear.event_queue import EventQueue
 from rtl.linear.worker import RUN, Worker
+from sim.items import Item, Place
+from sim.losses import Losses
 from sim.spans import Span
 
 ARRIVAL = 1 + EventEncoder.timing.latency + EventQueue.timing.latency
-
-
-class Item(NamedTuple):
-    """One item: events of each word it reads by part of the sum, columns, drained words.
-
-    If all parts have the same events, they are given once; ``words`` is how many it reads.
-    ``steady`` is the events of a part if they come without a gap, else 0. ``needs`` names the row
-    it waits for; ``group_set`` the groups it is for; ``opens`` the credit its drain takes (row of
-    scores or token of the gate); ``closes`` that it ends a row.
-    """
-
-    events: tuple[tuple[int, ...], ...]
-    words: int
-    sent: int
-    steady: int
-    elements: int
-    columns: int
-    drained: int
-    needs: int | None = None
-    group_set: int = 0
-    opens: bool = False
-    closes: bool = False
-
-
-@dataclass(frozen=True)
-class Place:
-    """Groups of an operator's items: sizes of gang, span and set, parts of the sum."""
-
-    gang: int
-    parts: int
-    set_size: int
-
-    @property
-    def span(self) -> int:
-        """Groups that work on one item."""
-        return self.gang * self.parts
 
 
 @dataclass(slots=True)
@@ -97,6 +62,7 @@ class Pipeline:
         self.names = tuple(f"group {number}" for number in range(hw.groups))
         self.free = self.drain_free = self.opened = 0
         self.counters: dict[str, int] = defaultdict(int)
+        self.losses = Losses(hw)
         self.spans: list[Span] = []
 
     def begin(self, name: str, start: int, drain: int, place: Place, ready, sink: Sink) -> None:
@@ -122,7 +88,9 @@ class Pipeline:
         count["macs"] += item.sent * item.columns
         count["macs_skipped"] += (item.elements - item.sent) * item.columns
 
+        self.losses.item(free, met, accepted, accepted + ARRIVAL)
         states, last = self.sum(item, leader, accepted)
+        self.losses.macs(item.sent * item.columns)
         visible = max(self.drain_free, accepted + 1)
         begun = max(visible, last + Worker.LATENCY)
         count["drain_starved"] += begun - visible
@@ -156,6 +124,11 @@ class Pipeline:
             self.free, offered = judged + moves, done + 1
         return done
 
+    def end(self, cycles: int) -> None:
+        """End the program."""
+        states = [self.shared] * self.hw.groups if self.shared else self.groups
+        self.losses.end(cycles, [state.last for state in states])
+
     def choose(self, now: int, group_set: int, alone: bool) -> tuple[int, int]:
         """Return when and to which leader the next item goes, not before ``now``.
 
@@ -166,7 +139,8 @@ class Pipeline:
         span, first = self.span, group_set * self.place.set_size
         earliest, chosen = None, first
         for leader in range(first, first + self.place.set_size, span):
-            last, before = self.pasts(leader)
+            last, before = self.pasts(leader) if span > 1 else (
+                self.groups[leader].last, self.groups[leader].before)
             if last < now:
                 return now, leader
             before = last if alone else before
@@ -176,9 +150,6 @@ class Pipeline:
 
     def pasts(self, leader: int) -> tuple[int, int]:
         """Return the latest of the last pops of a span's groups, and of the last but one."""
-        if self.span == 1:
-            state = self.groups[leader]
-            return state.last, state.before
         states = self.groups[leader : leader + self.span]
         return max(state.last for state in states), max(state.before for state in states)
 
@@ -202,14 +173,14 @@ class Pipeline:
 
     def parts(self, item: Item, leader: int, accepted: int) -> list[GroupState]:
         """Run the events of groups with different pasts or parts; return their new states."""
-        gang, members = self.place.gang, defaultdict(list)
-        for number in range(self.span):
-            part = number // gang if len(item.events) > 1 else 0
-            members[id(self.groups[leader + number]), part].append(leader + number)
+        gang, members, name = self.place.gang, defaultdict(list), self.names.__getitem__
+        size = gang if len(item.events) > 1 else self.span
+        for number, state in enumerate(self.groups[leader : leader + self.span]):
+            members[id(state), number // size].append(leader + number)
         made: dict[tuple, GroupState] = {}
         for (_, part), numbers in members.items():
             state = self.pop(item.events[part], item.steady, self.groups[numbers[0]], accepted,
-                             tuple(self.names[number] for number in numbers))
+                             tuple(map(name, numbers)))
             kept = made.setdefault((state.before, state.last, state.drained), state)
             for number in numbers:
                 self.groups[number] = kept
@@ -241,6 +212,8 @@ class Pipeline:
                     now = max(now, last + 2) if pops == 1 else now + 1
                 last = now + pops - 1
         self.counters["worker_busy"] += len(units) * total
+        self.counters["runs"] += len(units) * -(-total // RUN)
         self.counters["worker_blocked"] += len(units) * blocked
+        self.losses.worked(state.last, first, last, total, len(units))
         self.spans.append(Span(units, self.name, first, last + 1))
         return GroupState(state.last, last, drained)

@@ -1,84 +1,125 @@
-"""Energy as an interval: counts times a cost table whose every entry names its source."""
+"""Energy as intervals: what was done and how long it took, times a cost table."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 from rtl.config import HwConfig
+from sim.energy_table import Interval, Table, entry_of
+from sim.spans import Result
 
-FIELDS = ("value", "low", "high", "unit", "node_nm", "voltage", "source")
+KINDS = ("dynamic", "static", "refresh", "idle")
+"""By action; by time while it computes; for the memory's refresh; by time until the next frame."""
+
+IDLE = "idle"
+"""The entry of the time in which nothing is computed."""
+
+STANDING = (
+    ("multipliers", "static", "multiplier_static"), ("device", "static", "device_static"),
+    ("dram", "static", "dram_background"), ("dram", "refresh", "dram_refresh"),
+)
+"""Component, kind and entry of the power that is taken while the accelerator computes."""
+
+WAITING = (("multipliers", "multiplier_static"), ("device", "device_idle"),
+           ("dram", "dram_background"), ("dram", "dram_refresh"))
+"""Component and entry of the power that is taken while it waits."""
+
+
+class Part(NamedTuple):
+    """Where energy went: for which layer, in which component, on which operand, and why."""
+
+    layer: str
+    component: str
+    operand: str
+    kind: str
 
 
 @dataclass(frozen=True)
-class Interval:
-    """Energy in pJ: low, typical, high."""
+class Energy:
+    """A run's energy by part, in pJ; every sum over parts is one of the same intervals."""
 
-    low: float
-    typical: float
-    high: float
+    table: Table
+    clock_mhz: float
+    fps: float
+    parts: Mapping[Part, Interval]
 
-    def __add__(self, other: "Interval") -> "Interval":
-        return Interval(self.low + other.low, self.typical + other.typical,
-                        self.high + other.high)
+    def by(self, key: Callable[[Part], str]) -> dict[str, Interval]:
+        """Return sums over the parts with equal ``key``."""
+        made: dict[str, list[float]] = {}
+        for part, spent in self.parts.items():
+            total = made.setdefault(key(part), [0.0, 0.0, 0.0])
+            total[0] += spent.low
+            total[1] += spent.typical
+            total[2] += spent.high
+        return {name: Interval(*total, self.table.name) for name, total in made.items()}
 
+    def by_layer(self) -> dict[str, Interval]:
+        """Return the sum of every layer, of the program, and of idle time."""
+        return self.by(lambda part: part.layer)
 
-def tables() -> dict[str, dict]:
-    """Return all cost tables.
+    def by_component(self) -> dict[str, Interval]:
+        """Return the sum of every component."""
+        return self.by(lambda part: part.component)
 
-    Raises
-    ------
-    ValueError
-        An entry lacks a field, or its value is outside its interval.
-    """
-    read = json.loads(Path(__file__).with_name("energy_tables.json").read_text())
-    for table, body in read.items():
-        for name, entry in body["entries"].items():
-            missing = [field for field in FIELDS if field not in entry]
-            if missing:
-                raise ValueError(f"energy table {table}, entry {name}: lacks {missing[0]}")
-            if not entry["low"] <= entry["value"] <= entry["high"]:
-                raise ValueError(f"energy table {table}, entry {name}: {entry['value']} is not in "
-                                 f"{entry['low']}..{entry['high']}")
-    return read
+    def by_operand(self) -> dict[str, Interval]:
+        """Return the sum of every operand, ``none`` for what time costs."""
+        return self.by(lambda part: part.operand)
 
+    def by_kind(self) -> dict[str, Interval]:
+        """Return the sum of every kind."""
+        return dict.fromkeys(KINDS, self.table.price("")) | self.by(lambda part: part.kind)
 
-def components(counters: Mapping[str, int], hw: HwConfig) -> dict[str, tuple[str, float]]:
-    """Return the entry and the count of every component.
-
-    A popped event reads ``lanes`` weights; a word of operands, of drained accumulators (four
-    bytes each), of normalized or exponentiated elements passes a memory once; kept sums and
-    references are read and written.
-    """
-    word = hw.word
-    return {
-        "multipliers": ("mac", counters["macs"]),
-        "weights": ("sram", counters["worker_busy"] * hw.lanes),
-        "operands": ("sram", counters["source_busy"] * word),
-        "results": ("sram", counters["drain_busy"] * word * 4),
-        "normalization": ("sram", counters["norm_words"] * word * 3),
-        "softmax": ("sram", counters["softmax_words"] * word * 3),
-        "kept": ("sram", counters["kept_words"] * word * 8
-                 + counters["reference_words"] * word * 2),
-        "memory": ("dram", counters["bytes_read"] + counters["bytes_written"]),
-    }
+    @property
+    def total(self) -> Interval:
+        """Sum of all parts."""
+        return self.by(lambda _: "total").get("total", self.table.price(""))
 
 
-def energy(counters: Mapping[str, int], hw: HwConfig, table: str) -> dict[str, Interval]:
-    """Return every component's energy by ``table``, and their sum as ``total``.
+def energy(result: Result, hw: HwConfig, table: Table, clock_mhz: float,
+           fps: float = 0.0) -> Energy:
+    """Return the energy of a simulated run at ``clock_mhz``.
+
+    With ``fps``, the time until the next frame is due is idle: ``1 / fps - cycles / clock``. Power
+    standing by is shared out by each layer's cycles.
 
     Raises
     ------
     ValueError
-        No such table.
+        The clock is not positive, or the frames cannot come that fast.
     """
-    known = tables()
-    if table not in known:
-        raise ValueError(f"energy table {table!r} is not one of {', '.join(known)}")
-    costs = known[table]["entries"]
-    made = {}
-    for name, (entry, count) in components(counters, hw).items():
-        cost = costs[entry]
-        made[name] = Interval(cost["low"] * count, cost["value"] * count, cost["high"] * count)
-    made["total"] = sum(made.values(), Interval(0, 0, 0))
-    return made
+    if not clock_mhz > 0:
+        raise ValueError(f"clock {clock_mhz} MHz is not above 0")
+    if not fps >= 0:
+        raise ValueError(f"fps {fps} is not at least 0")
+    parts: dict[Part, Interval] = {}
+
+    def add(part: Part, price: Interval, count: float) -> None:
+        spent = price * count
+        parts[part] = parts[part] + spent if part in parts else spent
+
+    for act, count in result.acts.items():
+        entry = entry_of(act)
+        if entry:
+            add(Part(act.layer, act.component, act.operand, "dynamic"), table.price(entry), count)
+    def power(component: str, entry: str) -> Interval:
+        return table.price(entry) * (hw.mac_units if component == "multipliers" else 1)
+
+    for component, kind, entry in STANDING:
+        for layer, share in result.shares.items():
+            add(Part(layer, component, "none", kind), power(component, entry),
+                share.get("cycles", 0) * 1e3 / clock_mhz)
+    waits = waiting(result.cycles, clock_mhz, fps)
+    for component, entry in WAITING if waits else ():
+        add(Part(IDLE, component, "none", "idle"), power(component, entry), waits)
+    return Energy(table, clock_mhz, fps, parts)
+
+
+def waiting(cycles: int, clock_mhz: float, fps: float) -> float:
+    """Return the nanoseconds until the next frame is due, 0 if none is awaited."""
+    if not fps:
+        return 0.0
+    most = clock_mhz * 1e6 / cycles
+    if fps > most:
+        raise ValueError(f"fps {fps:g} is more than the {most:.1f} that {cycles} cycles at "
+                         f"{clock_mhz:g} MHz allow")
+    return 1e9 / fps - cycles * 1e3 / clock_mhz

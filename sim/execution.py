@@ -7,8 +7,9 @@ from rtl.linear.item_generator import ItemGenerator
 from rtl.program import Dest, Mode, Opcode
 from rtl.temporal.probe_items import ProbeItems
 from sim import operators
-from sim.datapath import Pipeline, Place, Sink
+from sim.datapath import Pipeline, Sink
 from sim.facts import Facts
+from sim.items import Place
 from sim.memory import MemoryModel, write
 
 
@@ -32,6 +33,13 @@ class Execution:
         if expert < self.hw.max_experts:
             return int(self.now.routed[layer][expert])
         return int(self.now.silent[layer][expert - self.hw.max_experts])
+
+    def silent(self, name: str, fields: Mapping[str, int]) -> int:
+        """Rows that a descriptor leaves out because they did not change."""
+        expert, layer = fields.get("expert", self.hw.max_experts), int(
+            name.split(".")[1]) if name.startswith("blocks.") else -1
+        known = layer in self.now.silent and expert < self.hw.max_experts
+        return int(self.now.silent[layer][expert]) if known else 0
 
     def execute(self, name: str, fields: Mapping[str, int], start: int,
                 drain: int) -> tuple[int, int | None, list[int]]:
@@ -60,7 +68,9 @@ class Execution:
         self.keep(fields, rows)
         known = self.now.sent if fields.get("mode", 0) == Mode.DELTA else self.now.operands
         items = operators.linear_items(fields, rows, known.get(name), hw, place)
-        self.pipeline.begin(name, start + ItemGenerator.LATENCY, drain, place, available, sink)
+        first = start + ItemGenerator.LATENCY
+        self.pipeline.begin(name, first, drain, place, available, sink)
+        self.pipeline.losses.operator(name, first, "layer norm" if fields.get("norm") else "rows")
         self.collect(items)
         return sink.end, getattr(sink, "ended", None), sink.rows
 
@@ -118,8 +128,10 @@ class Execution:
         self.counters["softmax_words"] += fields["rows"] * fields["heads"] * words
         place = Place(1 << fields["spread"], 1, hw.gangs[fields["set_size"]])
         released = self.computed[fields["wait_computes"] - 1]
-        self.pipeline.begin(name, start + ItemGenerator.LATENCY, drain, place,
+        first = start + ItemGenerator.LATENCY
+        self.pipeline.begin(name, first, drain, place,
                             lambda row: max(sink.ready[row], released), sink)
+        self.pipeline.losses.operator(name, first, "softmax")
         self.collect(operators.attention_items(
             fields, operands.get(f"{name}.scores"), operands.get(f"{name}.values"), hw, place))
         return sink.end, None, sink.rows

@@ -1,5 +1,6 @@
 """The whole program: two walkers, two executors, one memory."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -11,6 +12,7 @@ from rtl.retirement import Retirement
 from rtl.walker import Walker
 from sim.execution import Execution
 from sim.facts import Facts
+from sim.ledger import PROGRAM, Ledger
 from sim.loads import Loads
 from sim.memory import MemoryModel
 from sim.spans import Layer, Result, Span
@@ -33,6 +35,8 @@ class Machine(Execution):
         stores = [fields["opcode"] == Opcode.STORE for fields in program.descriptors]
         self.frames = [0, *accumulate(stores)]
         self.loads = Loads(self.hw, memory, self.counters)
+        self.ledger = Ledger(self.hw)
+        self.owners = owners(program)
         self.spans: list[Span] = []
         self.layers: list[Layer] = []
         self.left: list[int] = []        # cycle in which each operator has left the drain
@@ -52,9 +56,12 @@ class Machine(Execution):
                   self.covered + 1)
         self.counters["compute_waits_program"] += max(0, ends[1] - self.issue_free)
         self.counters["cycles"] = end + 1
+        self.pipeline.end(end + 1)
         counters = {name: self.counters[name] for name in COUNTERS}
+        self.ledger.close(counters, len(self.program.descriptors))
         return Result(counters, tuple(self.layers), (
-            *self.loads.spans, *self.spans, *self.pipeline.spans))
+            *self.loads.spans, *self.spans, *self.pipeline.spans),
+            self.pipeline.losses, self.ledger.counters, self.ledger.acts)
 
     def next_own(self, position: Position, loads: bool) -> bool:
         """Run a walker's next descriptor if what it waits for is known; tell whether it did."""
@@ -76,10 +83,10 @@ class Machine(Execution):
                 or fields.get("wait_loads", 0) > len(self.loads.finished)):
             return False
         offered = position.fetch + Walker.check(self.hw)
-        accepted = self.compute(name, fields, offered) if not loads else self.loads.load(
-            name, fields, offered, self.computed, self.rows(name, fields))
-        if loads and fields["target"] == Target.PROGRAM:
-            self.held.append(self.loads.finished[-1])
+        if loads:
+            accepted = self.load(position.index, fields, offered)
+        else:
+            accepted = self.compute(name, fields, offered)
         position.index += 1
         position.fetch = accepted + 1
         return True
@@ -92,9 +99,23 @@ class Machine(Execution):
         position.fetch = max(position.fetch, self.held[piece])
         return True
 
+    def load(self, index: int, fields: Mapping[str, int], offered: int) -> int:
+        """Run one load; return the cycle in which it was taken."""
+        name, before = self.program.names[index], dict(self.counters)
+        accepted = self.loads.load(name, fields, offered, self.computed, self.rows(name, fields))
+        if fields["target"] == Target.PROGRAM:
+            self.held.append(self.loads.finished[-1])
+        self.ledger.load(self.owners[index], fields, self.since(before))
+        return accepted
+
+    def since(self, before: Mapping[str, int]) -> Counter:
+        """Return what was counted since ``before``."""
+        return Counter({name: count - before.get(name, 0)
+                        for name, count in self.counters.items() if count != before.get(name, 0)})
+
     def compute(self, name: str, fields: Mapping[str, int], offered: int) -> int:
         """Run one compute descriptor; return the cycle in which it was taken."""
-        counters = self.counters
+        counters, before = self.counters, dict(self.counters)
         ready, number = max(offered, self.issue_free), len(self.computed)
         wanted = fields["wait_loads"]
         loaded = max(ready, self.loads.finished[wanted - 1] if wanted else 0)
@@ -104,9 +125,11 @@ class Machine(Execution):
             accepted = max(accepted, self.left[number - Retirement.DEPTH] + 1)
         waits = {"waits_program": max(0, offered - self.issue_free),
                  "waits_loads": loaded - ready, "waits_computes": accepted - loaded}
+        self.pipeline.losses.descriptor(
+            (self.issue_free, "issue" if number and not self.pipeline.losses.used else "uneven"),
+            (ready, "program"), (loaded, "weights"), (accepted, "operators"))
         for cause, cycles in waits.items():
             counters[f"compute_{cause}"] += cycles
-        before = dict(counters)
         defers = fields.get("dest") in (Dest.KEY, Dest.GATE) and fields["opcode"] == Opcode.LINEAR
         drain = max(accepted + 2, self.left[-1] + 1 if self.left else 0,
                     self.ended + 1 if defers else 0)
@@ -119,18 +142,32 @@ class Machine(Execution):
         end = left if ended is None else ended
         self.computed.append(end + 1)
         self.flight(accepted + 1, max(end, self.issue_free - 1))
-        stalls = {cause: counters[cause] - before.get(cause, 0) for cause in (
+        begun, made = self.left[-2] + 1 if number else 0, self.since(before)
+        stalls = {cause: made[cause] for cause in (
             "source_needs", "source_full", "worker_blocked", "drain_starved", "drain_credit")}
-        begun = self.left[-2] + 1 if number else 0
-        self.layers.append(Layer(name, begun, left + 1,
-                                 counters["macs"] - before.get("macs", 0), stalls | waits))
+        self.layers.append(Layer(name, begun, left + 1, made["macs"], stalls | waits))
         self.spans.append(Span(("compute",), name, begun, left + 1))
+        made["cycles"] = left + 1 - begun
+        self.ledger.operator(name, fields, made, self.silent(name, fields))
         return accepted
 
     def flight(self, first: int, last: int) -> None:
         """Count the cycles in which an operator is in flight."""
         self.counters["compute_busy"] += max(0, last - max(first - 1, self.covered))
         self.covered = max(self.covered, last)
+
+
+def owners(program: Program) -> list[str]:
+    """Return, for each descriptor, the operator that it is there for: the next one, or the last.
+
+    The program's own loads belong to :data:`sim.ledger.PROGRAM`.
+    """
+    made, owner = [], PROGRAM
+    for name, fields in zip(reversed(program.names), reversed(program.descriptors), strict=True):
+        if fields["opcode"] not in (Opcode.LOAD, Opcode.HALT):
+            owner = name
+        made.append(PROGRAM if fields.get("target") == Target.PROGRAM else owner)
+    return made[::-1]
 
 
 def simulate(program: Program, facts: Facts, memory: MemoryModel | None = None) -> Result:

@@ -15,7 +15,8 @@ from rtl.moe.gate import Gate
 from rtl.normalize_lane import NormalizeLane
 from rtl.program import Dest, Mode
 from rtl.writeback import Writeback
-from sim.datapath import Item, Place, Sink
+from sim.datapath import Sink
+from sim.items import Item, Place
 
 
 class RowSink(Sink):

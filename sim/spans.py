@@ -1,8 +1,11 @@
 """What a simulation returns: spans of work, counters, and sums by layer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from sim.ledger import Act
+from sim.losses import Losses
 
 
 class Span(NamedTuple):
@@ -36,11 +39,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class Result:
-    """A simulated program."""
+    """A simulated program; ``shares`` and ``acts`` are those of :class:`sim.ledger.Ledger`."""
 
     counters: Mapping[str, int]
     layers: tuple[Layer, ...]
     spans: tuple[Span, ...]
+    losses: Losses
+    shares: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    acts: Mapping[Act, int] = field(default_factory=dict)
 
     @property
     def cycles(self) -> int:

@@ -66,6 +66,8 @@ BAD = {
     f"{INFER} --hardware nosuch": "'nosuch' is not one of nano",
     f"{INFER} --engine nosuch": "'nosuch' is not one of float, integer, rtl",
     f"{INFER} --json nosuch/out.json": "no folder nosuch",
+    f"{INFER} --trace t.json": "--trace needs --engine rtl, not integer",
+    f"{INFER} --engine rtl --trace nosuch/t.json": "no folder nosuch",
     "simulate nosuch": "'nosuch'",
     "simulate digits --task 2": "task 2 is not in 0..1",
     "simulate digits --task -1": "task -1 is not in 0..1",
@@ -79,7 +81,11 @@ BAD = {
     "synth --target nosuch": "'nosuch' is not one of xcup, ecp5",
     "synth --unit nosuch": "'nosuch' is not one of Accelerator",
     "synth --json nosuch/out.json": "no folder nosuch",
-    "simulate digits --energy-table nosuch": "'nosuch' is not one of asic_28nm, fpga",
+    "simulate digits --energy-table nosuch": "'nosuch' is not one of asic_28nm, fpga, nor a file",
+    "simulate digits --energy-table good.png": "good.png: not JSON",
+    "simulate digits --clock-mhz 0": "clock 0.0 MHz is not above 0",
+    "simulate digits --fps -1": "fps -1.0 is not at least 0",
+    "simulate digits --fps 1e9": "fps 1e+09 is more than",
     "simulate digits --image wide.png": "9x8",
     "simulate digits --trace nosuch/trace.json": "no folder nosuch",
     "simulate m3vit-tiny-129": "num_tokens=129 exceeds nano's maximum 32",
@@ -156,8 +162,12 @@ def test_simulate_json_adds_up(files: Path, monkeypatch: pytest.MonkeyPatch,
     assert result["counters"]["cycles"] == result["cycles"]
     spent = result["energy_pj"]
     for bound in ("low", "typical", "high"):
-        assert spent[bound] == pytest.approx(
-            sum(part[bound] for part in spent["by_component"].values()))
+        for key in ("component", "operand", "kind", "layer"):
+            assert spent[bound] == pytest.approx(
+                sum(part[bound] for part in spent[f"by_{key}"].values()), rel=1e-9)
+    assert {layer["name"] for layer in result["layers"]} <= spent["by_layer"].keys()
+    assert (spent["table"], spent["kind"], spent["clock_mhz"]) == ("asic_28nm", "asic", 100)
+    assert "device_static" in spent["gaps"]
     assert spent["low"] < spent["typical"] < spent["high"]
     events = json.loads((files / "trace.json").read_text())["traceEvents"]
     assert max(event["ts"] + event["dur"] for event in events if event["ph"] == "X"
@@ -220,7 +230,7 @@ def test_video_json(policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert {frame["sqnr_db"] for frame in made["frames"]} == {None}
     for frame in made["frames"]:
         assert frame["speedup"] == frame["dense_cycles"] / frame["cycles"]
-        assert frame["energy_pj"] > 0
+        assert 0 < frame["energy_low_pj"] < frame["energy_pj"] < frame["energy_high_pj"]
         assert frame["bytes"] > 0
     first, *later = made["frames"]
     if policy in {"delta", "token-gate"}:

@@ -17,6 +17,7 @@ from rtl.compiler import compile_program
 from rtl.config import PRESETS, HwConfig
 from rtl.program import Opcode, Target
 from scripts.cli import JsonFile, app, command, console, emit
+from scripts.lookup import CLOCKS_MHZ
 from scripts.sparsity import measured
 from scripts.sparsity import table as sparsity_table
 from sim.facts import Facts
@@ -34,12 +35,12 @@ class Platform:
     """Memory and clock of a hardware preset on its board."""
 
     memory: MemoryModel
-    clock_mhz: int
+    clock_mhz: float
 
 
 PLATFORMS = {
-    HARDWARE: Platform(MEMORY, 300),  # the clock of the published accelerators on this board
-    "ulx3s": Platform(MemoryModel(latency=20, interval=4), 60),  # SDRAM of 16 bits at the clock
+    HARDWARE: Platform(MEMORY, CLOCKS_MHZ[HARDWARE]),
+    "ulx3s": Platform(MemoryModel(latency=20, interval=4), CLOCKS_MHZ["ulx3s"]),  # 16-bit SDRAM
 }
 FRAMES = {"m3vit-tiny-129": 553_000, "m3vit-tiny-197": 889_000, "deit-tiny-197": 886_000}
 """Models measured, and the cycles that a frame may take: 92 % of all multipliers."""
@@ -167,7 +168,7 @@ def frames_table(hardware: str, platform: Platform, rows: list[dict]) -> Table:
         "model and task", "cycles", "at most", "busy", "frames/s")),
                   "read / needed", "RTL", title=(
                       f"{hardware}: {rows[0]['bytes_per_cycle']:g} B/cycle, latency "
-                      f"{platform.memory.latency}, {platform.clock_mhz} MHz, cold start"))
+                      f"{platform.memory.latency}, {platform.clock_mhz:g} MHz, cold start"))
     for row in rows:
         times = f" x{row['frames']}" if row["frames"] > 1 else ""
         table.add_row(f"{row['model']}, {row['task']}{times}", f"{row['cycles']:,}",

@@ -19,9 +19,10 @@ from rtl.compiler import compile_program
 from rtl.generate import ports_json, to_verilog
 from scripts.cli import JsonFile, app, command, console, emit, write_text
 from scripts.commands.infer import mismatches, run_rtl
-from scripts.lookup import hardware
+from scripts.lookup import clock, hardware
 from scripts.page import page
 from sim.energy import energy
+from sim.energy_table import find_table
 from sim.facts import from_trace
 from sim.machine import simulate
 
@@ -52,13 +53,13 @@ def run_task(network: Network, hw, image, task: int) -> dict:
         "counters_differing": len(differing),
         "utilization": predicted.utilization(hw.mac_units),
         "bytes": counters["bytes_read"] + counters["bytes_written"],
-        "energy": energy(counters, hw, ENERGY_TABLE), "result": predicted,
+        "energy": energy(predicted, hw, find_table(ENERGY_TABLE), clock(hw)), "result": predicted,
     }
 
 
 def rows_of(task: dict) -> dict[str, str]:
     """Return what the table and the page say of a task."""
-    spent, classes = task["energy"]["total"], task["predicted_class"]
+    spent, classes = task["energy"].total, task["predicted_class"]
     return {
         "class: float / integer / RTL": " / ".join(str(value) for value in classes.values()),
         "SQNR of integer against float": f"{task['sqnr_db']:.1f} dB",
@@ -93,7 +94,7 @@ def demo(
     Image.fromarray(image[0].numpy()).save(out / "digit.png")
     write_text(out / "page.html", page(
         f"DeltaMoE: a handwritten {label} on {hw.name}", rows_of(tasks[0]), tasks[0]["result"],
-        hw, tasks[0]["energy"], ENERGY_TABLE))
+        hw, tasks[0]["energy"]))
     wrong = any(task["mismatches"] or task["counters_differing"] for task in tasks)
     summary = {"label": label, "hardware": hw.name, "tasks": [
         {key: value for key, value in task.items() if key not in ("energy", "result")}

@@ -9,13 +9,19 @@ from rich.table import Table
 
 from golden.engines import Output, integer_output, real_output, sqnr_db
 from golden.images import load_image
+from golden.integer import Trace
 from golden.library import Network, find
+from rtl.assembler import Program
 from rtl.compiler import compile_program
 from rtl.config import HwConfig
 from rtl.program import ErrorCode
-from scripts.cli import JsonFile, app, command, console, emit
+from scripts.cli import JsonFile, app, check_folder, command, console, emit, write_text
 from scripts.lookup import hardware
 from scripts.rtl_engine import engine as rtl_engine
+from sim.facts import from_trace
+from sim.machine import simulate
+from sim.spans import Span
+from sim.trace import differences, perfetto
 
 ENGINES = ("float", "integer", "rtl")
 
@@ -23,12 +29,31 @@ ENGINES = ("float", "integer", "rtl")
 def run_rtl(network: Network, hw: HwConfig, image, task: int) -> tuple[Output, dict[str, int]]:
     """Run the Verilog; return its output and its counters."""
     program = compile_program(network.quantized, hw, task)
+    result = run_program(program, image)
+    return Output(*program.outputs(result.memory)), result.counters
+
+
+def run_program(program: Program, image, *, spans: bool = False) -> rtl_engine.RunResult:
+    """Run a program on the Verilog.
+
+    Raises
+    ------
+    RuntimeError
+        It stopped with an error.
+    """
     with console.status("building the Verilator model (once) and running it"):
-        result = rtl_engine.run(program, program.with_image(image.numpy()))
+        result = rtl_engine.run(program, program.with_image(image.numpy()), spans=spans)
     if result.error != ErrorCode.NONE:
         raise RuntimeError(f"the accelerator stopped at descriptor {result.error_index}: "
                            f"{result.error.name}")
-    return Output(*program.outputs(result.memory)), result.counters
+    return result
+
+
+def timeline(program: Program, made: tuple[Span, ...], trace: Trace) -> tuple[str, int]:
+    """Return one Perfetto trace of simulator, Verilog and differences, and how many these are."""
+    expected = simulate(program, from_trace(trace, program.config)).spans
+    found = differences(expected, made, ("simulator", "rtl"))
+    return perfetto({"simulator": expected, "rtl": made, "differences": found}), len(found)
 
 
 def mismatches(output: Output, reference: Output) -> int:
@@ -47,11 +72,19 @@ def infer(
     hardware_name: Annotated[str, typer.Option("--hardware", help="Hardware preset.")] = "nano",
     engine: Annotated[str, typer.Option(help="float, integer or rtl.")] = "integer",
     task: Annotated[int, typer.Option(help="Task, from 0.")] = 0,
+    trace: Annotated[Path | None, typer.Option(
+        help="With --engine rtl: write a Perfetto trace of simulator, Verilog and differences.")
+    ] = None,
     json: JsonFile = None,
 ) -> None:
     """Run one image through the float network, the integer network or the Verilog."""
     if engine not in ENGINES:
         raise ValueError(f"engine {engine!r} is not one of {', '.join(ENGINES)}")
+    if trace:
+        if engine != "rtl":
+            raise ValueError(f"--trace needs --engine rtl, not {engine}; deltamoe simulate --trace "
+                             "has the simulator's")
+        check_folder(trace)
     hw, network = hardware(hardware_name), find(model)
     pixels = load_image(image, network.quantized.config)
     if not 0 <= task < network.quantized.config.num_tasks:
@@ -63,11 +96,16 @@ def infer(
             raise ValueError(f"{model}: a quantized file has no float weights; use a preset")
         output = real
     else:
-        output, _ = integer_output(network, pixels, task)
+        output, known = integer_output(network, pixels, task)
         if engine == "rtl":
-            reference = output
-            output, counters = run_rtl(network, hw, pixels, task)
-            result |= {"mismatches": mismatches(output, reference), "counters": counters}
+            reference, program = output, compile_program(network.quantized, hw, task)
+            ran = run_program(program, pixels, spans=trace is not None)
+            output = Output(*program.outputs(ran.memory))
+            result |= {"mismatches": mismatches(output, reference), "counters": ran.counters}
+            if trace:
+                text, found = timeline(program, ran.spans, known)
+                write_text(trace, text)
+                result |= {"trace": str(trace), "spans_differing": found}
     result |= {"output_sha256": output.sha256, "predicted": output.predicted,
                "sqnr_db": None if real is None or engine == "float" else sqnr_db(output, real)}
     if emit(result, json):

@@ -13,9 +13,11 @@ from rtl.assembler import Program
 from rtl.compiler import compile_program
 from rtl.config import HwConfig
 from scripts.cli import JsonFile, app, command, console, emit, write_text
-from scripts.lookup import hardware
-from sim.energy import energy
+from scripts.lookup import clock, hardware
+from sim.energy import Energy, energy
+from sim.energy_table import find_table
 from sim.facts import Facts, from_trace, generated
+from sim.losses import CAUSES
 from sim.machine import simulate as run
 from sim.memory import MemoryModel
 from sim.outline import Outline
@@ -24,18 +26,37 @@ from sim.spans import Result
 from sim.trace import perfetto
 
 
-def describe(result: Result, hw, table: str) -> dict:
+def describe(result: Result, hw: HwConfig, spent: Energy) -> dict:
     """Return the JSON of a simulation."""
-    parts = energy(result.counters, hw, table)
-    total = parts.pop("total")
     return {
         "cycles": result.cycles, "macs": result.counters["macs"], "mac_units": hw.mac_units,
         "utilization": result.utilization(hw.mac_units), "counters": dict(result.counters),
         "layers": [{"name": layer.name, "cycles": layer.cycles, "macs": layer.macs,
                     "stalls": dict(layer.stalls)} for layer in result.layers],
-        "energy_pj": {**vars(total), "table": table,
-                      "by_component": {name: vars(part) for name, part in parts.items()}},
+        "lost": {"cycles": sum(result.losses.by_cause().values()),
+                 "by_cause": result.losses.by_cause(), "by_layer": result.losses.by_operator()},
+        "energy_pj": {
+            **spent.total.bounds, "table": spent.table.name, "kind": spent.table.kind,
+            "meaning": spent.table.meaning, "gaps": dict(spent.table.gaps),
+            "clock_mhz": spent.clock_mhz, "fps": spent.fps,
+            **{f"by_{name}": {key: part.bounds for key, part in parts.items()}
+               for name, parts in (
+                   ("component", spent.by_component()), ("operand", spent.by_operand()),
+                   ("kind", spent.by_kind()), ("layer", spent.by_layer()))}},
     }
+
+
+def lost(result: Result) -> Table:
+    """Return the table of cycles without products: causes, and where each is largest."""
+    table = Table("cycles lost to", "cycles", "share", "most of it in", title="Idle multipliers")
+    places = result.losses.by_operator()
+    for cause, cycles in sorted(result.losses.by_cause().items(), key=lambda row: -row[1]):
+        if cycles:
+            where = max(places, key=lambda name: places[name].get(cause, 0))
+            table.add_row(f"{cause}: {CAUSES[cause]}", f"{cycles:,.0f}",
+                          f"{cycles / result.cycles:.2%}",
+                          f"{where} {places[where][cause]:,.0f}")
+    return table
 
 
 def prepare(model: str, hw: HwConfig, task: int, plan: Plan,
@@ -72,12 +93,19 @@ def simulate(
     mode: Annotated[str, typer.Option(help="dense, or zero-skip (needs an image).")] = "dense",
     latency: Annotated[int, typer.Option(help="Cycles of the memory's latency.")] = 20,
     interval: Annotated[int, typer.Option(help="Cycles from beat to beat of the memory.")] = 1,
-    energy_table: Annotated[str, typer.Option(help="Energy cost table.")] = "asic_28nm",
+    energy_table: Annotated[str, typer.Option(help="Energy cost table, or a file of one.")] = (
+        "asic_28nm"),
+    clock_mhz: Annotated[float | None, typer.Option(
+        help="Clock, for static energy; else the one assumed for the hardware.")] = None,
+    fps: Annotated[float, typer.Option(
+        help="Frames a second; the time left until the next is idle. 0: none follows.")] = 0.0,
     trace: Annotated[Path | None, typer.Option(help="Write a Perfetto trace here.")] = None,
+    accelergy: Annotated[Path | None, typer.Option(
+        help="Folder for ERT.yaml and action_counts.yaml, as Accelergy reads them.")] = None,
     json: JsonFile = None,
 ) -> None:
     """Predict every counter of the hardware, the cycles of every layer, and the energy."""
-    hw = hardware(hardware_name)
+    hw, costs = hardware(hardware_name), find_table(energy_table)
     if mode not in ("dense", "zero-skip"):
         raise ValueError(f"mode {mode!r} is neither dense nor zero-skip")
     if mode == "zero-skip" and image is None:
@@ -85,19 +113,38 @@ def simulate(
     program, facts = prepare(model, hw, task, Plan(Choice(Policy(mode))), image)
     began = time.perf_counter()
     result = run(program, facts, MemoryModel(latency, interval))
+    spent = energy(result, hw, costs, clock(hw, clock_mhz), fps)
     made = {"model": model, "hardware": hardware_name, "task": task,
-            **describe(result, hw, energy_table), "seconds": time.perf_counter() - began}
+            **describe(result, hw, spent), "seconds": time.perf_counter() - began}
     if trace:
-        write_text(trace, perfetto(result.spans))
+        write_text(trace, perfetto({"simulator": result.spans}))
+    if accelergy:
+        from sim.accelergy import export
+
+        accelergy.mkdir(parents=True, exist_ok=True)
+        for name, text in export(result, spent).items():
+            write_text(accelergy / name, text)
     if emit(made, json):
         return
-    table = Table("layer", "cycles", "MACs", "largest stall", title=f"{model} on {hardware_name}")
+    table = Table("layer", "cycles", "MACs", "longest stall", title=f"{model} on {hardware_name}")
     for layer in result.layers:
         cause = max(layer.stalls, key=lambda name: layer.stalls[name])
         table.add_row(layer.name, f"{layer.cycles:,}", f"{layer.macs:,}",
                       f"{cause} {layer.stalls[cause]:,}")
     console.print(table)
-    spent = made["energy_pj"]
+    console.print(lost(result))
     console.print(f"{result.cycles:,} cycles, {result.utilization(hw.mac_units):.1%} of "
-                  f"{hw.mac_units} multipliers busy, energy {spent['typical'] / 1e6:.2f} uJ "
-                  f"({spent['low'] / 1e6:.2f} to {spent['high'] / 1e6:.2f}, {energy_table})")
+                  f"{hw.mac_units} multipliers busy")
+    tell(spent)
+
+
+def tell(spent: Energy) -> None:
+    """Print the energy by kind, and what the table has no price for."""
+    table = Table("energy, uJ", "typical", "low", "high",
+                  title=f"{spent.table.name} at {spent.clock_mhz:g} MHz: {spent.table.meaning}")
+    for name, part in {**spent.by_kind(), "total": spent.total}.items():
+        table.add_row(name, *(f"{value / 1e6:,.2f}" for value in (
+            part.typical, part.low, part.high)))
+    console.print(table)
+    for name, reason in spent.table.gaps.items():
+        console.print(f"not priced: {name}: {reason}", highlight=False)

@@ -22,14 +22,15 @@ from golden.video import Pixels
 from golden.video import frames as read_frames
 from rtl.compiler import DENSE, compile_program
 from rtl.config import HwConfig
-from rtl.counters import COUNTERS
 from rtl.plans import named
 from rtl.program import ErrorCode
 from scripts.choosing import automatic
 from scripts.cli import JsonFile, app, check_folder, command, console, emit
 from scripts.film import film
-from scripts.lookup import hardware
+from scripts.lookup import clock, hardware
 from sim.energy import energy
+from sim.energy_table import Table as Costs
+from sim.energy_table import find_table
 from sim.facts import from_trace, from_traces
 from sim.machine import simulate
 from sim.memory import MemoryModel
@@ -47,6 +48,8 @@ class Frame:
     dense_cycles: int
     speedup: float
     energy_pj: float
+    energy_low_pj: float
+    energy_high_pj: float
     bytes: int
     sqnr_db: float | None
     mismatches: int
@@ -56,9 +59,9 @@ class Player:
     """Runs a plan and dense inference side by side; keeps the traces."""
 
     def __init__(self, model: QuantizedModel, hw: HwConfig, task: int, plan: Plan,
-                 memory: MemoryModel, table: str) -> None:
+                 memory: MemoryModel, costs: Costs) -> None:
         self.model, self.hw, self.task, self.plan = model, hw, task, plan
-        self.memory, self.table = memory, table
+        self.memory, self.costs = memory, costs
         self.reference, self.exact = Temporal(model, plan), Integer(model)
         self.programs = [compile_program(model, hw, task, plan, continues=later)
                          for later in (False, True)]
@@ -72,12 +75,13 @@ class Player:
         program = self.programs[bool(self.traces)]
         result = simulate(program, from_trace(trace, config, self.plan), self.memory)
         before = simulate(self.dense, from_trace(dense, config), self.memory).cycles
-        counters = result.counters
+        counters, spent = result.counters, energy(
+            result, self.hw, self.costs, clock(self.hw)).total
         self.traces.append(trace)
         wrong = int((trace.x != dense.x).sum())
         return Frame(
             density(trace, config), result.cycles, before, before / result.cycles,
-            energy(counters, self.hw, self.table)["total"].typical,
+            spent.typical, spent.low, spent.high,
             counters["bytes_read"] + counters["bytes_written"],
             sqnr(trace.x.double(), dense.x.double()) if wrong else None, wrong)
 
@@ -107,7 +111,8 @@ def summary(frames: list[Frame]) -> dict[str, float]:
     """Return means over the frames behind the first, or of the only one."""
     later = frames[1:] or frames
     return {name: sum(getattr(frame, name) for frame in later) / len(later)
-            for name in ("density", "cycles", "dense_cycles", "energy_pj", "bytes", "mismatches")
+            for name in ("density", "cycles", "dense_cycles", "energy_pj", "energy_low_pj",
+                         "energy_high_pj", "bytes", "mismatches")
             } | {"speedup": sum(frame.dense_cycles for frame in later)
                  / sum(frame.cycles for frame in later)}
 
@@ -139,7 +144,8 @@ def video(
         "simulator"),
     latency: Annotated[int, typer.Option(help="Cycles of the memory's latency.")] = 20,
     interval: Annotated[int, typer.Option(help="Cycles from beat to beat of the memory.")] = 1,
-    energy_table: Annotated[str, typer.Option(help="Energy cost table.")] = "asic_28nm",
+    energy_table: Annotated[str, typer.Option(help="Energy cost table, or a file of one.")] = (
+        "asic_28nm"),
     out: Annotated[Path | None, typer.Option(help="Folder for video.png.")] = None,
     json: JsonFile = None,
 ) -> None:
@@ -154,13 +160,13 @@ def video(
     network = find(model).quantized
     if not 0 <= task < network.config.num_tasks:
         raise ValueError(f"task {task} is not in 0..{network.config.num_tasks - 1}")
-    energy(dict.fromkeys(COUNTERS, 0), hw, energy_table)
+    costs = find_table(energy_table)
     if policy != "auto":
         plan = named(policy, network.config, hw, task, theta)
     first, rest = begin(read_frames(source, network.config, frames, seed), frames)
     if policy == "auto":
         plan = automatic(network, hw, task, theta, first, memory)
-    player, shown, made = Player(network, hw, task, plan, memory, energy_table), [], []
+    player, shown, made = Player(network, hw, task, plan, memory, costs), [], []
     for pixels in track(rest, "frames", frames, console=console, transient=True,
                         disable=not console.is_terminal):
         shown.append(pixels)
@@ -192,7 +198,8 @@ def tell(result: dict) -> None:
     console.print(table)
     means = result["summary"]
     console.print(f"behind the first frame: density {means['density']:.1%}, "
-                  f"{means['speedup']:.2f} x dense, {means['energy_pj'] / 1e6:.0f} uJ a frame")
+                  f"{means['speedup']:.2f} x dense, {means['energy_pj'] / 1e6:.0f} uJ a frame "
+                  f"({means['energy_low_pj'] / 1e6:.0f} to {means['energy_high_pj'] / 1e6:.0f})")
     if "rtl" in result:
         rtl = result["rtl"]
         console.print(f"Verilog: {sum(rtl['elements_differing'])} elements and "

@@ -26,17 +26,21 @@ from rtl.counters import COUNTERS
 from rtl.generate import to_verilog
 from rtl.memory.registers import COUNTERS_OFFSET, REGISTERS, WATCHDOG
 from rtl.program import ErrorCode
+from scripts.rtl_engine.probes import watched
+from sim.spans import Span
 
 HARNESS = Path(__file__).with_name("harness.cpp")
 FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal",
          "-Wno-WIDTH", "-Wno-UNOPTFLAT", "-Werror-ALWNEVER", "--cc", "--exe", "--build", "-j", "2",
          "--top-module", "deltamoe", "-CFLAGS", "-O2", "-MAKEFLAGS", "OPT_FAST=-O2",
          "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include")
+NOWHERE = 2**64 - 1
+"""An address that no program has."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left behind: memory, counters, and how it ended."""
+    """What a run left behind: memory, counters, how it ended; spans of work, if asked for."""
 
     memory: np.ndarray
     counters: dict[str, int]
@@ -44,6 +48,7 @@ class RunResult:
     error_index: int
     finished: bool
     seconds: float
+    spans: tuple[Span, ...] = ()
 
 
 def cache() -> Path:
@@ -103,28 +108,30 @@ def verilog(hw: HwConfig) -> str:
 @once
 def build(hw: HwConfig) -> Path:
     """Return the simulator of ``hw``, built unless the cache has it."""
-    text = verilog(hw)
+    text, header = watched(verilog(hw), hw)
     defines = {f"REG_{name.upper()}": register.offset for name, register in REGISTERS.items()}
     defines |= {"REG_COUNTERS": COUNTERS_OFFSET, "BUS_BYTES": hw.bus_bytes}
     flags = [*FLAGS, *(f"-CFLAGS -D{name}={value}" for name, value in defines.items())]
-    key = hashlib.sha256("\0".join([text, HARNESS.read_text(), *flags]).encode()).hexdigest()[:24]
+    key = hashlib.sha256("\0".join([
+        text, header, HARNESS.read_text(), *flags]).encode()).hexdigest()[:24]
     binary = cache() / f"{hw.name}-{key}"
     with locked(cache() / f"{key}.lock"):
         if not binary.exists():
-            compile_model(text, flags, binary)
+            compile_model(text, header, flags, binary)
     return binary
 
 
-def compile_model(text: str, flags: list[str], binary: Path) -> None:
+def compile_model(text: str, header: str, flags: list[str], binary: Path) -> None:
     """Run Verilator and the C++ compiler."""
     executable, environment = verilator()
     with tempfile.TemporaryDirectory(prefix="deltamoe-") as name:
         folder = Path(name)
         (folder / "deltamoe.v").write_text(text)
+        (folder / "probes.h").write_text(header)
         arguments = [word for flag in flags for word in flag.split(" ", 1)]
         done = subprocess.run(
-            [executable, *arguments, "--Mdir", str(folder / "build"), "-o", "model",
-             str(folder / "deltamoe.v"), str(HARNESS)],
+            [executable, *arguments, "-CFLAGS", f"-I{folder}", "--Mdir", str(folder / "build"),
+             "-o", "model", str(folder / "deltamoe.v"), str(HARNESS)],
             env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"Verilator failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
@@ -135,28 +142,38 @@ def compile_model(text: str, flags: list[str], binary: Path) -> None:
 
 def run(program: Program, memory: np.ndarray, *, latency: int = 20, interval: int = 1,
         stall_seed: int = 0, max_cycles: int = 50_000_000, length: int | None = None,
-        watchdog: int = WATCHDOG, fail_address: int | None = None) -> RunResult:
+        watchdog: int = WATCHDOG, fail_address: int = NOWHERE, spans: bool = False) -> RunResult:
     """Run ``program`` on the Verilog of its hardware, with ``memory`` at address 0.
 
-    ``latency`` and ``interval`` are those of :class:`sim.memory.MemoryModel`.
+    ``latency`` and ``interval`` are those of :class:`sim.memory.MemoryModel`. With ``spans``, the
+    result says what each unit did when.
     """
     binary = build(program.hw)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="deltamoe-") as name:
-        given, made = Path(name) / "in", Path(name) / "out"
+        given, made, seen = (Path(name) / part for part in ("in", "out", "spans"))
         memory.tofile(given)
         command = [str(binary), str(given), str(made), "0",
                    str(len(program.descriptors) if length is None else length), str(program.size),
                    str(latency), str(stall_seed), str(max_cycles), str(len(COUNTERS)),
-                   str(interval), str(watchdog)]
-        if fail_address is not None:
-            command.append(str(fail_address))
+                   str(interval), str(watchdog), str(fail_address)]
+        if spans:
+            command.append(str(seen))
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"the model failed: {done.stderr}")
         after = np.fromfile(made, np.uint8)
+        watched_spans = tuple(read_spans(seen, program)) if spans else ()
     status, code, index, _, *counters = (int(word) for word in done.stdout.split())
     if status & 16:
         raise RuntimeError(f"the accelerator did not finish within {max_cycles} cycles")
     return RunResult(after, dict(zip(COUNTERS, counters, strict=True)), ErrorCode(code), index,
-                     bool(status & 2), time.perf_counter() - began)
+                     bool(status & 2), time.perf_counter() - began, watched_spans)
+
+
+def read_spans(path: Path, program: Program) -> Iterator[Span]:
+    """Yield the spans of a file that the harness wrote."""
+    for line in path.read_text().splitlines():
+        unit, descriptor, start, end = line.split(",")
+        name = "program" if descriptor == "-1" else program.names[int(descriptor)]
+        yield Span((unit,), name, int(start), int(end))

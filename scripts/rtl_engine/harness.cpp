@@ -5,8 +5,11 @@
 // cycles. A write's response is valid latency cycles after its last beat. Addresses and write beats are always
 // accepted. With a stall seed every channel pauses at random, one cycle in three.
 //
-// harness IN OUT PROGRAM LENGTH SIZE LATENCY STALL_SEED MAX_CYCLES COUNTERS INTERVAL WATCHDOG [FAIL_ADDRESS]
+// harness IN OUT PROGRAM LENGTH SIZE LATENCY STALL_SEED MAX_CYCLES COUNTERS INTERVAL WATCHDOG FAIL_ADDRESS
+//         [SPANS]
 // prints: status error_code error_index cycles counters...
+// SPANS: a line for each span of work: unit, descriptor (-1: the program's first piece), first
+// cycle, cycle behind the last; cycle 0 is the first one that is busy.
 
 #include <cstdint>
 #include <cstdio>
@@ -18,6 +21,8 @@
 #include <vector>
 
 #include "Vdeltamoe.h"
+#include "Vdeltamoe___024root.h"
+#include "probes.h"
 #include "verilated.h"
 
 struct Burst {
@@ -29,7 +34,7 @@ struct Burst {
 static Vdeltamoe *top;
 static std::vector<uint8_t> memory;
 static std::deque<Burst> reads, writes, answers;
-static uint64_t now = 0, latency, interval, fail_address = ~0ull;
+static uint64_t now = 0, latency, interval, fail_address;
 static uint64_t stall_state, last_beat = 0;
 static bool stalling;
 
@@ -48,6 +53,42 @@ static bool fails(uint64_t address) {
 
 template <typename T> static void put(T &port, const uint8_t *bytes) { memcpy(&port, bytes, BUS_BYTES); }
 template <typename T> static void get(const T &port, uint8_t *bytes) { memcpy(bytes, &port, BUS_BYTES); }
+
+static FILE *spans;
+
+// A unit that works on one thing after the other.
+struct Unit {
+    int64_t begun = -1;
+    void work(const char *name, int number, bool working, bool ends, int descriptor, int64_t cycle) {
+        if (working && begun < 0) begun = cycle;
+        if (!working || !ends) return;
+        fprintf(spans, number < 0 ? "%s" : "%s %d", name, number);
+        fprintf(spans, ",%d,%lld,%lld\n", descriptor, (long long)begun, (long long)cycle + 1);
+        begun = -1;
+    }
+};
+
+// What every unit does in this cycle. An operator begins to leave where the one before has left.
+static void observe() {
+    struct Group { bool accept, event, taken, last; } groups[] = PROBES;
+    constexpr int count = sizeof groups / sizeof *groups;
+    static Unit load, compute, drain, group[count];
+    static std::deque<int> items[count];
+    static int64_t cycle = 0;
+    if (!spans || !PROBE_busy) return;
+    load.work("load", -1, PROBE_load, PROBE_loaded, PROBE_load_program ? -1 : PROBE_load_position,
+              cycle);
+    compute.work("compute", -1, true, PROBE_left, PROBE_drain_position, cycle);
+    drain.work("drain", -1, PROBE_drain, PROBE_drained, PROBE_drain_position, cycle);
+    for (int n = 0; n < count; n++) {
+        bool popped = groups[n].event && groups[n].taken;
+        if (groups[n].accept) items[n].push_back(PROBE_issue_position);
+        int item = items[n].empty() ? -1 : items[n].front();
+        group[n].work("group", n, popped, groups[n].last, item, cycle);
+        if (popped && groups[n].last) items[n].pop_front();
+    }
+    cycle++;
+}
 
 // One cycle: inputs settle, handshakes are seen, the clock rises.
 static void cycle() {
@@ -70,6 +111,7 @@ static void cycle() {
     top->m_axi_wready = !writes.empty() && !pause_now();
     top->aclk = 0;
     top->eval();
+    observe();
 
     bool ar = top->m_axi_arvalid && top->m_axi_arready;
     bool aw = top->m_axi_awvalid && top->m_axi_awready;
@@ -153,7 +195,7 @@ static uint32_t read_register(uint32_t offset) {
 }
 
 int main(int argc, char **argv) {
-    if (argc < 12) return 2;
+    if (argc < 13) return 2;
     std::ifstream in(argv[1], std::ios::binary);
     memory.assign(std::istreambuf_iterator<char>(in), {});
     latency = strtoull(argv[6], nullptr, 0);
@@ -162,7 +204,8 @@ int main(int argc, char **argv) {
     uint64_t most = strtoull(argv[8], nullptr, 0);
     int counters = atoi(argv[9]);
     interval = strtoull(argv[10], nullptr, 0);
-    if (argc > 12) fail_address = strtoull(argv[12], nullptr, 0);
+    fail_address = strtoull(argv[12], nullptr, 0);
+    if (argc > 13) spans = fopen(argv[13], "w");
 
     top = new Vdeltamoe;
     for (int n = 0; n < 4; n++) cycle();
@@ -188,6 +231,7 @@ int main(int argc, char **argv) {
     printf("\n");
     std::ofstream out(argv[2], std::ios::binary);
     out.write(reinterpret_cast<const char *>(memory.data()), memory.size());
+    if (spans) fclose(spans);
     top->final();
     delete top;
     return 0;

@@ -12,27 +12,60 @@ from rtl.compiler import compile_program
 from rtl.config import PRESETS
 from rtl.counters import COUNTERS
 from scripts.page import UNITS, page
-from sim.energy import energy
+from sim.energy import Energy, energy
+from sim.energy_table import tables
+from sim.ledger import Act
+from sim.losses import Losses
 from sim.machine import simulate
 from sim.outline import Outline, facts
 from sim.spans import Layer, Result, Span
-from sim.trace import perfetto
+from sim.trace import differences, perfetto
 
 SPANS = (Span(("load",), "w", 0, 7), Span(("compute", "group 3"), "fc1", 5, 25),
          Span(("load",), "x", 7, 8))
 STALLS = {"waits_loads": 3, "waits_program": 1, "source_needs": 0}
 RESULT = Result(dict.fromkeys(COUNTERS, 10) | {"cycles": 25, "macs": 400},
-                (Layer("fc1", 5, 25, 400, STALLS),), SPANS)
+                (Layer("fc1", 5, 25, 400, STALLS),), SPANS, Losses(PRESETS["nano"]),
+                {"fc1": {"cycles": 25}},
+                {Act("fc1", "multipliers", "products", "random_compute"): 400})
+
+
+def spent(result: Result, table: str = "asic_28nm") -> Energy:
+    return energy(result, PRESETS["nano"], tables()[table], 100)
 
 
 def test_trace_keeps_every_span() -> None:
-    events = json.loads(perfetto(SPANS))["traceEvents"]
+    events = json.loads(perfetto({"simulator": SPANS}))["traceEvents"]
     track = {event["tid"]: event["args"]["name"] for event in events
              if event["name"] == "thread_name"}
     assert sorted(track.values()) == ["compute", "group 3", "load"]
     assert [(track[event["tid"]], event["name"], event["ts"], event["ts"] + event["dur"])
             for event in events if event["ph"] == "X"] == [
                 (unit, *span[1:]) for span in SPANS for unit in span.units]
+
+
+def test_trace_of_two_processes_and_none() -> None:
+    text = perfetto({"one": SPANS[:1], "two": SPANS, "differences": []})
+    events = json.loads(text)["traceEvents"]
+    names = {event["pid"]: event["args"]["name"] for event in events
+             if event["name"] == "process_name"}
+    assert list(names.values()) == ["one", "two", "differences"]
+    drawn = [names[event["pid"]] for event in events if event["ph"] == "X"]
+    assert {name: drawn.count(name) for name in names.values()} == {
+        "one": 1, "two": 4, "differences": 0}
+    assert [event["args"] for event in events if event["ph"] == "C"] == [{"count": 0}]
+
+
+def test_differences() -> None:
+    moved = (*SPANS[:2], Span(("load",), "x", 7, 9))
+    assert differences(SPANS, SPANS, ("a", "b")) == []
+    assert differences(SPANS, moved, ("a", "b")) == [
+        Span(("only a: load",), "x", 7, 8), Span(("only b: load",), "x", 7, 9)]
+    apart = (SPANS[0], Span(("group 3",), "fc1", 5, 25), Span(("compute",), "fc1", 5, 25), SPANS[2])
+    assert differences(SPANS, apart, ("a", "b")) == []
+    assert differences(SPANS, SPANS * 2, ("a", "b")) == [
+        Span((f"only b: {unit}",), *span[1:]) for span, unit in (
+            (SPANS[0], "load"), (SPANS[1], "compute"), (SPANS[1], "group 3"), (SPANS[2], "load"))]
 
 
 def test_utilization() -> None:
@@ -43,7 +76,7 @@ def test_utilization() -> None:
 def test_page_is_one_file() -> None:
     hw = PRESETS["nano"]
     made = page("a <title>", {"cycles & more": "25"}, RESULT, hw,
-                energy(RESULT.counters, hw, "asic_28nm"), "asic_28nm")
+                spent(RESULT))
     assert made.count("a &lt;title&gt;") == 2
     assert "cycles &amp; more" in made
     assert not re.search(r'(src|href)="(?!data:)', made)
@@ -53,10 +86,11 @@ def test_page_is_one_file() -> None:
         assert base64.b64decode(image).startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("result", [Result(dict.fromkeys(COUNTERS, 1), (), SPANS[:1])])
+@pytest.mark.parametrize("result", [Result(dict.fromkeys(COUNTERS, 1), (), SPANS[:1],
+                                            Losses(PRESETS["nano"]))])
 def test_page_of_a_run_without_layers(result: Result) -> None:
     hw = PRESETS["nano"]
-    assert "<img" in page("t", {}, result, hw, energy(result.counters, hw, "fpga"), "fpga")
+    assert "<img" in page("t", {}, result, hw, spent(result, "fpga"))
 
 
 def test_spans_and_layers_account_for_all_work() -> None:
@@ -83,4 +117,4 @@ def test_page_knows_every_unit() -> None:
     config, hw = MODELS["digits"], PRESETS["nano"]
     result = simulate(compile_program(Outline(config), hw), facts(config, 0))
     assert {unit.split()[0] for span in result.spans for unit in span.units} == set(UNITS)
-    assert page("t", {}, result, hw, energy(result.counters, hw, "asic_28nm"), "asic_28nm")
+    assert page("t", {}, result, hw, spent(result))

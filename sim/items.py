@@ -1,0 +1,40 @@
+"""What the datapath works on: items, and the groups that an operator's are spread over."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Item(NamedTuple):
+    """One item: events of each word it reads by part of the sum, columns, drained words.
+
+    If all parts have the same events, they are given once; ``words`` is how many it reads.
+    ``steady`` is the events of a part if they come without a gap, else 0. ``needs`` names the row
+    it waits for; ``group_set`` the groups it is for; ``opens`` the credit its drain takes (row of
+    scores or token of the gate); ``closes`` that it ends a row.
+    """
+
+    events: tuple[tuple[int, ...], ...]
+    words: int
+    sent: int
+    steady: int
+    elements: int
+    columns: int
+    drained: int
+    needs: int | None = None
+    group_set: int = 0
+    opens: bool = False
+    closes: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """Groups of an operator's items: sizes of gang, span and set, parts of the sum."""
+
+    gang: int
+    parts: int
+    set_size: int
+
+    @property
+    def span(self) -> int:
+        """Groups that work on one item."""
+        return self.gang * self.parts

@@ -1,0 +1,149 @@
+"""Shares and actions: nothing is counted twice, nothing is lost."""
+
+from collections import Counter
+from functools import cache
+
+import numpy as np
+import pytest
+
+from golden.config import MODELS
+from golden.integer import Integer
+from golden.policy import Policy
+from golden.temporal import Temporal
+from rtl.compiler import DENSE, compile_program
+from rtl.config import PRESETS
+from rtl.linear.worker import RUN
+from rtl.plans import named
+from rtl.program import Mode, Opcode, Target
+from scripts.sparsity import layer
+from sim.facts import Facts, from_trace, from_traces
+from sim.ledger import PROGRAM
+from sim.machine import owners, simulate
+from sim.outline import Outline, facts
+from sim.spans import Result
+from tests.system.networks import make
+from tests.system.test_sequences import sequence
+
+HW = PRESETS["nano"]
+
+
+def done(result: Result, **wanted: str) -> int:
+    """Sum of the actions whose fields are ``wanted``."""
+    return sum(count for act, count in result.acts.items()
+               if all(getattr(act, name) == value for name, value in wanted.items()))
+
+
+@cache
+def runs(policy: str, seed: int) -> tuple[Result, Result, list[Result]]:
+    """Three frames by a policy: in one program, and the same densely; each later frame alone."""
+    rng = np.random.default_rng(seed)
+    model, image, task = make(1000 * seed + 53, HW, "free")
+    config, frames = model.config, sequence(image, rng, 3)
+    plan = named(policy, config, HW, task)
+    reference, exact = Temporal(model, plan), Integer(model)
+    traces = [reference.run(frame, task) for frame in frames]
+    dense = [exact.run(frame, task) for frame in frames]
+    later = compile_program(model, HW, task, plan, continues=True)
+    return (simulate(compile_program(model, HW, task, plan, frames=3),
+                     from_traces(traces, config, plan)),
+            simulate(compile_program(model, HW, task, DENSE, frames=3),
+                     from_traces(dense, config)),
+            [simulate(later, from_trace(trace, config, plan)) for trace in traces[1:]])
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_shares_are_the_counters(policy: str, seed: int) -> None:
+    whole, dense, later = runs(policy, seed)
+    for result in (whole, dense, *later):
+        total = sum((Counter(share) for share in result.shares.values()), Counter())
+        assert {name: total[name] for name in result.counters} == dict(result.counters)
+        assert total.keys() <= result.counters.keys()
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_acts_agree_with_counters(policy: str, seed: int) -> None:
+    whole, dense, later = runs(policy, seed)
+    for result in (whole, dense, *later):
+        count = result.counters
+        assert min(result.acts.values()) > 0
+        assert done(result, action="random_compute") == count["macs"]
+        assert (done(result, action="random_compute") + done(result, action="gated_compute")
+                == count["worker_busy"] * HW.lanes)
+        assert done(result, component="dram", action="random_read") == count["bytes_read"]
+        assert done(result, component="dram", action="random_update") == count["bytes_written"]
+        for name, share in result.shares.items():
+            assert done(result, layer=name, action="random_compute") == share.get("macs", 0)
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_done_and_skipped_are_all(policy: str, seed: int) -> None:
+    """Whatever a policy leaves out, the dense frame has: theta is 0, so the routing is the same."""
+    whole, dense, _ = runs(policy, seed)
+    skipped = done(whole, action="skipped_compute")
+    assert done(whole, action="random_compute") + skipped == dense.counters["macs"]
+    assert (skipped > 0) == (policy != Policy.DENSE)
+    assert done(whole, action="skipped_read") == skipped
+
+
+def test_sums_of_all_parts_are_read() -> None:
+    """A row of 8 x 16 in nano: by hand, from the placement that the program states."""
+    weight = np.ones((16, 64), np.int8)
+    program = layer(HW, weight, 5, Mode.DENSE)
+    (fields,) = (fields for fields in program.descriptors if fields["opcode"] == Opcode.LINEAR)
+    assert fields["split"] > 0, "choose a shape whose sum is split"
+    result = simulate(program, Facts({}))
+    parts = 1 << fields["split"]
+    updates = 5 * 16 * parts * -(-64 // parts // RUN)  # each part's accumulators, run by run
+    assert done(result, component="accumulators", action="random_update") == 4 * updates
+    assert done(result, component="accumulators", action="random_read") == 4 * (
+        updates + 5 * 16 * parts)
+    assert done(result, component="weight_memory", action="random_read") == 5 * 16 * 64
+    copies = HW.groups // HW.gangs[fields["span"]]
+    assert done(result, component="weight_memory", action="random_fill") == 16 * 64 * copies
+    assert done(result, component="operand_memory", action="random_read") == (
+        5 * 64 * fields["passes"])
+    assert done(result, component="residual_memory", operand="outputs", action="random_update"
+                ) == 5 * 16 * 3
+    assert done(result, component="parameter_memory", action="random_read") == 5 * 16 * 8
+
+
+def test_loads_belong_to_the_operator_that_they_are_for() -> None:
+    program = compile_program(make(53, HW, "free")[0], HW, 0)
+    for name, fields, owner in zip(program.names, program.descriptors, owners(program),
+                                   strict=True):
+        if fields["opcode"] == Opcode.LOAD and fields["target"] == Target.WEIGHTS:
+            assert name == f"{owner}.weights.load"
+        if fields.get("target") == Target.PROGRAM:
+            assert owner == PROGRAM
+
+
+def test_only_the_program_belongs_to_no_operator() -> None:
+    config = MODELS["digits"]
+    result = simulate(compile_program(Outline(config), HW), facts(config, 0))
+    assert {act.operand for act in result.acts if act.layer == PROGRAM} == {"program"}
+    assert result.shares[PROGRAM]["cycles"] <= 10
+
+
+def test_kept_sums_are_read_and_replaced(seed: int) -> None:
+    """A fresh delta frame only keeps; a later one reads what was kept and keeps it again."""
+    whole, _, later = runs("delta", seed)
+    result = later[0]
+    kept = result.counters["kept_words"] * HW.word * 4
+    assert kept > 0
+    assert done(result, operand="sums", action="random_read") == kept
+    assert done(result, operand="sums", action="random_update") == kept
+    assert done(whole, operand="sums", action="random_update") == 3 * kept
+    assert done(whole, operand="sums", action="random_read") == 2 * kept
+    compared = result.counters["reference_words"] * HW.word
+    assert done(result, operand="references", action="random_read") == compared
+    assert 0 < done(result, operand="references", action="random_update") <= compared
+
+
+def test_replayed_rows_only_read_what_was_kept(seed: int) -> None:
+    _, _, later = runs("token-gate", seed)
+    for result in later:
+        replayed = [name for name in result.shares if name.endswith(".replay")]
+        assert replayed
+        for name in replayed:
+            assert not done(result, layer=name, operand="sums", action="random_update")
+            assert not done(result, layer=name, action="random_compute")

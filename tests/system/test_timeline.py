@@ -1,0 +1,120 @@
+"""Spans: the Verilog's units work when the simulator says, on what it says."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from golden.integer import Integer
+from golden.library import default_image, find
+from golden.temporal import Temporal
+from rtl.attention.softmax import Softmax
+from rtl.compiler import compile_program
+from rtl.config import PRESETS
+from rtl.linear.worker import Worker
+from rtl.program import ErrorCode
+from rtl.walker import Walker
+from scripts.rtl_engine import engine
+from scripts.rtl_engine.probes import probes, watched
+from sim.facts import from_trace, from_traces
+from sim.machine import simulate
+from sim.memory import MemoryModel
+from sim.trace import differences
+from tests.system.networks import HARDWARE, make
+from tests.system.test_sequences import both, sequence
+from tests.test_cli import run
+
+NANO = PRESETS["nano"]
+NAMES = ("simulator", "rtl")
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple:
+    """Program, facts and spans of a digit on nano."""
+    model = find("digits").quantized
+    image, program = default_image(model.config), compile_program(model, NANO, 0)
+    result = engine.run(program, program.with_image(image.numpy()), spans=True)
+    return program, from_trace(Integer(model).run(image, 0), model.config), result.spans
+
+
+@pytest.mark.verilator
+def test_every_unit_is_seen(digits: tuple) -> None:
+    program, facts, spans = digits
+    expected = simulate(program, facts).spans
+    assert differences(expected, spans, NAMES) == []
+    units = {unit for span in expected for unit in span.units}
+    assert {span.units[0] for span in spans} == units
+    assert units == {"load", "compute", "drain", *(f"group {n}" for n in range(NANO.groups))}
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize(("unit", "latency", "seen"), [
+    (Worker, "LATENCY", "drain"), (Walker, "SKIP", "load"), (Softmax, "DIVISION", "group 0")])
+def test_a_wrong_latency_is_seen(unit: type, latency: str, seen: str, digits: tuple,
+                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    program, facts, spans = digits
+    monkeypatch.setattr(unit, latency, getattr(unit, latency) + 1)
+    found = differences(simulate(program, facts).spans, spans, NAMES)
+    assert {f"only {name}: {seen}" for name in NAMES} <= {span.units[0] for span in found}
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize("hardware", HARDWARE)
+def test_random_networks(hardware: str, seed: int) -> None:
+    hw, memory = HARDWARE[hardware], MemoryModel(60, 2)
+    model, image, task = make(1000 * seed + 20 + len(hardware), hw, "free")
+    program = compile_program(model, hw, task)
+    result = engine.run(program, program.with_image(image.numpy()), latency=memory.latency,
+                        interval=memory.interval, spans=True)
+    facts = from_trace(Integer(model).run(image, task), model.config)
+    assert result.spans
+    assert differences(simulate(program, facts, memory).spans, result.spans, NAMES) == []
+
+
+@pytest.mark.verilator
+def test_frames_with_kept_sums_and_gates(seed: int) -> None:
+    """Probes and replayed rows, too."""
+    model, image, task = make(1000 * seed + 53, NANO, "free")
+    plan = both(model, task, 0)
+    frames = sequence(image, np.random.default_rng(seed), 4)
+    reference = Temporal(model, plan)
+    traces = [reference.run(frame, task) for frame in frames]
+    program = compile_program(model, NANO, task, plan, frames=4)
+    result = engine.run(program, program.with_image(*(frame.numpy() for frame in frames)),
+                        spans=True)
+    assert result.error == ErrorCode.NONE
+    expected = simulate(program, from_traces(traces, model.config, plan)).spans
+    assert {name.rsplit(".")[-1] for span in expected for name in [span.item]} >= {
+        "probe", "replay", "store"}
+    assert differences(expected, result.spans, NAMES) == []
+
+
+@pytest.mark.verilator
+def test_one_file_for_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                           capsys: pytest.CaptureFixture) -> None:
+    from PIL import Image
+
+    image = tmp_path / "digit.png"
+    Image.fromarray(default_image(find("digits").quantized.config)[0].numpy()).save(image)
+    code, out, _ = run(monkeypatch, capsys, "infer", "digits", "--engine", "rtl", "--image", image,
+                       "--trace", tmp_path / "t.json", "--json", "-")
+    assert code == 0
+    made = json.loads(out)
+    assert (made["mismatches"], made["spans_differing"]) == (0, 0)
+    events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+    names = [event["args"]["name"] for event in events if event["name"] == "process_name"]
+    assert names == ["simulator", "rtl", "differences"]
+    drawn = [sorted((event["name"], event["ts"], event["dur"]) for event in events
+                    if event["ph"] == "X" and event["pid"] == pid) for pid in (1, 2, 3)]
+    assert drawn[0] == drawn[1] != drawn[2] == []
+
+
+def test_probes_need_their_ports() -> None:
+    """Verilog without a port that is watched is refused, not watched in part."""
+    text = "".join(f"module \\deltamoe.{probe.path} (x);\n  output {probe.port};\nendmodule\n"
+                   for probe in probes(NANO))
+    seen, header = watched(text, NANO)
+    assert seen.count("public_flat_rd") == header.count("#define PROBE_") == len(probes(NANO))
+    with pytest.raises(ValueError, match="0 ports o__ready in sequencer"):
+        watched(text.replace("o__ready", "ready"), NANO)
