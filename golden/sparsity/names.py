@@ -30,7 +30,7 @@ def part(product: str) -> str:
 def layer(product: str) -> int:
     """Return the first number in a product's name; -1 without one."""
     found = re.search(r"\d+", product)
-    return int(found[0]) if found and not product.startswith("head") else -1
+    return int(found[0]) if found and not product.startswith("head.") else -1
 
 
 def expert(product: str) -> int | None:

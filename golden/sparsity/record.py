@@ -13,8 +13,8 @@ from golden.integer import Integer, Trace
 from golden.library import Network
 from golden.quantized import QuantizedModel
 
-OCTAVE = 256
-"""Units of a gate's scaled accumulator in a logarithm to base 2."""
+OCTAVE, SCORE_OCTAVE = 256, 64
+"""Units of a gate's and of an attention's scaled accumulator in a logarithm to base 2."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,14 @@ class Record:
         key, index = stored(name)
         zero = self.zeros.get(name, 0) * self.weights[name].double().sum(-1)
         return (self.model[f"{key}.bias"][index] + zero) * scale
+
+    def sharpness(self, layer: int) -> Tensor | None:
+        """Return what a sum of query times key is in natural logits, by head (H, 1, 1)."""
+        if self.model is None:
+            return None
+        name = f"blocks.{layer}.attention"
+        scale = log(2) / SCORE_OCTAVE / 2.0 ** self.model.number(f"{name}.shift")
+        return self.model[f"{name}.multiplier"].double().view(-1, 1, 1) * scale
 
     @property
     def products(self) -> list[str]:

@@ -11,31 +11,36 @@ from golden.sparsity.rule import Rule, charged, largest
 from golden.sparsity.work import Work
 
 
-def probabilities(q: Tensor, k: Tensor) -> Tensor:
+def probabilities(q: Tensor, k: Tensor, sharpness: Tensor | None) -> Tensor:
     """Return the softmax of the scores of ``q`` (H, R, Dh) on ``k`` (H, T, Dh), real.
 
-    Codes are divided by their deviation, since a predictor does not know the scores' scale.
+    ``sharpness`` (H, 1, 1) makes them logits; if it is not known, their deviation is taken as 1.
     """
     scores = q.double() @ k.double().mT
-    return (scores / scores.std().clamp(min=1e-9)).softmax(-1)
+    if sharpness is None:
+        sharpness = 1 / scores.std().clamp(min=1e-9)
+    return (scores * sharpness).softmax(-1)
 
 
 class TopPairs(Rule):
     """The keys with the largest scores of each query, by a low-rank predictor.
 
-    The predictor sees the leading ``rank`` singular directions of queries and keys. The class
-    token attends to all.
+    The predictor sees the leading ``rank`` singular directions of the queries and keys of the
+    first frame, in place of learned ones. The class token attends to all.
     """
 
     def __init__(self, record: Record, density: float, rank: int) -> None:
         super().__init__(record)
         self.density, self.rank = density, rank
+        self.bases: dict[int, Tensor] = {}
 
     def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor:
         """Keep the best keys of each query."""
         q, k = q.double(), k.double()
-        basis = torch.linalg.svd(torch.cat([q, k], -2), full_matrices=False)[2]
-        basis = basis[:, : self.rank].mT                                     # (H, Dh, rank)
+        if layer not in self.bases:
+            basis = torch.linalg.svd(torch.cat([q, k], -2), full_matrices=False)[2]
+            self.bases[layer] = basis[:, : self.rank].mT                     # (H, Dh, rank)
+        basis = self.bases[layer]
         mask = largest((q @ basis) @ (k @ basis).mT, max(1, round(self.density * q.shape[1])))
         mask[:, 0] = True
         return mask
@@ -79,7 +84,7 @@ class Pages(Rule):
 class SnapKv(Rule):
     """The keys that the last ``window`` queries of a head attend to most, and the window's own.
 
-    If ``adaptive``, the heads share one budget (Ada-SnapKV).
+    Votes are not pooled over neighbors. If ``adaptive``, the heads share one budget (Ada-SnapKV).
     """
 
     def __init__(self, record: Record, density: float, window: int, adaptive: int) -> None:
@@ -88,7 +93,7 @@ class SnapKv(Rule):
 
     def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor:
         """Keep the same keys for all queries of a head."""
-        mass = probabilities(q[:, -self.window:], k).sum(1)                  # (H, T)
+        mass = probabilities(q[:, -self.window:], k, self.record.sharpness(layer)).sum(1)  # (H, T)
         mass[:, -self.window:] = inf
         count = max(1, round(self.density * k.shape[1]))
         kept = (largest(mass.flatten(), len(k) * count).view(mass.shape) if self.adaptive

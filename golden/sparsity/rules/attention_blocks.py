@@ -69,7 +69,7 @@ class VerticalSlash(Windowed):
         """Keep whole columns and diagonals; a query always keeps its own key."""
         tokens = k.shape[1]
         made = []
-        for weight in probabilities(q[:, -self.window:], k):
+        for weight in probabilities(q[:, -self.window:], k, self.record.sharpness(layer)):
             vertical = largest(weight.sum(0), round(self.vertical * tokens))
             by_distance = diagonals(weight)
             by_distance[tokens - 1] = torch.inf
@@ -116,11 +116,12 @@ class FlexPrefill(Windowed):
 
     def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor:
         """Choose the pattern of each head."""
-        tokens, made = k.shape[1], []
-        true = probabilities(q[:, -self.block:], k)                          # (H, R, T)
-        means = probabilities(pooled(q, self.block), pooled(k, self.block))  # (H, B, B)
-        last = probabilities(q[:, -self.block:].double().mean(1, keepdim=True),
-                             pooled(k, self.block))[:, 0]                    # (H, B)
+        tokens, made, sharp = k.shape[1], [], self.record.sharpness(layer)
+        keys = pooled(k, self.block)                                         # (H, B, Dh)
+        true = probabilities(q[:, -self.block:], k, sharp)                   # (H, R, T)
+        means = probabilities(pooled(q, self.block), keys, sharp)            # (H, B, B)
+        last = probabilities(q[:, -self.block:].double().mean(1, keepdim=True), keys,
+                             sharp)[:, 0]                                    # (H, B)
         own = blown(torch.eye(means.shape[-1], dtype=torch.bool), self.block, tokens)
         for weight, by_block, guess in zip(true, means, last, strict=True):
             seen = torch.stack([part.sum() for part in weight.mean(0).split(self.block)])

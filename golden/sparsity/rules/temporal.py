@@ -163,8 +163,9 @@ def updated(kind: str, work: Work, moved: Tensor, kept: int) -> Work:
 class TokenActivity(Rule):
     """Tokens take part in a block's attention if a router's probability exceeds 1/2.
 
-    The router of a network that was not trained with one is the length of what the token brings:
-    a fixed share of the tokens, the longest, is active. Token 0 always is.
+    The router of a network that was not trained with one is the length of a token's row at the
+    block's input, of the normalized one in a replay: a fixed share of the tokens, the longest, is
+    active. Token 0 always is.
     """
 
     blocks = True

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from golden.sparsity.record import Record
+from golden.sparsity.rules.attention import probabilities
 from golden.sparsity.rules.attention_blocks import (
     blown,
     covering,
@@ -143,3 +144,14 @@ def test_tokens_that_left_stay_away(live: Record) -> None:
         assert frame.works["blocks.2.attention.scores"].macs == 2 * 8 * 8 * 16
         assert frame.works["blocks.3.gate.0"].rows == 6
         assert sum(frame.routed[3]) == 2 * 6
+
+
+def test_a_window_sees_the_probabilities_of_the_network(live: Record) -> None:
+    """Those of the integer softmax, of which 8 bits are left."""
+    moment = live.frames[0]
+    for layer in range(4):
+        name = f"blocks.{layer}.attention"
+        e = moment.operands[f"{name}.values"].double()
+        real = probabilities(moment.operands[f"{name}.scores"], moment.keys[layer],
+                             live.sharpness(layer))
+        assert (real - e / e.sum(-1, keepdim=True)).abs().max() < 0.01

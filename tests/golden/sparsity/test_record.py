@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 import golden
 from golden.config import MODELS
@@ -125,6 +126,50 @@ def test_routers_are_recorded_and_mechanisms_route(shown: list[Tensor]) -> None:
     assert both.works["layers.0.experts.0.0"].macs == 10 * 8 * 16
     one, _ = play("expert-pruning", given, experts=1)
     assert sorted(one.routed[1].tolist()) == [0, 10]
+
+
+class Attending(nn.Module):
+    """Two blocks of two heads over 6 tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.blocks = nn.ModuleList([nn.ModuleDict(
+            {"qkv": nn.Linear(8, 24), "proj": nn.Linear(8, 8)}) for _ in range(2)])
+        self.heads = nn.ModuleList([Heads() for _ in range(2)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block, each in zip(self.blocks, self.heads, strict=True):
+            x = x + block["proj"](each(block["qkv"](input=x)))
+        return x
+
+
+class Heads(nn.Module):
+    def forward(self, qkv: Tensor) -> Tensor:
+        q, k, v = qkv.unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
+        made = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return made.transpose(1, 2).flatten(-2)
+
+
+def test_attention_is_recorded_by_the_function_called() -> None:
+    model = Attending()
+    x = torch.randn(1, 6, 8, generator=torch.Generator().manual_seed(3))
+    given = golden.trace(model, x)
+    assert given.products[:4] == ["blocks.0.qkv", "heads.0.attention.scores",
+                                  "heads.0.attention.values", "blocks.0.proj"]
+    (moment,) = given.frames
+    qkv = model.blocks[0]["qkv"](x).detach()[0].unflatten(-1, (3, 2, 4)).permute(1, 2, 0, 3)
+    for real, codes in ((qkv[0], moment.operands["heads.0.attention.scores"]),
+                        (qkv[1], moment.keys[0])):
+        assert torch.equal(codes, (real.double() * 127 / float(real.abs().max())).round().long())
+    e = moment.operands["heads.0.attention.values"]
+    assert (e.triu(1) == 0).all(), "causal"
+    assert (e[:, 0, 0] == 127).all()
+    (frame,), (dense,) = play("sparsifiner", given, density=0.5), play("dense", given)
+    for part, kept in (("scores", 5 * 3 + 6), ("values", 5 * 3 + 6)):
+        name = f"heads.1.attention.{part}"
+        assert dense.works[name].macs == 2 * 36 * 4
+        assert frame.works[name].macs == 2 * kept * 4
 
 
 def test_what_cannot_be_traced_is_refused(shown: list[Tensor]) -> None:
