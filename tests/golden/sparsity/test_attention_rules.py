@@ -137,9 +137,10 @@ def test_the_root_divergence() -> None:
     assert root_divergence(one, other) == pytest.approx(torch.log(torch.tensor(2.0)).sqrt().item())
 
 
-def test_tokens_that_left_stay_away(live: Record) -> None:
-    """17 tokens, 70 % a block: 12, 8, 6; the class token is always there."""
-    for frame in play("token-pruning", live, kept=0.7, first=1):
+def test_tokens_that_left_stay_away(live: Record, still: Record) -> None:
+    """17 tokens, 70 % a block: 12, 8, 6; the class token is always there. Also in a replay."""
+    for frame in (*play("token-pruning", live, kept=0.7, first=1),
+                  *play("token-pruning", still, kept=0.7, first=1)):
         assert [frame.works[f"blocks.{layer}.q"].rows for layer in range(4)] == [17, 12, 8, 6]
         assert frame.works["blocks.2.attention.scores"].macs == 2 * 8 * 8 * 16
         assert frame.works["blocks.3.gate.0"].rows == 6
