@@ -206,6 +206,15 @@ def test_list_names_every_preset(monkeypatch: pytest.MonkeyPatch,
     macs = {model["name"]: model["macs"] for model in result["models"]}
     assert macs["m3vit-tiny-129"] == 782_719_488
     assert {hw["name"] for hw in result["hardware"]} >= {"nano", "zcu102"}
+    policies = {policy["name"]: policy for policy in result["policies"]}
+    assert policies["delta"]["executes"] == "rtl"
+    assert policies["teal"]["parameters"]["density"] == {
+        "default": 0.5, "low": 0.0, "high": 1.0, "meaning": "share of the elements kept"}
+    assert {policy["family"] for policy in policies.values()} == {
+        "routing", "activation", "temporal", "attention", "weights"}
+    code, out, _ = run(monkeypatch, capsys, "list")
+    assert code == 0
+    assert all(name in out for name in policies)
 
 
 @pytest.mark.parametrize("policy", ["dense", "zero-skip", "delta", "token-gate", "auto"])
