@@ -115,6 +115,16 @@ BAD = {
     "video m3vit-tiny-129 --hardware ulx3s --input generator:pan --policy delta": (
         "ulx3s keeps nothing from frame to frame"),
     "train nosuch": "'nosuch' is not digits",
+    "train digits --delta --rtl": "--rtl is for images",
+    "train digits --delta --count 0": "count 0 is not in 1..360",
+    "train digits --delta --json nosuch/t.json": "no folder nosuch",
+    "accuracy nosuch": "'nosuch'",
+    "accuracy digits --theta -1": "theta -1",
+    "accuracy digits --count 361": "count 361 is not in 1..360",
+    "accuracy digits --seed -1": "seed -1",
+    "accuracy digits --json nosuch/a.json": "no folder nosuch",
+    "accuracy quantized-half.safetensors": "quantized-half.safetensors",
+    "accuracy digits --out good.png": "good.png",
     "verilog --hardware nosuch --out out": "'nosuch' is not one of nano",
     "verilog --out good.png": "good.png",
 }
