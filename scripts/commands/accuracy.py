@@ -46,7 +46,7 @@ def accuracy(
              "events_per_frame": found.events / found.frames}
             for cell, all_found in made.items()
             for value, found in zip(thetas, all_found, strict=True)]
-    result = {"model": model, "digits": count, "seed": seed, "rows": rows}
+    result = {"model": Path(model).name, "digits": count, "seed": seed, "rows": rows}
     draw(result, out / "accuracy.png")
     if not emit(result, json):
         tell(result)
