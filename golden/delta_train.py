@@ -21,7 +21,7 @@ CALIBRATION = 256
 
 DELTA_FILE = "digits-delta.quantized.safetensors"
 
-RATE = 1e-3
+RATE = 1.5e-3
 """Weight of the sparsity loss: what one multiplication of a changed element of size 1 costs."""
 
 CODES = 16
