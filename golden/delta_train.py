@@ -36,7 +36,7 @@ def pairs(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def first_steps(model: M3ViT, images: Tensor) -> dict[str, Tensor]:
     """Return a ``CODES``-th of each range: of every channel behind a normalization, else of all."""
-    ranges = calibrate(model, images)[0]
+    ranges = calibrate(deepcopy(model).double(), images)[0]
     operands = ("norm1", "norm2", "context", "hidden")
     return {name: (seen if "norm" in name else seen.max()[None]).float().clamp(min=1e-3) / CODES
             for name, seen in ranges.items() if name.endswith(operands)}
