@@ -70,9 +70,9 @@ def film(images: Tensor, kind: str, generator: torch.Generator, frames: int = FR
 
 def sequences(part: str, kind: str, seed: int = 0, frames: int = FRAMES,
               count: int | None = None) -> tuple[Tensor, Tensor]:
-    """Return (the first ``count``) sequences of the digits ``part``, and the digit of each.
+    """Return (the last ``count``) sequences of the digits ``part``, and the digit of each.
 
     No digit of ``train`` is in ``test``, as in :func:`golden.images.digits`.
     """
-    images, digit = (values[:count] for values in digits(part))
+    images, digit = (values if count is None else values[-count:] for values in digits(part))
     return film(images, kind, torch.Generator().manual_seed(seed), frames), digit

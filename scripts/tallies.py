@@ -46,7 +46,7 @@ def one(share: tuple) -> tuple[Cell, list[Tally]]:
 
 def tallies(networks: dict[str, QuantizedModel], thetas: Sequence[int], count: int, seed: int
             ) -> dict[Cell, list[Tally]]:
-    """Run the first ``count`` held-out digits' sequences of all kinds, with a progress bar.
+    """Run the last ``count`` held-out digits' sequences of all kinds, with a progress bar.
 
     Returns
     -------

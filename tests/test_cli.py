@@ -120,7 +120,7 @@ BAD = {
         "ulx3s keeps nothing from frame to frame"),
     "train nosuch": "'nosuch' is not digits",
     "train digits --delta --rtl": "--rtl is for images",
-    "train digits --delta --count 0": "count 0 is not in 1..360",
+    "train digits --delta --count 313": "count 313 is not in 1..312",
     "train digits --delta --json nosuch/t.json": "no folder nosuch",
     "accuracy nosuch": "'nosuch'",
     "accuracy digits --theta -1": "theta -1",

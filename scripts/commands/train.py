@@ -7,7 +7,7 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from golden.delta_train import DELTA_FILE, train_on_sequences
+from golden.delta_train import DELTA_FILE, LOOKED_AT, train_on_sequences
 from golden.digits import evaluate, train_and_save
 from golden.images import TEST_IMAGES
 from golden.library import find
@@ -16,6 +16,7 @@ from scripts.commands.infer import run_rtl
 from scripts.lookup import hardware
 from scripts.tallies import TASKS, tallies
 
+HELD_OUT = TEST_IMAGES - LOOKED_AT
 WAYS = {"without": False, "with": True}
 
 
@@ -28,7 +29,7 @@ def train(
     rtl: Annotated[bool, typer.Option(help="Also classify the test images by Verilog.")] = False,
     delta: Annotated[bool, typer.Option(help=(
         "Go on from golden/weights on sequences, with delta activations and without."))] = False,
-    count: Annotated[int, typer.Option(help="With --delta, held-out digits.")] = TEST_IMAGES,
+    count: Annotated[int, typer.Option(help="With --delta, held-out digits.")] = HELD_OUT,
     json: JsonFile = None,
 ) -> None:
     """Train, quantize and evaluate the two-task network; takes minutes."""
@@ -36,8 +37,8 @@ def train(
         raise ValueError(f"dataset {dataset!r} is not digits")
     if delta and rtl:
         raise ValueError("--rtl is for images, not for the sequences of --delta")
-    if not 1 <= count <= TEST_IMAGES:
-        raise ValueError(f"count {count} is not in 1..{TEST_IMAGES}")
+    if not 1 <= count <= HELD_OUT:
+        raise ValueError(f"count {count} is not in 1..{HELD_OUT}")
     if json is not None and str(json) != "-":
         check_folder(json)
     out.mkdir(parents=True, exist_ok=True)
