@@ -54,17 +54,18 @@ def accuracy(
 
 def tell(result: dict) -> None:
     """Print one row for each kind of sequences and theta."""
-    table = Table("sequences", "theta", *(f"accuracy, {task}" for task in TASKS),
-                  *(f"SQNR, {task}" for task in TASKS), *(f"density, {task}" for task in TASKS),
+    table = Table("sequences", "theta", "accuracy", "SQNR", "density",
                   title=f"{result['model']}, {result['digits']} held-out digits, frames behind the "
-                        "first; SQNR against dense inference")
+                        f"first; {' / '.join(TASKS)}; SQNR against dense inference")
     rows = sorted(result["rows"], key=lambda row: KINDS.index(row["kind"]))
     for pair in zip(*([row for row in rows if row["task"] == task] for task in TASKS),
                     strict=True):
         table.add_row(
-            pair[0]["kind"], str(pair[0]["theta"]), *(f"{row['accuracy']:.2%}" for row in pair),
-            *("exact" if row["sqnr_db"] is None else f"{row['sqnr_db']:.1f} dB" for row in pair),
-            *(f"{row['density']:.1%}" for row in pair))
+            pair[0]["kind"], str(pair[0]["theta"]),
+            " / ".join(f"{row['accuracy']:.2%}" for row in pair),
+            " / ".join("exact" if row["sqnr_db"] is None else f"{row['sqnr_db']:.1f}"
+                       for row in pair) + ("" if pair[0]["sqnr_db"] is None else " dB"),
+            " / ".join(f"{row['density']:.1%}" for row in pair))
     console.print(table)
 
 
@@ -81,13 +82,14 @@ def draw(result: dict, path: Path) -> None:
                 x = [100 * row["density"] for row in known]
                 y = [scale * row[name] for row in known]
                 axes.plot(x, y, color=color, ls=style, marker=marker, ms=4, label=f"{kind}, {task}")
-                for row, *point in zip(known, x, y, strict=True):
+                for row, *point in zip(known, x, y, strict=True) if style == "-" else ():
                     axes.annotate(f"{row['theta']}", point, (3, 4), textcoords="offset points",
                                   fontsize=7, color=color)
     right.set(xlabel="density of events, % of multiplications", ylabel="accuracy, % of frames")
     noise.set(xlabel="density of events, % of multiplications",
               ylabel="SQNR of the tokens against dense, dB",
               title="theta 0 is exact and has no point")
-    right.set_title("numbers: theta")
+    right.set_title("numbers: theta, at the digits' points")
+    right.set_ylim(top=100.5)
     right.legend(fontsize=8)
     figure.savefig(path, dpi=110)
