@@ -30,7 +30,7 @@ class Worker(wiring.Component):
     waiting : ``Out(2)``
         Items assigned whose last event has not been popped.
     event, valid : ``Out(event(hw))``, ``Out(1)``
-        One event; the lane group always takes it.
+        The event popped in the cycle before; the lane group always takes it.
     complete : ``Out(1)``
         The oldest item's sums are in ``bank``.
     bank : ``Out(range(hw.banks))``
@@ -38,17 +38,18 @@ class Worker(wiring.Component):
     release : ``In(1)``
         The oldest item has been drained.
     blocked : ``Out(1)``
-        An item's first event waits because all banks are full.
+        In the cycle before, an item's first event waited because all banks were full.
 
     Timing
     ------
-    ``complete`` rises ``LATENCY`` cycles after the item's last event left. An item's first event
-    leaves at the earliest in the cycle after its word came in, after the previous item's last
-    event, and after the ``release`` of the item ``banks`` before it. The flushes of two runs of
-    events are at least two cycles apart, which holds back a run of a single event by one cycle.
+    ``complete`` rises ``LATENCY`` cycles after the item's last event was popped. An item's first
+    event is popped at the earliest two cycles after its word came in, one after the previous
+    item's last event, and after the ``release`` of the item ``banks`` before it. The flushes of
+    two runs of events are at least two cycles apart, which holds back a run of a single event by
+    one cycle. Events leave through registers, so the multipliers may be far from the queue.
     """
 
-    LATENCY = 7
+    LATENCY = 8
 
     i: stream.Interface
 
@@ -78,10 +79,6 @@ class Worker(wiring.Component):
             flush.eq(queue.o.p.last | (position == RUN - 1)),
             queue.o.ready.eq(free & ~(flush & flushed)),
             popped.eq(queue.o.valid & queue.o.ready),
-            self.blocked.eq(queue.o.valid & ~free),
-            self.event.eq(queue.o.payload), self.event.begin.eq(position == 0),
-            self.event.flush.eq(flush), self.event.fresh.eq(fresh), self.event.bank.eq(fill),
-            self.valid.eq(popped),
             finishing[0].eq((popped & queue.o.p.last) << fill),
             self.complete.eq(full.bit_select(self.bank, 1)),
         ]
@@ -90,6 +87,9 @@ class Worker(wiring.Component):
         released = Signal(banks)
         m.d.comb += released.eq(self.release << self.bank)
         m.d.sync += [
+            self.blocked.eq(queue.o.valid & ~free), self.valid.eq(popped),
+            self.event.eq(queue.o.payload), self.event.begin.eq(position == 0),
+            self.event.flush.eq(flush), self.event.fresh.eq(fresh), self.event.bank.eq(fill),
             flushed.eq(popped & flush),
             used.eq((used | ((popped & first) << fill)) & ~released),
             full.eq((full | finishing[-1]) & ~released),
