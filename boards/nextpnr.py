@@ -83,14 +83,13 @@ def route(part: Part, netlist: str, job: Job, stage: Callable[[str], None]) -> d
 
 
 def unit_of(cell: str, top: str) -> str:
-    """Return the unit that a cell is named after: the one whose signal is nearest to it.
+    """Return the unit that a cell is named after, the one whose signal is nearest to it.
 
-    Cells of :class:`boards.frame.Frame`'s unit are ``unit.(submodule.)*signal``.
+    A name is ``unit.(submodule.)*signal``, with numbers where a memory is of several cells; all
+    that is not in a submodule is of ``top``.
     """
-    scope, *inner = cell.split(".")
-    if scope != "unit" or not inner:
-        return "port"
-    return ".".join(inner[:-1]) or top
+    names = [part for part in cell.split(".") if not part[0].isdigit()]
+    return ".".join(names[1:-1]) or top
 
 
 def timing(report: dict, top: str) -> dict:
