@@ -27,7 +27,7 @@ class EventQueue(wiring.Component):
     hw : HwConfig
         Geometry.
     depth : int
-        Words held behind the head.
+        Words held, the head included.
 
     Members
     -------
@@ -61,14 +61,14 @@ class EventQueue(wiring.Component):
             shape=event_word(self.hw), depth=self.depth, init=[], attrs={"ram_style": "distributed"}
         )
         write, read = words.write_port(), words.read_port(domain="comb")
-        level = Signal(range(self.depth + 1))
-        head, held = Signal(event_word(self.hw), reset_less=True), Signal()
+        head = Signal(event_word(self.hw), reset_less=True)
+        held, following = Signal(), Signal.like(write.addr)
         lowest, left, index = Signal(lanes), Signal(lanes), Signal(range(lanes))
         taken, final, fetched = Signal(), Signal(), Signal()
 
         m.d.comb += [
-            write.data.eq(self.i.payload),
-            self.i.ready.eq(level != self.depth),
+            following.eq(self.after(write.addr)), write.data.eq(self.i.payload),
+            self.i.ready.eq(following != read.addr),
             write.en.eq(self.i.valid & self.i.ready),
             lowest.eq(head.mask & -head.mask),
             left.eq(head.mask & ~lowest),
@@ -83,15 +83,17 @@ class EventQueue(wiring.Component):
             self.o.p.delta.eq(Mux(head.mask.any(), head.delta[index], 0)),
             self.o.p.last.eq(head.last & final),
             taken.eq(self.o.valid & self.o.ready),
-            fetched.eq((level != 0) & (~held | (taken & final))),
+            fetched.eq((write.addr != read.addr) & (~held | (taken & final))),
         ]
         with m.If(write.en):
-            m.d.sync += write.addr.eq(Mux(write.addr == self.depth - 1, 0, write.addr + 1))
+            m.d.sync += write.addr.eq(following)
         with m.If(taken):
             m.d.sync += [head.mask.eq(left), held.eq(~final)]
         with m.If(fetched):
-            m.d.sync += [head.eq(read.data), held.eq(1),
-                         read.addr.eq(Mux(read.addr == self.depth - 1, 0, read.addr + 1))]
-        m.d.sync += level.eq(level + write.en - fetched)
+            m.d.sync += [head.eq(read.data), held.eq(1), read.addr.eq(self.after(read.addr))]
 
         return m
+
+    def after(self, address):
+        """Return the address that follows in the ring, which always has a free word."""
+        return Mux(address == self.depth - 1, 0, address + 1)

@@ -5,7 +5,7 @@ Items go round the banks, so the drain of one never stops the sum of the next.
 
 from itertools import pairwise
 
-from amaranth import Module, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
 
@@ -72,26 +72,27 @@ class Worker(wiring.Component):
         position, fresh, flushed = Signal(range(RUN)), Signal(init=1), Signal()
         used, full = Signal(banks), Signal(banks)
         finishing = [Signal(banks, name=f"finishing_{n}") for n in range(self.LATENCY)]
-        free, flush, popped = Signal(), Signal(), Signal()
+        free, flush, popped = Signal(init=1), Signal(), Signal()
+        released, kept = Signal(banks), Signal(banks)
 
         m.d.comb += [
-            free.eq(~first | ~used.bit_select(fill, 1)),
+            released.eq(self.release << self.bank), kept.eq(used & ~released),
             flush.eq(queue.o.p.last | (position == RUN - 1)),
-            queue.o.ready.eq(free & ~(flush & flushed)),
+            queue.o.ready.eq(free & ~(flushed & queue.o.p.last)),
             popped.eq(queue.o.valid & queue.o.ready),
             finishing[0].eq((popped & queue.o.p.last) << fill),
             self.complete.eq(full.bit_select(self.bank, 1)),
         ]
         for earlier, later in pairwise(finishing):
             m.d.sync += later.eq(earlier)
-        released = Signal(banks)
-        m.d.comb += released.eq(self.release << self.bank)
         m.d.sync += [
             self.blocked.eq(queue.o.valid & ~free), self.valid.eq(popped),
             self.event.eq(queue.o.payload), self.event.begin.eq(position == 0),
             self.event.flush.eq(flush), self.event.fresh.eq(fresh), self.event.bank.eq(fill),
             flushed.eq(popped & flush),
-            used.eq((used | ((popped & first) << fill)) & ~released),
+            used.eq(kept | ((popped & first) << fill)),
+            free.eq(Mux(popped, ~(queue.o.p.last & kept.bit_select((fill + 1)[: len(fill)], 1)),
+                        ~(first & kept.bit_select(fill, 1)))),
             full.eq((full | finishing[-1]) & ~released),
             self.bank.eq(self.bank + self.release),
             self.waiting.eq(self.waiting + self.accept - (popped & queue.o.p.last)),
