@@ -69,8 +69,8 @@ def emit(result: dict, path: Path | None) -> bool:
 
 COMMANDS = {"infer": "infer", "simulate": "simulate", "verilog": "verilog", "synth": "synth",
             "route": "route", "bench": "bench", "video": "video", "accuracy": "accuracy",
-            "quantize": "quantize", "train": "train", "calibrate": "calibrate", "list": "listing",
-            "demo": "demo"}
+            "compare": "compare", "quantize": "quantize", "train": "train",
+            "calibrate": "calibrate", "list": "listing", "demo": "demo"}
 """Commands in the order of the help, and their modules."""
 
 
