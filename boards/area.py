@@ -18,6 +18,7 @@ from scipy.optimize import nnls
 from boards.geometry import block_rams, instances, multipliers, ram_luts
 from boards.parts import PARTS
 from rtl.config import PRESETS, HwConfig
+from rtl.linear.compute_unit import ComputeUnit
 
 PART = PARTS["xcup"]
 CAPACITY = {name: PART.capacity[name] for name in ("lut", "ff", "dsp", "bram")}
@@ -27,6 +28,19 @@ FITTED = ("logic", "ff")
 Design = dict
 """An entry of ``areas.json``: preset, changes, counts by unit."""
 
+def added(hw: HwConfig) -> int:
+    """Return the flip-flops between the adders of the compute unit.
+
+    Groups are added in pairs, a level a stage; a chain of two or more single words is a shift
+    register in LUTs.
+    """
+    levels = [hw.groups]
+    while len(levels) < ComputeUnit.READ_LATENCY:
+        levels.append(-(-levels[-1] // 2))
+    single = levels.count(1)
+    return (sum(levels) - (single if single > 1 else 0)) * hw.word * hw.acc_width
+
+
 ONE = (lambda hw: 1.0,)
 WORD = (*ONE, lambda hw: hw.word)
 TERMS: dict[str, Sequence[Callable[[HwConfig], float]]] = {
@@ -34,7 +48,7 @@ TERMS: dict[str, Sequence[Callable[[HwConfig], float]]] = {
     "ItemGenerator": (*ONE, lambda hw: hw.groups, lambda hw: hw.temporal),
     "OperandSource": (*WORD, lambda hw: hw.groups, lambda hw: hw.word * hw.temporal),
     "EventEncoder": (*WORD, lambda hw: hw.word * hw.temporal),
-    "ComputeUnit": (*ONE, lambda hw: hw.groups, lambda hw: hw.groups * hw.word),
+    "ComputeUnit": (*ONE, lambda hw: hw.groups, added),
     "Worker": (*WORD, lambda hw: hw.word * (hw.queue_words // 64), lambda hw: hw.banks),
     "LaneGroup": (*ONE, lambda hw: hw.word * hw.packed, lambda hw: hw.word * (not hw.packed)),
     "Drain": (*WORD, lambda hw: 6 * hw.groups / 64, lambda hw: hw.temporal),

@@ -32,6 +32,8 @@ class Part:
         Memory blocks of a cell.
     pair_map : Path or None
         Techmap of a packed :class:`rtl.linear.mac_pair.MacPair`.
+    router, place : str, tuple
+        nextpnr for the family, if there is one, and its options for the part.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Part:
     multipliers: frozenset[str]
     blocks: dict[str, Fraction]
     pair_map: Path | None = None
+    router: str | None = None
+    place: tuple[str, ...] = ()
 
     def cost(self, cells: dict[str, int]) -> dict[str, Fraction]:
         """Return what a netlist of ``cells`` needs of each resource."""
@@ -86,5 +90,6 @@ PARTS = {
         flip_flops=frozenset({"TRELLIS_FF"}),
         multipliers=frozenset({"MULT18X18D"}),
         blocks={"DP16KD": Fraction(1)},
+        router="nextpnr-ecp5", place=("--85k", "--package", "CABGA381", "--speed", "6"),
     ),
 }

@@ -53,6 +53,16 @@ def script(part: Part, *, map_pairs: bool) -> str:
                       "tee -q -o cells.json stat -json"])
 
 
+def netlist_script(part: Part) -> str:
+    """Return the commands that synthesize ``top.v`` to ``netlist.json``.
+
+    Registers are named after their wires before those are renamed, as in :func:`script`.
+    """
+    return "; ".join(["read_verilog top.v", f"{part.flow} -top top -run begin:map_luts",
+                      "autoname", "rename -hide w:*",
+                      f"{part.flow} -top top -run map_luts: -json netlist.json"])
+
+
 def run(commands: str, files: dict[str, str], made: str) -> str:
     """Run ``commands`` in a new folder of ``files`` and return the file ``made``.
 

@@ -1,1 +1,11 @@
 """The reference: which bits come out. Only this package imports PyTorch."""
+
+from importlib import import_module
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    """Import ``golden.trace``, which needs torch, when it is first asked for."""
+    if name == "trace":
+        return import_module("golden.sparsity.hooks").trace
+    raise AttributeError(f"module 'golden' has no attribute {name!r}")

@@ -9,6 +9,8 @@ from golden.linear import linear
 from golden.requantize import requantize
 from golden.softmax import normalizer, softmax
 
+LOWEST_LOGIT = -(1 << 15)
+
 
 class Attention(NamedTuple):
     """Result and operands of one attention.
@@ -26,7 +28,8 @@ class Attention(NamedTuple):
 
 
 def attention(
-    q: Tensor, k: Tensor, v: Tensor, multiplier: Tensor, shift: int, kappa22: int, kappa26: int
+    q: Tensor, k: Tensor, v: Tensor, multiplier: Tensor, shift: int, kappa22: int, kappa26: int,
+    pairs: Tensor | None = None
 ) -> Attention:
     """Scores, softmax and sum of values of every head.
 
@@ -43,6 +46,9 @@ def attention(
         Shift of ``multiplier``.
     kappa22, kappa26 : int
         As for :func:`golden.softmax.normalizer`.
+    pairs : Tensor, optional
+        (H, T, T) bool, which keys a query attends to; all if left out. The logits of the others
+        are the lowest code, whose exponential is 0; a query without a key gets the mean value.
     """
     tokens, dim = q.shape
     heads = multiplier.shape[0]
@@ -51,6 +57,8 @@ def attention(
     )  # (H, T, Dh)
     multiplier = multiplier.to(torch.int64).view(heads, 1, 1)
     logits = requantize(linear(q, k), multiplier, shift=shift, width=16)  # (H, T, T)
+    if pairs is not None:
+        logits = logits.masked_fill(~pairs, LOWEST_LOGIT)
     e, total = softmax(logits)
     scale, scale_shift = normalizer(total, kappa22, kappa26)  # (H, T)
     acc = linear(e, v.mT)  # (H, T, Dh)

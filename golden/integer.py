@@ -114,35 +114,49 @@ class Integer:
     def block(self, layer: int, x: Tensor, task: int, trace: Trace,
               experts: Tensor | None) -> Tensor:
         """One block, (T, D) to (T, D)."""
-        name, heads = f"blocks.{layer}", self.model.config.num_heads
-        h = self.norm(f"{name}.norm1", x)
-        q, k, v = (self.linear(f"{name}.{part}", h, 8, trace) for part in "qkv")  # (T, D)
-        k, v = (part.clamp(min=LOWEST_WEIGHT) for part in (k, v))
-        out, e = attention(q, k, v, self.tensor(f"{name}.attention.multiplier"),
-                           *(self.model.number(f"{name}.attention.{part}")
-                             for part in ("shift", "kappa22", "kappa26")))
-        self.keep(trace, f"{name}.attention.scores",
-                  q.unflatten(-1, (heads, -1)).transpose(0, 1))                  # (H, T, Dh)
-        self.keep(trace, f"{name}.attention.values", e)                          # (H, T, T)
-        x = residual_add(x, self.linear(f"{name}.proj", out, 24, trace))
+        x, name = self.attend(layer, x, trace), f"blocks.{layer}"
         h = self.norm(f"{name}.norm2", x)
         if self.model.config.is_moe(layer):
             return self.moe(layer, x, h, task, trace, experts)
         hidden = gelu(self.linear(f"{name}.fc1", h, 10, trace), self.model[f"{name}.gelu"])
         return residual_add(x, self.linear(f"{name}.fc2", hidden, 24, trace))
 
+    def attend(self, layer: int, x: Tensor, trace: Trace) -> Tensor:
+        """First half of a block, (T, D) to (T, D)."""
+        name, heads = f"blocks.{layer}", self.model.config.num_heads
+        h = self.norm(f"{name}.norm1", x)
+        q, k, v = (self.linear(f"{name}.{part}", h, 8, trace) for part in "qkv")  # (T, D)
+        k, v = (part.clamp(min=LOWEST_WEIGHT) for part in (k, v))
+        out, e = attention(q, k, v, self.tensor(f"{name}.attention.multiplier"),
+                           *(self.model.number(f"{name}.attention.{part}")
+                             for part in ("shift", "kappa22", "kappa26")),
+                           self.pairs(layer, q, k))
+        self.keep(trace, f"{name}.attention.scores",
+                  q.unflatten(-1, (heads, -1)).transpose(0, 1))                  # (H, T, Dh)
+        self.keep(trace, f"{name}.attention.values", e)                          # (H, T, T)
+        return residual_add(x, self.linear(f"{name}.proj", out, 24, trace))
+
+    def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor | None:
+        """Return which keys a query attends to, (H, T, T) bool; all of them, said as None."""
+        return None
+
+    def choose(self, layer: int, h: Tensor, logits: Tensor, scale: tuple[int, int],
+               forced: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the experts and weights (T, k) of the tokens, ``logits`` (T, E) accumulators."""
+        if forced is not None:
+            return forced, gate_weights(logits, *scale, forced)
+        return gate(logits, *scale, self.model.config.top_k)
+
     def moe(self, layer: int, x: Tensor, h: Tensor, task: int, trace: Trace,
             forced: Tensor | None) -> Tensor:
         """Gate, experts and their weighted sum; saturated once, after all experts."""
-        name, config = f"blocks.{layer}", self.model.config
+        name = f"blocks.{layer}"
         acc = self.product(trace, f"{name}.gate.{task}", h,
                            planes(self.model[f"{name}.gate.{task}.weight"]))     # (T, 2E)
         logits = 256 * acc[:, 0::2] + acc[:, 1::2]                               # (T, E)
         scale = (self.model.number(f"{name}.gate.{task}.multiplier"),
                  self.model.number(f"{name}.gate.{task}.shift"))
-        chosen, weights = gate(logits, *scale, config.top_k)
-        if forced is not None:
-            chosen, weights = forced, gate_weights(logits, *scale, forced)
+        chosen, weights = self.choose(layer, h, logits, scale, forced)
         trace.routes[layer] = chosen, weights
 
         def expert(index: int, rows: Tensor) -> Tensor:

@@ -24,6 +24,13 @@ class Network(NamedTuple):
     real: M3ViT | None
 
 
+def untrained(config: ModelConfig) -> Network:
+    """Return seeded weights for any dimensions, quantized on test patterns."""
+    real = build(config, seeded(config, 0))
+    quantized = quantize(real, [pattern(config, seed) for seed in range(CALIBRATION_IMAGES)])
+    return Network(quantized, real.float())
+
+
 def find(name: str) -> Network:
     """Return the preset ``name``, or the quantized file of that path.
 
@@ -40,10 +47,7 @@ def find(name: str) -> Network:
         if trained.exists():
             return Network(QuantizedModel.load(WEIGHTS / f"{name}.quantized.safetensors"),
                            build(config, load(trained, config)))
-        real = build(config, seeded(config, 0))
-        images = [pattern(config, seed) for seed in range(CALIBRATION_IMAGES)]
-        quantized = quantize(real, images)
-        return Network(quantized, real.float())
+        return untrained(config)
     path = Path(name)
     if path.suffix == ".safetensors" and path.exists():
         return Network(QuantizedModel.load(path), None)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from golden.config import ModelConfig
 from golden.gate import top_k_experts
@@ -46,13 +45,14 @@ class Mlp(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.fc1 = nn.Linear(config.embed_dim, config.hidden_dim)
+        self.activation = nn.GELU()
         self.fc2 = nn.Linear(config.hidden_dim, config.embed_dim)
 
     def forward(self, h: Tensor, observe: Observer) -> Tensor:
         """Map (..., T, D) to (..., T, D)."""
         hidden = self.fc1(h)                                     # (..., T, F)
         observe("hidden", hidden)
-        return self.fc2(functional.gelu(hidden))
+        return self.fc2(self.activation(hidden))
 
 
 class Gate(nn.Module):
@@ -81,6 +81,7 @@ class Moe(nn.Module):
         self.top_k = config.top_k
         self.gate = nn.ModuleList(Gate(d, e) for _ in range(config.num_tasks))
         self.experts = nn.ModuleDict({"htoh4": Experts(e, d, f), "h4toh": Experts(e, f, d)})
+        self.activation = nn.GELU()
 
     def forward(self, h: Tensor, task: int, observe: Observer,
                 experts: Tensor | None = None) -> Tensor:
@@ -93,7 +94,7 @@ class Moe(nn.Module):
             -1, experts, probabilities.gather(-1, experts))      # zero where not chosen
         first, second = self.experts["htoh4"], self.experts["h4toh"]
         hidden = torch.einsum("...td,efd->...tef", h, first.weight) + first.bias
-        out = torch.einsum("...tef,edf->...ted", functional.gelu(hidden), second.weight)
+        out = torch.einsum("...tef,edf->...ted", self.activation(hidden), second.weight)
         observe("gate", logits)
         observe("hidden", hidden[weights > 0])
         return ((out + second.bias) * weights[..., None]).sum(-2)

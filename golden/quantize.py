@@ -6,26 +6,29 @@ measured worth are in each function.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from golden.gate import top_k_experts
 from golden.model import M3ViT
 from golden.quantized import QuantizedModel, fixed_point, integer_linear
+from golden.scales import channel_scale, hidden_table, migration, value_scale
 
 RESIDUAL_SCALE = 2.0**8
 EXPERT_SCALE = 2.0**10
 RANGE_BITS = 16
-MAX_KAPPA = 65535 * 255 / 2**22
 INT16_PLANES = 127 * 256 + 127
 
 
-def quantize(model: M3ViT, images: Iterable[Tensor]) -> QuantizedModel:
+def quantize(model: M3ViT, images: Iterable[Tensor],
+             steps: Mapping[str, Tensor] | None = None) -> QuantizedModel:
     """Quantize ``model`` with ranges seen on ``images`` (uint8, (C, height, width)), all tasks.
+
+    ``steps`` are those of :mod:`golden.delta_layer`, by layer and name; where one is given it is
+    one code, unless the range needs a wider one. Operands are then as coarse as trained.
 
     Raises
     ------
@@ -37,6 +40,7 @@ def quantize(model: M3ViT, images: Iterable[Tensor]) -> QuantizedModel:
             raise ValueError(f"{name}: contains NaN or infinity")
     model = deepcopy(model).double()
     ranges, usage = calibrate(model, images)
+    ranges |= {f"{name}.step": step.detach().double() for name, step in (steps or {}).items()}
     config, tensors = model.config, {}
     proj = model.patch_embed["proj"]
     patch = proj.weight.detach().flatten(1) / 256
@@ -112,18 +116,6 @@ def coarse(value: Tensor) -> Tensor:
     return torch.ldexp((mantissa * 2**RANGE_BITS).round(), exponent - RANGE_BITS)
 
 
-def migration(seen: Tensor, weight: Tensor) -> Tensor:
-    """Scale of each normalized channel, moved into the next weights' columns.
-
-    ``s ~ max|h|**0.75 / max|W|**0.25``, normalized so that the largest code is 127 (SmoothQuant,
-    Xiao et al., ICML 2023, with exponent 0.75). Channels that calibration hardly saw, the class
-    token's above all, get the room of a quarter of the median.
-    """
-    seen = seen.clamp(min=max(1e-3, float(seen.median()) / 4))
-    ratio = seen ** 0.75 / weight.abs().amax(0).clamp(min=1e-6) ** 0.25
-    return ratio * float((seen / ratio).max()) / 127
-
-
 def norm(layer: torch.nn.LayerNorm, scale: Tensor, name: str) -> dict[str, Tensor]:
     """Gain, bias and their shift, with the channel scale folded in."""
     gain, bias, dim = layer.weight.detach() / scale, layer.bias.detach() / scale, len(scale)
@@ -149,7 +141,7 @@ def attention(block, seen: dict[str, Tensor], heads: int, name: str) -> dict[str
     each other, then share one scale a head; V keeps one a channel, which the projection undoes.
     """
     layer = block.attn
-    scale = migration(seen["norm1"], layer.qkv.weight.detach())
+    scale = channel_scale(seen, "norm1", layer.qkv.weight.detach())
     wq, wk, wv = (layer.qkv.weight.detach() * scale).chunk(3)
     bq, _, bv = layer.qkv.bias.detach().chunk(3)
     q, k, v = seen["qkv"].chunk(3)
@@ -157,9 +149,7 @@ def attention(block, seen: dict[str, Tensor], heads: int, name: str) -> dict[str
     equal = (k / q).sqrt()
     per_head = len(q) // heads
     sq, sk = (value.view(heads, -1).amax(-1) / 127 for value in (q * equal, k / equal))
-    sv = v / 127
-    largest = float((seen["context"] / sv).max())
-    kappa = min(127 / max(largest, 1e-6), MAX_KAPPA * 0.999)
+    sv, kappa = value_scale(v, seen)
     zero = torch.zeros_like(bq)
     multiplier, shift = fixed_point(sq * sk * math.log2(math.e) * per_head**-0.5 * 64,
                                     f"{name}.attention")
@@ -180,26 +170,11 @@ def attention(block, seen: dict[str, Tensor], heads: int, name: str) -> dict[str
     }
 
 
-def gelu_table(largest: float) -> tuple[Tensor, float, float, int]:
-    """Table, scale of its int10 input, scale of its uint8 output, and the output's zero point.
-
-    The input is clipped at its positive maximum, where GELU still matters; the output is
-    unsigned with a zero point, since a symmetric one would waste a bit on values above -0.17.
-    """
-    given = max(largest, 3.0) / 511
-    made = (given * 511 + 0.17) / 255
-    zero_point = round(0.17 / made)
-    codes = torch.arange(1024)
-    codes = torch.where(codes > 511, codes - 1024, codes).double()
-    table = (functional.gelu(codes * given) / made).round() + zero_point
-    return table.clamp(0, 255).to(torch.uint8), given, made, zero_point
-
-
 def mlp(block, seen: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     """Quantize norm2 and the dense MLP."""
     layer = block.mlp
-    scale = migration(seen["norm2"], layer.fc1.weight.detach())
-    table, given, made, zero_point = gelu_table(float(seen["hidden"]))
+    scale = channel_scale(seen, "norm2", layer.fc1.weight.detach())
+    table, given, made, zero_point = hidden_table(seen)
     return {
         **norm(block.norm2, scale, f"{name}.norm2"),
         **integer_linear(layer.fc1.weight.detach() * scale, layer.fc1.bias.detach(), operand=128,
@@ -223,8 +198,8 @@ def experts(block, seen: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     first, second = layer.experts["htoh4"], layer.experts["h4toh"]
     fc1, fc2 = first.weight.detach(), second.weight.detach()
     count = len(fc1)
-    scale = migration(seen["norm2"], torch.cat([gates.flatten(0, 1), fc1.flatten(0, 1)]))
-    table, given, made, zero_point = gelu_table(float(seen["hidden"]))
+    scale = channel_scale(seen, "norm2", torch.cat([gates.flatten(0, 1), fc1.flatten(0, 1)]))
+    table, given, made, zero_point = hidden_table(seen)
     made_first = integer_linear((fc1 * scale).flatten(0, 1), first.bias.detach().flatten(),
                                 operand=128, gain=1 / given, name=f"{name}.experts.fc1")
     made_second = integer_linear((fc2 * made).flatten(0, 1), second.bias.detach().flatten(),

@@ -27,6 +27,20 @@ def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
                         for n, (dy, dx) in enumerate(offsets.tolist())])
 
 
+def losses(model: M3ViT, pixels: Tensor, task: int, digit: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross entropy of images (..., C, height, width), and how unevenly their experts are used."""
+    gates: list[Tensor] = []
+
+    def keep(name: str, value: Tensor) -> None:
+        if name.endswith("gate"):
+            gates.append(value.softmax(-1).flatten(0, -2).mean(0))
+
+    scores = model(pixels, task, keep)[1].flatten(0, -2)
+    labels = labels_of(task, digit).flatten()
+    return (functional.cross_entropy(scores, labels, label_smoothing=0.05),
+            0.02 * sum((load * len(load)).var() for load in gates))
+
+
 def train_digits(seed: int = 0, progress: Callable[[int, int], None] | None = None) -> M3ViT:
     """Train both tasks together; reproducible from ``seed`` on one thread."""
     torch.manual_seed(seed)
@@ -43,16 +57,8 @@ def train_digits(seed: int = 0, progress: Callable[[int, int], None] | None = No
             pixels = shifted(images[batch].float(), generator)
             loss = torch.zeros(())
             for task in range(config.num_tasks):
-                gates: list[Tensor] = []
-
-                def keep(name: str, value: Tensor, gates=gates) -> None:
-                    if name.endswith("gate"):
-                        gates.append(value.softmax(-1).flatten(0, -2).mean(0))
-
-                scores = model(pixels, task, keep)[1]
-                loss = loss + functional.cross_entropy(scores, labels_of(task, digit[batch]),
-                                                       label_smoothing=0.05)
-                loss = loss + 0.02 * sum((load * len(load)).var() for load in gates)
+                for term in losses(model, pixels, task, digit[batch]):
+                    loss = loss + term
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

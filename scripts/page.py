@@ -63,9 +63,10 @@ def timeline(result: Result) -> Figure:
 
 
 def energies(spent: Energy) -> Figure:
-    """Energy by component and kind, with the interval of the component."""
+    """Energy by component and kind, with the component's interval; without what costs nothing."""
     parts, kinds = spent.by_component(), spent.by(lambda part: (part.component, part.kind))
-    names = sorted(parts, key=lambda name: -parts[name].typical)
+    names = sorted((name for name in parts if parts[name].high),
+                   key=lambda name: -parts[name].typical)
     figure = Figure(figsize=(9, 0.28 * len(names) + 1))
     axes = figure.subplots()
     left = [0.0] * len(names)
@@ -91,6 +92,7 @@ def page(title: str, rows: Mapping[str, str], result: Result, hw: HwConfig,
     """Return the page."""
     facts = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
                     for name, value in rows.items())
+    gaps = "".join(f"<li>{html.escape(reason)}</li>" for reason in spent.table.gaps.values())
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
 <style>body{{font:15px/1.5 sans-serif;max-width:70em;margin:2em auto;padding:0 1em}}
@@ -99,5 +101,6 @@ th{{text-align:left;padding-right:2em;font-weight:normal}}img{{max-width:100%}}<
 <h2>Where the cycles went, by operator</h2>{embed(layers(result, hw))}
 <h2>What each unit did when</h2>{embed(timeline(result))}
 <h2>Where the energy went</h2>{embed(energies(spent))}
+<p>{html.escape(spent.table.meaning)}. Not priced:</p><ul>{gaps}</ul>
 </body></html>
 """

@@ -215,5 +215,5 @@ class Pipeline:
         self.counters["runs"] += len(units) * -(-total // RUN)
         self.counters["worker_blocked"] += len(units) * blocked
         self.losses.worked(state.last, first, last, total, len(units))
-        self.spans.append(Span(units, self.name, first, last + 1))
+        self.spans.append(Span(units, self.name, first if total > 1 else last, last + 1))
         return GroupState(state.last, last, drained)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from rtl.config import HwConfig
-from sim.energy_table import Interval, Table, entry_of
+from sim.energy_table import ENTRIES, Interval, Table, entry_of
 from sim.spans import Result
 
 KINDS = ("dynamic", "static", "refresh", "idle")
@@ -97,16 +97,18 @@ def energy(result: Result, hw: HwConfig, table: Table, clock_mhz: float,
         spent = price * count
         parts[part] = parts[part] + spent if part in parts else spent
 
+    prices = {entry: table.price(entry) for entry in ENTRIES}
     for act, count in result.acts.items():
         entry = entry_of(act)
         if entry:
-            add(Part(act.layer, act.component, act.operand, "dynamic"), table.price(entry), count)
+            add(Part(act.layer, act.component, act.operand, "dynamic"), prices[entry], count)
     def power(component: str, entry: str) -> Interval:
-        return table.price(entry) * (hw.mac_units if component == "multipliers" else 1)
+        return prices[entry] * (hw.mac_units if component == "multipliers" else 1)
 
     for component, kind, entry in STANDING:
+        taken = power(component, entry)
         for layer, share in result.shares.items():
-            add(Part(layer, component, "none", kind), power(component, entry),
+            add(Part(layer, component, "none", kind), taken,
                 share.get("cycles", 0) * 1e3 / clock_mhz)
     waits = waiting(result.cycles, clock_mhz, fps)
     for component, entry in WAITING if waits else ():

@@ -123,7 +123,8 @@ class Execution:
     def attention(self, name: str, fields: Mapping[str, int], start: int,
                   drain: int) -> tuple[int, int | None, list[int]]:
         """Run an ``ATTENTION``; return as :meth:`execute`."""
-        hw, operands, words = self.hw, self.now.operands, -(-fields["rows"] // self.hw.word)
+        hw, operands = self.hw, self.now.operands
+        words = -(-fields.get("keys", fields["rows"]) // hw.word)
         sink = operators.AttentionSink(hw, words)
         self.counters["softmax_words"] += fields["rows"] * fields["heads"] * words
         place = Place(1 << fields["spread"], 1, hw.gangs[fields["set_size"]])

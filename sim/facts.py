@@ -68,14 +68,24 @@ def from_traces(traces, config: ModelConfig, plan: Plan | None = None) -> Facts:
     return replace(first, later=tuple(later))
 
 
-def generated(config: ModelConfig, seed: int, skew: float = 1.0) -> Facts:
-    """Draw a routing: popularity of the experts follows a log-normal of deviation ``skew``."""
+def drawn(config: ModelConfig, seed: int, skew: float = 1.0, images: int = 1) -> list[Facts]:
+    """Draw routings of some images: how popular an expert is they have in common.
+
+    Popularity is the logarithm of a log-normal of deviation ``skew``.
+    """
     rng = np.random.default_rng(seed)
-    routed = {}
+    routed: list[dict[int, np.ndarray]] = [{} for _ in range(images)]
     for layer in range(config.num_layers):
-        if config.is_moe(layer):
-            popularity = rng.normal(0, skew, config.num_experts)
+        if not config.is_moe(layer):
+            continue
+        popularity = rng.normal(0, skew, config.num_experts)
+        for made in routed:
             noise = rng.gumbel(size=(config.num_tokens, config.num_experts))
             chosen = np.argsort(-(popularity + noise), axis=1)[:, : config.top_k]
-            routed[layer] = np.bincount(chosen.reshape(-1), minlength=config.num_experts)
-    return Facts(routed)
+            made[layer] = np.bincount(chosen.reshape(-1), minlength=config.num_experts)
+    return [Facts(made) for made in routed]
+
+
+def generated(config: ModelConfig, seed: int, skew: float = 1.0) -> Facts:
+    """Draw a routing: popularity of the experts follows a log-normal of deviation ``skew``."""
+    return drawn(config, seed, skew)[0]

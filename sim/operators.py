@@ -199,13 +199,20 @@ def linear_items(fields: Mapping[str, int], rows: int, operand, hw: HwConfig,
 
 def attention_items(fields: Mapping[str, int], scores, values, hw: HwConfig,
                     place: Place) -> Iterator[Item]:
-    """Items of an ``ATTENTION`` in issue order; operands are (heads, tokens, depth) or None."""
+    """Items of an ``ATTENTION`` in issue order; operands are (heads, tokens, depth) or None.
+
+    Of each row, ``keys`` scores are made, which only :mod:`sim.work` sets to another number than
+    ``rows``.
+    """
     tokens, dim, heads = fields["rows"], fields["columns"], fields["heads"]
+    keys = fields.get("keys", tokens)
     sets, wide = hw.groups // place.set_size, hw.lanes * place.gang
-    by_row = [None if operand is None else np.swapaxes(operand, 0, 1).reshape(tokens * heads, -1)
-              for operand in (scores, values)]
-    queries = word_events(by_row[0], tokens * heads, dim, hw.word, 1, fields)
-    weights = word_events(by_row[1], tokens * heads, tokens, hw.word, 1, fields)
+    depths = [depth if operand is None else operand.shape[-1]
+              for operand, depth in ((scores, dim), (values, tokens))]
+    queries, weights = (
+        word_events(None if operand is None else np.swapaxes(operand, 0, 1),
+                    tokens * heads, depth, hw.word, 1, fields)
+        for operand, depth in zip((scores, values), depths, strict=True))
     lag = hw.attention_lag
 
     def tiles(events, depth: int, elements: int, row: int, *, is_values: bool) -> Iterator[Item]:
@@ -221,10 +228,10 @@ def attention_items(fields: Mapping[str, int], scores, values, hw: HwConfig,
     rows = tokens * heads
     for row in range(rows + lag):
         if row < rows:
-            yield from tiles(queries[row], dim, tokens, row, is_values=False)
+            yield from tiles(queries[row], depths[0], keys, row, is_values=False)
         if lag <= row:
-            yield from tiles(weights[row - lag], tokens, dim, row - lag, is_values=True)
+            yield from tiles(weights[row - lag], depths[1], dim, row - lag, is_values=True)
         if row == rows - 1 and row < lag:
             for late in range(rows):
-                yield from tiles(weights[late], tokens, dim, late, is_values=True)
+                yield from tiles(weights[late], depths[1], dim, late, is_values=True)
             return

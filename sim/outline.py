@@ -1,6 +1,7 @@
 """A preset's shapes and routing, which is all that timing needs of a network."""
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -23,17 +24,22 @@ class Outline:
     Parameters
     ----------
     config : ModelConfig
-        A preset of :data:`golden.config.MODELS`.
+        A preset of :data:`golden.config.MODELS`, or any other with its ``usage``.
+    usage : Mapping of int to ndarray, optional
+        By layer with experts (2, E): tokens of each expert in all of the calibration, and the
+        fewest of an image.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
-        self.config = config
+    def __init__(self, config: ModelConfig, usage: Mapping[int, np.ndarray] | None = None) -> None:
+        self.config, self.usage = config, usage
         self.shapes = tensor_shapes(config)
 
     def __getitem__(self, name: str) -> np.ndarray:
         kind, shape = self.shapes[name]
         if name.endswith("usage"):
             _, layer, _, task, _ = name.split(".")
+            if self.usage is not None:
+                return np.array(self.usage[int(layer)], kind)
             return np.array(routings()[self.config.name][int(task)][layer]["usage"], kind)
         value = 14 if name.endswith("shift") and "norm" not in name else 0
         return np.broadcast_to(np.array(value, kind), shape)

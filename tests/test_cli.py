@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,10 @@ import pytest
 from PIL import Image
 
 from golden.library import WEIGHTS
+from golden.quantized import QuantizedModel
+from golden.tally import Tally
 from scripts import cli
+from scripts.tallies import Cell
 
 DIGITS = WEIGHTS / "digits.safetensors"
 QUANTIZED = WEIGHTS / "digits.quantized.safetensors"
@@ -88,6 +92,13 @@ BAD = {
     "sweep sweep-zcu102 --csv nosuch/points.csv": "no folder nosuch",
     "sweep sweep-zcu102 --json nosuch/out.json": "no folder nosuch",
     "sweep sweep-zcu102 --out good.png": "good.png",
+    "route --hardware nosuch": "'nosuch' is not one of nano",
+    "route --target xcup": "target 'xcup' is not one of ecp5",
+    "route --unit nosuch": "'nosuch' is not one of Accelerator",
+    "route --clock 0": "clock 0 is not in 1..1000 MHz",
+    "route --clock nan": "clock nan is not in 1..1000 MHz",
+    "route --seed -1": "seed -1 is not in",
+    "route --json nosuch/out.json": "no folder nosuch",
     "simulate digits --energy-table nosuch": "'nosuch' is not one of asic_28nm, fpga, nor a file",
     "simulate digits --energy-table good.png": "good.png: not JSON",
     "simulate digits --clock-mhz 0": "clock 0.0 MHz is not above 0",
@@ -122,6 +133,16 @@ BAD = {
     "video m3vit-tiny-129 --hardware ulx3s --input generator:pan --policy delta": (
         "ulx3s keeps nothing from frame to frame"),
     "train nosuch": "'nosuch' is not digits",
+    "train digits --delta --rtl": "--rtl is for images",
+    "train digits --delta --count 313": "count 313 is not in 1..312",
+    "train digits --delta --json nosuch/t.json": "no folder nosuch",
+    "accuracy nosuch": "'nosuch'",
+    "accuracy digits --theta -1": "theta -1",
+    "accuracy digits --count 361": "count 361 is not in 1..360",
+    "accuracy digits --seed -1": "seed -1",
+    "accuracy digits --json nosuch/a.json": "no folder nosuch",
+    "accuracy quantized-half.safetensors": "quantized-half.safetensors",
+    "accuracy digits --out good.png": "good.png",
     "verilog --hardware nosuch --out out": "'nosuch' is not one of nano",
     "verilog --out good.png": "good.png",
 }
@@ -213,6 +234,15 @@ def test_list_names_every_preset(monkeypatch: pytest.MonkeyPatch,
     macs = {model["name"]: model["macs"] for model in result["models"]}
     assert macs["m3vit-tiny-129"] == 782_719_488
     assert {hw["name"] for hw in result["hardware"]} >= {"nano", "zcu102"}
+    policies = {policy["name"]: policy for policy in result["policies"]}
+    assert policies["delta"]["executes"] == "rtl"
+    assert policies["teal"]["parameters"]["density"] == {
+        "default": 0.5, "low": 0.0, "high": 1.0, "meaning": "share of the elements kept"}
+    assert {policy["family"] for policy in policies.values()} == {
+        "routing", "activation", "temporal", "attention", "weights"}
+    code, out, _ = run(monkeypatch, capsys, "list")
+    assert code == 0
+    assert all(name in out for name in policies)
 
 
 @pytest.mark.parametrize("policy", ["dense", "zero-skip", "delta", "token-gate", "auto"])
@@ -255,3 +285,51 @@ def test_video_with_theta_loses_bits_and_gains_speed(monkeypatch: pytest.MonkeyP
     assert made[1]["summary"]["density"] < made[0]["summary"]["density"]
     assert made[1]["summary"]["speedup"] > made[0]["summary"]["speedup"]
     assert 0 < made[1]["frames"][2]["sqnr_db"] < 60
+
+
+def test_accuracy_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                       capsys: pytest.CaptureFixture) -> None:
+    """Theta 0 is exact; a large one sends less and is not; a picture is drawn."""
+    code, out, err = run(monkeypatch, capsys, "accuracy", "digits", "--count", 1, "--theta", 8,
+                         "--theta", 0, "--out", tmp_path, "--json", "-")
+    assert code == 0, err
+    rows = {(row["kind"], row["theta"], row["task"]): row for row in json.loads(out)["rows"]}
+    assert len(rows) == 3 * 2 * 2
+    for (kind, theta, task), row in rows.items():
+        assert 0 <= row["accuracy"] <= 1
+        assert (row["sqnr_db"] is None) == (theta == 0)
+        assert row["density"] <= rows[kind, 0, task]["density"] < 1
+        if theta:
+            assert 0 < row["sqnr_db"] < 60
+            assert row["events_per_frame"] < rows[kind, 0, task]["events_per_frame"]
+    with Image.open(tmp_path / "accuracy.png") as drawn:
+        assert drawn.size[0] > 800
+
+
+def test_train_delta_compares_the_same_sequences(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    """Training is replaced by two known networks, the counting by counts worked by hand."""
+    trained = []
+
+    def made(model: object, *, delta: bool, seed: int, progress: object) -> QuantizedModel:
+        trained.append((delta, seed))
+        return QuantizedModel.load(QUANTIZED)
+
+    def counted(networks: dict, thetas: list[int], count: int, seed: int) -> dict:
+        assert (list(networks), thetas, count, seed) == (["without", "with"], [0], 9, 4)
+        return {Cell("without", "noisy", 0): [Tally(100, 90, 5000, 1000, 8000, 10000)],
+                Cell("with", "noisy", 0): [Tally(100, 89, 2500, 1000, 2000, 10000)]}
+
+    command = import_module("scripts.commands.train")
+    monkeypatch.setattr(command, "train_on_sequences", made)
+    monkeypatch.setattr(command, "tallies", counted)
+    code, out, err = run(monkeypatch, capsys, "train", "digits", "--delta", "--count", 9, "--seed",
+                         4, "--out", tmp_path, "--json", "-")
+    assert code == 0, err
+    result = json.loads(out)
+    assert trained == [(False, 4), (True, 4)]
+    assert result["summary"] == pytest.approx({
+        "fewer_events": 2, "fewer_followed_events": 4000 / 1500, "fewer_macs": 4,
+        "points_lost": 1})
+    assert [row["events_per_frame"] for row in result["rows"]] == [50, 25]
+    assert (tmp_path / "digits-delta.quantized.safetensors").read_bytes() == QUANTIZED.read_bytes()

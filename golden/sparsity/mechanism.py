@@ -46,6 +46,9 @@ class Mechanism:
     frames : callable
         ``frames(record, **parameters)`` maps a :class:`golden.sparsity.record.Record` to a list of
         :class:`golden.sparsity.work.Frame`, one for each recorded frame.
+    executed : callable, optional
+        ``executed(record, **parameters)``, of what the hardware can do only, returns the network
+        (:class:`golden.quantized.QuantizedModel`) and the :class:`golden.policy.Plan` that do it.
     """
 
     name: str
@@ -55,9 +58,11 @@ class Mechanism:
     skips: str
     parameters: Mapping[str, Parameter]
     frames: Callable[..., Sequence[Any]]
+    executed: Callable[..., tuple[Any, Any]] | None = None
 
     def __post_init__(self) -> None:
-        if self.family not in FAMILIES or self.executes not in EXECUTES:
+        if self.family not in FAMILIES or self.executes not in EXECUTES or (
+                (self.executes == "rtl") != (self.executed is not None)):
             raise ValueError(f"policy {self.name}: {self.family}, {self.executes}")
 
     def given(self, values: Mapping[str, Any]) -> dict[str, float]:

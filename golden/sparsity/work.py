@@ -86,12 +86,16 @@ class Frame:
     routed : Mapping of int to ndarray
         By layer with experts the tokens of each expert (E,).
     sqnr_db : float, optional
-        Of the network's output with the mechanism against the output without, where it was run.
+        Of the network's output with the mechanism against the output without, where it was run;
+        infinite if they are equal.
+    predicted : int, optional
+        Class with the highest score, where it was run and the network has classes.
     """
 
     works: Mapping[str, Work]
     routed: Mapping[int, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
     sqnr_db: float | None = None
+    predicted: int | None = None
 
     @property
     def macs(self) -> int:

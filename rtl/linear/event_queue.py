@@ -1,8 +1,8 @@
 """Words of events in, single events out.
 
-The mask of the word at the head is consumed bit by bit, lowest first::
+The mask of the word at the head is cleared bit by bit, lowest first::
 
-    i ──► memory ──► head ──► lowest set bit ──► o
+    i ──► memory ──►│ head ──► lowest set bit ──► o
 """
 
 from amaranth import Cat, Module, Mux, Signal
@@ -27,7 +27,7 @@ class EventQueue(wiring.Component):
     hw : HwConfig
         Geometry.
     depth : int
-        Words held.
+        Words held, the head included.
 
     Members
     -------
@@ -38,12 +38,13 @@ class EventQueue(wiring.Component):
 
     Timing
     ------
-    An event leaves at the earliest in the cycle after its word came in.
+    An event leaves at the earliest two cycles after its word came in: the head is a register, so
+    what an event leaves of its word does not wait for the memory.
     """
 
     i: stream.Interface
     o: stream.Interface
-    timing = Timing(latency=1)
+    timing = Timing(latency=2)
 
     def __init__(self, hw: HwConfig, depth: int) -> None:
         self.hw = hw
@@ -60,36 +61,39 @@ class EventQueue(wiring.Component):
             shape=event_word(self.hw), depth=self.depth, init=[], attrs={"ram_style": "distributed"}
         )
         write, read = words.write_port(), words.read_port(domain="comb")
-        level = Signal(range(self.depth + 1))
-        consumed = Signal(lanes)
-        remaining, lowest, index = Signal(lanes), Signal(lanes), Signal(range(lanes))
-        final = Signal()
+        head = Signal(event_word(self.hw), reset_less=True)
+        held, following = Signal(), Signal.like(write.addr)
+        lowest, left, index = Signal(lanes), Signal(lanes), Signal(range(lanes))
+        taken, final, fetched = Signal(), Signal(), Signal()
 
         m.d.comb += [
-            write.data.eq(self.i.payload),
-            self.i.ready.eq(level != self.depth),
+            following.eq(self.after(write.addr)), write.data.eq(self.i.payload),
+            self.i.ready.eq(following != read.addr),
             write.en.eq(self.i.valid & self.i.ready),
-            remaining.eq(read.data.mask & ~consumed),
-            lowest.eq(remaining & -remaining),
-            final.eq((remaining ^ lowest) == 0),
+            lowest.eq(head.mask & -head.mask),
+            left.eq(head.mask & ~lowest),
+            final.eq(left == 0),
             index.eq(Cat(
                 (lowest & sum(1 << n for n in range(lanes) if n >> bit & 1)).any()
                 for bit in range(len(index))
             )),
-            self.o.valid.eq(level != 0),
-            self.o.p.row.eq(read.data.row + index),
-            self.o.p.kv.eq(read.data.kv),
-            self.o.p.delta.eq(Mux(remaining.any(), read.data.delta[index], 0)),
-            self.o.p.last.eq(read.data.last & final),
+            self.o.valid.eq(held),
+            self.o.p.row.eq(head.row + index),
+            self.o.p.kv.eq(head.kv),
+            self.o.p.delta.eq(Mux(head.mask.any(), head.delta[index], 0)),
+            self.o.p.last.eq(head.last & final),
+            taken.eq(self.o.valid & self.o.ready),
+            fetched.eq((write.addr != read.addr) & (~held | (taken & final))),
         ]
-        popped = Signal()
-        m.d.comb += popped.eq(self.o.valid & self.o.ready & final)
         with m.If(write.en):
-            m.d.sync += write.addr.eq(Mux(write.addr == self.depth - 1, 0, write.addr + 1))
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += consumed.eq(Mux(final, 0, consumed | lowest))
-        with m.If(popped):
-            m.d.sync += read.addr.eq(Mux(read.addr == self.depth - 1, 0, read.addr + 1))
-        m.d.sync += level.eq(level + write.en - popped)
+            m.d.sync += write.addr.eq(following)
+        with m.If(taken):
+            m.d.sync += [head.mask.eq(left), held.eq(~final)]
+        with m.If(fetched):
+            m.d.sync += [head.eq(read.data), held.eq(1), read.addr.eq(self.after(read.addr))]
 
         return m
+
+    def after(self, address):
+        """Return the address that follows in the ring, which always has a free word."""
+        return Mux(address == self.depth - 1, 0, address + 1)

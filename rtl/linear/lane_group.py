@@ -47,7 +47,7 @@ class LaneGroup(wiring.Component):
     Timing
     ------
     The runs that end with events of cycle ``t`` are in the lower half's accumulators in cycle
-    ``t + Worker.LATENCY`` and in the upper half's one cycle later. Runs must end at least two
+    ``t + Worker.LATENCY - 1`` and in the upper half's one cycle later. Runs must end at least two
     cycles apart.
     """
 
@@ -66,7 +66,7 @@ class LaneGroup(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         hw = self.hw
-        assert Worker.LATENCY == Lanes.LATENCY + 2
+        assert Worker.LATENCY == 1 + Lanes.LATENCY + 2
         halves = [Lanes(hw) for _ in range(2)]
         for number, lanes in enumerate(halves):
             m.submodules[f"lanes_{number}"] = lanes

@@ -5,7 +5,7 @@
     item ──► dependencies met? free queue? ──► read address ──►│ memory ──►│──► o
 """
 
-from amaranth import Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -152,12 +152,12 @@ class OperandSource(wiring.Component):
                     m.d.comb += leads.eq(sum(1 << n for n in range(0, hw.groups, span)))
                     for most, busy in enumerate(taken):
                         for n in range(0, hw.groups, span):
-                            m.d.comb += busy[n].eq(sum(
-                                self.waiting[n + k] > most for k in range(span)) != 0)
+                            m.d.comb += busy[n].eq(Cat(
+                                self.waiting[n + k] > most for k in range(span)).any())
         with m.Switch(given.set_size):
             for index, size in enumerate(hw.gangs):
                 with m.Case(index):
-                    m.d.comb += inside.eq(((1 << size) - 1) << (given.set * size))
+                    m.d.comb += [inside[n].eq(given.set == n // size) for n in range(hw.groups)]
         m.d.comb += eligible.eq(leads & inside)
         for busy, allowed in ((taken[1], 2 * given.words <= hw.queue_words), (taken[0], 1)):
             for number in reversed(range(hw.groups)):

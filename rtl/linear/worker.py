@@ -5,7 +5,7 @@ Items go round the banks, so the drain of one never stops the sum of the next.
 
 from itertools import pairwise
 
-from amaranth import Module, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
 
@@ -30,7 +30,7 @@ class Worker(wiring.Component):
     waiting : ``Out(2)``
         Items assigned whose last event has not been popped.
     event, valid : ``Out(event(hw))``, ``Out(1)``
-        One event; the lane group always takes it.
+        The event popped in the cycle before; the lane group always takes it.
     complete : ``Out(1)``
         The oldest item's sums are in ``bank``.
     bank : ``Out(range(hw.banks))``
@@ -38,17 +38,18 @@ class Worker(wiring.Component):
     release : ``In(1)``
         The oldest item has been drained.
     blocked : ``Out(1)``
-        An item's first event waits because all banks are full.
+        In the cycle before, an item's first event waited because all banks were full.
 
     Timing
     ------
-    ``complete`` rises ``LATENCY`` cycles after the item's last event left. An item's first event
-    leaves at the earliest in the cycle after its word came in, after the previous item's last
-    event, and after the ``release`` of the item ``banks`` before it. The flushes of two runs of
-    events are at least two cycles apart, which holds back a run of a single event by one cycle.
+    ``complete`` rises ``LATENCY`` cycles after the item's last event was popped. An item's first
+    event is popped at the earliest two cycles after its word came in, one after the previous
+    item's last event, and after the ``release`` of the item ``banks`` before it. The flushes of
+    two runs of events are at least two cycles apart, which holds back a run of a single event by
+    one cycle. Events leave through registers, so the multipliers may be far from the queue.
     """
 
-    LATENCY = 7
+    LATENCY = 8
 
     i: stream.Interface
 
@@ -71,27 +72,27 @@ class Worker(wiring.Component):
         position, fresh, flushed = Signal(range(RUN)), Signal(init=1), Signal()
         used, full = Signal(banks), Signal(banks)
         finishing = [Signal(banks, name=f"finishing_{n}") for n in range(self.LATENCY)]
-        free, flush, popped = Signal(), Signal(), Signal()
+        free, flush, popped = Signal(init=1), Signal(), Signal()
+        released, kept = Signal(banks), Signal(banks)
 
         m.d.comb += [
-            free.eq(~first | ~used.bit_select(fill, 1)),
+            released.eq(self.release << self.bank), kept.eq(used & ~released),
             flush.eq(queue.o.p.last | (position == RUN - 1)),
-            queue.o.ready.eq(free & ~(flush & flushed)),
+            queue.o.ready.eq(free & ~(flushed & queue.o.p.last)),
             popped.eq(queue.o.valid & queue.o.ready),
-            self.blocked.eq(queue.o.valid & ~free),
-            self.event.eq(queue.o.payload), self.event.begin.eq(position == 0),
-            self.event.flush.eq(flush), self.event.fresh.eq(fresh), self.event.bank.eq(fill),
-            self.valid.eq(popped),
             finishing[0].eq((popped & queue.o.p.last) << fill),
             self.complete.eq(full.bit_select(self.bank, 1)),
         ]
         for earlier, later in pairwise(finishing):
             m.d.sync += later.eq(earlier)
-        released = Signal(banks)
-        m.d.comb += released.eq(self.release << self.bank)
         m.d.sync += [
+            self.blocked.eq(queue.o.valid & ~free), self.valid.eq(popped),
+            self.event.eq(queue.o.payload), self.event.begin.eq(position == 0),
+            self.event.flush.eq(flush), self.event.fresh.eq(fresh), self.event.bank.eq(fill),
             flushed.eq(popped & flush),
-            used.eq((used | ((popped & first) << fill)) & ~released),
+            used.eq(kept | ((popped & first) << fill)),
+            free.eq(Mux(popped, ~(queue.o.p.last & kept.bit_select((fill + 1)[: len(fill)], 1)),
+                        ~(first & kept.bit_select(fill, 1)))),
             full.eq((full | finishing[-1]) & ~released),
             self.bank.eq(self.bank + self.release),
             self.waiting.eq(self.waiting + self.accept - (popped & queue.o.p.last)),

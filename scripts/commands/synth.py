@@ -1,7 +1,5 @@
 """``deltamoe synth``: what the accelerator needs of a part, by unit."""
 
-import hashlib
-import json as json_format
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +15,9 @@ from boards.parts import PARTS, RESOURCES, Part
 from boards.units import UNITS, Unit, split
 from boards.yosys import count, executable, script
 from rtl.config import HwConfig
+from scripts.cached import cached
 from scripts.cli import JsonFile, app, check_folder, command, console, emit, errors
 from scripts.lookup import hardware
-from scripts.rtl_engine.engine import cache
 
 SUMMED = ("Each unit is synthesized alone, flattened, without the other units inside it, and "
           "multiplied by its instances; so all of the accelerator is counted once. Nothing is "
@@ -30,16 +28,8 @@ def cells(part: Part, unit: Unit, *, map_pairs: bool) -> dict[str, int]:
     """Return the cells of one instance, from the cache if it has them."""
     pairs = part.pair_map.read_text() if map_pairs else ""
     parts = [executable()[1], script(part, map_pairs=map_pairs), unit.text, unit.boxes, pairs]
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-    kept = cache() / f"synth-{key}.json"
-    if kept.exists():
-        return json_format.loads(kept.read_text())
-    found = count(part, unit.text, unit.boxes, map_pairs=map_pairs)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    partial = kept.with_suffix(".partial")
-    partial.write_text(json_format.dumps(found))
-    partial.replace(kept)
-    return found
+    return cached("synth", parts,
+                  lambda: count(part, unit.text, unit.boxes, map_pairs=map_pairs))
 
 
 def chosen(hw: HwConfig, names: list[str], *, map_pairs: bool) -> Iterator[Unit]:

@@ -16,9 +16,10 @@ from golden.config import MODELS, ModelConfig
 from golden.images import digits
 from golden.integer import Integer
 from golden.model import M3ViT, build
-from golden.quantize import gelu_table, migration, quantize
+from golden.quantize import quantize
 from golden.quantized import QuantizedModel, fixed_point, integer_linear
 from golden.report import block_noise, sqnr
+from golden.scales import gelu_table, migration
 from golden.seeded import seeded
 from golden.shapes import tensor_shapes
 

@@ -107,6 +107,20 @@ def test_sums_of_all_parts_are_read() -> None:
     assert done(result, component="parameter_memory", action="random_read") == 5 * 16 * 8
 
 
+def test_weights_for_few_groups_fill_every_group() -> None:
+    """Tile ``c`` of a span of ``n`` groups goes to every group ``g`` with ``g % n == c % n``."""
+    config, hw, few = MODELS["m3vit-tiny-129"], PRESETS["zcu102"], []
+    program = compile_program(Outline(config), hw)
+    result = simulate(program, facts(config, 0))
+    for name, fields in zip(program.names, program.descriptors, strict=True):
+        if fields.get("target") == Target.WEIGHTS and hw.gangs[fields["span"]] < hw.groups:
+            span, owner = hw.gangs[fields["span"]], name.removesuffix(".weights.load")
+            few.append(sum(group % span == 0 for group in range(hw.groups)))
+            assert done(result, layer=owner, component="weight_memory", action="random_fill"
+                        ) == few[-1] * fields["beats"] * hw.bus_bytes
+    assert max(few, default=0) > 1, "every layer is spread over all groups"
+
+
 def test_loads_belong_to_the_operator_that_they_are_for() -> None:
     program = compile_program(make(53, HW, "free")[0], HW, 0)
     for name, fields, owner in zip(program.names, program.descriptors, owners(program),

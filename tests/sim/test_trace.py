@@ -79,6 +79,7 @@ def test_page_is_one_file() -> None:
                 spent(RESULT))
     assert made.count("a &lt;title&gt;") == 2
     assert "cycles &amp; more" in made
+    assert all(f"<li>{reason}</li>" in made for reason in tables()["asic_28nm"].gaps.values())
     assert not re.search(r'(src|href)="(?!data:)', made)
     images = re.findall(r'src="data:image/png;base64,([^"]+)"', made)
     assert len(images) == 3

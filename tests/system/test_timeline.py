@@ -112,8 +112,10 @@ def test_one_file_for_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 def test_probes_need_their_ports() -> None:
     """Verilog without a port that is watched is refused, not watched in part."""
-    text = "".join(f"module \\deltamoe.{probe.path} (x);\n  output {probe.port};\nendmodule\n"
-                   for probe in probes(NANO))
+    ports = {probe.path: {other.port for other in probes(NANO) if other.path == probe.path}
+             for probe in probes(NANO)}
+    text = "".join(f"module \\deltamoe.{path} (x);\n" + "".join(
+        f"  output {port};\n" for port in names) + "endmodule\n" for path, names in ports.items())
     seen, header = watched(text, NANO)
     assert seen.count("public_flat_rd") == header.count("#define PROBE_") == len(probes(NANO))
     with pytest.raises(ValueError, match="0 ports o__ready in sequencer"):

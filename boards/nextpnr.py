@@ -1,0 +1,119 @@
+"""Run nextpnr: a native one if it is there, else the one in WebAssembly from PyPI."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache as once
+from itertools import groupby
+from pathlib import Path
+
+from boards.parts import Part
+
+STAGES = {
+    "Info: Packing": "packing", "Info: Running main analytical placer": "placing",
+    "Info: Running simulated annealing": "refining the placement", "Info: Routing": "routing",
+}
+"""What nextpnr says when a stage begins."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """How a netlist is placed and routed: for which clock, from which random numbers."""
+
+    clock_mhz: float
+    seed: int
+
+
+@once
+def executable(name: str) -> tuple[str, str]:
+    """Return the nextpnr called ``name``, and its version.
+
+    Raises
+    ------
+    ValueError
+        There is none.
+    """
+    here = Path(sys.executable).parent
+    for path in (shutil.which(name), shutil.which(f"yowasp-{name}", path=str(here)),
+                 shutil.which(f"yowasp-{name}")):
+        if path is not None:
+            said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+            lines = (said.stdout + said.stderr).strip().splitlines()
+            if lines:
+                return path, lines[-1]
+    raise ValueError(f"no {name}: install it, or the PyPI package 'yowasp-{name}'")
+
+
+def arguments(part: Part, job: Job) -> list[str]:
+    """Return the arguments for ``netlist.json``; they name the report ``report.json``."""
+    return [*part.place, "--json", "netlist.json", "--report", "report.json", "--out-of-context",
+            "--router", "router2", "--freq", f"{job.clock_mhz:g}", "--timing-allow-fail",
+            "--seed", f"{job.seed}"]
+
+
+def route(part: Part, netlist: str, job: Job, stage: Callable[[str], None]) -> dict:
+    """Place and route a netlist; return nextpnr's report and tell ``stage`` what it does.
+
+    Raises
+    ------
+    ValueError
+        It cannot be placed or routed, say because the part is too small.
+    """
+    with tempfile.TemporaryDirectory(prefix="deltamoe-") as name:
+        folder = Path(name)
+        (folder / "netlist.json").write_text(netlist)
+        said = []
+        with subprocess.Popen(
+                [executable(part.router)[0], *arguments(part, job)], cwd=folder, text=True,
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            for line in process.stderr:
+                said.append(line.strip())
+                for start, what in STAGES.items():
+                    if line.startswith(start):
+                        stage(what)
+        report = folder / "report.json"
+        if process.returncode or not report.exists():
+            errors = [line for line in said if line.startswith("ERROR")] or said[-1:] or ["nothing"]
+            raise ValueError(f"{part.router} says: {errors[0]}")
+        return json.loads(report.read_text())
+
+
+def unit_of(cell: str, top: str) -> str:
+    """Return the unit that a cell is named after, the one whose signal is nearest to it.
+
+    A name is ``unit.(submodule.)*signal``, with numbers where a memory is of several cells; all
+    that is not in a submodule is of ``top``.
+    """
+    names = [part for part in cell.split(".") if not part[0].isdigit()]
+    return ".".join(names[1:-1]) or top
+
+
+def timing(report: dict, top: str) -> dict:
+    """Return the fastest clock of a report and its critical path, by the units it goes through.
+
+    Raises
+    ------
+    ValueError
+        There is not one clock with a path from register to register.
+    """
+    clocks = report.get("fmax", {})
+    paths = [path["path"] for path in report.get("critical_paths", ())
+             if path["from"].startswith("posedge") and path["from"] == path["to"]]
+    if len(clocks) != 1 or len(paths) != 1:
+        raise ValueError(f"nextpnr reports {len(clocks)} clocks and {len(paths)} paths between "
+                         "registers, not one")
+    steps, (path,), (clock,) = [], paths, clocks.values()
+    for unit, parts in groupby(path, lambda part: unit_of(part["to"]["cell"], top)):
+        steps.append({"unit": unit, "ns": sum(part["delay"] for part in parts)})
+    return {
+        "fmax_mhz": clock["achieved"],
+        "path": {
+            "from": path[0]["from"]["cell"], "to": path[-1]["to"]["cell"], "units": steps,
+            "routing_ns": sum(part["delay"] for part in path if part["type"] == "routing"),
+            "ns": sum(part["delay"] for part in path)},
+        "utilization": {name: cells for name, cells in report["utilization"].items()
+                        if cells["used"]}}

@@ -1,0 +1,1 @@
+"""Names, sources and parameters of the mechanisms, by family; no torch."""

@@ -1,0 +1,55 @@
+"""What is left out because an activation is zero or small."""
+
+from golden.sparsity.catalog.entry import entry, share
+from golden.sparsity.mechanism import Parameter
+
+DENSITY = share(0.5, "share of the elements kept")
+COLUMNS = "; columns of weights that no token needs"
+HIDDEN = "multiplications by hidden units left out" + COLUMNS
+INPUTS = "multiplications by elements left out" + COLUMNS
+SPARSE = share(0.25, "share of the hidden elements kept")
+
+MECHANISMS = (
+    entry("relu", "activation", "lazy neuron, arXiv 2210.06313", "rtl", HIDDEN,
+          "activation.Relu"),
+    entry("fatrelu", "activation", "ProSparse, arXiv 2402.13516", "rtl", HIDDEN,
+          "activation.Relu",
+          threshold=Parameter(4, 0, 255, "code that a hidden element must exceed")),
+    entry("cats", "activation", "CATS, arXiv 2404.08763", "rtl",
+          HIDDEN + "; the layer that decides is dense", "activation.Cats", density=DENSITY),
+    entry("chess", "activation", "CHESS, arXiv 2409.01366", "model", INPUTS, "activation.Chess",
+          density=DENSITY),
+    entry("teal", "activation", "TEAL, arXiv 2408.14690", "model", INPUTS, "activation.Teal",
+          density=DENSITY,
+          greedy=Parameter(0, 0, 1, "1 for a budget by block, 0 for the same density everywhere")),
+    entry("wina", "activation", "WINA, arXiv 2505.19427", "model", INPUTS, "contribution.Wina",
+          density=DENSITY),
+    entry("r-sparse", "activation", "R-Sparse, arXiv 2504.19449", "model",
+          INPUTS + "; costs a low-rank product", "contribution.RSparse", density=DENSITY,
+          rank=Parameter(4, 1, 4096, "of what replaces the small elements")),
+    entry("core-infer", "activation", "CoreInfer, arXiv 2410.18311", "model",
+          "both layers of hidden units outside a set fixed on the first frame, weights too",
+          "contribution.CoreInfer",
+          token=share(0.4, "share of a token's positive hidden elements that are core"),
+          kept=share(0.4, "share of the units that run")),
+    entry("error-budget", "activation", "CETT of the sparsing law, arXiv 2411.02335; DEFT, "
+          "arXiv 2402.01911", "model", HIDDEN, "contribution.ErrorBudget",
+          budget=share(0.2, "mean relative error of a hidden layer's result")),
+    entry("hidden-groups", "activation", "MoEfication, arXiv 2110.01786", "model",
+          "multiplications by groups of hidden units left out" + COLUMNS, "hidden.HiddenGroups",
+          groups=Parameter(8, 1, 4096, "groups of a hidden layer"),
+          k=Parameter(4, 1, 4096, "groups that a token uses")),
+    entry("sae-topk", "activation", "TopK autoencoders, arXiv 2406.04093", "model",
+          HIDDEN + "; the same load for each token", "activation.Chosen", density=SPARSE),
+    entry("feature-choice", "activation", "feature choice, arXiv 2411.02124", "model",
+          HIDDEN + "; the same load for each unit", "activation.FeatureChoice", density=SPARSE),
+    entry("mutual-choice", "activation", "mutual choice, arXiv 2411.02124", "model",
+          HIDDEN + "; the load is fixed only in total", "activation.MutualChoice",
+          density=SPARSE),
+    entry("matching-pursuit", "activation", "matching pursuit autoencoders, arXiv 2506.03093",
+          "model", HIDDEN + "; costs a dense fit", "contribution.MatchingPursuit",
+          density=share(0.25, "greedy steps a token, of the hidden units")),
+    entry("ap", "activation", "AP, Liu et al. 2022", "model",
+          "as relu, but less: units that fire rarely fire more", "contribution.Alive",
+          alive=share(0.1, "least share of the tokens for which a unit fires")),
+)

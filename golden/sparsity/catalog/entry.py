@@ -1,0 +1,32 @@
+"""One line of the catalog."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from golden.sparsity.mechanism import Mechanism, Parameter
+
+
+def entry(name: str, family: str, source: str, executes: str, skips: str, rule: str,
+          **parameters: Parameter) -> Mechanism:
+    """Return a mechanism whose ``rule`` is ``module.Class`` of :mod:`golden.sparsity.rules`."""
+    def chosen(record: Any, values: dict[str, float]) -> Any:
+        module, name_of_class = rule.split(".")
+        made = import_module(f"golden.sparsity.rules.{module}")
+        return getattr(made, name_of_class)(record, **values)
+
+    def frames(record: Any, **values: float) -> Sequence[Any]:
+        return import_module("golden.sparsity.run").frames(record, chosen(record, values), name)
+
+    def executed(record: Any, **values: float) -> tuple[Any, Any]:
+        if record.model is None:
+            raise ValueError(f"policy {name} runs on the hardware only with the network's weights")
+        return chosen(record, values).executed(record.model)
+
+    return Mechanism(name, family, source, executes, skips, parameters, frames,
+                     executed if executes == "rtl" else None)
+
+
+def share(default: float, meaning: str, low: float = 0.0) -> Parameter:
+    """Return a parameter in 0..1."""
+    return Parameter(default, low, 1.0, meaning)

@@ -1,0 +1,203 @@
+"""What a network computed on some frames: the operand of every matrix product, and the routing."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import log
+
+import torch
+from torch import Tensor
+
+from golden.config import ModelConfig
+from golden.gate import planes
+from golden.integer import Integer, Trace
+from golden.library import Network
+from golden.quantized import QuantizedModel
+
+OCTAVE, SCORE_OCTAVE = 256, 64
+"""Units of a gate's and of an attention's scaled accumulator in a logarithm to base 2."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One frame.
+
+    Attributes
+    ----------
+    operands : Mapping of str to Tensor
+        By product, in the order in which they ran, the left operand (R, K): integer codes, real
+        numbers, or bool where only the mask of what is not zero is known. Attention's are
+        (H, T, K).
+    keys : Mapping of int to Tensor
+        By layer the keys (H, T, Dh).
+    logits : Mapping of int to Tensor
+        By layer with experts the gate's natural logits (T, E), real.
+    routes : Mapping of int to Tensor
+        By layer with experts the experts of each token (T, k).
+    pixels : Tensor, optional
+        uint8 (C, height, width), where the network can be run again.
+    output : Tensor, optional
+        Tokens (T, D) int16 of the network.
+    """
+
+    operands: Mapping[str, Tensor]
+    keys: Mapping[int, Tensor] = field(default_factory=dict)
+    logits: Mapping[int, Tensor] = field(default_factory=dict)
+    routes: Mapping[int, Tensor] = field(default_factory=dict)
+    pixels: Tensor | None = None
+    output: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """Frames of one network, in order.
+
+    Attributes
+    ----------
+    frames : tuple of Moment
+        At least one.
+    weights : Mapping of str to Tensor
+        By product its weights (N, K); attention's products have none.
+    zeros : Mapping of str to int
+        By product the code of zero, where it is not 0.
+    config : ModelConfig, optional
+        The network's dimensions; None for a network that is not one of :mod:`golden.model`.
+    model : QuantizedModel, optional
+        The network, if mechanisms are to be run in it.
+    task : int
+        Whose gates and head ran.
+    """
+
+    frames: tuple[Moment, ...]
+    weights: Mapping[str, Tensor]
+    zeros: Mapping[str, int] = field(default_factory=dict)
+    config: ModelConfig | None = None
+    model: QuantizedModel | None = None
+    task: int = 0
+
+    def values(self, name: str) -> Tensor:
+        """Return the operands of a product in all frames, (R, K) with zero at 0."""
+        rows = [frame.operands[name].flatten(0, -2) for frame in self.frames
+                if name in frame.operands]
+        return torch.cat(rows).double() - self.zeros.get(name, 0)
+
+    def scale(self, name: str) -> Tensor:
+        """Return what a sum of codes is worth in results, by row of the weights (N,)."""
+        if self.model is None:
+            return torch.ones(len(self.weights[name]), dtype=torch.float64)
+        key, index = stored(name)
+        return (self.model[f"{key}.multiplier"][index].double()
+                / 2.0 ** self.model.number(f"{key}.shift"))
+
+    def real(self, name: str) -> Tensor:
+        """Return the weights (N, K) of a product in units of its result; as recorded without one.
+
+        Rows of codes have scales of their own, so only these compare across rows.
+        """
+        return self.weights[name].double() * self.scale(name)[:, None]
+
+    def bias(self, name: str) -> Tensor:
+        """Return the biases (N,) of a product in units of its result; 0 without a model."""
+        scale = self.scale(name)
+        if self.model is None:
+            return torch.zeros_like(scale)
+        key, index = stored(name)
+        zero = self.zeros.get(name, 0) * self.weights[name].double().sum(-1)
+        return (self.model[f"{key}.bias"][index] + zero) * scale
+
+    def sharpness(self, layer: int) -> Tensor | None:
+        """Return what a sum of query times key is in natural logits, by head (H, 1, 1)."""
+        if self.model is None:
+            return None
+        name = f"blocks.{layer}.attention"
+        scale = log(2) / SCORE_OCTAVE / 2.0 ** self.model.number(f"{name}.shift")
+        return self.model[f"{name}.multiplier"].double().view(-1, 1, 1) * scale
+
+    @property
+    def products(self) -> list[str]:
+        """Names of all products that ran in some frame."""
+        return list({name: None for frame in self.frames for name in frame.operands})
+
+
+def stored(product: str) -> tuple[str, slice | int]:
+    """Return the name under which a model stores a product's tensors, and the expert's index."""
+    head, found, tail = product.partition(".experts.")
+    if not found:
+        return product, slice(None)
+    index, last = tail.split(".")
+    return f"{head}.experts.{last}", int(index)
+
+
+def natural(logits: Tensor, scale: tuple[int, int]) -> Tensor:
+    """Return a gate's accumulators as natural logits."""
+    multiplier, shift = scale
+    return logits.double() * (multiplier / 2**shift / OCTAVE * log(2))
+
+
+def weights_of(model: QuantizedModel, task: int) -> dict[str, Tensor]:
+    """Return int8 weights (N, K) by product; a gate's are the planes of its int16 ones."""
+    weights = {}
+    for name, tensor in model.tensors.items():
+        product = name.removesuffix(".weight")
+        if product == name or (("gate." in name or name.startswith("head."))
+                               and int(product.split(".")[-1]) != task):
+            continue
+        if ".experts." in product:
+            weights |= {product.replace("experts", f"experts.{expert}"): each
+                        for expert, each in enumerate(tensor)}
+        else:
+            weights[product] = planes(tensor) if ".gate." in product else tensor
+    return weights
+
+
+def zeros_of(model: QuantizedModel, products: Iterable[str]) -> dict[str, int]:
+    """Return the codes of zero: that of ``gelu(0)`` behind an activation."""
+    return {name: int(model[f"{'.'.join(name.split('.')[:2])}.gelu"][0]) for name in products
+            if name.endswith(".fc2")}
+
+
+class Recorder(Integer):
+    """Run a quantized network and keep keys and logits too."""
+
+    def run(self, pixels: Tensor, task: int = 0,
+            experts: dict[int, Tensor] | None = None) -> Trace:
+        """Infer, as :meth:`golden.integer.Integer.run`."""
+        self.keys: dict[int, Tensor] = {}
+        self.logits: dict[int, Tensor] = {}
+        return super().run(pixels, task, experts)
+
+    def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor | None:
+        """Keep the keys."""
+        self.keys[layer] = heads(k, self.model.config.num_heads)
+        return super().pairs(layer, q, k)
+
+    def choose(self, layer: int, h: Tensor, logits: Tensor, scale: tuple[int, int],
+               forced: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Keep the logits."""
+        self.logits[layer] = natural(logits, scale)
+        return super().choose(layer, h, logits, scale, forced)
+
+
+def heads(x: Tensor, count: int) -> Tensor:
+    """Split (T, D) into (H, T, Dh)."""
+    return x.unflatten(-1, (count, -1)).transpose(0, 1)
+
+
+def record(network: Network | QuantizedModel, frames: Iterable[Tensor], task: int = 0) -> Record:
+    """Run the integer network on ``frames``, uint8 (C, height, width) each.
+
+    Raises
+    ------
+    ValueError
+        There is no frame, or one or the task does not fit the network.
+    """
+    model = network if isinstance(network, QuantizedModel) else network.quantized
+    recorder, moments = Recorder(model), []
+    for pixels in frames:
+        trace = recorder.run(pixels, task)
+        moments.append(Moment(trace.operands, recorder.keys, recorder.logits,
+                              {layer: chosen for layer, (chosen, _) in trace.routes.items()},
+                              pixels, trace.x))
+    if not moments:
+        raise ValueError("there is no frame to record")
+    weights = weights_of(model, task)
+    return Record(tuple(moments), weights, zeros_of(model, weights), model.config, model, task)

@@ -1,0 +1,105 @@
+"""Apply a rule to recorded operands, which do not react."""
+
+import re
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from golden.sparsity.ledger import Ledger
+from golden.sparsity.names import expert, layer, part
+from golden.sparsity.record import Moment
+from golden.sparsity.rule import Rule
+from golden.sparsity.work import Frame
+
+FIRST_HALF = ("q", "k", "v", "scores", "values", "proj")
+"""Products of a block's attention."""
+
+
+class Replay:
+    """One recorded frame under a rule."""
+
+    def __init__(self, rule: Rule, moment: Moment) -> None:
+        self.rule, self.record, self.moment = rule, rule.record, moment
+        self.ledger = Ledger(rule)
+        self.layer = -1
+        self.present: Tensor | None = None
+        self.active: Tensor | None = None
+        self.attends: Tensor | None = None
+        self.attended: Tensor | None = None
+
+    def frame(self) -> Frame:
+        """Enter all products."""
+        for name, a in self.moment.operands.items():
+            x = a.double() - self.record.zeros.get(name, 0)
+            if layer(name) not in {-1, self.layer}:
+                self.enter(layer(name), x)
+            if part(name) in {"scores", "values"}:
+                self.attention(name, x)
+            elif expert(name) is None:
+                self.linear(name, x)
+        return self.ledger.made()
+
+    def enter(self, number: int, x: Tensor) -> None:
+        """Begin a block, whose first operand is ``x``."""
+        self.layer, self.attends = number, None
+        if self.record.config:
+            self.present = self.rule.alive(number, x, self.attended)
+            self.active = self.rule.attending(number, x)
+
+    def taken(self, name: str, count: int) -> Tensor:
+        """Return which of the ``count`` tokens of a product take part in it."""
+        all_tokens = torch.ones(count, dtype=torch.bool)
+        sets = [self.present, self.active if part(name) in FIRST_HALF else None]
+        for tokens in sets:
+            if tokens is not None and len(tokens) == count:
+                all_tokens = all_tokens & tokens
+        return all_tokens
+
+    def linear(self, name: str, x: Tensor) -> None:
+        """Enter a linear layer, and behind a gate its experts."""
+        taken = self.taken(name, len(x))
+        weight = self.rule.weight(name, self.record.weights[name])
+        self.ledger.product(name, x[taken], weight, taken.nonzero().flatten())
+        if part(name) == "gate" and self.layer in self.moment.logits:
+            for product in self.experts(name, taken):
+                self.ledger.product(*product)
+
+    def attention(self, name: str, x: Tensor) -> None:
+        """Enter a product of the attention, (H, T, K), of the tokens that take part."""
+        taken = self.taken(name, x.shape[1])
+        if part(name) == "values":
+            self.attended = x * taken[:, None] * taken
+            columns = self.moment.keys[self.layer].shape[-1]
+            self.ledger.attention(name, x[:, taken][:, :, taken], self.attends, columns)
+            return
+        x = x[:, taken]
+        if self.layer in self.moment.keys:
+            self.attends = self.rule.pairs(self.layer, x,
+                                           self.moment.keys[self.layer][:, taken].double())
+        self.ledger.attention(name, x, self.attends, x.shape[1])
+
+    def experts(self, gate: str, taken: Tensor) -> Iterator[tuple]:
+        """Return the products of a layer's experts, for the tokens that the rule sends there."""
+        logits, prefix = self.moment.logits[self.layer], re.split(r"\.(?:gate|router)", gate)[0]
+        took = torch.zeros(logits.shape, dtype=torch.bool).scatter(
+            -1, self.moment.routes[self.layer], True)
+        allowed = self.rule.allowed(self.layer)
+        if allowed is not None:
+            logits = logits.masked_fill(~allowed, -torch.inf)
+        wanted = self.rule.route(self.layer, self.moment.operands[gate].double(), logits)
+        member = (took if wanted is None else wanted != 0) & taken[:, None]
+        self.ledger.routed[self.layer] = member.sum(0).numpy()
+        for name, weight in self.record.weights.items():
+            if not name.startswith(f"{prefix}.experts."):
+                continue
+            index = expert(name)
+            tokens = member[:, index].nonzero().flatten()
+            full = torch.zeros(len(logits), weight.shape[-1], dtype=torch.float64)
+            known, seen = took[:, index], self.moment.operands.get(name)
+            if seen is None or len(seen) != int(known.sum()):
+                known = torch.zeros_like(known)
+            else:
+                full[known] = seen.double() - self.record.zeros.get(name, 0)
+            if len(tokens):
+                yield name, full[tokens], self.rule.weight(name, weight), tokens, known[tokens]

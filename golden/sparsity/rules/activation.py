@@ -1,0 +1,225 @@
+"""Elements of an operand that are too small to matter, by threshold."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from golden.policy import Choice, Plan, Policy, operator_names
+from golden.quantized import QuantizedModel
+from golden.sparsity.names import WITHIN_BLOCKS, layer, part
+from golden.sparsity.record import Record
+from golden.sparsity.rule import Rule, Sent, largest
+
+LEVELS = 20
+"""Steps of density in which a greedy budget is spent."""
+
+SAMPLE = 64
+"""Recorded rows of a product on which its errors are measured."""
+
+
+class Table(Rule):
+    """A rule that a layer's activation table can hold: what it drops becomes the code of zero."""
+
+    def kept(self, number: int, values: Tensor) -> Tensor:
+        """Return which results of the activation of a layer stay, with zero at 0."""
+        raise NotImplementedError
+
+    def executed(self, model: QuantizedModel) -> tuple[QuantizedModel, Plan]:
+        """Rewrite the tables; skip zeros behind them."""
+        tensors = dict(model.tensors)
+        for number in range(model.config.num_layers):
+            table = model[f"blocks.{number}.gelu"]
+            kept = self.kept(number, table.long() - int(table[0]))
+            tensors[f"blocks.{number}.gelu"] = torch.where(kept, table, table[0])
+        skipping = {name: Choice(Policy.ZERO_SKIP) for name in operator_names(model.config)
+                    if name.endswith(".fc2")}
+        return replace(model, tensors=tensors), Plan(Choice(Policy.DENSE), skipping)
+
+
+class Relu(Table):
+    """Keep what is above a threshold behind the first layer of an MLP; ReLU is one of 0.
+
+    What GELU leaves below zero is lost.
+    """
+
+    def __init__(self, record: Record, threshold: int = 0) -> None:
+        super().__init__(record)
+        self.threshold = threshold
+
+    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+        """Send hidden elements above the threshold."""
+        return Sent(self.kept(layer(name), x)) if part(name) == "fc2" else Sent()
+
+    def kept(self, number: int, values: Tensor) -> Tensor:
+        """Return what is above the threshold."""
+        return values > self.threshold
+
+
+class Thresholds(Rule):
+    """Magnitudes above a quantile, which is that of the recorded frames.
+
+    An expert that no recorded token chose takes its own first rows.
+    """
+
+    parts: tuple[str, ...] = WITHIN_BLOCKS
+
+    def __init__(self, record: Record, density: float) -> None:
+        super().__init__(record)
+        self.density = density
+        self.cuts: dict[str, Tensor] = {}
+
+    def seen(self, name: str, x: Tensor) -> Tensor:
+        """Return the recorded operands (R, K) of a product."""
+        return self.record.values(name) if name in self.record.products else x.double()
+
+    def cut(self, name: str, x: Tensor) -> Tensor:
+        """Return the threshold, or one for each column."""
+        return quantile(self.seen(name, x).abs().flatten(), 1 - self.density)
+
+    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+        """Send what is above."""
+        if part(name) not in self.parts or not len(x):
+            return Sent()
+        if name not in self.cuts:
+            self.cuts[name] = self.cut(name, x)
+        return Sent(x.abs() > self.cuts[name])
+
+
+def quantile(values: Tensor, share: float) -> Tensor:
+    """Return the largest of the lowest ``share`` of values (R, ...); -1 if that is none of them."""
+    count = round(share * len(values))
+    if not count:
+        return torch.full(values.shape[1:], -1.0, dtype=torch.float64)
+    return values.double().sort(0).values[count - 1]
+
+
+class Cats(Thresholds, Table):
+    """Hidden units of which the activation's magnitude exceeds the layer's quantile.
+
+    Here the activation behind the first layer; that layer decides, so it runs densely. The
+    experts of a layer have one threshold.
+    """
+
+    parts = ("fc2",)
+
+    def __init__(self, record: Record, density: float) -> None:
+        super().__init__(record, density)
+        self.layers: dict[int, Tensor] = {}
+
+    def cut(self, name: str, x: Tensor) -> Tensor:
+        """Return the layer's threshold."""
+        return self.layer_cut(layer(name))
+
+    def layer_cut(self, number: int) -> Tensor:
+        """Return the quantile of a layer's recorded hidden elements."""
+        if number not in self.layers:
+            seen = torch.cat([self.record.values(name).abs().flatten()
+                              for name in self.record.products
+                              if part(name) == "fc2" and layer(name) == number])
+            self.layers[number] = quantile(seen, 1 - self.density)
+        return self.layers[number]
+
+    def kept(self, number: int, values: Tensor) -> Tensor:
+        """Return what is above the layer's threshold."""
+        return values.abs() > self.layer_cut(number)
+
+
+class Chess(Thresholds):
+    """As CATS with a threshold for each channel; and one for each input of the attention."""
+
+    parts = ("q", "k", "v", "proj", "fc2")
+
+    def cut(self, name: str, x: Tensor) -> Tensor:
+        """Return a hidden layer's thresholds by column, another's as it is."""
+        if part(name) != "fc2":
+            return super().cut(name, x)
+        return quantile(self.seen(name, x).abs(), 1 - self.density)
+
+
+class Teal(Thresholds):
+    """Magnitudes above a quantile in all linear layers of the blocks.
+
+    With a greedy budget, the layers of a block share its density: again and again the one loses a
+    step that adds least to its relative output error, each step being the same work.
+    """
+
+    def __init__(self, record: Record, density: float, greedy: int) -> None:
+        super().__init__(record, density)
+        self.greedy = greedy
+        self.budgets: dict[int, dict[str, float]] = {}
+
+    def cut(self, name: str, x: Tensor) -> Tensor:
+        """Return the quantile of the layer's own share."""
+        share = self.density
+        if self.greedy and name in self.record.products:
+            number = layer(name)
+            if number not in self.budgets:
+                self.budgets[number] = self.budget(number)
+            share = self.budgets[number][name]
+        return quantile(self.seen(name, x).abs().flatten(), 1 - share)
+
+    def budget(self, number: int) -> dict[str, float]:
+        """Return the density of each product of a block."""
+        names = [name for name in self.record.products
+                 if layer(name) == number and part(name) in WITHIN_BLOCKS]
+        work = {name: len(self.record.values(name)) * self.record.weights[name].numel()
+                for name in names}
+        total = sum(work.values())
+        share, left = dict.fromkeys(names, 1.0), total * (1 - self.density)
+        after: dict[str, float] = {}
+        while left > 1e-9 * total:
+            step = min(left, total / LEVELS / len(names))
+            for name in names:
+                if name not in after:
+                    after[name] = self.error(name, max(0.0, share[name] - step / work[name]))
+            best = min((name for name in names if share[name] > 0), key=after.__getitem__)
+            spent = min(step, share[best] * work[best])
+            share[best] = max(0.0, share[best] - spent / work[best])
+            left -= spent
+            del after[best]
+        return share
+
+    def error(self, name: str, share: float) -> float:
+        """Return the relative output error of a product at a density."""
+        x, weight = self.record.values(name), self.record.real(name)
+        lost = x.abs() <= quantile(x.abs().flatten(), 1 - share)
+        rows = slice(None, None, max(1, len(x) // SAMPLE))
+        whole = (x[rows] @ weight.T).square().sum().clamp(min=1e-9)
+        return float(((x * lost)[rows] @ weight.T).square().sum() / whole)
+
+
+class Chosen(Rule):
+    """The largest elements of the hidden layer, as many for each token (TopK autoencoders)."""
+
+    def __init__(self, record: Record, density: float) -> None:
+        super().__init__(record)
+        self.density = density
+
+    def count(self, elements: int) -> int:
+        """Return how many of so many stay, at least one."""
+        return max(1, round(self.density * elements))
+
+    def keep(self, score: Tensor) -> Tensor:
+        """Choose in each row of (R, F)."""
+        return largest(score, self.count(score.shape[-1]))
+
+    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+        """Send the chosen hidden elements."""
+        return Sent(self.keep(x.abs())) if part(name) == "fc2" and len(x) else Sent()
+
+
+class FeatureChoice(Chosen):
+    """As many tokens for each hidden unit."""
+
+    def keep(self, score: Tensor) -> Tensor:
+        """Choose in each column."""
+        return super().keep(score.T).T.contiguous()
+
+
+class MutualChoice(Chosen):
+    """The largest of all tokens and units together."""
+
+    def keep(self, score: Tensor) -> Tensor:
+        """Choose from all."""
+        return super().keep(score.flatten()).view(score.shape)

@@ -1,0 +1,160 @@
+"""Which keys a query attends to, one query at a time or for all of a head's."""
+
+from math import inf
+
+import torch
+from torch import Tensor
+
+from golden.sparsity.names import part
+from golden.sparsity.record import Record
+from golden.sparsity.rule import Rule, charged, largest
+from golden.sparsity.work import Work
+
+
+def probabilities(q: Tensor, k: Tensor, sharpness: Tensor | None) -> Tensor:
+    """Return the softmax of the scores of ``q`` (H, R, Dh) on ``k`` (H, T, Dh), real.
+
+    ``sharpness`` (H, 1, 1) makes them logits; if it is not known, their deviation is taken as 1.
+    """
+    scores = q.double() @ k.double().mT
+    if sharpness is None:
+        sharpness = 1 / scores.std().clamp(min=1e-9)
+    return (scores * sharpness).softmax(-1)
+
+
+class TopPairs(Rule):
+    """The keys with the largest scores of each query, by a low-rank predictor.
+
+    The predictor sees the leading ``rank`` singular directions of the queries and keys of the
+    first frame, in place of learned ones. The class token attends to all.
+    """
+
+    def __init__(self, record: Record, density: float, rank: int) -> None:
+        super().__init__(record)
+        self.density, self.rank = density, rank
+        self.bases: dict[int, Tensor] = {}
+
+    def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor:
+        """Keep the best keys of each query."""
+        q, k = q.double(), k.double()
+        if layer not in self.bases:
+            basis = torch.linalg.svd(torch.cat([q, k], -2), full_matrices=False)[2]
+            self.bases[layer] = basis[:, : self.rank].mT                     # (H, Dh, rank)
+        basis = self.bases[layer]
+        mask = largest((q @ basis) @ (k @ basis).mT, max(1, round(self.density * q.shape[1])))
+        mask[:, 0] = True
+        return mask
+
+    def charge(self, name: str, work: Work) -> Work:
+        """Charge both projections and the low-rank product."""
+        if part(name) != "scores":
+            return work
+        rank = min(self.rank, work.depth)
+        return charged(work, macs=work.rows * rank * (2 * work.depth + work.columns),
+                       weights=work.depth * rank)
+
+
+class Pages(Rule):
+    """The pages of keys with the highest bound on a query's score (Quest).
+
+    A page's bound is ``sum_d max(q_d low_d, q_d high_d)`` with the extremes of its keys.
+    """
+
+    def __init__(self, record: Record, density: float, page: int) -> None:
+        super().__init__(record)
+        self.density, self.page = density, page
+
+    def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor:
+        """Keep the best pages of each query."""
+        q, k = q.double(), k.double()
+        pages = [(part.amin(1), part.amax(1)) for part in k.split(self.page, 1)]
+        low, high = (torch.stack(each, 1) for each in zip(*pages, strict=True))   # (H, P, Dh)
+        bound = (q.clamp(min=0) @ high.mT) + (q.clamp(max=0) @ low.mT)
+        mask = largest(bound, max(1, round(self.density * bound.shape[-1])))
+        return mask.repeat_interleave(self.page, -1)[..., : k.shape[1]]
+
+    def charge(self, name: str, work: Work) -> Work:
+        """Charge the bounds: two products for each page and dimension."""
+        if part(name) != "scores":
+            return work
+        pages = -(-work.columns // self.page)
+        return charged(work, macs=2 * work.rows * pages * work.depth)
+
+
+class SnapKv(Rule):
+    """The keys that the last ``window`` queries of a head attend to most, and the window's own.
+
+    Votes are not pooled over neighbors. If ``adaptive``, the heads share one budget (Ada-SnapKV).
+    """
+
+    def __init__(self, record: Record, density: float, window: int, adaptive: int) -> None:
+        super().__init__(record)
+        self.density, self.window, self.adaptive = density, window, adaptive
+
+    def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor:
+        """Keep the same keys for all queries of a head."""
+        mass = probabilities(q[:, -self.window:], k, self.record.sharpness(layer)).sum(1)  # (H, T)
+        mass[:, -self.window:] = inf
+        count = max(1, round(self.density * k.shape[1]))
+        kept = (largest(mass.flatten(), len(k) * count).view(mass.shape) if self.adaptive
+                else largest(mass, count))
+        return kept[:, None].expand(-1, q.shape[1], -1).contiguous()
+
+    def charge(self, name: str, work: Work) -> Work:
+        """Charge the window's scores."""
+        if part(name) != "scores":
+            return work
+        heads = work.rows // work.columns
+        return charged(work, macs=heads * min(self.window, work.columns) * work.columns
+                       * work.depth)
+
+
+class Shards(Rule):
+    """Each head attends to a strided shard of the keys (S2), and to its own neighborhood.
+
+    Key block ``b`` belongs to head ``b mod H``, so the union over heads is the whole context. Key
+    0 belongs to all.
+    """
+
+    def __init__(self, record: Record, block: int, local: int) -> None:
+        super().__init__(record)
+        self.block, self.local = block, local
+
+    def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor:
+        """Keep each head's shard."""
+        heads, tokens = q.shape[0], q.shape[1]
+        place = torch.arange(tokens)
+        shard = (place // self.block) % heads == torch.arange(heads)[:, None]  # (H, T)
+        shard[:, 0] = True
+        near = (place[:, None] - place).abs() <= self.local
+        return shard[:, None] | near
+
+
+class DroppedTokens(Rule):
+    """Tokens that get little attention leave the network, layer by layer (LeMo, EViT).
+
+    From block ``first`` on, each block keeps the share ``kept`` of the tokens of the block before
+    that got most attention there from all tokens and heads; token 0 always. Those that left keep
+    their values.
+    """
+
+    blocks = True
+
+    def __init__(self, record: Record, kept: float, first: int) -> None:
+        super().__init__(record)
+        self.kept, self.first = kept, first
+
+    def start(self) -> None:
+        """Begin with all tokens."""
+        self.left: Tensor | None = None
+
+    def alive(self, layer: int, x: Tensor, attended: Tensor | None) -> Tensor | None:
+        """Drop the tokens with the least attention."""
+        if attended is None or layer < self.first:
+            return self.left
+        left = torch.ones(attended.shape[-1], dtype=torch.bool) if self.left is None else self.left
+        rows = attended.double() / attended.double().sum(-1, keepdim=True).clamp(min=1e-9)
+        got = rows.sum((0, 1)).masked_fill(~left, -1.0)
+        got[0] = inf
+        self.left = largest(got, max(1, round(self.kept * int(left.sum()))))
+        return self.left

@@ -1,0 +1,196 @@
+"""Elements of an operand chosen by what they add to the result."""
+
+import torch
+from torch import Tensor
+
+from golden.sparsity.names import WITHIN_BLOCKS, part
+from golden.sparsity.record import Record
+from golden.sparsity.rule import Rule, Sent, charged, largest
+from golden.sparsity.rules.activation import Chosen, Thresholds, quantile
+from golden.sparsity.work import Work
+
+
+def lengths(weight: Tensor) -> Tensor:
+    """Return the length of each column (K,) of weights (N, K)."""
+    return weight.double().norm(dim=0)
+
+
+class Wina(Rule):
+    """The elements with the largest ``|x_j| * |W_:,j|``, as many for each token."""
+
+    def __init__(self, record: Record, density: float) -> None:
+        super().__init__(record)
+        self.density = density
+
+    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+        """Send the elements that add most."""
+        if part(name) not in WITHIN_BLOCKS or not len(x):
+            return Sent()
+        count = max(1, round(self.density * x.shape[-1]))
+        return Sent(largest(x.double().abs() * lengths(self.record.real(name)), count))
+
+
+class RSparse(Thresholds):
+    """Elements above a quantile exactly, the others through the leading singular directions.
+
+    ``y = W x_large + U S V^T x_small``; the low-rank part always runs. Inside the integer network
+    it enters as ``V V^T x_small`` rounded to codes.
+    """
+
+    def __init__(self, record: Record, density: float, rank: int) -> None:
+        super().__init__(record, density)
+        self.rank = rank
+        self.bases: dict[str, Tensor] = {}
+
+    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+        """Send what is above, and the rest by the low rank."""
+        sent = super().send(name, x, weight, tokens)
+        if sent.events is None:
+            return sent
+        if name not in self.bases:
+            basis = torch.linalg.svd(self.record.real(name), full_matrices=False)[2]
+            self.bases[name] = basis[: self.rank]                            # (rank, K)
+        small = x.double() * ~sent.events
+        low = (small @ self.bases[name].T) @ self.bases[name]
+        return sent._replace(value=(x * sent.events + low.round()).to(x.dtype))
+
+    def charge(self, name: str, work: Work) -> Work:
+        """Charge both low-rank products."""
+        if part(name) not in WITHIN_BLOCKS:
+            return work
+        pair = min(self.rank, work.depth, work.columns) * (work.depth + work.columns)
+        return charged(work, macs=work.rows * pair, weights=pair)
+
+
+class CoreInfer(Rule):
+    """A fixed set of hidden units, chosen on the first frame, which runs densely.
+
+    Of each token the largest ``token`` share of its positive hidden elements are its core; the
+    ``kept`` share of the units that are core most often run in later frames, the others not.
+    """
+
+    def __init__(self, record: Record, token: float, kept: float) -> None:
+        super().__init__(record)
+        self.token, self.kept = token, kept
+        self.counts: dict[str, Tensor] = {}
+        self.cores: dict[str, Tensor] | None = None
+
+    def start(self) -> None:
+        """Fix the sets behind the first frame."""
+        if self.counts and self.cores is None:
+            self.cores = {name: largest(count, max(1, round(self.kept * len(count))))
+                          for name, count in self.counts.items()}
+
+    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+        """Count on the first frame; then compute and send the core units only."""
+        kind = part(name)
+        if self.cores is None:
+            if kind == "fc2" and len(x):
+                positive = x.clamp(min=0).double()
+                counts = (self.token * (positive > 0).sum(-1)).ceil()
+                rank = positive.argsort(dim=-1, descending=True, stable=True).argsort(-1)
+                self.counts[name] = (rank < counts[:, None]).sum(0).double()
+            return Sent()
+        core = self.cores.get(name if kind == "fc2" else f"{name.removesuffix('fc1')}fc2")
+        if kind not in {"fc1", "fc2"} or core is None:
+            return Sent()
+        mask = core.expand(len(x), -1).contiguous()
+        return Sent(mask) if kind == "fc2" else Sent(made=mask)
+
+
+class ErrorBudget(Rule):
+    """The highest threshold on ``|x_i| * |W_:,i|`` of hidden units that keeps the error in budget.
+
+    CETT: the mean over recorded tokens of ``|sum of what is cut| / |sum of all|``.
+    """
+
+    def __init__(self, record: Record, budget: float) -> None:
+        super().__init__(record)
+        self.budget = budget
+        self.cuts: dict[str, float] = {}
+
+    def error(self, x: Tensor, weight: Tensor, cut: float) -> float:
+        """Return the cumulative error of tail truncation, relative, of rows ``x`` (R, F)."""
+        tail = x * (x.abs() * lengths(weight) <= cut)
+        whole = (x @ weight.T).norm(dim=-1).clamp(min=1e-9)
+        return float(((tail @ weight.T).norm(dim=-1) / whole).mean())
+
+    def cut(self, x: Tensor, weight: Tensor) -> float:
+        """Return the threshold; the error grows with it, up to cancellations."""
+        levels = (x.abs() * lengths(weight)).flatten().unique()
+        low, high = -1, len(levels) - 1
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.error(x, weight, float(levels[middle])) <= self.budget:
+                low = middle
+            else:
+                high = middle - 1
+        return float(levels[low]) if low >= 0 else -1.0
+
+    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+        """Send hidden elements above the threshold."""
+        if part(name) != "fc2" or not len(x):
+            return Sent()
+        if name not in self.cuts:
+            seen = self.record.values(name) if name in self.record.products else x.double()
+            self.cuts[name] = self.cut(seen, self.record.real(name))
+        return Sent(x.double().abs() * lengths(self.record.real(name)) > self.cuts[name])
+
+
+class MatchingPursuit(Chosen):
+    """Hidden units one after the other, each with the coefficient that best fits what is left.
+
+    The target is the second layer's dense result, so what decides costs a dense product and, for
+    each unit, a row of the Gram matrix of the weights.
+    """
+
+    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+        """Send the units picked, with their coefficients."""
+        if part(name) != "fc2" or not len(x):
+            return Sent()
+        real = self.record.real(name)
+        gram = real.T @ real                                                 # (F, F)
+        energy = gram.diagonal().clamp(min=1e-9)
+        fit = x.double() @ gram                                              # (R, F)
+        value, rows = torch.zeros_like(fit), torch.arange(len(x))
+        for _ in range(self.count(x.shape[-1])):
+            best = (fit.square() / energy).argmax(-1)
+            step = fit[rows, best] / energy[best]
+            value[rows, best] += step
+            fit -= step[:, None] * gram[best]
+        low, high = x.min(), x.max()
+        value = value.round().clamp(low, high).to(x.dtype)
+        return Sent(value != 0, value=value)
+
+    def charge(self, name: str, work: Work) -> Work:
+        """Charge the fit and the steps; the Gram matrix is read as int8."""
+        if part(name) != "fc2":
+            return work
+        steps = self.count(work.depth)
+        return charged(work, macs=work.rows * work.depth * (work.columns + steps),
+                       weights=work.depth * (work.depth + work.columns))
+
+
+class Alive(Rule):
+    """ReLU with a floor under each hidden unit's activity (AP): what fires too rarely fires more.
+
+    Each unit's threshold is 0 or, if that leaves fewer than the share ``alive`` of the recorded
+    tokens, lower, so density goes up.
+    """
+
+    def __init__(self, record: Record, alive: float) -> None:
+        super().__init__(record)
+        self.least = alive
+        self.cuts: dict[str, Tensor] = {}
+
+    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+        """Send hidden elements above their unit's threshold."""
+        if part(name) != "fc2" or not len(x):
+            return Sent()
+        if name not in self.cuts:
+            seen = self.record.values(name) if name in self.record.products else x.double()
+            cut = quantile(seen, 1 - self.least)
+            if round((1 - self.least) * len(seen)) == 0:
+                cut = torch.full_like(cut, -torch.inf)
+            self.cuts[name] = cut.clamp(max=0)
+        return Sent(x > self.cuts[name])

@@ -1,0 +1,196 @@
+"""What becomes of the experts: merged, averaged, kept in a cache, or small ones added."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from golden.quantized import QuantizedModel
+from golden.sparsity.names import expert, layer, part
+from golden.sparsity.record import Record
+from golden.sparsity.rule import Sent, charged, largest
+from golden.sparsity.rules.routing import Routing
+from golden.sparsity.work import Work
+
+
+class Merged(Routing):
+    """Experts around the most used ones become one each (M-SMoE).
+
+    An expert joins the dominant one with the most similar logits; its hidden units are permuted
+    to match (linear assignment on both layers' weights) and averaged by frequency of use. A token
+    that chose several of a group runs it once, with the sum of their weights.
+    """
+
+    def __init__(self, record: Record, groups: int) -> None:
+        super().__init__(record)
+        self.groups = groups
+        self.leaders: dict[int, Tensor] = {}
+
+    def leader(self, layer: int) -> Tensor:
+        """Return the expert (E,) that each expert is merged into."""
+        if layer not in self.leaders:
+            usage = self.usage(layer).double()
+            dominant = largest(usage, self.groups)
+            logits = torch.cat([frame.logits[layer] for frame in self.record.frames])
+            unit = logits / logits.norm(dim=0).clamp(min=1e-9)
+            alike = (unit.T @ unit).masked_fill(~dominant, -torch.inf)
+            joined = alike.argmax(-1)
+            self.leaders[layer] = torch.where(dominant, torch.arange(len(usage)), joined)
+        return self.leaders[layer]
+
+    def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:
+        """Add up the weights of the chosen members of each group."""
+        weight = logits.softmax(-1) * largest(logits, self.top_k)
+        return torch.zeros_like(weight).index_add(-1, self.leader(layer), weight)
+
+    def network(self, model: QuantizedModel) -> QuantizedModel:
+        """Merge the experts of every layer."""
+        tensors = dict(model.tensors)
+        for number in range(model.config.num_layers):
+            if model.config.is_moe(number):
+                leader, usage = self.leader(number), self.usage(number).double() + 1e-9
+                groups = [(leader == each).nonzero().flatten() for each in leader.unique()]
+                tensors |= merged(model, f"blocks.{number}", [
+                    (int(leader[group[0]]), group, usage[group] / usage[group].sum())
+                    for group in groups])
+        return replace(model, tensors=tensors)
+
+
+def merged(model: QuantizedModel, name: str, groups: list[tuple[int, Tensor, Tensor]]
+           ) -> dict[str, Tensor]:
+    """Return a layer's experts, the first of each group being the mean of its members.
+
+    Codes times multipliers are real weights up to a common factor; the mean gets the largest
+    multiplier of its members, so it never saturates.
+    """
+    zero = int(model[f"{name}.gelu"][0])
+    parts = {last: [model[f"{name}.experts.{last}.{kind}"].clone()
+                    for kind in ("weight", "bias", "multiplier")] for last in ("fc1", "fc2")}
+    for leader, group, share in groups:
+        order = aligned(parts, leader, group)
+        for last, (weight, bias, multiplier) in parts.items():
+            scale = multiplier[group].double()                              # (G, N)
+            offset = bias[group] + (last == "fc2") * zero * weight[group].long().sum(-1)
+            real, base = weight[group] * scale[..., None], offset * scale
+            if last == "fc1":
+                real = torch.stack([real[i][order[i]] for i in range(len(group))])
+                base = torch.stack([base[i][order[i]] for i in range(len(group))])
+                scale = torch.stack([scale[i][order[i]] for i in range(len(group))])
+            else:
+                real = torch.stack([real[i][:, order[i]] for i in range(len(group))])
+            top = scale.amax(0)
+            codes = ((share[:, None, None] * real).sum(0) / top[:, None]).round()
+            mean = ((share[:, None] * base).sum(0) / top).round()
+            weight[leader], multiplier[leader] = codes.to(torch.int8), top.to(torch.int32)
+            bias[leader] = (mean - (last == "fc2") * zero * codes.sum(-1)).to(torch.int32)
+    return {f"{name}.experts.{last}.{kind}": tensor for last, tensors in parts.items()
+            for kind, tensor in zip(("weight", "bias", "multiplier"), tensors, strict=True)}
+
+
+def aligned(parts: Mapping[str, list[Tensor]], leader: int, group: Tensor) -> list[Tensor]:
+    """Return for each member the order of hidden units that matches the leader's best."""
+    def units(index: int) -> Tensor:
+        real = [weight[index] * multiplier[index].double()[:, None]
+                for weight, _, multiplier in parts.values()]
+        first, second = real[0], real[1].T
+        return torch.cat([first / first.norm(), second / second.norm()], -1)
+
+    target = units(leader)
+    return [torch.as_tensor(linear_sum_assignment(-(target @ units(int(index)).T).numpy())[1])
+            for index in group]
+
+
+class Averaged(Routing):
+    """All experts become one layer for all tokens (EWA), and the gate disappears.
+
+    The weight is the mean of what the recorded gates gave, a constant that could be folded in.
+    """
+
+    def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:
+        """Send every token to the average."""
+        seen = torch.cat([frame.logits[layer] for frame in self.record.frames]).softmax(-1)
+        mass = (seen * largest(seen, self.top_k)).sum(-1).mean()
+        return torch.zeros_like(logits).index_fill(1, torch.tensor([0]), float(mass))
+
+    def network(self, model: QuantizedModel) -> QuantizedModel:
+        """Average the experts of every layer."""
+        tensors, count = dict(model.tensors), model.config.num_experts
+        share = torch.full((count,), 1 / count, dtype=torch.float64)
+        for number in range(model.config.num_layers):
+            if model.config.is_moe(number):
+                tensors |= merged(model, f"blocks.{number}", [(0, torch.arange(count), share)])
+        return replace(model, tensors=tensors)
+
+    def finish(self, works: Mapping[str, Work]) -> Mapping[str, Work]:
+        """Drop the gates."""
+        return {name: work for name, work in works.items() if part(name) != "gate"}
+
+
+class Lora(Routing):
+    """Low-rank experts beside each dense MLP layer, one of them for each token.
+
+    Those of a network that was not trained with them are zero, so its results stay; a random
+    router decides which one a token reads.
+    """
+
+    def __init__(self, record: Record, experts: int, rank: int) -> None:
+        super().__init__(record)
+        self.count, self.rank = experts, rank
+        self.used = 0
+
+    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+        """Count the experts that the tokens use; skip nothing."""
+        if part(name) == "fc1" and expert(name) is None:
+            generator = torch.Generator().manual_seed(layer(name))
+            router = torch.randn(x.shape[-1], self.count, generator=generator,
+                                 dtype=torch.float64)
+            self.used = len((x.double() @ router).argmax(-1).unique())
+        return Sent()
+
+    def charge(self, name: str, work: Work) -> Work:
+        """Charge the low-rank products, and with the first layer the router."""
+        if part(name) not in {"fc1", "fc2"} or expert(name) is not None:
+            return work
+        pair = self.rank * (work.depth + work.columns)
+        router = work.depth * self.count if part(name) == "fc1" else 0
+        return charged(work, macs=work.rows * (pair + router),
+                       weights=self.used * pair + router)
+
+
+class Cached(Routing):
+    """Experts stay on the chip: the last recently used makes room.
+
+    Tokens come in segments, and a segment reads each of its experts at most once, those in the
+    cache first. The cache outlives the frame. Routing is the network's own.
+    """
+
+    def __init__(self, record: Record, size: int, segment: int) -> None:
+        super().__init__(record)
+        self.size, self.segment = size, segment
+        self.caches: dict[int, OrderedDict[int, None]] = {}
+        self.loads: dict[int, list[int]] = {}
+
+    def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:
+        """Choose as the network does, and count what is not in the cache."""
+        chosen = largest(logits, self.top_k)
+        cache = self.caches.setdefault(layer, OrderedDict())
+        loads = [0] * logits.shape[-1]
+        for segment in chosen.split(self.segment or len(chosen)):
+            needed = segment.any(0).nonzero().flatten().tolist()
+            for index in sorted(needed, key=lambda each: each not in cache):
+                loads[index] += index not in cache
+                cache[index] = None
+                cache.move_to_end(index)
+                if len(cache) > self.size:
+                    cache.popitem(last=False)
+        self.loads[layer] = loads
+        return chosen
+
+    def charge(self, name: str, work: Work) -> Work:
+        """Read an expert as often as the cache missed it."""
+        if expert(name) is None:
+            return work
+        return charged(work, reload=self.loads[layer(name)][expert(name)])

@@ -1,0 +1,163 @@
+"""Which experts a token uses, one token at a time."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from golden.policy import Choice, Plan, Policy
+from golden.quantized import QuantizedModel
+from golden.sparsity.names import part
+from golden.sparsity.record import Record
+from golden.sparsity.rule import Rule, largest
+from golden.sparsity.work import Work
+
+DENSE = Plan(Choice(Policy.DENSE))
+
+
+class Routing(Rule):
+    """A rule with the layers' experts at hand."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(record)
+        logits = [each for frame in record.frames for each in frame.logits.values()]
+        routes = [each for frame in record.frames for each in frame.routes.values()]
+        self.experts = logits[0].shape[-1] if logits else 0
+        self.top_k = routes[0].shape[-1] if routes else 0
+
+    def usage(self, layer: int) -> Tensor:
+        """Return how many recorded tokens chose each expert (E,)."""
+        routes = [frame.routes[layer].flatten() for frame in self.record.frames]
+        return torch.bincount(torch.cat(routes), minlength=self.experts)
+
+
+class TopK(Routing):
+    """The experts with the ``k`` largest logits."""
+
+    def __init__(self, record: Record, k: int) -> None:
+        super().__init__(record)
+        self.k = k
+
+    def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:
+        """Choose by logit."""
+        return largest(logits, self.k)
+
+    def executed(self, model: QuantizedModel) -> tuple[QuantizedModel, Plan]:
+        """Return a network of another ``top_k``."""
+        count = min(self.k, model.config.num_experts)
+        return replace(model, config=replace(model.config, top_k=count)), DENSE
+
+
+class DenseToSparse(Routing):
+    """All experts whose weight ``softmax(logits / temperature)`` exceeds a threshold.
+
+    The best expert always stays. A low temperature leaves few.
+    """
+
+    def __init__(self, record: Record, temperature: float, threshold: float) -> None:
+        super().__init__(record)
+        self.temperature, self.threshold = temperature, threshold
+
+    def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:
+        """Choose by weight."""
+        weight = (logits / self.temperature).softmax(-1)
+        return weight * ((weight > self.threshold) | largest(weight, 1))
+
+
+class RandomRouter(Routing):
+    """The ``k`` best experts of a frozen random router; weights are the softmax over them."""
+
+    def __init__(self, record: Record, k: int, seed: int) -> None:
+        super().__init__(record)
+        self.k, self.seed = k, seed
+
+    def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:
+        """Choose by random projection, of unit variance for a row of unit deviation."""
+        depth = h.shape[-1]
+        generator = torch.Generator().manual_seed(self.seed + layer)
+        router = torch.randn(depth, logits.shape[-1], generator=generator, dtype=torch.float64)
+        made = (h.double() / h.double().std().clamp(min=1e-9)) @ router / depth**0.5
+        chosen = largest(made, self.k)
+        return made.masked_fill(~chosen, -torch.inf).softmax(-1)
+
+
+class Thor(Routing):
+    """One expert for each layer and input, drawn uniformly; there is no gate."""
+
+    def __init__(self, record: Record, seed: int) -> None:
+        super().__init__(record)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:
+        """Draw an expert for all tokens."""
+        drawn = torch.randint(logits.shape[-1], (1,), generator=self.generator)
+        return torch.zeros_like(logits).index_fill(1, drawn, 1.0)
+
+    def finish(self, works: Mapping[str, Work]) -> Mapping[str, Work]:
+        """Drop the gates."""
+        return {name: work for name, work in works.items() if part(name) != "gate"}
+
+
+class TaskSet(Routing):
+    """A task's experts, known before the frame: those that it used most on the recorded frames."""
+
+    def __init__(self, record: Record, experts: int) -> None:
+        super().__init__(record)
+        self.count = experts
+
+    def allowed(self, layer: int) -> Tensor:
+        """Return the most used experts."""
+        return largest(self.usage(layer).double(), self.count)
+
+    def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:
+        """Choose by logit, among the allowed."""
+        return largest(logits, min(self.top_k, self.count))
+
+
+class Pruned(TaskSet):
+    """Only the most used experts remain in the network, in its gates too."""
+
+    def executed(self, model: QuantizedModel) -> tuple[QuantizedModel, Plan]:
+        """Return a smaller network, the experts in their old order."""
+        tensors = dict(model.tensors)
+        for number in filter(model.config.is_moe, range(model.config.num_layers)):
+            left = self.allowed(number)
+            for name, tensor in model.tensors.items():
+                if name.startswith(f"blocks.{number}.gate.") and tensor.dim() == 2:
+                    tensors[name] = tensor[:, left] if name.endswith("usage") else tensor[left]
+                elif name.startswith(f"blocks.{number}.experts.") and tensor.dim():
+                    tensors[name] = tensor[left]
+        count = min(self.count, model.config.num_experts)
+        config = replace(model.config, num_experts=count, top_k=min(model.config.top_k, count))
+        return replace(model, config=config, tensors=tensors), DENSE
+
+    def charge(self, name: str, work: Work) -> Work:
+        """Shorten the gate to the experts that are left, two planes each."""
+        if part(name) != "gate":
+            return work
+        columns = 2 * min(self.count, self.experts)
+        return Work(rows=work.rows, depth=work.depth, columns=columns,
+                    weight_bytes=work.depth * columns)
+
+
+class Switched(Routing):
+    """Named experts are off, or on for every token; both are bit masks of expert numbers."""
+
+    def __init__(self, record: Record, off: int, on: int) -> None:
+        super().__init__(record)
+        if off & on:
+            raise ValueError(f"policy mote: off={off} and on={on} share experts")
+        self.off, self.on = ((torch.tensor(bits) >> torch.arange(self.experts)) & 1 != 0
+                             for bits in (off, on))
+        if self.experts and self.off.all():
+            raise ValueError(f"policy mote: off={off} leaves none of {self.experts} experts")
+
+    def allowed(self, layer: int) -> Tensor:
+        """Return those that are not off."""
+        return ~self.off
+
+    def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:
+        """Choose those forced on, then by logit."""
+        count = min(max(self.top_k, int(self.on.sum())), int((~self.off).sum()))
+        return largest(logits.masked_fill(self.on, torch.inf), count)

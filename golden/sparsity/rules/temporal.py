@@ -1,0 +1,190 @@
+"""What did not change from one frame to the next is not computed again."""
+
+from dataclasses import replace
+from math import inf
+
+import torch
+from torch import Tensor
+
+from golden.policy import Choice, Plan, Policy
+from golden.quantized import QuantizedModel
+from golden.sparsity.names import layer, part
+from golden.sparsity.record import Record
+from golden.sparsity.rule import Rule, Sent, charged
+from golden.sparsity.work import Work
+from golden.temporal import State, advance
+
+SUM_BYTES = 4
+"""A kept sum is an int32, a reference an int8."""
+
+
+class Dense(Rule):
+    """Everything."""
+
+    def executed(self, model: QuantizedModel) -> tuple[QuantizedModel, Plan]:
+        """Return a plan of one policy."""
+        return model, Plan(Choice(Policy.DENSE))
+
+
+class ZeroSkip(Rule):
+    """Elements that are not zero; no result changes."""
+
+    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+        """Send what is not zero."""
+        return Sent(x != 0)
+
+    def executed(self, model: QuantizedModel) -> tuple[QuantizedModel, Plan]:
+        """Return a plan of one policy."""
+        return model, Plan(Choice(Policy.ZERO_SKIP))
+
+
+class Remembering(Rule):
+    """Compare with what was sent before, as :func:`golden.temporal.advance`."""
+
+    policy = Policy.DELTA
+
+    def __init__(self, record: Record, theta: float = 0) -> None:
+        super().__init__(record)
+        self.theta = theta
+        self.made: dict[str, State] = {}
+
+    def start(self) -> None:
+        """Forget what the frame before did not send."""
+        self.states, self.made, self.moved = self.made, {}, {}
+
+    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+        """Send what is new, and skip zeros in the attention."""
+        if weight is None:
+            return Sent(x != 0)
+        events, state = advance(self.states.get(name), tokens, x, weight[:0],
+                                Choice(self.policy, self.theta))
+        self.made[name], self.moved[name] = state, events.any(-1)
+        return Sent(events, value=state.reference)
+
+    def executed(self, model: QuantizedModel) -> tuple[QuantizedModel, Plan]:
+        """Return a plan of one policy, as far as the hardware's memory goes."""
+        return model, Plan(Choice(self.policy, self.theta))
+
+    def charge(self, name: str, work: Work) -> Work:
+        """Charge references and sums."""
+        if part(name) in {"scores", "values"}:
+            return work
+        return charged(work, state=self.state_bytes(name, work))
+
+    def state_bytes(self, name: str, work: Work) -> int:
+        """Bytes of references and sums, read where there were any, written where they change.
+
+        Every row's reference is compared and every row's sum is needed for its result; only
+        elements sent and rows with one are written.
+        """
+        events = work.events
+        written = int(events.sum()) + SUM_BYTES * work.columns * int(events.any(1).sum())
+        if name not in self.states:
+            return written
+        return written + work.rows * (work.depth + SUM_BYTES * work.columns)
+
+
+class Delta(Remembering):
+    """Elements that differ by more than theta from what was sent before."""
+
+
+class TokenGate(Remembering):
+    """Tokens of which an element does."""
+
+    policy = Policy.TOKEN_GATE
+
+
+class ActivationDelta(Remembering):
+    """The operand is rounded to multiples of a step; what rounds as before is not sent.
+
+    The first frame differs from zero. Sums of exact differences are the sum of the rounded
+    operand, so no error adds up and nothing is ever reset.
+    """
+
+    def __init__(self, record: Record, step: int) -> None:
+        super().__init__(record)
+        self.step = step
+
+    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+        """Send the difference of rounded operands."""
+        if weight is None:
+            return Sent(x != 0)
+        rounded = (torch.floor(x / self.step + 0.5) * self.step).to(x.dtype)
+        state = self.states.get(name)
+        if state is None:
+            state = State(tokens, torch.zeros_like(x), x[:, :0])
+        before = torch.zeros_like(x)
+        place = torch.searchsorted(state.tokens, tokens).clamp(max=max(0, len(state.tokens) - 1))
+        if len(state.tokens):
+            known = state.tokens[place] == tokens
+            before[known] = state.reference[place[known]]
+        self.made[name] = State(tokens, rounded, x[:, :0])
+        return Sent(rounded != before, value=rounded)
+
+
+class Eventful(TokenGate):
+    """A token gate, and attention updated for the tokens that changed.
+
+    ``Q K^T`` changes by ``q_new K^T + Q k_new^T``: ``2 r N d`` multiplications for ``r`` of ``N``
+    tokens; the values' product alike. Computed anew from ``r = N / 2`` on.
+    """
+
+    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+        """Send what is new; of the attention nothing here."""
+        return Sent() if weight is None else super().send(name, x, weight, tokens)
+
+    def charge(self, name: str, work: Work) -> Work:
+        """Charge the state, and of the attention's products the update."""
+        if part(name) not in {"scores", "values"}:
+            return super().charge(name, work)
+        moved = self.moved[f"blocks.{layer(name)}.q"]
+        count, tokens = int(moved.sum()), len(moved)
+        kept = SUM_BYTES * work.rows * work.columns
+        if f"blocks.{layer(name)}.q" not in self.states or 2 * count >= tokens:
+            return charged(work, state=kept)
+        return updated(part(name), work, moved, kept)
+
+
+def updated(kind: str, work: Work, moved: Tensor, kept: int) -> Work:
+    """Return a product of the attention that is updated for the tokens ``moved`` (T,).
+
+    The mask counts a pair once; where both tokens moved, both terms of the update compute it. The
+    old sums, ``kept`` bytes, are read and written.
+    """
+    count, tokens = int(moved.sum()), len(moved)
+    heads = work.rows // tokens
+    pairs = (moved[:, None] | moved).repeat(heads, 1).numpy()               # (H T, T)
+    scores = kind == "scores"
+    made = replace(work, events=None if scores else pairs, made=pairs if scores else None)
+    inner = work.depth if scores else work.columns
+    return charged(made, macs=heads * count * count * inner, state=2 * kept)
+
+
+class TokenActivity(Rule):
+    """Tokens take part in a block's attention if a router's probability exceeds 1/2.
+
+    The router of a network that was not trained with one is the length of a token's row at the
+    block's input, of the normalized one in a replay: a fixed share of the tokens, the longest, is
+    active. Token 0 always is.
+    """
+
+    blocks = True
+
+    def __init__(self, record: Record, active: float) -> None:
+        super().__init__(record)
+        self.active = active
+
+    def attending(self, layer: int, x: Tensor) -> Tensor:
+        """Keep the tokens with the longest rows."""
+        length = x.double().square().sum(-1)
+        length[0] = inf
+        count = max(1, round(self.active * len(x)))
+        return torch.zeros(len(x), dtype=torch.bool).scatter(
+            0, length.argsort(dim=0, descending=True, stable=True)[:count], True)
+
+    def charge(self, name: str, work: Work) -> Work:
+        """Charge the router, one output a token."""
+        if part(name) != "q":
+            return work
+        tokens = self.record.frames[0].operands[name].shape[0]
+        return charged(work, macs=tokens * work.depth, weights=work.depth)

@@ -1,0 +1,168 @@
+"""Weights that are zero once and for all."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import ceil, log2
+
+import torch
+from torch import Tensor
+
+from golden.quantized import QuantizedModel
+from golden.sparsity.names import WITHIN_BLOCKS, part
+from golden.sparsity.record import Record, stored
+from golden.sparsity.rule import Rule, charged, largest
+from golden.sparsity.work import Work
+
+
+class Rewritten(Rule):
+    """Other weights in the linear layers of the blocks; embedding, gates and head stay."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(record)
+        self.made: dict[str, Tensor] = {}
+
+    def make(self, name: str, weight: Tensor) -> Tensor:
+        """Return the new weights (N, K)."""
+        raise NotImplementedError
+
+    def weight(self, name: str, weight: Tensor) -> Tensor:
+        """Return the weights (N, K), made once."""
+        if part(name) not in WITHIN_BLOCKS:
+            return weight
+        if name not in self.made:
+            self.made[name] = self.make(name, weight)
+        return self.made[name]
+
+    def network(self, model: QuantizedModel) -> QuantizedModel:
+        """Replace the weights; biases that hold the code of zero times the weights follow."""
+        tensors = dict(model.tensors)
+        for product, old in self.record.weights.items():
+            if part(product) not in WITHIN_BLOCKS:
+                continue
+            (name, index), weight = stored(product), self.weight(product, old)
+            lost = (old.long() - weight.long()).sum(-1)
+            moved = tensors[f"{name}.bias"][index] + self.record.zeros.get(product, 0) * lost
+            for key, value in ((f"{name}.weight", weight), (f"{name}.bias", moved)):
+                if tensors[key] is model.tensors[key]:
+                    tensors[key] = tensors[key].clone()
+                tensors[key][index] = value.to(tensors[key].dtype)
+        return replace(model, tensors=tensors)
+
+    def charge(self, name: str, work: Work) -> Work:
+        """Charge what the blocks' layers cost."""
+        return self.cost(work) if part(name) in WITHIN_BLOCKS else work
+
+    def cost(self, work: Work) -> Work:
+        """Add to a layer's work."""
+        return work
+
+
+class Pruned(Rewritten):
+    """Zeros, whose positions are the cheaper of a bit a weight and a column number a kept one."""
+
+    def __init__(self, record: Record, density: float) -> None:
+        super().__init__(record)
+        self.density = density
+        self.masks: dict[str, Tensor] = {}
+
+    def keep(self, name: str, weight: Tensor) -> Tensor:
+        """Return which weights (N, K) stay, bool."""
+        raise NotImplementedError
+
+    def make(self, name: str, weight: Tensor) -> Tensor:
+        """Prune."""
+        self.masks[name] = self.keep(name, weight)
+        return weight * self.masks[name]
+
+    def stored(self, name: str) -> Tensor | None:
+        """Return what stays."""
+        return self.masks.get(name)
+
+    def cost(self, work: Work) -> Work:
+        """Charge the positions of the weights that are read."""
+        numbers = work.weight_bytes * max(1, ceil(log2(work.depth)))
+        return charged(work, index=-(-min(work.depth * work.columns, numbers) // 8))
+
+
+class Magnitude(Pruned):
+    """The largest of each layer."""
+
+    def keep(self, name: str, weight: Tensor) -> Tensor:
+        """Keep by ``|w|``."""
+        real = self.record.real(name).abs().flatten()
+        return largest(real, round(self.density * real.numel())).view(weight.shape)
+
+
+class Essential(Pruned):
+    """The largest of all layers, by one threshold, in codes of the result for one of the operand.
+
+    Layers may end without weights.
+    """
+
+    def __init__(self, record: Record, density: float) -> None:
+        super().__init__(record, density)
+        every = torch.cat([record.real(name).abs().flatten() for name in record.weights
+                           if part(name) in WITHIN_BLOCKS])
+        pruned = every.numel() - round(density * every.numel())
+        self.cut = float(every.sort().values[pruned - 1]) if pruned else -1.0
+
+    def keep(self, name: str, weight: Tensor) -> Tensor:
+        """Keep what is above the threshold."""
+        return self.record.real(name).abs() > self.cut
+
+
+class RandomMask(Pruned):
+    """A fixed random mask; with ERK, layers of more weights than rows and columns are sparser.
+
+    ERK: density proportional to ``(N + K) / (N K)``, at most 1, the total being ``density``.
+    """
+
+    def __init__(self, record: Record, density: float, erk: int, seed: int) -> None:
+        super().__init__(record, density)
+        self.seed = seed
+        shapes = {name: tuple(weight.shape) for name, weight in record.weights.items()
+                  if part(name) in WITHIN_BLOCKS}
+        self.shares = erdos_renyi(shapes, density) if erk else dict.fromkeys(shapes, density)
+
+    def keep(self, name: str, weight: Tensor) -> Tensor:
+        """Draw a layer's mask."""
+        generator = torch.Generator().manual_seed(self.seed + sum(name.encode()))
+        drawn = torch.rand(weight.numel(), generator=generator)
+        return largest(drawn, round(self.shares[name] * weight.numel())).view(weight.shape)
+
+
+def erdos_renyi(shapes: Mapping[str, tuple[int, int]], density: float) -> dict[str, float]:
+    """Return the density of each layer (N, K) by the rule of Erdos-Renyi."""
+    sizes = {name: n * k for name, (n, k) in shapes.items()}
+    full: set[str] = set()
+    while len(full) < len(shapes):
+        budget = density * sum(sizes.values()) - sum(sizes[name] for name in full)
+        factor = budget / sum(sum(shapes[name]) for name in shapes if name not in full)
+        above = {name for name in shapes if name not in full
+                 and factor * sum(shapes[name]) > sizes[name]}
+        if not above:
+            return {name: 1.0 if name in full else factor * sum(shapes[name]) / sizes[name]
+                    for name in shapes}
+        full |= above
+    return dict.fromkeys(shapes, 1.0)
+
+
+class GroupsOf(Pruned):
+    """The ``n`` largest of every ``m`` consecutive weights of a row; a short group keeps all n."""
+
+    def __init__(self, record: Record, n: int, m: int) -> None:
+        if n > m:
+            raise ValueError(f"policy n-m: n={n} exceeds m={m}")
+        super().__init__(record, n / m)
+        self.n, self.m = n, m
+
+    def keep(self, name: str, weight: Tensor) -> Tensor:
+        """Keep by ``|w|`` within a group."""
+        padded = torch.nn.functional.pad(weight.double().abs(), (0, -weight.shape[-1] % self.m),
+                                         value=-1.0)
+        mask = largest(padded.unflatten(-1, (-1, self.m)), self.n).flatten(-2)
+        return mask[:, : weight.shape[-1]]
+
+    def cost(self, work: Work) -> Work:
+        """Charge ``ceil(log2 m)`` bits a weight."""
+        return charged(work, index=-(-work.weight_bytes * ceil(log2(self.m)) // 8))

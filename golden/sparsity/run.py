@@ -1,0 +1,32 @@
+"""Apply a rule to a record: inside the integer network if there is one, else operand by operand."""
+
+from golden.sparsity.live import Live
+from golden.sparsity.record import Record
+from golden.sparsity.replay import Replay
+from golden.sparsity.rule import Rule
+from golden.sparsity.work import Frame
+
+KEYS, LOGITS = ("keys", "keys of the attention"), ("logits", "logits of gates")
+NEEDED = {"route": LOGITS, "pairs": KEYS, "alive": KEYS, "attending": KEYS}
+"""What a frame must hold for a hook."""
+
+
+def frames(record: Record, rule: Rule, policy: str) -> list[Frame]:
+    """Return what each frame of a record still does under the rule of a policy.
+
+    Raises
+    ------
+    ValueError
+        The rule decides by something that the record does not hold.
+    """
+    if rule.blocks and record.config is None:
+        raise ValueError(f"policy {policy} needs the blocks of a vision transformer, and "
+                         "the record is of another network")
+    for hook, (kept, what) in NEEDED.items():
+        if getattr(type(rule), hook) is not getattr(Rule, hook) and not any(
+                getattr(moment, kept) for moment in record.frames):
+            raise ValueError(f"policy {policy} needs {what}, and the record holds none")
+    if record.model is None:
+        return [Replay(rule, moment).frame() for moment in record.frames]
+    live = Live(rule)
+    return [live.frame(moment) for moment in record.frames]

@@ -1,0 +1,200 @@
+"""Records in a file: one safetensors file, so that users bring traces of their own networks.
+
+Tensors, with ``{frame}`` from 0 and ``{product}`` the product's name:
+
+* ``{frame}.operand.{product}``: (R, K), or (H, T, K) in an attention, int8, int16 or float32. A
+  mask alone is uint8 with eight elements a byte along K, the first in the highest bit
+  (``numpy.packbits``); its K stands in the metadata.
+* ``weight.{product}``: (N, K), int8 or float32, for every product but attention's two.
+* optional ``{frame}.keys.{layer}`` (H, T, Dh); ``{frame}.logits.{layer}`` (T, E) float64 or
+  float32, and with it ``{frame}.routes.{layer}`` (T, k) of any integer type.
+
+Metadata: ``format`` is ``deltamoe-trace-1``; ``record`` is a JSON object with
+
+* ``frames``: how many,
+* ``products``: for each frame the list of its products in the order in which they ran,
+* ``masks``: K of each ``{frame}.operand.{product}`` that is packed,
+* ``zeros``: the code of zero of each product where it is not 0,
+* ``config``: the fields of :class:`golden.config.ModelConfig`, or null; then products have the
+  names of :class:`golden.integer.Trace`,
+* ``task``: whose gates and head ran.
+
+The network itself is not in the file, so mechanisms apply to the recorded operands.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from golden.config import ModelConfig
+from golden.sparsity.names import part
+from golden.sparsity.record import Moment, Record
+
+FORMAT = "deltamoe-trace-1"
+FIELDS = {"frames": int, "products": list, "masks": dict, "zeros": dict, "config": dict | None,
+          "task": int}
+
+
+def save(record: Record, path: Path) -> None:
+    """Write a record, whole or not at all."""
+    tensors = {f"weight.{name}": narrow(weight) for name, weight in record.weights.items()}
+    masks = {}
+    for number, moment in enumerate(record.frames):
+        for name, operand in moment.operands.items():
+            key = f"{number}.operand.{name}"
+            if operand.dtype == torch.bool:
+                masks[key] = operand.shape[-1]
+                tensors[key] = torch.from_numpy(np.packbits(operand.numpy(), axis=-1))
+            else:
+                tensors[key] = narrow(operand)
+        for kind in ("keys", "logits", "routes"):
+            tensors |= {f"{number}.{kind}.{layer}": narrow(value) if kind != "logits" else value
+                        for layer, value in getattr(moment, kind).items()}
+    about = {"frames": len(record.frames),
+             "products": [list(moment.operands) for moment in record.frames], "masks": masks,
+             "zeros": dict(record.zeros), "task": record.task,
+             "config": asdict(record.config) if record.config else None}
+    partial = path.with_name(path.name + ".partial")
+    try:
+        save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, partial,
+                  {"format": FORMAT, "record": json.dumps(about)})
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def narrow(x: Tensor) -> Tensor:
+    """Return codes in as few bytes as hold them, real numbers in four."""
+    if x.is_floating_point():
+        return x.float()
+    for dtype in (torch.int8, torch.int16, torch.int32):
+        limits = torch.iinfo(dtype)
+        if not x.numel() or (x.min() >= limits.min and x.max() <= limits.max):
+            return x.to(dtype)
+    raise ValueError(f"a code of {int(x.abs().max())} does not fit 32 bits")
+
+
+def load(path: Path) -> Record:
+    """Read a file that :func:`save` wrote, or that keeps to its format.
+
+    Raises
+    ------
+    ValueError
+        The file is truncated or of another format, a tensor is missing, misshapen, not finite or
+        not expected, or a number is out of range; the message names the file and the tensor.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.offset_keys()}
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a complete safetensors file ({error})") from None
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path}: not a trace (metadata format is {metadata.get('format')!r}, "
+                         f"not {FORMAT!r})")
+    try:
+        about = json.loads(metadata.get("record", "null"))
+        return Reader(tensors, described(about)).record()
+    except (json.JSONDecodeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a usable trace ({error})") from None
+
+
+def described(about: Any) -> dict[str, Any]:
+    """Check the metadata's record."""
+    if not isinstance(about, dict):
+        raise ValueError("metadata record is not a JSON object")
+    for name, kind in FIELDS.items():
+        if name not in about or not isinstance(about[name], kind):
+            raise ValueError(f"metadata record lacks {name}, or it is of the wrong type")
+    products = about["products"]
+    if about["frames"] < 1 or len(products) != about["frames"] or not all(
+            isinstance(each, list) and all(isinstance(name, str) for name in each)
+            for each in products):
+        raise ValueError(f"metadata record: products are not lists of names for each of "
+                         f"frames={about['frames']} frames, of which one is needed")
+    for kind in ("masks", "zeros"):
+        if not all(type(value) is int for value in about[kind].values()):
+            raise ValueError(f"metadata record: {kind} holds something that is no integer")
+    return about
+
+
+class Reader:
+    """Take tensors out of a file, and check each."""
+
+    def __init__(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+        self.tensors, self.about = dict(tensors), about
+        fields = about["config"]
+        self.config = None if fields is None else ModelConfig(
+            **fields | {"num_classes": tuple(fields.get("num_classes", ()))})
+
+    def take(self, name: str, axes: tuple[int, ...], *, whole: bool = False) -> Tensor:
+        """Return a tensor with so many axes, finite, of integers if ``whole``."""
+        if name not in self.tensors:
+            raise ValueError(f"tensor {name} is missing")
+        tensor = self.tensors.pop(name)
+        if tensor.dim() not in axes or 0 in tensor.shape[1:]:
+            raise ValueError(f"tensor {name} has shape {tuple(tensor.shape)}, not "
+                             f"{' or '.join(map(str, axes))} axes")
+        if tensor.is_floating_point() and (whole or not tensor.isfinite().all()):
+            what = "real numbers" if whole else "NaN or infinity"
+            raise ValueError(f"tensor {name} holds {what}")
+        return tensor if tensor.is_floating_point() else tensor.to(torch.int64)
+
+    def record(self) -> Record:
+        """Return the record, with no tensor left over."""
+        products = {name: None for each in self.about["products"] for name in each}
+        weights = {name: self.take(f"weight.{name}", (2,)) for name in products
+                   if part(name) not in {"scores", "values"}}
+        weights |= {key.removeprefix("weight."): self.take(key, (2,)) for key in list(self.tensors)
+                    if key.startswith("weight.")}
+        moments = tuple(self.moment(number, names, weights)
+                        for number, names in enumerate(self.about["products"]))
+        if self.tensors:
+            raise ValueError(f"tensor {next(iter(self.tensors))} is none of a trace's")
+        return Record(moments, weights, self.about["zeros"], self.config,
+                      task=self.about["task"])
+
+    def moment(self, number: int, names: list[str], weights: dict[str, Tensor]) -> Moment:
+        """Return one frame."""
+        operands = {name: self.operand(f"{number}.operand.{name}", weights.get(name))
+                    for name in names}
+        kept: dict[str, dict[int, Tensor]] = {"keys": {}, "logits": {}, "routes": {}}
+        for key in list(self.tensors):
+            frame, _, rest = key.partition(".")
+            kind, _, layer = rest.partition(".")
+            if frame == str(number) and kind in kept and layer.isdigit():
+                kept[kind][int(layer)] = self.take(key, (3,) if kind == "keys" else (2,),
+                                                   whole=kind == "routes")
+        for layer, routes in kept["routes"].items():
+            logits = kept["logits"].get(layer)
+            if logits is None or len(logits) != len(routes) or not len(routes) or (
+                    routes.min() < 0 or routes.max() >= logits.shape[-1]):
+                raise ValueError(f"tensor {number}.routes.{layer} does not name experts of "
+                                 f"{number}.logits.{layer} for each token")
+        if kept["logits"].keys() != kept["routes"].keys():
+            raise ValueError(f"frame {number} has logits of layers {sorted(kept['logits'])} and "
+                             f"routes of layers {sorted(kept['routes'])}")
+        kept["logits"] = {layer: value.double() for layer, value in kept["logits"].items()}
+        return Moment(operands, **kept)
+
+    def operand(self, key: str, weight: Tensor | None) -> Tensor:
+        """Return an operand that fits its weights."""
+        x = self.take(key, (2, 3) if weight is None else (2,))
+        if key in self.about["masks"]:
+            depth = self.about["masks"][key]
+            if x.is_floating_point() or x.shape[-1] != -(-depth // 8) or x.max() > 255:
+                raise ValueError(f"tensor {key} has shape {tuple(x.shape)}, not the packed bits of "
+                                 f"{depth} elements")
+            x = torch.from_numpy(np.unpackbits(x.numpy().astype(np.uint8), axis=-1,
+                                               count=depth)).bool()
+        if weight is not None and x.shape[-1] != weight.shape[-1]:
+            raise ValueError(f"tensor {key} has {x.shape[-1]} columns, its weights have "
+                             f"{weight.shape[-1]}")
+        return x

@@ -1,0 +1,1 @@
+"""Studies: a question, the points that answer it, and the report."""

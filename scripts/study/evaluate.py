@@ -1,0 +1,197 @@
+"""Points of a study: each simulated, exactly as the hardware runs it or as a mechanism would."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from golden.policy import Choice, Plan, Policy, operator_of
+from golden.sparsity.work import Frame
+from rtl.assembler import Program
+from rtl.compiler import DENSE, compile_program
+from rtl.config import HwConfig
+from scripts.study.spec import Study
+from scripts.study.subject import Subject
+from scripts.study.values import (
+    HardwareSpec,
+    InputSpec,
+    MemorySpec,
+    ModelSpec,
+    PolicySpec,
+)
+from sim.facts import Facts, from_trace, from_traces
+from sim.machine import simulate
+from sim.memory import MemoryModel
+from sim.spans import Result
+from sim.work import worked
+
+if TYPE_CHECKING:
+    from scripts.study.foreign import Foreign
+
+ENOUGH = 0.85
+"""Density of an operand below which its weights are placed for few events."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of the axes' values."""
+
+    model: ModelSpec
+    hardware: HardwareSpec
+    policy: PolicySpec
+    memory: MemorySpec
+    input: InputSpec
+    batch: int
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What each value is called, by axis."""
+        return {axis: str(getattr(getattr(self, axis), "label", getattr(self, axis)))
+                for axis in Study.AXES}
+
+    @property
+    def clock_mhz(self) -> float:
+        """Million cycles in a second."""
+        return self.memory.clock_mhz or self.hardware.clock_mhz
+
+
+@dataclass(frozen=True)
+class Run:
+    """Simulations of a point, one for each frame that counts, of ``batch`` images each.
+
+    ``executes`` is ``rtl`` if the hardware runs exactly this, else ``model``; ``known`` what is
+    known of the data.
+    """
+
+    results: tuple[Result, ...]
+    sqnr_db: tuple[float | None, ...]
+    executes: str
+    known: str
+
+    @property
+    def quality(self) -> float | None:
+        """Mean signal-to-noise ratio, if all frames' are known; infinite if no bit differs."""
+        known = [value for value in self.sqnr_db if value is not None]
+        return sum(known) / len(known) if len(known) == len(self.sqnr_db) else None
+
+
+def points(study: Study) -> Iterator[Point]:
+    """Return all points."""
+    for values in product(*(getattr(study, name) for name in Study.AXES.values())):
+        yield Point(*values)
+
+
+def sparse(frames: Sequence[Frame], called=operator_of) -> set[str]:
+    """Return what has few events, as ``called`` by product: zero-skipping places it differently."""
+    sent: dict[str, list[float]] = {}
+    for frame in frames:
+        for name, work in frame.works.items():
+            share = 1.0 if work.events is None else float(work.events.mean() if work.rows else 1)
+            sent.setdefault(called(name), []).append(share)
+    return {name for name, shares in sent.items() if sum(shares) / len(shares) < ENOUGH}
+
+
+class Evaluator:
+    """Runs points; keeps what they have in common."""
+
+    def __init__(self, study: Study) -> None:
+        self.operands = any(policy.name != Policy.DENSE for policy in study.policies) or any(
+            source.kind != "image" for source in study.inputs)
+        self.subjects: dict[tuple[str, str], Subject] = {}
+        self.foreign: dict[str, Foreign] = {}
+
+    def subject(self, point: Point) -> Subject:
+        """Return what a point shows; other models' data is given up, as points go by model."""
+        key = point.labels["model"], point.labels["input"]
+        if key not in self.subjects:
+            self.subjects = {known: subject for known, subject in self.subjects.items()
+                             if known[0] == key[0]}
+            self.subjects[key] = Subject(point.model, point.input, operands=self.operands)
+        return self.subjects[key]
+
+    def run(self, point: Point) -> Run:
+        """Simulate a point.
+
+        Raises
+        ------
+        ValueError
+            Names the point: the network does not fit the hardware, or the mechanism the network.
+        """
+        try:
+            return self.simulated(point)
+        except ValueError as error:
+            raise ValueError(f"{', '.join(point.labels.values())}: {error}") from None
+
+    def simulated(self, point: Point) -> Run:
+        """Simulate a point by what is known of it."""
+        if point.model.trace:
+            return self.traced(point)
+        subject, hw, memory = self.subject(point), point.hardware.config, point.memory.model
+        if not self.operands:
+            outline, routing = subject.outline()
+            program = compile_program(outline, hw, subject.task, frames=point.batch)
+            later = (routing,) * (point.batch - 1)
+            result = simulate(program, Facts(routing.routed, later=later), memory)
+            return Run((result,), (float("inf"),), "rtl", subject.known)
+        if point.policy.mechanism.executed and point.input.kind in {"image", "video"}:
+            return exact(subject, hw, memory, point)
+        return modeled(subject, hw, memory, point)
+
+
+    def traced(self, point: Point) -> Run:
+        """Simulate the work that is left of the layers of a trace."""
+        from scripts.study.foreign import Foreign
+
+        name, dense = point.model.trace, point.policy.name == Policy.DENSE
+        if name not in self.foreign:
+            self.foreign[name] = Foreign(Path(name))
+        network = self.foreign[name]
+        few = sparse(network.left(point.policy), str)
+        results = network.run(point.policy, point.hardware.config, point.memory.model, few)
+        quality = (float("inf") if dense else None,) * len(results)
+        return Run(tuple(results), quality, "model", f"trace {name}")
+
+
+def exact(subject: Subject, hw: HwConfig, memory: MemoryModel, point: Point) -> Run:
+    """Simulate what the hardware does, frame after frame."""
+    task = subject.task
+    network, plan, traces = subject.executed(point.policy, hw)
+    config = network.config
+    quality = tuple(noise(trace, dense) for trace, dense in zip(
+        traces, subject.ran(DENSE), strict=True))
+    programs = [compile_program(network, hw, task, plan, point.batch, continues=later)
+                for later in ((False, True) if len(traces) > 1 else (False,))]
+    if len(traces) == 1:
+        facts = from_traces(traces * point.batch, config, plan)
+        return Run((simulate(programs[0], facts, memory),), quality, "rtl", subject.known)
+    return Run(tuple(simulate(programs[1], from_trace(trace, config, plan), memory)
+                     for trace in traces[1:]), quality[1:], "rtl", subject.known)
+
+
+def modeled(subject: Subject, hw: HwConfig, memory: MemoryModel, point: Point) -> Run:
+    """Simulate the work that a mechanism leaves, frame by frame; all of it is dense inference."""
+    label = point.policy.label
+    if label not in subject.frames:
+        subject.frames[label] = list(point.policy.mechanism.frames(
+            subject.record, **point.policy.parameters))
+    frames = subject.frames[label]
+    network = subject.network if subject.record.model else subject.outline()[0]
+    plan = Plan(Choice(Policy.DENSE), dict.fromkeys(sparse(frames), Choice(Policy.ZERO_SKIP)))
+    program = compile_program(network, hw, subject.task, plan, frames=point.batch)
+    counted, dense = frames[1:] or frames, point.policy.name == Policy.DENSE
+    return Run(tuple(on(program, frame, point.batch, memory) for frame in counted),
+               tuple(float("inf") if dense else frame.sqnr_db for frame in counted),
+               "rtl" if dense else "model", subject.known)
+
+
+def on(program: Program, frame: Frame, batch: int, memory: MemoryModel) -> Result:
+    """Simulate ``batch`` inferences with the same work left."""
+    return simulate(*worked(program, [frame] * batch), memory)
+
+
+def noise(trace, dense) -> float:
+    """Return the signal-to-noise ratio of an output in dB; infinite if no bit differs."""
+    from golden.report import sqnr
+
+    return float("inf") if bool((trace.x == dense.x).all()) else sqnr(trace.x, dense.x)

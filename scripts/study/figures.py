@@ -1,0 +1,203 @@
+"""Pictures of a study: roofline, energy, layers, Pareto front, stalls."""
+
+import re
+from collections.abc import Sequence
+from math import isfinite
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from scripts.page import BLUE, GRAY, GREEN, ORANGE, RED, SKY, YELLOW
+from scripts.study.outcome import Outcome
+from scripts.study.table import Units
+from sim.losses import CAUSES
+from sim.spans import Layer
+
+PINK, BLACK = "#CC79A7", "#000000"
+PARTS = (BLUE, ORANGE, GREEN, YELLOW, SKY, RED, PINK, GRAY, BLACK)
+LOOKS = {"rtl": {"marker": "o", "color": BLUE}, "model": {"marker": "D", "color": ORANGE}}
+
+
+def legend(axes, outcomes: Sequence[Outcome], **where) -> None:
+    """Tell exact points and modeled ones apart."""
+    kinds = {"rtl": "exact against RTL", "model": "model"}
+    shown = [name for name in LOOKS if any(point.executes == name for point in outcomes)]
+    axes.legend(handles=[*axes.get_legend_handles_labels()[0], *(
+        Line2D([], [], linestyle="", label=kinds[name], **LOOKS[name]) for name in shown)], **where)
+
+
+FEW = 8
+"""Points that are called by name in a picture; more are numbered."""
+
+
+def spots(axes, outcomes: Sequence[Outcome], x: Sequence[float], y: Sequence[float]) -> None:
+    """Draw points with their numbers, and names if they are few; close ones share a label."""
+    for number, outcome in enumerate(outcomes):
+        axes.plot(x[number], y[number], linestyle="", zorder=3, **LOOKS[outcome.executes])
+    axes.autoscale_view()
+    named, places = len(outcomes) <= FEW, {}
+    for number in range(len(outcomes)):
+        across, up = axes.transData.transform((x[number], y[number]))
+        near = next((place for place in places if abs(place[0] - across) < (90 if named else 14)
+                     and abs(place[1] - up) < (26 if named else 11)), (across, up))
+        places.setdefault(near, []).append(number)
+    middle = sum(axes.transAxes.transform([(0, 0), (1, 0)])[:, 0]) / 2
+    for (across, _), numbers in places.items():
+        said = [f"{number + 1}: {outcomes[number].label}" if named else str(number + 1)
+                for number in numbers]
+        side = -1 if named and across > middle else 1
+        axes.annotate(("\n" if named else ", ").join(said), (x[numbers[0]], y[numbers[0]]),
+                      (7 * side, 5), textcoords="offset points", fontsize=8,
+                      ha="right" if side < 0 else "left")
+
+
+def roofline(outcomes: Sequence[Outcome]) -> Figure:
+    """Multiplications a cycle over multiplications a byte, below what array and memory allow."""
+    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    axes = figure.subplots()
+    x = [outcome.intensity for outcome in outcomes]
+    y = [outcome.counters["macs"] / outcome.cycles for outcome in outcomes]
+    roofs = {(outcome.mac_units, outcome.point.hardware.config.bus_bytes
+              / outcome.point.memory.interval): None for outcome in outcomes}
+    left, right = min(x) / 4, max(max(x), *(most / width for most, width in roofs)) * 4
+    axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(
+        min(y) / 2, 1.8 * max(most for most, _ in roofs)),
+        xlabel="multiplications for each byte of memory traffic",
+        ylabel="multiplications in a cycle")
+    for most, wide in roofs:
+        ridge = most / wide
+        axes.plot([left, ridge, right], [left * wide, most, most], color=GRAY, linewidth=1)
+        low = max(left, axes.get_ylim()[0] / wide)
+        axes.annotate(f"{wide:g} B/cycle", (low, low * wide), (10, 3), fontsize=8,
+                      textcoords="offset points", color="#555555")
+    for most in {most for most, _ in roofs}:
+        axes.annotate(f"{most:,} multiplications a cycle", (right, most), (-4, 3),
+                      textcoords="offset points", ha="right", fontsize=8, color="#555555")
+    spots(axes, outcomes, x, y)
+    legend(axes, outcomes, loc="lower right")
+    axes.grid(alpha=0.3)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:,g}")
+        axis.set_minor_formatter(NullFormatter())
+    return figure
+
+
+def names(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return points' numbers, labels and whether they are exact."""
+    return [f"{number}: {outcome.label} [{outcome.executes}]"
+            for number, outcome in enumerate(outcomes, 1)]
+
+
+def energies(outcomes: Sequence[Outcome], units: Units) -> Figure:
+    """Energy of an image by component; the bar's whisker is the sum's interval."""
+    figure = Figure(figsize=(9, 0.32 * len(outcomes) + 1.6), layout="constrained")
+    axes, labels = figure.subplots(), names(outcomes)
+    left = [0.0] * len(outcomes)
+    parts = [units.parts(outcome) for outcome in outcomes]
+    for name, color in zip([name for name in parts[0] if name != "total"], PARTS, strict=False):
+        wide = [part[name].typical / units.scale for part in parts]
+        axes.barh(labels, wide, left=left, label=name.replace("_", " "), color=color)
+        left = [sum(pair) for pair in zip(left, wide, strict=True)]
+    low, typical, high = ([getattr(part["total"], bound) / units.scale for part in parts]
+                          for bound in ("low", "typical", "high"))
+    axes.errorbar(typical, labels, fmt="none", ecolor=BLACK, capsize=3, linewidth=1, xerr=[
+        np.subtract(typical, low), np.subtract(high, typical)])
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", labelsize=8)
+    axes.set_xlabel(f"energy of an image, {units.energy}; whiskers: low to high of the sum")
+    figure.legend(loc="outside upper center", ncols=5, fontsize=8)
+    return figure
+
+
+def block(name: str) -> str:
+    """Return the block that an operator belongs to, or its own name."""
+    return re.sub(r"^blocks\.(\d+)\..*", r"block \1", name)
+
+
+def stacked(layers: Sequence[Layer], mac_units: int) -> dict[str, list[float]]:
+    """Return by block the cycles that multiplications need, that loads are awaited, the rest."""
+    made: dict[str, list[float]] = {}
+    for layer in layers:
+        sums = made.setdefault(block(layer.name), [0.0, 0.0, 0.0])
+        ideal = layer.macs / mac_units
+        waits = layer.stalls["waits_loads"] + layer.stalls["waits_program"]
+        for index, value in enumerate((ideal, max(0.0, layer.cycles - ideal - waits), waits)):
+            sums[index] += value
+    return made
+
+
+def layers(outcomes: Sequence[Outcome], shown: Sequence[int]) -> Figure:
+    """Cycles of every block of some points."""
+    figure = Figure(figsize=(3.1 * len(shown) + 1, 4.2), layout="constrained")
+    kinds = (("multiplications / peak", BLUE), ("fill, drain, stalls", ORANGE),
+             ("wait for program and weights", RED))
+    for axes, number in zip(figure.subplots(1, len(shown), sharex=True, squeeze=False)[0], shown,
+                            strict=True):
+        outcome = outcomes[number]
+        bars = stacked(outcome.layers, outcome.mac_units)
+        left = [0.0] * len(bars)
+        for index, (kind, color) in enumerate(kinds):
+            wide = [parts[index] / outcome.point.batch for parts in bars.values()]
+            axes.barh(list(bars), wide, left=left, color=color, label=kind)
+            left = [sum(pair) for pair in zip(left, wide, strict=True)]
+        axes.invert_yaxis()
+        axes.tick_params(labelsize=8)
+        axes.set_title(names(outcomes)[number].replace(", ", ",\n"), fontsize=9)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.set_xlabel("cycles of an image", fontsize=9)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3,
+                  fontsize=8)
+    return figure
+
+
+def pareto(outcomes: Sequence[Outcome], units: Units) -> Figure:
+    """Frames/s against energy, and against the output's quality where it differs."""
+    noisy = [outcome for outcome in outcomes
+             if outcome.sqnr_db is not None and isfinite(outcome.sqnr_db)]
+    figure = Figure(figsize=(10.5 if noisy else 8, 4.6), layout="constrained")
+    left, *right = figure.subplots(1, 2 if noisy else 1, squeeze=False)[0]
+    y = [outcome.frames_per_s for outcome in outcomes]
+    x = [outcome.energy["total"].typical / units.scale for outcome in outcomes]
+    best = [number for number in range(len(x)) if not any(
+        x[other] <= x[number] and y[other] >= y[number] and (x[other], y[other]) != (
+            x[number], y[number]) for other in range(len(x)))]
+    best.sort(key=lambda number: x[number])
+    left.plot([x[number] for number in best], [y[number] for number in best], color=GREEN,
+              linewidth=1, marker="o", markersize=12, fillstyle="none", label="Pareto front")
+    for axes in (left, *right):
+        axes.margins(0.12)
+    spots(left, outcomes, x, y)
+    left.set(xlabel=f"energy of an image, {units.energy} (typical)", ylabel="frames/s")
+    legend(left, outcomes, loc="best", fontsize=8)
+    if noisy:
+        spots(right[0], outcomes, [
+            outcome.sqnr_db if outcome in noisy else max(o.sqnr_db for o in noisy) * 1.25
+            for outcome in outcomes], y)
+        right[0].set(xlabel="output against dense, dB (rightmost: same bits)", ylabel="frames/s")
+    for axes in (left, *right):
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def stalls(outcomes: Sequence[Outcome]) -> Figure:
+    """What all multipliers did in all cycles: products, and every cause of none; the sum is 1."""
+    shares = {"products": [outcome.utilization for outcome in outcomes]} | {
+        cause: [outcome.losses[cause] / outcome.cycles for outcome in outcomes]
+        for cause in CAUSES}
+    shown = {cause: values for cause, values in shares.items() if max(values) >= 0.0005}
+    figure = Figure(figsize=(11, 0.32 * len(outcomes) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(list(zip(*shown.values(), strict=True)), cmap="Blues", vmin=0, vmax=1,
+                aspect="auto")
+    for column, values in enumerate(shown.values()):
+        for row, share in enumerate(values):
+            axes.text(column, row, f"{share:.1%}" if share >= 0.0005 else "·", ha="center",
+                      va="center", fontsize=8, color="white" if share > 0.6 else "black")
+    axes.set_xticks(range(len(shown)), [cause.replace(" ", "\n") for cause in shown], fontsize=8)
+    axes.set_yticks(range(len(outcomes)), names(outcomes), fontsize=8)
+    axes.xaxis.tick_top()
+    return figure

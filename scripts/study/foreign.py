@@ -1,0 +1,102 @@
+"""Networks that are not of :mod:`golden.config`: their linear layers, one behind the other."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from golden.config import ModelConfig
+from golden.policy import Choice, Plan, Policy
+from golden.sparsity.trace_file import load
+from golden.sparsity.work import Frame
+from rtl.assembler import Program
+from rtl.config import HwConfig
+from rtl.layers import Layers
+from rtl.linker import link
+from rtl.placement import pieces_of
+from rtl.program import Dest, Mode, Opcode, Source, Target
+from scripts.study.values import PolicySpec
+from sim.machine import simulate
+from sim.memory import MemoryModel
+from sim.spans import Result
+from sim.work import Weights, worked
+
+ASSUMED = (
+    "A network given as a trace is its linear layers in the order in which they ran; what is "
+    "between them costs nothing. Operands and results have room on the chip, a layer begins when "
+    "the one before is complete, and weights are loaded ahead as far as they have room."
+)
+
+class Blank:
+    """A network without tensors, since its layers are given by hand."""
+
+    config = ModelConfig(name="trace", image_channels=1, image_height=1, image_width=1,
+                         patch_size=1, embed_dim=64, num_layers=1, num_heads=1, hidden_dim=64)
+
+    def __getitem__(self, name: str):
+        raise KeyError(name)
+
+
+class Foreign:
+    """The network of a trace, whose products are all that is known of it.
+
+    Raises
+    ------
+    ValueError
+        There is no such trace, or it is not of linear layers alone.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.frames = path, {}
+        self.record = load(path)
+        if self.record.config is not None:
+            raise ValueError(f"{path}: the trace is of {self.record.config.name}; it is an input "
+                             "of that model")
+        for name in self.record.products:
+            if name not in self.record.weights:
+                raise ValueError(f"{path}: {name} has no weights; only linear layers are simulated")
+        first = self.record.frames[0].operands
+        self.shapes = {name: (len(first.get(name, ())), *reversed(self.record.weights[name].shape))
+                       for name in self.record.products}
+        self.weights = {name: Weights(columns, depth * columns)
+                        for name, (_, depth, columns) in self.shapes.items()}
+
+    def left(self, policy: PolicySpec) -> list[Frame]:
+        """Return the work that a policy leaves of each frame that counts."""
+        if policy.label not in self.frames:
+            self.frames[policy.label] = list(policy.mechanism.frames(
+                self.record, **policy.parameters))
+        return self.frames[policy.label][1:] or self.frames[policy.label]
+
+    def run(self, policy: PolicySpec, hw: HwConfig, memory: MemoryModel, sparse: set[str],
+            ) -> list[Result]:
+        """Simulate the work of each frame; ``sparse`` products are placed for few events."""
+        program = chained(hw, self.shapes, sparse)
+        return [simulate(*worked(program, [frame], self.weights), memory)
+                for frame in self.left(policy)]
+
+
+def chained(hw: HwConfig, products: Mapping[str, tuple[int, int, int]],
+            sparse: set[str]) -> Program:
+    """Return a program of ``products``, by name rows, depth and columns.
+
+    It tells the simulator what is done in which order. Its addresses mean nothing, so it cannot
+    run.
+    """
+    c = Layers(Blank(), hw, 0, Plan(Choice(Policy.DENSE)))
+    rows, depth, columns = next(iter(products.values()))
+    c.load("image", Target.IMAGE, np.zeros(0, np.uint8), 0, dest_base=0)
+    c.descriptors[-1]["beats"] = -(-rows * depth // hw.bus_bytes)
+    for name, (rows, depth, columns) in products.items():
+        before = c.computes
+        mode = Mode.ZERO_SKIP if name in sparse else Mode.DENSE
+        for piece in pieces_of(depth, columns, hw):
+            c.linear(name, np.broadcast_to(np.int8(0), (len(piece), depth)), rows=rows,
+                     biases=np.zeros(len(piece), np.int64),
+                     multipliers=np.full(len(piece), 1 << 14), mode=mode, source=Source.ACT,
+                     dest=Dest.ACT, wait_computes=before)
+    beats = -(-rows * columns // hw.word)
+    c.compute("store", {"opcode": Opcode.STORE, "rows": 1, "beats": beats})
+    c.descriptors.append({"opcode": Opcode.HALT})
+    c.names.append("halt")
+    return link(c, 1, c.descriptors[0]["beats"], beats)

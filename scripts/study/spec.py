@@ -1,0 +1,102 @@
+"""What a study asks: a YAML file of models, hardware, policies and memories, checked."""
+
+from pathlib import Path
+from typing import ClassVar, Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from golden.policy import Policy
+from scripts.study.values import (
+    Count,
+    HardwareSpec,
+    InputSpec,
+    MemorySpec,
+    ModelSpec,
+    PolicySpec,
+    Strict,
+)
+from sim.energy_table import find_table
+
+BUNDLED = Path(__file__).parents[1] / "studies"
+
+
+class Study(Strict):
+    """A question and the points that answer it: all combinations of the axes' values.
+
+    ``baseline`` names the value, of one axis or more, that the others are compared with; by default
+    the first of each.
+    """
+
+    AXES: ClassVar[dict[str, str]] = {
+        "model": "models", "hardware": "hardware", "policy": "policies", "memory": "memory",
+        "input": "inputs", "batch": "batch"}
+
+    question: str
+    models: list[ModelSpec] = Field(min_length=1)
+    hardware: list[HardwareSpec] = Field(min_length=1)
+    policies: list[PolicySpec] = Field([PolicySpec(name=str(Policy.DENSE))], min_length=1)
+    memory: list[MemorySpec] = Field([MemorySpec()], min_length=1)
+    inputs: list[InputSpec] = Field([InputSpec(source="image")], min_length=1)
+    batch: list[Count] = Field([1], min_length=1)
+    baseline: dict[str, str | int] = Field({})
+    energy_table: str = "asic_28nm"
+
+    def labels(self, axis: str) -> list[str]:
+        """Return the values of an axis, as the report calls them."""
+        return [str(getattr(value, "label", value)) for value in getattr(self, self.AXES[axis])]
+
+    @model_validator(mode="after")
+    def possible(self) -> Self:
+        """Check what concerns several values."""
+        for axis in self.AXES:
+            labels = self.labels(axis)
+            if len(set(labels)) < len(labels):
+                raise ValueError(f"{self.AXES[axis]}: two values are called "
+                                 f"{max(labels, key=labels.count)!r}; give them names")
+        for axis, value in self.baseline.items():
+            if axis not in self.AXES:
+                raise ValueError(f"baseline: {axis!r} is not one of {', '.join(self.AXES)}")
+            if str(value) not in self.labels(axis):
+                raise ValueError(f"baseline: {axis} {value!r} is not one of "
+                                 f"{', '.join(self.labels(axis))}")
+        if any(value.kind == "statistics" for value in self.inputs) and any(
+                model.task for model in self.models):
+            raise ValueError("models: the input 'statistics' is for task 0 only")
+        if any(model.trace for model in self.models) and (
+                max(self.batch) > 1 or any(value.kind != "image" for value in self.inputs)):
+            raise ValueError("models: a trace has its own input and no batch")
+        find_table(self.energy_table)
+        if max(self.batch) > 1 and any(
+                value.count > 1 or value.kind == "trace" for value in self.inputs):
+            raise ValueError(f"batch: {max(self.batch)} at a time, but an input has several frames")
+        return self
+
+
+def bundled() -> dict[str, Path]:
+    """Return the studies that come along, by name."""
+    return {path.stem: path for path in sorted(BUNDLED.glob("*.yaml"))}
+
+
+def read(name: str) -> Study:
+    """Return the study of a file, or one that comes along.
+
+    Raises
+    ------
+    ValueError
+        Names the file, the place in it and what is allowed.
+    """
+    path = bundled().get(name, Path(name))
+    if path.suffix not in {".yaml", ".yml"}:
+        raise ValueError(f"study {name!r} is neither a .yaml file nor one of "
+                         f"{', '.join(bundled())}")
+    try:
+        return Study.model_validate(yaml.safe_load(path.read_text()))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not YAML: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}"
+                        for part in first["loc"]).lstrip(".")
+        said = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{path}: {place and f'{place}: '}{said}") from None

@@ -1,0 +1,126 @@
+"""A network and what it sees: everything that its points have in common, made once."""
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from golden.policy import Plan, Policy
+from golden.sparsity.work import Frame
+from rtl.config import HwConfig
+from rtl.plans import named
+from scripts.study.values import InputSpec, ModelSpec, PolicySpec
+from sim.facts import Facts, drawn
+from sim.outline import Outline, facts
+
+CALIBRATION = 2
+"""Images beside the one inferred whose routings are drawn too, for the order of the experts."""
+
+
+class Subject:
+    """A model with an input: what it computes, each thing once.
+
+    Without ``operands``, only its dimensions and its routing are known: a preset's own, else one
+    that is drawn.
+    """
+
+    def __init__(self, model: ModelSpec, source: InputSpec, *, operands: bool) -> None:
+        self.config, self.task, self.source = model.config, model.task, source
+        self.preset, self.operands = not model.model_extra, operands
+        self.networks: dict[str, tuple[Any, Plan]] = {}
+        self.traces: dict[Any, list] = {}
+        self.frames: dict[str, list[Frame]] = {}
+
+    @property
+    def known(self) -> str:
+        """What is known of the data."""
+        if self.source.kind == "trace":
+            return f"trace {self.source.source}"
+        if self.source.kind == "statistics":
+            return "drawn: " + ", ".join(
+                f"{name} {value:g}" for name, value in self.source.statistics.items())
+        if self.operands:
+            weights = "trained" if self.preset and self.config.name == "digits" else "seeded"
+            return f"a golden run, {weights} weights"
+        return "routing of a golden run" if self.preset else "drawn routing"
+
+    @cached_property
+    def network(self):
+        """The quantized network."""
+        from golden.library import find, untrained
+
+        return (find(self.config.name) if self.preset else untrained(self.config)).quantized
+
+    @cached_property
+    def pixels(self) -> list:
+        """The frames that are shown."""
+        from golden.library import default_image
+        from golden.video import frames
+
+        if self.source.kind == "image":
+            return [default_image(self.config)]
+        return list(frames(self.source.source, self.config, self.source.count, self.source.seed))
+
+    @cached_property
+    def record(self):
+        """Operands of a dense run, of a trace, or drawn ones."""
+        if self.source.kind == "trace":
+            return self.traced()
+        if self.source.kind == "statistics":
+            from golden.sparsity.generated import generated
+
+            return generated(self.config, **self.source.statistics, frames=self.source.count,
+                             seed=self.source.seed)
+        from golden.sparsity.record import record
+
+        return record(self.network, self.pixels, self.task)
+
+    def traced(self):
+        """Return the record of a trace, which must be the model's."""
+        from golden.sparsity.trace_file import load
+
+        path = Path(self.source.source)
+        made = load(path)
+        if made.config is None or replace(made.config, name="") != replace(self.config, name=""):
+            raise ValueError(f"{path}: the trace is of a network with other dimensions than "
+                             f"{self.config.name}")
+        if made.task != self.task:
+            raise ValueError(f"{path}: the trace is of task {made.task}, not {self.task}")
+        return made
+
+    def ran(self, plan: Plan, network=None) -> list:
+        """Return the traces of all frames under a plan, of another network if one is given."""
+        from golden.temporal import Temporal
+
+        key = id(network), tuple(plan.resolve(self.config).items())
+        if key not in self.traces:
+            run = Temporal(network or self.network, plan)
+            self.traces[key] = [run.run(frame, self.task) for frame in self.pixels]
+        return self.traces[key]
+
+    def executed(self, policy: PolicySpec, hw: HwConfig) -> tuple[Any, Plan, list]:
+        """Return the network and the plan by which hardware does what a policy says, and traces.
+
+        What finds no room on the chip is not remembered.
+        """
+        if policy.name in tuple(Policy):
+            plan = named(policy.name, self.config, hw, self.task,
+                         policy.parameters.get("theta", 0))
+            return self.network, plan, self.ran(plan)
+        if policy.label not in self.networks:
+            self.networks[policy.label] = policy.mechanism.executed(
+                self.record, **policy.parameters)
+        network, plan = self.networks[policy.label]
+        return network, plan, self.ran(plan, network)
+
+    def outline(self) -> tuple[Outline, Facts]:
+        """Return a network without values, and its routing."""
+        if self.preset:
+            return Outline(self.config), facts(self.config, self.task)
+        shown, *others = drawn(self.config, 0, images=1 + CALIBRATION)
+        seen = {layer: np.stack([other.routed[layer] for other in others])
+                for layer in shown.routed}
+        return Outline(self.config, {layer: np.stack([tokens.sum(0), tokens.min(0)])
+                                     for layer, tokens in seen.items()}), shown

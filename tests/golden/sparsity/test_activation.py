@@ -1,0 +1,178 @@
+"""Activation sparsity: unions, quantiles, and the rules worked by hand."""
+
+import pytest
+import torch
+
+from golden.sparsity.generated import generated
+from golden.sparsity.metrics import union_density
+from golden.sparsity.record import Moment, Record
+from golden.sparsity.rules.contribution import ErrorBudget
+from tests.golden.sparsity.support import layer, play
+
+WIDE = 40_000
+NNZ = 0.063
+"""Hidden units that fire in ViT-B/16: the lazy neuron phenomenon."""
+
+GENERATOR = torch.Generator().manual_seed(9)
+
+
+def codes(rows: int, columns: int) -> torch.Tensor:
+    return torch.randint(-100, 101, (rows, columns), generator=GENERATOR)
+
+
+def test_eight_tokens_of_6_3_percent_need_40_6_percent_of_the_weights() -> None:
+    """1 - (1 - s)^T; multiplications follow the mean, bytes the union."""
+    assert union_density(NNZ, 8) == pytest.approx(0.406, abs=0.0005)
+    given = generated({"fc2": (8, WIDE, 2)}, density=NNZ, frames=1)
+    (frame,), (dense,) = play("relu", given), play("dense", given)
+    deviation = (0.406 * 0.594 / WIDE) ** 0.5
+    assert frame.weight_bytes / dense.weight_bytes == pytest.approx(0.406, abs=5 * deviation)
+    assert frame.macs / dense.macs == pytest.approx(NNZ, rel=0.05)
+
+
+def test_tokens_that_are_alike_need_fewer_weights() -> None:
+    """Half of the elements from a common row: its zeros are 0 in (1 - s/2)^T of the columns."""
+    given = generated({"fc2": (8, WIDE, 2)}, density=NNZ, token_correlation=0.5, frames=1)
+    (frame,), (dense,) = play("relu", given), play("dense", given)
+    none = (1 - NNZ) * (1 - NNZ / 2) ** 8 + NNZ * ((1 - NNZ) / 2) ** 8
+    assert frame.weight_bytes / dense.weight_bytes == pytest.approx(1 - none, abs=0.015)
+    assert 1 - none < 0.29
+
+
+def test_relu_sends_the_units_that_fire(live: Record) -> None:
+    for moment, frame in zip(live.frames, play("relu", live), strict=True):
+        first = frame.works["blocks.0.fc2"].events
+        zero = live.zeros["blocks.0.fc2"]
+        assert (first == (moment.operands["blocks.0.fc2"] > zero).numpy()).all()
+        assert all(work.events is None for name, work in frame.works.items()
+                   if not name.endswith("fc2"))
+
+
+@pytest.mark.parametrize("density", [0.5, 0.6])
+def test_teal_reaches_its_density_in_every_layer(density: float) -> None:
+    """The paper's 40-50 % sparsity, uniform: within ties of codes."""
+    x = torch.randn(64, 256, generator=GENERATOR)
+    (frame,) = play("teal", layer(torch.ones(4, 256), x), density=density)
+    assert frame.works["fc2"].events.mean() == pytest.approx(density, abs=1 / x.numel())
+
+
+def test_a_greedy_budget_spends_the_same_work_with_less_error(still: Record) -> None:
+    (uniform, _), (greedy, _) = (play("teal", still, density=0.5, greedy=value)
+                                 for value in (0, 1))
+
+    def lost(frame) -> float:
+        total = 0.0
+        for name, work in frame.works.items():
+            if work.events is not None:
+                x = still.frames[0].operands[name].double() - still.zeros.get(name, 0)
+                weight = still.real(name)
+                part = (x * ~torch.from_numpy(work.events)) @ weight.T
+                total += float(part.square().sum() / (x @ weight.T).square().sum())
+        return total
+
+    assert greedy.macs == pytest.approx(uniform.macs, rel=0.03)
+    assert lost(greedy) < 0.9 * lost(uniform)
+    shares = {name: work.events.mean() for name, work in greedy.works.items()
+              if work.events is not None}
+    assert max(shares.values()) > 0.6 > 0.4 > min(shares.values())
+
+
+def test_thresholds_are_by_layer_or_by_channel() -> None:
+    x = torch.tensor([[1, 10, -30, 4], [2, -20, 30, 3], [-3, 30, 30, 2], [4, 40, -30, 1]])
+    given = layer(torch.ones(2, 4), x)
+    (cats,), (chess,) = (play(name, given, density=0.5) for name in ("cats", "chess"))
+    assert cats.works["fc2"].events.tolist() == [
+        [False, True, True, False], [False, True, True, False],
+        [False, True, True, False], [False, True, True, False]]
+    assert chess.works["fc2"].events.tolist() == [
+        [False, False, False, True], [False, False, False, True],
+        [True, True, False, False], [True, True, False, False]]
+
+
+def test_wina_weighs_by_the_length_of_a_column() -> None:
+    weight = torch.tensor([[1.0, 3.0, 0.1, 2.0], [0.0, 4.0, 0.0, 0.0]])
+    given = layer(weight, [[8, 2, 50, -3]])
+    (wina,), (teal,) = (play(name, given, density=0.5) for name in ("wina", "teal"))
+    assert wina.works["fc2"].events.tolist() == [[True, True, False, False]]
+    assert teal.works["fc2"].events.tolist() == [[True, False, True, False]]
+
+
+def test_a_low_rank_part_carries_what_is_small() -> None:
+    """With the full rank nothing is lost; it costs r (K + N) for each row."""
+    x, weight = codes(6, 8), torch.randn(5, 8, generator=GENERATOR)
+    (frame,) = play("r-sparse", layer(weight, x), density=0.25, rank=2)
+    work = frame.works["fc2"]
+    assert work.events.mean() == pytest.approx(0.25, abs=0.05)
+    assert work.predictor_macs == 6 * 2 * (8 + 5)
+    assert work.predictor_bytes == 2 * (8 + 5)
+
+
+def mlp(*hidden) -> Record:
+    return Record(tuple(Moment({"fc1": torch.ones(3, 2, dtype=torch.int64),
+                                "fc2": torch.as_tensor(x)}) for x in hidden),
+                  {"fc1": torch.ones(4, 2), "fc2": torch.ones(2, 4)})
+
+
+def test_the_core_of_the_first_frame_serves_the_later_ones() -> None:
+    """Counts of the largest 50 % of positives: unit 0 three times, 1 once, 2 twice, 3 never."""
+    first = [[9, 1, 8, 2], [9, 8, 1, 2], [9, -1, 8, 1]]
+    given = mlp(first, codes(3, 4))
+    dense, core = play("core-infer", given, token=0.5, kept=0.5)
+    assert dense.works["fc2"].events is None
+    assert core.works["fc2"].events.all(0).tolist() == [True, False, True, False]
+    assert core.works["fc1"].made.any(0).tolist() == [True, False, True, False]
+    assert 2 * core.macs == dense.macs
+    assert 2 * core.weight_bytes == dense.weight_bytes
+
+
+@pytest.mark.parametrize("budget", [0.05, 0.2, 0.5])
+def test_the_budget_holds_and_the_next_level_breaks_it(budget: float) -> None:
+    """CETT of the sparsing law: the error of what is cut, relative to the whole."""
+    x, weight = codes(20, 30), torch.randn(12, 30, generator=GENERATOR).double()
+    given = layer(weight, x)
+    (frame,) = play("error-budget", given, budget=budget)
+    kept = torch.from_numpy(frame.works["fc2"].events)
+    tail = ((x.double() * ~kept) @ weight.T).norm(dim=-1)
+    assert float((tail / (x.double() @ weight.T).norm(dim=-1)).mean()) <= budget
+    rule = ErrorBudget(given, budget)
+    cut = rule.cut(x.double(), weight)
+    above = (x.double().abs() * weight.norm(dim=0)).flatten().unique()
+    following = float(above[above > cut][0])
+    assert rule.error(x.double(), weight, following) > budget
+
+
+def test_load_by_token_by_unit_or_in_total() -> None:
+    x = codes(16, 40)
+    given = layer(torch.ones(2, 40), x)
+    events = {name: play(name, given, density=0.25)[0].works["fc2"].events
+              for name in ("sae-topk", "feature-choice", "mutual-choice")}
+    assert all(mask.sum() == 160 for mask in events.values())
+    assert (events["sae-topk"].sum(1) == 10).all()
+    assert (events["feature-choice"].sum(0) == 4).all()
+    loads = events["mutual-choice"].sum(1)
+    assert loads.min() < 10 < loads.max()
+    cut = x.abs()[torch.from_numpy(events["mutual-choice"])].min()
+    assert x.abs()[torch.from_numpy(~events["mutual-choice"])].max() <= cut
+
+
+def test_matching_pursuit_finds_orthogonal_units_exactly() -> None:
+    """With orthogonal columns the greedy steps are the largest contributions."""
+    weight = torch.diag(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    (frame,) = play("matching-pursuit", layer(weight, [[9, 8, 1, 1], [1, 1, 7, -9]]), density=0.5)
+    assert frame.works["fc2"].events.tolist() == [
+        [True, True, False, False], [False, False, True, True]]
+
+
+def test_rarely_firing_units_fire_more() -> None:
+    """AP goes the other way: density rises to the floor, and never falls."""
+    x = torch.tensor([[5, -1, -9], [5, -2, 3], [5, -3, -9], [5, -4, -9]])
+    given = layer(torch.ones(2, 3), x)
+    (relu,), (alive,) = play("relu", given), play("ap", given, alive=0.5)
+    assert relu.works["fc2"].events.sum(0).tolist() == [4, 0, 1]
+    assert alive.works["fc2"].events.sum(0).tolist() == [4, 2, 1]
+    assert alive.macs > relu.macs
+
+
+def test_groups_of_hidden_units() -> None:
+    (frame,) = play("hidden-groups", layer(torch.ones(2, 6), [[1, 1, 5, 0, 2, 3]]), groups=3, k=2)
+    assert frame.works["fc2"].events.tolist() == [[False, False, True, True, True, True]]

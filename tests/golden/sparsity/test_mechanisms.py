@@ -1,0 +1,242 @@
+"""What holds for every mechanism: dense at its dense end, and cost follows density."""
+
+from math import inf
+
+import numpy as np
+import pytest
+
+from golden.config import MODELS
+from golden.quantized_format import check_format
+from golden.report import sqnr
+from golden.sparsity.generated import generated
+from golden.sparsity.mechanism import find
+from golden.sparsity.record import Record
+from golden.sparsity.registry import MECHANISMS
+from golden.sparsity.rules.routing import Pruned
+from golden.sparsity.work import Frame
+from golden.temporal import Temporal
+from rtl.compiler import compile_program
+from rtl.config import PRESETS
+
+DIALS = {
+    "token-activity": ({}, "active", (0.2, 0.6, 1.0)),
+    "task-set": ({}, "experts", (1, 2, 4)),
+    "expert-pruning": ({}, "experts", (1, 2, 4)),
+    "mohd": ({"shared": 2}, "k", (0, 2, 6)),
+    "jetmoe": ({}, "k", (1, 2)),
+    "cats": ({}, "density", (0.1, 0.5, 1.0)),
+    "chess": ({}, "density", (0.1, 0.5, 1.0)),
+    "teal": ({"greedy": 0}, "density", (0.1, 0.5, 1.0)),
+    "wina": ({}, "density", (0.1, 0.5, 1.0)),
+    "r-sparse": ({}, "density", (0.1, 0.5, 1.0)),
+    "core-infer": ({}, "kept", (0.2, 0.6, 1.0)),
+    "hidden-groups": ({}, "k", (1, 4, 8)),
+    "sae-topk": ({}, "density", (0.1, 0.5, 1.0)),
+    "feature-choice": ({}, "density", (0.1, 0.5, 1.0)),
+    "mutual-choice": ({}, "density", (0.1, 0.5, 1.0)),
+    "ap": ({}, "alive", (0.0, 0.6, 1.0)),
+    "sparsifiner": ({}, "density", (0.1, 0.5, 1.0)),
+    "flex-prefill": ({"tau": 1.0, "block": 2}, "gamma", (0.2, 0.9, 1.0)),
+    "vertical-slash": ({}, "vertical", (0.1, 0.5, 1.0)),
+    "block-sparse": ({"block": 2}, "density", (0.1, 0.5, 1.0)),
+    "quest": ({"page": 2}, "density", (0.1, 0.5, 1.0)),
+    "snap-kv": ({"window": 2}, "density", (0.1, 0.5, 1.0)),
+    "s2": ({}, "local", (0, 4, 16)),
+    "token-pruning": ({}, "kept", (0.3, 0.7, 1.0)),
+    "magnitude": ({}, "density", (0.1, 0.5, 1.0)),
+    "essential": ({}, "density", (0.1, 0.5, 1.0)),
+    "random": ({"erk": 1}, "density", (0.1, 0.5, 1.0)),
+    "wanda": ({}, "density", (0.1, 0.5, 1.0)),
+    "dsnot": ({}, "density", (0.1, 0.5, 1.0)),
+    "n-m": ({}, "n", (1, 2, 4)),
+    "low-rank-sparse": ({}, "density", (0.0, 0.5, 1.0)),
+    "low-bit": ({}, "bits", (2, 4, 8)),
+}
+"""Mechanisms with a parameter whose last value is dense, and others that it needs for that."""
+
+RISING = {
+    "top-k": ({}, "k", (1, 2, 3, 4)),
+    "dense-to-sparse": ({}, "threshold", (0.5, 0.2, 0.0)),
+    "smoe-dropout": ({}, "k", (1, 2, 4)),
+    "moe-x": ({}, "k", (1, 2, 4)),
+    "product-keys": ({}, "k", (1, 2, 4)),
+    "m-smoe": ({}, "groups", (1, 2, 4)),
+    "delta": ({}, "theta", (255, 8, 1, 0)),
+    "token-gate": ({}, "theta", (255, 8, 1, 0)),
+    "eventful": ({}, "theta", (255, 8, 1, 0)),
+    "dal": ({}, "step", (64, 16, 4, 1)),
+    "fatrelu": ({}, "threshold", (64, 16, 4, 0)),
+    "error-budget": ({}, "budget", (0.5, 0.2, 0.01)),
+    "matching-pursuit": ({}, "density", (0.1, 0.3, 0.6)),
+}
+"""Others with a parameter that is sparse at first."""
+
+EXACT = {
+    "dense": {}, "zero-skip": {}, "delta": {"theta": 0}, "token-gate": {"theta": 0},
+    "eventful": {"theta": 0}, "dal": {"step": 1}, "top-k": {"k": 2}, "mote": {"off": 0, "on": 0},
+    "lora-experts": {}, "expert-cache": {}, "error-budget": {"budget": 0.0},
+    "fatrelu": {"threshold": 0},
+}
+"""Parameters with which no bit changes; fatrelu's only where nothing is negative."""
+
+
+def macs(frames: list[Frame]) -> list[int]:
+    """Multiplications without those of what decides."""
+    return [sum(work.macs for work in frame.works.values()) for frame in frames]
+
+
+def weights(frames: list[Frame]) -> list[int]:
+    return [sum(work.weight_bytes for work in frame.works.values()) for frame in frames]
+
+
+def played(name: str, given: Record, **parameters: float) -> list[Frame]:
+    mechanism = find(name, MECHANISMS)
+    return mechanism.frames(given, **mechanism.given(parameters))
+
+
+@pytest.mark.parametrize("name", DIALS)
+def test_at_its_dense_end_it_is_dense(name: str, live: Record, still: Record) -> None:
+    others, dial, values = DIALS[name]
+    for given in (live, still):
+        made = played(name, given, **others, **{dial: values[-1]})
+        dense = played("dense", given)
+        assert macs(made) == macs(dense)
+        assert weights(made) == weights(dense)
+        for frame, reference in zip(made, dense, strict=True):
+            assert frame.works.keys() == reference.works.keys()
+            assert frame.sqnr_db == reference.sqnr_db == (None if given.model is None else inf)
+            assert frame.predicted == reference.predicted
+
+
+@pytest.mark.parametrize("name", [*DIALS, *RISING])
+def test_cost_follows_density(name: str, still: Record) -> None:
+    others, dial, values = (DIALS | RISING)[name]
+    made = [played(name, still, **others, **{dial: value}) for value in values]
+    for cost in (macs, weights):
+        totals = [sum(cost(frames)) for frames in made]
+        assert totals == sorted(totals)
+    assert (sum(macs(made[0])), sum(weights(made[0]))) < (sum(macs(made[-1])),
+                                                          sum(weights(made[-1])))
+
+
+@pytest.mark.parametrize("name", [name for name in EXACT if name != "fatrelu"])
+def test_what_loses_nothing_changes_no_bit(name: str, live: Record) -> None:
+    for frame in played(name, live, **EXACT[name]):
+        assert frame.sqnr_db == inf
+
+
+def test_every_mechanism_is_covered_here() -> None:
+    named = {"relu", "thor", "block-ffn", "expert-averaging", "sparse-ift"}
+    assert DIALS.keys() | RISING.keys() | EXACT.keys() | named == MECHANISMS.keys()
+
+
+@pytest.mark.parametrize("name", MECHANISMS)
+def test_every_mechanism_runs_with_its_defaults(name: str, live: Record) -> None:
+    """On a network, on drawn operands; its frames add up and name the products of a trace."""
+    drawn = generated(MODELS["digits"], density=0.3, token_correlation=0.2, time_correlation=0.5)
+    for given in (live, drawn):
+        made = played(name, given)
+        assert len(made) == len(given.frames)
+        for frame in made:
+            assert frame.works.keys() <= given.weights.keys() | {
+                f"blocks.{layer}.attention.{part}" for layer in range(4)
+                for part in ("scores", "values")}
+            assert frame.macs > 0
+            assert frame.weight_bytes > 0
+            assert set(frame.routed) == {1, 3}
+            for layer, tokens in frame.routed.items():
+                assert isinstance(tokens, np.ndarray)
+                for expert, count in enumerate(tokens):
+                    key = f"blocks.{layer}.experts.{expert}.fc1"
+                    assert (frame.works[key].rows if key in frame.works else 0) == count
+            if name != "sparse-ift":
+                assert (frame.sqnr_db is None) == (given.model is None)
+            assert frame.predicted in ([None] if frame.sqnr_db is None else range(10))
+    again = played(name, live)
+    assert [frame.macs for frame in again] == [frame.macs for frame in played(name, live)]
+
+
+def test_dense_work_is_that_of_the_network(live: Record) -> None:
+    """The gate's planes count twice, the head once more."""
+    config = live.config
+    extra = config.num_tokens * config.embed_dim * config.num_experts * 2 + 10 * config.embed_dim
+    for frame in played("dense", live):
+        assert frame.macs == config.macs + extra
+        for name, work in frame.works.items():
+            assert work.kept == 1
+            assert work.index_bytes == work.state_bytes == work.predictor_macs == 0
+            assert work.weight_bytes == (
+                live.weights[name].numel() if name in live.weights else 0)
+
+
+RUNS = {"dense": {}, "zero-skip": {}, "delta": {"theta": 2}, "token-gate": {"theta": 2},
+        "top-k": {"k": 1}, "expert-pruning": {"experts": 3}, "relu": {},
+        "fatrelu": {"threshold": 9}, "cats": {"density": 0.3}}
+
+
+def original(product: str, given: Record) -> str:
+    """Return the name that a product had before the least used expert left."""
+    if "experts" not in product:
+        return product
+    first, layer, experts, number, last = product.split(".")
+    left = Pruned(given, 3).allowed(int(layer)).nonzero().flatten().tolist()
+    return ".".join((first, layer, experts, str(left[int(number)]), last))
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_what_the_hardware_executes_is_this_exactly(name: str, live: Record) -> None:
+    """The integer network and plan that the hardware follows bit for bit send the same events."""
+    mechanism = MECHANISMS[name]
+    parameters = mechanism.given(RUNS[name])
+    network, plan = mechanism.executed(live, **parameters)
+    run = Temporal(network, plan)
+    for moment, frame in zip(live.frames, mechanism.frames(live, **parameters), strict=True):
+        trace = run.run(moment.pixels)
+        for product, sent in trace.sent.items():
+            work = frame.works[product if name != "expert-pruning" else original(product, live)]
+            wanted = np.True_ if work.events is None else work.events
+            assert (sent.flatten(0, -2).numpy() == wanted).all(), product
+        assert len(trace.sent) == len(frame.works)
+        noise = sqnr(trace.x, moment.output)
+        assert frame.sqnr_db == pytest.approx(noise)
+        assert frame.predicted == int(trace.scores.argmax())
+    assert RUNS.keys() == {name for name, each in MECHANISMS.items() if each.executes == "rtl"}
+
+
+def test_what_the_hardware_executes_compiles(live: Record) -> None:
+    """Another network is another program: fewer experts, other tables, other top-k."""
+    for name, values in RUNS.items():
+        mechanism = MECHANISMS[name]
+        network, plan = mechanism.executed(live, **mechanism.given(values))
+        check_format(network.tensors, network.config)
+        if name not in {"delta", "token-gate"}:
+            assert len(compile_program(network, PRESETS["nano"], 0, plan).memory) > 0
+
+
+@pytest.mark.parametrize(("name", "parameters", "words"), [
+    ("teel", {}, "^policy 'teel' is not one of dense, zero-skip, "),
+    ("teal", {"share": 1}, "^policy teal has no parameter 'share'; it has density, greedy$"),
+    ("teal", {"density": 1.5}, r"^policy teal: density=1\.5 is not in 0\.0\.\.1\.0$"),
+    ("teal", {"density": float("nan")}, "density=nan is not a number$"),
+    ("top-k", {"k": 1.5}, r"k=1\.5 is not an integer$"),
+    ("n-m", {"n": 5, "m": 4}, "^policy n-m: n=5 exceeds m=4$"),
+    ("mohd", {"groups": 5}, "^policy mohd: groups=5 does not divide embed_dim=32$"),
+    ("mote", {"off": 15}, "^policy mote: off=15 leaves none of 4 experts$"),
+    ("mote", {"off": 1, "on": 1}, "^policy mote: off=1 and on=1 share experts$"),
+    ("hidden-groups", {"groups": 7}, "groups=7 does not divide the width of blocks"),
+])
+def test_bad_parameters_are_refused(name: str, parameters: dict, words: str, live: Record) -> None:
+    with pytest.raises(ValueError, match=words):
+        played(name, live, **parameters)
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("top-k", "^policy top-k needs logits of gates, and the record holds none$"),
+    ("sparsifiner", "^policy sparsifiner needs keys of the attention, and the record holds none$"),
+    ("mohd", "^policy mohd needs the blocks of a vision transformer, and the record is of an"),
+    ("token-pruning", "^policy token-pruning needs the blocks of a vision transformer"),
+    ("mote", "^policy mote needs logits of gates"),
+])
+def test_a_record_that_lacks_something_is_refused(name: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        played(name, generated({"layer": (4, 8, 8)}))

@@ -1,0 +1,106 @@
+"""Temporal mechanisms: the golden sequence's bits, and the accounts of state."""
+
+import pytest
+import torch
+
+from golden.library import find
+from golden.policy import Choice, Plan, Policy
+from golden.sparsity.record import Moment, Record, record
+from golden.sparsity.rules.temporal import ActivationDelta
+from golden.temporal import Temporal
+from golden.video import frames
+from tests.golden.sparsity.support import layer, play
+
+GENERATOR = torch.Generator().manual_seed(4)
+
+
+@pytest.mark.parametrize("theta", [0, 3])
+@pytest.mark.parametrize("policy", [Policy.DELTA, Policy.TOKEN_GATE, Policy.ZERO_SKIP])
+def test_masks_are_those_of_the_golden_sequence(policy: Policy, theta: int) -> None:
+    """And so is the output: the same network, run twice in different ways."""
+    network = find("digits").quantized
+    shown = list(frames("generator:object", network.config, 3))
+    given = record(network, shown, 1)
+    skips = policy == Policy.ZERO_SKIP
+    run = Temporal(network, Plan(Choice(policy, 0 if skips else theta)))
+    made = play(policy, given, **({} if skips else {"theta": theta}))
+    for pixels, moment, frame in zip(shown, given.frames, made, strict=True):
+        trace = run.run(pixels, 1)
+        assert frame.works.keys() == trace.sent.keys()
+        for name, sent in trace.sent.items():
+            assert (frame.works[name].events == sent.flatten(0, -2).numpy()).all(), name
+        same = torch.equal(trace.x, moment.output)
+        assert (frame.sqnr_db == float("inf")) == same
+        assert frame.predicted == int(trace.scores.argmax())
+
+
+def test_state_of_a_sequence_is_charged() -> None:
+    """int8 references and int32 sums, as delta networks keep: read whole, written where new."""
+    first, second = [[1, 2, 3], [4, 5, 6]], [[1, 2, 9], [4, 5, 6]]
+    given = layer(torch.ones(5, 3), first, second)
+    one, two = play("delta", given, theta=0)
+    assert one.works["fc2"].state_bytes == 2 * (3 + 4 * 5)
+    assert two.works["fc2"].state_bytes == 2 * (3 + 4 * 5) + (1 + 4 * 5)
+    assert two.macs == 5
+    assert two.works["fc2"].weight_bytes == 5
+    one, two = play("token-gate", given, theta=0)
+    assert two.macs == 3 * 5
+    assert two.works["fc2"].state_bytes == 2 * (3 + 4 * 5) + (3 + 4 * 5)
+    assert all(work.state_bytes == 0 for work in play("zero-skip", given)[1].works.values())
+
+
+@pytest.mark.parametrize("step", [1, 4, 16])
+def test_an_activation_delta_never_drifts(step: int) -> None:
+    """DAL: the product always sees the operand rounded to the step, after any number of frames."""
+    x = torch.randint(-120, 121, (30, 4, 6), generator=GENERATOR)
+    rule = ActivationDelta(layer(torch.ones(2, 6), *x), step)
+    before = torch.zeros(4, 6, dtype=torch.int64)
+    for frame in x:
+        rule.start()
+        sent = rule.send("fc2", frame, torch.ones(2, 6), torch.arange(4))
+        assert (sent.value % step == 0).all()
+        assert (sent.value - frame).abs().max() <= step / 2
+        assert torch.equal(sent.events, sent.value != before)
+        before = sent.value
+
+
+def moving(tokens: int, moved: int, width: int = 4) -> Record:
+    """Return two frames of one attention in which the first ``moved`` tokens change."""
+    made = []
+    for number in range(2):
+        x = torch.ones(tokens, width, dtype=torch.int64)
+        x[:moved] += number
+        name = "blocks.0.attention"
+        q = torch.ones(2, tokens, width // 2, dtype=torch.int64)
+        made.append(Moment({"blocks.0.q": x, f"{name}.scores": q,
+                            f"{name}.values": torch.ones(2, tokens, tokens)}, {0: q}))
+    return Record(tuple(made), {"blocks.0.q": torch.ones(width, width)})
+
+
+@pytest.mark.parametrize(("moved", "cost"), [(0, 0), (1, 2), (3, 6), (4, 8), (5, 8), (8, 8)])
+def test_updating_attention_breaks_even_at_half_of_the_tokens(moved: int, cost: int) -> None:
+    """Eventful transformers: 2 r N d against N^2 d, both products; r = N / 2 is where to stop."""
+    _, frame = play("eventful", moving(8, moved), theta=0)
+    for part in ("scores", "values"):
+        work = frame.works[f"blocks.0.attention.{part}"]
+        assert work.macs + work.predictor_macs == 2 * cost * 8 * 2, part
+
+
+def test_most_of_a_still_video_is_not_sent() -> None:
+    """DAL: the first frame is what is not zero, of later ones the noise that crosses a step."""
+    network = find("digits").quantized
+    given = record(network, frames("generator:fixed", network.config, 3))
+    linear = [name for name in given.weights if name in given.frames[0].operands]
+    dense, kept = play("dense", given), play("dal", given, step=16)
+    first, *later = (sum(frame.works[name].macs for name in linear) for frame in kept)
+    whole = sum(dense[0].works[name].macs for name in linear)
+    assert max(later) < 0.3 * whole < 0.6 * whole < first
+
+
+def test_inactive_tokens_do_not_attend(live: Record) -> None:
+    """SMA: attention of n of N tokens is a share (n / N)^2 of both products."""
+    (frame, _), (dense, _) = play("token-activity", live, active=9 / 17), play("dense", live)
+    for part in ("scores", "values"):
+        name = f"blocks.2.attention.{part}"
+        assert frame.works[name].macs * 17**2 == dense.works[name].macs * 9**2
+    assert frame.works["blocks.2.fc1"].rows == 17

@@ -1,0 +1,160 @@
+"""Weights: halves, ratios and worked examples of the papers."""
+
+import pytest
+import torch
+
+from golden.integer import Integer
+from golden.sparsity.record import Record
+from golden.sparsity.rules.compression import DynamicSparse, Wanda
+from golden.sparsity.rules.weights import Magnitude, erdos_renyi
+from tests.golden.sparsity.support import layer, play
+
+GENERATOR = torch.Generator().manual_seed(5)
+
+
+def matrix(rows: int, columns: int) -> torch.Tensor:
+    return torch.randint(-127, 128, (rows, columns), generator=GENERATOR).to(torch.int8)
+
+
+def test_two_of_four_halves_multiplications_and_bytes_and_adds_two_bits() -> None:
+    weight = matrix(16, 32)
+    given = layer(weight, torch.ones(5, 32, dtype=torch.int64))
+    (sparse,), (dense,) = play("n-m", given, n=2, m=4), play("dense", given)
+    assert 2 * sparse.macs == dense.macs == 5 * 16 * 32
+    work = sparse.works["fc2"]
+    assert 2 * work.weight_bytes == 16 * 32
+    assert work.index_bytes == work.weight_bytes * 2 // 8
+    (one,) = play("n-m", given, n=1, m=8)
+    assert 8 * one.macs == dense.macs
+    assert one.works["fc2"].index_bytes == 64 * 3 // 8
+
+
+def test_the_largest_of_each_group_stay() -> None:
+    from golden.sparsity.rules.weights import GroupsOf
+
+    weight = torch.tensor([[1, -5, 3, 0, 2, 2, 2, 9]], dtype=torch.int8)
+    made = GroupsOf(layer(weight, [[1] * 8]), 2, 4).weight("fc2", weight)
+    assert made.tolist() == [[0, -5, 3, 0, 2, 0, 0, 9]]
+
+
+def test_wanda_prunes_the_example_of_its_paper() -> None:
+    """Rows compete with themselves, weighed by the length of an input, not by size alone."""
+    weight = torch.tensor([[4, 0, 1, -1], [3, -2, -1, -3], [-3, 1, 0, 2]], dtype=torch.int8)
+    given = layer(weight, [[1, 2, 8, 3]])
+    assert Wanda(given, 0.5).weight("fc2", weight).tolist() == [
+        [4, 0, 1, 0], [0, 0, -1, -3], [-3, 0, 0, 2]]
+    assert Magnitude(given, 0.5).weight("fc2", weight).tolist() == [
+        [4, 0, 0, 0], [3, -2, 0, -3], [-3, 0, 0, 2]]
+
+
+def test_swapping_lowers_the_mean_error_and_keeps_the_density() -> None:
+    weight, x = matrix(40, 64), torch.randint(0, 20, (30, 64), generator=GENERATOR)
+    given = layer(weight, x)
+    errors = []
+    for rule in (Wanda(given, 0.5), DynamicSparse(given, 0.5)):
+        kept = rule.keep("fc2", weight)
+        assert (kept.sum(-1) == 32).all()
+        errors.append((x.double() @ (weight.double() * ~kept).T).mean(0).abs())
+    assert (errors[1] <= errors[0] + 1e-9).all()
+    assert errors[1].mean() < 0.5 * errors[0].mean()
+
+
+def test_erdos_renyi_is_the_ratio_of_rows_and_columns() -> None:
+    """Density goes with (N + K) / (N K), up to 1; the total is the budget."""
+    shapes = {"small": (8, 8), "wide": (128, 64), "large": (256, 256)}
+    share = erdos_renyi(shapes, 0.2)
+    assert share["small"] == 1
+    assert share["wide"] / share["large"] == pytest.approx(
+        (192 / (128 * 64)) / (512 / (256 * 256)))
+    total = sum(n * k for n, k in shapes.values())
+    assert sum(share[name] * n * k for name, (n, k) in shapes.items()) == pytest.approx(0.2 * total)
+    assert erdos_renyi(shapes, 1.0) == dict.fromkeys(shapes, 1.0)
+
+
+@pytest.mark.parametrize("name", ["magnitude", "random", "wanda", "dsnot"])
+def test_half_of_each_layer_stays(name: str, still: Record) -> None:
+    for frame in play(name, still, density=0.5):
+        for product, work in frame.works.items():
+            inside = product.startswith("blocks") and "gate" not in product and (
+                "attention" not in product)
+            assert work.kept == (0.5 if inside else 1)
+            if inside:
+                assert 2 * work.weight_bytes == work.depth * work.columns
+                assert work.index_bytes == work.depth * work.columns // 8
+
+
+def test_few_weights_are_named_by_column_instead_of_a_bit_each() -> None:
+    given = layer(matrix(16, 64), torch.ones(1, 64, dtype=torch.int64))
+    (frame,) = play("magnitude", given, density=1 / 64)
+    assert frame.works["fc2"].index_bytes == 16 * 6 // 8
+
+
+def test_one_threshold_leaves_layers_of_other_density(live: Record) -> None:
+    frame, _ = play("essential", live, density=0.3)
+    kept = {name: work.kept for name, work in frame.works.items() if work.kept < 1}
+    assert max(kept.values()) > 0.4 > 0.2 > min(kept.values())
+
+
+def test_pruned_weights_run_as_a_network_of_their_own(live: Record) -> None:
+    """The network that a rule makes gives the output that its frames report on."""
+    rule = Magnitude(live, 0.5)
+    model = rule.network(live.model)
+    for moment, frame in zip(live.frames, play("magnitude", live), strict=True):
+        trace = Integer(model).run(moment.pixels)
+        noise = (trace.x - moment.output).double().square().sum()
+        signal = moment.output.double().square().sum()
+        assert frame.sqnr_db == pytest.approx(10 * float(torch.log10(signal / noise)))
+    kept = model["blocks.1.experts.fc2.weight"] != 0
+    assert (kept.flatten(1).sum(1) <= 32 * 32 // 2).all()
+    assert torch.equal(model["patch.weight"], live.model["patch.weight"])
+
+
+def test_a_pruned_layer_still_maps_zero_to_its_bias(live: Record) -> None:
+    """Codes of an activation have a zero point, which the biases hold times the weights."""
+    model = Magnitude(live, 0.3).network(live.model)
+    for name in ("blocks.0.fc2", "blocks.1.experts.fc2"):
+        zero = live.zeros[name.replace("experts", "experts.0")]
+        assert zero != 0
+        ends = [zero * net[f"{name}.weight"].long().sum(-1) + net[f"{name}.bias"]
+                for net in (model, live.model)]
+        assert torch.equal(*ends)
+
+
+def test_wider_and_sparser_is_the_same_work_and_more_indices() -> None:
+    """Sparse-IFT: iso-FLOP by construction."""
+    given = layer(matrix(32, 8), torch.ones(3, 8, dtype=torch.int64), name="fc1")
+    (dense,) = play("dense", given)
+    for factor in (1, 2, 4):
+        (wide,) = play("sparse-ift", given, factor=factor)
+        work = wide.works["fc1"]
+        assert (wide.macs, work.columns) == (dense.macs, 32 * factor)
+        assert work.weight_bytes == 32 * 8
+        assert work.index_bytes == 32 * 8 * min(factor, 3) // 8
+        assert wide.sqnr_db is None
+
+
+def test_four_bits_halve_the_bytes() -> None:
+    weight = matrix(16, 32)
+    given = layer(weight, torch.ones(5, 32, dtype=torch.int64))
+    (frame,), (dense,) = play("low-bit", given, bits=4), play("dense", given)
+    assert 2 * frame.weight_bytes == dense.weight_bytes
+    assert frame.macs == dense.macs
+    from golden.sparsity.rules.compression import LowBit
+
+    made = LowBit(given, 4).weight("fc2", weight)
+    assert len(made.unique()) <= 15
+    assert (made.long() - weight.long()).abs().max() <= 127 / 7 / 2 + 0.5
+
+
+def test_a_low_rank_matrix_needs_no_sparse_rows() -> None:
+    """W = UV + S with rank 2: the product costs r (K + N), and nothing is lost."""
+    weight = (torch.arange(1, 9)[:, None] * torch.arange(1, 13) % 128).to(torch.int8)
+    given = layer(weight, torch.ones(5, 12, dtype=torch.int64))
+    (frame,) = play("low-rank-sparse", given, rank=1, density=0.25)
+    work = frame.works["fc2"]
+    assert work.predictor_macs == 5 * 1 * (12 + 8)
+    assert work.macs == 5 * 12 * 2
+    assert work.weight_bytes == 2 * 12
+    from golden.sparsity.rules.compression import LowRankSparse
+
+    assert torch.equal(LowRankSparse(given, 1, 0.0).weight("fc2", weight), weight)

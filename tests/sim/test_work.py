@@ -1,0 +1,213 @@
+"""Work that is left out on the simulated datapath: exact where nothing is, and monotone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from golden.config import MODELS
+from golden.integer import Integer
+from golden.library import default_image, find
+from golden.policy import Choice, Plan, Policy
+from golden.shapes import tensor_shapes
+from golden.sparsity.work import Frame, Work
+from rtl.compiler import compile_program
+from rtl.config import PRESETS
+from sim.facts import from_trace
+from sim.machine import simulate
+from sim.outline import Outline, facts
+from sim.work import thinned, weights_of, worked
+
+DIGITS, NANO = MODELS["digits"], PRESETS["nano"]
+
+
+def works(config, routed, task=0, **changes) -> dict[str, Work]:
+    """Dense work of a network by hand, not by the mechanism ``dense``."""
+    tokens, heads, width = config.num_tokens, config.num_heads, config.head_dim
+    shapes = {name.removesuffix(".weight"): (kind, shape[-2:]) for name, (kind, shape)
+              in tensor_shapes(config).items() if name.endswith(".weight")}
+    made = {}
+
+    def add(name: str, rows: int, operator: str | None = None) -> None:
+        kind, (columns, depth) = shapes[operator or name]
+        planes = 2 if kind == "int16" else 1
+        made[name] = Work(rows=rows, depth=depth, columns=planes * columns,
+                          weight_bytes=planes * columns * depth)
+
+    add("patch", tokens - 1)
+    for layer in range(config.num_layers):
+        block = f"blocks.{layer}"
+        for part in ("q", "k", "v", "proj"):
+            add(f"{block}.{part}", tokens)
+        made[f"{block}.attention.scores"] = Work(
+            rows=heads * tokens, depth=width, columns=tokens, weight_bytes=0)
+        made[f"{block}.attention.values"] = Work(
+            rows=heads * tokens, depth=tokens, columns=width, weight_bytes=0)
+        if config.is_moe(layer):
+            add(f"{block}.gate.{task}", tokens)
+            for expert, rows in enumerate(routed[layer]):
+                for part in ("fc1", "fc2") if rows else ():
+                    add(f"{block}.experts.{expert}.{part}", int(rows), f"{block}.experts.{part}")
+        else:
+            add(f"{block}.fc1", tokens)
+            add(f"{block}.fc2", tokens)
+    if config.num_classes:
+        add(f"head.{task}", 1)
+    return {name: replace(work, **{key: value(work) for key, value in changes.items()})
+            for name, work in made.items()}
+
+
+def run(plan=Policy.DENSE, frames=1, config=DIGITS, hw=NANO, **changes):
+    """Simulate a network's work with ``changes`` to every product."""
+    routing = facts(config, 0)
+    program = compile_program(Outline(config), hw, 0, Plan(Choice(plan)), frames=frames)
+    frame = Frame(works(config, routing.routed, **changes), routing.routed)
+    return simulate(*worked(program, [frame] * frames))
+
+
+def masks(density: float, seed: int = 0):
+    """Masks of which a sparser one is contained in a denser one."""
+    def drawn(work: Work) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        return rng.random((work.rows, work.depth)) < density
+    return drawn
+
+
+CASES = [("digits", "nano", 1), ("digits", "nano", 3),
+         pytest.param("m3vit-tiny-129", "zcu102", 1, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize(("model", "hardware", "frames"), CASES)
+@pytest.mark.parametrize("events", [lambda work: None, masks(1)], ids=["none", "all"])
+def test_nothing_left_out_is_dense_in_every_counter(model, hardware, frames, events) -> None:
+    config, hw = MODELS[model], PRESETS[hardware]
+    routing = facts(config, 0)
+    routing = replace(routing, later=(routing,) * (frames - 1))
+    dense = simulate(compile_program(Outline(config), hw, frames=frames), routing)
+    left = run(frames=frames, config=config, hw=hw, events=events)
+    assert left.counters == dense.counters
+    assert left.acts == dense.acts
+
+
+def test_masks_of_zeros_are_the_hardwares_zero_skipping() -> None:
+    """Given what a golden run skips, and all weights, every counter is that of the exact path."""
+    network = find("digits").quantized
+    trace = Integer(network).run(default_image(DIGITS))
+    program = compile_program(network, NANO, 0, Plan(Choice(Policy.ZERO_SKIP)))
+    exact = simulate(program, from_trace(trace, DIGITS))
+    assert exact.counters["macs_skipped"] > 0
+    routed = from_trace(trace, DIGITS).routed
+    skipping = {}
+    for name, work in works(DIGITS, routed).items():
+        zero = int(network[f"{'.'.join(name.split('.')[:2])}.gelu"][0]) if (
+            name.endswith("fc2")) else 0
+        mask = trace.operands[name].numpy() != zero
+        skipping[name] = replace(work, events=mask.reshape(work.rows, work.depth))
+    assert simulate(*worked(program, [Frame(skipping, routed)])
+                    ).counters == exact.counters
+
+
+def test_fewer_events_never_take_longer() -> None:
+    cycles = [run(Policy.ZERO_SKIP, events=masks(density)).cycles
+              for density in (1, 0.7, 0.4, 0.1, 0)]
+    assert cycles == sorted(cycles, reverse=True)
+    assert cycles[-1] < 0.8 * cycles[0]
+
+
+@pytest.mark.parametrize("change", [
+    lambda share: {"kept": lambda work: share},
+    lambda share: {"weight_bytes": lambda work: int(share * work.weight_bytes)},
+    lambda share: {"made": lambda work: np.arange(work.rows * work.columns).reshape(
+        work.rows, -1) % 8 < 8 * share},
+    lambda share: {"predictor_macs": lambda work: int(1000 * share)},
+    lambda share: {"predictor_bytes": lambda work: int(1000 * share)},
+    lambda share: {"state_bytes": lambda work: int(1000 * share)},
+    lambda share: {"index_bytes": lambda work: int(1000 * share)},
+], ids=["kept", "weight_bytes", "made", "predictor_macs", "predictor_bytes", "state_bytes",
+        "index_bytes"])
+def test_more_to_do_takes_longer(change) -> None:
+    cycles = [run(**change(share)).cycles for share in (0.25, 0.5, 1)]
+    assert cycles == sorted(cycles)
+    assert cycles[0] < cycles[-1]
+
+
+def test_multiplications_and_bytes_are_those_of_the_work() -> None:
+    dense = run()
+    half = run(kept=lambda work: 0.5)
+    assert half.counters["macs"] == pytest.approx(0.5 * dense.counters["macs"], rel=0.01)
+    asked = run(predictor_macs=lambda work: 5 * work.rows * work.columns)
+    added = sum(5 * work.rows * work.columns for work in works(
+        DIGITS, facts(DIGITS, 0).routed).values())
+    assert asked.counters["macs"] - dense.counters["macs"] == pytest.approx(added, rel=0.01)
+    more = run(state_bytes=lambda work: 64)
+    count = len(works(DIGITS, facts(DIGITS, 0).routed))
+    assert more.counters["bytes_read"] - dense.counters["bytes_read"] == 64 * count
+
+
+def test_products_left_out_cost_neither_bytes_nor_multiplications() -> None:
+    routing = facts(DIGITS, 0).routed
+    all_of = works(DIGITS, routing)
+    gone = {f"blocks.0.{part}" for part in ("fc1", "fc2", "attention.scores", "attention.values")}
+    program = compile_program(Outline(DIGITS), NANO)
+    dense, less = (simulate(*worked(program, [Frame(left, routing)])) for left in (
+        all_of, {name: work for name, work in all_of.items() if name not in gone}))
+    saved = sum(all_of[name].macs for name in gone)
+    assert dense.counters["macs"] - less.counters["macs"] == saved
+    weights = weights_of(DIGITS)
+    least = sum(weights[name].bytes for name in gone if "attention" not in name)
+    assert dense.counters["bytes_read"] - less.counters["bytes_read"] >= least
+    assert less.cycles < dense.cycles
+
+
+def test_fewer_tokens_fewer_scores() -> None:
+    """A pruned block of 8 of 17 tokens multiplies as 8 tokens would."""
+    routing = facts(DIGITS, 0).routed
+    all_of = works(DIGITS, routing)
+    left, heads = dict(all_of), DIGITS.num_heads
+    for part in ("q", "k", "v", "proj"):
+        left[f"blocks.0.{part}"] = replace(left[f"blocks.0.{part}"], rows=8)
+    scores, values = (f"blocks.0.attention.{part}" for part in ("scores", "values"))
+    left[scores] = replace(left[scores], rows=8 * heads, columns=8)
+    left[values] = replace(left[values], rows=8 * heads, depth=8)
+    program = compile_program(Outline(DIGITS), NANO)
+    dense, less = (simulate(*worked(program, [Frame(made, routing)])).counters["macs"]
+                   for made in (all_of, left))
+    assert dense - less == sum(all_of[name].macs - left[name].macs for name in left) > 0
+
+
+def test_pairs_left_out_are_neither_scored_nor_summed() -> None:
+    """Of 17 keys each query sees 8, whole words of scores."""
+    routing = facts(DIGITS, 0).routed
+    all_of = works(DIGITS, routing)
+    left = dict(all_of)
+    pairs = np.random.default_rng(0).permuted(
+        np.tile(np.arange(17) < 8, (17 * DIGITS.num_heads, 1)), axis=1)
+    for layer in range(DIGITS.num_layers):
+        scores, values = (f"blocks.{layer}.attention.{part}" for part in ("scores", "values"))
+        left[scores] = replace(left[scores], made=pairs)
+        left[values] = replace(left[values], events=pairs)
+    program = compile_program(Outline(DIGITS), NANO)
+    dense, less = (simulate(*worked(program, [Frame(made, routing)])) for made in (all_of, left))
+    assert dense.counters["macs"] - less.counters["macs"] == sum(
+        all_of[name].macs - left[name].macs for name in left) > 0
+    assert less.counters["softmax_words"] == dense.counters["softmax_words"] * 2 / 5
+    assert less.cycles < dense.cycles
+
+
+def test_thinned_keeps_the_share_of_every_row() -> None:
+    events = np.random.default_rng(0).random((20, 64)) < 0.6
+    kept = thinned(events, 0.25)
+    assert not (kept & ~events).any()
+    assert (kept.sum(1) == events.sum(1) // 4).all()
+
+
+def test_inconsistent_work_is_refused() -> None:
+    routing = facts(DIGITS, 0).routed
+    program = compile_program(Outline(DIGITS), NANO)
+    frame = Frame(works(DIGITS, routing), routing)
+    with pytest.raises(ValueError, match="2 frames of work for a program of 1"):
+        worked(program, [frame, frame])
+    wrong = {layer: tokens + 1 for layer, tokens in routing.items()}
+    for other in (wrong, {}):
+        with pytest.raises(ValueError, match=r"blocks\.1\.experts\.\d\.fc1 has \d+ rows"):
+            worked(program, [Frame(frame.works, other)])

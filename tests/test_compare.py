@@ -1,0 +1,263 @@
+"""``deltamoe compare``: its figures are those of the other commands, and every output agrees."""
+
+import csv
+import html
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from golden.config import MODELS
+from golden.library import default_image, find
+from golden.sparsity.generated import generated
+from golden.sparsity.hooks import trace as hooked
+from golden.sparsity.record import record as recorded
+from golden.sparsity.trace_file import save
+from scripts.study.spec import bundled, read
+from sim.energy_table import tables
+from tests.test_cli import run
+
+SMALL = """question: What do zeros gain?
+models: [digits]
+hardware: [nano]
+policies: [dense, zero-skip, {name: teal, density: 0.4}]
+memory: [{name: near, latency: 20, interval: 1}, {name: far, latency: 60, interval: 2}]
+baseline: {policy: dense}
+"""
+VIDEO = """question: What does memory of the frame before gain?
+models: [digits]
+hardware: [nano]
+policies: [dense, delta, {name: token-gate, theta: 1}]
+memory: [{latency: 20}]
+inputs: [{source: "generator:object", frames: 3}]
+baseline: {policy: dense}
+"""
+
+
+@pytest.fixture
+def compared(tmp_path: Path, monkeypatch, capsys):
+    """Run a study; return its JSON and its folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def study(text: str) -> tuple[dict, Path, str]:
+        Path("study.yaml").write_text(text)
+        code, out, err = run(monkeypatch, capsys, "compare", "study.yaml", "--out", "made",
+                             "--csv", "made.csv", "--json", "made.json")
+        assert code == 0, err
+        return json.loads(Path("made.json").read_text()), tmp_path / "made", out
+
+    return study
+
+
+def said(monkeypatch, capsys, line: str) -> dict:
+    """Return the JSON of another command."""
+    code, out, err = run(monkeypatch, capsys, *line.split(), "--json", "-")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_figures_are_those_of_simulate_and_every_output_agrees(
+        compared, monkeypatch, capsys) -> None:
+    made, folder, out = compared(SMALL)
+    points = {(point["policy"], point["memory"]): point for point in made["points"]}
+    assert len(points) == len(made["points"]) == 6
+    for memory, options in (("near", "--latency 20"), ("far", "--latency 60 --interval 2")):
+        alone = said(monkeypatch, capsys, f"simulate digits --hardware nano {options}")
+        point = points["dense", memory]
+        assert point["executes"] == "rtl"
+        assert point["counters"] == alone["counters"]
+        assert point["layers"] == alone["layers"]
+        for bound in ("low", "typical", "high"):
+            assert point[f"energy_pj_total_{bound}"] == pytest.approx(
+                alone["energy_pj"][bound], rel=1e-9)
+    assert points["zero-skip", "near"]["executes"] == "rtl"
+    assert points["teal density=0.4", "far"]["executes"] == "model"
+    assert points["dense", "far"]["speedup"] == 1
+    for point in made["points"]:
+        base = points["dense", point["memory"]]
+        assert point["speedup"] == pytest.approx(base["cycles"] / point["cycles"])
+
+    for number, row in enumerate(csv.DictReader(Path("made.csv").read_text().splitlines())):
+        point = made["points"][number]
+        for name, value in row.items():
+            assert value == ("" if point[name] is None else str(point[name])), name
+    table = [line.split() for line in out.splitlines()]
+    page = (folder / "report.html").read_text()
+    for number, point in enumerate(made["points"], 1):
+        cycles = f"{point['cycles']:,.0f}"
+        assert any(line[:1] == [str(number)] and cycles in line and point["executes"] in line
+                   for line in table)
+        assert re.search(rf'>{number}</td>.{{,80}}class="{point["executes"]}".*?>{cycles}<', page)
+    assert made["answer"] in " ".join(out.split())
+    assert html.escape(made["answer"]) in page
+
+
+def test_report_needs_nothing_else_and_states_its_sources(compared) -> None:
+    made, folder, _ = compared(SMALL)
+    page = (folder / "report.html").read_text()
+    assert not re.findall(r'(?:src|href)="(?!data:)|url\(|<script|@import|https?:', page)
+    assert page.count("data:image/png;base64,") == 5
+    assert {path.name for path in folder.iterdir()} == {
+        "report.html", "roofline.png", "pareto.png", "energy.png", "layers.png", "stalls.png"}
+    used = tables()[made["energy_table"]]
+    for entry in used.entries.values():
+        assert html.escape(entry["source"]) in page
+    for reason in used.gaps.values():
+        assert html.escape(reason) in page
+    for paper in ("NullHop", "TEAL"):
+        assert paper in page
+    for assumption in ("evenly spread", "the same port", "row by row before the product"):
+        assert assumption in page
+    assert page.count('<span class="model">model</span>') >= 4  # twice two points, and the claim
+    assert page.count('<span class="rtl">rtl</span>') >= 8
+    assert "trained weights" in page
+
+
+def test_remembering_is_exact_against_the_video_command(compared, monkeypatch, capsys) -> None:
+    made, _, _ = compared(VIDEO)
+    for point, options in zip(made["points"], (
+            "--policy dense", "--policy delta", "--policy token-gate --theta 1"), strict=True):
+        shown = said(monkeypatch, capsys, "video digits --hardware nano --input generator:object "
+                                          f"--frames 3 --latency 20 {options}")["summary"]
+        assert point["executes"] == "rtl"
+        assert point["cycles"] == shown["cycles"]
+        assert point["bytes_read"] + point["bytes_written"] == shown["bytes"]
+        assert point["energy_pj_total_typical"] == pytest.approx(shown["energy_pj"])
+        assert point["speedup"] == pytest.approx(shown["speedup"])
+    assert made["points"][1]["same_bits"]
+    assert made["points"][2]["sqnr_db"] > 3
+
+
+def test_traces_give_what_their_network_gives(compared, tmp_path: Path) -> None:
+    """A trace of the default image, replayed: dense inference exactly, and as many zeros."""
+    record = recorded(find("digits"), [default_image(MODELS["digits"])])
+    save(record, tmp_path / "t.safetensors")
+    made, _, _ = compared(SMALL.replace("baseline", "inputs: [image, t.safetensors]\nbaseline"))
+    points = {(point["policy"], point["memory"], point["input"]): point
+              for point in made["points"]}
+    for memory in ("near", "far"):
+        live, replayed = (points["dense", memory, source] for source in ("image", "t.safetensors"))
+        assert replayed["executes"] == "rtl"
+        assert replayed["operands"] == "trace t.safetensors"
+        assert replayed["counters"] == live["counters"]
+        zeros, less = (points["zero-skip", memory, source] for source in (
+            "image", "t.safetensors"))
+        assert less["executes"] == "model"
+        assert less["macs"] == zeros["macs"]
+
+
+def test_any_networks_layers_are_simulated(compared, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential()
+    module.add_module("fc1", nn.Linear(64, 128))
+    module.add_module("act", nn.ReLU())
+    module.add_module("fc2", nn.Linear(128, 64))
+    save(hooked(module, torch.randn(16, 64)), tmp_path / "mlp.safetensors")
+    made, folder, _ = compared(
+        "question: And mine?\nmodels: [{trace: mlp.safetensors}]\nhardware: [nano]\n"
+        "policies: [dense, zero-skip, n-m]\nmemory: [{latency: 1}]\nbaseline: {policy: dense}\n")
+    dense, zeros, pruned = made["points"]
+    assert {point["executes"] for point in made["points"]} == {"model"}
+    assert dense["model"] == "mlp"
+    assert dense["macs"] == 16 * (64 * 128 + 128 * 64)
+    assert dense["bytes_read"] > 64 * 128 + 128 * 64
+    assert 16 * 64 * 128 < zeros["macs"] < 0.8 * dense["macs"]
+    assert pruned["macs"] == dense["macs"] / 2
+    assert pruned["cycles"] < zeros["cycles"] < dense["cycles"]
+    assert "linear layers in the order in which they ran" in (folder / "report.html").read_text()
+
+
+def test_traces_of_other_networks_are_refused(tmp_path: Path, monkeypatch, capsys) -> None:
+    save(generated(replace(MODELS["digits"], top_k=1), frames=1), tmp_path / "t.safetensors")
+    monkeypatch.chdir(tmp_path)
+    Path("study.yaml").write_text("question: why?\nmodels: [digits]\nhardware: [nano]\n"
+                                  "inputs: [t.safetensors]\n")
+    code, out, err = run(monkeypatch, capsys, "compare", "study.yaml")
+    assert (code, out) == (2, "")
+    assert "t.safetensors: the trace is of a network with other dimensions than digits" in err
+
+
+BAD = {
+    "models: [nosuch]\nhardware: [nano]": "models[0]: 'nosuch' is not one of digits",
+    "models: [{preset: digits, experts: 4}]\nhardware: [nano]": (
+        "models[0]: unknown key 'experts'; allowed are preset, name, trace, task, image_channels"),
+    "models: [{preset: digits, num_experts: four}]\nhardware: [nano]": (
+        "models[0]: num_experts='four' is not of type int"),
+    "models: [{preset: digits, num_experts: 1}]\nhardware: [nano]": (
+        "models[0]: top_k=2 exceeds num_experts=1"),
+    "models: [{preset: digits, task: 2}]\nhardware: [nano]": "models[0]: task 2 is not in 0..1",
+    "models: [{preset: digits, top_k: 1, name: digits}]\nhardware: [nano]": (
+        "models[0]: name 'digits' is that of a preset"),
+    "models: [digits, digits]\nhardware: [nano]": "models: two values are called 'digits'",
+    "models: []\nhardware: [nano]": "models: List should have at least 1 item",
+    "models: digits\nhardware: [nano]": "models: Input should be a valid list",
+    "models: [digits]": "hardware: Field required",
+    "models: [digits]\nhardware: [{preset: nano, lanes: 9}]": "hardware[0]: lanes=9 is not 8, 16",
+    "models: [digits]\nhardware: [nano]\npolicy: [dense]": (
+        "unknown key 'policy'; allowed are question, models, hardware, policies"),
+    "models: [digits]\nhardware: [nano]\npolicies: [nosuch]": (
+        "policies[0]: policy 'nosuch' is not one of dense, zero-skip"),
+    "models: [digits]\nhardware: [nano]\npolicies: [{name: teal, density: 2}]": (
+        "policies[0]: policy teal: density=2 is not in 0.0..1.0"),
+    "models: [digits]\nhardware: [nano]\npolicies: [{name: teal, share: 1}]": (
+        "policies[0]: unknown key 'share'; allowed are name, density"),
+    "models: [digits]\nhardware: [nano]\nmemory: [{latency: 0}]": (
+        "memory[0].latency: Input should be greater than or equal to 1"),
+    "models: [digits]\nhardware: [nano]\nmemory: [{interval: fast}]": (
+        "memory[0].interval: Input should be a valid integer"),
+    "models: [digits]\nhardware: [nano]\nbaseline: {policy: delta}": (
+        "baseline: policy 'delta' is not one of dense"),
+    "models: [digits]\nhardware: [nano]\nbaseline: {speed: 1}": "baseline: 'speed' is not one of",
+    "models: [digits]\nhardware: [nano]\nenergy_table: nosuch": "'nosuch' is not one of asic_28nm",
+    "models: [digits]\nhardware: [nano]\nbatch: [2]\ninputs: ['generator:pan']": "batch: 2 at a",
+    "models: [digits]\nhardware: [nano]\ninputs: ['generator:nosuch']": "'generator:nosuch'",
+    "models: [{preset: digits, task: 1}]\nhardware: [nano]\ninputs: [statistics]": "task 0 only",
+    "models: [m3vit-tiny-129]\nhardware: [nano]": "num_tokens=129 exceeds nano's maximum 32",
+    "models: [digits]\nhardware: [nano]\nmemory: [{name: a}, {name: a}]": "are called 'a'",
+    "models: [{trace: nosuch.safetensors}]\nhardware: [nano]": "nosuch.safetensors",
+    "models: [{trace: x.safetensors, top_k: 1}]\nhardware: [nano]": "allowed are trace, name",
+    "models: [{trace: x.safetensors}]\nhardware: [nano]\nbatch: [2]": "a trace has its own input",
+    "models: [digits\nhardware: [nano]": "study.yaml: not YAML",
+    "- 1": "[1] is not a mapping with question, models",
+}
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_bad_studies_are_one_line(text: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("study.yaml").write_text(text if text[0] == "-" else f"question: why?\n{text}\n")
+    code, out, err = run(monkeypatch, capsys, "compare", "study.yaml", "--out", "made",
+                         "--csv", "made.csv", "--json", "made.json")
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("error: ")
+    assert BAD[text] in err
+    assert {path.name for path in tmp_path.iterdir()} == {"study.yaml"}
+
+
+def test_studies_that_come_along_are_listed(monkeypatch, capsys) -> None:
+    listed = said(monkeypatch, capsys, "compare --list")
+    assert len(listed) == 10
+    assert listed == {name: read(name).question for name in bundled()}
+    assert all(question.endswith("?") for question in listed.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(bundled()))
+def test_studies_that_come_along_run(name: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    code, _, err = run(monkeypatch, capsys, "compare", name, "--out", tmp_path / "made",
+                       "--json", tmp_path / "made.json")
+    assert code == 0, err
+    points = json.loads((tmp_path / "made.json").read_text())["points"]
+    assert len(points) >= 6
+    for point in points:
+        assert 0 < point["utilization"] <= 1
+        assert point["energy_pj_total_low"] <= point["energy_pj_total_high"]
+        assert point["speedup"] == 1 or ", ".join(
+            str(point[axis]) for axis in ("model", "policy")) != point["baseline"]
+    assert {point["speedup"] for point in points} > {1}
