@@ -90,7 +90,7 @@ def test_two_layers(seed: int) -> None:
             items = linear_items(fields, rows, None, HW, pipeline.place)
             assert [pipeline.step(item) for item in items][-1] == issued
             assert done == sink.end == pipeline.drain_free - 1 + sink.done
-            for name in pipeline.counters:
+            for name in Datapath.COUNTS:
                 assert counts[name] == pipeline.counters[name], name
         ctx.set(dut.storing, 1)
         ctx.set(dut.store_target, Target.RESIDUAL)
