@@ -37,6 +37,8 @@ from rtl.memory.dma_reader import DmaReader
 from rtl.memory.dma_writer import DmaWriter
 from rtl.memory.loader import Loader
 from rtl.memory.registers import Registers
+from rtl.memory.store_ports import StorePorts
+from rtl.memory.store_reader import StoreReader
 from rtl.moe.combine import Combine
 from rtl.moe.dispatch import Dispatch
 from rtl.moe.gate import Gate
@@ -48,10 +50,10 @@ from rtl.temporal.kept_sums import KeptSums
 from rtl.writeback import Writeback
 
 UNITS = {unit.__name__: unit for unit in (
-    Accelerator, Registers, Sequencer, DmaReader, DmaWriter, Loader, Datapath, ItemGenerator,
-    OperandSource, EventEncoder, ComputeUnit, Worker, LaneGroup, Drain, Writeback, Requantize,
-    ActivationTable, Combine, CornerTurn, KvWriter, Gate, Dispatch, Residual, Normalization,
-    LayerNorm, NormalizeLane, Probabilities, Softmax, KeptSums,
+    Accelerator, Registers, Sequencer, DmaReader, DmaWriter, Loader, StoreReader, Datapath,
+    StorePorts, ItemGenerator, OperandSource, EventEncoder, ComputeUnit, Worker, LaneGroup, Drain,
+    Writeback, Requantize, ActivationTable, Combine, CornerTurn, KvWriter, Gate, Dispatch, Residual,
+    Normalization, LayerNorm, NormalizeLane, Probabilities, Softmax, KeptSums,
 )}
 """Units by name; whoever contains another comes before it."""
 

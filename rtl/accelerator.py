@@ -5,7 +5,7 @@
     s_axi ──► registers ──► sequencer ──► datapath
                                 │  ▲          │
     m_axi ◄── reader ──► loader ┴──┴──────────┤
-          ◄── writer ◄────────────────────────┘
+          ◄── writer ◄── store reader ◄───────┘
 """
 
 from amaranth import ClockDomain, Module, ResetInserter, Signal
@@ -14,12 +14,13 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
 from rtl.counters import COUNTERS
-from rtl.datapath import LOADED, Datapath
+from rtl.datapath import Datapath, loaded
 from rtl.memory.axi import AxiLite, AxiRead, AxiWrite
 from rtl.memory.dma_reader import DmaReader
 from rtl.memory.dma_writer import DmaWriter
 from rtl.memory.loader import Loader
 from rtl.memory.registers import Registers
+from rtl.memory.store_reader import StoreReader
 from rtl.program import Opcode
 from rtl.sequencer import Sequencer
 from rtl.stream.pipe import pipe
@@ -66,9 +67,9 @@ class Accelerator(wiring.Component):
         clear = Signal()
         m.submodules.registers = registers = Registers()
         sequencer, reader, writer = Sequencer(hw), DmaReader(hw), DmaWriter(hw)
-        loader, datapath = Loader(hw), Datapath(hw)
+        loader, store, datapath = Loader(hw), StoreReader(hw), Datapath(hw)
         for name, unit in (("sequencer", sequencer), ("reader", reader), ("writer", writer),
-                           ("loader", loader), ("datapath", datapath)):
+                           ("loader", loader), ("store_reader", store), ("datapath", datapath)):
             m.submodules[name] = ResetInserter(clear)(unit)
         resetting = Signal()
 
@@ -79,7 +80,8 @@ class Accelerator(wiring.Component):
         self.connect_ports(m, reader.axi, writer.axi, registers.axi)
         self.connect_control(m, registers, sequencer)
         self.connect_loads(m, sequencer, reader, loader, datapath)
-        self.connect_store(m, sequencer, writer, datapath)
+        self.connect_operators(m, sequencer, datapath)
+        self.connect_store(m, sequencer, store, writer, datapath)
         self.count(m, registers, sequencer, reader, writer, datapath)
 
         return m
@@ -120,33 +122,45 @@ class Accelerator(wiring.Component):
             sequencer.occupied.eq(datapath.occupied),
         ]
         m.d.comb += [getattr(datapath, f"load_{name}").eq(getattr(loader, name))
-                     for name in LOADED]
+                     for name in loaded(self.hw)]
+        if self.hw.temporal:
+            m.d.comb += [loader.state_free.eq(datapath.state_free),
+                         loader.reference_free.eq(datapath.reference_free)]
 
-    def connect_store(self, m, sequencer, writer, datapath):
-        """Operators, and the residual stream to memory."""
-        given = sequencer.retire_head.descriptor
-        is_store = given.opcode == Opcode.STORE
+    def connect_operators(self, m, sequencer, datapath):
+        """Operators from their issue to their end."""
         m.d.comb += [
             datapath.descriptor.eq(sequencer.issue_descriptor),
             datapath.start.eq(sequencer.issue_started), datapath.op.eq(sequencer.issue_op),
             datapath.released.eq(sequencer.issue_released),
             datapath.ready_rows.eq(sequencer.retire_rows),
             sequencer.issue_rows.eq(datapath.rows), sequencer.issue_issued.eq(datapath.issued),
-            datapath.draining.eq(given), datapath.draining_op.eq(sequencer.retire_head.op),
+            datapath.draining.eq(sequencer.retire_head.descriptor),
+            datapath.draining_op.eq(sequencer.retire_head.op),
             datapath.active.eq(sequencer.retire_active),
-            datapath.drain_started.eq(sequencer.retire_started),
             datapath.deferred.eq(sequencer.retire_deferred),
             datapath.deferred_started.eq(sequencer.retire_deferred_started),
             sequencer.retire_written.eq(datapath.written),
             sequencer.retire_row_written.eq(datapath.row_written),
-            sequencer.retire_ended.eq(datapath.ended), sequencer.retire_stored.eq(writer.done),
-            sequencer.store_error.eq(writer.error),
-            writer.i.valid.eq(sequencer.retire_started & is_store),
-            writer.i.p.address.eq(sequencer.memory_base + given.address),
-            writer.i.p.beats.eq(given.beats),
-            writer.data.payload.eq(datapath.stored.p.data), writer.data.valid.eq(
-                datapath.stored.valid),
-            datapath.stored.ready.eq(writer.data.ready),
+            sequencer.retire_ended.eq(datapath.ended),
+        ]
+
+    def connect_store(self, m, sequencer, store, writer, datapath):
+        """On-chip memories to memory."""
+        given = sequencer.retire_head.descriptor
+        pipe(m, store.command, writer.i)
+        pipe(m, store.o, writer.data)
+        m.d.comb += [
+            store.i.valid.eq(sequencer.retire_started & (given.opcode == Opcode.STORE)),
+            store.i.p.target.eq(given.target), store.i.p.base.eq(given.norm_source),
+            store.i.p.address.eq(given.address), store.i.p.beats.eq(given.beats),
+            store.i.p.position.eq(sequencer.retire_head.position),
+            store.memory_base.eq(sequencer.memory_base), store.done.eq(writer.done),
+            sequencer.retire_stored.eq(store.finished), sequencer.store_error.eq(writer.error),
+            sequencer.store_index.eq(store.position),
+            datapath.storing.eq(store.storing), datapath.store_target.eq(store.target),
+            datapath.store_address.eq(store.address), datapath.store_half.eq(store.half),
+            store.granted.eq(datapath.store_granted), store.data.eq(datapath.store_data),
         ]
 
     def count(self, m, registers, sequencer, reader, writer, datapath):

@@ -27,7 +27,9 @@ class Program:
     """A compiled network for one task.
 
     ``descriptors`` and their ``names`` belong together; ``memory`` is the image of the program
-    and the weights, up to ``size`` bytes in all with images and outputs of all frames behind it.
+    and the weights, from byte ``start`` on, up to ``size`` bytes in all with images and outputs of
+    all frames behind it. What lies before is the state that streams: a program that continues
+    finds it where any of the same plan left it.
     """
 
     hw: HwConfig
@@ -36,6 +38,7 @@ class Program:
     plan: Plan
     descriptors: tuple[Mapping[str, int], ...]
     names: tuple[str, ...]
+    start: int
     memory: np.ndarray
     images: tuple[int, ...]
     outputs_at: tuple[int, ...]
@@ -45,7 +48,7 @@ class Program:
     def with_image(self, *pixels: np.ndarray) -> np.ndarray:
         """Return the whole memory with uint8 ``pixels`` (C, height, width) of each frame."""
         memory = np.zeros(self.size, np.uint8)
-        memory[: len(self.memory)] = self.memory
+        memory[self.start : self.start + len(self.memory)] = self.memory
         for frame, address in zip(pixels, self.images, strict=True):
             rows = image_rows(np.asarray(frame), self.config, self.hw)
             memory[address : address + len(rows)] = rows
@@ -102,7 +105,8 @@ class Assembler:
         self.descriptors: list[dict[str, int]] = []
         self.names: list[str] = []
         self.blobs: list[np.ndarray] = []
-        self.loads = self.computes = self.end = self.gate = 0
+        self.loads = self.computes = self.stores = self.made = self.end = self.gate = 0
+        self.whole = True
         self.certain: frozenset[int] = frozenset()
         self.weights = Ring(hw.weight_rows, "weight_rows")
         self.params = Ring(hw.param_words, "param_words")
@@ -139,11 +143,16 @@ class Assembler:
         """Add a compute descriptor that waits for all loads so far.
 
         Its results are written after those of all descriptors before it, so it only needs
-        ``wait_computes`` for what it reads.
+        ``wait_computes`` for what it reads. ``made`` counts up to the last that is no ``STORE``;
+        ``whole`` tells that its rows are all of its layer's.
         """
         self.descriptors.append({"wait_loads": self.loads, **fields})
         self.names.append(name)
         self.computes += 1
+        if fields["opcode"] == Opcode.STORE:
+            self.stores += 1
+        else:
+            self.made, self.whole = self.computes, True
 
     def norm(self, name: str) -> dict[str, int]:
         """Load a normalization's parameters and return the fields that fuse it."""

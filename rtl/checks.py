@@ -5,7 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.program import DESCRIPTOR, DESCRIPTOR_BYTES, Dest, Mode, Opcode, Source, Target, temporal
+from rtl.program import DESCRIPTOR, Dest, Mode, Opcode, Source, temporal
+from rtl.transfers import load_fields, load_ranges, store_fields, store_ranges
 
 STEPS = 8
 """Range checks of a descriptor, one a cycle."""
@@ -13,6 +14,13 @@ STEPS = 8
 
 class Checks(wiring.Component):
     """Judge a descriptor against the maxima of the hardware and the size of the memory.
+
+    Parameters
+    ----------
+    hw : HwConfig
+        The maxima.
+    loads : bool
+        Whether to judge loads, or all other descriptors.
 
     Members
     -------
@@ -30,8 +38,8 @@ class Checks(wiring.Component):
     Combinational.
     """
 
-    def __init__(self, hw: HwConfig) -> None:
-        self.hw = hw
+    def __init__(self, hw: HwConfig, *, loads: bool) -> None:
+        self.hw, self.loads = hw, loads
         super().__init__({
             "descriptor": In(DESCRIPTOR), "step": In(range(STEPS)), "memory_size": In(32),
             "field_valid": Out(1), "range_valid": Out(1), "address_valid": Out(1),
@@ -49,7 +57,8 @@ class Checks(wiring.Component):
             self.address_valid.eq(~moves | ((given.address % self.hw.bus_bytes == 0)
                                             & (given.beats != 0) & (end <= self.memory_size))),
         ]
-        for opcode, fields, ranges in self.rules():
+        load = (Opcode.LOAD, load_fields(given, self.hw), load_ranges(given, self.hw))
+        for opcode, fields, ranges in (load,) if self.loads else self.rules():
             with m.If(given.opcode == opcode):
                 m.d.comb += self.field_valid.eq(fields)
                 with m.Switch(self.step):
@@ -63,15 +72,13 @@ class Checks(wiring.Component):
         return m
 
     def rules(self):
-        """Legal fields and ``base + count * stride <= limit`` of every opcode."""
+        """Legal fields and ``base + count * stride <= limit`` of every opcode but ``LOAD``."""
         given, routed = self.descriptor, self.descriptor.gather | self.descriptor.scatter
         return (
             (Opcode.LINEAR, self.linear_fields(), self.linear_ranges()),
             (Opcode.ATTENTION, self.attention_fields(), self.attention_ranges()),
-            (Opcode.STORE, (given.rows == 1) & ~routed, (
-                (given.norm_source, given.beats, 1, self.hw.residual_words),
-            )),
-            (Opcode.LOAD, self.load_fields(), self.load_ranges()),
+            (Opcode.STORE, (given.rows == 1) & ~routed & store_fields(given, self.hw),
+             store_ranges(given, self.hw)),
         )
 
     def linear_fields(self):
@@ -217,34 +224,3 @@ class Checks(wiring.Component):
             (given.dest_base + row, given.rows - 1, given.source_stride, hw.act_words),
             (given.param_base + given.heads, 0, 0, hw.param_words),
         )
-
-    def load_fields(self):
-        """Legal fields of ``LOAD``."""
-        hw, given = self.hw, self.descriptor
-        in_words = (given.target == Target.PARAMETERS) | (given.target == Target.NORM)
-        return (
-            (given.target <= max(Target)) & (given.span < len(hw.gangs))
-            & (~in_words | (given.beats % 4 == 0))
-            & ((given.target != Target.TABLE) | (given.beats == 1024 // hw.bus_bytes))
-            & ((given.target != Target.PROGRAM)
-               | (given.beats == given.rows * (DESCRIPTOR_BYTES // hw.bus_bytes)))
-            & (~given.skip_if_empty | (given.expert < hw.max_experts))
-        )
-
-    def load_ranges(self):
-        """Ranges of ``LOAD``: what its target holds, and a weight load's count of beats."""
-        hw, given = self.hw, self.descriptor
-        words = given.beats // 4
-        is_weights = given.target == Target.WEIGHTS
-        bases = {Target.WEIGHTS: (given.weight_base, given.passes, given.depth, hw.weight_rows),
-                 Target.PARAMETERS: (given.param_base, words, 1, hw.param_words),
-                 Target.NORM: (given.norm_base, words, 1, hw.norm_words),
-                 Target.TABLE: (0, 0, 0, 0),
-                 Target.RESIDUAL: (given.dest_base, given.beats, 1, hw.residual_words),
-                 Target.IMAGE: (given.dest_base, given.beats, 2, hw.act_words),
-                 Target.PROGRAM: (given.dest_base, given.rows, 1, hw.program_depth)}
-        chosen = bases[Target.TABLE]
-        for target, values in bases.items():
-            chosen = tuple(Mux(given.target == target, value, kept)
-                           for value, kept in zip(values, chosen, strict=True))
-        return (chosen, (0, Mux(is_weights, given.columns, 0), given.depth, given.beats))

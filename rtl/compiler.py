@@ -1,6 +1,6 @@
 """A quantized network to the program and the memory image that the accelerator runs.
 
-Memory, by byte address: program, weights in order of use, images, outputs.
+Memory, by byte address: state, program, weights in order of use, images, outputs.
 """
 
 from golden.config import ModelConfig

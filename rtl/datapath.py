@@ -6,14 +6,14 @@
                              ▲ normalized rows, activations, probabilities ◄──────────────┘
 """
 
-from amaranth import Module, Mux, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth import Module, Mux, Signal
+from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out, flipped
+from amaranth.lib.wiring import In, Out
 
 from rtl.attention.probabilities import Probabilities
 from rtl.config import HwConfig
-from rtl.formats import PARAMETER, beat
+from rtl.formats import PARAMETER
 from rtl.linear.compute_unit import ComputeUnit
 from rtl.linear.drain import Drain
 from rtl.linear.event_encoder import EventEncoder
@@ -21,16 +21,21 @@ from rtl.linear.item_generator import ItemGenerator
 from rtl.linear.operand_source import OperandSource
 from rtl.memory.halves import Halves
 from rtl.memory.loader import Loader
-from rtl.memory.row_reader import RowReader
+from rtl.memory.store_ports import StorePorts
 from rtl.moe.dispatch import Dispatch
 from rtl.normalization import Normalization
-from rtl.program import DESCRIPTOR, Dest, Opcode, Source, temporal
+from rtl.program import DESCRIPTOR, Dest, Opcode, Source, Target, temporal
 from rtl.residual import Residual
 from rtl.stream.pipe import pipe
 from rtl.temporal.kept_sums import KeptSums
 from rtl.writeback import Writeback
 
-LOADED = ("weight", "groups", "parameter", "norm", "table", "residual", "image")
+
+def loaded(hw: HwConfig) -> tuple[str, ...]:
+    """Ports of the loader that write to the datapath."""
+    return ("weight", "groups", "parameter", "norm", "table", "residual", "image",
+            *(("state", "reference") if hw.temporal else ()))
+
 
 
 class Datapath(wiring.Component):
@@ -44,8 +49,8 @@ class Datapath(wiring.Component):
         Its number; whether what it waits for has finished, else how many rows.
     rows : ``Out(16)``
         Rows of ``descriptor``: its own, or the length of its expert's queue.
-    draining, draining_op, active, drain_started : ``In``
-        The operator whose results may leave, its number, whether there is one, its first cycle.
+    draining, draining_op, active : ``In``
+        The operator whose results may leave, its number, whether there is one.
     deferred, deferred_started : ``In(DESCRIPTOR)``, ``In(1)``
         The last operator to keys or gate, and its first cycle.
     written, row_written, ended : ``Out(1)``
@@ -54,13 +59,14 @@ class Datapath(wiring.Component):
         Whether an expert has tokens.
     load_… : ``In``
         Write ports, as :class:`rtl.memory.loader.Loader` drives them.
-    stored : ``Out(stream.Signature(beat(signed(16), hw.word)))``
-        Rows of the residual stream while the descriptor is ``STORE``.
+    state_free, reference_free : ``Out(1)``
+        Two of these memories are not written by operators in this cycle.
+    store_… : as in :class:`rtl.memory.store_reader.StoreReader`
+        Read port of what ``STORE`` reads; ``storing`` while it does.
     counts : ``Out``
         Increments of the counters of this cycle, by name.
     """
 
-    stored: stream.Interface
     COUNTS = ("source_busy", "source_needs", "source_full", "events", "macs", "macs_skipped",
               "worker_busy", "worker_blocked", "drain_busy", "drain_starved", "drain_credit",
               "norm_words", "softmax_words", "routes", "kept_words", "reference_words")
@@ -72,11 +78,13 @@ class Datapath(wiring.Component):
             "descriptor": In(DESCRIPTOR), "start": In(1), "issued": Out(1), "rows": Out(16),
             "op": In(3), "released": In(1), "ready_rows": In(16),
             "draining": In(DESCRIPTOR), "draining_op": In(3), "active": In(1),
-            "drain_started": In(1), "deferred": In(DESCRIPTOR), "deferred_started": In(1),
+            "deferred": In(DESCRIPTOR), "deferred_started": In(1),
             "written": Out(1), "row_written": Out(1), "ended": Out(1),
             "inspected": In(8), "occupied": Out(1),
-            **{f"load_{name}": In(ports[name].shape) for name in LOADED},
-            "stored": Out(stream.Signature(beat(signed(16), hw.word))),
+            **{f"load_{name}": In(ports[name].shape) for name in loaded(hw)},
+            **({"state_free": Out(1), "reference_free": Out(1)} if hw.temporal else {}),
+            "storing": In(1), "store_target": In(Target), "store_address": In(16),
+            "store_half": In(1), "store_granted": Out(1), "store_data": Out(8 * hw.bus_bytes),
             "counts": Out(data.StructLayout(dict.fromkeys(self.COUNTS, 32))),
         })
 
@@ -109,9 +117,10 @@ class Datapath(wiring.Component):
         self.connect_items(m, items, source, encoder, compute, dispatch)
         self.connect_drain(m, compute, drain, writeback, probabilities)
         self.connect_memories(m, source, writeback, normalization, probabilities)
-        self.connect_residual(m, residual, normalization)
+        m.submodules.ports = ports = StorePorts(hw)
+        self.connect_residual(m, residual, normalization, ports)
         if hw.temporal:
-            self.connect_kept(m, items, source, encoder, drain, compute, dispatch)
+            self.connect_kept(m, items, source, encoder, drain, compute, dispatch, ports)
         m.d.comb += [
             self.written.eq(writeback.written), self.row_written.eq(writeback.row_written),
             self.ended.eq(writeback.ended),
@@ -197,7 +206,7 @@ class Datapath(wiring.Component):
             normalization.write.en.eq(self.load_parameter.en & self.load_norm),
         ]
 
-    def connect_kept(self, m, items, source, encoder, drain, compute, dispatch):
+    def connect_kept(self, m, items, source, encoder, drain, compute, dispatch, ports):
         """What is kept from the frame before: sums, operands, and which tokens changed."""
         hw, given = self.hw, self.descriptor
         m.submodules.sums = sums = KeptSums(hw)
@@ -209,8 +218,14 @@ class Datapath(wiring.Component):
         routes = temporal(given).stores
         m.d.comb += [
             sums.acc.eq(compute.acc), sums.where.eq(drain.where), drain.acc.eq(sums.sum),
+            sums.load.eq(self.load_state), self.state_free.eq(~drain.passes),
+            encoder.load.eq(self.load_reference), self.reference_free.eq(encoder.free),
+            sums.address.eq(self.store_address), ports.sums.eq(sums.data),
+            ports.sums_granted.eq(sums.granted), ports.reference.eq(read.data),
+            ports.reference_granted.eq(~source.recalls),
             write.en.eq(encoder.write.en), write.addr.eq(encoder.write.address),
-            write.data.eq(encoder.write.data), read.addr.eq(source.reference_address),
+            write.data.eq(encoder.write.data), read.addr.eq(Mux(
+                source.recalls, source.reference_address, self.store_address)),
             source.data[Source.REFERENCE.value].eq(read.data),
             items.judged.eq(encoder.judged), items.changed.eq(encoder.changed),
             dispatch.gated.eq(temporal(self.deferred).gated),
@@ -222,18 +237,14 @@ class Datapath(wiring.Component):
         with m.If(self.start & probes & routes):
             m.d.comb += dispatch.clear.eq(1)
 
-    def connect_residual(self, m, residual, normalization):
+    def connect_residual(self, m, residual, normalization, ports):
         """The residual stream: loaded, normalized, stored."""
-        given = self.draining
-        m.submodules.store = store = RowReader(self.hw)
-        is_store = self.active & (given.opcode == Opcode.STORE)
+        stores = self.storing & (self.store_target == Target.RESIDUAL)
         m.d.comb += [
             residual.load.eq(self.load_residual),
-            store.start.eq(self.drain_started & is_store), store.base.eq(given.norm_source),
-            store.rows.eq(1), store.words.eq(given.beats), store.available.eq(1),
-            store.room.eq(1),
-            residual.address.eq(Mux(is_store, store.address, normalization.address)),
-            store.granted.eq(residual.granted), normalization.granted.eq(residual.granted),
-            store.data.eq(residual.data), normalization.residual.eq(residual.data),
+            residual.address.eq(Mux(stores, self.store_address, normalization.address)),
+            normalization.granted.eq(residual.granted), normalization.residual.eq(residual.data),
+            ports.target.eq(self.store_target), ports.half.eq(self.store_half),
+            ports.residual.eq(residual.data), ports.residual_granted.eq(residual.granted),
+            self.store_granted.eq(ports.granted), self.store_data.eq(ports.data),
         ]
-        pipe(m, store.o, flipped(self.stored))

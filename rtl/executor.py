@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
 from rtl.formats import COMMAND
-from rtl.program import DESCRIPTOR, Dest, Opcode
+from rtl.memory.store_reader import StoreReader
+from rtl.program import DESCRIPTOR, Dest, Opcode, Target
 from rtl.retirement import ISSUED
 
 TRANSFER = data.StructLayout({
@@ -35,8 +36,8 @@ class LoadExecutor(wiring.Component):
         Position of ``i`` in the program.
     stop : ``In(1)``
         Take no more.
-    computes : ``In(16)``
-        Compute descriptors finished.
+    computes, stores : ``In(16)``
+        Compute descriptors, transfers of ``STORE`` finished.
     inspected, occupied : ``Out(8)``, ``In(1)``
         Whether an expert has tokens; a load with ``skip_if_empty`` is skipped, and waits for
         nothing, if not and the routing is known.
@@ -62,7 +63,7 @@ class LoadExecutor(wiring.Component):
         super().__init__({
             "fetch": In(1), "length": In(24), "program_address": In(40), "memory_base": In(40),
             "i": In(stream.Signature(DESCRIPTOR)), "index": In(16), "stop": In(1),
-            "computes": In(16), "inspected": Out(8), "occupied": In(1),
+            "computes": In(16), "stores": In(16), "inspected": Out(8), "occupied": In(1),
             "command": Out(stream.Signature(COMMAND)), "o": Out(stream.Signature(TRANSFER)),
             "idle": Out(1), "waits": Out(1),
         })
@@ -75,7 +76,8 @@ class LoadExecutor(wiring.Component):
 
         m.d.comb += [
             self.idle.eq((state == State.IDLE) & ~self.fetch),
-            met.eq(((self.computes >= given.wait_computes) | skips) & self.o.ready),
+            met.eq(((self.computes >= given.wait_computes) | skips) & self.o.ready
+                   & (self.stores >= given.wait_loads)),
             self.waits.eq(self.idle & self.i.valid & ~met),
             self.inspected.eq(given.expert),
             skips.eq(given.skip_if_empty & ~self.occupied & (self.computes >= given.routed)),
@@ -115,13 +117,17 @@ class ComputeExecutor(wiring.Component):
         The retirement has room.
     op, released : ``Out``
         Number of the operator, whether all that it waits for has finished.
+    stored, pending : ``In(1)``, ``Out``
+        A transfer of a ``STORE`` has finished; how many have not.
     idle, waits_loads, waits_computes : ``Out``
-        Nothing is being issued; the next waits for loads, for operators.
+        Nothing is being issued; the next waits for loads, for operators or transfers.
 
     Timing
     ------
     A descriptor taken in cycle ``t`` starts in ``t + 1``; the next is taken at the earliest in
-    the cycle after its last item. A ``STORE`` or an operator without rows takes two cycles. One
+    the cycle after its last item. A ``STORE`` or an operator without rows takes two cycles; it is
+    taken when the transfers before it leave room for its own, and if of the residual stream, when
+    they have finished, so that what they contend for is not read ahead of it. One
     that probes for changes has no results: it goes on to the retirement when it has ended.
     """
 
@@ -134,6 +140,7 @@ class ComputeExecutor(wiring.Component):
             "i": In(stream.Signature(DESCRIPTOR)), "index": In(16), "stop": In(1),
             "loads": In(16), "computes": In(16), "rows": In(16),
             "descriptor": Out(DESCRIPTOR), "started": Out(1), "issued": In(1),
+            "stored": In(1), "pending": Out(range(StoreReader.DEPTH + 1)),
             "o": Out(stream.Signature(ISSUED)), "room": In(1), "op": Out(3), "released": Out(1),
             "idle": Out(1), "waits_loads": Out(1), "waits_computes": Out(1),
         })
@@ -142,11 +149,15 @@ class ComputeExecutor(wiring.Component):
         m = Module()
         state, loaded, computed = Signal(State), Signal(), Signal()
         given, position = self.i.p, Signal(16)
-        runs, probes = Signal(), Signal()
+        runs, probes, stores, held = Signal(), Signal(), Signal(), Signal()
 
         m.d.comb += [
+            stores.eq(given.opcode == Opcode.STORE),
+            held.eq(stores & Mux(given.target == Target.RESIDUAL, self.pending != 0,
+                                 self.pending == StoreReader.DEPTH)),
             self.idle.eq(state == State.IDLE), loaded.eq(self.loads >= given.wait_loads),
-            computed.eq((self.computes + given.by_row >= given.wait_computes) & self.room),
+            computed.eq((self.computes + given.by_row >= given.wait_computes) & self.room
+                        & ~held),
             self.waits_loads.eq(self.idle & self.i.valid & ~loaded),
             self.waits_computes.eq(self.idle & self.i.valid & loaded & ~computed),
             self.i.ready.eq(self.idle & loaded & computed & ~self.stop),
@@ -160,6 +171,8 @@ class ComputeExecutor(wiring.Component):
             self.o.p.position.eq(position), self.o.p.op.eq(self.op),
             self.o.p.empty.eq((self.rows == 0) | probes),
         ]
+        m.d.sync += self.pending.eq(
+            self.pending + (stores & self.i.valid & self.i.ready) - self.stored)
         with m.Switch(state):
             with m.Case(State.IDLE), m.If(self.i.valid & self.i.ready):
                 m.d.sync += [state.eq(State.ISSUE), self.descriptor.eq(given),

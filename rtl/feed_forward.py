@@ -10,7 +10,7 @@ Fields = dict[str, int]
 
 def after(c: Layers, *, by_row: bool) -> Fields:
     """Fields of an operator that needs the last one placed."""
-    return {"wait_computes": c.computes, "by_row": int(by_row)}
+    return {"wait_computes": c.made, "by_row": int(by_row and c.whole)}
 
 
 def probe(c: Layers, name: str, norm: Fields, *, routes: bool) -> Fields:
@@ -95,7 +95,7 @@ def route(c: Layers, name: str, fields: Fields, *, gated: bool) -> None:
              multiplier=int(c.tensor(f"{name}.multiplier")),
              shift=(int(c.tensor(f"{name}.shift")) - 14) // 4,
              **c.kept(name, name, choice, fields, len(planes), 0), **fields)
-    c.gate = c.computes
+    c.gate = c.made
 
 
 def hidden(c: Layers, turn: int) -> tuple[int, int]:

@@ -75,6 +75,18 @@ def kept(hw: HwConfig) -> dict:
     return {"state": 16, "accumulates": 1, "stores": 1} if hw.temporal else {}
 
 
+def sums_write(hw: HwConfig) -> data.StructLayout:
+    """A word of kept sums, as int32."""
+    return data.StructLayout({
+        "en": 1, "address": 16, "data": data.ArrayLayout(signed(32), hw.word)})
+
+
+def reference_write(hw: HwConfig) -> data.StructLayout:
+    """A word of references."""
+    return data.StructLayout({
+        "en": 1, "address": 16, "data": data.ArrayLayout(8, hw.word)})
+
+
 def traced(hw: HwConfig) -> dict:
     """How an operand is compared with its reference.
 

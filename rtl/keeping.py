@@ -7,15 +7,55 @@ from dataclasses import dataclass, field
 from golden.config import ModelConfig
 from golden.policy import Choice, Plan, Policy
 from rtl.config import HwConfig
+from rtl.layout import columns_of, image_stride
+
+
+@dataclass
+class Window:
+    """Words of an on-chip memory that blocks pass through, round and round.
+
+    ``segments`` remember, behind their words, the compute descriptors and transfers that must
+    have finished before others may have these.
+    """
+
+    first: int
+    depth: int
+    name: str
+    position: int = 0
+    segments: list[tuple[int, int, int, int]] = field(default_factory=list)
+
+    def take(self, size: int, owner: str) -> tuple[int, int, int]:
+        """Return the first word, and how many compute descriptors and transfers to wait for.
+
+        Raises
+        ------
+        ValueError
+            It does not fit.
+        """
+        if size > self.depth:
+            raise ValueError(f"{owner} keeps {size} {self.name} at a time, the hardware has "
+                             f"{self.depth} left")
+        start = self.position if self.position + size <= self.depth else 0
+        self.position = start + size
+        start += self.first
+        overlapping = [s for s in self.segments if s[0] < start + size and start < s[1]]
+        self.segments = [s for s in self.segments if s not in overlapping]
+        return (start, max((s[2] for s in overlapping), default=0),
+                max((s[3] for s in overlapping), default=0))
+
+    def use(self, start: int, size: int, *, computes: int = 0, stores: int = 0) -> None:
+        """Note who must have finished before this segment is free."""
+        self.segments.append((start, start + size, computes, stores))
 
 
 @dataclass
 class Region:
-    """Words of an on-chip memory, handed out once for each name."""
+    """Words of an on-chip memory, handed out once for each name; the rest is a window."""
 
     depth: int
     name: str
     used: int = 0
+    reserved: int = 0
     bases: dict[str, int] = field(default_factory=dict)
 
     def take(self, owner: str, size: int) -> int:
@@ -34,6 +74,45 @@ class Region:
             self.used += size
         return self.bases[owner]
 
+    def window(self) -> Window:
+        """Return the words that nobody keeps, an even number of them."""
+        return Window(self.reserved, max(0, self.depth - self.reserved) // 2 * 2, self.name)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A linear layer's rows, and words of a row of its operand and of its sums."""
+
+    rows: int
+    stride: int
+    words: int
+    normed: bool
+
+    @property
+    def state_words(self) -> int:
+        """Words of its sums."""
+        return self.rows * self.words
+
+    @property
+    def reference_words(self) -> int:
+        """Words of its operand."""
+        return self.rows * self.stride
+
+
+def extent(name: str, config: ModelConfig, hw: HwConfig) -> Extent:
+    """Return the extent of an operator that is neither attention nor an expert."""
+    tokens, words, part = config.num_tokens, config.embed_dim // hw.word, name.split(".")
+    hidden = config.hidden_dim // hw.word
+    if part[0] == "patch":
+        return Extent(tokens - 1, image_stride(config, hw), words, False)
+    if part[0] == "head":
+        return Extent(1, words, columns_of(config.num_classes[int(part[1])], hw) // hw.word, True)
+    if part[2] == "gate":
+        return Extent(tokens, words, columns_of(2 * config.num_experts, hw) // hw.word, True)
+    if part[2] == "fc2":
+        return Extent(tokens, hidden, words, False)
+    return Extent(tokens, words, hidden if part[2] == "fc1" else words, part[2] != "proj")
+
 
 class Keeping:
     """The choice of every operator that the hardware executes.
@@ -42,7 +121,7 @@ class Keeping:
     token gate stands before a whole block: of dense layers (``fc1`` and ``fc2``) or of experts
     (gate, ``experts.fc1`` and ``experts.fc2``). It keeps the block's operand and the sums of its
     last layer, a token's once for each of its experts, so that a token that did not change costs
-    the drain of these.
+    the drain of these. ``streamed`` are the delta layers whose operand and sums are in memory.
 
     Raises
     ------
@@ -54,6 +133,7 @@ class Keeping:
         self.choices: Mapping[str, Choice] = {
             name: choice for name, choice in plan.resolve(config).items()
             if not re.search(rf"(gate|head)\.(?!{task}$)", name)}
+        self.config, self.hw = config, hw
         self.state = Region(hw.state_words, "state_words")
         self.references = Region(hw.reference_words, "reference_words")
         for name, choice in self.choices.items():
@@ -66,6 +146,7 @@ class Keeping:
             if choice.policy == Policy.TOKEN_GATE and self.gate(name) != choice.policy:
                 raise ValueError(f"{name}: hardware executes token-gate for a whole block: "
                                  f"{', '.join(self.members(name)) or 'not here'}")
+        self.streamed = self.divide() if hw.temporal else frozenset()
 
     def members(self, name: str) -> list[str]:
         """Operators of the block behind a token gate that ``name`` belongs to."""
@@ -83,3 +164,47 @@ class Keeping:
                  if not part.endswith("fc2")}
         last = {self.choices[part].theta for part in block if part.endswith("fc2")}
         return Policy.TOKEN_GATE if gated and len(first) == 1 and last == {0} else None
+
+    def operand(self, name: str) -> str:
+        """Return the name of an operator's operand, which equal queries, keys and values share."""
+        layer, _, part = name.rpartition(".")
+        one = part in {"q", "k", "v"} and len({self.choices[f"{layer}.{n}"] for n in "qkv"}) == 1
+        return f"{layer}.norm1" if one else name
+
+    def divide(self) -> frozenset[str]:
+        """Reserve words for what stays on chip, and return the delta layers that do not.
+
+        Gates stay. If delta layers do not all fit beside them, those stay, in order, that leave
+        the others room for two of the largest.
+        """
+        sizes: dict[str, list[int]] = {}
+        groups: dict[str, list[str]] = {}
+        for name, choice in self.choices.items():
+            if choice.policy == Policy.TOKEN_GATE and name.endswith(".fc2"):
+                slots = self.config.top_k if ".experts." in name else 1
+                words = self.config.embed_dim // self.hw.word
+                sizes[name] = [(slots * self.config.num_tokens + 1) * words,
+                               self.config.num_tokens * words]
+            elif choice.policy == Policy.DELTA:
+                groups.setdefault(self.operand(name), []).append(name)
+        fixed = [sum(size) for size in zip([0, 0], *sizes.values(), strict=True)]
+        needs, largest = {}, [0, 0]
+        for operand, names in groups.items():
+            extents = [extent(name, self.config, self.hw) for name in names]
+            needs[operand] = [sum(one.state_words for one in extents), extents[0].reference_words]
+            largest = [max(largest[0], *(one.state_words for one in extents)),
+                       max(largest[1], extents[0].reference_words)]
+        room = [self.state.depth - fixed[0], self.references.depth - fixed[1]]
+        every = [sum(size) for size in zip([0, 0], *needs.values(), strict=True)]
+        if any(need > left for need, left in zip(every, room, strict=True)):
+            room = [left - 2 * most for left, most in zip(room, largest, strict=True)]
+        streamed = set()
+        for operand, need in needs.items():
+            stays = all(size <= left for size, left in zip(need, room, strict=True))
+            if stays or ".gate." in operand:
+                room = [left - size for size, left in zip(need, room, strict=True)]
+                fixed = [size + more for size, more in zip(fixed, need, strict=True)]
+            else:
+                streamed |= set(groups[operand])
+        self.state.reserved, self.references.reserved = fixed
+        return frozenset(streamed)

@@ -1,27 +1,28 @@
 """Linear layers as descriptors: cut into pieces, spread over the groups, kept by their policy."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from golden.policy import Choice, Policy
-from rtl.assembler import Assembler
 from rtl.layout import columns_of, weight_tiles
 from rtl.placement import pieces_of, place
-from rtl.program import Dest, Mode, Opcode, Target
+from rtl.program import Dest, Mode, Opcode, Source, Target
+from rtl.streaming import Streaming
 
 MODES = {Policy.DENSE: Mode.DENSE, Policy.ZERO_SKIP: Mode.ZERO_SKIP, Policy.DELTA: Mode.DELTA,
          Policy.TOKEN_GATE: Mode.DENSE}
 """How a layer is executed; what is behind a token gate computes all of the tokens it gets."""
 
 
-class Layers(Assembler):
+class Layers(Streaming):
     """Adds layers; one method for what they load, one for each thing that is kept of them."""
 
     def linear(self, name: str, weight: np.ndarray, *, rows: int,
                biases: np.ndarray | None = None, multipliers: np.ndarray | None = None,
-               skip: Mapping[str, int] | None = None, **fields: int) -> dict[str, int]:
-        """Load a layer and add its descriptor, which is returned.
+               skip: Mapping[str, int] | None = None,
+               blocks: Iterable[Mapping[str, int]] = ({},), **fields: int) -> dict[str, int]:
+        """Load a layer and add its descriptor for each of its ``blocks``; return the last.
 
         ``skip`` holds ``skip_if_empty``, ``expert`` and ``routed`` of an expert's loads.
         """
@@ -31,19 +32,23 @@ class Layers(Assembler):
         placed = place(depth, columns, hw, sparse=fields["mode"] != Mode.DENSE)
         size = placed.passes * placed.rows
         base, after = self.weights.take(size, name)
-        self.weights.use(base, size, self.computes)
         where = placed.fields(hw)
         self.load(f"{name}.weights", Target.WEIGHTS,
                   weight_tiles(weight, hw, placed.gang, placed.split), after, weight_base=base,
                   depth=placed.rows, columns=placed.passes * placed.span, **where, **skip)
-        param = 0
+        param, params = 0, 0
         if biases is not None and multipliers is not None:
             pad = (0, columns - len(biases))
             param = self.parameters(name, np.pad(biases, pad), np.pad(multipliers, pad),
                                     **({} if fields.get("stores") else skip))
+            params = columns // hw.word
         made = {"opcode": Opcode.LINEAR, "rows": rows, "depth": depth, "columns": columns,
                 "weight_base": base, "param_base": param, "operand_signed": 1, **where, **fields}
-        self.compute(name, made)
+        for block in blocks:
+            made |= block
+            self.weights.use(base, size, self.computes)
+            self.params.use(param, params, self.computes)
+            self.compute(name, made)
         return made
 
     def replay(self, name: str, made: Mapping[str, int], **fields: int) -> None:
@@ -80,22 +85,40 @@ class Layers(Assembler):
         elif queue is not None:
             fields |= {"expert": queue}
         count, depth = weight.shape
-        whole = fields["dest"] in (Dest.KEY, Dest.VALUE)
         base, keeps = fields.pop("dest_base", 0), fields.pop("keeps", 0)
-        for columns in [range(count)] if whole else pieces_of(depth, count, self.hw):
+        for columns in self.pieces(name, depth, count, fields):
             part, before = slice(columns.start, columns.stop), columns.start // self.hw.word
-            kept = self.kept(name, operand, choice, fields, count, before)
-            if kept.get("reference_base") is not None:
+            kept = {**fields, "dest_base": base + before}
+            if name in self.keeping.streamed:
+                kept["blocks"] = self.blocks(
+                    f"{name}.{before}", operand, choice, kept,
+                    columns_of(len(columns), self.hw) // self.hw.word,
+                    keeps=bool(keeps or columns.stop < count))
+            elif choice.policy == Policy.DELTA:
+                kept |= self.kept(name, operand, choice, fields, count, before)
                 kept["keeps"] = int(keeps or columns.stop < count)
             if slots:
                 kept |= self.slots(operand, fields, slots, before)
             made = self.linear(
                 name, weight[part], biases=bias[part], multipliers=multiplier[part],
-                zero_point=zero_point, shift=(shift - 14) // 4, mode=mode,
-                dest_base=base + before, **kept, **fields)
+                zero_point=zero_point, shift=(shift - 14) // 4, mode=mode, **kept)
             if slots:
                 self.replay(name, made, wait_computes=self.gate, by_row=0)
             fields["norm"] = 0
+
+    def pieces(self, name: str, depth: int, count: int, fields: Mapping[str, int]) -> list[range]:
+        """Columns that are loaded together; if all rows are kept at a time, no more than fit."""
+        hw, window = self.hw, self.windows[Target.STATE].depth
+        if fields["dest"] in (Dest.KEY, Dest.VALUE):
+            return [range(count)]
+        made = pieces_of(depth, count, hw)
+        if name in self.keeping.streamed and fields["source"] == Source.NORMED:
+            words, rows = columns_of(len(made[0]), hw) // hw.word, fields["rows"]
+            if rows * words > window:
+                width = max(1, window // 2 // rows) * hw.word
+                made = [range(first, min(first + width, whole.stop)) for whole in made
+                        for first in range(whole.start, whole.stop, width)]
+        return made
 
     def kept(self, name: str, operand: str, choice: Choice, fields: Mapping[str, int],
              count: int, before: int) -> dict[str, int]:

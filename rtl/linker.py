@@ -4,9 +4,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from rtl.assembler import Assembler, Program
+from rtl.assembler import Program
 from rtl.config import HwConfig
 from rtl.program import DESCRIPTOR_BYTES, Opcode, Target, pack
+from rtl.streaming import Streaming
+
+KEPT = (Target.STATE, Target.REFERENCE)
+"""Targets whose addresses are those of the state, where the memory begins."""
 
 Named = tuple[str, Mapping[str, int]]
 
@@ -52,11 +56,11 @@ def with_pieces(named: list[Named], hw: HwConfig) -> list[Named]:
     return made
 
 
-def link(c: Assembler, frames: int, image_beats: int, output_beats: int) -> Program:
-    """Give every byte its address: program, weights in order of use, images, outputs."""
+def link(c: Streaming, frames: int, image_beats: int, output_beats: int) -> Program:
+    """Give every byte its address: state, program, weights in order of use, images, outputs."""
     hw = c.hw
     named = with_pieces(list(zip(c.names, c.descriptors, strict=True)), hw)
-    start = len(named) * DESCRIPTOR_BYTES
+    start = c.area + len(named) * DESCRIPTOR_BYTES
     image, size = start + c.end, image_beats * hw.bus_bytes
     output, made = image + frames * size, output_beats * hw.bus_bytes
     images, outputs = ([first + step * n for n in range(frames)]
@@ -65,13 +69,14 @@ def link(c: Assembler, frames: int, image_beats: int, output_beats: int) -> Prog
     placed = []
     for name, given in named:
         fields = dict(given)
-        if fields["opcode"] == Opcode.LOAD and fields["target"] != Target.PROGRAM:
-            fields["address"] = next(shown) if name == "image.load" else start + fields["address"]
-        if fields["opcode"] == Opcode.STORE:
+        if fields["opcode"] == Opcode.LOAD and fields["target"] not in KEPT:
+            before = c.area if fields["target"] == Target.PROGRAM else start
+            fields["address"] = next(shown) if name == "image.load" else before + fields["address"]
+        if fields["opcode"] == Opcode.STORE and fields["target"] not in KEPT:
             fields["address"] = next(kept)
         placed.append(fields)
     code = np.frombuffer(b"".join(pack(fields) for fields in placed), np.uint8)
     return Program(
         hw, c.config, c.task, c.plan, tuple(placed), tuple(name for name, _ in named),
-        np.concatenate([code, *c.blobs]), tuple(images), tuple(outputs), output_beats,
+        c.area, np.concatenate([code, *c.blobs]), tuple(images), tuple(outputs), output_beats,
         output + frames * made)

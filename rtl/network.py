@@ -65,8 +65,8 @@ class Network:
         self.left.append(c.computes)
         if config.num_classes:
             self.head()
-        c.compute("store", {"opcode": Opcode.STORE, "rows": 1, "beats": beats,
-                            "norm_source": self.base})
+        c.compute("store", {"opcode": Opcode.STORE, "target": Target.RESIDUAL, "rows": 1,
+                            "beats": beats, "norm_source": self.base})
         self.stored.append(c.computes)
 
     def blank(self) -> np.ndarray:
@@ -84,7 +84,7 @@ class Network:
 
     def after(self, *, by_row: bool) -> dict[str, int]:
         """Fields of an operator that needs the last one placed."""
-        return {"wait_computes": self.c.computes, "by_row": int(by_row)}
+        return {"wait_computes": self.c.made, "by_row": int(by_row and self.c.whole)}
 
     def embed(self, frame: int, free: int) -> None:
         """Positions into the residual stream, the image beside it, patches added to both.
@@ -122,8 +122,9 @@ class Network:
         shape = {"heads": heads, "head_words": head_dim // hw.word,
                  "set_size": hw.gangs.index(hw.groups // sets), "spread": spread}
         norm = self.normalized(f"{name}.norm1")
-        one = len({c.keeping.choices[f"{name}.{part}"] for part in "qkv"}) == 1
-        share = {"operand": f"{name}.norm1"} if one else {}
+        operand = c.keeping.operand(f"{name}.q")
+        one = operand != f"{name}.q"
+        share = {"operand": operand} if one else {}
         c.layer(f"{name}.k", source=Source.NORMED, dest=Dest.KEY, keeps=int(one),
                 dest_stride=key_rows - head_dim, **rows, **shape, **norm, **share)
         c.layer(f"{name}.q", source=Source.NORMED, dest=Dest.ACT, dest_stride=self.words,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from golden.config import ModelConfig
 from golden.policy import Choice, Plan, Policy
 from rtl.config import HwConfig
-from rtl.layout import image_stride
+from rtl.keeping import extent
 
 POLICIES = (*Policy, "auto")
 """Names that users may give; ``auto`` is chosen for a video."""
@@ -14,37 +14,54 @@ POLICIES = (*Policy, "auto")
 
 @dataclass(frozen=True)
 class Unit:
-    """Operators that keep something together, the words they need, and their multiplications."""
+    """Operators that keep something together, the words they need, and their multiplications.
+
+    ``least`` is the words of sums and of references that must be on chip at a time, if the rest
+    can be in memory.
+    """
 
     choices: Mapping[str, Choice]
     state_words: int
     reference_words: int
     macs: int
+    least: tuple[int, int] | None = None
 
     @property
     def worth(self) -> float:
         """Multiplications for each kept word; a reference has about a third of the bits."""
         return self.macs / (self.state_words + self.reference_words / 3)
 
+    def beats(self) -> int:
+        """Cycles in which its state comes from memory, if it comes beat by beat."""
+        return 2 * self.state_words + self.reference_words
+
+    def streams(self, hw: HwConfig) -> bool:
+        """Tell whether it can keep its state in memory."""
+        return self.least is not None and (
+            self.least[0] <= hw.state_words and self.least[1] <= hw.reference_words)
+
 
 def delta_units(config: ModelConfig, hw: HwConfig, theta: int) -> Iterator[Unit]:
     """Return the delta layers that the hardware executes; queries, keys and values share one."""
-    tokens, dim, word = config.num_tokens, config.embed_dim, hw.word
+    dim, hidden = config.embed_dim, config.hidden_dim
     choice = Choice(Policy.DELTA, theta)
 
-    def unit(names: list[str], rows: int, depth: int, stride: int, columns: int) -> Unit:
-        return Unit(dict.fromkeys(names, choice), len(names) * rows * -(-columns // word),
-                    rows * stride, len(names) * rows * depth * columns)
+    def unit(names: list[str], depth: int, columns: int) -> Unit:
+        one = extent(names[0], config, hw)
+        words = one.words if names[0].endswith("fc1") else 1
+        least = (one.state_words // words, one.reference_words) if one.normed else (
+            one.words, one.stride)
+        return Unit(dict.fromkeys(names, choice), len(names) * one.state_words,
+                    one.reference_words, len(names) * one.rows * depth * columns, least)
 
-    yield unit(["patch"], tokens - 1, config.patch_dim, image_stride(config, hw), dim)
+    yield unit(["patch"], config.patch_dim, dim)
     for layer in range(config.num_layers):
         name = f"blocks.{layer}"
-        yield unit([f"{name}.{part}" for part in "qkv"], tokens, dim, dim // word, dim)
-        yield unit([f"{name}.proj"], tokens, dim, dim // word, dim)
+        yield unit([f"{name}.{part}" for part in "qkv"], dim, dim)
+        yield unit([f"{name}.proj"], dim, dim)
         if not config.is_moe(layer):
-            hidden = config.hidden_dim
-            yield unit([f"{name}.fc1"], tokens, dim, dim // word, hidden)
-            yield unit([f"{name}.fc2"], tokens, hidden, hidden // word, dim)
+            yield unit([f"{name}.fc1"], dim, hidden)
+            yield unit([f"{name}.fc2"], hidden, dim)
 
 
 def gate_units(config: ModelConfig, hw: HwConfig, task: int, theta: int) -> Iterator[Unit]:
@@ -77,7 +94,8 @@ def fill(units: Iterator[Unit], hw: HwConfig) -> dict[str, Choice]:
 def named(policy: str, config: ModelConfig, hw: HwConfig, task: int = 0, theta: int = 0) -> Plan:
     """Return the plan of a policy by name.
 
-    Operators that the policy does not reach, or that find no room, are dense.
+    Operators that the policy does not reach, or that find no room, are dense. Delta layers find
+    room in memory where there is none on chip.
 
     Raises
     ------
@@ -91,6 +109,8 @@ def named(policy: str, config: ModelConfig, hw: HwConfig, task: int = 0, theta: 
     if not hw.temporal:
         raise ValueError(f"policy {policy!r}: {hw.name} keeps nothing from frame to frame; it "
                          f"executes {Policy.DENSE} and {Policy.ZERO_SKIP}")
-    units = (delta_units(config, hw, theta) if policy == Policy.DELTA
-             else gate_units(config, hw, task, theta))
-    return Plan(Choice(Policy.DENSE), fill(units, hw))
+    if policy == Policy.DELTA:
+        return Plan(Choice(Policy.DENSE), {
+            name: choice for unit in delta_units(config, hw, theta) if unit.streams(hw)
+            for name, choice in unit.choices.items()})
+    return Plan(Choice(Policy.DENSE), fill(gate_units(config, hw, task, theta), hw))

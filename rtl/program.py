@@ -4,9 +4,11 @@ A descriptor is 64 bytes, little-endian, its fields packed from bit 0 in the ord
 ``LOAD`` runs beside the compute opcodes (``LINEAR``, ``ATTENTION``, ``STORE``), which are issued
 and finish in order but overlap. Two counts order them: a compute descriptor is issued once
 ``wait_loads`` loads and ``wait_computes`` compute descriptors of the program have finished, a
-load once ``wait_computes`` compute descriptors have. With ``by_row``, the last of these compute
-descriptors need not have finished as a whole: row ``r`` waits for its row ``r``, and in
-``ATTENTION`` only the sums of values wait for it.
+load once ``wait_computes`` compute descriptors have, and ``wait_loads`` transfers of ``STORE``.
+With ``by_row``, the last of these compute descriptors need not have finished as a whole: row ``r``
+waits for its row ``r``, and in ``ATTENTION`` only the sums of values wait for it. A ``STORE`` of
+what is kept has finished once it is queued, and its transfer runs beside; one of the residual
+stream waits for all transfers and has finished with its own.
 """
 
 from collections.abc import Mapping
@@ -28,7 +30,7 @@ class Opcode(enum.IntEnum, shape=4):
 
 
 class Target(enum.IntEnum, shape=4):
-    """Memory that a ``LOAD`` fills."""
+    """Memory that a ``LOAD`` fills and a ``STORE`` (of the last two or the residual) reads."""
 
     WEIGHTS = 0
     PARAMETERS = 1
@@ -37,6 +39,8 @@ class Target(enum.IntEnum, shape=4):
     RESIDUAL = 4
     IMAGE = 5
     PROGRAM = 6
+    STATE = 7
+    REFERENCE = 8
 
 
 class Source(enum.IntEnum, shape=2):
@@ -125,7 +129,9 @@ the values'; for ``LOAD`` of weights, ``depth`` is the rows of a tile and ``colu
 with ``skip_if_empty`` it is skipped if ``expert`` has no tokens and ``routed`` compute descriptors
 have finished, which tells that the routing is known; for ``LOAD`` of the program, ``rows``
 descriptors go to place ``dest_base`` of the program memory.
-``norm_source`` is the residual's first word for the fused normalization and for ``STORE``.
+``norm_source`` is the residual's first word for the fused normalization, and the first word that
+``STORE`` reads. In memory a kept sum is an int32, so a word of them two beats; two words of
+references are one beat.
 """
 
 DESCRIPTOR = data.StructLayout(FIELDS)

@@ -11,7 +11,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
 
 from rtl.config import HwConfig
-from rtl.program import DESCRIPTOR, Dest, Opcode
+from rtl.program import DESCRIPTOR, Dest, Opcode, Target
 from rtl.stream.fifo import Fifo
 from rtl.stream.pipe import pipe
 
@@ -33,7 +33,7 @@ class Retirement(wiring.Component):
     written : ``In(1)``
         The draining operator's last word is in its memory, or in the corner turn or the gate.
     stored : ``In(1)``
-        The last answer of a ``STORE`` has come.
+        The last answer of a ``STORE`` has come; one of the residual stream waits for it.
     ended : ``In(1)``
         The deferred operator's last key or route is being written.
     row_written : ``In(1)``
@@ -86,7 +86,8 @@ class Retirement(wiring.Component):
             self.started.eq(held.o.valid & ~begun & ~(defers & behind)),
             self.active.eq(self.started | begun),
             over.eq(self.active & (done | held.o.p.empty | Mux(
-                given.opcode == Opcode.STORE, self.stored, self.written))),
+                given.opcode == Opcode.STORE, self.stored | (given.target != Target.RESIDUAL),
+                self.written))),
             left.eq(over & ~behind), held.o.ready.eq(left),
         ]
         m.d.sync += [

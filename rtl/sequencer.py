@@ -48,8 +48,8 @@ class Sequencer(wiring.Component):
         Stop as after an error.
     progress : ``In(1)``
         Something has moved.
-    bus_error, store_error : ``In(1)``
-        A read or a write was answered with an error.
+    bus_error, store_error, store_index : ``In(1)``, ``In(1)``, ``In(16)``
+        A read or a write was answered with an error; the place of that ``STORE``.
     code : ``In``
         Write port of the program memory.
     command, transfer, transferred : ``Out``, ``Out``, ``In(1)``
@@ -75,7 +75,7 @@ class Sequencer(wiring.Component):
         super().__init__({
             "start": In(1), "length": In(16), "program_address": In(40), "memory_base": In(40),
             "memory_size": In(32), "watchdog": In(32), "abort": In(1), "progress": In(1),
-            "bus_error": In(1), "store_error": In(1), "code": In(code),
+            "bus_error": In(1), "store_error": In(1), "store_index": In(16), "code": In(code),
             "command": Out(stream.Signature(COMMAND)),
             "transfer": Out(stream.Signature(TRANSFER)), "transferred": In(1),
             "inspected": Out(8), "occupied": In(1),
@@ -104,7 +104,7 @@ class Sequencer(wiring.Component):
         m.submodules.issue = issue = ComputeExecutor(hw)
         m.submodules.retire = retire = Retirement(hw)
         m.submodules.transfers = transfers = Fifo(TRANSFER, self.TRANSFERS)
-        write, loads = program.write_port(), Signal(16)
+        write, loads, stores = program.write_port(), Signal(16), Signal(16)
         begin, fetched, first, limit = Signal(), Signal(), Signal(16), Signal(16)
         given = transfers.o.p
 
@@ -116,6 +116,7 @@ class Sequencer(wiring.Component):
             load.length.eq(first * parts),
             load.program_address.eq(self.program_address), load.memory_base.eq(self.memory_base),
             load.computes.eq(retire.finished), issue.computes.eq(retire.finished),
+            load.stores.eq(stores), issue.stored.eq(self.retire_stored),
             issue.loads.eq(loads), issue.room.eq(retire.i.ready),
             fetched.eq(self.transferred & given.program),
         ]
@@ -124,7 +125,8 @@ class Sequencer(wiring.Component):
         with m.Elif(self.transferred & ~given.skip
                     & (given.descriptor.target == Target.PROGRAM)):
             m.d.sync += limit.eq(limit + given.descriptor.rows)
-        m.d.sync += loads.eq(Mux(begin, 0, loads + (self.transferred & ~fetched)))
+        m.d.sync += [loads.eq(Mux(begin, 0, loads + (self.transferred & ~fetched))),
+                     stores.eq(Mux(begin, 0, stores + self.retire_stored))]
         for walker, executor in ((load_walker, load), (compute_walker, issue)):
             read = program.read_port()
             pipe(m, walker.o, executor.i)
@@ -169,7 +171,8 @@ class Sequencer(wiring.Component):
         load_done, compute_done = (walker.done for walker in done)
         m.d.comb += [
             self.busy.eq(state != State.IDLE), load.stop.eq(stop), issue.stop.eq(stop),
-            idle.eq(load.idle & ~transfers.o.valid & issue.idle & retire.idle),
+            idle.eq(load.idle & ~transfers.o.valid & issue.idle & retire.idle
+                    & (issue.pending == 0)),
             both_done.eq(load_done & compute_done),
             stuck.eq((state == State.RUN) & idle & (load_done | load.waits | done[0].lacks)
                      & (compute_done | (self.waits != 0) | done[1].lacks) & ~both_done),
@@ -191,7 +194,7 @@ class Sequencer(wiring.Component):
                 (stuck, ErrorCode.DEADLOCK, Mux(compute_done, done[0].index, done[1].index)),
                 *((walker.error != ErrorCode.NONE, walker.error, walker.index)
                   for walker in done),
-                (self.store_error, ErrorCode.BUS, retire.head.position),
+                (self.store_error, ErrorCode.BUS, self.store_index),
                 (self.bus_error, ErrorCode.BUS, at_load), (self.abort, ErrorCode.NONE, 0),
             ):
                 with m.If(happened):

@@ -87,7 +87,7 @@ class Walker(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.checks = checks = Checks(self.hw)
+        m.submodules.checks = checks = Checks(self.hw, loads=self.loads)
         state, step = Signal(State), Signal(range(STEPS))
         parts = self.parts(self.hw)
         opcode, part, last = Signal(4), Signal(range(parts)), Signal()

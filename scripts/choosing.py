@@ -1,8 +1,10 @@
 """The plan ``auto``: for each layer what pays on the first frames of a video."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
+from golden.config import ModelConfig
 from golden.integer import Trace
 from golden.policy import Choice, Plan, Policy, operator_of
 from golden.quantized import QuantizedModel
@@ -39,38 +41,57 @@ def zero_skipping(model: QuantizedModel, task: int, frame: Pixels) -> dict[str, 
     return {name: skip for name, count in sent.items() if count < ENOUGH * elements[name]}
 
 
+PAYS = (2.0, 1.0, 0.5)
+"""Cycles of computation saved for each cycle of reading state that are tried as the least."""
+
+
+def savings(config: ModelConfig, hw: HwConfig, task: int, theta: int, traces: Sequence[Trace]
+            ) -> list[Unit]:
+    """Return the units of :mod:`rtl.plans` with the multiplications that later frames save."""
+    units = (*delta_units(config, hw, theta), *gate_units(config, hw, task, theta))
+    saved = [replace(unit, macs=round(unit.macs * (1 - share(unit, traces)))) for unit in units]
+    return [unit for unit in saved if unit.macs]
+
+
+def keeping(units: Sequence[Unit], hw: HwConfig, interval: int) -> Iterator[dict[str, Choice]]:
+    """Return choices to try: what is worth most of what fits on chip, and what streams."""
+    yield fill(iter(units), hw)
+    for least in PAYS:
+        yield {name: choice for unit in units
+               if unit.streams(hw) and unit.macs / hw.mac_units > least * unit.beats() * interval
+               for name, choice in unit.choices.items()}
+
+
 def automatic(model: QuantizedModel, hw: HwConfig, task: int, theta: int,
-              frames: Sequence[Pixels], memory: MemoryModel) -> Plan:
-    """Return the plan that is fastest on the last of ``frames``.
+              frames: Sequence[Pixels], memory: MemoryModel) -> Iterator[Plan | int]:
+    """Yield how many plans will be tried, each when it has been, and at last the fastest.
 
-    Each unit of :mod:`rtl.plans` is worth the multiplications that it saves on these frames, for
-    each word that it keeps; operators with enough zeros skip them. The plan so filled competes
-    with its parts and with dense, in the simulator, so it is slower than dense on no video that
-    goes on as it began.
+    A unit of :mod:`rtl.plans` is worth the multiplications that it saves on these frames, for
+    each word that it keeps on chip or each cycle in which its state is read from memory; operators
+    with enough zeros skip them. The plans so made compete with their parts in the simulator, by
+    the differences of a run that follows every operand. The best competes with dense by its own
+    run, on the last of ``frames``, so it is slower on no video that goes on as it began.
     """
-    config, dense = model.config, Choice(Policy.DENSE)
-    skipping = zero_skipping(model, task, frames[0])
-    plans = [Plan(dense, skipping), Plan(dense)]
-    if hw.temporal:
-        units = [*delta_units(config, hw, theta), *gate_units(config, hw, task, theta)]
-        saved = []
-        for policy in (Policy.DELTA, Policy.TOKEN_GATE):
-            run = Temporal(model, Plan(Choice(policy, theta)))
-            traces = [run.run(frame, task) for frame in frames][1:]
-            for unit in units:
-                if unit.choices[next(iter(unit.choices))].policy == policy and traces:
-                    left = share(unit, traces)
-                    saved.append(Unit(unit.choices, unit.state_words, unit.reference_words,
-                                      round(unit.macs * (1 - left))))
-        chosen = fill(iter(unit for unit in saved if unit.macs), hw)
-        plans[:0] = [Plan(dense, {**plan.operators, **chosen}) for plan in plans]
-    return min(plans, key=lambda plan: cost(model, hw, task, plan, frames, memory))
+    dense, skipping = Choice(Policy.DENSE), zero_skipping(model, task, frames[0])
+    run, plans = Temporal(model, Plan(Choice(Policy.DELTA, theta))), [Plan(dense)]
+    first, *later = [run.run(frame, task) for frame in frames]
+    units = savings(model.config, hw, task, theta, later) if hw.temporal and later else []
+    for kept in ({}, *keeping(units, hw, memory.interval)):
+        plans += [plan for plan in (Plan(dense, kept), Plan(dense, {**skipping, **kept}))
+                  if plan not in plans]
+    yield len(plans) + 1
+    costs = []
+    for plan in plans:
+        costs.append(cost(model, hw, task, plan, [first, *later], memory))
+        yield plan
+    best = plans[costs.index(min(costs))]
+    own = Temporal(model, best)
+    exact = cost(model, hw, task, best, [own.run(frame, task) for frame in frames], memory)
+    yield best if exact <= costs[0] else plans[0]
 
 
-def cost(model: QuantizedModel, hw: HwConfig, task: int, plan: Plan, frames: Sequence[Pixels],
+def cost(model: QuantizedModel, hw: HwConfig, task: int, plan: Plan, traces: Sequence[Trace],
          memory: MemoryModel) -> int:
     """Return the cycles of the last frame."""
-    run = Temporal(model, plan)
-    trace = [run.run(frame, task) for frame in frames][-1]
-    program = compile_program(model, hw, task, plan, continues=len(frames) > 1)
-    return simulate(program, from_trace(trace, model.config, plan), memory).cycles
+    program = compile_program(model, hw, task, plan, continues=len(traces) > 1)
+    return simulate(program, from_trace(traces[-1], model.config, plan), memory).cycles

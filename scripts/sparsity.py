@@ -43,7 +43,8 @@ def layer(hw: HwConfig, weight: np.ndarray, rows: int, mode: Mode) -> Program:
     c.linear("layer", weight, rows=rows, biases=np.zeros(columns, np.int64),
              multipliers=np.full(columns, 1 << 14), mode=mode, source=Source.ACT, source_base=0,
              source_stride=stride, dest=Dest.OUTPUT, dest_base=0, dest_stride=words, shift=0)
-    c.compute("store", {"opcode": Opcode.STORE, "rows": 1, "beats": rows * words})
+    c.compute("store", {"opcode": Opcode.STORE, "target": Target.RESIDUAL, "rows": 1,
+                        "beats": rows * words})
     c.descriptors.append({"opcode": Opcode.HALT})
     c.names.append("halt")
     return link(c, 1, rows * stride // 2, rows * words)

@@ -6,53 +6,27 @@ the items gives every cycle. Latencies are those of the units in ``rtl``.
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from rtl.config import HwConfig
+from rtl.linear.compute_unit import ComputeUnit
 from rtl.linear.event_encoder import EventEncoder
 from rtl.linear.event_queue import EventQueue
 from rtl.linear.worker import RUN, Worker
-from sim.items import Item, Place
+from sim.items import NOTHING, GroupState, Item, Kept, Place, Sink
 from sim.losses import Losses
 from sim.spans import Span
+from sim.stores import Busy
 
+SUMMED = ComputeUnit.READ_LATENCY
 ARRIVAL = 1 + EventEncoder.timing.latency + EventQueue.timing.latency
-
-
-@dataclass(slots=True)
-class GroupState:
-    """One group's items: last pops of the last two, drain ends of the last ``banks``."""
-
-    before: int = -RUN
-    last: int = -RUN
-    drained: tuple[int, ...] = ()
-
-
-class Sink:
-    """What happens behind the drain; overridden by destination."""
-
-    credits: int | None = None
-
-    def __init__(self) -> None:
-        self.freed: list[int] = []
-        self.rows: list[int] = []
-        self.end = 0
-
-    def room(self, opened: int) -> int:
-        """Cycle from which the drain may open row or token number ``opened``."""
-        if self.credits is None or opened < self.credits:
-            return 0
-        return self.freed[opened - self.credits] + 1
-
-    def take(self, item: Item, end: int) -> None:
-        """Note that ``item``'s last word was drained in ``end``."""
-        raise NotImplementedError
 
 
 class Pipeline:
     """State of the datapath over a whole program.
 
-    Groups whose pasts are equal share a state; if all do, it is ``shared``.
+    Groups whose pasts are equal share a state; if all do, it is ``shared``. Ports of what is kept
+    are taken when a word is behind the sums' first register (``drains``), is added to (``adds``),
+    and when a reference is read (``recalls``) or written (``updates``).
     """
 
     def __init__(self, hw: HwConfig) -> None:
@@ -64,10 +38,13 @@ class Pipeline:
         self.counters: dict[str, int] = defaultdict(int)
         self.losses = Losses(hw)
         self.spans: list[Span] = []
+        self.drains, self.adds, self.recalls, self.updates = (Busy() for _ in range(4))
 
-    def begin(self, name: str, start: int, drain: int, place: Place, ready, sink: Sink) -> None:
-        """Begin an operator: first cycle of its items, and of its drain."""
+    def begin(self, name: str, start: int, drain: int, place: Place, ready, sink: Sink,
+              kept: Kept = NOTHING) -> None:
+        """Begin an operator: first cycle of its items, and of its drain; what it keeps."""
         self.name, self.place, self.ready, self.sink = name, place, ready, sink
+        self.kept = kept
         self.span = place.span
         self.free = max(self.free, start)
         self.drain_free = max(self.drain_free, drain)
@@ -84,6 +61,10 @@ class Pipeline:
         count["source_full"] += accepted - met
         count["source_busy"] += item.words
         self.free = accepted + item.words
+        if self.kept.recalls:
+            self.recalls.add(accepted, self.free - 1)
+        if self.kept.updates and item.closes:
+            self.updates.add(accepted + 1, self.free)
         count["events"] += item.sent
         count["macs"] += item.sent * item.columns
         count["macs_skipped"] += (item.elements - item.sent) * item.columns
@@ -103,6 +84,9 @@ class Pipeline:
         end = begun + item.drained - 1
         count["drain_busy"] += item.drained
         self.drain_free = end + 1
+        self.drains.add(begun + SUMMED + 1, end + SUMMED + 1)
+        if self.kept.adds:
+            self.adds.add(begun + SUMMED, end + SUMMED)
         for state in states:
             state.drained = (*state.drained[1 - self.hw.banks :], end)
         self.sink.take(item, end)
@@ -116,7 +100,9 @@ class Pipeline:
             begun = max(free, ready(row))
             self.counters["source_needs"] += begun - free
             judged = done = begun + words
+            self.recalls.add(begun, done - 1)
             if moves:
+                self.updates.add(done + 1, done + words)
                 done = judged + 1
                 judged += words
             self.counters["source_busy"] += words * (1 + moves)

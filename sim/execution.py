@@ -1,29 +1,34 @@
 """Compute descriptors on the datapath: one operator after the other."""
 
+from collections import Counter
 from collections.abc import Mapping
 
 from rtl.config import HwConfig
 from rtl.linear.item_generator import ItemGenerator
-from rtl.program import Dest, Mode, Opcode
+from rtl.program import Dest, Mode, Opcode, Source, Target
 from rtl.temporal.probe_items import ProbeItems
 from sim import operators
-from sim.datapath import Pipeline, Sink
+from sim.datapath import Pipeline
 from sim.facts import Facts
-from sim.items import Place
-from sim.memory import MemoryModel, write
+from sim.items import Kept, Place, Sink
+from sim.memory import MemoryModel
+from sim.stores import Stores
 
 
 class Execution:
     """Runs operators; ``now`` holds the facts of the inference that the next one belongs to."""
 
     def __init__(self, hw: HwConfig, facts: Facts, memory: MemoryModel) -> None:
-        self.hw, self.now, self.memory = hw, facts, memory
+        self.hw, self.now = hw, facts
         self.pipeline = Pipeline(hw)
+        self.stores = Stores(hw, memory, {Target.STATE: self.pipeline.adds,
+                                          Target.REFERENCE: self.pipeline.recalls})
         self.counters = self.pipeline.counters
         self.computed: list[int] = []    # cycle from which each compute descriptor has finished
         self.rows_ready: list[list[int]] = []  # cycles from which each operator's rows count
         self.adds: list[tuple[int, int]] = []  # cycles in which words are added to the residual
         self.issue_free = 0
+        self.passed: Counter[str] = Counter()  # rows of each layer that comes in blocks of them
 
     def rows(self, name: str, fields: Mapping[str, int]) -> int:
         """Rows of a descriptor: its own, or the tokens of its expert."""
@@ -52,7 +57,10 @@ class Execution:
         if fields["opcode"] == Opcode.STORE:
             self.issue_free = start + 1
             self.counters["bytes_written"] += fields["beats"] * self.hw.bus_bytes
-            return write(drain, fields["address"], fields["beats"], self.hw, self.memory), None, []
+            self.stores.entered.append((drain, fields))
+            if fields["target"] == Target.RESIDUAL:
+                drain = self.stores.end(len(self.stores.entered) - 1)
+            return drain, None, []
         if not rows:
             self.issue_free = start + 1
             return drain, None, []
@@ -66,13 +74,30 @@ class Execution:
         if fields["dest"] == Dest.GATE:
             self.counters["routes"] += rows * fields["top_k"]
         self.keep(fields, rows)
-        known = self.now.sent if fields.get("mode", 0) == Mode.DELTA else self.now.operands
-        items = operators.linear_items(fields, rows, known.get(name), hw, place)
+        items = operators.linear_items(fields, rows, self.known(name, fields, rows), hw, place)
         first = start + ItemGenerator.LATENCY
-        self.pipeline.begin(name, first, drain, place, available, sink)
+        self.pipeline.begin(name, first, drain, place, available, sink, self.kept(fields))
         self.pipeline.losses.operator(name, first, "layer norm" if fields.get("norm") else "rows")
         self.collect(items)
         return sink.end, getattr(sink, "ended", None), sink.rows
+
+    def known(self, name: str, fields: Mapping[str, int], rows: int):
+        """Return the operand of a ``LINEAR``, or what is sent of it, of the next block of rows."""
+        if fields.get("mode", 0) != Mode.DELTA:
+            return self.now.operands.get(name)
+        sent = self.now.sent.get(name)
+        if sent is None or len(sent) == rows:
+            return sent
+        first = self.passed[name] % len(sent)
+        self.passed[name] += rows
+        return sent[first : first + rows]
+
+    def kept(self, fields: Mapping[str, int]) -> Kept:
+        """Return which of the kept memories' ports an operator takes."""
+        mode, fresh = fields.get("mode", 0), fields.get("fresh", 0)
+        tracks = mode == Mode.DELTA and not fresh
+        return Kept(tracks or mode == Mode.REPLAY, tracks or fields["source"] == Source.REFERENCE,
+                    mode == Mode.DELTA and not fields.get("keeps", 0))
 
     def keep(self, fields: Mapping[str, int], rows: int) -> None:
         """Count what an operator keeps, and compares with what was kept."""

@@ -1,7 +1,9 @@
-"""What the datapath works on: items, and the groups that an operator's are spread over."""
+"""What goes through the datapath's model: items, where they run, and what is behind the drain."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from rtl.linear.worker import RUN
 
 
 class Item(NamedTuple):
@@ -38,3 +40,44 @@ class Place:
     def span(self) -> int:
         """Groups that work on one item."""
         return self.gang * self.parts
+
+
+class Kept(NamedTuple):
+    """Whether an operator adds to kept sums, reads references, and moves them as rows close."""
+
+    adds: bool = False
+    recalls: bool = False
+    updates: bool = False
+
+
+NOTHING = Kept()
+
+
+@dataclass(slots=True)
+class GroupState:
+    """One group's items: last pops of the last two, drain ends of the last ``banks``."""
+
+    before: int = -RUN
+    last: int = -RUN
+    drained: tuple[int, ...] = ()
+
+
+class Sink:
+    """What happens behind the drain; overridden by destination."""
+
+    credits: int | None = None
+
+    def __init__(self) -> None:
+        self.freed: list[int] = []
+        self.rows: list[int] = []
+        self.end = 0
+
+    def room(self, opened: int) -> int:
+        """Cycle from which the drain may open row or token number ``opened``."""
+        if self.credits is None or opened < self.credits:
+            return 0
+        return self.freed[opened - self.credits] + 1
+
+    def take(self, item: Item, end: int) -> None:
+        """Note that ``item``'s last word was drained in ``end``."""
+        raise NotImplementedError

@@ -27,6 +27,7 @@ PLACES = {
     Target.PARAMETERS: ("parameter_memory", "parameters"),
     Target.NORM: ("parameter_memory", "parameters"), Target.TABLE: ("table_memory", "parameters"),
     Target.RESIDUAL: ("residual_memory", "inputs"), Target.PROGRAM: ("program_memory", "program"),
+    Target.STATE: ("state_memory", "sums"), Target.REFERENCE: ("state_memory", "references"),
 }
 """On-chip memory and operand of a load."""
 
@@ -92,6 +93,11 @@ class Ledger:
         hw, attention = self.hw, fields["opcode"] == Opcode.ATTENTION
         runs = made.pop("runs", 0)
         self.counters[layer].update(made)
+        if fields["opcode"] == Opcode.STORE and fields["target"] != Target.RESIDUAL:
+            component, operand = PLACES[Target(fields["target"])]
+            self.note(layer, component, operand, random_read=made["bytes_written"])
+            self.note(layer, "dram", operand, random_update=made["bytes_written"])
+            return
         if fields["opcode"] == Opcode.STORE:
             words = fields["beats"] * hw.word
             self.note(layer, "residual_memory", "outputs", random_read=words * STREAM)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from rtl.config import HwConfig
 from rtl.program import Target
 from rtl.sequencer import Sequencer
+from sim.datapath import Pipeline
 from sim.memory import MemoryModel, Reader
 from sim.spans import Span
 
@@ -16,27 +17,36 @@ class Loads:
     cycle in which the next may be taken.
     """
 
-    def __init__(self, hw: HwConfig, memory: MemoryModel, counters: dict[str, int]) -> None:
-        self.hw, self.counters = hw, counters
+    def __init__(self, hw: HwConfig, memory: MemoryModel, pipeline: Pipeline) -> None:
+        self.hw, self.pipeline, self.counters = hw, pipeline, pipeline.counters
         self.reader = Reader(hw, memory)
         self.ends: list[int] = []       # last cycle of each transfer
         self.finished: list[int] = []
         self.free = 0
         self.spans: list[Span] = []
+        self.takes = {Target.STATE: self.take_sums, Target.REFERENCE: self.take_references}
 
-    def fetch(self, beats: int) -> int:
+    def take_sums(self, number: int, cycle: int) -> int:
+        """Every second beat waits until no word is behind the kept sums' first register."""
+        return self.pipeline.drains.free(cycle) if number % 2 else cycle
+
+    def take_references(self, number: int, cycle: int) -> int:
+        """A beat is written half by half, in two cycles in which the encoder writes nothing."""
+        return self.pipeline.updates.free(self.pipeline.updates.free(cycle) + 1)
+
+    def fetch(self, address: int, beats: int) -> int:
         """Read the program; return the last cycle of that."""
-        taken, last = self.reader.read(0, 0, beats, 0)
+        taken, last = self.reader.read(0, address, beats, 0)
         self.transfer(beats, -1, last, "program")
         self.free = taken + 1
         return last
 
     def load(self, name: str, fields: Mapping[str, int], offered: int, computed: list[int],
-             rows: int) -> int:
+             rows: int, stored: int) -> int:
         """Run one load; return the cycle in which it was taken.
 
         ``computed`` holds the cycles from which compute descriptors count as finished, ``rows``
-        is the tokens of the load's expert.
+        is the tokens of the load's expert, ``stored`` the end of the ``STORE`` that it follows.
         """
         ready = accepted = max(offered, self.free)
         if len(self.ends) >= Sequencer.TRANSFERS:
@@ -46,7 +56,7 @@ class Loads:
         if skips and wanted < routed:
             skips = max(accepted, computed[wanted - 1] if wanted else 0) >= computed[routed - 1]
         after = routed if skips else wanted
-        accepted = max(accepted, computed[after - 1] if after else 0)
+        accepted = max(accepted, stored + 1, computed[after - 1] if after else 0)
         self.counters["load_waits_computes"] += accepted - ready
         expected = max(accepted, self.ends[-1]) + 1
         if skips:
@@ -55,7 +65,7 @@ class Loads:
         else:
             hold = self.hw.lanes if fields["target"] == Target.TABLE else 1
             taken, last = self.reader.read(accepted + 1, fields["address"], fields["beats"],
-                                           expected, hold)
+                                           expected, hold, self.takes.get(fields["target"]))
             self.free = taken + 1
             self.transfer(fields["beats"], accepted, last, name)
         self.finished.append(self.ends[-1] + 1)

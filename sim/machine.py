@@ -7,6 +7,7 @@ from itertools import accumulate
 
 from rtl.assembler import Program
 from rtl.counters import COUNTERS
+from rtl.memory.store_reader import StoreReader
 from rtl.program import DESCRIPTOR_BYTES, Dest, Opcode, Target
 from rtl.retirement import Retirement
 from rtl.walker import Walker
@@ -27,14 +28,19 @@ class Position:
 
 
 class Machine(Execution):
-    """Runs a program's descriptors in the order in which their waits allow."""
+    """Runs a program's descriptors in the order in which their waits allow.
+
+    Compute descriptors go first: those that the next load does not wait for, and that do not wait
+    for it, may run beside it and leave it no room in an on-chip memory.
+    """
 
     def __init__(self, program: Program, facts: Facts, memory: MemoryModel) -> None:
         super().__init__(program.hw, facts, memory)
         self.program, self.facts = program, facts
-        stores = [fields["opcode"] == Opcode.STORE for fields in program.descriptors]
-        self.frames = [0, *accumulate(stores)]
-        self.loads = Loads(self.hw, memory, self.counters)
+        shown = [fields["opcode"] == Opcode.STORE and fields["target"] == Target.RESIDUAL
+                 for fields in program.descriptors]
+        self.frames = [0, *accumulate(shown)]
+        self.loads = Loads(self.hw, memory, self.pipeline)
         self.ledger = Ledger(self.hw)
         self.owners = owners(program)
         self.spans: list[Span] = []
@@ -46,14 +52,15 @@ class Machine(Execution):
     def run(self) -> Result:
         """Run to the end."""
         first = min(len(self.program.descriptors), self.hw.piece)
-        fetched = self.loads.fetch(first * DESCRIPTOR_BYTES // self.hw.bus_bytes)
+        fetched = self.loads.fetch(self.program.start,
+                                   first * DESCRIPTOR_BYTES // self.hw.bus_bytes)
         self.held.append(fetched + 1)
         loads, computes = Position(0, fetched + 1), Position(0, fetched + 1)
-        while self.next_own(loads, True) | self.next_own(computes, False):
+        while self.next_own(computes, False) or self.next_own(loads, True):
             pass
         ends = [position.fetch + Walker.SKIP for position in (loads, computes)]
         end = max(*ends, self.loads.free, self.issue_free, self.loads.ends[-1] + 1,
-                  self.covered + 1)
+                  self.covered + 1, self.stores.end(len(self.stores.entered) - 1) + 1)
         self.counters["compute_waits_program"] += max(0, ends[1] - self.issue_free)
         self.counters["cycles"] = end + 1
         self.pipeline.end(end + 1)
@@ -79,8 +86,9 @@ class Machine(Execution):
         wanted, routed = fields.get("wait_computes", 0), fields.get("routed", 0)
         if routed and not self.rows(name, fields) and wanted >= routed:
             wanted = routed
+        before = self.stores.entered if loads else self.loads.finished
         if (max(wanted, routed) > len(self.computed)
-                or fields.get("wait_loads", 0) > len(self.loads.finished)):
+                or fields.get("wait_loads", 0) > len(before)):
             return False
         offered = position.fetch + Walker.check(self.hw)
         if loads:
@@ -102,7 +110,8 @@ class Machine(Execution):
     def load(self, index: int, fields: Mapping[str, int], offered: int) -> int:
         """Run one load; return the cycle in which it was taken."""
         name, before = self.program.names[index], dict(self.counters)
-        accepted = self.loads.load(name, fields, offered, self.computed, self.rows(name, fields))
+        accepted = self.loads.load(name, fields, offered, self.computed, self.rows(name, fields),
+                                   self.stores.end(fields.get("wait_loads", 0) - 1))
         if fields["target"] == Target.PROGRAM:
             self.held.append(self.loads.finished[-1])
         self.ledger.load(self.owners[index], fields, self.since(before))
@@ -123,6 +132,9 @@ class Machine(Execution):
         accepted = max(loaded, self.computed[wanted - 1] if wanted > 0 else 0)
         if number >= Retirement.DEPTH:
             accepted = max(accepted, self.left[number - Retirement.DEPTH] + 1)
+        if fields["opcode"] == Opcode.STORE:
+            waits = 1 if fields["target"] == Target.RESIDUAL else StoreReader.DEPTH
+            accepted = max(accepted, self.stores.end(len(self.stores.entered) - waits) + 1)
         waits = {"waits_program": max(0, offered - self.issue_free),
                  "waits_loads": loaded - ready, "waits_computes": accepted - loaded}
         self.pipeline.losses.descriptor(

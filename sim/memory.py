@@ -2,9 +2,10 @@
 
 The memory has a read burst's first beat ``latency`` cycles after its address, or ``interval``
 cycles after the beat before it was taken; then one every ``interval`` cycles. It acknowledges a
-write burst ``latency`` cycles after its last beat.
+write burst ``latency`` cycles after its last beat, and takes one beat every ``interval`` cycles.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rtl.config import HwConfig
@@ -13,7 +14,7 @@ from rtl.memory.bursts import PAGE
 
 @dataclass(frozen=True)
 class MemoryModel:
-    """Cycles from a read address to its first beat, and from beat to beat.
+    """Cycles from a read address to its first beat, and from beat to beat in each direction.
 
     ``latency`` is also the time from a write's last beat to its answer.
     """
@@ -48,27 +49,28 @@ class Reader:
         self.ends: list[int] = []    # last beats of the bursts so far
 
     def read(self, command: int, address: int, beats: int, expected: int,
-             hold: int = 1) -> tuple[int, int]:
+             hold: int = 1, take: Callable[[int, int], int] | None = None) -> tuple[int, int]:
         """Return the cycles in which the command is taken and its last beat.
 
         The command is offered from cycle ``command`` on. The loader takes no beat before cycle
-        ``expected`` and holds each for ``hold`` cycles.
+        ``expected`` and holds each for ``hold`` cycles, or takes beat ``n`` when ``take(n, cycle)``
+        says that it takes one that is there in ``cycle``.
         """
         hw, memory = self.hw, self.memory
         taken = max(command, self.asked)
-        asked, last = taken, self.last
+        asked, last, number = taken, self.last, 0
         for length in bursts(address, beats, hw):
             asked += 1
             if len(self.ends) >= hw.outstanding:
                 asked = max(asked, self.ends[-hw.outstanding] + 1)
             first = max(asked + memory.latency, last + memory.interval, expected)
-            last = first + hold - 1 + (length - 1) * (hold - 1 + memory.interval)
+            if take:
+                for beat in range(length):
+                    last = take(number + beat, first)
+                    first = last + memory.interval
+                number += length
+            else:
+                last = first + hold - 1 + (length - 1) * (hold - 1 + memory.interval)
             self.ends.append(last)
         self.asked, self.last = asked, last
         return taken, last
-
-
-def write(start: int, address: int, beats: int, hw: HwConfig, memory: MemoryModel) -> int:
-    """Return the cycle of the last answer of a write whose command enters in ``start``."""
-    sent = start + sum(1 + length for length in bursts(address, beats, hw))
-    return sent + memory.latency

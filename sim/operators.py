@@ -15,8 +15,7 @@ from rtl.moe.gate import Gate
 from rtl.normalize_lane import NormalizeLane
 from rtl.program import Dest, Mode
 from rtl.writeback import Writeback
-from sim.datapath import Sink
-from sim.items import Item, Place
+from sim.items import Item, Place, Sink
 
 
 class RowSink(Sink):

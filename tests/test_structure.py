@@ -50,7 +50,8 @@ MOVERS = {
     "rtl.linear.linear_items", "rtl.linear.operand_source", "rtl.linear.worker",
     "rtl.memory.bursts", "rtl.memory.dma_reader", "rtl.memory.dma_writer", "rtl.memory.halves",
     "rtl.memory.loader",
-    "rtl.memory.registers", "rtl.memory.row_reader", "rtl.retirement", "rtl.sequencer",
+    "rtl.memory.registers", "rtl.memory.row_reader", "rtl.memory.store_ports",
+    "rtl.memory.store_reader", "rtl.retirement", "rtl.sequencer",
     "rtl.stream.fifo", "rtl.temporal.probe_items",
     "rtl.walker", "rtl.writeback",
 }

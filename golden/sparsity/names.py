@@ -3,8 +3,8 @@
 import re
 
 ATTENTION = ("scores", "values")
-WITHIN_BLOCKS = ("q", "k", "v", "proj", "fc1", "fc2")
-"""Linear layers between embedding and head; gates decide and are left alone."""
+OUTSIDE = (*ATTENTION, "patch", "gate", "head")
+"""Products that mechanisms of layers leave alone; gates decide."""
 
 PARTS = {
     "q_proj": "q", "query": "q", "k_proj": "k", "key": "k", "v_proj": "v", "value": "v",
@@ -25,6 +25,11 @@ def part(product: str) -> str:
     if before and before[-1] in {"gate", "head"} and last.isdigit():
         return before[-1]
     return PARTS.get(last, last)
+
+
+def prunable(product: str) -> bool:
+    """Whether a product is a layer within a block, or another network's with a name of its own."""
+    return part(product) not in OUTSIDE
 
 
 def layer(product: str) -> int:

@@ -44,6 +44,8 @@ class Drain(wiring.Component):
         The word, ``latency(hw)`` cycles later.
     where : ``Out(kept(hw))``
         Where the word's sums are kept, ``ComputeUnit.READ_LATENCY`` cycles after ``select``.
+    passes : ``Out(1)``
+        A word was on ``where`` in the cycle before, whether or not it is kept.
     param_address, params : ``Out(16)``, ``In``
         Parameter memory; data follow in the next cycle.
     slot, normalizer : ``Out``, ``In(NORMALIZER)``
@@ -80,7 +82,8 @@ class Drain(wiring.Component):
             "slot": Out(range(hw.attention_lag + 1)), "normalizer": In(NORMALIZER),
             "o": Out(stream.Signature(scaled(hw))),
             "busy": Out(1), "starved": Out(1), "credit": Out(1),
-            **({"where": Out(data.StructLayout(kept(hw)))} if hw.temporal else {}),
+            **({"where": Out(data.StructLayout(kept(hw))), "passes": Out(1)}
+               if hw.temporal else {}),
         })
 
     def elaborate(self, platform):
@@ -158,7 +161,8 @@ class Drain(wiring.Component):
                 places[0].stores.eq(head.stores & self.busy),
                 *(later.eq(earlier) for earlier, later in pairwise(places)),
             ]
-            m.d.comb += self.where.eq(places[-1])
+            m.d.comb += [self.where.eq(places[-1]),
+                         self.passes.eq(valid[ComputeUnit.READ_LATENCY])]
         for n in range(hw.word):
             m.d.comb += [
                 made.bias[n].eq(self.params[n].bias),

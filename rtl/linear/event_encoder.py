@@ -7,11 +7,11 @@ One register::
 """
 
 from amaranth import Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.formats import broadcast, event_word, operands, place
+from rtl.formats import broadcast, event_word, operands, place, reference_write
 from rtl.timing import Timing
 
 
@@ -35,8 +35,10 @@ class EventEncoder(wiring.Component):
         Words with at least one event, and every item's last.
     events, macs, skipped : ``Out``
         Events, multiplications and avoided multiplications of the word taken in this cycle.
-    write : ``Out``
-        ``en``, ``address``, ``data``: the word's new reference.
+    write : ``Out(reference_write(hw))``
+        The word's new reference, or the one that is loaded.
+    load, free : ``In(reference_write(hw))``, ``Out(1)``
+        A word from memory, only while the port is free.
     compares : ``Out(1)``
         A word was compared with its reference, or becomes it.
     judged, changed : ``Out(1)``
@@ -59,9 +61,9 @@ class EventEncoder(wiring.Component):
             "events": Out(range(hw.word + 1)),
             "macs": Out(32),
             "skipped": Out(32),
-            **({"write": Out(data.StructLayout({
-                "en": 1, "address": 16, "data": data.ArrayLayout(8, hw.word)})),
-                "compares": Out(1), "judged": Out(1), "changed": Out(1)} if hw.temporal else {}),
+            **({"write": Out(reference_write(hw)), "load": In(reference_write(hw)),
+                "free": Out(1), "compares": Out(1), "judged": Out(1), "changed": Out(1)}
+               if hw.temporal else {}),
         })
 
     def elaborate(self, platform):
@@ -113,11 +115,12 @@ class EventEncoder(wiring.Component):
         given, any_before = self.i.p, Signal()
         scans = taken & given.probe & ~given.updates
         m.d.comb += [
-            self.write.en.eq(taken & given.updates), self.write.address.eq(given.reference_address),
+            self.free.eq(~(taken & given.updates)), self.write.en.eq(~self.free | self.load.en),
+            self.write.address.eq(Mux(self.free, self.load.address, given.reference_address)),
             self.compares.eq(taken & (given.tracks | given.updates)),
             self.changed.eq(any_before | mask.any()), self.judged.eq(scans & given.last),
         ]
-        m.d.comb += [self.write.data[n].eq(Mux(mask[n], given.operand[n], given.reference[n]))
-                     for n in range(self.hw.word)]
+        m.d.comb += [self.write.data[n].eq(Mux(self.free, self.load.data[n], Mux(
+            mask[n], given.operand[n], given.reference[n]))) for n in range(self.hw.word)]
         with m.If(scans):
             m.d.sync += any_before.eq(self.changed & ~given.last)

@@ -33,8 +33,8 @@ class OperandSource(wiring.Component):
         Complete rows of the operator that this one waits for; all of them.
     address, data : ``Out(16)``, ``In(words of hw.word bytes).array(4)``
         Read port of each :class:`Source`; data follow in the next cycle.
-    reference_address : ``Out(16)``
-        Word of the references to read, for ``data`` of ``Source.REFERENCE``.
+    reference_address, recalls : ``Out(16)``, ``Out(1)``
+        Word of the references to read, for ``data`` of ``Source.REFERENCE``; whether it is.
     o : ``Out(stream.Signature(operands(hw)))``
         Operands; must always be taken.
     accept, accept_span : ``Out(hw.groups)``, ``Out(4)``
@@ -60,7 +60,8 @@ class OperandSource(wiring.Component):
             "i": In(stream.Signature(item(hw))), "waiting": In(2).array(hw.groups),
             "normed_rows": In(16), "probability_rows": In(16),
             "ready_rows": In(16), "released": In(1),
-            "address": Out(16), **({"reference_address": Out(16)} if hw.temporal else {}),
+            "address": Out(16),
+            **({"reference_address": Out(16), "recalls": Out(1)} if hw.temporal else {}),
             "data": In(data.ArrayLayout(8, hw.word)).array(len(Source)),
             "o": Out(stream.Signature(operands(hw))),
             "accept": Out(hw.groups), "accept_span": Out(4),
@@ -135,6 +136,8 @@ class OperandSource(wiring.Component):
         m.d.comb += self.reference_address.eq(Mux(
             current.source == Source.REFERENCE, self.address,
             Mux(fresh, self.i.p.reference_address, following)))
+        m.d.comb += self.recalls.eq(
+            self.busy & (current.tracks | (current.source == Source.REFERENCE)))
         m.d.sync += [following.eq(self.reference_address + 1),
                      self.o.p.reference_address.eq(self.reference_address)]
         m.d.comb += [self.o.p[name].eq(sent[name]) for name in traced(self.hw)

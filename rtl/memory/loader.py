@@ -5,6 +5,8 @@
     beat ──┬──► row of weights            (one beat)
            ├──► word of parameters        (four beats)
            ├──► part of a descriptor      (one beat)
+           ├──► word of kept sums         (two beats)
+           ├──► two words of references   (two cycles)
            ├──► word of residual, two words of image
            └──► entries of the table      (one byte a cycle)
 """
@@ -15,7 +17,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
 from rtl.executor import TRANSFER
-from rtl.formats import TABLE_WRITE, parameter_write
+from rtl.formats import TABLE_WRITE, parameter_write, reference_write, sums_write
 from rtl.program import Target
 from rtl.walker import Walker
 
@@ -32,14 +34,17 @@ class Loader(wiring.Component):
         Loads in order; a skipped one takes one cycle.
     i : ``In(stream.Signature({data, last}))``
         Beats; ``last`` ends the load.
-    weight, groups, parameter, norm, table, residual, image, code : ``Out``
+    weight, groups, parameter, norm, table, residual, image, code, state, reference : ``Out``
         Write ports of the memories.
+    state_free, reference_free : ``In(1)``
+        Nobody else writes to these in this cycle.
     finished : ``Out(1)``
         The last beat is being written, or the load is skipped.
 
     Timing
     ------
-    One beat a cycle, written as it arrives; a beat of table entries takes ``lanes`` cycles.
+    One beat a cycle, written as it arrives; a beat of table entries takes ``lanes`` cycles, one of
+    references two in which their memory is free. A word's second beat of sums waits for theirs.
     """
 
     i: stream.Interface
@@ -64,6 +69,8 @@ class Loader(wiring.Component):
             "residual": Out(data.StructLayout({"en": 1, "address": 16, "data": word})),
             "image": Out(data.StructLayout({"en": 1, "address": 16, "data": 8 * hw.lanes})),
             "code": Out(data.StructLayout({"en": 1, "address": 16, "data": 8 * hw.lanes})),
+            **({"state": Out(sums_write(hw)), "reference": Out(reference_write(hw)),
+                "state_free": In(1), "reference_free": In(1)} if hw.temporal else {}),
             "finished": Out(1),
         }
 
@@ -73,7 +80,7 @@ class Loader(wiring.Component):
         given, beat = self.descriptor, self.i.p.data
         target = Signal(Target)
         count, taken, is_table = Signal(24), Signal(), Signal()
-        expects, skipped = Signal(), Signal()
+        expects, skipped, self.room = Signal(), Signal(), Signal(init=1)
 
         m.d.comb += [
             target.eq(given.target), is_table.eq((target == Target.TABLE) & ~self.program),
@@ -88,8 +95,11 @@ class Loader(wiring.Component):
         with m.If(taken):
             m.d.sync += count.eq(Mux(self.i.p.last, 0, count + 1))
         self.place_table(m, is_table, count, expects)
+        m.d.comb += self.i.ready.eq(expects & self.room)
         self.place_weights(m, taken)
-        self.place_words(m, count, taken, target)
+        whole = self.place_words(m, count, taken, target)
+        if self.hw.temporal:
+            self.place_kept(m, count, whole, target, expects & ~self.program)
         m.d.comb += [
             self.code.en.eq(taken & (self.program | (target == Target.PROGRAM))),
             self.code.address.eq(Mux(self.program, 0, given.dest_base * Walker.parts(self.hw))
@@ -111,8 +121,9 @@ class Loader(wiring.Component):
             self.table.address.eq(Cat(position, count[: 10 - len(position)],
                                       self.descriptor.bank)),
             self.table.data.eq(self.i.p.data.word_select(position, 8)),
-            self.i.ready.eq(expects & (~is_table | (position == lanes - 1))),
         ]
+        with m.If(is_table):
+            m.d.comb += self.room.eq(position == lanes - 1)
         with m.If(self.table.en):
             m.d.sync += position.eq(position + 1)
 
@@ -153,3 +164,21 @@ class Loader(wiring.Component):
                                       + count // 4),
             self.parameter.data.eq(whole),
         ]
+        return whole
+
+    def place_kept(self, m: Module, count, whole, target, expects):
+        """Sums two beats at a time, references one half of a beat after the other."""
+        given, second = self.descriptor, Signal()
+        m.d.comb += [
+            self.state.address.eq(given.dest_base + count // 2),
+            self.state.data.eq(whole[16 * self.hw.lanes :]),
+            self.reference.address.eq(given.dest_base + Cat(second, count)),
+            self.reference.data.eq(self.i.p.data.word_select(second, 4 * self.hw.lanes)),
+        ]
+        with m.If(expects & (target == Target.STATE)):
+            m.d.comb += [self.room.eq(~count[0] | self.state_free),
+                         self.state.en.eq(self.i.valid & self.i.ready & count[0])]
+        with m.If(expects & (target == Target.REFERENCE)):
+            m.d.comb += [self.room.eq(second & self.reference_free),
+                         self.reference.en.eq(self.i.valid & self.reference_free)]
+        m.d.sync += second.eq(second ^ self.reference.en)

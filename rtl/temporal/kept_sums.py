@@ -3,19 +3,20 @@
 Three registers, and a memory that is read in the first and written behind the last::
 
     acc ──►│─────────────►│──► + ──►│──► sum
-    address ──► memory ──►│────┘    └──► memory
+    address ──► memory ──►│────┤    └──► memory ──► STORE
+                     LOAD ►│───┘
 """
 
 from itertools import pairwise
 
-from amaranth import Module, Signal, signed
+from amaranth import C, Cat, Module, Mux, Signal, signed
 from amaranth.hdl import Assert
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.formats import kept
+from rtl.formats import kept, sums_write
 
 
 class KeptSums(wiring.Component):
@@ -25,7 +26,9 @@ class KeptSums(wiring.Component):
     ``stores``. With the events of a delta layer as ``acc`` the sum is that of the whole reference
     (Neil et al., Delta Networks, arXiv 1612.05571). :func:`golden.linear.linear` of the reference
     is its model. What is not added is reset in the register before the adder, which saves a LUT
-    for each of its bits.
+    for each of its bits; so a word from memory goes through the adder too, as the sum of nothing.
+    Its OR shares the LUT of the adder's bit if the sum is written as a difference,
+    ``2 a - (2 (-1 - b) + 1) = 2 (a + b) + 1``: of a sum, Yosys chooses which side stays bare.
 
     Members
     -------
@@ -35,11 +38,16 @@ class KeptSums(wiring.Component):
         Word of the memory, and what to do with it, of the same cycle.
     sum : ``Out``
         The result, ``LATENCY`` cycles later.
+    load : ``In(sums_write(hw))``
+        A word from memory, never in the cycle after a word of ``where`` that is drained.
+    address, granted, data : ``In(16)``, ``Out(1)``, ``Out``
+        Read port for ``STORE``, unless a word is being added to; data follow in the next cycle.
 
     Timing
     ------
     One word a cycle. A word must not follow itself within ``LATENCY`` cycles, which no operator
-    does: each of its words is drained once.
+    does: each of its words is drained once. A word loaded in cycle ``t`` can be read from cycle
+    ``t + LATENCY`` on.
     """
 
     LATENCY = 3
@@ -49,6 +57,7 @@ class KeptSums(wiring.Component):
         word = data.ArrayLayout(signed(hw.acc_width), hw.word)
         super().__init__({
             "acc": In(word), "where": In(data.StructLayout(kept(hw))), "sum": Out(word),
+            "load": In(sums_write(hw)), "address": In(16), "granted": Out(1), "data": Out(word),
         })
 
     def elaborate(self, platform):
@@ -60,20 +69,28 @@ class KeptSums(wiring.Component):
         write, read = words.write_port(), words.read_port()
         accs = [Signal(word, name=f"acc_{n}", reset_less=True) for n in range(2)]
         old, overflow = Signal(word, reset_less=True), Signal(hw.word)
+        loaded = Signal(word, reset_less=True)
         stages = [Signal(self.where.shape(), name=f"where_{n}") for n in range(self.LATENCY)]
 
         m.d.sync += [accs[0].eq(self.acc), accs[1].eq(accs[0]), old.eq(read.data),
-                     stages[0].eq(self.where)]
+                     stages[0].eq(self.where), loaded.eq(0)]
         with m.If(~stages[0].accumulates):
             m.d.sync += old.eq(0)
         m.d.sync += [later.eq(earlier) for earlier, later in pairwise(stages)]
+        with m.If(self.load.en):
+            m.d.sync += [accs[1].eq(0), stages[1].state.eq(self.load.address),
+                         stages[1].stores.eq(1), stages[1].accumulates.eq(0)]
+            m.d.sync += [loaded[n].eq(self.load.data[n]) for n in range(hw.word)]
         m.d.comb += [
-            read.addr.eq(self.where.state), write.addr.eq(stages[-1].state),
+            self.granted.eq(~self.where.accumulates), self.data.eq(read.data),
+            read.addr.eq(Mux(self.granted, self.address, self.where.state)),
+            write.addr.eq(stages[-1].state),
             write.en.eq(stages[-1].stores), write.data.eq(self.sum),
         ]
         for n in range(hw.word):
             total = Signal(signed(hw.acc_width + 1), name=f"total_{n}")
-            m.d.comb += [total.eq(accs[1][n] + old[n]),
+            either = Cat(C(1, 1), ~(old[n] | loaded[n])).as_signed()
+            m.d.comb += [total.eq((Cat(C(0, 1), accs[1][n]).as_signed() - either) >> 1),
                          overflow[n].eq(total[-1] ^ total[-2])]
             m.d.sync += self.sum[n].eq(total)
         m.d.sync += Assert(~stages[1].accumulates | ~overflow.any(), "kept sum overflow")

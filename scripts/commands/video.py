@@ -8,13 +8,14 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.progress import track
+from rich.progress import Progress, track
 from rich.table import Table
 
+from golden.config import ModelConfig
 from golden.density import density
 from golden.integer import Integer, Trace
 from golden.library import find
-from golden.policy import Plan, Policy
+from golden.policy import REMEMBERING, Plan, Policy
 from golden.quantized import QuantizedModel
 from golden.report import sqnr
 from golden.temporal import Temporal
@@ -22,6 +23,7 @@ from golden.video import Pixels
 from golden.video import frames as read_frames
 from rtl.compiler import DENSE, compile_program
 from rtl.config import HwConfig
+from rtl.keeping import Keeping
 from rtl.plans import named
 from rtl.program import ErrorCode
 from scripts.choosing import automatic
@@ -128,6 +130,22 @@ def begin(source: Iterator[Pixels], count: int) -> tuple[list[Pixels], Iterator[
     return first, islice(whole(), count)
 
 
+def fastest(tried: Iterator[Plan | int]) -> Plan:
+    """Return the last plan of :func:`scripts.choosing.automatic`, behind a progress bar."""
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("policies", total=None)
+        progress.update(bar, total=next(tried))
+        *_, plan = progress.track(tried, task_id=bar)
+    return plan
+
+
+def places(plan: Plan, config: ModelConfig, hw: HwConfig, task: int) -> dict[str, str]:
+    """Return where the operators that remember have their state."""
+    keeping = Keeping(config, hw, task, plan)
+    return {name: "memory" if name in keeping.streamed else "on chip"
+            for name, choice in keeping.choices.items() if choice.policy in REMEMBERING}
+
+
 @app.command()
 @command
 def video(
@@ -165,7 +183,7 @@ def video(
         plan = named(policy, network.config, hw, task, theta)
     first, rest = begin(read_frames(source, network.config, frames, seed), frames)
     if policy == "auto":
-        plan = automatic(network, hw, task, theta, first, memory)
+        plan = fastest(automatic(network, hw, task, theta, first, memory))
     player, shown, made = Player(network, hw, task, plan, memory, costs), [], []
     for pixels in track(rest, "frames", frames, console=console, transient=True,
                         disable=not console.is_terminal):
@@ -175,6 +193,7 @@ def video(
               "theta": theta, "operators": {
                   name: str(choice.policy) for name, choice in plan.resolve(
                       network.config).items()},
+              "state": places(plan, network.config, hw, task),
               "frames": [asdict(frame) for frame in made], "summary": summary(made)}
     if engine == "rtl":
         result["rtl"] = on_rtl(player, shown)
@@ -200,6 +219,10 @@ def tell(result: dict) -> None:
     console.print(f"behind the first frame: density {means['density']:.1%}, "
                   f"{means['speedup']:.2f} x dense, {means['energy_pj'] / 1e6:.0f} uJ a frame "
                   f"({means['energy_low_pj'] / 1e6:.0f} to {means['energy_high_pj'] / 1e6:.0f})")
+    for place in ("on chip", "memory"):
+        kept = [name for name, where in result["state"].items() if where == place]
+        if kept:
+            console.print(f"state {place}: {', '.join(kept)}", highlight=False)
     if "rtl" in result:
         rtl = result["rtl"]
         console.print(f"Verilog: {sum(rtl['elements_differing'])} elements and "

@@ -153,7 +153,7 @@ def run(program: Program, memory: np.ndarray, *, latency: int = 20, interval: in
     with tempfile.TemporaryDirectory(prefix="deltamoe-") as name:
         given, made, seen = (Path(name) / part for part in ("in", "out", "spans"))
         memory.tofile(given)
-        command = [str(binary), str(given), str(made), "0",
+        command = [str(binary), str(given), str(made), str(program.start),
                    str(len(program.descriptors) if length is None else length), str(program.size),
                    str(latency), str(stall_seed), str(max_cycles), str(len(COUNTERS)),
                    str(interval), str(watchdog), str(fail_address)]

@@ -2,8 +2,8 @@
 //
 // A read burst accepted in cycle t has its first beat valid in cycle t + latency, or interval cycles
 // after the last beat of the burst before it, whichever is later; then one beat every interval
-// cycles. A write's response is valid latency cycles after its last beat. Addresses and write beats are always
-// accepted. With a stall seed every channel pauses at random, one cycle in three.
+// cycles. Write beats are accepted every interval cycles, addresses always. A write's response is
+// valid latency cycles after its last beat. With a stall seed every channel pauses at random, one cycle in three.
 //
 // harness IN OUT PROGRAM LENGTH SIZE LATENCY STALL_SEED MAX_CYCLES COUNTERS INTERVAL WATCHDOG FAIL_ADDRESS
 //         [SPANS]
@@ -35,7 +35,7 @@ static Vdeltamoe *top;
 static std::vector<uint8_t> memory;
 static std::deque<Burst> reads, writes, answers;
 static uint64_t now = 0, latency, interval, fail_address;
-static uint64_t stall_state, last_beat = 0;
+static uint64_t stall_state, last_beat = 0, next_write = 0;
 static bool stalling;
 
 static bool pause_now() {
@@ -108,7 +108,7 @@ static void cycle() {
     top->m_axi_bresp = b_valid && answers.front().beats ? 2 : 0;
     top->m_axi_arready = !pause_now();
     top->m_axi_awready = !pause_now();
-    top->m_axi_wready = !writes.empty() && !pause_now();
+    top->m_axi_wready = !writes.empty() && now >= next_write && !pause_now();
     top->aclk = 0;
     top->eval();
     observe();
@@ -125,6 +125,7 @@ static void cycle() {
         if (fails(burst.address)) burst.ready = 1;
         else get(top->m_axi_wdata, &memory[burst.address]);
         burst.address += BUS_BYTES;
+        next_write = now + interval;
         if (--burst.beats == 0) {
             if (!top->m_axi_wlast) { fprintf(stderr, "wlast missing\n"); exit(3); }
             answers.push_back({0, uint32_t(burst.ready), now + latency});

@@ -62,6 +62,18 @@ CASES = [
     (ErrorCode.RANGE, Opcode.ATTENTION, {"norm_base": HW.kv_rows}),
     (ErrorCode.RANGE, Opcode.STORE, {"norm_source": HW.residual_words}),
     (ErrorCode.RANGE, Opcode.LOAD, {"dest_base": HW.act_words}),
+    (ErrorCode.FIELD, Opcode.LOAD, {"target": 9}),
+    (ErrorCode.FIELD, Opcode.LOAD, {"target": Target.STATE, "beats": 3}),
+    (ErrorCode.RANGE, Opcode.LOAD, {"target": Target.STATE, "beats": 4,
+                                    "dest_base": HW.state_words - 1}),
+    (ErrorCode.RANGE, Opcode.LOAD, {"target": Target.REFERENCE, "beats": 1,
+                                    "dest_base": HW.reference_words - 1}),
+    (ErrorCode.FIELD, Opcode.STORE, {"target": Target.WEIGHTS}),
+    (ErrorCode.FIELD, Opcode.STORE, {"target": Target.STATE, "beats": 3}),
+    (ErrorCode.RANGE, Opcode.STORE, {"target": Target.STATE, "beats": 4,
+                                     "norm_source": HW.state_words - 1}),
+    (ErrorCode.RANGE, Opcode.STORE, {"target": Target.REFERENCE, "beats": 1,
+                                     "norm_source": HW.reference_words - 1}),
     (ErrorCode.ADDRESS, Opcode.LOAD, {"address": 1}),
     (ErrorCode.ADDRESS, Opcode.LOAD, {"address": 0xFFFFFFF8}),
     (ErrorCode.ADDRESS, Opcode.STORE, {"beats": 0}),
@@ -87,9 +99,10 @@ def test_a_piece_of_the_program_that_is_missing(program: Program) -> None:
 
 
 @pytest.mark.verilator
-def test_loads_that_never_start(program: Program) -> None:
-    """The compute descriptor that waits for them is reported."""
-    memory = broken(program, first(program, Opcode.LOAD), wait_computes=0xFFFF)
+@pytest.mark.parametrize("count", ["wait_computes", "wait_loads"])
+def test_loads_that_never_start(program: Program, count: str) -> None:
+    """They wait for operators or transfers; who waits for them is reported."""
+    memory = broken(program, first(program, Opcode.LOAD), **{count: 0xFFFF})
     result = engine.run(program, memory, max_cycles=100_000)
     assert (result.error, result.error_index) == (ErrorCode.DEADLOCK,
                                                   first(program, Opcode.LINEAR))

@@ -12,7 +12,7 @@ from rtl.memory.dma_reader import DmaReader
 from rtl.memory.dma_writer import DmaWriter
 from rtl.memory.registers import COUNTERS_OFFSET, ID, REGISTERS, Registers
 from rtl.program import ErrorCode
-from sim.memory import MemoryModel, Reader, write
+from sim.memory import MemoryModel, Reader, bursts
 from tests.support.bench import simulate
 
 HW = PRESETS["nano"]
@@ -124,7 +124,7 @@ def test_writer_takes_the_simulated_cycles(seed: int) -> None:
                 ctx.set(dut.i.valid, 0)
                 cycle += 1
             assert memory == {address + 8 * n: 1000 + n for n in range(beats)}
-            assert done == write(0, address, beats, HW, MemoryModel(LATENCY))
+            assert done == LATENCY + sum(1 + length for length in bursts(address, beats, HW))
 
     simulate(dut, bench)
 

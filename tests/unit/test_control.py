@@ -25,12 +25,13 @@ def raw(**fields: int) -> int:
 def test_checks_accept_every_compiled_descriptor_and_no_smaller_memory() -> None:
     """A compiled program passes; with one byte less of memory its last transfer does not."""
     program = compile_program(find("digits").quantized, HW)
-    dut = Checks(HW)
     store = next(d for d in program.descriptors if d["opcode"] == Opcode.STORE)
 
     async def bench(ctx):
         ctx.set(dut.memory_size, program.size)
         for fields in program.descriptors:
+            if (fields["opcode"] == Opcode.LOAD) != dut.loads:
+                continue
             put(ctx, dut.descriptor, raw(**fields))
             for step in range(STEPS):
                 ctx.set(dut.step, step)
@@ -41,7 +42,9 @@ def test_checks_accept_every_compiled_descriptor_and_no_smaller_memory() -> None
         put(ctx, dut.descriptor, raw(**store))
         assert not ctx.get(dut.address_valid)
 
-    simulate(dut, bench, clocked=False)
+    for loads in (True, False):
+        dut = Checks(HW, loads=loads)
+        simulate(dut, bench, clocked=False)
 
 
 LINEAR = {"opcode": Opcode.LINEAR, "rows": 3, "depth": 8, "columns": 16, "passes": 2,
@@ -52,7 +55,7 @@ LINEAR = {"opcode": Opcode.LINEAR, "rows": 3, "depth": 8, "columns": 16, "passes
     ("weight_base", HW.weight_rows - 16), ("param_base", HW.param_words - 4),
     ("source_base", HW.normed_words - 6), ("dest_base", HW.act_words - 12)])
 def test_ranges_end_exactly_at_the_memory(field: str, limit: int) -> None:
-    dut = Checks(HW)
+    dut = Checks(HW, loads=False)
 
     async def bench(ctx):
         for value, valid in ((limit, True), (limit + 1, False)):

@@ -12,8 +12,9 @@ from rtl.datapath import Datapath
 from rtl.layout import weight_tiles
 from rtl.linear.item_generator import ItemGenerator
 from rtl.placement import place
-from rtl.program import DESCRIPTOR, Dest, Opcode, Source
-from sim.datapath import Pipeline, Place
+from rtl.program import DESCRIPTOR, Dest, Opcode, Source, Target
+from sim.datapath import Pipeline
+from sim.items import Place
 from sim.operators import RowSink, linear_items
 from tests.support.bench import put, simulate
 from tests.support.case import pack
@@ -89,19 +90,17 @@ def test_two_layers(seed: int) -> None:
             items = linear_items(fields, rows, None, HW, pipeline.place)
             assert [pipeline.step(item) for item in items][-1] == issued
             assert done == sink.end == pipeline.drain_free - 1 + sink.done
-            for name in pipeline.counters:
+            for name in Datapath.COUNTS:
                 assert counts[name] == pipeline.counters[name], name
-        put(ctx, dut.draining, pack(DESCRIPTOR, {"opcode": Opcode.STORE, "beats": rows,
-                                                 "rows": 1}))
-        ctx.set(dut.drain_started, 1)
-        await ctx.tick()
-        ctx.set(dut.drain_started, 0)
+        ctx.set(dut.storing, 1)
+        ctx.set(dut.store_target, Target.RESIDUAL)
         stored = []
-        for cycle in range(40):
-            ctx.set(dut.stored.ready, cycle % 3 == 0)
-            if ctx.get(dut.stored.valid) and cycle % 3 == 0:
-                stored.append([ctx.get(dut.stored.p.data[n]) for n in range(P)])
+        for row in range(rows):
+            ctx.set(dut.store_address, row)
+            assert ctx.get(dut.store_granted)
             await ctx.tick()
-        assert stored == expected[1].tolist()
+            stored.append(ctx.get(dut.store_data))
+        assert stored == [int.from_bytes(row.astype("<i2").tobytes(), "little")
+                          for row in expected[1].numpy()]
 
     simulate(dut, bench)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from golden.policy import Choice, Plan, Policy, operator_names
 from golden.quantized import QuantizedModel
-from golden.sparsity.names import WITHIN_BLOCKS, layer, part
+from golden.sparsity.names import layer, part, prunable
 from golden.sparsity.record import Record
 from golden.sparsity.rule import Rule, Sent, largest
 
@@ -59,10 +59,11 @@ class Relu(Table):
 class Thresholds(Rule):
     """Magnitudes above a quantile, which is that of the recorded frames.
 
-    An expert that no recorded token chose takes its own first rows.
+    An expert that no recorded token chose takes its own first rows. ``parts`` are the products
+    that it is for, None for all layers.
     """
 
-    parts: tuple[str, ...] = WITHIN_BLOCKS
+    parts: tuple[str, ...] | None = None
 
     def __init__(self, record: Record, density: float) -> None:
         super().__init__(record)
@@ -79,7 +80,8 @@ class Thresholds(Rule):
 
     def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Send what is above."""
-        if part(name) not in self.parts or not len(x):
+        mine = prunable(name) if self.parts is None else part(name) in self.parts
+        if not mine or not len(x):
             return Sent()
         if name not in self.cuts:
             self.cuts[name] = self.cut(name, x)
@@ -162,7 +164,7 @@ class Teal(Thresholds):
     def budget(self, number: int) -> dict[str, float]:
         """Return the density of each product of a block."""
         names = [name for name in self.record.products
-                 if layer(name) == number and part(name) in WITHIN_BLOCKS]
+                 if layer(name) == number and prunable(name)]
         work = {name: len(self.record.values(name)) * self.record.weights[name].numel()
                 for name in names}
         total = sum(work.values())

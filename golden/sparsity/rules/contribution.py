@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from golden.sparsity.names import WITHIN_BLOCKS, part
+from golden.sparsity.names import part, prunable
 from golden.sparsity.record import Record
 from golden.sparsity.rule import Rule, Sent, charged, largest
 from golden.sparsity.rules.activation import Chosen, Thresholds, quantile
@@ -24,7 +24,7 @@ class Wina(Rule):
 
     def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Send the elements that add most."""
-        if part(name) not in WITHIN_BLOCKS or not len(x):
+        if not prunable(name) or not len(x):
             return Sent()
         count = max(1, round(self.density * x.shape[-1]))
         return Sent(largest(x.double().abs() * lengths(self.record.real(name)), count))
@@ -56,7 +56,7 @@ class RSparse(Thresholds):
 
     def charge(self, name: str, work: Work) -> Work:
         """Charge both low-rank products."""
-        if part(name) not in WITHIN_BLOCKS:
+        if not prunable(name):
             return work
         pair = min(self.rank, work.depth, work.columns) * (work.depth + work.columns)
         return charged(work, macs=work.rows * pair, weights=pair)

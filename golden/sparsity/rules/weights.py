@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from golden.quantized import QuantizedModel
-from golden.sparsity.names import WITHIN_BLOCKS, part
+from golden.sparsity.names import prunable
 from golden.sparsity.record import Record, stored
 from golden.sparsity.rule import Rule, charged, largest
 from golden.sparsity.work import Work
@@ -27,7 +27,7 @@ class Rewritten(Rule):
 
     def weight(self, name: str, weight: Tensor) -> Tensor:
         """Return the weights (N, K), made once."""
-        if part(name) not in WITHIN_BLOCKS:
+        if not prunable(name):
             return weight
         if name not in self.made:
             self.made[name] = self.make(name, weight)
@@ -37,7 +37,7 @@ class Rewritten(Rule):
         """Replace the weights; biases that hold the code of zero times the weights follow."""
         tensors = dict(model.tensors)
         for product, old in self.record.weights.items():
-            if part(product) not in WITHIN_BLOCKS:
+            if not prunable(product):
                 continue
             (name, index), weight = stored(product), self.weight(product, old)
             lost = (old.long() - weight.long()).sum(-1)
@@ -50,7 +50,7 @@ class Rewritten(Rule):
 
     def charge(self, name: str, work: Work) -> Work:
         """Charge what the blocks' layers cost."""
-        return self.cost(work) if part(name) in WITHIN_BLOCKS else work
+        return self.cost(work) if prunable(name) else work
 
     def cost(self, work: Work) -> Work:
         """Add to a layer's work."""
@@ -102,7 +102,7 @@ class Essential(Pruned):
     def __init__(self, record: Record, density: float) -> None:
         super().__init__(record, density)
         every = torch.cat([record.real(name).abs().flatten() for name in record.weights
-                           if part(name) in WITHIN_BLOCKS])
+                           if prunable(name)])
         pruned = every.numel() - round(density * every.numel())
         self.cut = float(every.sort().values[pruned - 1]) if pruned else -1.0
 
@@ -121,7 +121,7 @@ class RandomMask(Pruned):
         super().__init__(record, density)
         self.seed = seed
         shapes = {name: tuple(weight.shape) for name, weight in record.weights.items()
-                  if part(name) in WITHIN_BLOCKS}
+                  if prunable(name)}
         self.shares = erdos_renyi(shapes, density) if erk else dict.fromkeys(shapes, density)
 
     def keep(self, name: str, weight: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import golden
 from golden.integer import Integer
 from golden.sparsity.record import Record
 from golden.sparsity.rules.compression import DynamicSparse, Wanda
@@ -27,6 +28,15 @@ def test_two_of_four_halves_multiplications_and_bytes_and_adds_two_bits() -> Non
     (one,) = play("n-m", given, n=1, m=8)
     assert 8 * one.macs == dense.macs
     assert one.works["fc2"].index_bytes == 64 * 3 // 8
+
+
+@pytest.mark.parametrize("name", ["n-m", "magnitude", "teal", "wina", "wanda"])
+def test_layers_of_any_name_are_sparse(name: str) -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(32, 16), torch.nn.ReLU(), torch.nn.Linear(16, 8))
+    record = golden.trace(network, [torch.randn(5, 32, generator=GENERATOR)])
+    (sparse,), (dense,) = play(name, record), play("dense", record)
+    assert sparse.works.keys() == {"0", "2"}
+    assert all(sparse.works[layer].macs < 0.8 * dense.works[layer].macs for layer in ("0", "2"))
 
 
 def test_the_largest_of_each_group_stay() -> None:

@@ -1,0 +1,103 @@
+"""Words of an on-chip memory to beats of a transfer, while its other users leave the port free.
+
+::
+
+    descriptor ──► queue ──┬──► command
+                           └──► address ──► memory ──► beat ──► o
+"""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, flipped
+
+from rtl.config import HwConfig
+from rtl.formats import COMMAND
+from rtl.program import Target
+from rtl.stream.fifo import Fifo
+from rtl.stream.pipe import pipe
+
+STORING = data.StructLayout({
+    "target": Target, "base": 16, "address": 32, "beats": 24, "position": 16})
+"""A ``STORE``: the memory and its first word, byte address, beats, place in the program."""
+
+
+class StoreReader(wiring.Component):
+    """Run the transfers of ``STORE`` one after the other.
+
+    A word of the residual stream is one beat, a kept sum's two, and two words of references are
+    one. A word that the writer does not take is read again, so the memory's other users are never
+    held up and a beat is lost to none of them.
+
+    Members
+    -------
+    i : ``In(stream.Signature(STORING))``
+        Transfers; at most ``DEPTH`` wait, the one that runs included.
+    memory_base : ``In(40)``
+        Byte address that theirs are relative to.
+    command : ``Out(stream.Signature(COMMAND))``
+        To the writer; always taken.
+    done, finished : ``In(1)``, ``Out(1)``
+        The writer has ended; so has the transfer.
+    position, storing : ``Out(16)``, ``Out(1)``
+        Place in the program of the one that runs, if one does.
+    target, address, half : ``Out``
+        Read port: which memory, its word, and the half of the beat that it is or is read for.
+    granted, data : ``In(1)``, ``In(8 * hw.bus_bytes)``
+        Whether that memory is read for this; the beat in the next cycle, or twice its half.
+    o : ``Out(stream.Signature(8 * hw.bus_bytes))``
+        Beats.
+
+    Timing
+    ------
+    A transfer that enters in cycle ``t``, or behind one that finished in ``t``, gives its command
+    in ``t + 1`` and reads from ``t + 2`` on. Data that were granted in a cycle are taken in the
+    next, if the beat before has left by then. A beat is on ``o`` in the cycle after that.
+    """
+
+    DEPTH = 8
+    i: stream.Interface
+    o: stream.Interface
+    command: stream.Interface
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        super().__init__({
+            "i": In(stream.Signature(STORING)), "memory_base": In(40),
+            "command": Out(stream.Signature(COMMAND)), "done": In(1), "finished": Out(1),
+            "position": Out(16), "storing": Out(1),
+            "target": Out(Target), "address": Out(16), "half": Out(1),
+            "granted": In(1), "data": In(8 * hw.bus_bytes),
+            "o": Out(stream.Signature(8 * hw.bus_bytes)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.queue = queue = Fifo(STORING, self.DEPTH)
+        pipe(m, flipped(self.i), queue.i)
+        given, running = queue.o.p, self.storing
+        read, following, valid, taken = Signal(16), Signal(16), Signal(), Signal()
+        halves, upper = Signal(), Signal()
+        size = 4 * self.hw.bus_bytes
+
+        m.d.comb += [
+            self.command.valid.eq(queue.o.valid & ~running),
+            self.command.p.address.eq(self.memory_base + given.address),
+            self.command.p.beats.eq(given.beats), self.position.eq(given.position),
+            self.finished.eq(running & self.done), queue.o.ready.eq(self.finished),
+            self.target.eq(given.target), halves.eq(given.target == Target.REFERENCE),
+            taken.eq(valid & (self.o.ready | ~self.o.valid)), following.eq(read + taken),
+            self.address.eq(given.base + Mux(given.target == Target.STATE, following >> 1,
+                                             following)),
+            self.half.eq(following[0]), upper.eq(read[0]),
+        ]
+        m.d.sync += [running.eq((running | self.command.valid) & ~self.finished),
+                     valid.eq(running & self.granted & ~self.finished), read.eq(following)]
+        with m.If(taken):
+            m.d.sync += self.o.payload.eq(self.data)
+            with m.If(halves & upper):
+                m.d.sync += self.o.payload[:size].eq(self.o.payload[:size])
+        m.d.sync += self.o.valid.eq(Mux(taken, ~halves | upper, self.o.valid & ~self.o.ready))
+        with m.If(~running | self.finished):
+            m.d.sync += [read.eq(0), self.o.valid.eq(0), valid.eq(0)]
+
+        return m

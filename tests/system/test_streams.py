@@ -1,0 +1,139 @@
+"""State that streams to and from memory: the same bits and counters as if it were on chip."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from golden.config import ModelConfig
+from golden.integer import Integer
+from golden.policy import Choice, Plan, Policy
+from golden.temporal import Temporal
+from rtl.compiler import compile_program
+from rtl.config import PRESETS
+from rtl.keeping import Keeping, extent
+from rtl.plans import named
+from rtl.program import ErrorCode, Opcode, Target
+from scripts.rtl_engine import engine
+from sim.facts import from_trace, from_traces
+from sim.machine import simulate
+from sim.memory import MemoryModel
+from tests.system.networks import draw_config, make
+from tests.system.test_sequences import FRAMES, sequence
+
+HW = replace(PRESETS["nano"], name="scarce", state_words=256, reference_words=192)
+"""A window that holds no layer of some networks, and all of one layer but not of two of others."""
+
+
+def streamed(config: ModelConfig) -> set[str]:
+    return set(Keeping(config, HW, 0, named("delta", config, HW)).streamed)
+
+
+def in_blocks(config: ModelConfig) -> bool:
+    """A layer's rows do not fit at a time, and another's do only in pieces of its columns."""
+    extents = {name: extent(name, config, HW) for name in streamed(config)}
+    return any(not one.normed and one.reference_words > HW.reference_words
+               for one in extents.values()) and any(
+        one.normed and one.state_words > HW.state_words for one in extents.values())
+
+
+def in_part(config: ModelConfig) -> bool:
+    """Some layers stay on chip."""
+    return 0 < len(streamed(config)) < len(named("delta", config, HW).operators)
+
+
+def draw(kind: Callable[[ModelConfig], bool], seed: int):
+    """Return the first network of the kind, an image and a task."""
+    number = 10_000 * seed
+    while not kind(draw_config(np.random.default_rng(number), HW, "drawn")):
+        number += 1
+    return make(number, HW, "free")
+
+
+def moved(program, opcode: Opcode, target: Target) -> list[int]:
+    """Places of the transfers to or from a memory."""
+    return [number for number, fields in enumerate(program.descriptors)
+            if fields["opcode"] == opcode and fields["target"] == target]
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize("theta", [0, 2])
+@pytest.mark.parametrize("kind", [in_blocks, in_part])
+def test_sequence(kind, theta: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    model, image, task = draw(kind, seed)
+    config = model.config
+    plan = named("delta", config, HW, task, theta)
+    frames = sequence(image, rng, FRAMES)
+    reference, exact = Temporal(model, plan), Integer(model)
+    traces = [reference.run(frame, task) for frame in frames]
+    program = compile_program(model, HW, task, plan, frames=FRAMES)
+    memory = program.with_image(*(frame.numpy() for frame in frames))
+    slow = MemoryModel(31, 1 + theta)
+    result = engine.run(program, memory, latency=slow.latency, interval=slow.interval)
+    assert result.error == ErrorCode.NONE
+    for frame, trace in enumerate(traces):
+        x, _ = program.outputs(result.memory, frame)
+        np.testing.assert_array_equal(x, trace.x.numpy())
+        if not theta:
+            np.testing.assert_array_equal(x, exact.run(frames[frame], task).x.numpy())
+    assert dict(simulate(program, from_traces(traces, config, plan), slow).counters) == (
+        result.counters)
+    stalled = engine.run(program, memory, stall_seed=seed + 1)
+    np.testing.assert_array_equal(stalled.memory, result.memory)
+    for target in (Target.STATE, Target.REFERENCE):
+        assert len(moved(program, Opcode.STORE, target)) >= FRAMES
+    blocks = [fields["rows"] for name, fields in zip(program.names, program.descriptors,
+                                                     strict=True) if name.endswith(".fc2")]
+    assert (len(set(blocks)) > 1 or len(blocks) > FRAMES) or kind is in_part
+
+
+@pytest.mark.verilator
+def test_a_later_program_finds_the_state_in_memory(seed: int) -> None:
+    """One program for the first frame, another for each that follows."""
+    rng = np.random.default_rng(seed)
+    model, image, task = draw(in_blocks, seed)
+    config, choice = model.config, Choice(Policy.DELTA, 1)
+    plan = Plan(Choice(Policy.DENSE), dict.fromkeys(streamed(config), choice))
+    assert Keeping(config, HW, task, plan).streamed == streamed(config)
+    first, later = (compile_program(model, HW, task, plan, continues=continues)
+                    for continues in (False, True))
+    assert first.start == later.start > 0
+    reference, state, reads = Temporal(model, plan), np.zeros(first.start, np.uint8), []
+    for number, frame in enumerate(sequence(image, rng, 4)):
+        trace, program = reference.run(frame, task), later if number else first
+        memory = program.with_image(frame.numpy())
+        memory[: program.start] = state
+        result = engine.run(program, memory)
+        np.testing.assert_array_equal(program.outputs(result.memory)[0], trace.x.numpy())
+        assert dict(simulate(program, from_trace(trace, config, plan)).counters) == result.counters
+        state = result.memory[: program.start]
+        reads.append(result.counters["bytes_read"])
+    loads = sum(later.descriptors[place]["beats"] * HW.bus_bytes for target in (
+        Target.STATE, Target.REFERENCE) for place in moved(later, Opcode.LOAD, target))
+    assert loads >= later.start > 0
+    assert reads[1] > reads[0]
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize("target", [Target.STATE, Target.REFERENCE])
+def test_bus_error_of_a_transfer_that_runs_beside(target: Target, seed: int) -> None:
+    """It is reported at its ``STORE``, which has long finished."""
+    model, image, task = draw(in_blocks, seed)
+    program = compile_program(model, HW, task, named("delta", model.config, HW, task))
+    place = moved(program, Opcode.STORE, target)[-1]
+    fields = program.descriptors[place]
+    result = engine.run(program, program.with_image(image.numpy()), fail_address=(
+        fields["address"] + (fields["beats"] - 1) * HW.bus_bytes))
+    assert (result.error, result.error_index) == (ErrorCode.BUS, place)
+
+
+def test_what_no_window_holds() -> None:
+    """Keys need all their rows at a time."""
+    model, _, task = draw(in_blocks, 0)
+    tiny = replace(HW, name="tiny", state_words=8)
+    assert not named("delta", model.config, tiny).operators.keys() & {"blocks.0.k"}
+    plan = Plan(Choice(Policy.DENSE), {"blocks.0.k": Choice(Policy.DELTA)})
+    with pytest.raises(ValueError, match=r"blocks\.0\.k.* keeps .* state_words .* at a time"):
+        compile_program(model, tiny, task, plan)
