@@ -56,8 +56,9 @@ TERMS: dict[str, Sequence[Callable[[HwConfig], float]]] = {
     "Gate": (*WORD, lambda hw: hw.max_experts, lambda hw: hw.max_top_k),
     "Dispatch": (*ONE, lambda hw: hw.queues * hw.max_tokens.bit_length()),
     "Probabilities": (*WORD, lambda hw: hw.attention_lag + 1),
-    **dict.fromkeys(("Sequencer", "Loader", "KvWriter", "Requantize", "ActivationTable", "Combine",
-                     "Residual", "LayerNorm", "Softmax", "KeptSums"), WORD),
+    **dict.fromkeys(("Sequencer", "Loader", "StoreReader", "StorePorts", "KvWriter", "Requantize",
+                     "ActivationTable", "Combine", "Residual", "LayerNorm", "Softmax",
+                     "KeptSums"), WORD),
 }
 """What the logic of a unit grows with; one that is not named has always the same size."""
 

@@ -21,10 +21,11 @@ SHAPES = ((36, 512, 0.5), (18, 1024, 0.5), (9, 2048, 0.5), (4, 4096, 0.5), (2, 8
 
 def instances(hw: HwConfig) -> dict[str, int]:
     """Return how often each unit occurs."""
-    once = ("Accelerator", "Registers", "Sequencer", "DmaReader", "DmaWriter", "Loader", "Datapath",
-            "ItemGenerator", "OperandSource", "EventEncoder", "ComputeUnit", "Drain", "Writeback",
-            "Requantize", "ActivationTable", "Combine", "CornerTurn", "KvWriter", "Gate",
-            "Dispatch", "Residual", "Normalization", "LayerNorm", "Probabilities", "Softmax")
+    once = ("Accelerator", "Registers", "Sequencer", "DmaReader", "DmaWriter", "Loader",
+            "StoreReader", "Datapath", "StorePorts", "ItemGenerator", "OperandSource",
+            "EventEncoder", "ComputeUnit", "Drain", "Writeback", "Requantize", "ActivationTable",
+            "Combine", "CornerTurn", "KvWriter", "Gate", "Dispatch", "Residual", "Normalization",
+            "LayerNorm", "Probabilities", "Softmax")
     return {**dict.fromkeys(once, 1), "Worker": hw.groups, "LaneGroup": hw.groups,
             "NormalizeLane": hw.word // 2, "KeptSums": int(hw.temporal)}
 
