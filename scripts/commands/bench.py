@@ -18,6 +18,7 @@ from rtl.config import PRESETS, HwConfig
 from rtl.program import Opcode, Target
 from scripts.cli import JsonFile, app, command, console, emit
 from scripts.lookup import CLOCKS_MHZ
+from scripts.peers.compare import compared as peers_compared
 from scripts.sparsity import measured
 from scripts.sparsity import table as sparsity_table
 from sim.facts import Facts
@@ -224,11 +225,15 @@ def verdict(row: dict) -> str:
 def bench(
     only: Annotated[str, typer.Option(help=f"One of {', '.join(PARTS)}.")] = "",
     rtl: Annotated[bool, typer.Option(help="Check against the Verilog (minutes).")] = True,
+    peers: Annotated[bool, typer.Option(help="Only SCALE-Sim and ZigZag, beside ours.")] = False,
     json: JsonFile = None,
 ) -> None:
     """Measure speed, bytes, the simulator and the area, each figure beside its limit."""
     if only and only not in PARTS:
         raise ValueError(f"part {only!r} is not one of {', '.join(PARTS)}")
+    if peers:
+        peers_compared(json)
+        return
     wanted, result = [only] if only else list(PARTS), {}
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         steps = progress.add_task("measuring", total=7 * ("frames" in wanted)

@@ -3,12 +3,14 @@
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.progress import Progress
 from rich.table import Table
 
+from boards import area
 from boards.parts import PARTS, RESOURCES, Part
 from boards.units import UNITS, Unit, split
 from boards.yosys import count, executable, script
@@ -70,6 +72,27 @@ def measure(hw: HwConfig, part: Part, names: list[str], *, map_pairs: bool | Non
         "share": {name: total[name] / part.capacity[name] for name in RESOURCES}}
 
 
+def estimated(hw: HwConfig, path: Path | None) -> None:
+    """Print the area model's estimate, and what it makes of each design that Yosys counted."""
+    made = {"hardware": hw.name, "part": area.PART.name, "total": area.area(hw), "designs": [
+        {"preset": design["preset"], "changes": design["changes"],
+         "counted": area.counted(design), "error": error}
+        for design, error in zip(area.designs(), area.errors(), strict=True)]}
+    if emit(made, path):
+        return
+    table = Table(title="Error of the estimate for designs that Yosys counted, each left out of "
+                        "the fit")
+    for name in ("design", *area.CAPACITY):
+        table.add_column(name, justify="left" if name == "design" else "right")
+    for row in made["designs"]:
+        changes = " ".join(f"{name}={value}" for name, value in row["changes"].items())
+        table.add_row(f"{row['preset']} {changes}", *(
+            f"{row['counted'][name]:,g} {row['error'][name]:+.1%}" for name in area.CAPACITY))
+    console.print(table)
+    console.print(f"{hw.name} on {area.PART.name}: about " + ", ".join(
+        f"{count:,g} {name.upper()}" for name, count in made["total"].items()), highlight=False)
+
+
 @app.command()
 @command
 def synth(
@@ -77,6 +100,8 @@ def synth(
     target: Annotated[str, typer.Option(help="Family of the part: xcup or ecp5.")] = "xcup",
     unit: Annotated[list[str] | None, typer.Option(
         help="Only this unit; may be repeated. Without it, all.")] = None,
+    estimate: Annotated[bool, typer.Option(
+        "--estimate", help="By the model that sweeps use, and its errors; without Yosys.")] = False,
     json: JsonFile = None,
 ) -> None:
     """Synthesize with Yosys and count LUTs, flip-flops, multipliers and memory blocks by unit."""
@@ -88,6 +113,11 @@ def synth(
             raise ValueError(f"unit {name!r} is not one of {', '.join(UNITS)}")
     if json is not None and str(json) != "-":
         check_folder(json)
+    if estimate:
+        if target != "xcup" or unit:
+            raise ValueError("--estimate knows all of the accelerator on xcup, no --unit")
+        estimated(hw, json)
+        return
     part = PARTS[target]
     made = measure(hw, part, unit or list(UNITS))
     if emit(made, json):

@@ -1,0 +1,45 @@
+"""Make ``boards/areas.json``: what Yosys counts for the designs of the area model.
+
+Each design is a preset with some of its geometry replaced. Yosys takes minutes for each; what it
+has counted before comes from the cache of ``deltamoe synth``.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from boards.parts import PARTS
+from boards.units import UNITS
+from rtl.config import PRESETS
+from scripts.commands.synth import measure
+
+PART = "xcup"
+DESIGNS = (
+    ("nano", {}),
+    ("zcu102", {}),
+    ("nano", {"lanes": 16, "groups": 8, "banks": 2, "queue_words": 32}),
+    ("nano", {"groups": 16, "act_words": 4096, "residual_words": 2048}),
+    ("nano", {"state_words": 0, "reference_words": 0, "weight_rows": 4096, "kv_rows": 2048}),
+    ("nano", {"packed": True}),
+    ("nano", {"banks": 8, "queue_words": 128, "weight_rows": 2048, "kv_rows": 1024}),
+    ("nano", {"max_experts": 16, "max_top_k": 2, "outstanding": 8}),
+    ("nano", {"lanes": 32, "packed": True, "outstanding": 8, "max_experts": 16}),
+    ("ulx3s", {"lanes": 16, "packed": True, "weight_rows": 1024, "act_words": 12384,
+               "queue_words": 96}),
+)
+"""Presets and what is replaced, in all of the parameters that sweeps vary."""
+
+
+def counted(preset: str, changes: dict) -> dict:
+    """Return a design and what one of each of its units needs."""
+    made = measure(replace(PRESETS[preset], **changes), PARTS[PART], list(UNITS))
+    return {"preset": preset, "changes": changes, "yosys": made["yosys"], "units": {
+        unit["name"]: {"instances": unit["instances"], **unit["each"]} for unit in made["units"]}}
+
+
+if __name__ == "__main__":
+    path = Path(__file__).parents[1] / "boards" / "areas.json"
+    rows = []
+    for design in DESIGNS:
+        rows.append(json.dumps(counted(*design)))
+        path.write_text("[\n" + ",\n".join(rows) + "\n]\n")

@@ -1,0 +1,1 @@
+"""Sweeps: which hardware is best for a network, in several respects at once."""
