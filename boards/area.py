@@ -54,9 +54,10 @@ TERMS: dict[str, Sequence[Callable[[HwConfig], float]]] = {
     "Drain": (*WORD, lambda hw: 6 * hw.groups / 64, lambda hw: hw.temporal),
     "CornerTurn": (*WORD, lambda hw: hw.word * log2(hw.word)),
     "Gate": (*WORD, lambda hw: hw.max_experts, lambda hw: hw.max_top_k),
+    "KvWriter": (*WORD, lambda hw: hw.groups),
     "Dispatch": (*ONE, lambda hw: hw.queues * hw.max_tokens.bit_length()),
     "Probabilities": (*WORD, lambda hw: hw.attention_lag + 1),
-    **dict.fromkeys(("Sequencer", "Loader", "StoreReader", "StorePorts", "KvWriter", "Requantize",
+    **dict.fromkeys(("Sequencer", "Loader", "StoreReader", "StorePorts", "Requantize",
                      "ActivationTable", "Combine", "Residual", "LayerNorm", "Softmax",
                      "KeptSums"), WORD),
 }

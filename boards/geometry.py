@@ -35,7 +35,7 @@ def multipliers(hw: HwConfig) -> int:
 
     A word of normalization needs one product for each element's square and two to normalize it.
     """
-    return hw.mac_units // (2 if hw.packed else 1) + 5 * hw.word + 29
+    return hw.mac_units // (2 if hw.packed else 1) + 5 * hw.word + 23 + 2 * hw.temporal
 
 
 def blocks(width: int, depth: int) -> float:
@@ -88,5 +88,5 @@ def ram_luts(hw: HwConfig) -> dict[str, int]:
         "Drain": luts(Shape.cast(drained(hw)).width, 6 * hw.groups),
         "Gate": luts(per_word * (hw.acc_width + 8), Gate.TOKENS * experts, 2)
         + luts(Shape.cast(ROUTE).width, Gate.ROUTED * hw.max_top_k),
-        "Dispatch": luts(1, hw.max_tokens),
+        "Dispatch": luts(1, hw.max_tokens) * hw.temporal,
     }

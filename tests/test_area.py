@@ -13,12 +13,12 @@ from rtl.config import PRESETS
 from scripts.commands.synth import measure
 from tests import test_cli
 
-MOST = {"lut": 0.6, "ff": 0.6}
+MOST = {"lut": 0.12, "ff": 0.18}
 """Greatest error of a design that the fit has not seen."""
 
 
 def test_designs_differ_in_what_sweeps_vary() -> None:
-    assert len(designs()) >= 2
+    assert len(designs()) >= 4
     assert TERMS.keys() <= UNITS.keys()
 
 
