@@ -49,9 +49,13 @@ def executable(name: str) -> tuple[str, str]:
 
 
 def arguments(part: Part, job: Job) -> list[str]:
-    """Return the arguments for ``netlist.json``; they name the report ``report.json``."""
+    """Return the arguments for ``netlist.json``; they name the report ``report.json``.
+
+    The router is the first: the second does not end for the compute unit of ``ulx3s``, where its
+    wires in conflict fall to 387 in 30 rounds and then rise, to 4,808 after 62.
+    """
     return [*part.place, "--json", "netlist.json", "--report", "report.json", "--out-of-context",
-            "--router", "router2", "--freq", f"{job.clock_mhz:g}", "--timing-allow-fail",
+            "--router", "router1", "--freq", f"{job.clock_mhz:g}", "--timing-allow-fail",
             "--seed", f"{job.seed}"]
 
 

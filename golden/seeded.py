@@ -12,7 +12,7 @@ _GELU_INPUT_MEAN = -1.0  # trained networks leave about one GELU input in ten po
 
 
 def _weight(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+    noise = torch.randn(shape, generator=generator).double()
     if name in {"cls_token", "pos_embed"}:
         return 0.5 * noise
     if "norm" in name:
@@ -31,8 +31,8 @@ def seeded(config: ModelConfig, seed: int) -> dict[str, Tensor]:
     """Weights for any ``config``, equal for equal ``seed``.
 
     Scales follow the published trained M3ViT-tiny: residual stream of standard deviation 1 to 3,
-    attention logits of about 2, roughly 10 % positive GELU inputs, uneven expert use. They are
-    drawn in float64 and rounded to float32, so that every processor makes the same.
+    attention logits of about 2, roughly 10 % positive GELU inputs, uneven expert use. What is
+    drawn is scaled in float64 and rounded: every processor that has AVX2 makes the same.
     """
     generator = torch.Generator().manual_seed(seed)
     return {name: _weight(name, shape, generator).float()
