@@ -96,7 +96,8 @@ def chained(hw: HwConfig, products: Mapping[str, tuple[int, int, int]],
                      multipliers=np.full(len(piece), 1 << 14), mode=mode, source=Source.ACT,
                      dest=Dest.ACT, wait_computes=before)
     beats = -(-rows * columns // hw.word)
-    c.compute("store", {"opcode": Opcode.STORE, "rows": 1, "beats": beats})
+    c.compute("store", {"opcode": Opcode.STORE, "target": Target.RESIDUAL, "rows": 1,
+                        "beats": beats})
     c.descriptors.append({"opcode": Opcode.HALT})
     c.names.append("halt")
     return link(c, 1, c.descriptors[0]["beats"], beats)
