@@ -66,9 +66,9 @@ def run(*words: object) -> dict:
 
 
 def kept(folder: Path) -> int:
-    """Points in a sweep's record."""
+    """Points in a sweep's record; opened to write, since a killed writer's journal is undone."""
     try:
-        with sqlite3.connect(f"file:{folder}/sweep.db?mode=ro", uri=True) as record:
+        with sqlite3.connect(f"file:{folder}/sweep.db?mode=rw", uri=True) as record:
             return record.execute("SELECT count(*) FROM trials").fetchone()[0]
     except sqlite3.OperationalError:
         return 0
