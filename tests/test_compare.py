@@ -222,6 +222,21 @@ BAD = {
     "models: [{trace: x.safetensors, top_k: 1}]\nhardware: [nano]": "allowed are trace, name",
     "models: [{trace: x.safetensors}]\nhardware: [nano]\nbatch: [2]": "a trace has its own input",
     "models: [digits\nhardware: [nano]": "study.yaml: not YAML",
+    "models: [digits]\nhardware: [nano]\nbatch: [1000000000]": (
+        "batch[0]: Input should be less than or equal to 1024"),
+    "models: [digits]\nhardware: [nano]\nbatch: [2, 2]": "batch: 2 is there twice",
+    "models: [digits]\nhardware: [nano]\npolicies: [dense, dense]": (
+        "policies: dense is there twice"),
+    "models: [digits]\nhardware: [nano]\npolicies: [{density: 0.5}]": (
+        "policies[0]: {'density': 0.5} has no name; one of dense, zero-skip"),
+    "models: [digits]\nhardware: [nano]\ninputs: [{source: statistics, routing_skew: .inf}]": (
+        "inputs[0].routing_skew: Input should be a finite number"),
+    "models: [digits]\nhardware: [nano]\ninputs: [{source: statistics, seed: 9e30}]": (
+        "inputs[0].seed: Input should be"),
+    f"models: [digits]\nhardware: [nano]\ninputs: [{{source: statistics, seed: {2**64}}}]": (
+        "inputs[0].seed: Input should be less than"),
+    "models: [{trace: .}]\nhardware: [nano]": ".: not a file that can be read",
+    "models: [{trace: null}]\nhardware: [nano]": "models[0]: neither a preset nor a trace",
     "- 1": "[1] is not a mapping with question, models",
 }
 

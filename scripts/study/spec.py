@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from golden.policy import Policy
 from scripts.study.values import (
-    Count,
+    Batch,
     HardwareSpec,
     InputSpec,
     MemorySpec,
@@ -38,7 +38,7 @@ class Study(Strict):
     policies: list[PolicySpec] = Field([PolicySpec(name=str(Policy.DENSE))], min_length=1)
     memory: list[MemorySpec] = Field([MemorySpec()], min_length=1)
     inputs: list[InputSpec] = Field([InputSpec(source="image")], min_length=1)
-    batch: list[Count] = Field([1], min_length=1)
+    batch: list[Batch] = Field([1], min_length=1)
     baseline: dict[str, str | int] = Field({})
     energy_table: str = "asic_28nm"
 
@@ -52,8 +52,10 @@ class Study(Strict):
         for axis in self.AXES:
             labels = self.labels(axis)
             if len(set(labels)) < len(labels):
-                raise ValueError(f"{self.AXES[axis]}: two values are called "
-                                 f"{max(labels, key=labels.count)!r}; give them names")
+                twice = max(labels, key=labels.count)
+                raise ValueError(f"{self.AXES[axis]}: {twice} is there twice"
+                                 if axis in {"policy", "batch"} else f"{self.AXES[axis]}: two "
+                                 f"values are called {twice!r}; give them names")
         for axis, value in self.baseline.items():
             if axis not in self.AXES:
                 raise ValueError(f"baseline: {axis!r} is not one of {', '.join(self.AXES)}")

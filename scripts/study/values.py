@@ -14,6 +14,7 @@ from scripts.lookup import clock
 from sim.memory import MemoryModel
 
 Count = Annotated[int, Field(ge=1)]
+Batch = Annotated[int, Field(ge=1, le=1024)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -108,6 +109,8 @@ class ModelSpec(Preset):
     @model_validator(mode="after")
     def possible(self) -> Self:
         """Check preset, dimensions and task."""
+        if not self.trace and not self.preset:
+            raise ValueError("neither a preset nor a trace")
         if self.trace is None:
             super().possible()
             if self.task >= self.config.num_tasks:
@@ -140,6 +143,14 @@ class PolicySpec(Strict):
         if not isinstance(value.get("name"), str):
             return ["name"]
         return ["name", *find(value["name"], MECHANISMS).parameters]
+
+    @model_validator(mode="before")
+    @classmethod
+    def named(cls, value: Any) -> Any:
+        """Refuse a policy that does not say which."""
+        if isinstance(value, dict) and "name" not in value:
+            raise ValueError(f"{value!r} has no name; one of {', '.join(MECHANISMS)}")
+        return value
 
     @property
     def mechanism(self) -> Mechanism:
@@ -203,11 +214,11 @@ class InputSpec(Strict):
     source: str
     name: str | None = None
     frames: Count | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     density: Share = 0.5
     token_correlation: Share = 0.0
     time_correlation: Share = 0.0
-    routing_skew: Annotated[float, Field(ge=0)] = 1.0
+    routing_skew: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
 
     @classmethod
     def keys(cls, value: dict) -> list[str]:

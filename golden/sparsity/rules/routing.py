@@ -144,14 +144,16 @@ class Pruned(TaskSet):
 class Switched(Routing):
     """Named experts are off, or on for every token; both are bit masks of expert numbers."""
 
-    def __init__(self, record: Record, off: int, on: int) -> None:
+    def __init__(self, record: Record, without: int, always: int) -> None:
         super().__init__(record)
-        if off & on:
-            raise ValueError(f"policy mote: off={off} and on={on} share experts")
+        if without & always:
+            raise ValueError(f"policy mote: without={without} and always={always} "
+                             "share experts")
         self.off, self.on = ((torch.tensor(bits) >> torch.arange(self.experts)) & 1 != 0
-                             for bits in (off, on))
+                             for bits in (without, always))
         if self.experts and self.off.all():
-            raise ValueError(f"policy mote: off={off} leaves none of {self.experts} experts")
+            raise ValueError(f"policy mote: without={without} leaves none of {self.experts} "
+                             "experts")
 
     def allowed(self, layer: int) -> Tensor:
         """Return those that are not off."""

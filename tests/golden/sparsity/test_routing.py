@@ -133,9 +133,9 @@ def test_a_random_router_is_frozen(live: Record) -> None:
 
 def test_switches() -> None:
     given = experts([[[3.0, 2.0, 1.0, 0.0], [0.0, 1.0, 2.0, 3.0]]], 2)
-    (frame,) = play("mote", given, off=0b0001, on=0b0100)
+    (frame,) = play("mote", given, without=0b0001, always=0b0100)
     assert frame.routed[1].tolist() == [0, 1, 2, 1]
-    (frame,) = play("mote", given, off=0b0111)
+    (frame,) = play("mote", given, without=0b0111)
     assert frame.routed[1].tolist() == [0, 0, 0, 2]
 
 
