@@ -5,20 +5,31 @@ import html
 import json
 import re
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
 from golden.config import MODELS
 from golden.library import default_image, find
 from golden.sparsity.generated import generated
 from golden.sparsity.hooks import trace as hooked
+from golden.sparsity.mechanism import find as find_mechanism
 from golden.sparsity.record import record as recorded
+from golden.sparsity.registry import MECHANISMS
 from golden.sparsity.trace_file import save
+from scripts.study import figures
+from scripts.study.inputs import InputSpec
 from scripts.study.spec import bundled, read
-from sim.energy_table import tables
+from scripts.study.subject import Subject
+from scripts.study.table import Units
+from scripts.study.values import ModelSpec, PolicySpec
+from sim.energy_table import Interval, tables
 from tests.test_cli import run
 
 SMALL = """question: What do zeros gain?
@@ -117,6 +128,42 @@ def test_report_needs_nothing_else_and_states_its_sources(compared) -> None:
     assert "trained weights" in page
 
 
+def test_report_says_what_stands_in_for_training(compared) -> None:
+    """And on what a policy was calibrated."""
+    made, folder, _ = compared(
+        "question: Which?\nmodels: [digits]\nhardware: [nano]\nmemory: [{latency: 20}]\n"
+        "policies: [dense, mohd, jetmoe, token-activity, cats, wanda]\n")
+    page = (folder / "report.html").read_text()
+    for words in ("energy of a group in the block&#x27;s first operand, in place of a trained one",
+                  "energy of a head&#x27;s query, which only a dense product knows, in place of",
+                  "length of a token&#x27;s row, in place of a trained one",
+                  "Calibrated were cats, wanda on two other images"):
+        assert words in page
+    assert "cats 1.1" in made["answer"]
+    assert "(rtl)" in made["answer"]
+    assert "(model)" in made["answer"]
+
+
+@pytest.mark.parametrize(("source", "count"), [
+    ({"source": "image"}, 2), ({"source": "generator:object", "frames": 1}, 2),
+    ({"source": "statistics", "frames": 3}, 2)])
+def test_nothing_is_calibrated_on_what_it_is_judged_on(source: dict, count: int) -> None:
+    subject = Subject(ModelSpec(preset="digits"), InputSpec(**source), operands=True)
+    judged, other = subject.record, subject.calibration
+    assert len(other.frames) == count
+    for name, weight in judged.weights.items():
+        assert torch.equal(weight, other.weights[name])
+    for moment in judged.frames:
+        assert not any(torch.equal(moment.operands["patch"], seen.operands["patch"])
+                       for seen in other.frames)
+    policy = PolicySpec(name="teal", density=0.5)
+    cut = find_mechanism("teal", MECHANISMS).frames(judged, other, **policy.parameters)
+    for mine, wanted in zip(subject.left(policy), cut, strict=True):
+        assert mine.macs == wanted.macs
+    own = find_mechanism("teal", MECHANISMS).frames(judged, **policy.parameters)
+    assert [frame.macs for frame in own] != [frame.macs for frame in cut]
+
+
 def test_remembering_is_exact_against_the_video_command(compared, monkeypatch, capsys) -> None:
     made, _, _ = compared(VIDEO)
     for point, options in zip(made["points"], (
@@ -169,6 +216,42 @@ def test_any_networks_layers_are_simulated(compared, tmp_path: Path) -> None:
     assert pruned["macs"] == dense["macs"] / 2
     assert pruned["cycles"] < zeros["cycles"] < dense["cycles"]
     assert "linear layers in the order in which they ran" in (folder / "report.html").read_text()
+
+
+def test_numbers_of_a_picture_hide_no_other() -> None:
+    """Points close to each other and on a line; those that touch share one label."""
+    rng = np.random.default_rng(5)
+    for count in (6, 15, 24):
+        x, y = rng.uniform(0, 1, (2, count))
+        x[1], y[1] = x[0] + 0.03, y[0]
+        x[3], y[3] = x[2], y[2]
+        figure = Figure(figsize=(8, 4.8), layout="constrained")
+        axes = figure.subplots()
+        points = [SimpleNamespace(executes="rtl", label=f"a point of number {n}")
+                  for n in range(count)]
+        figures.key(figure, points)
+        figures.spots(axes, points, list(x), list(y), range(1, count + 1))
+        figure.draw_without_rendering()
+        boxes = [text.get_window_extent() for text in axes.texts]
+        said = sorted(int(n) for text in axes.texts for n in text.get_text().split(", "))
+        assert said == list(range(1, count + 1))
+        assert any({"3", "4"} <= set(text.get_text().split(", ")) for text in axes.texts)
+        crossing = sum(one.overlaps(other) for one, other in combinations(boxes, 2))
+        assert crossing == 0, count
+        assert len(figure.legends[0].get_texts()) == count
+
+
+def test_an_unknown_output_is_not_drawn_as_the_same() -> None:
+    spent = {"total": Interval(1e6, 2e6, 3e6, "t")}
+    points = [SimpleNamespace(executes=kind, label=kind, energy=spent, frames_per_s=speed,
+                              sqnr_db=noise)
+              for kind, speed, noise in (("rtl", 100.0, float("inf")), ("model", 200.0, 20.0),
+                                         ("model", 300.0, None))]
+    figure = figures.pareto(points, Units(points))
+    left, right = figure.axes
+    assert [text.get_text() for text in left.texts] == ["1", "2", "3"]
+    assert [text.get_text() for text in right.texts] == ["1", "2"]
+    assert right.get_xticklabels()[-1].get_text() == "same\nbits"
 
 
 def test_traces_of_other_networks_are_refused(tmp_path: Path, monkeypatch, capsys) -> None:

@@ -11,11 +11,11 @@ from golden.sparsity.work import Frame
 from rtl.assembler import Program
 from rtl.compiler import DENSE, compile_program
 from rtl.config import HwConfig
+from scripts.study.inputs import InputSpec
 from scripts.study.spec import Study
 from scripts.study.subject import Subject
 from scripts.study.values import (
     HardwareSpec,
-    InputSpec,
     MemorySpec,
     ModelSpec,
     PolicySpec,
@@ -171,11 +171,7 @@ def exact(subject: Subject, hw: HwConfig, memory: MemoryModel, point: Point) -> 
 
 def modeled(subject: Subject, hw: HwConfig, memory: MemoryModel, point: Point) -> Run:
     """Simulate the work that a mechanism leaves, frame by frame; all of it is dense inference."""
-    label = point.policy.label
-    if label not in subject.frames:
-        subject.frames[label] = list(point.policy.mechanism.frames(
-            subject.record, **point.policy.parameters))
-    frames = subject.frames[label]
+    frames = subject.left(point.policy)
     network = subject.network if subject.record.model else subject.outline()[0]
     plan = Plan(Choice(Policy.DENSE), dict.fromkeys(sparse(frames), Choice(Policy.ZERO_SKIP)))
     program = compile_program(network, hw, subject.task, plan, frames=point.batch)

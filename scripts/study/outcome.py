@@ -145,23 +145,28 @@ def compared(study: Study, outcomes: Iterable[Outcome]) -> list[Outcome]:
 def answer(study: Study, outcomes: Sequence[Outcome]) -> str:
     """Return one line: every point's speed against its baseline, and which needs least energy.
 
-    Points that differ from each other only on the axes of the baseline stand together.
+    Points that differ from each other only on the axes of the baseline stand together. What
+    executes stands behind each figure, or once if it is the same for all.
     """
     fixed = baseline(study)
     groups: dict[str, list[str]] = {}
+    kinds = {outcome.executes for outcome in outcomes if outcome.label != outcome.baseline}
+    every = f" ({min(kinds)})" if len(kinds) == 1 else ""
     for outcome in outcomes:
         labels = outcome.point.labels
         own, others = (called(labels, [axis for axis in varied(study) if (axis in fixed) == inside])
                        for inside in (True, False))
         if outcome.label != outcome.baseline:
-            groups.setdefault(others, []).append(f"{own} {outcome.speedup:.2f}")
+            groups.setdefault(others, []).append(f"{own} {outcome.speedup:.2f}" + (
+                "" if every else f" ({outcome.executes})"))
     if not groups:
         only = outcomes[0]
-        return f"{only.frames_per_s:,.0f} frames/s, {only.energy['total'].typical / 1e6:,.0f} uJ."
+        return (f"{only.frames_per_s:,.0f} frames/s, {only.energy['total'].typical / 1e6:,.0f} uJ "
+                f"({only.executes}).")
     lean = min((outcome for outcome in outcomes if outcome.label != outcome.baseline),
                key=lambda outcome: outcome.energy_ratio)
     base = called(fixed, fixed)
     line = "; ".join(f"{name}: {', '.join(parts)}" if name else ", ".join(parts)
                      for name, parts in groups.items())
-    return (f"Frames/s in multiples of those of {base}: {line}. Least energy: {lean.label}, "
-            f"{lean.energy_ratio:.2f} times its baseline's.")
+    return (f"Frames/s in multiples of those of {base}{every}: {line}. Least energy: {lean.label}, "
+            f"{lean.energy_ratio:.2f} times its baseline's ({lean.executes}).")

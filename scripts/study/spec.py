@@ -7,10 +7,10 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from golden.policy import Policy
+from scripts.study.inputs import InputSpec
 from scripts.study.values import (
     Batch,
     HardwareSpec,
-    InputSpec,
     MemorySpec,
     ModelSpec,
     PolicySpec,

@@ -23,8 +23,12 @@ MECHANISMS = (
     entry("dal", "temporal", "delta activation layer, arXiv 2107.07305", "model",
           "multiplications of elements that round to the same multiple of a step; costs state",
           "temporal.ActivationDelta",
+          "one step for all layers, in place of trained ones",
           step=Parameter(4, 1, 128, "step to whose multiples codes are rounded")),
     entry("token-activity", "temporal", "SeqBoat (SMA), arXiv 2306.11197", "model",
           "attention and its projections of inactive tokens; costs a router",
-          "temporal.TokenActivity", active=share(0.5, "share of tokens that attend")),
+          "temporal.TokenActivity",
+          "the router is the length of a token's row, in place of a trained one; a fixed "
+          "share of the tokens, in place of a probability above 1/2",
+          active=share(0.5, "share of tokens that attend")),
 )
