@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 from torch import nn
 
 from golden.config import MODELS
@@ -223,8 +224,8 @@ def test_numbers_of_a_picture_hide_no_other() -> None:
     rng = np.random.default_rng(5)
     for count in (6, 15, 24):
         x, y = rng.uniform(0, 1, (2, count))
-        x[1], y[1] = x[0] + 0.03, y[0]
         x[3], y[3] = x[2], y[2]
+        x[:2], y[:2] = (0.5, 0.519), (0.5, 0.523)
         figure = Figure(figsize=(8, 4.8), layout="constrained")
         axes = figure.subplots()
         points = [SimpleNamespace(executes="rtl", label=f"a point of number {n}")
@@ -236,8 +237,11 @@ def test_numbers_of_a_picture_hide_no_other() -> None:
         said = sorted(int(n) for text in axes.texts for n in text.get_text().split(", "))
         assert said == list(range(1, count + 1))
         assert any({"3", "4"} <= set(text.get_text().split(", ")) for text in axes.texts)
-        crossing = sum(one.overlaps(other) for one, other in combinations(boxes, 2))
-        assert crossing == 0, count
+        boxes += [Bbox([middle - 4, middle + 4])
+                  for middle in axes.transData.transform(np.stack([x, y], 1))]
+        hidden = [(one, other) for one, other in combinations(range(len(boxes)), 2)
+                  if one < len(axes.texts) and boxes[one].overlaps(boxes[other])]
+        assert not hidden, count
         assert len(figure.legends[0].get_texts()) == count
 
 

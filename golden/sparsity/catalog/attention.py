@@ -10,8 +10,12 @@ BLOCK = Parameter(16, 1, 65536, "tokens of a block")
 
 MECHANISMS = (
     entry("sparsifiner", "attention", "Sparsifiner, arXiv 2303.13755", "model",
-          PAIRS + "; costs a low-rank predictor", "attention.TopPairs", density=DENSITY,
-          rank=Parameter(8, 1, 1024, "rank of the predictor")),
+          PAIRS + "; costs a low-rank predictor", "sparsifiner.TopPairs",
+          "the predictor is fitted to a frame's queries, keys and attention, in place of training",
+          calibrated=True, density=DENSITY,
+          rank=Parameter(8, 1, 1024, "dimensions of the predictor's queries and keys"),
+          block=Parameter(8, 1, 65536, "tokens for each row of the predictor's basis"),
+          top=Parameter(8, 1, 65536, "rows of the basis that a query adds up")),
     entry("flex-prefill", "attention", "FlexPrefill, arXiv 2502.20766", "model",
           PAIRS + " by blocks or lines of a head; costs the last queries' scores and means",
           "attention_blocks.FlexPrefill", gamma=share(0.9, "share of the attention to be held"),

@@ -10,10 +10,12 @@ SEED = Parameter(0, 0, 2**31, "of what is drawn")
 MECHANISMS = (
     entry("top-k", "routing", "sparsely-gated MoE, arXiv 1701.06538", "rtl", MACS, "routing.TopK",
           k=Parameter(1, 1, 4096, "experts of a token")),
-    entry("dense-to-sparse", "routing", "dense-to-sparse gate, arXiv 2112.14397", "model",
+    entry("dense-to-sparse", "routing", "dense-to-sparse gate, arXiv 2112.14397; activation "
+          "gate, arXiv 2401.13875", "model",
           MACS + "; how many a token chooses varies", "routing.DenseToSparse",
           temperature=Parameter(1.0, 0.01, 100.0, "of the softmax; low is sparse"),
-          threshold=share(0.1, "least weight of an expert")),
+          threshold=share(0.1, "least weight of an expert"),
+          act=Parameter(0, 0, 1, "1 if logits pass a sigmoid first, 0 if not")),
     entry("smoe-dropout", "routing", "SMoE-Dropout, arXiv 2303.01610", "model",
           MACS + "; k is free at run time", "routing.RandomRouter",
           "the experts were trained with another router", k=K, seed=SEED),

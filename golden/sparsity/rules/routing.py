@@ -50,18 +50,18 @@ class TopK(Routing):
 
 
 class DenseToSparse(Routing):
-    """All experts whose weight ``softmax(logits / temperature)`` exceeds a threshold.
+    """All experts whose weight ``softmax(act(logits) / temperature)`` exceeds a threshold.
 
-    The best expert always stays. A low temperature leaves few.
+    ``act`` is a sigmoid or nothing. The best expert always stays. A low temperature leaves few.
     """
 
-    def __init__(self, record: Record, temperature: float, threshold: float) -> None:
+    def __init__(self, record: Record, temperature: float, threshold: float, act: int) -> None:
         super().__init__(record)
-        self.temperature, self.threshold = temperature, threshold
+        self.temperature, self.threshold, self.act = temperature, threshold, act
 
     def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:
         """Choose by weight."""
-        weight = (logits / self.temperature).softmax(-1)
+        weight = ((logits.sigmoid() if self.act else logits) / self.temperature).softmax(-1)
         return weight * ((weight > self.threshold) | largest(weight, 1))
 
 
