@@ -24,7 +24,7 @@ from golden.sparsity.mechanism import find as find_mechanism
 from golden.sparsity.record import record as recorded
 from golden.sparsity.registry import MECHANISMS
 from golden.sparsity.trace_file import save
-from scripts.study import figures
+from scripts.study import evaluate, figures
 from scripts.study.inputs import InputSpec
 from scripts.study.spec import bundled, read
 from scripts.study.subject import Subject
@@ -340,6 +340,21 @@ def test_bad_studies_are_one_line(text: str, tmp_path: Path, monkeypatch, capsys
     assert err.startswith("error: ")
     assert BAD[text] in err
     assert {path.name for path in tmp_path.iterdir()} == {"study.yaml"}
+
+
+@pytest.mark.parametrize(("option", "words"), [
+    ("--out", "file is no folder"), ("--csv", "folder is a folder"), ("--json", "folder is a fo")])
+def test_where_nothing_can_be_written_is_said_first(option: str, words: str, tmp_path: Path,
+                                                    monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("kept")
+    Path("folder").mkdir()
+    monkeypatch.setattr(evaluate.Evaluator, "run", lambda *_: pytest.fail("simulated in vain"))
+    Path("study.yaml").write_text(SMALL)
+    code, out, err = run(monkeypatch, capsys, "compare", "study.yaml", option, words.split()[0])
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {words}")
+    assert Path("file").read_text() == "kept"
 
 
 def test_studies_that_come_along_are_listed(monkeypatch, capsys) -> None:

@@ -168,5 +168,5 @@ def answer(study: Study, outcomes: Sequence[Outcome]) -> str:
     base = called(fixed, fixed)
     line = "; ".join(f"{name}: {', '.join(parts)}" if name else ", ".join(parts)
                      for name, parts in groups.items())
-    return (f"Frames/s in multiples of those of {base}{every}: {line}. Least energy: {lean.label}, "
+    return (f"Frames/s{every} in multiples of those of {base}: {line}. Least energy: {lean.label}, "
             f"{lean.energy_ratio:.2f} times its baseline's ({lean.executes}).")

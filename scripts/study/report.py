@@ -22,7 +22,8 @@ from sim.losses import CAUSES
 STYLE = """body{font:15px/1.5 sans-serif;max-width:76em;margin:2em auto;padding:0 1em;color:#222}
 h1{font-size:1.5em;margin-bottom:.2em}h2{margin-top:1.8em;font-size:1.2em}
 p.answer{font-size:1.1em;border-left:4px solid #0072B2;padding-left:.8em}
-table{border-collapse:collapse;margin:.6em 0}td,th{padding:.15em .7em;border-bottom:1px solid #ddd;
+table{border-collapse:collapse;margin:.6em 0;font-size:.93em}
+td,th{padding:.15em .5em;border-bottom:1px solid #ddd;
 text-align:left;vertical-align:top}th{font-weight:600}td.n{text-align:right;white-space:nowrap}
 .rtl{background:#d9ecf7}.model{background:#fbe9c8}.rtl,.model{padding:0 .4em;border-radius:3px}
 td.n+td:nth-child(2){min-width:13em}img{max-width:100%;display:block}.wide{overflow-x:auto}small{color:#555}"""
