@@ -311,6 +311,8 @@ BAD = {
     "models: [digits\nhardware: [nano]": "study.yaml: not YAML",
     "models: [digits]\nhardware: [nano]\nbatch: [1000000000]": (
         "batch[0]: Input should be less than or equal to 1024"),
+    "models: [digits]\nhardware: [nano]\nbatch: [2]\npolicies: [dense, delta]": (
+        "batch: 2 times the same image, of which policy delta would remember the one before"),
     "models: [digits]\nhardware: [nano]\nbatch: [2, 2]": "batch: 2 is there twice",
     "models: [digits]\nhardware: [nano]\npolicies: [dense, dense]": (
         "policies: dense is there twice"),

@@ -47,6 +47,8 @@ class Mechanism:
         What stands in for what only a network trained with it has; empty if nothing does.
     calibrated : bool
         Whether thresholds, masks, bases or choices of experts come from recorded frames.
+    remembers : bool
+        Whether a frame costs what it does because of those before it.
     frames : callable
         ``frames(record, calibration=None, **parameters)`` maps a
         :class:`golden.sparsity.record.Record` to a list of :class:`golden.sparsity.work.Frame`,
@@ -65,6 +67,7 @@ class Mechanism:
     parameters: Mapping[str, Parameter]
     assumes: str
     calibrated: bool
+    remembers: bool
     frames: Callable[..., Sequence[Any]]
     executed: Callable[..., tuple[Any, Any]] | None = None
 

@@ -123,7 +123,8 @@ def sources(study: Study) -> str:
 has experts whose popularity is log-normal with deviation 1 and tokens that do not resemble each
 other, so it uses more experts than the networks with seeded weights do, whose tokens do.</p>
 <p>Clock rates are assumptions: no board has run this. Frames/s are clock over cycles; each image
-starts when the one before has been written, unless several are a batch.</p>
+starts when the one before has been written, unless several are a batch, which
+is one image several times.</p>
 <h2>Policies</h2>{mechanisms(study)}{calibrated(study)}
 <h2>Models</h2>{dimensions([model for model in study.models if not model.trace], "dimension")}
 {f"<p>{ASSUMED}</p>" if any(model.trace for model in study.models) else ""}

@@ -68,6 +68,10 @@ class Study(Strict):
         if any(model.trace for model in self.models) and (
                 max(self.batch) > 1 or any(value.kind != "image" for value in self.inputs)):
             raise ValueError("models: a trace has its own input and no batch")
+        for policy in self.policies if max(self.batch) > 1 else ():
+            if policy.mechanism.remembers:
+                raise ValueError(f"batch: {max(self.batch)} times the same image, of which policy "
+                                 f"{policy.name} would remember the one before; show it a video")
         find_table(self.energy_table)
         if max(self.batch) > 1 and any(
                 value.count > 1 or value.kind == "trace" for value in self.inputs):

@@ -35,7 +35,7 @@ MECHANISMS = (
           rank=Parameter(4, 1, 4096, "of what replaces the small elements")),
     entry("core-infer", "activation", "CoreInfer, arXiv 2410.18311", "model",
           "both layers of hidden units outside a set fixed on the first frame, weights too",
-          "contribution.CoreInfer",
+          "contribution.CoreInfer", remembers=True,
           token=share(0.4, "share of a token's positive hidden elements that are core"),
           kept=share(0.4, "share of the units that run")),
     entry("error-budget", "activation", "CETT of the sparsing law, arXiv 2411.02335; DEFT, "

@@ -8,7 +8,8 @@ from golden.sparsity.mechanism import Mechanism, Parameter
 
 
 def entry(name: str, family: str, source: str, executes: str, skips: str, rule: str,
-          assumes: str = "", *, calibrated: bool = False, **parameters: Parameter) -> Mechanism:
+          assumes: str = "", *, calibrated: bool = False, remembers: bool = False,
+          **parameters: Parameter) -> Mechanism:
     """Return a mechanism whose ``rule`` is ``module.Class`` of :mod:`golden.sparsity.rules`."""
     def chosen(record: Any, values: dict[str, float]) -> Any:
         module, name_of_class = rule.split(".")
@@ -25,7 +26,7 @@ def entry(name: str, family: str, source: str, executes: str, skips: str, rule: 
         return chosen(record, values).executed(record.model)
 
     return Mechanism(name, family, source, executes, skips, parameters, assumes, calibrated,
-                     frames, executed if executes == "rtl" else None)
+                     remembers, frames, executed if executes == "rtl" else None)
 
 
 def share(default: float, meaning: str, low: float = 0.0) -> Parameter:

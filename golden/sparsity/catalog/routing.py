@@ -74,7 +74,7 @@ MECHANISMS = (
           experts=Parameter(3, 1, 4096, "low-rank experts beside a layer"),
           rank=Parameter(8, 1, 4096, "of an expert")),
     entry("expert-cache", "routing", "local routing consistency, arXiv 2505.16056", "model",
-          "weights of experts that are still on the chip", "experts.Cached",
+          "weights of experts that are still on the chip", "experts.Cached", remembers=True,
           size=Parameter(4, 1, 4096, "experts of a layer that the chip holds"),
           segment=Parameter(0, 0, 65536, "tokens that share a read of the weights; 0 is all")),
 )

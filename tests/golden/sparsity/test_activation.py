@@ -49,6 +49,12 @@ def test_relu_sends_the_units_that_fire(live: Record) -> None:
                    if not name.endswith("fc2"))
 
 
+def test_fatrelu_sends_what_exceeds_its_threshold() -> None:
+    """ProSparse: x where x > t, else 0."""
+    (frame,) = play("fatrelu", layer(torch.ones(2, 5), [[5, 4, 0, -9, 9]]), threshold=4)
+    assert frame.works["fc2"].events.tolist() == [[True, False, False, False, True]]
+
+
 @pytest.mark.parametrize("density", [0.5, 0.6])
 def test_teal_reaches_its_density_in_every_layer(density: float) -> None:
     """The paper's 40-50 % sparsity, uniform: within ties of codes."""

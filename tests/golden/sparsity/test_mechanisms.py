@@ -1,5 +1,6 @@
 """What holds for every mechanism: dense at its dense end, and cost follows density."""
 
+from dataclasses import replace
 from math import inf
 
 import numpy as np
@@ -125,6 +126,30 @@ def test_cost_follows_density(name: str, still: Record) -> None:
 def test_what_loses_nothing_changes_no_bit(name: str, live: Record) -> None:
     for frame in played(name, live, **EXACT[name]):
         assert frame.sqnr_db == inf
+
+
+@pytest.mark.parametrize("name", MECHANISMS)
+def test_what_remembers_and_what_is_calibrated_says_so(name: str, live: Record) -> None:
+    """The second frame alone, or other operands and experts to calibrate on, change a result.
+
+    THOR remembers nothing, but draws again.
+    """
+    mechanism = MECHANISMS[name]
+    values = mechanism.given({"segment": 4} if name == "expert-cache" else {})
+
+    def played(frames, calibration=None) -> list[str]:
+        return [repr([(key, work.macs, work.weight_bytes, work.state_bytes)
+                      for key, work in frame.works.items()]) + str(frame.sqnr_db)
+                for frame in mechanism.frames(frames, calibration, **values)]
+
+    first, second = live.frames
+    two = replace(live, frames=(second,))
+    other = replace(live, frames=(replace(
+        first, routes={layer: 3 - chosen for layer, chosen in first.routes.items()},
+        logits={layer: logits.flip(-1) for layer, logits in first.logits.items()}),))
+    assert (played(live, other)[1] != played(two, other)[0]) == (
+        mechanism.remembers or name == "thor")
+    assert (played(two, other) != played(two, two)) == mechanism.calibrated
 
 
 def test_every_parameter_is_a_word_in_yaml() -> None:
