@@ -104,6 +104,9 @@ def test_figures_are_those_of_simulate_and_every_output_agrees(
         assert any(line[:1] == [str(number)] and cycles in line and point["executes"] in line
                    for line in table)
         assert re.search(rf'>{number}</td>.{{,80}}class="{point["executes"]}".*?>{cycles}<', page)
+    for words in table:  # also of the energy by component
+        if words and words[0].isdigit():
+            assert made["points"][int(words[0]) - 1]["executes"] in words
     assert made["answer"] in " ".join(out.split())
     assert html.escape(made["answer"]) in page
 
