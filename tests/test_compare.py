@@ -3,6 +3,7 @@
 import csv
 import html
 import json
+import math
 import re
 from dataclasses import replace
 from itertools import combinations
@@ -17,6 +18,7 @@ from matplotlib.transforms import Bbox
 from torch import nn
 
 from golden.config import MODELS
+from golden.integer import Integer
 from golden.library import default_image, find
 from golden.sparsity.generated import generated
 from golden.sparsity.hooks import trace as hooked
@@ -24,6 +26,7 @@ from golden.sparsity.mechanism import find as find_mechanism
 from golden.sparsity.record import record as recorded
 from golden.sparsity.registry import MECHANISMS
 from golden.sparsity.trace_file import save
+from golden.video import frames
 from scripts.study import evaluate, figures
 from scripts.study.inputs import InputSpec
 from scripts.study.spec import bundled, read
@@ -146,6 +149,38 @@ def test_report_says_what_stands_in_for_training(compared) -> None:
     assert "cats 1.1" in made["answer"]
     assert "(rtl)" in made["answer"]
     assert "(model)" in made["answer"]
+
+
+def test_one_frame_without_a_difference_is_not_all_of_them() -> None:
+    """Noise is averaged: of two frames with as much signal, one without any, half of it is left."""
+    made = evaluate.Run((), (float("inf"), 20.0), (True, False), "rtl", "")
+    assert made.quality == pytest.approx(20 + 10 * math.log10(2))
+    assert made.agreement == 0.5
+    assert replace(made, sqnr_db=(float("inf"),) * 2).quality == float("inf")
+    assert replace(made, sqnr_db=(20.0, None)).quality is None
+    assert replace(made, same_class=(True, None)).agreement is None
+
+
+def test_classes_are_compared_with_those_of_dense_inference(compared) -> None:
+    """By a policy that the hardware executes and by a modeled one, on a video and an image."""
+    made, folder, _ = compared(
+        "question: Which class?\nmodels: [digits]\nhardware: [nano]\nmemory: [{latency: 20}]\n"
+        "policies: [dense, {name: fatrelu, threshold: 40}, {name: sae-topk, density: 0.02}, "
+        "random]\ninputs: [{source: 'generator:object', frames: 5}]\n")
+    network = find("digits").quantized
+    shown = list(frames("generator:object", network.config, 5))
+    dense = [int(Integer(network).run(pixels).scores.argmax()) for pixels in shown]
+    record = recorded(network, shown)
+    for point, (name, values) in zip(made["points"], (
+            ("dense", {}), ("fatrelu", {"threshold": 40}), ("sae-topk", {"density": 0.02}),
+            ("random", {})), strict=True):
+        mechanism = MECHANISMS[name]
+        left = mechanism.frames(record, **mechanism.given(values))
+        same = [frame.predicted == wanted for frame, wanted in zip(left, dense, strict=True)]
+        assert point["same_class"] == sum(same[1:]) / 4, name
+    assert made["points"][0]["same_class"] == 1
+    assert min(point["same_class"] for point in made["points"]) < 1
+    assert re.search(r"dB, \d+% of classes", (folder / "report.html").read_text())
 
 
 @pytest.mark.parametrize(("source", "count"), [

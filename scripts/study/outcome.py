@@ -17,8 +17,9 @@ class Outcome:
     """Figures of one image, means over the frames that count.
 
     ``executes`` is ``rtl`` or ``model``; ``known`` what is known of the data; ``losses`` the cycles
-    that all multipliers lost, by cause; ``layers`` those of the last frame; ``speedup`` and
-    ``energy_ratio`` against the ``baseline``, by label.
+    that all multipliers lost, by cause; ``layers`` those of the last frame; ``agreement`` the share
+    of frames with the class of dense inference; ``speedup`` and ``energy_ratio`` are against the
+    ``baseline``, by label.
     """
 
     point: Point
@@ -32,6 +33,7 @@ class Outcome:
     losses: Mapping[str, float]
     layers: Sequence[Layer]
     sqnr_db: float | None
+    agreement: float | None
     baseline: str = ""
     speedup: float = 1.0
     energy_ratio: float = 1.0
@@ -67,7 +69,8 @@ class Outcome:
         """The output against that of dense inference, for people."""
         if self.sqnr_db is None:
             return ""
-        return f"{self.sqnr_db:.1f} dB" if isfinite(self.sqnr_db) else "same"
+        classes = "" if self.agreement is None else f", {self.agreement:.0%} of classes"
+        return f"{self.sqnr_db:.1f} dB{classes}" if isfinite(self.sqnr_db) else "same"
 
     def row(self) -> dict[str, object]:
         """Return all figures, flat."""
@@ -82,7 +85,7 @@ class Outcome:
             "bytes_read": self.counters["bytes_read"],
             "bytes_written": self.counters["bytes_written"], "macs": self.counters["macs"],
             "sqnr_db": self.sqnr_db if self.sqnr_db is None or isfinite(self.sqnr_db) else None,
-            "same_bits": self.sqnr_db == float("inf"), **intervals}
+            "same_bits": self.sqnr_db == float("inf"), "same_class": self.agreement, **intervals}
 
 
 def varied(study: Study) -> list[str]:
@@ -112,7 +115,8 @@ def measured(study: Study, point: Point, run: Run) -> Outcome:
     return Outcome(
         point, called(point.labels, varied(study)), run.executes, run.known, counters["cycles"],
         clock * 1e6 / counters["cycles"], spent, counters,
-        {name: value / count for name, value in lost.items()}, run.results[-1].layers, run.quality)
+        {name: value / count for name, value in lost.items()}, run.results[-1].layers, run.quality,
+        run.agreement)
 
 
 def baseline(study: Study) -> dict[str, str]:

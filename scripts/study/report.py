@@ -164,7 +164,8 @@ def write(study: Study, outcomes: Sequence[Outcome], folder: Path) -> None:
 <body><h1>{question}</h1><p class="answer">{html.escape(answer(study, outcomes))}</p>
 <p><small>Speed-up and energy are against the point's baseline, which has the same value on all
 other axes. MB pass the memory port for an image; busy is the share of all multipliers' cycles;
-output is compared with that of dense inference.</small></p>
+output is against that of dense inference: signal over noise, and the share of frames whose class is
+the same where there are classes.</small></p>
 {table(("#", *units.head(), "what is known of the data"), rows)}
 <h2>Roofline</h2>{images["roofline"]}
 <h2>Speed, energy and output</h2>{images["pareto"]}
