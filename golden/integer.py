@@ -40,6 +40,11 @@ class Trace:
     operands: dict[str, Tensor] = field(default_factory=dict)
     sent: dict[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def predicted(self) -> int | None:
+        """Class with the highest score, the lower one of equal; None without classes."""
+        return None if self.scores is None else int(self.scores.argmax())
+
 
 class Integer:
     """Run a quantized network."""

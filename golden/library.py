@@ -55,6 +55,13 @@ def find(name: str) -> Network:
                      f"{', '.join(MODELS)}")
 
 
+def calibration_images(config: ModelConfig) -> list[Tensor]:
+    """Return test images of which the default one is none."""
+    if config.name == "digits":
+        return list(digits("train")[0][:CALIBRATION_IMAGES])
+    return [pattern(config, 1 + seed) for seed in range(CALIBRATION_IMAGES)]
+
+
 def default_image(config: ModelConfig) -> Tensor:
     """Return a test image: a held-out digit for the digits network, else a pattern."""
     if config.name == "digits":

@@ -74,10 +74,10 @@ def read(path: Path) -> list[Measurement]:
         A column is missing or unknown, or a value is not a number above 0; says where.
     """
     try:
-        rows = list(csv.DictReader(path.read_text().splitlines()))
+        reader = csv.DictReader(path.read_text("utf-8-sig").splitlines())
+        rows, given = list(reader), list(reader.fieldnames or ())
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a CSV: {error}") from None
-    given = list(rows[0]) if rows else []
     for column in COLUMNS:
         if column not in given:
             raise ValueError(f"{path}: lacks column {column}; needed are {', '.join(COLUMNS)}")
@@ -85,12 +85,18 @@ def read(path: Path) -> list[Measurement]:
         if column not in {*COLUMNS, IDLE}:
             raise ValueError(f"{path}: unknown column {column!r}; known are "
                              f"{', '.join(COLUMNS)}, {IDLE}")
+        if given.count(column) > 1:
+            raise ValueError(f"{path}: column {column} is there twice")
+    if not rows:
+        raise ValueError(f"{path}: holds no measurement")
     return [parse(path, number, row) for number, row in enumerate(rows, 2)]
 
 
 def parse(path: Path, line: int, row: Mapping[str, str | None]) -> Measurement:
     """Return a row as a measurement."""
     values: dict[str, str | int | float | None] = {}
+    if None in row:
+        raise ValueError(f"{path}, line {line}: more values than columns")
     for column, kind in {**COLUMNS, IDLE: float}.items():
         text = (row.get(column) or "").strip()
         if column == IDLE and not text:

@@ -39,10 +39,12 @@ def command(function: Callable) -> Callable:
     return guarded
 
 
-def check_folder(path: Path) -> None:
-    """Raise ValueError unless a file can have this path."""
+def check_folder(path: Path, *, folder: bool = False) -> None:
+    """Raise ValueError unless a file can have this path, or a ``folder``."""
     if not path.parent.is_dir():
         raise ValueError(f"{path}: there is no folder {path.parent}")
+    if path.exists() and path.is_dir() != folder:
+        raise ValueError(f"{path} is {'no folder' if folder else 'a folder'}")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -89,7 +89,12 @@ def parse(name: str, body: Mapping) -> Table:
             raise ValueError(f"{where}: lacks {field}")
     if body["kind"] not in KINDS:
         raise ValueError(f"{where}: kind {body['kind']!r} is not one of {', '.join(KINDS)}")
+    if not isinstance(body["meaning"], str):
+        raise ValueError(f"{where}: meaning {body['meaning']!r} is not text")
     gaps, entries = body["gaps"], body["entries"]
+    for field in ("gaps", "entries"):
+        if not isinstance(body[field], Mapping):
+            raise ValueError(f"{where}: {field} {body[field]!r} is not a mapping")
     for entry in ENTRIES:
         if (entry in entries) == (entry in gaps):
             raise ValueError(f"{where}, entry {entry}: neither priced nor a gap" if
@@ -103,11 +108,15 @@ def check(where: str, entry: str, given: Mapping) -> None:
     """Raise ValueError unless an entry is known, complete and inside its interval."""
     if entry not in ENTRIES:
         raise ValueError(f"{where}: unknown, the entries are {', '.join(ENTRIES)}")
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{where}: {given!r} is not a mapping with {', '.join(FIELDS)}")
     missing = [field for field in FIELDS if field not in given]
     if missing:
         raise ValueError(f"{where}: lacks {missing[0]}")
     if not str(given["unit"]).startswith(ENTRIES[entry]):
         raise ValueError(f"{where}: unit {given['unit']!r} is not in {ENTRIES[entry]}")
+    if not isinstance(given["source"], str) or not given["source"]:
+        raise ValueError(f"{where}: source {given['source']!r} is not text")
     for field in ("value", "low", "high", "voltage"):
         number = given[field]
         if type(number) not in (int, float) or not math.isfinite(number) or number < 0:

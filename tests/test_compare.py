@@ -3,22 +3,37 @@
 import csv
 import html
 import json
+import math
 import re
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 from torch import nn
 
 from golden.config import MODELS
+from golden.integer import Integer
 from golden.library import default_image, find
 from golden.sparsity.generated import generated
 from golden.sparsity.hooks import trace as hooked
+from golden.sparsity.mechanism import find as find_mechanism
 from golden.sparsity.record import record as recorded
+from golden.sparsity.registry import MECHANISMS
 from golden.sparsity.trace_file import save
+from golden.video import frames
+from scripts.study import evaluate, figures
+from scripts.study.inputs import InputSpec
 from scripts.study.spec import bundled, read
-from sim.energy_table import tables
+from scripts.study.subject import Subject
+from scripts.study.table import Units
+from scripts.study.values import ModelSpec, PolicySpec
+from sim.energy_table import Interval, tables
 from tests.test_cli import run
 
 SMALL = """question: What do zeros gain?
@@ -92,6 +107,9 @@ def test_figures_are_those_of_simulate_and_every_output_agrees(
         assert any(line[:1] == [str(number)] and cycles in line and point["executes"] in line
                    for line in table)
         assert re.search(rf'>{number}</td>.{{,80}}class="{point["executes"]}".*?>{cycles}<', page)
+    for words in table:  # also of the energy by component
+        if words and words[0].isdigit():
+            assert made["points"][int(words[0]) - 1]["executes"] in words
     assert made["answer"] in " ".join(out.split())
     assert html.escape(made["answer"]) in page
 
@@ -115,6 +133,74 @@ def test_report_needs_nothing_else_and_states_its_sources(compared) -> None:
     assert page.count('<span class="model">model</span>') >= 4  # twice two points, and the claim
     assert page.count('<span class="rtl">rtl</span>') >= 8
     assert "trained weights" in page
+
+
+def test_report_says_what_stands_in_for_training(compared) -> None:
+    """And on what a policy was calibrated."""
+    made, folder, _ = compared(
+        "question: Which?\nmodels: [digits]\nhardware: [nano]\nmemory: [{latency: 20}]\n"
+        "policies: [dense, mohd, jetmoe, token-activity, cats, wanda]\n")
+    page = (folder / "report.html").read_text()
+    for words in ("energy of a group in the block&#x27;s first operand, in place of a trained one",
+                  "energy of a head&#x27;s query, which only a dense product knows, in place of",
+                  "length of a token&#x27;s row, in place of a trained one",
+                  "Calibrated were cats, wanda on two other images"):
+        assert words in page
+    assert "cats 1.1" in made["answer"]
+    assert "(rtl)" in made["answer"]
+    assert "(model)" in made["answer"]
+
+
+def test_one_frame_without_a_difference_is_not_all_of_them() -> None:
+    """Noise is averaged: of two frames with as much signal, one without any, half of it is left."""
+    made = evaluate.Run((), (float("inf"), 20.0), (True, False), "rtl", "")
+    assert made.quality == pytest.approx(20 + 10 * math.log10(2))
+    assert made.agreement == 0.5
+    assert replace(made, sqnr_db=(float("inf"),) * 2).quality == float("inf")
+    assert replace(made, sqnr_db=(20.0, None)).quality is None
+    assert replace(made, same_class=(True, None)).agreement is None
+
+
+def test_classes_are_compared_with_those_of_dense_inference(compared) -> None:
+    """By a policy that the hardware executes and by a modeled one, on a video and an image."""
+    made, folder, _ = compared(
+        "question: Which class?\nmodels: [digits]\nhardware: [nano]\nmemory: [{latency: 20}]\n"
+        "policies: [dense, {name: fatrelu, threshold: 40}, {name: sae-topk, density: 0.02}, "
+        "random]\ninputs: [{source: 'generator:object', frames: 5}]\n")
+    network = find("digits").quantized
+    shown = list(frames("generator:object", network.config, 5))
+    dense = [int(Integer(network).run(pixels).scores.argmax()) for pixels in shown]
+    record = recorded(network, shown)
+    for point, (name, values) in zip(made["points"], (
+            ("dense", {}), ("fatrelu", {"threshold": 40}), ("sae-topk", {"density": 0.02}),
+            ("random", {})), strict=True):
+        mechanism = MECHANISMS[name]
+        left = mechanism.frames(record, **mechanism.given(values))
+        same = [frame.predicted == wanted for frame, wanted in zip(left, dense, strict=True)]
+        assert point["same_class"] == sum(same[1:]) / 4, name
+    assert made["points"][0]["same_class"] == 1
+    assert min(point["same_class"] for point in made["points"]) < 1
+    assert re.search(r"dB, \d+% of classes", (folder / "report.html").read_text())
+
+
+@pytest.mark.parametrize(("source", "count"), [
+    ({"source": "image"}, 2), ({"source": "generator:object", "frames": 1}, 2),
+    ({"source": "statistics", "frames": 3}, 2)])
+def test_nothing_is_calibrated_on_what_it_is_judged_on(source: dict, count: int) -> None:
+    subject = Subject(ModelSpec(preset="digits"), InputSpec(**source), operands=True)
+    judged, other = subject.record, subject.calibration
+    assert len(other.frames) == count
+    for name, weight in judged.weights.items():
+        assert torch.equal(weight, other.weights[name])
+    for moment in judged.frames:
+        assert not any(torch.equal(moment.operands["patch"], seen.operands["patch"])
+                       for seen in other.frames)
+    policy = PolicySpec(name="teal", density=0.5)
+    cut = find_mechanism("teal", MECHANISMS).frames(judged, other, **policy.parameters)
+    for mine, wanted in zip(subject.left(policy), cut, strict=True):
+        assert mine.macs == wanted.macs
+    own = find_mechanism("teal", MECHANISMS).frames(judged, **policy.parameters)
+    assert [frame.macs for frame in own] != [frame.macs for frame in cut]
 
 
 def test_remembering_is_exact_against_the_video_command(compared, monkeypatch, capsys) -> None:
@@ -171,6 +257,45 @@ def test_any_networks_layers_are_simulated(compared, tmp_path: Path) -> None:
     assert "linear layers in the order in which they ran" in (folder / "report.html").read_text()
 
 
+def test_numbers_of_a_picture_hide_no_other() -> None:
+    """Points close to each other and on a line; those that touch share one label."""
+    rng = np.random.default_rng(5)
+    for count in (6, 15, 24):
+        x, y = rng.uniform(0, 1, (2, count))
+        x[3], y[3] = x[2], y[2]
+        x[:2], y[:2] = (0.5, 0.519), (0.5, 0.523)
+        figure = Figure(figsize=(8, 4.8), layout="constrained")
+        axes = figure.subplots()
+        points = [SimpleNamespace(executes="rtl", label=f"a point of number {n}")
+                  for n in range(count)]
+        figures.key(figure, points)
+        figures.spots(axes, points, list(x), list(y), range(1, count + 1))
+        figure.draw_without_rendering()
+        boxes = [text.get_window_extent() for text in axes.texts]
+        said = sorted(int(n) for text in axes.texts for n in text.get_text().split(", "))
+        assert said == list(range(1, count + 1))
+        assert any({"3", "4"} <= set(text.get_text().split(", ")) for text in axes.texts)
+        boxes += [Bbox([middle - 4, middle + 4])
+                  for middle in axes.transData.transform(np.stack([x, y], 1))]
+        hidden = [(one, other) for one, other in combinations(range(len(boxes)), 2)
+                  if one < len(axes.texts) and boxes[one].overlaps(boxes[other])]
+        assert not hidden, count
+        assert len(figure.legends[0].get_texts()) == count
+
+
+def test_an_unknown_output_is_not_drawn_as_the_same() -> None:
+    spent = {"total": Interval(1e6, 2e6, 3e6, "t")}
+    points = [SimpleNamespace(executes=kind, label=kind, energy=spent, frames_per_s=speed,
+                              sqnr_db=noise)
+              for kind, speed, noise in (("rtl", 100.0, float("inf")), ("model", 200.0, 20.0),
+                                         ("model", 300.0, None))]
+    figure = figures.pareto(points, Units(points))
+    left, right = figure.axes
+    assert [text.get_text() for text in left.texts] == ["1", "2", "3"]
+    assert [text.get_text() for text in right.texts] == ["1", "2"]
+    assert right.get_xticklabels()[-1].get_text() == "same\nbits"
+
+
 def test_traces_of_other_networks_are_refused(tmp_path: Path, monkeypatch, capsys) -> None:
     save(generated(replace(MODELS["digits"], top_k=1), frames=1), tmp_path / "t.safetensors")
     monkeypatch.chdir(tmp_path)
@@ -222,6 +347,23 @@ BAD = {
     "models: [{trace: x.safetensors, top_k: 1}]\nhardware: [nano]": "allowed are trace, name",
     "models: [{trace: x.safetensors}]\nhardware: [nano]\nbatch: [2]": "a trace has its own input",
     "models: [digits\nhardware: [nano]": "study.yaml: not YAML",
+    "models: [digits]\nhardware: [nano]\nbatch: [1000000000]": (
+        "batch[0]: Input should be less than or equal to 1024"),
+    "models: [digits]\nhardware: [nano]\nbatch: [2]\npolicies: [dense, delta]": (
+        "batch: 2 times the same image, of which policy delta would remember the one before"),
+    "models: [digits]\nhardware: [nano]\nbatch: [2, 2]": "batch: 2 is there twice",
+    "models: [digits]\nhardware: [nano]\npolicies: [dense, dense]": (
+        "policies: dense is there twice"),
+    "models: [digits]\nhardware: [nano]\npolicies: [{density: 0.5}]": (
+        "policies[0]: {'density': 0.5} has no name; one of dense, zero-skip"),
+    "models: [digits]\nhardware: [nano]\ninputs: [{source: statistics, routing_skew: .inf}]": (
+        "inputs[0].routing_skew: Input should be a finite number"),
+    "models: [digits]\nhardware: [nano]\ninputs: [{source: statistics, seed: 9e30}]": (
+        "inputs[0].seed: Input should be"),
+    f"models: [digits]\nhardware: [nano]\ninputs: [{{source: statistics, seed: {2**64}}}]": (
+        "inputs[0].seed: Input should be less than"),
+    "models: [{trace: .}]\nhardware: [nano]": ".: not a file that can be read",
+    "models: [{trace: null}]\nhardware: [nano]": "models[0]: neither a preset nor a trace",
     "- 1": "[1] is not a mapping with question, models",
 }
 
@@ -238,6 +380,21 @@ def test_bad_studies_are_one_line(text: str, tmp_path: Path, monkeypatch, capsys
     assert err.startswith("error: ")
     assert BAD[text] in err
     assert {path.name for path in tmp_path.iterdir()} == {"study.yaml"}
+
+
+@pytest.mark.parametrize(("option", "words"), [
+    ("--out", "file is no folder"), ("--csv", "folder is a folder"), ("--json", "folder is a fo")])
+def test_where_nothing_can_be_written_is_said_first(option: str, words: str, tmp_path: Path,
+                                                    monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("kept")
+    Path("folder").mkdir()
+    monkeypatch.setattr(evaluate.Evaluator, "run", lambda *_: pytest.fail("simulated in vain"))
+    Path("study.yaml").write_text(SMALL)
+    code, out, err = run(monkeypatch, capsys, "compare", "study.yaml", option, words.split()[0])
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {words}")
+    assert Path("file").read_text() == "kept"
 
 
 def test_studies_that_come_along_are_listed(monkeypatch, capsys) -> None:

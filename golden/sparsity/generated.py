@@ -1,7 +1,7 @@
 """Records from statistics: density, likeness of tokens and of frames, uneven routing."""
 
 from collections.abc import Mapping
-from math import sqrt
+from math import inf, sqrt
 from statistics import NormalDist
 
 import torch
@@ -82,15 +82,15 @@ def generated(shapes: ModelConfig | Mapping[str, tuple[int, int, int]], *, densi
     Raises
     ------
     ValueError
-        A share is not in 0..1, the skew is negative, or there is no frame.
+        A share is not in 0..1, the skew is no number from 0 on, or there is no frame.
     """
     for name, share in (("density", density), ("token_correlation", token_correlation),
                         ("time_correlation", time_correlation)):
         if not 0 <= share <= 1:
             raise ValueError(f"{name}={share} is not in 0..1")
-    if routing_skew < 0 or frames < 1:
-        raise ValueError(f"routing_skew={routing_skew}, frames={frames}: the skew is at least 0, "
-                         "the number of frames at least 1")
+    if not 0 <= routing_skew < inf or frames < 1:
+        raise ValueError(f"routing_skew={routing_skew}, frames={frames}: the skew is a "
+                         "number from 0 on, the number of frames at least 1")
     source = Source(density, token_correlation, time_correlation, seed)
     if isinstance(shapes, ModelConfig):
         drawn = Network(shapes, source, routing_skew)

@@ -35,7 +35,7 @@ class Live(Recorder):
             return self.ledger.made()
         return self.ledger.made(
             sqnr_db=sqnr(trace.x, moment.output),
-            predicted=None if trace.scores is None else int(trace.scores.argmax()))
+            predicted=trace.predicted)
 
     def product(self, trace: Trace, name: str, a: Tensor, weight: Tensor,
                 tokens: Tensor | None = None) -> Tensor:

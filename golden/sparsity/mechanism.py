@@ -43,9 +43,17 @@ class Mechanism:
         What hardware may leave out, in one line: multiplications, weight bytes, state bytes.
     parameters : Mapping of str to Parameter
         What it takes.
+    assumes : str
+        What stands in for what only a network trained with it has; empty if nothing does.
+    calibrated : bool
+        Whether thresholds, masks, bases or choices of experts come from recorded frames.
+    remembers : bool
+        Whether a frame costs what it does because of those before it.
     frames : callable
-        ``frames(record, **parameters)`` maps a :class:`golden.sparsity.record.Record` to a list of
-        :class:`golden.sparsity.work.Frame`, one for each recorded frame.
+        ``frames(record, calibration=None, **parameters)`` maps a
+        :class:`golden.sparsity.record.Record` to a list of :class:`golden.sparsity.work.Frame`,
+        one for each recorded frame. ``calibration`` is a record of the same network on other
+        frames; without one, the frames themselves are it.
     executed : callable, optional
         ``executed(record, **parameters)``, of what the hardware can do only, returns the network
         (:class:`golden.quantized.QuantizedModel`) and the :class:`golden.policy.Plan` that do it.
@@ -57,6 +65,9 @@ class Mechanism:
     executes: str
     skips: str
     parameters: Mapping[str, Parameter]
+    assumes: str
+    calibrated: bool
+    remembers: bool
     frames: Callable[..., Sequence[Any]]
     executed: Callable[..., tuple[Any, Any]] | None = None
 

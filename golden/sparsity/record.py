@@ -37,6 +37,8 @@ class Moment:
         uint8 (C, height, width), where the network can be run again.
     output : Tensor, optional
         Tokens (T, D) int16 of the network.
+    predicted : int, optional
+        Class with the highest score, where the network has classes.
     """
 
     operands: Mapping[str, Tensor]
@@ -45,6 +47,7 @@ class Moment:
     routes: Mapping[int, Tensor] = field(default_factory=dict)
     pixels: Tensor | None = None
     output: Tensor | None = None
+    predicted: int | None = None
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,7 @@ def record(network: Network | QuantizedModel, frames: Iterable[Tensor], task: in
         trace = recorder.run(pixels, task)
         moments.append(Moment(trace.operands, recorder.keys, recorder.logits,
                               {layer: chosen for layer, (chosen, _) in trace.routes.items()},
-                              pixels, trace.x))
+                              pixels, trace.x, trace.predicted))
     if not moments:
         raise ValueError("there is no frame to record")
     weights = weights_of(model, task)

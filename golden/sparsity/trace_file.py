@@ -24,6 +24,7 @@ The network itself is not in the file, so mechanisms apply to the recorded opera
 
 import json
 from dataclasses import asdict
+from errno import ENOENT
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,10 @@ def load(path: Path) -> Record:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.offset_keys()}
+    except FileNotFoundError:
+        raise FileNotFoundError(ENOENT, "there is no such file", str(path)) from None
+    except OSError as error:
+        raise ValueError(f"{path}: not a file that can be read ({error})") from None
     except SafetensorError as error:
         raise ValueError(f"{path}: not a complete safetensors file ({error})") from None
     if metadata.get("format") != FORMAT:
@@ -119,9 +124,15 @@ def described(about: Any) -> dict[str, Any]:
             for each in products):
         raise ValueError(f"metadata record: products are not lists of names for each of "
                          f"frames={about['frames']} frames, of which one is needed")
+    for number, names in enumerate(products):
+        if not names:
+            raise ValueError(f"metadata record: frame {number} has no product")
     for kind in ("masks", "zeros"):
-        if not all(type(value) is int for value in about[kind].values()):
-            raise ValueError(f"metadata record: {kind} holds something that is no integer")
+        if not all(type(value) is int and abs(value) < 2**31 for value in about[kind].values()):
+            raise ValueError(f"metadata record: {kind} holds something that is no integer of 32 "
+                             "bits")
+    if about["task"] < 0:
+        raise ValueError(f"metadata record: task={about['task']} is negative")
     return about
 
 
@@ -142,6 +153,8 @@ class Reader:
         if tensor.dim() not in axes or 0 in tensor.shape[1:]:
             raise ValueError(f"tensor {name} has shape {tuple(tensor.shape)}, not "
                              f"{' or '.join(map(str, axes))} axes")
+        if tensor.is_complex():
+            raise ValueError(f"tensor {name} holds complex numbers")
         if tensor.is_floating_point() and (whole or not tensor.isfinite().all()):
             what = "real numbers" if whole else "NaN or infinity"
             raise ValueError(f"tensor {name} holds {what}")
@@ -154,6 +167,10 @@ class Reader:
                    if part(name) not in {"scores", "values"}}
         weights |= {key.removeprefix("weight."): self.take(key, (2,)) for key in list(self.tensors)
                     if key.startswith("weight.")}
+        for name, weight in weights.items():
+            if not len(weight):
+                raise ValueError(f"tensor weight.{name} has shape {tuple(weight.shape)}, which is "
+                                 "empty")
         moments = tuple(self.moment(number, names, weights)
                         for number, names in enumerate(self.about["products"]))
         if self.tensors:

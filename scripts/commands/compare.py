@@ -39,7 +39,7 @@ def compare(
     study = read(spec)
     for path in (out, csv, json):
         if path is not None and str(path) != "-":
-            check_folder(path)
+            check_folder(path, folder=path is out)
     evaluator, wanted = Evaluator(study), list(points(study))
     for point in wanted:
         if not point.model.trace:

@@ -26,6 +26,8 @@ def listing(json: JsonFile = None) -> None:
                      for name, hw in PRESETS.items()],
         "policies": [{"name": name, "family": policy.family, "source": policy.source,
                       "executes": policy.executes, "skips": policy.skips,
+                      "assumes": policy.assumes, "calibrated": policy.calibrated,
+                      "remembers": policy.remembers,
                       "parameters": {key: asdict(parameter)
                                      for key, parameter in policy.parameters.items()}}
                      for name, policy in MECHANISMS.items()],

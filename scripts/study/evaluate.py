@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import inf, log10
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,11 @@ from golden.sparsity.work import Frame
 from rtl.assembler import Program
 from rtl.compiler import DENSE, compile_program
 from rtl.config import HwConfig
+from scripts.study.inputs import InputSpec
 from scripts.study.spec import Study
 from scripts.study.subject import Subject
 from scripts.study.values import (
     HardwareSpec,
-    InputSpec,
     MemorySpec,
     ModelSpec,
     PolicySpec,
@@ -60,20 +61,29 @@ class Point:
 class Run:
     """Simulations of a point, one for each frame that counts, of ``batch`` images each.
 
-    ``executes`` is ``rtl`` if the hardware runs exactly this, else ``model``; ``known`` what is
-    known of the data.
+    ``sqnr_db`` and ``same_class`` compare with dense inference; ``executes`` is ``rtl`` if the
+    hardware runs exactly this, else ``model``; ``known`` what is known of the data.
     """
 
     results: tuple[Result, ...]
     sqnr_db: tuple[float | None, ...]
+    same_class: tuple[bool | None, ...]
     executes: str
     known: str
 
     @property
     def quality(self) -> float | None:
-        """Mean signal-to-noise ratio, if all frames' are known; infinite if no bit differs."""
-        known = [value for value in self.sqnr_db if value is not None]
-        return sum(known) / len(known) if len(known) == len(self.sqnr_db) else None
+        """The frames' mean noise-to-signal ratio in dB, inverted; infinite if none has noise."""
+        known = [10 ** (-value / 10) for value in self.sqnr_db if value is not None]
+        if len(known) < len(self.sqnr_db):
+            return None
+        return -10 * log10(sum(known) / len(known)) if any(known) else inf
+
+    @property
+    def agreement(self) -> float | None:
+        """Share of the frames with the class of dense inference, if all are known."""
+        known = [value for value in self.same_class if value is not None]
+        return sum(known) / len(known) if len(known) == len(self.same_class) else None
 
 
 def points(study: Study) -> Iterator[Point]:
@@ -133,7 +143,7 @@ class Evaluator:
             program = compile_program(outline, hw, subject.task, frames=point.batch)
             later = (routing,) * (point.batch - 1)
             result = simulate(program, Facts(routing.routed, later=later), memory)
-            return Run((result,), (float("inf"),), "rtl", subject.known)
+            return Run((result,), (inf,), (None,), "rtl", subject.known)
         if point.policy.mechanism.executed and point.input.kind in {"image", "video"}:
             return exact(subject, hw, memory, point)
         return modeled(subject, hw, memory, point)
@@ -149,8 +159,8 @@ class Evaluator:
         network = self.foreign[name]
         few = sparse(network.left(point.policy), str)
         results = network.run(point.policy, point.hardware.config, point.memory.model, few)
-        quality = (float("inf") if dense else None,) * len(results)
-        return Run(tuple(results), quality, "model", f"trace {name}")
+        quality = (inf if dense else None,) * len(results)
+        return Run(tuple(results), quality, (None,) * len(results), "model", f"trace {name}")
 
 
 def exact(subject: Subject, hw: HwConfig, memory: MemoryModel, point: Point) -> Run:
@@ -158,30 +168,31 @@ def exact(subject: Subject, hw: HwConfig, memory: MemoryModel, point: Point) -> 
     task = subject.task
     network, plan, traces = subject.executed(point.policy, hw)
     config = network.config
-    quality = tuple(noise(trace, dense) for trace, dense in zip(
-        traces, subject.ran(DENSE), strict=True))
+    pairs = list(zip(traces, subject.ran(DENSE), strict=True))
+    quality = tuple(noise(trace, dense) for trace, dense in pairs)
+    agrees = tuple(same(trace.predicted, dense.predicted) for trace, dense in pairs)
     programs = [compile_program(network, hw, task, plan, point.batch, continues=later)
                 for later in ((False, True) if len(traces) > 1 else (False,))]
     if len(traces) == 1:
         facts = from_traces(traces * point.batch, config, plan)
-        return Run((simulate(programs[0], facts, memory),), quality, "rtl", subject.known)
+        return Run((simulate(programs[0], facts, memory),), quality, agrees, "rtl",
+                   subject.known)
     return Run(tuple(simulate(programs[1], from_trace(trace, config, plan), memory)
-                     for trace in traces[1:]), quality[1:], "rtl", subject.known)
+                     for trace in traces[1:]), quality[1:], agrees[1:], "rtl", subject.known)
 
 
 def modeled(subject: Subject, hw: HwConfig, memory: MemoryModel, point: Point) -> Run:
     """Simulate the work that a mechanism leaves, frame by frame; all of it is dense inference."""
-    label = point.policy.label
-    if label not in subject.frames:
-        subject.frames[label] = list(point.policy.mechanism.frames(
-            subject.record, **point.policy.parameters))
-    frames = subject.frames[label]
+    frames = subject.left(point.policy)
     network = subject.network if subject.record.model else subject.outline()[0]
     plan = Plan(Choice(Policy.DENSE), dict.fromkeys(sparse(frames), Choice(Policy.ZERO_SKIP)))
     program = compile_program(network, hw, subject.task, plan, frames=point.batch)
+    agrees = tuple(same(frame.predicted, moment.predicted) for frame, moment in zip(
+        frames, subject.record.frames, strict=True))
     counted, dense = frames[1:] or frames, point.policy.name == Policy.DENSE
     return Run(tuple(on(program, frame, point.batch, memory) for frame in counted),
-               tuple(float("inf") if dense else frame.sqnr_db for frame in counted),
+               tuple(inf if dense else frame.sqnr_db for frame in counted),
+               agrees[1:] or agrees,
                "rtl" if dense else "model", subject.known)
 
 
@@ -190,8 +201,13 @@ def on(program: Program, frame: Frame, batch: int, memory: MemoryModel) -> Resul
     return simulate(*worked(program, [frame] * batch), memory)
 
 
+def same(one: int | None, other: int | None) -> bool | None:
+    """Return whether two classes are the same, if both are known."""
+    return None if one is None or other is None else one == other
+
+
 def noise(trace, dense) -> float:
     """Return the signal-to-noise ratio of an output in dB; infinite if no bit differs."""
     from golden.report import sqnr
 
-    return float("inf") if bool((trace.x == dense.x).all()) else sqnr(trace.x, dense.x)
+    return inf if bool((trace.x == dense.x).all()) else sqnr(trace.x, dense.x)

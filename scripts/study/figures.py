@@ -28,29 +28,58 @@ def legend(axes, outcomes: Sequence[Outcome], **where) -> None:
         Line2D([], [], linestyle="", label=kinds[name], **LOOKS[name]) for name in shown)], **where)
 
 
-FEW = 8
-"""Points that are called by name in a picture; more are numbered."""
+MOST = 24
+"""Points whose numbers a picture itself explains; the report's table does it for more."""
+
+PLACES = ((7, 4), (-7, 4), (7, -11), (-7, -11), (0, 9), (0, -16), (15, 12), (-15, 12), (15, -20),
+          (-15, -20))
+"""Where a number may stand beside its point, in typographic points, the best first."""
 
 
-def spots(axes, outcomes: Sequence[Outcome], x: Sequence[float], y: Sequence[float]) -> None:
-    """Draw points with their numbers, and names if they are few; close ones share a label."""
-    for number, outcome in enumerate(outcomes):
-        axes.plot(x[number], y[number], linestyle="", zorder=3, **LOOKS[outcome.executes])
+def key(figure: Figure, outcomes: Sequence[Outcome]) -> None:
+    """Say below the axes which number is which point; the figure grows by that."""
+    if len(outcomes) > MOST:
+        return
+    said = names(outcomes)
+    columns = max(1, min(4, int(figure.get_figwidth() * 15 / max(map(len, said)))))
+    figure.set_figheight(figure.get_figheight() + 0.19 * -(-len(said) // columns) + 0.1)
+    figure.legend(handles=[Line2D([], [], linestyle="", label=name, **LOOKS[outcome.executes])
+                           for name, outcome in zip(said, outcomes, strict=True)],
+                  loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+
+
+def overlap(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether two boxes (left, low, right, high) share something."""
+    return (one[0] < other[2] and other[0] < one[2]
+            and one[1] < other[3] and other[1] < one[3])
+
+
+def spots(axes, outcomes: Sequence[Outcome], x: Sequence[float], y: Sequence[float],
+          numbers: Sequence[int]) -> None:
+    """Draw points with their ``numbers`` where they hide least; points that touch share a label."""
+    for outcome, across, up in zip(outcomes, x, y, strict=True):
+        axes.plot(across, up, linestyle="", zorder=3, **LOOKS[outcome.executes])
     axes.autoscale_view()
-    named, places = len(outcomes) <= FEW, {}
-    for number in range(len(outcomes)):
-        across, up = axes.transData.transform((x[number], y[number]))
-        near = next((place for place in places if abs(place[0] - across) < (90 if named else 14)
-                     and abs(place[1] - up) < (26 if named else 11)), (across, up))
-        places.setdefault(near, []).append(number)
-    middle = sum(axes.transAxes.transform([(0, 0), (1, 0)])[:, 0]) / 2
-    for (across, _), numbers in places.items():
-        said = [f"{number + 1}: {outcomes[number].label}" if named else str(number + 1)
-                for number in numbers]
-        side = -1 if named and across > middle else 1
-        axes.annotate(("\n" if named else ", ").join(said), (x[numbers[0]], y[numbers[0]]),
-                      (7 * side, 5), textcoords="offset points", fontsize=8,
-                      ha="right" if side < 0 else "left")
+    axes.figure.draw_without_rendering()
+    middles = axes.transData.transform(list(zip(x, y, strict=True)))
+    labels: dict[int, list[str]] = {}
+    for index, middle in enumerate(middles):
+        first = next((other for other in labels if np.abs(middles[other] - middle).max() < 8),
+                     index)
+        labels.setdefault(first, []).append(str(numbers[index]))
+    taken = [(a - 5, b - 5, a + 5, b + 5) for a, b in middles]
+    dot = axes.figure.dpi / 72
+    for index, said in labels.items():
+        text = ", ".join(said)
+        wide, boxes = 5 * len(text), {}
+        for right, up in PLACES:
+            left = right - (wide if right < 0 else wide / 2 if right == 0 else 0)
+            low = middles[index] + np.multiply((left, up), dot)
+            boxes[right, up] = (*low, *(low + np.multiply((wide, 9), dot)))
+        best = min(PLACES, key=lambda place: sum(overlap(boxes[place], box) for box in taken))
+        taken.append(boxes[best])
+        axes.annotate(text, (x[index], y[index]), best, textcoords="offset points", fontsize=8,
+                      ha="left" if best[0] > 0 else "right" if best[0] else "center")
 
 
 def roofline(outcomes: Sequence[Outcome]) -> Figure:
@@ -75,13 +104,14 @@ def roofline(outcomes: Sequence[Outcome]) -> Figure:
     for most in {most for most, _ in roofs}:
         axes.annotate(f"{most:,} multiplications a cycle", (right, most), (-4, 3),
                       textcoords="offset points", ha="right", fontsize=8, color="#555555")
-    spots(axes, outcomes, x, y)
     legend(axes, outcomes, loc="lower right")
     axes.grid(alpha=0.3)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter("{x:,g}")
         axis.set_minor_formatter(NullFormatter())
+    key(figure, outcomes)
+    spots(axes, outcomes, x, y, range(1, len(outcomes) + 1))
     return figure
 
 
@@ -156,6 +186,7 @@ def layers(outcomes: Sequence[Outcome], shown: Sequence[int]) -> Figure:
 
 def pareto(outcomes: Sequence[Outcome], units: Units) -> Figure:
     """Frames/s against energy, and against the output's quality where it differs."""
+    numbers = range(1, len(outcomes) + 1)
     noisy = [outcome for outcome in outcomes
              if outcome.sqnr_db is not None and isfinite(outcome.sqnr_db)]
     figure = Figure(figsize=(10.5 if noisy else 8, 4.6), layout="constrained")
@@ -168,19 +199,33 @@ def pareto(outcomes: Sequence[Outcome], units: Units) -> Figure:
     best.sort(key=lambda number: x[number])
     left.plot([x[number] for number in best], [y[number] for number in best], color=GREEN,
               linewidth=1, marker="o", markersize=12, fillstyle="none", label="Pareto front")
+    left.set(xlabel=f"energy of an image, {units.energy} (typical)", ylabel="frames/s")
     for axes in (left, *right):
         axes.margins(0.12)
-    spots(left, outcomes, x, y)
-    left.set(xlabel=f"energy of an image, {units.energy} (typical)", ylabel="frames/s")
-    legend(left, outcomes, loc="best", fontsize=8)
-    if noisy:
-        spots(right[0], outcomes, [
-            outcome.sqnr_db if outcome in noisy else max(o.sqnr_db for o in noisy) * 1.25
-            for outcome in outcomes], y)
-        right[0].set(xlabel="output against dense, dB (rightmost: same bits)", ylabel="frames/s")
-    for axes in (left, *right):
         axes.grid(alpha=0.3)
+    legend(left, outcomes, loc="best", fontsize=8)
+    key(figure, outcomes)
+    spots(left, outcomes, x, y, numbers)
+    if noisy:
+        outputs(right[0], [(number, outcome) for number, outcome in zip(
+            numbers, outcomes, strict=True) if outcome.sqnr_db is not None])
     return figure
+
+
+def outputs(axes, numbered: Sequence[tuple[int, Outcome]]) -> None:
+    """Frames/s against the output's quality, of the points of which it is known."""
+    top = max(outcome.sqnr_db for _, outcome in numbered if isfinite(outcome.sqnr_db))
+    same = top + max(5.0, 0.25 * abs(top))
+    axes.set(xlabel="output against dense, dB", ylabel="frames/s")
+    spots(axes, [outcome for _, outcome in numbered], [
+        outcome.sqnr_db if isfinite(outcome.sqnr_db) else same for _, outcome in numbered],
+        [outcome.frames_per_s for _, outcome in numbered], [number for number, _ in numbered])
+    if any(not isfinite(outcome.sqnr_db) for _, outcome in numbered):
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in axes.get_xticks() if low <= tick <= (top + same) / 2]
+        axes.set_xticks([*ticks, same], [*(f"{tick:g}" for tick in ticks), "same\nbits"])
+        axes.set_xlim(low, high)
+        axes.axvline((top + same) / 2, color=GRAY, linewidth=1, linestyle=":")
 
 
 def stalls(outcomes: Sequence[Outcome]) -> Figure:

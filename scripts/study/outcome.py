@@ -17,8 +17,9 @@ class Outcome:
     """Figures of one image, means over the frames that count.
 
     ``executes`` is ``rtl`` or ``model``; ``known`` what is known of the data; ``losses`` the cycles
-    that all multipliers lost, by cause; ``layers`` those of the last frame; ``speedup`` and
-    ``energy_ratio`` against the ``baseline``, by label.
+    that all multipliers lost, by cause; ``layers`` those of the last frame; ``agreement`` the share
+    of frames with the class of dense inference; ``speedup`` and ``energy_ratio`` are against the
+    ``baseline``, by label.
     """
 
     point: Point
@@ -32,6 +33,7 @@ class Outcome:
     losses: Mapping[str, float]
     layers: Sequence[Layer]
     sqnr_db: float | None
+    agreement: float | None
     baseline: str = ""
     speedup: float = 1.0
     energy_ratio: float = 1.0
@@ -67,7 +69,8 @@ class Outcome:
         """The output against that of dense inference, for people."""
         if self.sqnr_db is None:
             return ""
-        return f"{self.sqnr_db:.1f} dB" if isfinite(self.sqnr_db) else "same"
+        classes = "" if self.agreement is None else f", {self.agreement:.0%} of classes"
+        return f"{self.sqnr_db:.1f} dB{classes}" if isfinite(self.sqnr_db) else "same"
 
     def row(self) -> dict[str, object]:
         """Return all figures, flat."""
@@ -82,7 +85,7 @@ class Outcome:
             "bytes_read": self.counters["bytes_read"],
             "bytes_written": self.counters["bytes_written"], "macs": self.counters["macs"],
             "sqnr_db": self.sqnr_db if self.sqnr_db is None or isfinite(self.sqnr_db) else None,
-            "same_bits": self.sqnr_db == float("inf"), **intervals}
+            "same_bits": self.sqnr_db == float("inf"), "same_class": self.agreement, **intervals}
 
 
 def varied(study: Study) -> list[str]:
@@ -112,7 +115,8 @@ def measured(study: Study, point: Point, run: Run) -> Outcome:
     return Outcome(
         point, called(point.labels, varied(study)), run.executes, run.known, counters["cycles"],
         clock * 1e6 / counters["cycles"], spent, counters,
-        {name: value / count for name, value in lost.items()}, run.results[-1].layers, run.quality)
+        {name: value / count for name, value in lost.items()}, run.results[-1].layers, run.quality,
+        run.agreement)
 
 
 def baseline(study: Study) -> dict[str, str]:
@@ -145,23 +149,28 @@ def compared(study: Study, outcomes: Iterable[Outcome]) -> list[Outcome]:
 def answer(study: Study, outcomes: Sequence[Outcome]) -> str:
     """Return one line: every point's speed against its baseline, and which needs least energy.
 
-    Points that differ from each other only on the axes of the baseline stand together.
+    Points that differ from each other only on the axes of the baseline stand together. What
+    executes stands behind each figure, or once if it is the same for all.
     """
     fixed = baseline(study)
     groups: dict[str, list[str]] = {}
+    kinds = {outcome.executes for outcome in outcomes if outcome.label != outcome.baseline}
+    every = f" ({min(kinds)})" if len(kinds) == 1 else ""
     for outcome in outcomes:
         labels = outcome.point.labels
         own, others = (called(labels, [axis for axis in varied(study) if (axis in fixed) == inside])
                        for inside in (True, False))
         if outcome.label != outcome.baseline:
-            groups.setdefault(others, []).append(f"{own} {outcome.speedup:.2f}")
+            groups.setdefault(others, []).append(f"{own} {outcome.speedup:.2f}" + (
+                "" if every else f" ({outcome.executes})"))
     if not groups:
         only = outcomes[0]
-        return f"{only.frames_per_s:,.0f} frames/s, {only.energy['total'].typical / 1e6:,.0f} uJ."
+        return (f"{only.frames_per_s:,.0f} frames/s, {only.energy['total'].typical / 1e6:,.0f} uJ "
+                f"({only.executes}).")
     lean = min((outcome for outcome in outcomes if outcome.label != outcome.baseline),
                key=lambda outcome: outcome.energy_ratio)
     base = called(fixed, fixed)
     line = "; ".join(f"{name}: {', '.join(parts)}" if name else ", ".join(parts)
                      for name, parts in groups.items())
-    return (f"Frames/s in multiples of those of {base}: {line}. Least energy: {lean.label}, "
-            f"{lean.energy_ratio:.2f} times its baseline's.")
+    return (f"Frames/s{every} in multiples of those of {base}: {line}. Least energy: {lean.label}, "
+            f"{lean.energy_ratio:.2f} times its baseline's ({lean.executes}).")

@@ -14,6 +14,7 @@ from scripts.study import figures
 from scripts.study.foreign import ASSUMED
 from scripts.study.outcome import Outcome, answer
 from scripts.study.spec import Study
+from scripts.study.subject import CALIBRATED_ON
 from scripts.study.table import Units
 from sim.energy_table import FIELDS, find_table
 from sim.losses import CAUSES
@@ -21,10 +22,11 @@ from sim.losses import CAUSES
 STYLE = """body{font:15px/1.5 sans-serif;max-width:76em;margin:2em auto;padding:0 1em;color:#222}
 h1{font-size:1.5em;margin-bottom:.2em}h2{margin-top:1.8em;font-size:1.2em}
 p.answer{font-size:1.1em;border-left:4px solid #0072B2;padding-left:.8em}
-table{border-collapse:collapse;margin:.6em 0}td,th{padding:.15em .7em;border-bottom:1px solid #ddd;
+table{border-collapse:collapse;margin:.6em 0;font-size:.93em}
+td,th{padding:.15em .5em;border-bottom:1px solid #ddd;
 text-align:left;vertical-align:top}th{font-weight:600}td.n{text-align:right;white-space:nowrap}
 .rtl{background:#d9ecf7}.model{background:#fbe9c8}.rtl,.model{padding:0 .4em;border-radius:3px}
-td:nth-child(2){min-width:13em}img{max-width:100%;display:block}.wide{overflow-x:auto}small{color:#555}"""
+td.n+td:nth-child(2){min-width:13em}img{max-width:100%;display:block}.wide{overflow-x:auto}small{color:#555}"""
 
 CLAIMS = {
     "rtl": "the present hardware executes it; the simulator that made these figures has not one "
@@ -67,12 +69,23 @@ def mechanisms(study: Study) -> str:
     """Return the policies with their papers."""
     rows = {policy.label: (
         policy.label, policy.mechanism.family, policy.mechanism.executes, policy.mechanism.source,
-        policy.mechanism.skips,
+        policy.mechanism.skips, policy.mechanism.assumes,
         "; ".join(f"{name}={value:g}: {policy.mechanism.parameters[name].meaning}"
                   for name, value in policy.parameters.items()))
         for policy in study.policies if policy.name in MECHANISMS}
-    return table(("policy", "family", "by", "source", "what may be left out", "parameters"),
+    return table(("policy", "family", "by", "source", "what may be left out", "assumed",
+                  "parameters"),
                  rows.values())
+
+
+def calibrated(study: Study) -> str:
+    """Return what the policies that are driven by data were calibrated on."""
+    driven = [policy.label for policy in study.policies if policy.mechanism.calibrated]
+    kinds = ["trace"] * any(model.trace for model in study.models) + [
+        ("generator" if source.generated else "file") if source.kind == "video" else source.kind
+        for source in study.inputs] if driven else []
+    return "".join(f"<p>Calibrated were {html.escape(', '.join(driven))} on {CALIBRATED_ON[kind]}"
+                   f" ({kind}).</p>" for kind in dict.fromkeys(kinds))
 
 
 def dimensions(values: Sequence, names: str) -> str:
@@ -82,7 +95,7 @@ def dimensions(values: Sequence, names: str) -> str:
         return ""
     fields: Mapping[str, object] = next(iter(configs.values()))
     return table((names, *configs), ([field, *(
-        f"{config[field]:,}" if type(config[field]) is int else config[field]
+        f"{config[field]:,}" if type(config[field]) is int else config[field] or "none"
         for config in configs.values())] for field in fields if field != "name"))
 
 
@@ -99,8 +112,9 @@ def constants(study: Study) -> str:
 def sources(study: Study) -> str:
     """Return what the figures rest on."""
     memories = table(("memory", "latency, cycles", "cycles from beat to beat", "clock, MHz"), (
-        (memory.label, memory.latency, memory.interval, memory.clock_mhz)
-        for memory in study.memory))
+        (memory.label, memory.latency, memory.interval,
+         memory.clock_mhz or "the hardware's: " + ", ".join(
+             f"{hardware.clock_mhz:g}" for hardware in study.hardware)) for memory in study.memory))
     return f"""<h2>Assumptions</h2>
 {bullets(f"{name}: {claim}" for name, claim in CLAIMS.items())}
 <p>A figure marked <span class="model">model</span> assumes, besides the hardware's own timing:</p>
@@ -109,8 +123,9 @@ def sources(study: Study) -> str:
 has experts whose popularity is log-normal with deviation 1 and tokens that do not resemble each
 other, so it uses more experts than the networks with seeded weights do, whose tokens do.</p>
 <p>Clock rates are assumptions: no board has run this. Frames/s are clock over cycles; each image
-starts when the one before has been written, unless several are a batch.</p>
-<h2>Policies</h2>{mechanisms(study)}
+starts when the one before has been written, unless several are a batch, which
+is one image several times.</p>
+<h2>Policies</h2>{mechanisms(study)}{calibrated(study)}
 <h2>Models</h2>{dimensions([model for model in study.models if not model.trace], "dimension")}
 {f"<p>{ASSUMED}</p>" if any(model.trace for model in study.models) else ""}
 <h2>Hardware</h2>{dimensions(study.hardware, "parameter")}
@@ -138,8 +153,10 @@ def write(study: Study, outcomes: Sequence[Outcome], folder: Path) -> None:
         "layers": figures.layers(outcomes, chosen(outcomes)), "stalls": figures.stalls(outcomes)}
     numbered = list(enumerate(outcomes, 1))
     rows = [(number, *units.cells(outcome), outcome.known) for number, outcome in numbered]
-    spent = [(number, outcome.label, outcome.executes, *map(
-        units.interval, units.parts(outcome).values())) for number, outcome in numbered]
+    parts = ["total", *(name for name in units.parts(outcomes[0]) if name != "total")]
+    spent = [(number, outcome.label, outcome.executes, *(
+        units.interval(units.parts(outcome)[name]) for name in parts))
+        for number, outcome in numbered]
     images = {name: embed(figure) for name, figure in pictures.items()}
     question = html.escape(study.question)
     page = f"""<!doctype html>
@@ -147,12 +164,13 @@ def write(study: Study, outcomes: Sequence[Outcome], folder: Path) -> None:
 <body><h1>{question}</h1><p class="answer">{html.escape(answer(study, outcomes))}</p>
 <p><small>Speed-up and energy are against the point's baseline, which has the same value on all
 other axes. MB pass the memory port for an image; busy is the share of all multipliers' cycles;
-output is compared with that of dense inference.</small></p>
+output is against that of dense inference: signal over noise, and the share of frames whose class is
+the same where there are classes.</small></p>
 {table(("#", *units.head(), "what is known of the data"), rows)}
 <h2>Roofline</h2>{images["roofline"]}
 <h2>Speed, energy and output</h2>{images["pareto"]}
 <h2>Energy of an image by component, {units.energy}</h2>{images["energy"]}
-{table(("#", "point", "by", *units.parts(outcomes[0])), spent)}
+{table(("#", "point", "by", *(name.replace("_", " ") for name in parts)), spent)}
 <h2>Where the cycles go</h2>{images["layers"]}
 <h2>What the multipliers did</h2><p>Share of all multipliers' cycles; a row is 100 %.</p>
 {images["stalls"]}{table(("cause", "why no product was made"), CAUSES.items())}

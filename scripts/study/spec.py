@@ -7,10 +7,10 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from golden.policy import Policy
+from scripts.study.inputs import InputSpec
 from scripts.study.values import (
-    Count,
+    Batch,
     HardwareSpec,
-    InputSpec,
     MemorySpec,
     ModelSpec,
     PolicySpec,
@@ -38,7 +38,7 @@ class Study(Strict):
     policies: list[PolicySpec] = Field([PolicySpec(name=str(Policy.DENSE))], min_length=1)
     memory: list[MemorySpec] = Field([MemorySpec()], min_length=1)
     inputs: list[InputSpec] = Field([InputSpec(source="image")], min_length=1)
-    batch: list[Count] = Field([1], min_length=1)
+    batch: list[Batch] = Field([1], min_length=1)
     baseline: dict[str, str | int] = Field({})
     energy_table: str = "asic_28nm"
 
@@ -52,8 +52,10 @@ class Study(Strict):
         for axis in self.AXES:
             labels = self.labels(axis)
             if len(set(labels)) < len(labels):
-                raise ValueError(f"{self.AXES[axis]}: two values are called "
-                                 f"{max(labels, key=labels.count)!r}; give them names")
+                twice = max(labels, key=labels.count)
+                raise ValueError(f"{self.AXES[axis]}: {twice} is there twice"
+                                 if axis in {"policy", "batch"} else f"{self.AXES[axis]}: two "
+                                 f"values are called {twice!r}; give them names")
         for axis, value in self.baseline.items():
             if axis not in self.AXES:
                 raise ValueError(f"baseline: {axis!r} is not one of {', '.join(self.AXES)}")
@@ -66,6 +68,10 @@ class Study(Strict):
         if any(model.trace for model in self.models) and (
                 max(self.batch) > 1 or any(value.kind != "image" for value in self.inputs)):
             raise ValueError("models: a trace has its own input and no batch")
+        for policy in self.policies if max(self.batch) > 1 else ():
+            if policy.mechanism.remembers:
+                raise ValueError(f"batch: {max(self.batch)} times the same image, of which policy "
+                                 f"{policy.name} would remember the one before; show it a video")
         find_table(self.energy_table)
         if max(self.batch) > 1 and any(
                 value.count > 1 or value.kind == "trace" for value in self.inputs):

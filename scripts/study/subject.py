@@ -11,12 +11,22 @@ from golden.policy import Plan, Policy
 from golden.sparsity.work import Frame
 from rtl.config import HwConfig
 from rtl.plans import named
-from scripts.study.values import InputSpec, ModelSpec, PolicySpec
+from scripts.study.inputs import InputSpec
+from scripts.study.values import ModelSpec, PolicySpec
 from sim.facts import Facts, drawn
 from sim.outline import Outline, facts
 
 CALIBRATION = 2
-"""Images beside the one inferred whose routings are drawn too, for the order of the experts."""
+"""Frames beside those inferred: for the order of the experts, and for what is calibrated."""
+
+CALIBRATED_ON = {
+    "image": "two other images",
+    "generator": "two frames of the same scene drawn from another seed",
+    "statistics": "two further frames of the same drawing",
+    "file": "the very frames they are judged on, so their output is rated too well",
+    "trace": "the very frames they are judged on, so their output is rated too well",
+}
+"""What data-driven mechanisms are calibrated on, by kind of input; a video is drawn or a file."""
 
 
 class Subject:
@@ -77,6 +87,35 @@ class Subject:
 
         return record(self.network, self.pixels, self.task)
 
+    @cached_property
+    def calibration(self):
+        """What mechanisms are calibrated on, of the same network: see :data:`CALIBRATED_ON`."""
+        from golden.library import calibration_images
+        from golden.sparsity.record import record
+        from golden.video import frames
+
+        source = self.source
+        if source.kind == "image":
+            return record(self.network, calibration_images(self.config), self.task)
+        if source.generated:
+            return record(self.network, frames(source.source, self.config, CALIBRATION,
+                                               source.seed + 1), self.task)
+        if source.kind == "statistics":
+            from golden.sparsity.generated import generated
+
+            more = generated(self.config, **source.statistics, frames=source.count + CALIBRATION,
+                             seed=source.seed)
+            return replace(more, frames=more.frames[source.count:])
+        return self.record
+
+    def left(self, policy: PolicySpec) -> list[Frame]:
+        """Return the work that a policy leaves of every frame, its data-driven part from others."""
+        if policy.label not in self.frames:
+            made = policy.mechanism
+            self.frames[policy.label] = list(made.frames(
+                self.record, self.calibration if made.calibrated else None, **policy.parameters))
+        return self.frames[policy.label]
+
     def traced(self):
         """Return the record of a trace, which must be the model's."""
         from golden.sparsity.trace_file import load
@@ -110,8 +149,9 @@ class Subject:
                          policy.parameters.get("theta", 0))
             return self.network, plan, self.ran(plan)
         if policy.label not in self.networks:
-            self.networks[policy.label] = policy.mechanism.executed(
-                self.record, **policy.parameters)
+            made = policy.mechanism
+            self.networks[policy.label] = made.executed(
+                self.calibration if made.calibrated else self.record, **policy.parameters)
         network, plan = self.networks[policy.label]
         return network, plan, self.ran(plan, network)
 

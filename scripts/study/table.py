@@ -68,15 +68,16 @@ def plain(*columns: str) -> Table:
 
 
 def tables(outcomes: Sequence[Outcome]) -> list[Table]:
-    """Return the figures, and the energy by component."""
+    """Return the figures, and the energy by component with low and high below."""
     units = Units(outcomes)
     made = plain("#", *units.head())
-    spent = plain("#", *(f"{name}, {units.energy}".replace("_", " ")
+    spent = plain("#", "by", *(f"{name}, {units.energy}".replace("_", " ")
                          for name in units.parts(outcomes[0])))
     for number, outcome in enumerate(outcomes, 1):
         made.add_row(str(number), *units.cells(outcome))
-        spent.add_row(str(number), *(
-            units.interval(part, 2) for part in units.parts(outcome).values()))
+        spent.add_row(str(number), outcome.executes, *(
+            units.interval(part, 2).replace(" (", "\n").removesuffix(")")
+            for part in units.parts(outcome).values()))
     return [made, spent]
 
 

@@ -1,4 +1,4 @@
-"""Values that a study combines: models, hardware, policies, memories, inputs, checked."""
+"""Values that a study combines: models, hardware, policies, memories, checked."""
 
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from scripts.lookup import clock
 from sim.memory import MemoryModel
 
 Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Batch = Annotated[int, Field(ge=1, le=1024)]
 
 
 class Strict(BaseModel):
@@ -108,6 +108,8 @@ class ModelSpec(Preset):
     @model_validator(mode="after")
     def possible(self) -> Self:
         """Check preset, dimensions and task."""
+        if not self.trace and not self.preset:
+            raise ValueError("neither a preset nor a trace")
         if self.trace is None:
             super().possible()
             if self.task >= self.config.num_tasks:
@@ -140,6 +142,14 @@ class PolicySpec(Strict):
         if not isinstance(value.get("name"), str):
             return ["name"]
         return ["name", *find(value["name"], MECHANISMS).parameters]
+
+    @model_validator(mode="before")
+    @classmethod
+    def named(cls, value: Any) -> Any:
+        """Refuse a policy that does not say which."""
+        if isinstance(value, dict) and "name" not in value:
+            raise ValueError(f"{value!r} has no name; one of {', '.join(MECHANISMS)}")
+        return value
 
     @property
     def mechanism(self) -> Mechanism:
@@ -185,60 +195,3 @@ class MemorySpec(Strict):
         """Its name; else its figures."""
         figures = f"latency {self.latency}, interval {self.interval}"
         return self.name or figures + (f", {self.clock_mhz} MHz" if self.clock_mhz else "")
-
-
-class InputSpec(Strict):
-    """What the network sees.
-
-    ``image`` is the model's default image. ``statistics`` are operands drawn with these shares, as
-    :func:`golden.sparsity.generated.generated` does. A ``.safetensors`` file is a trace, as
-    :mod:`golden.sparsity.trace_file` describes it. Any other source is a video. Of several frames
-    the first, with nothing to remember, is not counted.
-    """
-
-    SHORT: ClassVar[str] = "source"
-    DRAWN: ClassVar[tuple[str, ...]] = ("density", "token_correlation", "time_correlation",
-                                        "routing_skew")
-
-    source: str
-    name: str | None = None
-    frames: Count | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
-    density: Share = 0.5
-    token_correlation: Share = 0.0
-    time_correlation: Share = 0.0
-    routing_skew: Annotated[float, Field(ge=0)] = 1.0
-
-    @classmethod
-    def keys(cls, value: dict) -> list[str]:
-        """Return the keys that the source takes."""
-        kind = kind_of(str(value.get("source")))
-        taken = {"statistics": cls.model_fields, "video": ("frames", "seed")}.get(kind, ())
-        return [key for key in cls.model_fields if key in {"source", "name", *taken}]
-
-    @property
-    def kind(self) -> str:
-        """``image``, ``statistics``, ``trace`` or ``video``."""
-        return kind_of(self.source)
-
-    @property
-    def count(self) -> int:
-        """Frames that are shown or drawn."""
-        return self.frames or (5 if self.kind == "video" else 1)
-
-    @property
-    def statistics(self) -> dict[str, float]:
-        """What is drawn."""
-        return {name: getattr(self, name) for name in self.DRAWN}
-
-    @property
-    def label(self) -> str:
-        """Its name; else its source."""
-        return self.name or self.source
-
-
-def kind_of(source: str) -> str:
-    """Return what an input is, by its source."""
-    if source in {"image", "statistics"}:
-        return source
-    return "trace" if source.endswith(".safetensors") else "video"

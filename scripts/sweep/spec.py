@@ -6,7 +6,14 @@ from dataclasses import fields, replace
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from golden.config import MODELS
 from rtl.config import PRESETS, HwConfig
@@ -78,6 +85,15 @@ class Range(Strict):
         return tuple(self.low * self.times**power for power in powers)
 
 
+def listed(value):
+    """Refuse what is neither values nor a range."""
+    if isinstance(value, dict) or (isinstance(value, list) and 1 <= len(value) <= MOST_VALUES
+                                   and all(type(each) in (bool, int) for each in value)):
+        return value
+    raise ValueError(f"{value!r} is neither a list of 1 to {MOST_VALUES} whole numbers or truth "
+                     "values nor a mapping with low, high and step or times")
+
+
 class Memory(Strict):
     """Cycles of the memory's latency, and the most bytes that it moves in a cycle."""
 
@@ -118,7 +134,7 @@ class Spec(Strict):
     clock_mhz: Annotated[float, Field(gt=0, le=1000, strict=False)] | None = None
     energy_table: Annotated[str, one_of(tables())] = "asic_28nm"
     explore: dict[Annotated[str, one_of(PARAMETERS)],
-                  Range | Annotated[list[bool | int], Field(min_length=1, max_length=MOST_VALUES)]]
+                  Annotated[Range | list[bool | int], BeforeValidator(listed)]]
     objectives: Annotated[list[Annotated[str, one_of(OBJECTIVES)]], Field(min_length=1)] = [
         "frames_per_s", "energy_pj", "area_share"]
     limits: dict[Annotated[str, one_of(OBJECTIVES)], Annotated[float, Field(

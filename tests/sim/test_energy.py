@@ -165,6 +165,12 @@ FAULTS = {
     "lacks meaning": {name: value for name, value in body().items() if name != "meaning"},
     "entry sram: neither priced nor a gap": body() | {"entries": {}},
     "entry sram: priced and a gap": body() | {"gaps": {"sram": "a test"}},
+    "gaps 5 is not a mapping": body() | {"gaps": 5},
+    "entries None is not a mapping": body() | {"entries": None},
+    "meaning 5 is not text": body() | {"meaning": 5},
+    "entry mac: 5 is not a mapping": body() | {"entries": body()["entries"] | {"mac": 5}},
+    "entry mac: source '' is not text": body(source=""),
+    "entry mac: source 5 is not text": body(source=5),
     "entry wire: unknown": body() | {"entries": body()["entries"] | {"wire": {}}},
 }
 

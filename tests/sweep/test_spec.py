@@ -22,7 +22,9 @@ BAD = {
     ("groups: [", "grups: ["): "spec.yaml: explore.grups: 'grups' is not one of groups, lanes",
     ("[8, 16]", "[8, 12]"): "spec.yaml: explore.lanes: lanes=12 is not 8, 16, 32 or 64",
     ("[8, 16]", "[8, true]"): "spec.yaml: explore.lanes: True is not of type int",
-    ("[8, 16]", "[]"): "spec.yaml: explore.lanes: ",
+    ("[8, 16]", "[]"): "spec.yaml: explore.lanes: [] is neither a list of 1 to 4096 whole numbers",
+    ("[8, 16]", "[8, x]"): "spec.yaml: explore.lanes: [8, 'x'] is neither a list of",
+    ("[8, 16]", "8"): "spec.yaml: explore.lanes: 8 is neither a list of",
     ("[8, 16]", "[8, 8]"): "spec.yaml: explore.lanes: a value is named twice",
     ("high: 8, times", "high: 1, times"): "spec.yaml: explore.banks: low=2 exceeds high=1",
     ("times: 2}\n  weight", "time: 2}\n  weight"): (

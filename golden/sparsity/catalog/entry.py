@@ -8,6 +8,7 @@ from golden.sparsity.mechanism import Mechanism, Parameter
 
 
 def entry(name: str, family: str, source: str, executes: str, skips: str, rule: str,
+          assumes: str = "", *, calibrated: bool = False, remembers: bool = False,
           **parameters: Parameter) -> Mechanism:
     """Return a mechanism whose ``rule`` is ``module.Class`` of :mod:`golden.sparsity.rules`."""
     def chosen(record: Any, values: dict[str, float]) -> Any:
@@ -15,16 +16,17 @@ def entry(name: str, family: str, source: str, executes: str, skips: str, rule: 
         made = import_module(f"golden.sparsity.rules.{module}")
         return getattr(made, name_of_class)(record, **values)
 
-    def frames(record: Any, **values: float) -> Sequence[Any]:
-        return import_module("golden.sparsity.run").frames(record, chosen(record, values), name)
+    def frames(record: Any, calibration: Any = None, **values: float) -> Sequence[Any]:
+        return import_module("golden.sparsity.run").frames(
+            record, chosen(calibration or record, values), name)
 
     def executed(record: Any, **values: float) -> tuple[Any, Any]:
         if record.model is None:
             raise ValueError(f"policy {name} runs on the hardware only with the network's weights")
         return chosen(record, values).executed(record.model)
 
-    return Mechanism(name, family, source, executes, skips, parameters, frames,
-                     executed if executes == "rtl" else None)
+    return Mechanism(name, family, source, executes, skips, parameters, assumes, calibrated,
+                     remembers, frames, executed if executes == "rtl" else None)
 
 
 def share(default: float, meaning: str, low: float = 0.0) -> Parameter:

@@ -9,7 +9,8 @@ from golden.policy import Choice, Plan, Policy, operator_names
 from golden.quantized import QuantizedModel
 from golden.sparsity.names import layer, part, prunable
 from golden.sparsity.record import Record
-from golden.sparsity.rule import Rule, Sent, largest
+from golden.sparsity.rule import Rule, Sent, charged, largest
+from golden.sparsity.work import Work
 
 LEVELS = 20
 """Steps of density in which a greedy budget is spent."""
@@ -138,6 +139,10 @@ class Chess(Thresholds):
             return super().cut(name, x)
         return quantile(self.seen(name, x).abs(), 1 - self.density)
 
+    def charge(self, name: str, work: Work) -> Work:
+        """Charge a hidden layer's thresholds, a byte a channel."""
+        return charged(work, weights=work.depth) if part(name) == "fc2" else work
+
 
 class Teal(Thresholds):
     """Magnitudes above a quantile in all linear layers of the blocks.
@@ -169,17 +174,18 @@ class Teal(Thresholds):
                 for name in names}
         total = sum(work.values())
         share, left = dict.fromkeys(names, 1.0), total * (1 - self.density)
-        after: dict[str, float] = {}
+        now, after = dict.fromkeys(names, 0.0), {}
         while left > 1e-9 * total:
             step = min(left, total / LEVELS / len(names))
             for name in names:
                 if name not in after:
                     after[name] = self.error(name, max(0.0, share[name] - step / work[name]))
-            best = min((name for name in names if share[name] > 0), key=after.__getitem__)
+            best = min((name for name in names if share[name] > 0),
+                       key=lambda name: after[name] - now[name])
             spent = min(step, share[best] * work[best])
             share[best] = max(0.0, share[best] - spent / work[best])
             left -= spent
-            del after[best]
+            now[best] = after.pop(best)
         return share
 
     def error(self, name: str, share: float) -> float:

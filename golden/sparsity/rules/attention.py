@@ -22,38 +22,6 @@ def probabilities(q: Tensor, k: Tensor, sharpness: Tensor | None) -> Tensor:
     return (scores * sharpness).softmax(-1)
 
 
-class TopPairs(Rule):
-    """The keys with the largest scores of each query, by a low-rank predictor.
-
-    The predictor sees the leading ``rank`` singular directions of the queries and keys of the
-    first frame, in place of learned ones. The class token attends to all.
-    """
-
-    def __init__(self, record: Record, density: float, rank: int) -> None:
-        super().__init__(record)
-        self.density, self.rank = density, rank
-        self.bases: dict[int, Tensor] = {}
-
-    def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor:
-        """Keep the best keys of each query."""
-        q, k = q.double(), k.double()
-        if layer not in self.bases:
-            basis = torch.linalg.svd(torch.cat([q, k], -2), full_matrices=False)[2]
-            self.bases[layer] = basis[:, : self.rank].mT                     # (H, Dh, rank)
-        basis = self.bases[layer]
-        mask = largest((q @ basis) @ (k @ basis).mT, max(1, round(self.density * q.shape[1])))
-        mask[:, 0] = True
-        return mask
-
-    def charge(self, name: str, work: Work) -> Work:
-        """Charge both projections and the low-rank product."""
-        if part(name) != "scores":
-            return work
-        rank = min(self.rank, work.depth)
-        return charged(work, macs=work.rows * rank * (2 * work.depth + work.columns),
-                       weights=work.depth * rank)
-
-
 class Pages(Rule):
     """The pages of keys with the highest bound on a query's score (Quest).
 

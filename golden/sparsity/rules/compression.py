@@ -145,5 +145,3 @@ class Widened(Pruned):
     def cost(self, work: Work) -> Work:
         """Leave the layers as they are until they are widened."""
         return work
-
-

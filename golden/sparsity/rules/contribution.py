@@ -29,18 +29,30 @@ class Wina(Rule):
         count = max(1, round(self.density * x.shape[-1]))
         return Sent(largest(x.double().abs() * lengths(self.record.real(name)), count))
 
+    def charge(self, name: str, work: Work) -> Work:
+        """Charge the products with the lengths, a byte each."""
+        if not prunable(name):
+            return work
+        return charged(work, macs=work.rows * work.depth, weights=work.depth)
+
 
 class RSparse(Thresholds):
     """Elements above a quantile exactly, the others through the leading singular directions.
 
-    ``y = W x_large + U S V^T x_small``; the low-rank part always runs. Inside the integer network
-    it enters as ``V V^T x_small`` rounded to codes.
+    ``y = W x_large + U S V^T x_small``, large being ``|x_j| * s_j > t``; ``s_j`` is the length of
+    column ``j`` of the weights, so channels have thresholds. The low-rank part always runs. Inside
+    the integer network it enters as ``V V^T x_small`` rounded to codes.
     """
 
     def __init__(self, record: Record, density: float, rank: int) -> None:
         super().__init__(record, density)
         self.rank = rank
         self.bases: dict[str, Tensor] = {}
+
+    def cut(self, name: str, x: Tensor) -> Tensor:
+        """Return the threshold of each column."""
+        scale = lengths(self.record.real(name)).clamp(min=1e-9)
+        return quantile((self.seen(name, x).abs() * scale).flatten(), 1 - self.density) / scale
 
     def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Send what is above, and the rest by the low rank."""
@@ -55,11 +67,11 @@ class RSparse(Thresholds):
         return sent._replace(value=(x * sent.events + low.round()).to(x.dtype))
 
     def charge(self, name: str, work: Work) -> Work:
-        """Charge both low-rank products."""
+        """Charge both low-rank products, and a threshold a channel."""
         if not prunable(name):
             return work
         pair = min(self.rank, work.depth, work.columns) * (work.depth + work.columns)
-        return charged(work, macs=work.rows * pair, weights=pair)
+        return charged(work, macs=work.rows * pair, weights=pair + work.depth)
 
 
 class CoreInfer(Rule):
@@ -135,6 +147,10 @@ class ErrorBudget(Rule):
             seen = self.record.values(name) if name in self.record.products else x.double()
             self.cuts[name] = self.cut(seen, self.record.real(name))
         return Sent(x.double().abs() * lengths(self.record.real(name)) > self.cuts[name])
+
+    def charge(self, name: str, work: Work) -> Work:
+        """Charge the threshold of each hidden unit, ``cut / |W_:,i|``."""
+        return charged(work, weights=work.depth) if part(name) == "fc2" else work
 
 
 class MatchingPursuit(Chosen):

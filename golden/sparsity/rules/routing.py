@@ -50,18 +50,18 @@ class TopK(Routing):
 
 
 class DenseToSparse(Routing):
-    """All experts whose weight ``softmax(logits / temperature)`` exceeds a threshold.
+    """All experts whose weight ``softmax(act(logits) / temperature)`` exceeds a threshold.
 
-    The best expert always stays. A low temperature leaves few.
+    ``act`` is a sigmoid or nothing. The best expert always stays. A low temperature leaves few.
     """
 
-    def __init__(self, record: Record, temperature: float, threshold: float) -> None:
+    def __init__(self, record: Record, temperature: float, threshold: float, act: int) -> None:
         super().__init__(record)
-        self.temperature, self.threshold = temperature, threshold
+        self.temperature, self.threshold, self.act = temperature, threshold, act
 
     def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:
         """Choose by weight."""
-        weight = (logits / self.temperature).softmax(-1)
+        weight = ((logits.sigmoid() if self.act else logits) / self.temperature).softmax(-1)
         return weight * ((weight > self.threshold) | largest(weight, 1))
 
 
@@ -144,14 +144,16 @@ class Pruned(TaskSet):
 class Switched(Routing):
     """Named experts are off, or on for every token; both are bit masks of expert numbers."""
 
-    def __init__(self, record: Record, off: int, on: int) -> None:
+    def __init__(self, record: Record, without: int, always: int) -> None:
         super().__init__(record)
-        if off & on:
-            raise ValueError(f"policy mote: off={off} and on={on} share experts")
+        if without & always:
+            raise ValueError(f"policy mote: without={without} and always={always} "
+                             "share experts")
         self.off, self.on = ((torch.tensor(bits) >> torch.arange(self.experts)) & 1 != 0
-                             for bits in (off, on))
+                             for bits in (without, always))
         if self.experts and self.off.all():
-            raise ValueError(f"policy mote: off={off} leaves none of {self.experts} experts")
+            raise ValueError(f"policy mote: without={without} leaves none of {self.experts} "
+                             "experts")
 
     def allowed(self, layer: int) -> Tensor:
         """Return those that are not off."""

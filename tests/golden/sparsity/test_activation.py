@@ -6,6 +6,7 @@ import torch
 from golden.sparsity.generated import generated
 from golden.sparsity.metrics import union_density
 from golden.sparsity.record import Moment, Record
+from golden.sparsity.rules.activation import Teal
 from golden.sparsity.rules.contribution import ErrorBudget
 from tests.golden.sparsity.support import layer, play
 
@@ -48,6 +49,12 @@ def test_relu_sends_the_units_that_fire(live: Record) -> None:
                    if not name.endswith("fc2"))
 
 
+def test_fatrelu_sends_what_exceeds_its_threshold() -> None:
+    """ProSparse: x where x > t, else 0."""
+    (frame,) = play("fatrelu", layer(torch.ones(2, 5), [[5, 4, 0, -9, 9]]), threshold=4)
+    assert frame.works["fc2"].events.tolist() == [[True, False, False, False, True]]
+
+
 @pytest.mark.parametrize("density", [0.5, 0.6])
 def test_teal_reaches_its_density_in_every_layer(density: float) -> None:
     """The paper's 40-50 % sparsity, uniform: within ties of codes."""
@@ -77,6 +84,31 @@ def test_a_greedy_budget_spends_the_same_work_with_less_error(still: Record) -> 
     assert max(shares.values()) > 0.6 > 0.4 > min(shares.values())
 
 
+def test_a_greedy_step_goes_where_it_adds_least() -> None:
+    """Not where the error is least: every input of one layer adds 5 %, half of the other's 4 %."""
+    slightly = torch.arange(20) * 1e-5
+    shares = {"blocks.0.fc1": [0.05] * 20, "blocks.0.fc2": [0.04] * 10 + [0.06] * 10}
+    given = Record((Moment({name: (torch.tensor([share]) + slightly).sqrt()
+                            for name, share in shares.items()}),),
+                   {name: torch.eye(20) for name in shares})
+    assert Teal(given, 0.75, 1).budget(0) == pytest.approx(
+        {"blocks.0.fc1": 1.0, "blocks.0.fc2": 0.5})
+
+
+def test_thresholds_and_lengths_are_charged() -> None:
+    """A byte for each input; lengths are multiplied by every element, thresholds are not."""
+    given = layer(torch.randn(5, 8, generator=GENERATOR), codes(6, 8))
+    for name, macs in (("wina", 6 * 8), ("chess", 0), ("error-budget", 0)):
+        work = play(name, given)[0].works["fc2"]
+        assert (work.predictor_macs, work.predictor_bytes) == (macs, 8)
+
+
+def test_r_sparse_weighs_by_the_length_of_a_column() -> None:
+    weight = torch.tensor([[1.0, 3.0, 0.1, 2.0], [0.0, 4.0, 0.0, 0.0]])
+    (frame,) = play("r-sparse", layer(weight, [[8, 2, 50, -3]]), density=0.5, rank=1)
+    assert frame.works["fc2"].events.tolist() == [[True, True, False, False]]
+
+
 def test_thresholds_are_by_layer_or_by_channel() -> None:
     x = torch.tensor([[1, 10, -30, 4], [2, -20, 30, 3], [-3, 30, 30, 2], [4, 40, -30, 1]])
     given = layer(torch.ones(2, 4), x)
@@ -104,7 +136,7 @@ def test_a_low_rank_part_carries_what_is_small() -> None:
     work = frame.works["fc2"]
     assert work.events.mean() == pytest.approx(0.25, abs=0.05)
     assert work.predictor_macs == 6 * 2 * (8 + 5)
-    assert work.predictor_bytes == 2 * (8 + 5)
+    assert work.predictor_bytes == 2 * (8 + 5) + 8
 
 
 def mlp(*hidden) -> Record:

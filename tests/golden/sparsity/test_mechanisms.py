@@ -1,9 +1,11 @@
 """What holds for every mechanism: dense at its dense end, and cost follows density."""
 
+from dataclasses import replace
 from math import inf
 
 import numpy as np
 import pytest
+import yaml
 
 from golden.config import MODELS
 from golden.quantized_format import check_format
@@ -73,7 +75,8 @@ RISING = {
 
 EXACT = {
     "dense": {}, "zero-skip": {}, "delta": {"theta": 0}, "token-gate": {"theta": 0},
-    "eventful": {"theta": 0}, "dal": {"step": 1}, "top-k": {"k": 2}, "mote": {"off": 0, "on": 0},
+    "eventful": {"theta": 0}, "dal": {"step": 1}, "top-k": {"k": 2},
+    "mote": {"without": 0, "always": 0},
     "lora-experts": {}, "expert-cache": {}, "error-budget": {"budget": 0.0},
     "fatrelu": {"threshold": 0},
 }
@@ -123,6 +126,37 @@ def test_cost_follows_density(name: str, still: Record) -> None:
 def test_what_loses_nothing_changes_no_bit(name: str, live: Record) -> None:
     for frame in played(name, live, **EXACT[name]):
         assert frame.sqnr_db == inf
+
+
+@pytest.mark.parametrize("name", MECHANISMS)
+def test_what_remembers_and_what_is_calibrated_says_so(name: str, live: Record) -> None:
+    """The second frame alone, or other operands and experts to calibrate on, change a result.
+
+    THOR remembers nothing, but draws again.
+    """
+    mechanism = MECHANISMS[name]
+    values = mechanism.given({"segment": 4} if name == "expert-cache" else {})
+
+    def played(frames, calibration=None) -> list[str]:
+        return [repr([(key, work.macs, work.weight_bytes, work.state_bytes)
+                      for key, work in frame.works.items()]) + str(frame.sqnr_db)
+                for frame in mechanism.frames(frames, calibration, **values)]
+
+    first, second = live.frames
+    two = replace(live, frames=(second,))
+    other = replace(live, frames=(replace(
+        first, routes={layer: 3 - chosen for layer, chosen in first.routes.items()},
+        logits={layer: logits.flip(-1) for layer, logits in first.logits.items()}),))
+    assert (played(live, other)[1] != played(two, other)[0]) == (
+        mechanism.remembers or name == "thor")
+    assert (played(two, other) != played(two, two)) == mechanism.calibrated
+
+
+def test_every_parameter_is_a_word_in_yaml() -> None:
+    """``on`` and ``off`` are not: YAML 1.1 reads them as truth values."""
+    for mechanism in MECHANISMS.values():
+        assert list(yaml.safe_load(", ".join(f"{name}: 1" for name in mechanism.parameters)
+                                   .join("{}"))) == list(mechanism.parameters)
 
 
 def test_every_mechanism_is_covered_here() -> None:
@@ -221,8 +255,8 @@ def test_what_the_hardware_executes_compiles(live: Record) -> None:
     ("top-k", {"k": 1.5}, r"k=1\.5 is not an integer$"),
     ("n-m", {"n": 5, "m": 4}, "^policy n-m: n=5 exceeds m=4$"),
     ("mohd", {"groups": 5}, "^policy mohd: groups=5 does not divide embed_dim=32$"),
-    ("mote", {"off": 15}, "^policy mote: off=15 leaves none of 4 experts$"),
-    ("mote", {"off": 1, "on": 1}, "^policy mote: off=1 and on=1 share experts$"),
+    ("mote", {"without": 15}, "^policy mote: without=15 leaves none of 4 experts$"),
+    ("mote", {"without": 1, "always": 1}, "^policy mote: without=1 and always=1 share experts$"),
     ("hidden-groups", {"groups": 7}, "groups=7 does not divide the width of blocks"),
 ])
 def test_bad_parameters_are_refused(name: str, parameters: dict, words: str, live: Record) -> None:

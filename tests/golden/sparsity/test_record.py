@@ -224,7 +224,8 @@ def test_skew_makes_routing_uneven() -> None:
 @pytest.mark.parametrize(("asked", "words"), [
     ({"density": 1.5}, r"^density=1\.5 is not in 0\.\.1$"),
     ({"time_correlation": -0.1}, r"^time_correlation=-0\.1"),
-    ({"routing_skew": -1.0}, r"^routing_skew=-1\.0, frames=2"), ({"frames": 0}, "frames=0"),
+    ({"routing_skew": -1.0}, r"^routing_skew=-1\.0, frames=2"),
+    ({"routing_skew": float("inf")}, r"^routing_skew=inf, frames=2"), ({"frames": 0}, "frames=0"),
 ])
 def test_impossible_statistics_are_refused(asked: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
@@ -296,6 +297,12 @@ GATE = "0.logits.1"
     ({"zeros": {"patch": 0.5}}, "zeros holds something that is no integer"),
     ({"masks": {"0.operand.patch": 99}}, "not the packed bits of 99 elements"),
     ({"config": {"name": "digits"}}, "not a usable trace .*missing"),
+    ({"task": -1}, "metadata record: task=-1 is negative"),
+    ({"zeros": {"patch": 2**63}}, "zeros holds something that is no integer of 32 bits"),
+    ({"tensors": {"weight.patch": torch.ones(0, 4)}}, r"weight\.patch has shape \(0, 4\)"),
+    ({"tensors": {"weight.patch": torch.ones(32, 4, dtype=torch.complex64)}},
+     r"weight\.patch holds complex numbers"),
+    ({"products": [[], []]}, "metadata record: frame 0 has no product"),
 ])
 def test_a_bad_file_is_refused_in_one_line(changes: dict, words: str, tmp_path: Path,
                                            live: Record) -> None:
@@ -315,6 +322,8 @@ def test_a_truncated_file_is_refused(tmp_path: Path, live: Record) -> None:
         load(path)
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "none.safetensors")
+    with pytest.raises(ValueError, match=f"^{tmp_path}: not a file that can be read"):
+        load(tmp_path)
 
 
 def test_names_and_figures_need_no_torch() -> None:

@@ -113,6 +113,14 @@ def test_a_low_temperature_leaves_one_expert() -> None:
     assert dense.routed[1].tolist() == [50] * 8
 
 
+def test_an_activation_before_the_softmax_levels_the_gate() -> None:
+    """softmax(sigmoid((4, 0, -4)) / tau) is (0.50, 0.31, 0.19) for tau = 1, sharper below."""
+    given = experts([[[4.0, 0.0, -4.0]]], 1)
+    for act, temperature, chosen in ((0, 1.0, [1, 0, 0]), (1, 1.0, [1, 1, 0]), (1, 0.1, [1, 0, 0])):
+        (frame,) = play("dense-to-sparse", given, temperature=temperature, threshold=0.25, act=act)
+        assert frame.routed[1].tolist() == chosen
+
+
 def test_thor_sends_all_tokens_to_one_expert_and_needs_no_gate(live: Record) -> None:
     seen = set()
     for frame in play("thor", live, seed=SEED) + play("thor", live, seed=SEED + 1):
@@ -133,9 +141,9 @@ def test_a_random_router_is_frozen(live: Record) -> None:
 
 def test_switches() -> None:
     given = experts([[[3.0, 2.0, 1.0, 0.0], [0.0, 1.0, 2.0, 3.0]]], 2)
-    (frame,) = play("mote", given, off=0b0001, on=0b0100)
+    (frame,) = play("mote", given, without=0b0001, always=0b0100)
     assert frame.routed[1].tolist() == [0, 1, 2, 1]
-    (frame,) = play("mote", given, off=0b0111)
+    (frame,) = play("mote", given, without=0b0111)
     assert frame.routed[1].tolist() == [0, 0, 0, 2]
 
 
