@@ -38,11 +38,14 @@ def pairs(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def first_steps(model: M3ViT, images: Tensor) -> dict[str, Tensor]:
-    """Return a ``CODES``-th of each range: of every channel behind a normalization, else of all."""
+    """Return a ``CODES``-th of each range: of each channel of norms and queries, else of all."""
     ranges = calibrate(deepcopy(model).double(), images)[0]
-    operands = ("norm1", "norm2", "context", "hidden")
-    return {name: (seen if "norm" in name else seen.max()[None]).float().clamp(min=1e-3) / CODES
-            for name, seen in ranges.items() if name.endswith(operands)}
+    queries = {name.replace("qkv", "query"): seen.chunk(3)[0] for name, seen in ranges.items()
+               if name.endswith("qkv")}
+    operands = ("norm1", "norm2", "query", "context", "hidden")
+    return {name: (seen.max()[None] if name.endswith(("context", "hidden")) else seen
+                   ).float().clamp(min=1e-3) / CODES
+            for name, seen in (ranges | queries).items() if name.endswith(operands)}
 
 
 def train_on_sequences(

@@ -46,6 +46,14 @@ def test_the_sparsity_loss_enlarges_the_step_of_what_changed() -> None:
     assert made.log_step.grad.tolist() == pytest.approx([-10 * 1 / 2, 0]), "-fan_out mean|d code| q"
 
 
+def test_what_is_recomputed_differs_from_zero() -> None:
+    made = DeltaActivation(torch.tensor([1.0, 2.0]), fan_out=10, frames=None)
+    made(Z)
+    assert made.loss.item() == pytest.approx(10 * (1 + 2 + 2 + 2) / 4), "fan_out * mean|O|"
+    made.loss.backward()
+    assert made.log_step.grad.tolist() == pytest.approx([-10 * 3 / 4, -10 * 4 / 4])
+
+
 def test_the_tasks_gradient_is_that_of_the_rounding() -> None:
     made, z = layer(), Z.clone().requires_grad_()
     made(z)[0].sum().backward()
@@ -83,7 +91,7 @@ def test_layers_are_there_for_a_while_only() -> None:
     shown = sequences("train", "both", count=2)[0].float()
     plain = model(shown, 0)[1]
     with delta_activations(model, first_steps(model, shown[0])) as layers:
-        assert len(layers) == 16
+        assert len(layers) == 20
         assert not torch.equal(model(shown, 0)[1], plain)
         assert all(made.loss > 0 for made in layers.values())
     assert torch.equal(model(shown, 0)[1], plain)
