@@ -26,11 +26,11 @@ class DeltaActivation(nn.Module):
     ``W dO(t)`` to what they have, which is ``W O(t)``: so training computes whole frames, and
     only the loss looks at differences.
 
-    ``loss = fan_out * mean|dO|`` over consecutive frames. Its gradient enlarges the step,
-    ``dO/dq = -round(Z / q)`` as in the authors' code; the gradient of the task's loss is that of
-    the rounding, ``round(Z / q) - Z / q`` (LSQ, Esser et al., arXiv 1902.08153). To ``Z``, both
-    pass straight through. An operand of attention is recomputed and its zeros are skipped, so
-    there the difference is that from zero: ``fan_out * mean|O|``.
+    ``loss = fan_out * mean|dO / q|`` over consecutive frames: in codes, so the scale of a layer
+    does not matter, and a change by one code counts as the one event that it is. An operand of
+    attention is recomputed and its zeros are skipped, so there the difference is that from zero.
+    Rounding passes gradients straight through: that of the loss enlarges the step, that of the
+    task's loss is ``dO/dq = round(Z / q) - Z / q`` (LSQ, Esser et al., arXiv 1902.08153).
 
     Parameters
     ----------
@@ -56,11 +56,10 @@ class DeltaActivation(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Map (..., C) to its multiples of the step; keep the loss."""
         step = self.step
-        fixed = step.detach()
-        enlarging = nearest(z / fixed) * (2 * fixed - step)
-        sent = enlarging if self.frames is None else enlarging.diff(dim=self.frames)
+        codes = nearest(z / step)
+        sent = codes if self.frames is None else codes.diff(dim=self.frames)
         self.loss = self.fan_out * sent.abs().mean()
-        return nearest(z / step) * step
+        return codes * step
 
 
 @contextmanager

@@ -22,7 +22,7 @@ CALIBRATION = 256
 DELTA_FILE = "digits-delta.quantized.safetensors"
 
 RATE = 2e-3
-"""Weight of the sparsity loss: what one multiplication of a changed element of size 1 costs."""
+"""Weight of the sparsity loss: what one multiplication costs that an element's change causes."""
 
 LOOKED_AT = 48
 """Test digits, the first ones, on which this and the motion were chosen: they prove nothing."""
