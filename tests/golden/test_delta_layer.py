@@ -154,5 +154,5 @@ def test_committed_weights_need_half_the_events() -> None:
         counts.append(made)
     plain, trained = counts
     assert plain.macs > 2 * trained.macs
-    assert plain.attention_events == pytest.approx(trained.attention_events, rel=0.02)
-    assert plain.events - plain.attention_events > 2 * (trained.events - trained.attention_events)
+    assert plain.events > 2 * trained.events
+    assert plain.attention_events > 1.1 * trained.attention_events

@@ -87,6 +87,19 @@ def test_sequences_side_by_side_are_sequences_one_by_one() -> None:
                 assert torch.equal(sent, (torch.cat if ".experts." in name else torch.stack)(rows))
 
 
+def test_images_at_once_are_images_one_by_one() -> None:
+    model = network("uneven")
+    images = torch.stack(video(model.config, "object", 6)).unflatten(0, (2, 3))
+    made = Integer(model).run(images, 1)
+    for place in ((0, 0), (0, 2), (1, 1)):
+        alone = Integer(model).run(images[place], 1)
+        assert torch.equal(made.x[place], alone.x)
+        assert torch.equal(made.scores[place], alone.scores)
+        for layer, routes in alone.routes.items():
+            assert all(torch.equal(a[place], b)
+                       for a, b in zip(made.routes[layer], routes, strict=True))
+
+
 def test_policies_and_tasks_may_be_mixed() -> None:
     model = network("uneven")
     names = list(Plan().resolve(model.config))
