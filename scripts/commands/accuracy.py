@@ -72,11 +72,11 @@ def tell(result: dict) -> None:
 def draw(result: dict, path: Path) -> None:
     """Draw accuracy, SQNR and density against theta."""
     thetas = sorted({row["theta"] for row in result["rows"]})
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    figure = Figure(figsize=(9.7, 3.3), layout="constrained")
     figure.suptitle(f"{result['model']}: policy delta, {result['digits']} held-out digits, "
                     "frames behind the first")
     panels = (("accuracy", 100, "accuracy, % of frames"),
-              ("sqnr_db", 1, "SQNR of the tokens against dense, dB"),
+              ("sqnr_db", 1, "SQNR against dense, dB"),
               ("density", 100, "density, % of multiplications"))
     for axes, (name, scale, label) in zip(figure.subplots(1, 3), panels, strict=True):
         for kind, color, marker in zip(KINDS, (BLUE, ORANGE, GREEN), "osD", strict=True):
@@ -94,4 +94,4 @@ def draw(result: dict, path: Path) -> None:
         else:
             axes.set_ylim(0 if name == "density" else None, 100)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", fontsize=8)
-    figure.savefig(path, dpi=88, pil_kwargs={"optimize": True})
+    figure.savefig(path, dpi=84, pil_kwargs={"optimize": True})
