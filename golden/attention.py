@@ -18,9 +18,9 @@ class Attention(NamedTuple):
     Attributes
     ----------
     out : Tensor
-        (T, D) int64 in -128..127.
+        (..., T, D) int64 in -128..127.
     e : Tensor
-        (H, T, T) int64 in 0..255, unnormalized probabilities.
+        (..., H, T, T) int64 in 0..255, unnormalized probabilities.
     """
 
     out: Tensor
@@ -39,7 +39,7 @@ def attention(
     Parameters
     ----------
     q, k, v : Tensor
-        (T, D) int64 in -128..127; head ``h`` owns ``D / H`` consecutive columns.
+        (..., T, D) int64 in -128..127; head ``h`` owns ``D / H`` consecutive columns.
     multiplier : Tensor
         (H,) scale of the scores in 1/64 octave.
     shift : int
@@ -50,17 +50,14 @@ def attention(
         (H, T, T) bool, which keys a query attends to; all if left out. The logits of the others
         are the lowest code, whose exponential is 0; a query without a key gets the mean value.
     """
-    tokens, dim = q.shape
     heads = multiplier.shape[0]
-    q, k, v = (
-        t.view(tokens, heads, dim // heads).transpose(0, 1) for t in (q, k, v)
-    )  # (H, T, Dh)
+    q, k, v = (t.unflatten(-1, (heads, -1)).transpose(-3, -2) for t in (q, k, v))  # (..., H, T, Dh)
     multiplier = multiplier.to(torch.int64).view(heads, 1, 1)
-    logits = requantize(linear(q, k), multiplier, shift=shift, width=16)  # (H, T, T)
+    logits = requantize(linear(q, k), multiplier, shift=shift, width=16)  # (..., H, T, T)
     if pairs is not None:
         logits = logits.masked_fill(~pairs, LOWEST_LOGIT)
     e, total = softmax(logits)
-    scale, scale_shift = normalizer(total, kappa22, kappa26)  # (H, T)
-    acc = linear(e, v.mT)  # (H, T, Dh)
+    scale, scale_shift = normalizer(total, kappa22, kappa26)  # (..., H, T)
+    acc = linear(e, v.mT)  # (..., H, T, Dh)
     out = requantize(acc, scale[..., None], shift=scale_shift[..., None], width=8)
-    return Attention(out.transpose(0, 1).reshape(tokens, dim), e)
+    return Attention(out.transpose(-3, -2).flatten(-2), e)

@@ -27,9 +27,10 @@ LOWEST_WEIGHT = -127
 class Trace:
     """What one inference made.
 
-    ``x`` int16 (T, D) and ``scores`` int16 (classes) or None are the outputs; ``blocks`` the
-    residual stream after every block; ``routes`` by layer the experts and weights (T, k);
-    ``operands`` by operator the left operand of its matrix product; ``sent``, from
+    ``x`` int16 (..., T, D) and ``scores`` int16 (..., classes) or None are the outputs; ``blocks``
+    the residual stream after every block; ``routes`` by layer the experts and weights (..., T, k);
+    ``operands`` by operator the left operand of its matrix product, an expert's tokens of all
+    images in one row after the other; ``sent``, from
     :mod:`golden.temporal` only, which elements of it were events (bool, same shape).
     """
 
@@ -54,7 +55,7 @@ class Integer:
 
     def run(self, pixels: Tensor, task: int = 0,
             experts: dict[int, Tensor] | None = None) -> Trace:
-        """Infer uint8 ``pixels`` (C, height, width); ``experts`` forces the routing by layer.
+        """Infer uint8 ``pixels`` (..., C, height, width); ``experts`` forces the routing by layer.
 
         Raises
         ------
@@ -63,22 +64,23 @@ class Integer:
         """
         config = self.model.config
         wanted = (config.image_channels, config.image_height, config.image_width)
-        if tuple(pixels.shape) != wanted:
+        if tuple(pixels.shape[-3:]) != wanted:
             raise ValueError(f"image is {tuple(pixels.shape)}, the network takes {wanted}")
         if not 0 <= task < config.num_tasks:
             raise ValueError(f"task {task} is not in 0..{config.num_tasks - 1}")
         position = self.tensor("position")
         trace = Trace(position)
-        patches = patchify(pixels.to(torch.int64), config.patch_size) - 128     # (T-1, patch)
-        embedded = self.linear("patch", patches, 24, trace)                      # (T-1, D)
-        x = torch.cat([position[:1], residual_add(position[1:], embedded)])      # (T, D)
+        patches = patchify(pixels.to(torch.int64), config.patch_size) - 128     # (..., T-1, patch)
+        embedded = self.linear("patch", patches, 24, trace)                      # (..., T-1, D)
+        first = position[:1].expand_as(embedded[..., :1, :])
+        x = torch.cat([first, residual_add(position[1:], embedded)], -2)         # (..., T, D)
         for layer in range(config.num_layers):
             x = self.block(layer, x, task, trace, (experts or {}).get(layer))
             trace.blocks.append(x)
         trace.x = x
         if config.num_classes:
-            h = self.norm("norm", x[:1])
-            trace.scores = self.linear(f"head.{task}", h, 16, trace)[0]
+            h = self.norm("norm", x[..., :1, :])
+            trace.scores = self.linear(f"head.{task}", h, 16, trace)[..., 0, :]
         return trace
 
     def tensor(self, name: str) -> Tensor:
@@ -118,7 +120,7 @@ class Integer:
 
     def block(self, layer: int, x: Tensor, task: int, trace: Trace,
               experts: Tensor | None) -> Tensor:
-        """One block, (T, D) to (T, D)."""
+        """One block, (..., T, D) to (..., T, D)."""
         x, name = self.attend(layer, x, trace), f"blocks.{layer}"
         h = self.norm(f"{name}.norm2", x)
         if self.model.config.is_moe(layer):
@@ -127,18 +129,18 @@ class Integer:
         return residual_add(x, self.linear(f"{name}.fc2", hidden, 24, trace))
 
     def attend(self, layer: int, x: Tensor, trace: Trace) -> Tensor:
-        """First half of a block, (T, D) to (T, D)."""
+        """First half of a block, (..., T, D) to (..., T, D)."""
         name, heads = f"blocks.{layer}", self.model.config.num_heads
         h = self.norm(f"{name}.norm1", x)
-        q, k, v = (self.linear(f"{name}.{part}", h, 8, trace) for part in "qkv")  # (T, D)
+        q, k, v = (self.linear(f"{name}.{part}", h, 8, trace) for part in "qkv")  # (..., T, D)
         k, v = (part.clamp(min=LOWEST_WEIGHT) for part in (k, v))
         out, e = attention(q, k, v, self.tensor(f"{name}.attention.multiplier"),
                            *(self.model.number(f"{name}.attention.{part}")
                              for part in ("shift", "kappa22", "kappa26")),
                            self.pairs(layer, q, k))
         self.keep(trace, f"{name}.attention.scores",
-                  q.unflatten(-1, (heads, -1)).transpose(0, 1))                  # (H, T, Dh)
-        self.keep(trace, f"{name}.attention.values", e)                          # (H, T, T)
+                  q.unflatten(-1, (heads, -1)).transpose(-3, -2))                # (..., H, T, Dh)
+        self.keep(trace, f"{name}.attention.values", e)                          # (..., H, T, T)
         return residual_add(x, self.linear(f"{name}.proj", out, 24, trace))
 
     def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor | None:
@@ -157,17 +159,19 @@ class Integer:
         """Gate, experts and their weighted sum; saturated once, after all experts."""
         name = f"blocks.{layer}"
         acc = self.product(trace, f"{name}.gate.{task}", h,
-                           planes(self.model[f"{name}.gate.{task}.weight"]))     # (T, 2E)
-        logits = 256 * acc[:, 0::2] + acc[:, 1::2]                               # (T, E)
+                           planes(self.model[f"{name}.gate.{task}.weight"]))     # (..., T, 2E)
+        logits = 256 * acc[..., 0::2] + acc[..., 1::2]                           # (..., T, E)
         scale = (self.model.number(f"{name}.gate.{task}.multiplier"),
                  self.model.number(f"{name}.gate.{task}.shift"))
         chosen, weights = self.choose(layer, h, logits, scale, forced)
         trace.routes[layer] = chosen, weights
 
+        flat = [part.reshape(-1, part.shape[-1]) for part in (x, h, chosen, weights)]
+
         def expert(index: int, rows: Tensor) -> Tensor:
-            tokens = routed_tokens(chosen, index)
+            tokens = routed_tokens(flat[2], index)
             hidden = gelu(self.linear(f"{name}.experts.fc1", rows, 10, trace, index, tokens),
                           self.model[f"{name}.gelu"])
             return self.linear(f"{name}.experts.fc2", hidden, 20, trace, index, tokens)
 
-        return moe(x, h, chosen, weights, expert)
+        return moe(*flat, expert).view(x.shape)

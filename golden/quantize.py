@@ -15,7 +15,13 @@ from torch import Tensor
 from golden.gate import top_k_experts
 from golden.model import M3ViT
 from golden.quantized import QuantizedModel, fixed_point, integer_linear
-from golden.scales import channel_scale, hidden_table, migration, value_scale
+from golden.scales import (
+    channel_scale,
+    hidden_table,
+    migration,
+    score_scales,
+    value_scale,
+)
 
 RESIDUAL_SCALE = 2.0**8
 EXPERT_SCALE = 2.0**10
@@ -137,19 +143,16 @@ def attention(block, seen: dict[str, Tensor], heads: int, name: str) -> dict[str
     """Quantize norm1, Q, K, V, the two products and the projection.
 
     The bias of K adds a constant to every row of scores and is dropped; the bias of V passes the
-    softmax unchanged and is folded into the projection. Q and K channels are equalized against
-    each other, then share one scale a head; V keeps one a channel, which the projection undoes.
+    softmax unchanged and is folded into the projection. Q and K channels are scaled against each
+    other, then share one scale a head; V keeps one a channel, which the projection undoes.
     """
     layer = block.attn
     scale = channel_scale(seen, "norm1", layer.qkv.weight.detach())
     wq, wk, wv = (layer.qkv.weight.detach() * scale).chunk(3)
     bq, _, bv = layer.qkv.bias.detach().chunk(3)
-    q, k, v = seen["qkv"].chunk(3)
-    q, k, v = (value.clamp(min=1e-6) for value in (q, k, v))
-    equal = (k / q).sqrt()
-    per_head = len(q) // heads
-    sq, sk = (value.view(heads, -1).amax(-1) / 127 for value in (q * equal, k / equal))
-    sv, kappa = value_scale(v, seen)
+    per_head = len(bq) // heads
+    equal, sq, sk = score_scales(seen, heads)
+    sv, kappa = value_scale(seen["qkv"].chunk(3)[2].clamp(min=1e-6), seen)
     zero = torch.zeros_like(bq)
     multiplier, shift = fixed_point(sq * sk * math.log2(math.e) * per_head**-0.5 * 64,
                                     f"{name}.attention")

@@ -31,6 +31,20 @@ def channel_scale(seen: dict[str, Tensor], name: str, weight: Tensor) -> Tensor:
     return torch.maximum(seen[f"{name}.step"], seen[name] / 127)
 
 
+def score_scales(seen: dict[str, Tensor], heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What the channels of Q are multiplied by and those of K divided, and each head's scales.
+
+    They make both ranges of a channel equal; or, where Q has steps, all of these 1.
+    """
+    q, k, _ = (value.clamp(min=1e-6) for value in seen["qkv"].chunk(3))
+    if "query.step" in seen:
+        equal, sq = 1 / torch.maximum(seen["query.step"], q / 127), torch.ones(heads).double()
+    else:
+        equal = (k / q).sqrt()
+        sq = (q * equal).view(heads, -1).amax(-1) / 127
+    return equal, sq, (k / equal).view(heads, -1).amax(-1) / 127
+
+
 def value_scale(value: Tensor, seen: dict[str, Tensor]) -> tuple[Tensor, float]:
     """Scale of each channel of V, and by how much that of the attention's output is finer."""
     scale = value / 127

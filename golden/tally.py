@@ -63,12 +63,12 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def count(model: QuantizedModel, trace: Trace, dense: Trace, label: int) -> Tally:
-    """Count one frame."""
+def count(model: QuantizedModel, trace: Trace, dense: Trace, labels: Tensor) -> Tally:
+    """Count one frame of each sequence, ``labels`` (N,)."""
     sent = {name: int(mask.sum()) for name, mask in trace.sent.items()}
     cost = {name: columns(name, model.config) for name in sent}
     return Tally(
-        1, int(int(trace.scores.argmax()) == label), sum(sent.values()),
+        len(labels), int((trace.scores.argmax(-1) == labels).sum()), sum(sent.values()),
         sum(events for name, events in sent.items() if ".attention." in name),
         sum(events * cost[name] for name, events in sent.items()),
         sum(a.numel() * cost[name] for name, a in trace.operands.items()),
@@ -77,7 +77,7 @@ def count(model: QuantizedModel, trace: Trace, dense: Trace, label: int) -> Tall
 
 def tally(model: QuantizedModel, shown: Tensor, digit: Tensor, task: int, thetas: Sequence[int]
           ) -> list[Tally]:
-    """Run sequences (N, F, C, height, width), each anew, with the policy delta and each theta.
+    """Run sequences (N, F, C, height, width) with the policy delta and each theta.
 
     If all thetas are 0 dense inference is not run beside it: no bit differs.
 
@@ -88,16 +88,13 @@ def tally(model: QuantizedModel, shown: Tensor, digit: Tensor, task: int, thetas
     """
     if not model.config.num_classes:
         raise ValueError(f"{model.config.name} has no classes")
-    exact = Integer(model)
+    exact, labels = Integer(model), labels_of(task, digit)
     runs = [Temporal(model, Plan(Choice(Policy.DELTA, theta))) for theta in thetas]
     made = [Tally() for _ in thetas]
-    for frames, label in zip(shown, labels_of(task, digit).tolist(), strict=True):
-        for run in runs:
-            run.reset()
-            run.run(frames[0], task)
-        for pixels in frames[1:]:
-            traces = [run.run(pixels, task) for run in runs]
+    for number, pixels in enumerate(shown.unbind(1)):
+        traces = [run.run(pixels, task) for run in runs]
+        if number:
             dense = exact.run(pixels, task) if any(thetas) else traces[0]
-            made = [before + count(model, trace, dense, label)
+            made = [before + count(model, trace, dense, labels)
                     for before, trace in zip(made, traces, strict=True)]
     return made

@@ -104,7 +104,7 @@ def advance(state: State | None, tokens: Tensor, x: Tensor, weight: Tensor, choi
 
 
 class Temporal(Integer):
-    """Run a quantized network on one frame after another.
+    """Run a quantized network on one frame after another, of one or many sequences side by side.
 
     With theta 0 every frame's result is that of :class:`golden.integer.Integer`. Products that a
     frame does not run lose their state: the rows of an expert that a token left, and another
@@ -128,7 +128,7 @@ class Temporal(Integer):
 
     def run(self, pixels: Tensor, task: int = 0,
             experts: dict[int, Tensor] | None = None) -> Trace:
-        """Infer the next frame; as :meth:`golden.integer.Integer.run`, with ``sent``."""
+        """Infer every sequence's next frame: :meth:`golden.integer.Integer.run`, with ``sent``."""
         self.made = {}
         trace = super().run(pixels, task, experts)
         self.states = self.made
@@ -152,9 +152,11 @@ class Temporal(Integer):
         trace.operands[name] = a
         operator = operator_of(name)
         choice = self.choices[operator]
-        rows = torch.arange(len(a)) if tokens is None else tokens
-        trace.sent[name], state = advance(self.states.get(name), rows, a, weight.to(torch.int64),
-                                          choice, self.zero_point(operator))
+        x = a.flatten(0, -2)
+        rows = torch.arange(len(x)) if tokens is None else tokens
+        sent, state = advance(self.states.get(name), rows, x, weight.to(torch.int64), choice,
+                              self.zero_point(operator))
+        trace.sent[name] = sent.view(a.shape)
         if choice.policy in REMEMBERING:
             self.made[name] = state
-        return state.acc
+        return state.acc.view(*a.shape[:-1], -1)

@@ -17,7 +17,7 @@ from scripts.cli import errors
 TASKS = ("digit", "odd")
 """What the digits network tells of an image."""
 
-SHARE = 12
+SHARE = 52
 """Sequences that a process counts at a time."""
 
 

@@ -331,7 +331,7 @@ def test_train_delta_compares_the_same_sequences(
     assert trained == [(False, 4), (True, 4)]
     assert result["summary"] == pytest.approx({
         "fewer_events": 2, "fewer_followed_events": 4000 / 1500, "fewer_macs": 4,
-        "points_lost": 1})
+        "points_lost_digit": 1})
     assert [row["events_per_frame"] for row in result["rows"]] == [50, 25]
     written, given = (QuantizedModel.load(path) for path in (  # whose metadata has no order
         tmp_path / "digits-delta.quantized.safetensors", QUANTIZED))

@@ -70,26 +70,28 @@ def tell(result: dict) -> None:
 
 
 def draw(result: dict, path: Path) -> None:
-    """Draw accuracy and SQNR against density, a point for each theta."""
-    figure = Figure(figsize=(10, 4.4), layout="constrained")
-    figure.suptitle(f"{result['model']}: policy delta by theta, frames behind the first")
-    right, noise = figure.subplots(1, 2)
-    for kind, color in zip(KINDS, (BLUE, ORANGE, GREEN), strict=True):
-        for task, (style, marker) in zip(TASKS, (("-", "o"), ("--", "s")), strict=True):
-            rows = [row for row in result["rows"] if (row["kind"], row["task"]) == (kind, task)]
-            for axes, name, scale in ((right, "accuracy", 100), (noise, "sqnr_db", 1)):
-                known = [row for row in rows if row[name] is not None]
-                x = [100 * row["density"] for row in known]
-                y = [scale * row[name] for row in known]
-                axes.plot(x, y, color=color, ls=style, marker=marker, ms=4, label=f"{kind}, {task}")
-                for row, *point in zip(known, x, y, strict=True) if style == "-" else ():
-                    axes.annotate(f"{row['theta']}", point, (3, 4), textcoords="offset points",
-                                  fontsize=7, color=color)
-    right.set(xlabel="density of events, % of multiplications", ylabel="accuracy, % of frames")
-    noise.set(xlabel="density of events, % of multiplications",
-              ylabel="SQNR of the tokens against dense, dB",
-              title="theta 0 is exact and has no point")
-    right.set_title("numbers: theta, at the digits' points")
-    right.set_ylim(top=100.5)
-    right.legend(fontsize=8)
-    figure.savefig(path, dpi=110)
+    """Draw accuracy, SQNR and density against theta."""
+    thetas = sorted({row["theta"] for row in result["rows"]})
+    figure = Figure(figsize=(9.7, 3.3), layout="constrained")
+    figure.suptitle(f"{result['model']}: policy delta, {result['digits']} held-out digits, "
+                    "frames behind the first")
+    panels = (("accuracy", 100, "accuracy, % of frames"),
+              ("sqnr_db", 1, "SQNR against dense, dB"),
+              ("density", 100, "density, % of multiplications"))
+    for axes, (name, scale, label) in zip(figure.subplots(1, 3), panels, strict=True):
+        for kind, color, marker in zip(KINDS, (BLUE, ORANGE, GREEN), "osD", strict=True):
+            for task, style in zip(TASKS, ("-", "--"), strict=True):
+                rows = [row for row in result["rows"]
+                        if (row["kind"], row["task"]) == (kind, task) and row[name] is not None]
+                axes.plot([thetas.index(row["theta"]) for row in rows],
+                          [scale * row[name] for row in rows], color=color, ls=style,
+                          marker=marker, ms=5, mfc="none", label=f"{kind}, {task}")
+        axes.set(xlabel="theta, codes", ylabel=label, xlim=(-0.3, len(thetas) - 0.7))
+        axes.set_xticks(range(len(thetas)), thetas)
+        axes.grid(alpha=0.3)
+        if name == "sqnr_db":
+            axes.set_title("theta 0 is exact and has no point", fontsize=9)
+        else:
+            axes.set_ylim(0 if name == "density" else None, 100)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", fontsize=8)
+    figure.savefig(path, dpi=84, pil_kwargs={"optimize": True})

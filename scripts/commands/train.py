@@ -85,9 +85,11 @@ def compare(out: Path, seed: int, count: int) -> dict:
 
 
 def summary(rows: list[dict]) -> dict[str, float]:
-    """Return means over kinds and tasks: times fewer events and products, points of accuracy."""
-    def mean(name: str, delta: bool) -> float:
-        values = [row[name] for row in rows if row["delta"] == delta]
+    """Return means over kinds: times fewer events and products, points of accuracy by task."""
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+
+    def mean(name: str, delta: bool, among: list[str] = tasks) -> float:
+        values = [row[name] for row in rows if row["delta"] == delta and row["task"] in among]
         return sum(values) / len(values)
 
     def followed(delta: bool) -> float:
@@ -96,7 +98,8 @@ def summary(rows: list[dict]) -> dict[str, float]:
     return {"fewer_events": mean("events_per_frame", False) / mean("events_per_frame", True),
             "fewer_followed_events": followed(False) / followed(True),
             "fewer_macs": mean("macs_per_frame", False) / mean("macs_per_frame", True),
-            "points_lost": 100 * (mean("accuracy", False) - mean("accuracy", True))}
+            **{f"points_lost_{task}": 100 * (mean("accuracy", False, [task])
+                                             - mean("accuracy", True, [task])) for task in tasks}}
 
 
 def tell(result: dict) -> None:
@@ -118,4 +121,5 @@ def tell(result: dict) -> None:
     console.print(
         f"{means['fewer_events']:.2f} x fewer events ({means['fewer_followed_events']:.2f} x "
         f"without attention's, which are always recomputed), {means['fewer_macs']:.2f} x fewer "
-        f"multiplications, {means['points_lost']:+.2f} points of accuracy lost")
+        "multiplications; points of accuracy lost: " + ", ".join(
+            f"{task} {means[f'points_lost_{task}']:+.2f}" for task in TASKS))

@@ -36,14 +36,22 @@ def real() -> M3ViT:
 def test_values_are_the_nearest_multiples_of_the_step() -> None:
     made = layer()
     assert torch.allclose(made(Z), torch.tensor([[[1.0, -2.0]], [[2.0, -2.0]]]))
-    assert made.loss.item() == pytest.approx(10 * (1 + 0) / 2), "fan_out * mean|dO|"
+    assert made.loss.item() == pytest.approx(10 * (1 + 0) / 2), "fan_out * mean|dO / q|"
 
 
 def test_the_sparsity_loss_enlarges_the_step_of_what_changed() -> None:
     made = layer()
     made(Z)
     made.loss.backward()
-    assert made.log_step.grad.tolist() == pytest.approx([-10 * 1 / 2, 0]), "-fan_out mean|d code| q"
+    assert made.log_step.grad.tolist() == pytest.approx([-10 * 1.2 / 2, 0]), "-fan_out mean|dZ| / q"
+
+
+def test_what_is_recomputed_differs_from_zero() -> None:
+    made = DeltaActivation(torch.tensor([1.0, 2.0]), fan_out=10, frames=None)
+    made(Z)
+    assert made.loss.item() == pytest.approx(10 * (1 + 1 + 2 + 1) / 4), "fan_out * mean|O / q|"
+    made.loss.backward()
+    assert made.log_step.grad.tolist() == pytest.approx([-10 * 3 / 4, -10 * 2.5 / 4])
 
 
 def test_the_tasks_gradient_is_that_of_the_rounding() -> None:
@@ -83,7 +91,7 @@ def test_layers_are_there_for_a_while_only() -> None:
     shown = sequences("train", "both", count=2)[0].float()
     plain = model(shown, 0)[1]
     with delta_activations(model, first_steps(model, shown[0])) as layers:
-        assert len(layers) == 16
+        assert len(layers) == 20
         assert not torch.equal(model(shown, 0)[1], plain)
         assert all(made.loss > 0 for made in layers.values())
     assert torch.equal(model(shown, 0)[1], plain)
@@ -92,8 +100,9 @@ def test_layers_are_there_for_a_while_only() -> None:
 def test_integers_send_the_trained_codes() -> None:
     """Every operand of the first block is the rounded real one.
 
-    But for values near the middle between two codes: few of the attention's operands; behind its
-    projection and the residual sum, whose weights are int8, values are off by a part of a step.
+    But for values near the middle between two codes: few of the attention's operands, of queries
+    those too that int8 weights move; behind its projection and the residual sum values are off by
+    a part of a step.
     """
     model = copy.deepcopy(real())
     images = digits("train")[0][:16]
@@ -107,13 +116,16 @@ def test_integers_send_the_trained_codes() -> None:
                 lambda module, given, out, name=name: seen.__setitem__(name, out / module.step))
         model(images[:1].float(), 0)
     trace = Integer(quantized).run(images[0])
-    for name, operator, near in (("norm1", "q", 0.05), ("context", "proj", 0.05),
+    for name, operator, near in (("norm1", "q", 0.05), ("query", "attention.scores", 0.1),
+                                 ("context", "proj", 0.05),
                                  ("norm2", "fc1", 0.2), ("hidden", "fc2", 0.2)):
         codes = trace.operands[f"blocks.0.{operator}"]
         if name == "hidden":
             apart = quantized["blocks.0.gelu"].unique().diff().unique()
             assert len(apart) == 1, "all codes are multiples of a step"
             codes = (codes - int(quantized["blocks.0.gelu"][0])) // apart
+        if name == "query":
+            codes = codes.transpose(0, 1).flatten(1)                        # from (H, T, Dh)
         expected = seen[f"0_{name}"][0].round()
         assert codes.abs().max() < 30, "as coarse as asked for"
         assert (codes != expected).float().mean() < near, name
@@ -142,5 +154,5 @@ def test_committed_weights_need_half_the_events() -> None:
         counts.append(made)
     plain, trained = counts
     assert plain.macs > 2 * trained.macs
-    assert plain.attention_events == pytest.approx(trained.attention_events, rel=0.02)
-    assert plain.events - plain.attention_events > 2 * (trained.events - trained.attention_events)
+    assert plain.events > 2 * trained.events
+    assert plain.attention_events > 1.1 * trained.attention_events

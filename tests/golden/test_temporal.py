@@ -72,6 +72,34 @@ def test_theta_0_changes_no_bit(name: str, kind: str) -> None:
     assert (moved > 0) == (kind != "identical"), "no token ever changed its experts"
 
 
+def test_sequences_side_by_side_are_sequences_one_by_one() -> None:
+    model = network("uneven")
+    shown = torch.stack([torch.stack(video(model.config, kind, 4)) for kind in ("object", "cut")])
+    for choice in (Choice(Policy.DELTA, 3), Choice(Policy.TOKEN_GATE), Choice(Policy.ZERO_SKIP)):
+        together, *alone = (Temporal(model, Plan(choice)) for _ in range(3))
+        for pixels in shown.unbind(1):
+            made = together.run(pixels)
+            each = [run.run(frame) for run, frame in zip(alone, pixels, strict=True)]
+            assert torch.equal(made.x, torch.stack([trace.x for trace in each]))
+            assert torch.equal(made.scores, torch.stack([trace.scores for trace in each]))
+            for name, sent in made.sent.items():
+                rows = [trace.sent[name] for trace in each if name in trace.sent]
+                assert torch.equal(sent, (torch.cat if ".experts." in name else torch.stack)(rows))
+
+
+def test_images_at_once_are_images_one_by_one() -> None:
+    model = network("uneven")
+    images = torch.stack(video(model.config, "object", 6)).unflatten(0, (2, 3))
+    made = Integer(model).run(images, 1)
+    for place in ((0, 0), (0, 2), (1, 1)):
+        alone = Integer(model).run(images[place], 1)
+        assert torch.equal(made.x[place], alone.x)
+        assert torch.equal(made.scores[place], alone.scores)
+        for layer, routes in alone.routes.items():
+            assert all(torch.equal(a[place], b)
+                       for a, b in zip(made.routes[layer], routes, strict=True))
+
+
 def test_policies_and_tasks_may_be_mixed() -> None:
     model = network("uneven")
     names = list(Plan().resolve(model.config))
