@@ -103,9 +103,10 @@ class AttentionSink(RowSink):
         if item.needs is not None:
             super().take(item, end)
         elif item.closes:
-            self.free = max(end + self.written + 1, self.free) + self.words
-            self.freed.append(self.free + 1)
-            self.ready.append(self.free + Softmax.DIVISION + 1)
+            self.free = max(end + self.written + Softmax.FOUND, self.free) + self.words
+            left = self.free - 1 + Softmax.POWER
+            self.freed.append(left)
+            self.ready.append(left + Softmax.DIVISION + 1)
 
 
 def read_words(first: int, words: int, adds: list[tuple[int, int]], position: int,
