@@ -79,7 +79,7 @@ class GateSink(Sink):
     def take(self, item: Item, end: int) -> None:
         self.end = end + self.latency
         if item.closes:
-            begun = max(self.end + 1, self.ranked + 1) + self.scan
+            begun = max(self.end + Gate.FETCHED, self.ranked + 1) + self.scan
             room = self.routed[-Gate.ROUTED] + 1 if len(self.routed) >= Gate.ROUTED else 0
             self.ranked = max(begun, self.free, room)
             self.free = self.ranked + 1 + max(self.scan, self.top_k)

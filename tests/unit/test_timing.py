@@ -69,7 +69,7 @@ def test_gate(tokens: int) -> None:
     """The first token's way through, then the interval of the slowest step."""
     case, experts, k = make("gate", 0), 7, 3
     words, n = -(-2 * experts // P), Gate.steps(experts)
-    first = words + n + n + Gate.LATENCY + k + 1
+    first = words - 1 + Gate.FETCHED + n + n + Gate.LATENCY + k + 1
     interval = max(words, n + 1, 1 + max(n, k))
     assert pysim.run(first_rows(case, tokens), PATTERN, 0) == first + (tokens - 1) * interval
 
