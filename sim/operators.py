@@ -142,7 +142,8 @@ def norm_rows(start: int, rows: int, words: int, available: Callable[[int], int]
         if row >= LayerNorm.ROWS:
             first = max(first, read[row - LayerNorm.ROWS] + 1)
         last, position = read_words(first, words, adds, position)
-        taken = max(max(last + 2, taken + 1) + LayerNorm.SCALAR, read[-1] if read else 0)
+        summed = max(last + 1 + LayerNorm.SUMMED, taken + 1)
+        taken = max(summed + LayerNorm.SCALAR, read[-1] if read else 0)
         read.append(taken + 2 * words)
         ready.append(read[-1] + NormalizeLane.LATENCY + 2)
     return ready

@@ -36,17 +36,20 @@ class Rsqrt(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         v, half = Signal(32), Signal(5)
-        y, first, second = Signal(16), Signal(34), Signal(34)
+        y, first, factor = Signal(16), Signal(18), Signal(18)
+        result = Signal(17)
 
         for n in range(WIDTH // 2):
             with m.If(self.value[2 * n : 2 * n + 2].any()):
                 m.d.comb += half.eq(n)
         aligned = Cat(Const(0, 30), self.value) >> (half << 1)
         table = Array([Const(0, 16)] * 32 + [Const(entry, 16) for entry in RSQRT])
-        result = (y * ((3 << 16) - second) + (1 << 16)) >> 17
+        entry = Signal(16)
+        m.d.comb += entry.eq(table[v[25:32]])
         m.d.sync += [
-            v.eq(aligned), self.half_exponent.eq(half), y.eq(table[v[25:32]]),
-            first.eq(((v >> 14) * y) >> 16), second.eq((first * y) >> 16),
+            v.eq(aligned), self.half_exponent.eq(half), y.eq(entry),
+            first.eq(((v >> 14) * entry) >> 16), factor.eq((3 << 16) - ((first * y) >> 16)),
+            result.eq((y * factor + (1 << 16)) >> 17),
             self.multiplier.eq(Mux(result > 0xFFFF, 0xFFFF, result)),
         ]
 
