@@ -115,16 +115,18 @@ class LayerNorm(wiring.Component):
     def scale(self, m: Module, rsqrt: Rsqrt, free, full, sums, squares):
         """Compute the next row's scale; hand it on once the row before has been read."""
         bank, step = Signal(range(self.ROWS)), Signal(range(self.SCALAR + 1))
+        total, square = Signal(signed(27)), Signal(41)
         scaled, squared = Signal(52), Signal(52)
         current = Signal(signed(27)), Signal(16), Signal(5)
         self.taken = Signal()
         m.d.comb += self.taken.eq((step == self.SCALAR) & free)
         m.d.sync += [
-            scaled.eq(self.dim * squares[bank]), squared.eq(sums[bank] * sums[bank]),
+            total.eq(sums[bank]), square.eq(squares[bank]),
+            scaled.eq(self.dim * square), squared.eq(total * total),
             rsqrt.value.eq(scaled - squared + self.epsilon),
         ]
         with m.If(self.taken):
-            m.d.sync += [step.eq(0), bank.eq(bank + 1), current[0].eq(sums[bank]),
+            m.d.sync += [step.eq(0), bank.eq(bank + 1), current[0].eq(total),
                          current[1].eq(rsqrt.multiplier), current[2].eq(rsqrt.half_exponent)]
         with m.Elif(full[bank] & (step != self.SCALAR)):
             m.d.sync += step.eq(step + 1)

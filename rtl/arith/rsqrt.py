@@ -1,6 +1,6 @@
 """Reciprocal square root of a 52-bit integer: normalize, table, one Newton step."""
 
-from amaranth import Array, Cat, Const, Module, Mux, Signal
+from amaranth import Array, Cat, Const, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -25,10 +25,10 @@ class Rsqrt(wiring.Component):
 
     Timing
     ------
-    Five registers; the results hold while ``value`` does.
+    Four registers; the results hold while ``value`` does.
     """
 
-    LATENCY = 5
+    LATENCY = 4
 
     def __init__(self) -> None:
         super().__init__({"value": In(WIDTH), "multiplier": Out(16), "half_exponent": Out(5)})
@@ -50,7 +50,7 @@ class Rsqrt(wiring.Component):
             v.eq(aligned), self.half_exponent.eq(half), y.eq(entry),
             first.eq(((v >> 14) * entry) >> 16), factor.eq((3 << 16) - ((first * y) >> 16)),
             result.eq((y * factor + (1 << 16)) >> 17),
-            self.multiplier.eq(Mux(result > 0xFFFF, 0xFFFF, result)),
         ]
+        m.d.comb += self.multiplier.eq(result[:16] | result[16].replicate(16))
 
         return m
