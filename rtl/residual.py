@@ -30,7 +30,8 @@ def saturate16(value):
 class Residual(wiring.Component):
     """Add words to the residual stream.
 
-    ``RESIDUAL``: ``x = sat16(sat16(x) + y)``; ``COMBINE``: ``x = x + y``; ``OUTPUT``: ``x = y``.
+    ``RESIDUAL``: ``x = sat16(sat16(x) + y)``; ``COMBINE``: ``x = x + y``; ``OUTPUT``: ``x = y``,
+    which has 16 bits.
     :func:`golden.residual.residual_add` is its reference.
 
     Members
@@ -71,7 +72,7 @@ class Residual(wiring.Component):
         before, added, kept = Signal(stored), Signal(stored), Signal(stored)
 
         combines, replaces = read.tag.dest == Dest.COMBINE, read.tag.dest == Dest.OUTPUT
-        m.d.sync += [read.eq(self.i.payload), word.eq(read), wraps.eq(combines | replaces),
+        m.d.sync += [read.eq(self.i.payload), word.eq(read), wraps.eq(combines),
                      valid.eq((valid << 1) | self.i.valid)]
         m.d.comb += [
             self.i.ready.eq(1), self.granted.eq(~self.i.valid), kept.eq(words.data),
