@@ -14,7 +14,7 @@ class Rsqrt(wiring.Component):
 
     ``e = floor(log2 value)`` rounded down to even; ``v = value * 2**(30 - e)`` truncated;
     ``y = T[v >> 25]``; ``a = ((v >> 14) * y) >> 16``; ``a = (a * y) >> 16``;
-    ``m = min(65535, (y * ((3 << 16) - a) + 2**16) >> 17)``.
+    ``m = (y * ((3 << 16) - a) + 2**16) >> 17``, which is below 65535 for every ``v``.
 
     Members
     -------
@@ -37,7 +37,6 @@ class Rsqrt(wiring.Component):
         m = Module()
         v, half = Signal(32), Signal(5)
         y, first, factor = Signal(16), Signal(18), Signal(18)
-        result = Signal(17)
 
         for n in range(WIDTH // 2):
             with m.If(self.value[2 * n : 2 * n + 2].any()):
@@ -49,8 +48,7 @@ class Rsqrt(wiring.Component):
         m.d.sync += [
             v.eq(aligned), self.half_exponent.eq(half), y.eq(entry),
             first.eq(((v >> 14) * entry) >> 16), factor.eq((3 << 16) - ((first * y) >> 16)),
-            result.eq((y * factor + (1 << 16)) >> 17),
+            self.multiplier.eq((y * factor + (1 << 16)) >> 17),
         ]
-        m.d.comb += self.multiplier.eq(result[:16] | result[16].replicate(16))
 
         return m
