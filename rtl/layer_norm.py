@@ -2,8 +2,8 @@
 
 A row is kept while its sums are taken. Up to four are held, each at another step::
 
-    i ──┬──► rows (4) ─────────────────►│──► D·x − Sx ──► × m ──► >> ──► × gain + bias ──► o
-        └──► Sx, Q ──► V ──► rsqrt ──► m ┘
+    i ──►│──┬──► rows (4) ─────────────────►│──► D·x − Sx ──► × m ──► >> ──► × gain + bias ──► o
+            └──► Sx, Q ──► V ──► rsqrt ──► m ┘
 """
 
 from amaranth import Array, Module, Mux, Signal, signed
@@ -39,16 +39,17 @@ class LayerNorm(wiring.Component):
 
     Timing
     ------
-    A row of ``n`` words whose last word came in cycle ``t`` leaves in cycles ``t + LATENCY`` to
-    ``t + LATENCY + 2 * n - 2``, one in two cycles. Rows follow each other
-    ``max(2 * n, SCALAR + 1)`` cycles apart: the scale of one is computed while the one before is
-    read. Half a word at a time keeps up with the compute unit, which takes 24 cycles for a row of
-    192 elements, and saves half the lanes.
+    A row of ``n`` words whose last word came in cycle ``t`` is summed in ``t + SUMMED`` and leaves
+    in cycles ``t + LATENCY`` to ``t + LATENCY + 2 * n - 2``, one in two cycles. Rows follow each
+    other ``max(2 * n, SCALAR + 1)`` cycles apart: the scale of one is computed while the one before
+    is read. Half a word at a time keeps up with the compute unit, which takes 24 cycles for a row
+    of 192 elements, and saves half the lanes.
     """
 
     ROWS = 4
+    SUMMED = 3
     SCALAR = 3 + Rsqrt.LATENCY
-    LATENCY = SCALAR + 4 + NormalizeLane.LATENCY
+    LATENCY = SUMMED + SCALAR + 3 + NormalizeLane.LATENCY
 
     i: stream.Interface
     o: stream.Interface
@@ -84,38 +85,48 @@ class LayerNorm(wiring.Component):
         """Store a row and take its sums."""
         given, taken = self.i.p, Signal()
         bank, position = Signal(range(self.ROWS)), Signal(16)
+        valid, last = Signal(2), Signal(2)
+        banks = [Signal(range(self.ROWS), name=f"bank_{stage}") for stage in range(2)]
+        word_total, word_square = Signal(signed(27)), Signal(41)
         total, square = Signal(signed(27)), Signal(41)
         next_total, next_square = Signal(signed(27)), Signal(41)
-        words = range(self.hw.word)
+        x = [write.data[n] for n in range(self.hw.word)]
         m.d.comb += [
             self.i.ready.eq(~full[bank]), taken.eq(self.i.valid & self.i.ready),
+            next_total.eq(total + word_total), next_square.eq(square + word_square),
+        ]
+        m.d.sync += [
+            valid.eq((valid << 1) | taken), last.eq((last << 1) | given.last),
+            banks[0].eq(bank), banks[1].eq(banks[0]),
             write.en.eq(taken), write.addr.eq(bank * self.depth + position),
             write.data.eq(given.data),
-            next_total.eq(total + sum(given.data[n] for n in words)),
-            next_square.eq(square + sum((given.data[n] * given.data[n]).as_unsigned()
-                                        for n in words)),
+            word_total.eq(sum(x)), word_square.eq(sum((e * e).as_unsigned() for e in x)),
         ]
         with m.If(taken):
-            m.d.sync += [position.eq(position + 1), total.eq(next_total), square.eq(next_square)]
+            m.d.sync += position.eq(position + 1)
             with m.If(given.last):
-                m.d.sync += [
-                    position.eq(0), total.eq(0), square.eq(0), bank.eq(bank + 1), full[bank].eq(1),
-                    sums[bank].eq(next_total), squares[bank].eq(next_square),
-                ]
+                m.d.sync += [position.eq(0), bank.eq(bank + 1)]
+        with m.If(valid[1]):
+            m.d.sync += [total.eq(next_total), square.eq(next_square)]
+            with m.If(last[1]):
+                m.d.sync += [total.eq(0), square.eq(0), full[banks[1]].eq(1),
+                             sums[banks[1]].eq(next_total), squares[banks[1]].eq(next_square)]
 
     def scale(self, m: Module, rsqrt: Rsqrt, free, full, sums, squares):
         """Compute the next row's scale; hand it on once the row before has been read."""
         bank, step = Signal(range(self.ROWS)), Signal(range(self.SCALAR + 1))
+        total, square = Signal(signed(27)), Signal(41)
         scaled, squared = Signal(52), Signal(52)
         current = Signal(signed(27)), Signal(16), Signal(5)
         self.taken = Signal()
         m.d.comb += self.taken.eq((step == self.SCALAR) & free)
         m.d.sync += [
-            scaled.eq(self.dim * squares[bank]), squared.eq(sums[bank] * sums[bank]),
+            total.eq(sums[bank]), square.eq(squares[bank]),
+            scaled.eq(self.dim * square), squared.eq(total * total),
             rsqrt.value.eq(scaled - squared + self.epsilon),
         ]
         with m.If(self.taken):
-            m.d.sync += [step.eq(0), bank.eq(bank + 1), current[0].eq(sums[bank]),
+            m.d.sync += [step.eq(0), bank.eq(bank + 1), current[0].eq(total),
                          current[1].eq(rsqrt.multiplier), current[2].eq(rsqrt.half_exponent)]
         with m.Elif(full[bank] & (step != self.SCALAR)):
             m.d.sync += step.eq(step + 1)

@@ -2,11 +2,11 @@
 
 ::
 
-    word ──► address ──► memory ──►│──► saturate 16 ──► + ──► saturate 16 ──► memory
-         └────────────────────────►│───────────────────┘
+    word ──► address ──► memory ──►│──► saturate 16 ──►│──► + ──► saturate 16 ──► memory
+         └────────────────────────►│──────────────────►│────┘
 """
 
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -21,14 +21,17 @@ reads saturates to 16 bits, so ``x = sat16(x + sum of contributions)`` saturates
 
 
 def saturate16(value):
-    """Clamp a signed value to 16 bits."""
-    return Mux(value > 32767, 32767, Mux(value < -32768, -32768, value))
+    """Clamp a signed value to 16 bits: it fits if all bits from bit 15 on are its sign."""
+    sign, above = value[-1], value[15:-1]
+    limit = Cat((~sign).replicate(15), sign)
+    return Mux(above == sign.replicate(len(above)), value[:16], limit).as_signed()
 
 
 class Residual(wiring.Component):
     """Add words to the residual stream.
 
-    ``RESIDUAL``: ``x = sat16(sat16(x) + y)``; ``COMBINE``: ``x = x + y``; ``OUTPUT``: ``x = y``.
+    ``RESIDUAL``: ``x = sat16(sat16(x) + y)``; ``COMBINE``: ``x = x + y``; ``OUTPUT``: ``x = y``,
+    which has 16 bits.
     :func:`golden.residual.residual_add` is its reference.
 
     Members
@@ -44,11 +47,11 @@ class Residual(wiring.Component):
 
     Timing
     ------
-    A word of cycle ``t`` can be read from cycle ``t + 2`` on. The same address must not follow
-    within that time, which no operator does: each of its rows is written once.
+    A word of cycle ``t`` can be read from cycle ``t + LATENCY`` on. The same address must not
+    follow within that time, which no operator does: each of its rows is written once.
     """
 
-    LATENCY = 2
+    LATENCY = 3
     i: stream.Interface
 
     def __init__(self, hw: HwConfig) -> None:
@@ -64,27 +67,26 @@ class Residual(wiring.Component):
         m = Module()
         stored = data.ArrayLayout(signed(WIDTH), self.hw.word)
         m.submodules.words = words = Halves(stored, self.hw.residual_words)
-        word, valid = Signal(requantized(self.hw)), Signal()
-        added, kept = Signal(stored), Signal(stored)
+        read, word = (Signal(requantized(self.hw), name=name) for name in ("read", "word"))
+        valid, wraps = Signal(2), Signal()
+        before, added, kept = Signal(stored), Signal(stored), Signal(stored)
 
-        combines, replaces = word.tag.dest == Dest.COMBINE, word.tag.dest == Dest.OUTPUT
-        m.d.sync += [word.eq(self.i.payload), valid.eq(self.i.valid)]
+        combines, replaces = read.tag.dest == Dest.COMBINE, read.tag.dest == Dest.OUTPUT
+        m.d.sync += [read.eq(self.i.payload), word.eq(read), wraps.eq(combines),
+                     valid.eq((valid << 1) | self.i.valid)]
         m.d.comb += [
             self.i.ready.eq(1), self.granted.eq(~self.i.valid), kept.eq(words.data),
             words.address.eq(Mux(self.i.valid, self.i.p.tag.address, self.address)),
-            words.write.en.eq(valid), words.write.address.eq(word.tag.address),
+            words.write.en.eq(valid[1]), words.write.address.eq(word.tag.address),
             words.write.data.eq(added), words.load.en.eq(self.load.en),
             words.load.address.eq(self.load.address),
         ]
         for n in range(self.hw.word):
             m.d.comb += [words.load.data[n].eq(self.load.data[n]),
                          self.data[n].eq(saturate16(kept[n]))]
-            before, total = Signal(signed(WIDTH), name=f"before_{n}"), Signal(
-                signed(WIDTH + 1), name=f"total_{n}")
-            m.d.comb += [
-                before.eq(Mux(combines, kept[n], Mux(replaces, 0, self.data[n]))),
-                total.eq(before + word.data[n]),
-                added[n].eq(Mux(combines | replaces, total, saturate16(total))),
-            ]
+            total = Signal(signed(WIDTH + 1), name=f"total_{n}")
+            m.d.sync += before[n].eq(Mux(combines, kept[n], Mux(replaces, 0, self.data[n])))
+            m.d.comb += [total.eq(before[n] + word.data[n]),
+                         added[n].eq(Mux(wraps, total, saturate16(total)))]
 
         return m

@@ -11,6 +11,7 @@ from rtl.config import HwConfig
 from rtl.linear.compute_unit import ComputeUnit
 from rtl.linear.event_encoder import EventEncoder
 from rtl.linear.event_queue import EventQueue
+from rtl.linear.operand_source import OperandSource
 from rtl.linear.worker import RUN, Worker
 from sim.items import NOTHING, GroupState, Item, Kept, Place, Sink
 from sim.losses import Losses
@@ -18,7 +19,7 @@ from sim.spans import Span
 from sim.stores import Busy
 
 SUMMED = ComputeUnit.READ_LATENCY
-ARRIVAL = 1 + EventEncoder.timing.latency + EventQueue.timing.latency
+ARRIVAL = OperandSource.LATENCY + EventEncoder.timing.latency + EventQueue.timing.latency
 
 
 class Pipeline:
@@ -64,7 +65,8 @@ class Pipeline:
         if self.kept.recalls:
             self.recalls.add(accepted, self.free - 1)
         if self.kept.updates and item.closes:
-            self.updates.add(accepted + 1, self.free)
+            self.updates.add(accepted + OperandSource.LATENCY,
+                             self.free + OperandSource.LATENCY - 1)
         count["events"] += item.sent
         count["macs"] += item.sent * item.columns
         count["macs_skipped"] += (item.elements - item.sent) * item.columns
@@ -99,11 +101,12 @@ class Pipeline:
             free = max(offered, self.free)
             begun = max(free, ready(row))
             self.counters["source_needs"] += begun - free
-            judged = done = begun + words
-            self.recalls.add(begun, done - 1)
+            judged = done = begun + words - 1 + OperandSource.LATENCY
+            self.recalls.add(begun, begun + words - 1)
             if moves:
-                self.updates.add(done + 1, done + words)
                 done = judged + 1
+                self.updates.add(done + OperandSource.LATENCY,
+                                 done + OperandSource.LATENCY + words - 1)
                 judged += words
             self.counters["source_busy"] += words * (1 + moves)
             self.counters["reference_words"] += words * (1 + moves)

@@ -79,7 +79,7 @@ class GateSink(Sink):
     def take(self, item: Item, end: int) -> None:
         self.end = end + self.latency
         if item.closes:
-            begun = max(self.end + 1, self.ranked + 1) + self.scan
+            begun = max(self.end + Gate.FETCHED, self.ranked + 1) + self.scan
             room = self.routed[-Gate.ROUTED] + 1 if len(self.routed) >= Gate.ROUTED else 0
             self.ranked = max(begun, self.free, room)
             self.free = self.ranked + 1 + max(self.scan, self.top_k)
@@ -103,9 +103,10 @@ class AttentionSink(RowSink):
         if item.needs is not None:
             super().take(item, end)
         elif item.closes:
-            self.free = max(end + self.written + 1, self.free) + self.words
-            self.freed.append(self.free + 1)
-            self.ready.append(self.free + Softmax.DIVISION + 1)
+            self.free = max(end + self.written + Softmax.FOUND, self.free) + self.words
+            left = self.free - 1 + Softmax.POWER
+            self.freed.append(left)
+            self.ready.append(left + Softmax.DIVISION + 1)
 
 
 def read_words(first: int, words: int, adds: list[tuple[int, int]], position: int,
@@ -141,7 +142,8 @@ def norm_rows(start: int, rows: int, words: int, available: Callable[[int], int]
         if row >= LayerNorm.ROWS:
             first = max(first, read[row - LayerNorm.ROWS] + 1)
         last, position = read_words(first, words, adds, position)
-        taken = max(max(last + 2, taken + 1) + LayerNorm.SCALAR, read[-1] if read else 0)
+        summed = max(last + 1 + LayerNorm.SUMMED, taken + 1)
+        taken = max(summed + LayerNorm.SCALAR, read[-1] if read else 0)
         read.append(taken + 2 * words)
         ready.append(read[-1] + NormalizeLane.LATENCY + 2)
     return ready

@@ -1,6 +1,6 @@
 """Reciprocal square root of a 52-bit integer: normalize, table, one Newton step."""
 
-from amaranth import Array, Cat, Const, Module, Mux, Signal
+from amaranth import Array, Cat, Const, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,7 +14,7 @@ class Rsqrt(wiring.Component):
 
     ``e = floor(log2 value)`` rounded down to even; ``v = value * 2**(30 - e)`` truncated;
     ``y = T[v >> 25]``; ``a = ((v >> 14) * y) >> 16``; ``a = (a * y) >> 16``;
-    ``m = min(65535, (y * ((3 << 16) - a) + 2**16) >> 17)``.
+    ``m = (y * ((3 << 16) - a) + 2**16) >> 17``, which is below 65535 for every ``v``.
 
     Members
     -------
@@ -25,10 +25,10 @@ class Rsqrt(wiring.Component):
 
     Timing
     ------
-    Five registers; the results hold while ``value`` does.
+    Four registers; the results hold while ``value`` does.
     """
 
-    LATENCY = 5
+    LATENCY = 4
 
     def __init__(self) -> None:
         super().__init__({"value": In(WIDTH), "multiplier": Out(16), "half_exponent": Out(5)})
@@ -36,18 +36,19 @@ class Rsqrt(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         v, half = Signal(32), Signal(5)
-        y, first, second = Signal(16), Signal(34), Signal(34)
+        y, first, factor = Signal(16), Signal(18), Signal(18)
 
         for n in range(WIDTH // 2):
             with m.If(self.value[2 * n : 2 * n + 2].any()):
                 m.d.comb += half.eq(n)
         aligned = Cat(Const(0, 30), self.value) >> (half << 1)
         table = Array([Const(0, 16)] * 32 + [Const(entry, 16) for entry in RSQRT])
-        result = (y * ((3 << 16) - second) + (1 << 16)) >> 17
+        entry = Signal(16)
+        m.d.comb += entry.eq(table[v[25:32]])
         m.d.sync += [
-            v.eq(aligned), self.half_exponent.eq(half), y.eq(table[v[25:32]]),
-            first.eq(((v >> 14) * y) >> 16), second.eq((first * y) >> 16),
-            self.multiplier.eq(Mux(result > 0xFFFF, 0xFFFF, result)),
+            v.eq(aligned), self.half_exponent.eq(half), y.eq(entry),
+            first.eq(((v >> 14) * entry) >> 16), factor.eq((3 << 16) - ((first * y) >> 16)),
+            self.multiplier.eq((y * factor + (1 << 16)) >> 17),
         ]
 
         return m

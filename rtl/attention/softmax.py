@@ -2,8 +2,9 @@
 
 ::
 
-    i ──► maximum ──► score rows (4) ──►│──► max − t ──► 2^−x ──►│──► o
-                                                      └──► sum ──► divider ──► normalizer
+    i ──┬──► score rows (4) ──►│──► max − t ──►│──► 2^−x ──►│──┬──► o
+        └──►│──► maximum ──────────────┘                       └──► sum ──►│──► divider ──►
+                                                                             normalizer
 """
 
 from amaranth import Array, Module, Mux, Signal, signed
@@ -39,14 +40,15 @@ class Softmax(wiring.Component):
 
     Timing
     ------
-    A row of ``n`` words whose last word came in cycle ``t`` leaves in cycles ``t + 3`` to
-    ``t + n + 2``, or behind the row before it without a gap; its normalizer ``DIVISION`` cycles
-    after its last word.
+    A row of ``n`` words whose last word came in cycle ``t`` is read from cycle ``t + FOUND`` on,
+    or behind the row before it without a gap. A word leaves ``POWER`` cycles after it was read, a
+    row's normalizer ``DIVISION`` cycles after its last word.
     """
 
     ROWS = 4
-    LATENCY = 3
-    DIVISION = Divider.LATENCY
+    FOUND = 2
+    POWER = 3
+    DIVISION = 1 + Divider.LATENCY
 
     i: stream.Interface
     o: stream.Interface
@@ -81,47 +83,45 @@ class Softmax(wiring.Component):
         return m
 
     def collect(self, m: Module, write, full, maxima, lengths, counts):
-        """Store a row and find its maximum."""
+        """Store a row, find each word's maximum, and one cycle later the row's."""
         hw, given = self.hw, self.i.p
         bank, position = Signal(range(self.ROWS)), Signal(16)
         lowest = -(1 << 15)
+        found, ends, before, largest = Signal(), Signal(), Signal(range(self.ROWS)), Signal(
+            signed(16))
         running, highest = Signal(signed(16), init=lowest), Signal(signed(16))
-        contenders = [running, *(Mux(n < given.count, given.data[n], lowest)
-                                 for n in range(hw.word))]
+        contenders = [Mux(n < given.count, given.data[n], lowest) for n in range(hw.word)]
         while len(contenders) > 1:
             left, right, *contenders = contenders
             larger = Signal(signed(16), name=f"larger_{len(contenders)}")
             m.d.comb += larger.eq(Mux(left > right, left, right))
             contenders.append(larger)
-        m.d.comb += highest.eq(contenders[0])
         m.d.comb += [
             self.i.ready.eq(~full[bank]), write.en.eq(self.i.valid & self.i.ready),
             write.addr.eq(bank * hw.row_words + position), write.data.eq(given.data),
+            highest.eq(Mux(largest > running, largest, running)),
         ]
+        m.d.sync += [found.eq(write.en), ends.eq(given.last), before.eq(bank),
+                     largest.eq(contenders[0])]
         with m.If(write.en):
-            m.d.sync += [running.eq(highest), position.eq(position + 1)]
+            m.d.sync += position.eq(position + 1)
             with m.If(given.last):
-                m.d.sync += [
-                    running.eq(lowest), position.eq(0), bank.eq(bank + 1), full[bank].eq(1),
-                    maxima[bank].eq(highest), lengths[bank].eq(position),
-                    counts[bank].eq(given.count),
-                ]
+                m.d.sync += [position.eq(0), bank.eq(bank + 1), lengths[bank].eq(position),
+                             counts[bank].eq(given.count)]
+        with m.If(found):
+            m.d.sync += running.eq(highest)
+            with m.If(ends):
+                m.d.sync += [running.eq(lowest), full[before].eq(1), maxima[before].eq(highest)]
 
     def emit(self, m: Module, read, full, maxima, lengths, counts):
-        """Read a row back, exponentiate, sum, and hand the sum to the divider."""
+        """Read a row back, exponentiate, and hand the sum to the divider."""
         hw = self.hw
-        m.submodules.divider = divider = Divider(1)
-        bank, position, total = Signal(range(self.ROWS)), Signal(16), Signal(20)
-        final, enable = Signal(), Signal()
-        reading = Signal()
-        fetched, fetched_last = Signal(), Signal()
-        maximum, count = Signal(signed(16)), Signal(range(hw.word + 1))
-        division = Signal()
-        summed = Signal(20)
+        bank, position = Signal(range(self.ROWS)), Signal(16)
+        reading, final, enable = Signal(), Signal(), Signal()
+        maximum, valid, last = Signal(signed(16)), Signal(3), Signal(3)
+        within = [Signal(range(hw.word + 1), name=f"within_{stage}") for stage in range(2)]
 
         m.d.comb += [
-            division.eq(fetched & fetched_last),
-            enable.eq((self.o.ready | ~self.o.valid) & (~division | divider.i.ready)),
             reading.eq(full[bank]), final.eq(position == lengths[bank]),
             read.en.eq(enable), read.addr.eq(bank * hw.row_words + position),
         ]
@@ -129,31 +129,33 @@ class Softmax(wiring.Component):
             m.d.sync += self.o.valid.eq(0)
         with m.If(enable):
             m.d.sync += [
-                fetched.eq(reading), fetched_last.eq(final), maximum.eq(maxima[bank]),
-                count.eq(Mux(final, counts[bank], hw.word)), self.o.valid.eq(fetched),
-                self.o.p.last.eq(fetched_last),
+                valid.eq((valid << 1) | reading), last.eq((last << 1) | final),
+                maximum.eq(maxima[bank]), within[0].eq(Mux(final, counts[bank], hw.word)),
+                within[1].eq(within[0]), self.o.valid.eq(valid[1]), self.o.p.last.eq(last[1]),
             ]
             with m.If(reading):
                 m.d.sync += position.eq(position + 1)
                 with m.If(final):
                     m.d.sync += [position.eq(0), bank.eq(bank + 1), full[bank].eq(0)]
-            with m.If(fetched):
-                m.d.sync += total.eq(Mux(fetched_last, 0, summed))
-        powers = []
         for n in range(hw.word):
             m.submodules[f"exponential_{n}"] = exponential = Exponential()
-            m.d.comb += exponential.distance.eq(maximum - read.data[n])
-            powers.append(Mux(n < count, exponential.e, 0))
             with m.If(enable):
-                m.d.sync += self.o.p.data[n].eq(powers[n])
-        m.d.comb += summed.eq(total + sum(powers))
-        self.divide(m, divider, division & (self.o.ready | ~self.o.valid), summed)
+                m.d.sync += [exponential.distance.eq(maximum - read.data[n]),
+                             self.o.p.data[n].eq(Mux(n < within[1], exponential.e, 0))]
+        self.divide(m, enable, valid[2], last[2])
 
-    def divide(self, m: Module, divider: Divider, start, total):
-        """Connect the divider to the sum and to ``normalizer``."""
-        is_large = Signal()
+    def divide(self, m: Module, enable, valid, last):
+        """Sum the exponentials of ``o``; connect the divider to the sum and to ``normalizer``."""
+        m.submodules.divider = divider = Divider(1)
+        total, goes_on, ends, is_large = Signal(20), Signal(), Signal(), Signal()
+        m.d.comb += enable.eq((self.o.ready | ~self.o.valid) & (~ends | divider.i.ready))
+        with m.If(enable):
+            m.d.sync += ends.eq(valid & last)
+            with m.If(valid):
+                m.d.sync += [goes_on.eq(~last), total.eq(
+                    Mux(goes_on, total, 0) + sum(self.o.p.data[n] for n in range(self.hw.word)))]
         m.d.comb += [
-            is_large.eq(total >= 4096), divider.i.valid.eq(start),
+            is_large.eq(total >= 4096), divider.i.valid.eq(ends & enable),
             divider.i.p.denominator.eq(total), divider.i.p.tag.eq(is_large),
             divider.i.p.numerator.eq(Mux(is_large, self.kappa26, self.kappa22) + (total >> 1)),
             self.normalizer.valid.eq(divider.o.valid), divider.o.ready.eq(self.normalizer.ready),

@@ -34,7 +34,7 @@ class EventEncoder(wiring.Component):
     o : ``Out(stream.Signature(broadcast(hw)))``
         Words with at least one event, and every item's last.
     events, macs, skipped : ``Out``
-        Events, multiplications and avoided multiplications of the word taken in this cycle.
+        Events, multiplications and avoided multiplications of the word taken in the cycle before.
     write : ``Out(reference_write(hw))``
         The word's new reference, or the one that is loaded.
     load, free : ``In(reference_write(hw))``, ``Out(1)``
@@ -70,7 +70,8 @@ class EventEncoder(wiring.Component):
         m = Module()
         given, word = self.i.p, Signal(event_word(self.hw))
         mask = Signal(self.hw.word)
-        count = Signal(range(self.hw.word + 1))
+        count, columns = Signal(range(self.hw.word + 1)), Signal(16)
+        avoided = Signal(range(self.hw.word + 1))
 
         for n in range(self.hw.word):
             m.d.comb += [
@@ -85,12 +86,11 @@ class EventEncoder(wiring.Component):
         ]
         taken = self.i.valid & self.i.ready
         probe = given.probe if self.hw.temporal else 0
-        m.d.comb += [
-            self.events.eq(Mux(taken & ~probe, count, 0)),
-            self.macs.eq(Mux(taken & ~probe, count * given.columns, 0)),
-            self.skipped.eq(Mux(taken & ~probe,
-                                (given.count - count)[: len(count)] * given.columns, 0)),
+        m.d.sync += [
+            self.events.eq(Mux(taken & ~probe, count, 0)), columns.eq(given.columns),
+            avoided.eq(Mux(taken & ~probe, given.count - count, 0)),
         ]
+        m.d.comb += [self.macs.eq(self.events * columns), self.skipped.eq(avoided * columns)]
         if self.hw.temporal:
             self.trace(m, mask, taken)
         with m.If(self.i.ready):

@@ -2,7 +2,7 @@
 
 ::
 
-    item ──► dependencies met? free queue? ──► read address ──►│ memory ──►│──► o
+    item ──► dependencies met? free queue? ──► read address ──►│ memory ──► choose ──►│──► o
 """
 
 from amaranth import Cat, Module, Mux, Signal
@@ -47,8 +47,10 @@ class OperandSource(wiring.Component):
     Timing
     ------
     An item of ``n`` words accepted in cycle ``t`` reads in cycles ``t`` to ``t + n - 1``; its
-    first word is on ``o`` in cycle ``t + 1``; the next item may be accepted in ``t + n``.
+    first word is on ``o`` in cycle ``t + LATENCY``; the next item may be accepted in ``t + n``.
     """
+
+    LATENCY = 2
 
     i: stream.Interface
     o: stream.Interface
@@ -76,6 +78,8 @@ class OperandSource(wiring.Component):
         current, sent = Signal(item(hw)), Signal(item(hw))
         chosen, found = self.choose(m)
         fresh, met, final = Signal(), Signal(), Signal()
+        read, made = Signal(), Signal(operands(hw))
+        last, count = Signal(), Signal(range(hw.word + 1))
 
         from_softmax = given.source == Source.PROBABILITIES
         completed = Mux(from_softmax, self.probability_rows,
@@ -100,48 +104,48 @@ class OperandSource(wiring.Component):
         with m.Elif(left != 0):
             m.d.sync += left.eq(left - 1)
         m.d.sync += [
-            address.eq(self.address + 1), self.o.valid.eq(self.busy),
-            self.o.p.last.eq(final), self.o.p.count.eq(Mux(final, current.tail, hw.word)),
+            address.eq(self.address + 1), read.eq(self.busy), last.eq(final),
+            count.eq(Mux(final, current.tail, hw.word)),
+            self.o.valid.eq(read), self.o.payload.eq(made),
         ]
+        m.d.comb += [made.last.eq(last), made.count.eq(count)]
         with m.If(self.busy):
             m.d.sync += sent.eq(current)
-        self.send(m, sent)
+        self.send(m, sent, made)
         if hw.temporal:
-            self.trace(m, fresh, current, sent)
+            self.trace(m, fresh, current, sent, made)
 
         return m
 
-    def send(self, m: Module, sent):
+    def send(self, m: Module, sent, made):
         """The word that was read, with what its item says of it."""
         word = Signal(data.ArrayLayout(8, self.hw.word))
         with m.Switch(sent.source):
             for source in Source:
                 with m.Case(source):
                     m.d.comb += word.eq(self.data[source.value])
-        m.d.comb += [self.o.p[name].eq(sent[name])
-                     for name in ("row", "kv", "columns", "dense")]
-        m.d.comb += [self.o.p[name].eq(sent.drained[name]) for name in place(self.hw)]
+        m.d.comb += [made[name].eq(sent[name]) for name in ("row", "kv", "columns", "dense")]
+        m.d.comb += [made[name].eq(sent.drained[name]) for name in place(self.hw)]
         before = self.data[Source.REFERENCE.value]
         for n in range(self.hw.word):
             m.d.comb += [
-                self.o.p.operand[n].eq(Mux(sent.operand_signed, word[n].as_signed(), word[n])),
-                self.o.p.reference[n].eq(Mux(
+                made.operand[n].eq(Mux(sent.operand_signed, word[n].as_signed(), word[n])),
+                made.reference[n].eq(Mux(
                     sent.tracks, Mux(sent.operand_signed, before[n].as_signed(), before[n]),
                     sent.reference) if self.hw.temporal else sent.reference),
             ]
 
-    def trace(self, m: Module, fresh, current, sent):
+    def trace(self, m: Module, fresh, current, sent, made):
         """Read the references beside the operands."""
-        following = Signal(16)
+        following, recalled = Signal(16), Signal(16)
         m.d.comb += self.reference_address.eq(Mux(
             current.source == Source.REFERENCE, self.address,
             Mux(fresh, self.i.p.reference_address, following)))
         m.d.comb += self.recalls.eq(
             self.busy & (current.tracks | (current.source == Source.REFERENCE)))
-        m.d.sync += [following.eq(self.reference_address + 1),
-                     self.o.p.reference_address.eq(self.reference_address)]
-        m.d.comb += [self.o.p[name].eq(sent[name]) for name in traced(self.hw)
-                     if name != "reference_address"]
+        m.d.sync += [following.eq(self.reference_address + 1), recalled.eq(self.reference_address)]
+        m.d.comb += [made[name].eq(recalled if name == "reference_address" else sent[name])
+                     for name in traced(self.hw)]
 
     def choose(self, m: Module):
         """Return the leader of the span for the next item, and whether there is one."""

@@ -2,7 +2,8 @@
 
 Three tokens are under way at once::
 
-    i ──► logits (4) ──► top k ──► scale, 2^−x, sum ──► divide (k) ──► o
+    i ──► logits (4) ──┬──►│──► top k ──┐
+                       └────────────────┴──► scale, 2^−x, sum ──► divide (k) ──► o
 """
 
 from amaranth import Array, Cat, Module, Mux, Signal, signed
@@ -44,13 +45,15 @@ class Gate(wiring.Component):
 
     Timing
     ------
-    With ``n = steps(num_experts)``: ranking takes ``n`` cycles from the one after the token's last
-    word on; then, one token every ``1 + max(n, top_k)`` cycles, the last of ``k`` routes follows
-    ``n + LATENCY + k`` cycles later. From then on at most ``ROUTED`` tokens are under way.
+    With ``n = steps(num_experts)``: ranking takes ``n`` cycles, ``FETCHED`` after the token's last
+    word or behind the token before; then, one token every ``1 + max(n, top_k)`` cycles, the last of
+    ``k`` routes follows ``n + LATENCY + k`` cycles later. From then on at most ``ROUTED`` tokens
+    are under way.
     """
 
     TOKENS = 4
     ROUTED = 8
+    FETCHED = 2
     LATENCY = GateExponential.LATENCY + Divider.LATENCY + Fifo.timing.latency
 
     i: stream.Interface
@@ -109,17 +112,25 @@ class Gate(wiring.Component):
                 for n in range(LANES)]
 
     def rank(self, m: Module, read, full, ranking: TopK):
-        """Rank a token's logits; return when the next unit takes it over."""
+        """Rank a token's logits; return when the next unit takes it over.
+
+        The first ones of the next token are fetched meanwhile.
+        """
         bank, step, ranked, sends = Signal(range(self.TOKENS)), Signal(8), Signal(), Signal()
-        for n, (logit, valid, index) in enumerate(self.fetch(m, read, bank, step)):
-            m.d.comb += [ranking.value[n].eq(logit), ranking.index[n].eq(index),
-                         ranking.enable[n].eq(full[bank] & ~ranked & valid)]
-        m.d.comb += ranking.clear.eq(sends)
+        held, final, ends, enable = Signal(), Signal(), Signal(), Signal(LANES)
+        m.d.comb += [final.eq((step + 1) * LANES >= self.num_experts), ranking.clear.eq(sends)]
+        m.d.comb += [ranking.enable[n].eq(held & enable[n] & ~ranked) for n in range(LANES)]
+        fetched = self.fetch(m, read, bank, step)
         with m.If(sends):
-            m.d.sync += [ranked.eq(0), step.eq(0), bank.eq(bank + 1)]
-        with m.Elif(full[bank] & ~ranked):
-            m.d.sync += [step.eq(step + 1),
-                         ranked.eq((step + 1) * LANES >= self.num_experts)]
+            m.d.sync += ranked.eq(0)
+        with m.Elif(held & ~ranked):
+            m.d.sync += [held.eq(0), ranked.eq(ends)]
+        with m.If(full[bank] & ~(held & ranked)):
+            m.d.sync += [held.eq(1), ends.eq(final), step.eq(Mux(final, 0, step + 1)),
+                         bank.eq(bank + final)]
+            for n, (logit, valid, index) in enumerate(fetched):
+                m.d.sync += [ranking.value[n].eq(logit), ranking.index[n].eq(index),
+                             enable[n].eq(valid)]
         self.ranked = ranked
         return sends
 

@@ -1,6 +1,6 @@
 """The ``k`` largest of a sequence, kept sorted while it passes."""
 
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -50,28 +50,36 @@ class TopK(wiring.Component):
         used = Signal(self.depth)
         m.d.comb += self.largest.eq(values[0])
 
-        entries = [(used[n], values[n], self.indices[n]) for n in range(self.depth)]
+        entries = [(used[n], values[n], self.indices[n], self.exceeded(values[n]) | Mux(
+            used[n], 0, (1 << self.lanes) - 1)) for n in range(self.depth)]
         for lane in range(self.lanes):
             entries = self.insert(m, lane, entries)
-        for n, (is_used, value, index) in enumerate(entries):
+        for n, (is_used, value, index, _) in enumerate(entries):
             m.d.sync += [used[n].eq(is_used & ~self.clear), values[n].eq(value),
                          self.indices[n].eq(index)]
 
         return m
 
+    def exceeded(self, value):
+        """Tell which lanes' values are greater."""
+        return Cat(given > value for given in self.value)
+
     def insert(self, m: Module, lane: int, entries):
-        """Return the list with the value of ``lane`` in its place."""
+        """Return the list with the value of ``lane`` in its place.
+
+        Each entry carries which lanes it goes behind, so no comparison waits for another lane.
+        """
         enable, value, index = self.enable[lane], self.value[lane], self.index[lane]
-        before = [enable & (~used | (value > kept)) for used, kept, _ in entries]
+        before = [enable & behind[lane] for *_, behind in entries]
         made = []
         for n, kept in enumerate(entries):
             pushed = before[n - 1] if n else 0
             above = entries[n - 1] if n else kept
-            fresh = (1, value, index)
+            fresh = (1, value, index, self.exceeded(value))
             parts = []
             for name, shape, old, upper, new in zip(
-                    ("used", "value", "index"), (1, signed(self.width), 8), kept, above, fresh,
-                    strict=True):
+                    ("used", "value", "index", "behind"),
+                    (1, signed(self.width), 8, self.lanes), kept, above, fresh, strict=True):
                 part = Signal(shape, name=f"{name}_{lane}_{n}")
                 m.d.comb += part.eq(Mux(before[n], Mux(pushed, upper, new), old))
                 parts.append(part)

@@ -52,6 +52,8 @@ def test_rsqrt(seed: int) -> None:
     values = [1, 2, 3, 4, (1 << 52) - 1, 1 << 30, (1 << 30) - 1, 1 << 31, (1 << 32) - 1]
     values += [int(2 ** rng.uniform(0, 52)) for _ in range(60)]
     m, half = reciprocal_root(tensor(values))
+    every, _ = reciprocal_root(tensor(np.arange(1 << 16, 1 << 18)) << 14)
+    assert every.max() < 65535, "the unit does not saturate"
     dut = Rsqrt()
 
     async def bench(ctx):

@@ -222,6 +222,9 @@ def test_operand_source_waits_and_chooses(seed: int) -> None:
         assert ctx.get(dut.drained.p.leader) == 2
         await step()
         ctx.set(dut.i.valid, 0)
+        for _ in range(OperandSource.LATENCY - 1):
+            assert not ctx.get(dut.o.valid)
+            await step()
         for word in range(3):
             assert ctx.get(dut.o.valid)
             signed = (memory[10 + word] + 128) % 256 - 128
