@@ -9,7 +9,7 @@ from amaranth import Shape
 
 from rtl.attention.softmax import Softmax
 from rtl.config import HwConfig, lower_half
-from rtl.formats import ROUTE, drained, event_word
+from rtl.formats import drained, event_word, route
 from rtl.moe.gate import Gate
 from rtl.walker import Walker
 
@@ -87,6 +87,6 @@ def ram_luts(hw: HwConfig) -> dict[str, int]:
         "LaneGroup": luts(hw.word * hw.acc_width, 2 * hw.banks, 2),
         "Drain": luts(Shape.cast(drained(hw)).width, 6 * hw.groups),
         "Gate": luts(per_word * (hw.acc_width + 8), Gate.TOKENS * experts, 2)
-        + luts(Shape.cast(ROUTE).width, Gate.ROUTED * hw.max_top_k),
+        + luts(Shape.cast(route(hw)).width, Gate.ROUTED * hw.max_top_k),
         "Dispatch": luts(1, hw.max_tokens) * hw.temporal,
     }

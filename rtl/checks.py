@@ -96,12 +96,11 @@ class Checks(wiring.Component):
             & self.placed() & ((given.dest < Dest.SCORES) | self.traced())
             & (given.source != Source.PROBABILITIES)
             & (hw.temporal | ((given.source != Source.REFERENCE) & (given.mode < Mode.DELTA)))
-            & ((given.mode != Mode.DELTA) | ~(given.gather | given.scatter))
             & (~is_gate | gate_valid)
             & (~is_kv | ((given.head_words != 0) & self.spread_valid()))
             & (~(given.gather | given.scatter) | (given.expert < hw.queues))
             & (~given.norm | ((given.dim != 0) & (given.dim <= hw.max_embed)
-                              & (given.dim % hw.word == 0)))
+                              & (given.dim % hw.word == 0) & ~self.placed_rows()))
         )
 
     def traced(self):
@@ -109,27 +108,36 @@ class Checks(wiring.Component):
         return (self.descriptor.dest == Dest.CHANGED) & self.hw.temporal
 
     def kept_ranges(self):
-        """Ranges of the kept sums, and of the references or one slot's sums."""
+        """Ranges of the kept sums and of the references."""
         hw, given = self.hw, self.descriptor
         if not hw.temporal:
             return ()
         kept, tracks = temporal(given), self.traced() | (given.mode == Mode.DELTA)
-        uses = kept.stores | (given.mode >= Mode.DELTA)
-        words = (given.depth + hw.word - 1) // hw.word
+        uses, placed = self.keeps() & ~self.traced(), self.placed_rows()
+        words, columns = (given.depth + hw.word - 1) // hw.word, given.columns // hw.word
         return (
-            (kept.state_base, Mux(uses & ~self.traced(), Mux(given.scatter, given.top_k,
-                                                             given.rows), 0),
-             Mux(given.scatter, kept.slot_words, given.columns // hw.word), hw.state_words),
+            (kept.state_base + Mux(placed, columns, 0),
+             Mux(uses, Mux(placed, kept.places - 1, given.rows), 0),
+             Mux(placed, given.dest_stride, columns), hw.state_words),
             (Mux(tracks, kept.reference_base + words, 0),
-             Mux(tracks, given.rows - 1, Mux(uses & given.scatter, given.rows, 0)),
-             Mux(tracks, given.source_stride, given.dest_stride),
-             Mux(tracks, hw.reference_words, kept.slot_words)),
+             Mux(tracks, Mux(placed, kept.places, given.rows) - 1, 0), given.source_stride,
+             hw.reference_words),
         )
+
+    def keeps(self):
+        """Whether sums are added to or kept, if this hardware does."""
+        return self.hw.temporal & (
+            temporal(self.descriptor).stores | (self.descriptor.mode >= Mode.DELTA))
+
+    def placed_rows(self):
+        """Whether what is kept of a row is found by its place."""
+        return self.keeps() & (self.descriptor.gather | self.descriptor.scatter)
 
     def linear_ranges(self):
         """Ranges of ``LINEAR``.
 
-        Weights, parameters, source, destination, the normalization's source and destination.
+        Weights, parameters, source, destination, the normalization's source and destination, or
+        instead of that the places.
         """
         hw, given = self.hw, self.descriptor
         columns, reads = given.columns // hw.word, (given.depth + hw.word - 1) // hw.word
@@ -138,7 +146,7 @@ class Checks(wiring.Component):
         source = Mux(given.source == Source.NORMED, hw.normed_words,
                      Mux(given.source == Source.ACT, hw.act_words, hw.reference_words))
         to_act = (given.dest == Dest.ACT) | (given.dest == Dest.HIDDEN)
-        written = self.destination_range(columns, to_act)
+        written = self.remembered_range(self.destination_range(columns, to_act))
         norm_words = given.dim // hw.word
         return (
             (given.weight_base, given.passes, rows, hw.weight_rows),
@@ -147,9 +155,20 @@ class Checks(wiring.Component):
             written,
             (Mux(given.norm, given.norm_source, 0), Mux(given.norm, given.rows, 0), norm_words,
              hw.residual_words),
-            (0, Mux(given.norm, given.rows, 0), norm_words, hw.normed_words),
+            self.normed_range(norm_words),
             *self.kept_ranges(),
         )
+
+    def normed_range(self, norm_words):
+        """Range that is normalized, or of a row without that, the places of its token."""
+        hw, given = self.hw, self.descriptor
+        count, stride, limit = Mux(given.norm, given.rows, 0), norm_words, hw.normed_words
+        if hw.temporal:
+            placed, places = self.placed_rows(), temporal(given).places
+            count = Mux(placed, given.top_k, count)
+            stride, limit = (Mux(placed, *pair) for pair in (
+                (given.rows, stride), (places, limit)))
+        return 0, count, stride, limit
 
     def select(self, index, values):
         """Return ``values[index]``, zero beyond the end."""
@@ -198,6 +217,16 @@ class Checks(wiring.Component):
             given.dest_stride,
             Mux(is_kv, hw.kv_rows, Mux(to_act, hw.act_words, hw.residual_words)),
         )
+
+    def remembered_range(self, written):
+        """Range ``written``, or of a gate that remembers them, the tokens' experts."""
+        hw, given = self.hw, self.descriptor
+        if not hw.temporal:
+            return written
+        kept = temporal(given)
+        remembers = (given.dest == Dest.GATE) & kept.remembers
+        own = (kept.places, given.rows, 1, hw.remembered_tokens)
+        return tuple(Mux(remembers, *pair) for pair in zip(own, written, strict=True))
 
     def attention_fields(self):
         """Legal fields of ``ATTENTION``."""
