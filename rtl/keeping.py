@@ -152,6 +152,9 @@ class Keeping:
             if choice.policy == Policy.TOKEN_GATE and self.gate(name) != choice.policy:
                 raise ValueError(f"{name}: hardware executes token-gate for a whole block: "
                                  f"{', '.join(self.members(name)) or 'not here'}")
+        for layer in range(config.num_layers):
+            if config.is_moe(layer) and self.remembers(f"blocks.{layer}"):
+                self.routes.take(f"blocks.{layer}", config.num_tokens)
         self.streamed = self.divide() if hw.temporal else frozenset()
 
     def members(self, name: str) -> list[str]:

@@ -114,9 +114,9 @@ class Execution:
         if mode >= Mode.DELTA or fields.get("stores"):
             self.counters["kept_words"] += rows * fields["columns"] // hw.word
         if mode == Mode.DELTA:
-            words = -(-fields["depth"] // hw.word)
-            read, moved = old * fields["passes"] * words, rows * (not fields["keeps"]) * words
-            self.counters["reference_words"] += read + (rows - old) * (not fields["keeps"]) * words
+            words, moves = -(-fields["depth"] // hw.word), not fields.get("keeps")
+            read, moved = old * fields["passes"] * words, rows * moves * words
+            self.counters["reference_words"] += read + (rows - old) * moves * words
             self.counters["references_read"] += read
             self.counters["references_moved"] += moved
         if mode >= Mode.DELTA:
