@@ -81,7 +81,7 @@ def experts(c: Layers, name: str, norm: Fields, residual: Fields) -> Fields:
                 "zero_point": zero_point, "wait_computes": made[turn - 1],
                 "slots": c.config.top_k if gated else 0})
     c.tables.use(bank, 1, c.computes - 1)
-    c.close(name)
+    c.close()
     return after(c, by_row=False)
 
 

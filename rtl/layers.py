@@ -24,13 +24,15 @@ class Layers(Streaming):
                blocks: Iterable[Mapping[str, int]] = ({},), **fields: int) -> dict[str, int]:
         """Load a layer and add its descriptor for each of its ``blocks``; return the last.
 
-        ``skip`` holds ``skip_if_empty``, ``expert`` and ``routed`` of an expert's loads.
+        ``skip`` holds ``skip_if_empty``, ``expert`` and ``routed`` of an expert's loads. An
+        expert's weights wait for room more than its few rows for each other, so none is stored
+        twice where events are sparse.
         """
         hw = self.hw
         skip = dict(skip or {})
         columns, depth = columns_of(len(weight), hw), weight.shape[1]
-        placed = place(depth, columns, hw, sparse=fields["mode"] != Mode.DENSE and not (
-            fields["mode"] == Mode.DELTA and fields.get("scatter")))
+        sparse = fields["mode"] != Mode.DENSE and "places" not in fields
+        placed = place(depth, columns, hw, sparse=sparse)
         size = placed.passes * placed.rows
         base, after = self.weights.take(size, name)
         where = placed.fields(hw)

@@ -79,10 +79,10 @@ class Streaming(Assembler):
                 self.held[name, target] = base, words
                 base += words
 
-    def close(self, layer: str) -> None:
-        """Store what a layer's experts keep."""
+    def close(self) -> None:
+        """Store what was opened."""
         for (name, target), (base, words) in self.held.items():
-            self.spill(layer, f"{name}.{target.name.lower()}", target, base, words)
+            self.spill(name, f"{name}.{target.name.lower()}", target, base, words)
         self.held.clear()
 
     def spill(self, layer: str, name: str, target: Target, base: int, words: int) -> None:
