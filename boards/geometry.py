@@ -9,7 +9,7 @@ from amaranth import Shape
 
 from rtl.attention.softmax import Softmax
 from rtl.config import HwConfig, lower_half
-from rtl.formats import ROUTE, drained, event_word
+from rtl.formats import drained, event_word, route
 from rtl.moe.gate import Gate
 from rtl.walker import Walker
 
@@ -57,12 +57,15 @@ def memories(hw: HwConfig) -> Iterator[tuple[int, int, int]]:
     yield 8 * word, hw.kv_rows, 2 * hw.groups
     yield 8, 2048, word
     yield 8, 2 * hw.max_embed, word
-    yield 32 + 4 * hw.temporal, hw.queues * hw.max_tokens, 1
+    tokens, places = ((count - 1).bit_length() for count in (
+        hw.max_tokens, hw.max_tokens * hw.max_top_k))
+    yield 16 + tokens + (places + 1) * hw.temporal, hw.queues * hw.max_tokens, 1
     yield 8 * word, lag * hw.row_words, 1
     yield 16 * word, Softmax.ROWS * hw.row_words, 1
     if hw.temporal:
         yield 8 * word, hw.reference_words, 1
         yield hw.acc_width * word, hw.state_words, 1
+        yield max(1, (hw.max_experts - 1).bit_length()) * hw.max_top_k, hw.remembered_tokens, 1
 
 
 def block_rams(hw: HwConfig) -> float:
@@ -87,6 +90,6 @@ def ram_luts(hw: HwConfig) -> dict[str, int]:
         "LaneGroup": luts(hw.word * hw.acc_width, 2 * hw.banks, 2),
         "Drain": luts(Shape.cast(drained(hw)).width, 6 * hw.groups),
         "Gate": luts(per_word * (hw.acc_width + 8), Gate.TOKENS * experts, 2)
-        + luts(Shape.cast(ROUTE).width, Gate.ROUTED * hw.max_top_k),
+        + luts(Shape.cast(route(hw)).width, Gate.ROUTED * hw.max_top_k),
         "Dispatch": luts(1, hw.max_tokens) * hw.temporal,
     }

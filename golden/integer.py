@@ -30,8 +30,9 @@ class Trace:
     ``x`` int16 (..., T, D) and ``scores`` int16 (..., classes) or None are the outputs; ``blocks``
     the residual stream after every block; ``routes`` by layer the experts and weights (..., T, k);
     ``operands`` by operator the left operand of its matrix product, an expert's tokens of all
-    images in one row after the other; ``sent``, from
-    :mod:`golden.temporal` only, which elements of it were events (bool, same shape).
+    images in one row after the other; ``sent``, from :mod:`golden.temporal` only, which elements
+    of it were events (bool, same shape), and ``known`` which of its rows had a state to start from
+    (bool, rows).
     """
 
     x: Tensor
@@ -40,6 +41,7 @@ class Trace:
     routes: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     operands: dict[str, Tensor] = field(default_factory=dict)
     sent: dict[str, Tensor] = field(default_factory=dict)
+    known: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def predicted(self) -> int | None:

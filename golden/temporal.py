@@ -152,11 +152,12 @@ class Temporal(Integer):
         trace.operands[name] = a
         operator = operator_of(name)
         choice = self.choices[operator]
-        x = a.flatten(0, -2)
+        x, before = a.flatten(0, -2), self.states.get(name)
         rows = torch.arange(len(x)) if tokens is None else tokens
-        sent, state = advance(self.states.get(name), rows, x, weight.to(torch.int64), choice,
+        sent, state = advance(before, rows, x, weight.to(torch.int64), choice,
                               self.zero_point(operator))
         trace.sent[name] = sent.view(a.shape)
+        trace.known[name] = torch.isin(rows, rows[:0] if before is None else before.tokens)
         if choice.policy in REMEMBERING:
             self.made[name] = state
         return state.acc.view(*a.shape[:-1], -1)

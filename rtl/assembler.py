@@ -29,7 +29,8 @@ class Program:
     ``descriptors`` and their ``names`` belong together; ``memory`` is the image of the program
     and the weights, from byte ``start`` on, up to ``size`` bytes in all with images and outputs of
     all frames behind it. What lies before is the state that streams: a program that continues
-    finds it where any of the same plan left it.
+    finds it where any of the same plan left it. What is kept on chip it finds there, and so the
+    experts that the tokens had, if nothing else ran in between.
     """
 
     hw: HwConfig

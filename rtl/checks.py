@@ -5,7 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.program import DESCRIPTOR, Dest, Mode, Opcode, Source, temporal
+from rtl.program import DESCRIPTOR, Dest, Mode, Opcode, Source
+from rtl.temporal.ranges import by_place, entries_range, kept_ranges, places_range, probes
 from rtl.transfers import load_fields, load_ranges, store_fields, store_ranges
 
 STEPS = 8
@@ -93,43 +94,21 @@ class Checks(wiring.Component):
             (given.rows != 0) & (given.rows <= hw.max_tokens)
             & (given.depth != 0) & (given.depth <= hw.max_depth)
             & (given.columns != 0) & (given.columns % hw.word == 0)
-            & self.placed() & ((given.dest < Dest.SCORES) | self.traced())
+            & self.placed() & ((given.dest < Dest.SCORES) | probes(given, hw))
             & (given.source != Source.PROBABILITIES)
             & (hw.temporal | ((given.source != Source.REFERENCE) & (given.mode < Mode.DELTA)))
-            & ((given.mode != Mode.DELTA) | ~(given.gather | given.scatter))
             & (~is_gate | gate_valid)
             & (~is_kv | ((given.head_words != 0) & self.spread_valid()))
             & (~(given.gather | given.scatter) | (given.expert < hw.queues))
             & (~given.norm | ((given.dim != 0) & (given.dim <= hw.max_embed)
-                              & (given.dim % hw.word == 0)))
-        )
-
-    def traced(self):
-        """Whether tokens are compared with what they were, if this hardware does."""
-        return (self.descriptor.dest == Dest.CHANGED) & self.hw.temporal
-
-    def kept_ranges(self):
-        """Ranges of the kept sums, and of the references or one slot's sums."""
-        hw, given = self.hw, self.descriptor
-        if not hw.temporal:
-            return ()
-        kept, tracks = temporal(given), self.traced() | (given.mode == Mode.DELTA)
-        uses = kept.stores | (given.mode >= Mode.DELTA)
-        words = (given.depth + hw.word - 1) // hw.word
-        return (
-            (kept.state_base, Mux(uses & ~self.traced(), Mux(given.scatter, given.top_k,
-                                                             given.rows), 0),
-             Mux(given.scatter, kept.slot_words, given.columns // hw.word), hw.state_words),
-            (Mux(tracks, kept.reference_base + words, 0),
-             Mux(tracks, given.rows - 1, Mux(uses & given.scatter, given.rows, 0)),
-             Mux(tracks, given.source_stride, given.dest_stride),
-             Mux(tracks, hw.reference_words, kept.slot_words)),
+                              & (given.dim % hw.word == 0) & ~by_place(given, hw)))
         )
 
     def linear_ranges(self):
         """Ranges of ``LINEAR``.
 
-        Weights, parameters, source, destination, the normalization's source and destination.
+        Weights, parameters, source, destination, or the experts that a gate remembers; the
+        normalization's source and destination, or a row's places.
         """
         hw, given = self.hw, self.descriptor
         columns, reads = given.columns // hw.word, (given.depth + hw.word - 1) // hw.word
@@ -138,7 +117,7 @@ class Checks(wiring.Component):
         source = Mux(given.source == Source.NORMED, hw.normed_words,
                      Mux(given.source == Source.ACT, hw.act_words, hw.reference_words))
         to_act = (given.dest == Dest.ACT) | (given.dest == Dest.HIDDEN)
-        written = self.destination_range(columns, to_act)
+        written = entries_range(given, hw, self.destination_range(columns, to_act))
         norm_words = given.dim // hw.word
         return (
             (given.weight_base, given.passes, rows, hw.weight_rows),
@@ -147,8 +126,9 @@ class Checks(wiring.Component):
             written,
             (Mux(given.norm, given.norm_source, 0), Mux(given.norm, given.rows, 0), norm_words,
              hw.residual_words),
-            (0, Mux(given.norm, given.rows, 0), norm_words, hw.normed_words),
-            *self.kept_ranges(),
+            places_range(given, hw, (
+                0, Mux(given.norm, given.rows, 0), norm_words, hw.normed_words)),
+            *kept_ranges(given, hw),
         )
 
     def select(self, index, values):
@@ -190,10 +170,10 @@ class Checks(wiring.Component):
         is_kv, is_gate = is_key | is_value, given.dest == Dest.GATE
         tiles = self.heads_in_set() * self.value_passes()
         return (
-            Mux(is_gate | self.traced(), 0, given.dest_base + Mux(
+            Mux(is_gate | probes(given, hw), 0, given.dest_base + Mux(
                 is_key, self.heads_in_set() * given.head_words * hw.word,
                 Mux(is_value, 0, columns))),
-            Mux(is_gate | self.traced(), 0,
+            Mux(is_gate | probes(given, hw), 0,
                 Mux(is_key, self.heads_in_set(), Mux(is_value, tiles, given.rows - 1))),
             given.dest_stride,
             Mux(is_kv, hw.kv_rows, Mux(to_act, hw.act_words, hw.residual_words)),

@@ -115,6 +115,11 @@ class HwConfig:
         return self.state_words > 0
 
     @property
+    def remembered_tokens(self) -> int:
+        """Tokens whose experts of the frame before are known, over all layers."""
+        return 8 * self.max_tokens if self.temporal else 0
+
+    @property
     def queues(self) -> int:
         """Token queues: of every expert, and of its tokens that did not change."""
         return self.max_experts * (2 if self.temporal else 1)

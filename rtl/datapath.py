@@ -146,7 +146,7 @@ class Datapath(wiring.Component):
             items.rows.eq(self.rows), dispatch.expert.eq(given.expert),
             dispatch.index.eq(items.index), dispatch.clear.eq(self.start & is_gate),
             items.token.eq(dispatch.token), items.weight.eq(dispatch.weight),
-            items.slot.eq(dispatch.slot),
+            items.place.eq(dispatch.place), items.known.eq(dispatch.known),
             dispatch.inspected.eq(self.inspected), self.occupied.eq(dispatch.occupied),
             items.op.eq(self.op), source.released.eq(self.released),
             source.ready_rows.eq(Mux(self.released, 0xFFFF, self.ready_rows)),

@@ -66,6 +66,7 @@ def experts(c: Layers, name: str, norm: Fields, residual: Fields) -> Fields:
         source = probe(c, gate, norm, routes=False)
         norm = after(c, by_row=False)
     route(c, gate, source | norm, gated=gated)
+    c.open(name)
     bank, zero_point = c.table(f"{name}.gelu")
     total, least = c.tensor(f"{gate}.usage")
     order = np.argsort(-total.astype(np.int64), kind="stable").tolist()
@@ -80,6 +81,7 @@ def experts(c: Layers, name: str, norm: Fields, residual: Fields) -> Fields:
                 "zero_point": zero_point, "wait_computes": made[turn - 1],
                 "slots": c.config.top_k if gated else 0})
     c.tables.use(bank, 1, c.computes - 1)
+    c.close()
     return after(c, by_row=False)
 
 
@@ -90,11 +92,15 @@ def route(c: Layers, name: str, fields: Fields, *, gated: bool) -> None:
     low = (weight + 128) % 256 - 128
     planes = np.stack([(weight - low) >> 8, low], axis=1).reshape(-1, config.embed_dim)
     fields = {"rows": config.num_tokens, **fields}
+    fields |= c.kept(name, name, choice, fields, len(planes), 0)
+    layer = name.split(".gate")[0]
+    if c.keeping.remembers(layer):
+        fields |= {"remembers": 1, "fresh": int(c.fresh),
+                   "places": c.keeping.routes.take(layer, config.num_tokens)}
     c.linear(name, planes, mode=MODES[choice.policy], dest=Dest.GATE,
              num_experts=config.num_experts, top_k=config.top_k, gated=int(gated),
              multiplier=int(c.tensor(f"{name}.multiplier")),
-             shift=(int(c.tensor(f"{name}.shift")) - 14) // 4,
-             **c.kept(name, name, choice, fields, len(planes), 0), **fields)
+             shift=(int(c.tensor(f"{name}.shift")) - 14) // 4, **fields)
     c.gate = c.made
 
 

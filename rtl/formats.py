@@ -46,8 +46,13 @@ gain (which is signed)."""
 NORMALIZER = data.StructLayout({"multiplier": unsigned(16), "shift": 2})
 """Reciprocal of a row's sum of exponentials; the shift is ``14 + 4 * shift``."""
 
-ROUTE = data.StructLayout({"expert": 8, "weight": unsigned(16), "last": 1})
-"""One of a token's ``top_k`` experts and its weight in units of 2**-16."""
+def route(hw: HwConfig) -> data.StructLayout:
+    """One of a token's ``top_k`` experts and its weight in units of 2**-16.
+
+    What is kept of it is in this ``slot`` of the token's, and ``known`` if it was kept before.
+    """
+    kept_at = {"slot": 4, "known": 1} if hw.temporal else {}
+    return data.StructLayout({"expert": 8, "weight": unsigned(16), "last": 1, **kept_at})
 
 
 COMMAND = data.StructLayout({"address": 40, "beats": 24})

@@ -81,12 +81,15 @@ class Region:
 
 @dataclass(frozen=True)
 class Extent:
-    """A linear layer's rows, and words of a row of its operand and of its sums."""
+    """A linear layer's rows, words of a row of its operand and of its sums.
+
+    ``whole`` tells that all rows of references are needed at a time.
+    """
 
     rows: int
     stride: int
     words: int
-    normed: bool
+    whole: bool
 
     @property
     def state_words(self) -> int:
@@ -100,9 +103,13 @@ class Extent:
 
 
 def extent(name: str, config: ModelConfig, hw: HwConfig) -> Extent:
-    """Return the extent of an operator that is neither attention nor an expert."""
+    """Return the extent of an operator that is not attention; of all experts together."""
     tokens, words, part = config.num_tokens, config.embed_dim // hw.word, name.split(".")
     hidden = config.hidden_dim // hw.word
+    if ".experts." in name:
+        wide = config.expert_dim // hw.word
+        return Extent(tokens * config.top_k, *((words, wide) if part[3] == "fc1" else (
+            wide, words)), True)
     if part[0] == "patch":
         return Extent(tokens - 1, image_stride(config, hw), words, False)
     if part[0] == "head":
@@ -121,7 +128,8 @@ class Keeping:
     token gate stands before a whole block: of dense layers (``fc1`` and ``fc2``) or of experts
     (gate, ``experts.fc1`` and ``experts.fc2``). It keeps the block's operand and the sums of its
     last layer, a token's once for each of its experts, so that a token that did not change costs
-    the drain of these. ``streamed`` are the delta layers whose operand and sums are in memory.
+    the drain of these. ``streamed`` are the delta layers whose operand and sums are in memory;
+    which experts the tokens had stays on chip.
 
     Raises
     ------
@@ -136,16 +144,17 @@ class Keeping:
         self.config, self.hw = config, hw
         self.state = Region(hw.state_words, "state_words")
         self.references = Region(hw.reference_words, "reference_words")
+        self.routes = Region(hw.remembered_tokens, "tokens' experts")
         for name, choice in self.choices.items():
-            if choice.policy == Policy.DELTA and ".experts." in name:
-                raise ValueError(f"{name}: hardware executes dense, zero-skip and token-gate, not "
-                                 "delta: the tokens of an expert change from frame to frame")
             if choice.policy in (Policy.DELTA, Policy.TOKEN_GATE) and not hw.temporal:
                 raise ValueError(f"{name}: {hw.name} executes dense and zero-skip, not "
                                  f"{choice.policy}: its state_words are 0")
             if choice.policy == Policy.TOKEN_GATE and self.gate(name) != choice.policy:
                 raise ValueError(f"{name}: hardware executes token-gate for a whole block: "
                                  f"{', '.join(self.members(name)) or 'not here'}")
+        for layer in range(config.num_layers):
+            if config.is_moe(layer) and self.remembers(f"blocks.{layer}"):
+                self.routes.take(f"blocks.{layer}", config.num_tokens)
         self.streamed = self.divide() if hw.temporal else frozenset()
 
     def members(self, name: str) -> list[str]:
@@ -165,6 +174,11 @@ class Keeping:
         last = {self.choices[part].theta for part in block if part.endswith("fc2")}
         return Policy.TOKEN_GATE if gated and len(first) == 1 and last == {0} else None
 
+    def remembers(self, layer: str) -> bool:
+        """Tell whether a block keeps something of its experts' operands."""
+        return any(self.choices[f"{layer}.experts.{part}"].policy == Policy.DELTA
+                   for part in ("fc1", "fc2"))
+
     def operand(self, name: str) -> str:
         """Return the name of an operator's operand, which equal queries, keys and values share."""
         layer, _, part = name.rpartition(".")
@@ -175,7 +189,7 @@ class Keeping:
         """Reserve words for what stays on chip, and return the delta layers that do not.
 
         Gates stay. If delta layers do not all fit beside them, those stay, in order, that leave
-        the others room for two of the largest.
+        the others room for two of the largest. An expert's two layers share their fate.
         """
         sizes: dict[str, list[int]] = {}
         groups: dict[str, list[str]] = {}
@@ -183,17 +197,22 @@ class Keeping:
             if choice.policy == Policy.TOKEN_GATE and name.endswith(".fc2"):
                 slots = self.config.top_k if ".experts." in name else 1
                 words = self.config.embed_dim // self.hw.word
-                sizes[name] = [(slots * self.config.num_tokens + 1) * words,
+                sizes[name] = [slots * self.config.num_tokens * words,
                                self.config.num_tokens * words]
             elif choice.policy == Policy.DELTA:
-                groups.setdefault(self.operand(name), []).append(name)
+                group = self.operand(name)
+                if ".experts." in name:
+                    group = group.rpartition(".")[0]
+                groups.setdefault(group, []).append(name)
         fixed = [sum(size) for size in zip([0, 0], *sizes.values(), strict=True)]
         needs, largest = {}, [0, 0]
         for operand, names in groups.items():
             extents = [extent(name, self.config, self.hw) for name in names]
-            needs[operand] = [sum(one.state_words for one in extents), extents[0].reference_words]
-            largest = [max(largest[0], *(one.state_words for one in extents)),
-                       max(largest[1], extents[0].reference_words)]
+            own = extents if operand.endswith(".experts") else extents[:1]
+            needs[operand] = [sum(one.state_words for one in extents),
+                              sum(one.reference_words for one in own)]
+            most = needs[operand][0] if len(own) > 1 else max(one.state_words for one in extents)
+            largest = [max(largest[0], most), max(largest[1], needs[operand][1])]
         room = [self.state.depth - fixed[0], self.references.depth - fixed[1]]
         every = [sum(size) for size in zip([0, 0], *needs.values(), strict=True)]
         if any(need > left for need, left in zip(every, room, strict=True)):

@@ -24,12 +24,15 @@ class Layers(Streaming):
                blocks: Iterable[Mapping[str, int]] = ({},), **fields: int) -> dict[str, int]:
         """Load a layer and add its descriptor for each of its ``blocks``; return the last.
 
-        ``skip`` holds ``skip_if_empty``, ``expert`` and ``routed`` of an expert's loads.
+        ``skip`` holds ``skip_if_empty``, ``expert`` and ``routed`` of an expert's loads. An
+        expert's weights wait for room more than its few rows for each other, so none is stored
+        twice where events are sparse.
         """
         hw = self.hw
         skip = dict(skip or {})
         columns, depth = columns_of(len(weight), hw), weight.shape[1]
-        placed = place(depth, columns, hw, sparse=fields["mode"] != Mode.DENSE)
+        sparse = fields["mode"] != Mode.DENSE and "places" not in fields
+        placed = place(depth, columns, hw, sparse=sparse)
         size = placed.passes * placed.rows
         base, after = self.weights.take(size, name)
         where = placed.fields(hw)
@@ -89,7 +92,10 @@ class Layers(Streaming):
         for columns in self.pieces(name, depth, count, fields):
             part, before = slice(columns.start, columns.stop), columns.start // self.hw.word
             kept = {**fields, "dest_base": base + before}
-            if name in self.keeping.streamed:
+            if choice.policy == Policy.DELTA and expert is not None:
+                kept |= self.by_place(operand, choice, fields, before)
+                kept["keeps"] = int(columns.stop < count)
+            elif name in self.keeping.streamed:
                 kept["blocks"] = self.blocks(
                     f"{name}.{before}", operand, choice, kept,
                     columns_of(len(columns), self.hw) // self.hw.word,
@@ -136,7 +142,21 @@ class Layers(Streaming):
     def slots(self, name: str, fields: Mapping[str, int], slots: int, before: int,
               ) -> dict[str, int]:
         """Fields of a layer whose sums are kept by token, once for each of its experts."""
-        stride = fields["dest_stride"]
-        size = fields["rows"] * stride
-        return {"state_base": self.keeping.state.take(name, slots * size + stride) + before,
-                "slot_words": size, "top_k": slots, "stores": 1}
+        places = slots * fields["rows"]
+        return {"state_base": self.keeping.state.take(
+                    name, places * fields["dest_stride"]) + before,
+                "places": places, "top_k": slots, "stores": 1}
+
+    def by_place(self, name: str, choice: Choice, fields: Mapping[str, int], before: int,
+                 ) -> dict[str, int]:
+        """Fields of an expert's delta layer: what is kept is found by token and expert."""
+        slots = self.config.top_k
+        places = slots * fields["rows"]
+        if name in self.keeping.streamed:
+            state, reference = (self.held[name, target][0]
+                                for target in (Target.STATE, Target.REFERENCE))
+        else:
+            state = self.keeping.state.take(name, places * fields["dest_stride"])
+            reference = self.keeping.references.take(name, places * fields["source_stride"])
+        return {"state_base": state + before, "reference_base": reference, "places": places,
+                "top_k": slots, "theta": choice.theta, "fresh": int(self.fresh)}

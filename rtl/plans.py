@@ -42,15 +42,21 @@ class Unit:
 
 
 def delta_units(config: ModelConfig, hw: HwConfig, theta: int) -> Iterator[Unit]:
-    """Return the delta layers that the hardware executes; queries, keys and values share one."""
-    dim, hidden = config.embed_dim, config.hidden_dim
-    choice = Choice(Policy.DELTA, theta)
+    """Return the delta layers that the hardware executes; queries, keys and values share one.
+
+    Of the experts, in as many layers as their tokens are remembered, the second layer, and the
+    first where both fit at a time.
+    """
+    dim, hidden, wide = config.embed_dim, config.hidden_dim, config.expert_dim
+    choice, remembered = Choice(Policy.DELTA, theta), hw.remembered_tokens // config.num_tokens
 
     def unit(names: list[str], depth: int, columns: int) -> Unit:
         one = extent(names[0], config, hw)
         words = one.words if names[0].endswith("fc1") else 1
-        least = (one.state_words // words, one.reference_words) if one.normed else (
+        least = (one.state_words // words, one.reference_words) if one.whole else (
             one.words, one.stride)
+        if ".experts." in names[0]:
+            least = one.state_words, one.reference_words
         return Unit(dict.fromkeys(names, choice), len(names) * one.state_words,
                     one.reference_words, len(names) * one.rows * depth * columns, least)
 
@@ -62,6 +68,12 @@ def delta_units(config: ModelConfig, hw: HwConfig, theta: int) -> Iterator[Unit]
         if not config.is_moe(layer):
             yield unit([f"{name}.fc1"], dim, hidden)
             yield unit([f"{name}.fc2"], hidden, dim)
+        elif layer // 2 < remembered:
+            both = [extent(f"{name}.experts.{part}", config, hw) for part in ("fc1", "fc2")]
+            if (sum(one.state_words for one in both) <= hw.state_words
+                    and sum(one.reference_words for one in both) <= hw.reference_words):
+                yield unit([f"{name}.experts.fc1"], dim, wide)
+            yield unit([f"{name}.experts.fc2"], wide, dim)
 
 
 def gate_units(config: ModelConfig, hw: HwConfig, task: int, theta: int) -> Iterator[Unit]:
@@ -74,7 +86,7 @@ def gate_units(config: ModelConfig, hw: HwConfig, task: int, theta: int) -> Iter
         yield Unit(
             {**{f"{name}.{part}": Choice(Policy.TOKEN_GATE, theta) for part in first},
              f"{name}.{'experts.fc2' if moe else 'fc2'}": Choice(Policy.TOKEN_GATE)},
-            (slots * tokens + 1) * words, tokens * words,
+            slots * tokens * words, tokens * words,
             2 * slots * tokens * config.embed_dim * hidden)
 
 

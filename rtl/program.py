@@ -138,18 +138,20 @@ DESCRIPTOR = data.StructLayout(FIELDS)
 assert DESCRIPTOR.size == 8 * DESCRIPTOR_BYTES
 
 TEMPORAL = data.StructLayout({
-    "state_base": 16, "reference_base": 16, "theta": 8, "slot_words": 16,
-    "fresh": 1, "keeps": 1, "stores": 1, "gated": 1, "spare": 4,
+    "state_base": 16, "reference_base": 16, "theta": 8, "places": 16,
+    "fresh": 1, "keeps": 1, "stores": 1, "gated": 1, "remembers": 1, "spare": 3,
 })
 """What ``LINEAR`` has in the place of ``kappa22`` and ``kappa26``.
 
-``state_base`` is the first word of the kept sums, row by row, or with ``scatter`` at the token's
-``dest_stride`` words and ``slot_words`` for each of its experts before; ``reference_base`` that of
-the reference, laid out as the operand is; differences up to ``theta`` are left out. ``fresh``
-sends all elements and forgets what was kept; ``keeps`` leaves the reference as it is, for another
-descriptor with the same operand; ``stores`` keeps the sums of a dense layer; ``gated`` tells the
-gate that tokens which did not change since ``Dest.CHANGED`` go to their experts' silent queues,
-``max_experts`` further on.
+``state_base`` is the first word of the kept sums, row by row; ``reference_base`` that of the
+reference, laid out as the operand is; differences up to ``theta`` are left out. A row of an expert
+has a place of its own, one of the ``places``: ``top_k`` for each token, their sums ``dest_stride``
+and their references ``source_stride`` words apart. ``fresh`` sends all elements and forgets what
+was kept; ``keeps`` leaves the reference as it is, for another descriptor with the same operand;
+``stores`` keeps the sums of a dense layer; ``gated`` tells the gate that tokens which did not
+change since ``Dest.CHANGED`` go to their experts' silent queues, ``max_experts`` further on.
+``remembers`` tells it that what is kept of an expert is of use while a token stays with it: the
+tokens' experts are kept from entry ``places`` on.
 """
 
 

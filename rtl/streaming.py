@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from golden.policy import Choice
 from rtl.assembler import Assembler
+from rtl.keeping import extent
 from rtl.program import Opcode, Source, Target
 
 
@@ -27,6 +28,7 @@ class Streaming(Assembler):
         self.areas: dict[str, int] = {}
         self.written: dict[str, int] = {}
         self.opened: dict[str, int] = {}
+        self.held: dict[tuple[str, Target], tuple[int, int]] = {}
         self.area = 0
 
     def beats(self, target: Target, words: int) -> int:
@@ -34,12 +36,18 @@ class Streaming(Assembler):
         return 2 * words if target == Target.STATE else words // 2
 
     def fetch(self, name: str, target: Target, words: int) -> int:
-        """Load what the frame before left; return its first word in the window.
+        """Load what the frame before left; return its first word in the window."""
+        base, computes, stores = self.windows[target].take(words, name)
+        self.bring(name, target, words, base, computes, stores)
+        return base
+
+    def bring(self, name: str, target: Target, words: int, base: int, computes: int,
+              stores: int) -> None:
+        """Load what the frame before left, once so many operators and transfers have finished.
 
         A first frame overwrites it all, and only waits, with a load of a word or two, until those
         who use these words have left.
         """
-        base, computes, stores = self.windows[target].take(words, name)
         size = self.beats(target, words)
         if name not in self.areas:
             self.areas[name] = self.area
@@ -54,7 +62,28 @@ class Streaming(Assembler):
                 "beats": size, "dest_base": base, "wait_computes": computes, "wait_loads": stores})
             self.names.append(f"{name}.load")
             self.loads += 1
-        return base
+
+    def open(self, layer: str) -> None:
+        """Load all that a layer's experts keep, whoever had the tokens; hold it on chip."""
+        names = [name for name in (f"{layer}.experts.fc1", f"{layer}.experts.fc2")
+                 if name in self.keeping.streamed]
+        if not names:
+            return
+        extents = [extent(name, self.config, self.hw) for name in names]
+        for target, sizes in (
+                (Target.REFERENCE, [even(one.reference_words) for one in extents]),
+                (Target.STATE, [one.state_words for one in extents])):
+            base, *waits = self.windows[target].take(sum(sizes), f"{layer}.experts")
+            for name, words in zip(names, sizes, strict=True):
+                self.bring(f"{name}.{target.name.lower()}", target, words, base, *waits)
+                self.held[name, target] = base, words
+                base += words
+
+    def close(self) -> None:
+        """Store what was opened."""
+        for (name, target), (base, words) in self.held.items():
+            self.spill(name, f"{name}.{target.name.lower()}", target, base, words)
+        self.held.clear()
 
     def spill(self, layer: str, name: str, target: Target, base: int, words: int) -> None:
         """Store what the next frame will load, as a part of ``layer``."""

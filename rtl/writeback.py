@@ -16,11 +16,11 @@ from rtl.activation_table import ActivationTable
 from rtl.attention.corner_turn import CornerTurn
 from rtl.attention.kv_writer import KvWriter
 from rtl.config import HwConfig
-from rtl.formats import ROUTE, TABLE_WRITE, requantized, scaled, scores
+from rtl.formats import TABLE_WRITE, requantized, route, scaled, scores
 from rtl.linear.requantize import Requantize
 from rtl.moe.combine import Combine
 from rtl.moe.gate import Gate
-from rtl.program import DESCRIPTOR, Dest
+from rtl.program import DESCRIPTOR, Dest, temporal
 from rtl.residual import Residual
 from rtl.stream.pipe import pipe
 
@@ -44,7 +44,7 @@ class Writeback(wiring.Component):
         Write port of keys and values, and the groups it is for.
     scores : ``Out(stream.Signature(scores(hw.word)))``
         Words for the softmax.
-    routes : ``Out(stream.Signature(ROUTE))``
+    routes : ``Out(stream.Signature(route(hw)))``
         Routes for the expert queues.
     row_written, written : ``Out(1)``
         A row, all of the operator has been written, or is in the corner turn or the gate.
@@ -78,7 +78,7 @@ class Writeback(wiring.Component):
             "residual": Out(stream.Signature(requantized(hw))),
             "kv": Out(data.StructLayout({"en": 2, "row": 16, "data": half})),
             "scores": Out(stream.Signature(scores(hw.word))),
-            "routes": Out(stream.Signature(ROUTE)), "kv_groups": Out(hw.groups),
+            "routes": Out(stream.Signature(route(hw))), "kv_groups": Out(hw.groups),
             "row_written": Out(1), "written": Out(1), "ended": Out(1), "token_freed": Out(1),
         })
 
@@ -120,6 +120,10 @@ class Writeback(wiring.Component):
             gate.top_k.eq(self.deferred.top_k), gate.multiplier.eq(self.deferred.multiplier),
             gate.shift.eq(self.deferred.shift), self.token_freed.eq(gate.freed),
         ]
+        if self.hw.temporal:
+            kept = temporal(self.deferred)
+            m.d.comb += [gate.start.eq(self.start), gate.places.eq(kept.places),
+                         gate.remembers.eq(kept.remembers), gate.fresh.eq(kept.fresh)]
 
     def distribute(self, m: Module, word: stream.Interface, corner_turn, kv_writer):
         """Send a requantized word where its tag says."""

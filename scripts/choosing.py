@@ -24,8 +24,9 @@ def share(unit: Unit, traces: Sequence[Trace]) -> float:
     if unit.choices[first].policy == Policy.TOKEN_GATE:
         masks = [trace.sent[first].any(-1) for trace in traces]
     else:
-        masks = [trace.sent[name] for trace in traces for name in unit.choices]
-    return sum(float(mask.float().mean()) for mask in masks) / len(masks)
+        masks = [mask for trace in traces for product, mask in trace.sent.items()
+                 if operator_of(product) in unit.choices]
+    return sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
 
 
 ENOUGH = 0.85

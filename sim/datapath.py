@@ -62,7 +62,7 @@ class Pipeline:
         count["source_full"] += accepted - met
         count["source_busy"] += item.words
         self.free = accepted + item.words
-        if self.kept.recalls:
+        if self.kept.recalls and item.known:
             self.recalls.add(accepted, self.free - 1)
         if self.kept.updates and item.closes:
             self.updates.add(accepted + OperandSource.LATENCY,
@@ -87,7 +87,7 @@ class Pipeline:
         count["drain_busy"] += item.drained
         self.drain_free = end + 1
         self.drains.add(begun + SUMMED + 1, end + SUMMED + 1)
-        if self.kept.adds:
+        if self.kept.adds and item.known:
             self.adds.add(begun + SUMMED, end + SUMMED)
         for state in states:
             state.drained = (*state.drained[1 - self.hw.banks :], end)

@@ -1,7 +1,7 @@
 """Compute descriptors on the datapath: one operator after the other."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rtl.config import HwConfig
 from rtl.linear.item_generator import ItemGenerator
@@ -73,8 +73,9 @@ class Execution:
         available = self.available(fields, start)
         if fields["dest"] == Dest.GATE:
             self.counters["routes"] += rows * fields["top_k"]
-        self.keep(fields, rows)
-        items = operators.linear_items(fields, rows, self.known(name, fields, rows), hw, place)
+        known = self.remembered(name, fields, rows)
+        self.keep(fields, known)
+        items = operators.linear_items(fields, self.known(name, fields, rows), known, hw, place)
         first = start + ItemGenerator.LATENCY
         self.pipeline.begin(name, first, drain, place, available, sink, self.kept(fields))
         self.pipeline.losses.operator(name, first, "layer norm" if fields.get("norm") else "rows")
@@ -92,6 +93,14 @@ class Execution:
         self.passed[name] += rows
         return sent[first : first + rows]
 
+    def remembered(self, name: str, fields: Mapping[str, int], rows: int) -> Sequence[bool]:
+        """Return which rows of a ``LINEAR`` have a state to start from."""
+        delta = fields.get("mode", 0) == Mode.DELTA
+        if delta and fields.get("fresh"):
+            return [False] * rows
+        known = self.now.known.get(name) if delta and "expert" in fields else None
+        return [True] * rows if known is None else known.tolist()
+
     def kept(self, fields: Mapping[str, int]) -> Kept:
         """Return which of the kept memories' ports an operator takes."""
         mode, fresh = fields.get("mode", 0), fields.get("fresh", 0)
@@ -99,14 +108,19 @@ class Execution:
         return Kept(tracks or mode == Mode.REPLAY, tracks or fields["source"] == Source.REFERENCE,
                     mode == Mode.DELTA and not fields.get("keeps", 0))
 
-    def keep(self, fields: Mapping[str, int], rows: int) -> None:
-        """Count what an operator keeps, and compares with what was kept."""
-        mode, hw = fields.get("mode", 0), self.hw
+    def keep(self, fields: Mapping[str, int], known: Sequence[bool]) -> None:
+        """Count what an operator keeps of its rows, and compares with what was kept."""
+        mode, hw, rows, old = fields.get("mode", 0), self.hw, len(known), sum(known)
         if mode >= Mode.DELTA or fields.get("stores"):
             self.counters["kept_words"] += rows * fields["columns"] // hw.word
         if mode == Mode.DELTA:
-            times = fields["passes"] if not fields["fresh"] else int(not fields["keeps"])
-            self.counters["reference_words"] += rows * times * -(-fields["depth"] // hw.word)
+            words, moves = -(-fields["depth"] // hw.word), not fields.get("keeps")
+            read, moved = old * fields["passes"] * words, rows * moves * words
+            self.counters["reference_words"] += read + (rows - old) * moves * words
+            self.counters["references_read"] += read
+            self.counters["references_moved"] += moved
+        if mode >= Mode.DELTA:
+            self.counters["sums_read"] += old * fields["columns"] // hw.word
 
     def probe(self, name: str, fields: Mapping[str, int], start: int, drain: int) -> int:
         """Find the tokens that changed; return the cycle in which that counts as written."""

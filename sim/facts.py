@@ -15,7 +15,8 @@ class Facts:
 
     ``routed`` is, for each layer with experts, the number of tokens of each expert. ``operands``
     is, by operator, the left operand (rows, depth), needed unless every element is sent; ``sent``,
-    for a delta layer, which of its elements differ from the reference. ``changed`` is, for each
+    for a delta layer, which of its elements differ from the reference, and ``known``, for an
+    expert's, which of its rows have one. ``changed`` is, for each
     layer with a token gate, which tokens changed; then ``routed`` are only those (of "expert" 0 in
     a dense layer), and ``silent`` the others. ``later`` holds the facts of the inferences behind
     the first, if there are any.
@@ -24,6 +25,7 @@ class Facts:
     routed: Mapping[int, np.ndarray]
     operands: Mapping[str, np.ndarray] = field(default_factory=dict)
     sent: Mapping[str, np.ndarray] = field(default_factory=dict)
+    known: Mapping[str, np.ndarray] = field(default_factory=dict)
     changed: Mapping[int, list[bool]] = field(default_factory=dict)
     silent: Mapping[int, np.ndarray] = field(default_factory=dict)
     later: tuple["Facts", ...] = ()
@@ -43,7 +45,8 @@ def from_trace(trace, config: ModelConfig, plan: Plan | None = None) -> Facts:
                   {name: np.asarray(value) for name, value in trace.operands.items()})
     if plan is None:
         return facts
-    sent = {name: np.asarray(mask) for name, mask in trace.sent.items()}
+    sent, known = ({name: np.asarray(mask) for name, mask in made.items()}
+                   for made in (trace.sent, trace.known))
     changed, silent, routed = {}, {}, dict(facts.routed)
     for name, choice in plan.resolve(config).items():
         if choice.policy == Policy.TOKEN_GATE and (name.endswith(".fc1") or ".gate." in name) and (
@@ -54,7 +57,7 @@ def from_trace(trace, config: ModelConfig, plan: Plan | None = None) -> Facts:
             for made, tokens in ((routed, moved), (silent, ~moved)):
                 made[layer] = (np.array([tokens.sum()]) if experts is None
                                else counts(np.asarray(experts)[tokens], config))
-    return replace(facts, routed=routed, sent=sent, changed=changed, silent=silent)
+    return replace(facts, routed=routed, sent=sent, known=known, changed=changed, silent=silent)
 
 
 def counts(experts, config: ModelConfig) -> np.ndarray:

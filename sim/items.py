@@ -12,7 +12,8 @@ class Item(NamedTuple):
     If all parts have the same events, they are given once; ``words`` is how many it reads.
     ``steady`` is the events of a part if they come without a gap, else 0. ``needs`` names the row
     it waits for; ``group_set`` the groups it is for; ``opens`` the credit its drain takes (row of
-    scores or token of the gate); ``closes`` that it ends a row.
+    scores or token of the gate); ``closes`` that it ends a row; ``known`` that what an operator
+    keeps holds something for its row.
     """
 
     events: tuple[tuple[int, ...], ...]
@@ -26,6 +27,7 @@ class Item(NamedTuple):
     group_set: int = 0
     opens: bool = False
     closes: bool = False
+    known: bool = True
 
 
 @dataclass(frozen=True)

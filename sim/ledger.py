@@ -22,6 +22,9 @@ SUM = 4
 STREAM = 3
 """Bytes of an element of the residual stream in its memory."""
 
+KEPT = ("sums_read", "references_read", "references_moved")
+"""Words of what a ``LINEAR`` keeps, beside the hardware's counters."""
+
 PLACES = {
     Target.WEIGHTS: ("weight_memory", "weights"), Target.IMAGE: ("operand_memory", "inputs"),
     Target.PARAMETERS: ("parameter_memory", "parameters"),
@@ -92,6 +95,7 @@ class Ledger:
         """
         hw, attention = self.hw, fields["opcode"] == Opcode.ATTENTION
         runs = made.pop("runs", 0)
+        kept = {name: made.pop(name, 0) for name in KEPT}
         self.counters[layer].update(made)
         if fields["opcode"] == Opcode.STORE and fields["target"] != Target.RESIDUAL:
             component, operand = PLACES[Target(fields["target"])]
@@ -119,7 +123,7 @@ class Ledger:
                   random_read=drained * PARAMETER.size // 8)
         self.normalization(layer, made["norm_words"] * hw.word)
         self.results(layer, fields, drained, made)
-        self.kept(layer, fields, made)
+        self.kept(layer, fields, made, kept)
 
     def normalization(self, layer: str, elements: int) -> None:
         """Note the normalization of ``elements``: residual stream, held rows, operands."""
@@ -152,20 +156,15 @@ class Ledger:
             copies = hw.gangs[fields["set_size"]] >> fields["spread"]
             self.note(layer, "kv_memory", "keys_values", random_update=turned * copies)
 
-    def kept(self, layer: str, fields: Mapping[str, int], made: Counter) -> None:
+    def kept(self, layer: str, fields: Mapping[str, int], made: Counter,
+             kept: Mapping[str, int]) -> None:
         """Note sums and references of the frame before that were read and replaced."""
-        hw, mode, fresh = self.hw, fields.get("mode", 0), fields.get("fresh", 0)
-        sums, words = made["kept_words"] * hw.word * SUM, made["reference_words"]
-        row = -(-fields.get("depth", 0) // hw.word)
-        adds = mode == Mode.REPLAY or (mode == Mode.DELTA and not fresh)
-        stores = mode == Mode.DELTA or fields.get("stores", 0)
-        self.note(layer, "state_memory", "sums", random_read=sums * adds,
-                  random_update=sums * bool(stores))
-        compared = words
-        replaced = fields["rows"] * row * (not fields.get("keeps", 0)) if words else 0
+        word, words = self.hw.word, made["reference_words"]
+        stores = fields.get("mode", 0) == Mode.DELTA or fields.get("stores", 0)
+        self.note(layer, "state_memory", "sums", random_read=kept["sums_read"] * word * SUM,
+                  random_update=made["kept_words"] * word * SUM * bool(stores))
+        read, moved = kept["references_read"], kept["references_moved"]
         if fields.get("dest") == Dest.CHANGED:
-            replaced = words - fields["rows"] * row
-        elif fresh:
-            compared = 0
-        self.note(layer, "state_memory", "references", random_read=compared * hw.word,
-                  random_update=replaced * hw.word)
+            read, moved = words, words - fields["rows"] * -(-fields["depth"] // word)
+        self.note(layer, "state_memory", "references", random_read=read * word,
+                  random_update=moved * word)

@@ -1,7 +1,7 @@
 """Descriptors to items, and the units that work behind or ahead of them."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -177,10 +177,10 @@ def steady_events(events: tuple[tuple[int, ...], ...]) -> int:
     return sum(events[0]) if len(events) == 1 and all(events[0]) else 0
 
 
-def linear_items(fields: Mapping[str, int], rows: int, operand, hw: HwConfig,
+def linear_items(fields: Mapping[str, int], operand, remembered: Sequence[bool], hw: HwConfig,
                  place: Place) -> Iterator[Item]:
-    """Items of a ``LINEAR`` in issue order."""
-    depth, words = fields["depth"], fields["columns"] // hw.word
+    """Items of a ``LINEAR`` in issue order; ``remembered`` rows have a state to start from."""
+    depth, words, rows = fields["depth"], fields["columns"] // hw.word, len(remembered)
     is_gate, reads = fields["dest"] == Dest.GATE, -(-depth // hw.word)
     if fields.get("mode", 0) == Mode.REPLAY:
         reads, depth = 1, depth % hw.word or hw.word
@@ -189,13 +189,14 @@ def linear_items(fields: Mapping[str, int], rows: int, operand, hw: HwConfig,
     passes = [(column, min(2 * place.gang, words - column))
               for column in range(0, words, 2 * place.gang)]
     known: dict[int, tuple[int, int]] = {}
-    for row in range(rows):
+    for row, known_row in enumerate(remembered):
         own = events[row]
         sent, steady = known.setdefault(id(own), (
             sum(map(sum, own)) * place.parts // len(own), steady_events(own)))
         for column, width in passes:
             yield Item(own, reads, sent, steady, depth, width * hw.word, width,
-                       row if waits else None, 0, is_gate and column == 0, column + width == words)
+                       row if waits else None, 0, is_gate and column == 0, column + width == words,
+                       known_row)
 
 
 def attention_items(fields: Mapping[str, int], scores, values, hw: HwConfig,

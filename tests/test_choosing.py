@@ -74,3 +74,10 @@ def test_state_is_said_where_it_is(hw) -> None:
     assert said.keys() == plan.operators.keys()
     assert stored == {name for name, where in said.items() if where == "memory"}
     assert bool(stored) == (hw is SMALL)
+
+
+def test_auto_follows_experts_whose_operands_hardly_move() -> None:
+    network = find("digits").quantized
+    shown = list(frames("generator:fixed", network.config, SEEN, 5))
+    *_, plan = automatic(network, NANO, 0, 0, shown, MemoryModel())
+    assert {"blocks.1.experts.fc2", "blocks.3.experts.fc2"} <= plan.operators.keys()

@@ -52,7 +52,7 @@ MOVERS = {
     "rtl.memory.loader",
     "rtl.memory.registers", "rtl.memory.row_reader", "rtl.memory.store_ports",
     "rtl.memory.store_reader", "rtl.retirement", "rtl.sequencer",
-    "rtl.stream.fifo", "rtl.temporal.probe_items",
+    "rtl.stream.fifo", "rtl.temporal.places", "rtl.temporal.probe_items",
     "rtl.walker", "rtl.writeback",
 }
 """Units that order, check, store or move values and never change one: nothing to model."""

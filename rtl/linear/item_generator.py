@@ -32,7 +32,7 @@ class ItemGenerator(wiring.Component):
         Rows of a ``LINEAR``: the descriptor's, or the length of the expert's queue.
     index : ``Out(16)``
         Position in the expert's queue whose entry is wanted in the next cycle.
-    token, weight, slot : ``In(16)``, ``In(16)``, ``In(4)``
+    token, weight, place, known : ``In(16)``, ``In(16)``, ``In(16)``, ``In(1)``
         The entry asked for in the cycle before.
     issued : ``Out(1)``
         The operator's last item is taken.
@@ -49,7 +49,7 @@ class ItemGenerator(wiring.Component):
         self.hw = hw
         super().__init__({
             "descriptor": In(DESCRIPTOR), "start": In(1), "op": In(3), "rows": In(16),
-            "index": Out(16), "token": In(16), "weight": In(16), "slot": In(4),
+            "index": Out(16), "token": In(16), "weight": In(16), "place": In(16), "known": In(1),
             "o": Out(stream.Signature(item(hw))), "issued": Out(1),
             **({"judged": In(1), "changed": In(1), "row": Out(16)} if hw.temporal else {}),
         })
@@ -67,7 +67,8 @@ class ItemGenerator(wiring.Component):
             linear.start.eq(self.start & ~is_attention),
             attention.start.eq(self.start & is_attention),
             linear.rows.eq(self.rows), self.index.eq(linear.index),
-            linear.token.eq(self.token), linear.weight.eq(self.weight), linear.slot.eq(self.slot),
+            linear.token.eq(self.token), linear.weight.eq(self.weight),
+            linear.place.eq(self.place), linear.known.eq(self.known),
             self.o.payload.eq(Mux(is_attention, attention.o.payload.as_value(),
                                   linear.o.payload.as_value())),
             self.o.valid.eq(Mux(is_attention, attention.o.valid, linear.o.valid)),
@@ -101,15 +102,13 @@ class ItemGenerator(wiring.Component):
             m.d.comb += [self.o.payload.eq(probe.o.payload), self.o.valid.eq(probe.o.valid),
                          linear.start.eq(0), self.issued.eq(probe.done)]
         with m.Elif(is_linear):
-            silent = given.mode == Mode.REPLAY
+            silent, known = given.mode == Mode.REPLAY, linear.o.p.tracks
             m.d.comb += [
-                made.dense.eq((given.mode == Mode.DENSE) | (is_delta & kept.fresh)),
+                made.dense.eq((given.mode == Mode.DENSE) | (is_delta & ~known)),
                 made.silent.eq(silent), made.theta.eq(Mux(is_delta, kept.theta, 0)),
                 made.words.eq(Mux(silent, 1, linear.o.p.words)),
-                made.tracks.eq(is_delta & ~kept.fresh),
+                made.tracks.eq(is_delta & known),
                 made.updates.eq(is_delta & ~kept.keeps & linear.o.p.drained.last),
-                made.reference_address.eq(
-                    linear.o.p.address - given.source_base + kept.reference_base),
-                made.drained.accumulates.eq((is_delta & ~kept.fresh) | silent),
+                made.drained.accumulates.eq((is_delta & known) | silent),
                 made.drained.stores.eq(is_delta | kept.stores),
             ]

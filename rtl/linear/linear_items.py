@@ -24,7 +24,7 @@ class LinearItems(wiring.Component):
 
     Members
     -------
-    descriptor, start, rows, index, token, weight, slot, o
+    descriptor, start, rows, index, token, weight, place, known, o
         As in :class:`rtl.linear.item_generator.ItemGenerator`.
 
     Timing
@@ -38,7 +38,7 @@ class LinearItems(wiring.Component):
         self.hw = hw
         super().__init__({
             "descriptor": In(DESCRIPTOR), "start": In(1), "rows": In(16),
-            "index": Out(16), "token": In(16), "weight": In(16), "slot": In(4),
+            "index": Out(16), "token": In(16), "weight": In(16), "place": In(16), "known": In(1),
             "o": Out(stream.Signature(item(hw))),
         })
 
@@ -85,22 +85,26 @@ class LinearItems(wiring.Component):
             m.d.sync += [self.o.valid.eq(running)]
             m.d.sync += self.fields(row, column, base, param, words, last_pass, last_row)
         if hw.temporal:
-            self.keep(m, step, words, column)
+            self.keep(m, step, words, row, column)
 
         return m
 
-    def keep(self, m: Module, step, words, column):
-        """Where the sums are kept: one row behind the other, or by token and slot."""
-        given, state = self.descriptor, Signal(16)
-        kept = temporal(given)
+    def keep(self, m: Module, step, words, row, column):
+        """Where sums and references are kept: row by row, or by place, and whether they are."""
+        given, state, made = self.descriptor, Signal(16), self.o.p
+        kept, routed = temporal(given), given.gather | given.scatter
         with m.If(self.start):
             m.d.sync += state.eq(kept.state_base)
         with m.Elif(step):
             m.d.sync += state.eq(state + words)
         with m.If(self.o.ready | ~self.o.valid):
-            m.d.sync += self.o.p.drained.state.eq(Mux(given.scatter, (
-                kept.state_base + self.token * given.dest_stride + self.slot * kept.slot_words
-                + column), state))
+            m.d.sync += [
+                made.drained.state.eq(Mux(
+                    routed, kept.state_base + self.place * given.dest_stride + column, state)),
+                made.reference_address.eq(
+                    kept.reference_base + Mux(routed, self.place, row) * given.source_stride),
+                made.tracks.eq(~kept.fresh & (~routed | self.known)),
+            ]
 
     def made_words(self):
         """Words of a row of operands."""

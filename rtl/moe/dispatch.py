@@ -5,7 +5,7 @@ did not change: nothing is computed for them, but what they added is added again
 
 ::
 
-    route ──► queue[expert][length] = (token, weight, slot) ──► read by position
+    route ──► queue[expert][length] = (token, weight, place) ──► read by position
 """
 
 from amaranth import Array, Cat, Module, Mux, Signal
@@ -14,7 +14,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.formats import ROUTE
+from rtl.formats import route
 
 
 class Dispatch(wiring.Component):
@@ -25,14 +25,14 @@ class Dispatch(wiring.Component):
 
     Members
     -------
-    i : ``In(stream.Signature(ROUTE))``
+    i : ``In(stream.Signature(route(hw)))``
         Routes of token 0, 1, …; ``last`` ends a token. Always taken.
     clear : ``In(1)``
         Empty all queues and start again with token 0.
     expert, index : ``In``
         Entry to read.
-    token, weight, slot : ``Out(16)``, ``Out(16)``, ``Out(4)``
-        That entry, one cycle later; ``slot`` counts the token's routes before this one.
+    token, weight, place, known : ``Out(16)``, ``Out(16)``, ``Out(16)``, ``Out(1)``
+        That entry, one cycle later; ``place`` is the token's slot behind all of the tokens before.
     gated : ``In(1)``
         Routes of tokens that did not change go to the second queues.
     probed : ``In``
@@ -51,9 +51,10 @@ class Dispatch(wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "i": In(stream.Signature(ROUTE)), "clear": In(1),
+            "i": In(stream.Signature(route(hw))), "clear": In(1),
             "expert": In(8), "index": In(16), "token": Out(16), "weight": Out(16),
-            "slot": Out(4), "length": Out(16), "inspected": In(8), "occupied": Out(1),
+            "place": Out(16), "known": Out(1),
+            "length": Out(16), "inspected": In(8), "occupied": Out(1),
             "tokens": Out(16), **({"gated": In(1), "probed": In(data.StructLayout({
                 "en": 1, "row": 16, "changed": 1, "routes": 1}))} if hw.temporal else {}),
         })
@@ -62,7 +63,8 @@ class Dispatch(wiring.Component):
         m = Module()
         hw = self.hw
         bits = (hw.max_tokens - 1).bit_length()
-        entry = data.StructLayout({"token": 16, "weight": 16, "slot": 4 * hw.temporal})
+        entry = data.StructLayout({"token": bits, "weight": 16, **({
+            "place": range(hw.max_tokens * hw.max_top_k), "known": 1} if hw.temporal else {})})
         m.submodules.entries = entries = Memory(
             shape=entry, depth=hw.queues * hw.max_tokens, init=[],
             attrs={"ram_style": "block"}
@@ -92,7 +94,7 @@ class Dispatch(wiring.Component):
 
     def sort(self, m: Module, queue, routed, written, entry):
         """Tell tokens that changed from those that did not."""
-        hw, slot = self.hw, Signal(4)
+        hw, first, rank = self.hw, Signal(16), Signal(4)
         m.submodules.changes = changes = Memory(
             shape=1, depth=hw.max_tokens, init=[], attrs={"ram_style": "distributed"})
         write, read = changes.write_port(), changes.read_port(domain="comb")
@@ -100,12 +102,18 @@ class Dispatch(wiring.Component):
             write.en.eq(self.probed.en), write.addr.eq(self.probed.row),
             write.data.eq(self.probed.changed), read.addr.eq(self.tokens),
             queue.eq(self.i.p.expert + Mux(self.gated & ~read.data, hw.max_experts, 0)),
-            written.slot.eq(slot), self.slot.eq(entry.slot),
+            written.place.eq(first + self.i.p.slot), written.known.eq(self.i.p.known),
+            self.place.eq(entry.place), self.known.eq(entry.known),
         ]
         with m.If(self.probed.en & self.probed.routes):
-            m.d.comb += [routed.eq(1), written.token.eq(self.probed.row), written.slot.eq(0),
+            m.d.comb += [routed.eq(1), written.token.eq(self.probed.row),
+                         written.place.eq(self.probed.row),
                          queue.eq(Mux(self.probed.changed, 0, hw.max_experts))]
         with m.If(self.i.valid):
-            m.d.sync += slot.eq(Mux(self.i.p.last, 0, slot + 1))
+            m.d.sync += rank.eq(Mux(self.i.p.last, 0, rank + 1))
+            with m.If(self.i.p.last):
+                m.d.sync += first.eq(first + rank + 1)
         with m.Elif(routed):
             m.d.sync += self.tokens.eq(self.tokens)
+        with m.If(self.clear):
+            m.d.sync += first.eq(0)

@@ -13,11 +13,12 @@ from amaranth.lib.wiring import In, Out, flipped
 
 from rtl.arith.divider import Divider
 from rtl.config import HwConfig
-from rtl.formats import ROUTE, beat
+from rtl.formats import beat, route
 from rtl.moe.gate_exponential import GateExponential
 from rtl.moe.top_k import TopK
 from rtl.stream.fifo import Fifo
 from rtl.stream.pipe import pipe
+from rtl.temporal.places import Places
 
 LANES = 2
 """Logits ranked, and exponentiated, in a cycle."""
@@ -38,10 +39,12 @@ class Gate(wiring.Component):
         Planes; ``last`` ends a token. Refused while ``TOKENS`` tokens are held.
     freed : ``Out(1)``
         A token's last logit has been read.
-    o : ``Out(stream.Signature(ROUTE))``
+    o : ``Out(stream.Signature(route(hw)))``
         ``top_k`` routes a token in descending order; ``last`` ends the token.
     num_experts, top_k, multiplier, shift : ``In``
         Stable while tokens are in flight.
+    start, places, remembers, fresh : ``In``
+        ``start``, ``base``, … of :class:`rtl.temporal.places.Places`.
 
     Timing
     ------
@@ -68,8 +71,10 @@ class Gate(wiring.Component):
         self.hw = hw
         super().__init__({
             "i": In(stream.Signature(beat(signed(hw.acc_width), hw.word))), "freed": Out(1),
-            "o": Out(stream.Signature(ROUTE)),
+            "o": Out(stream.Signature(route(hw))),
             "num_experts": In(8), "top_k": In(4), "multiplier": In(16), "shift": In(2),
+            **({"start": In(1), "places": In(16), "remembers": In(1), "fresh": In(1)}
+               if hw.temporal else {}),
         })
 
     def elaborate(self, platform):
@@ -198,8 +203,10 @@ class Gate(wiring.Component):
 
     def divide(self, m: Module, ready, powers, experts, total):
         """Divide the ``top_k`` powers, one a cycle from the cycle of ``ready`` on."""
-        m.submodules.routes = routes = Fifo(ROUTE, self.ROUTED * self.hw.max_top_k)
-        m.submodules.divider = divider = Divider(data.StructLayout({"expert": 8, "last": 1}))
+        m.submodules.routes = routes = Fifo(route(self.hw), self.ROUTED * self.hw.max_top_k)
+        members = {name: shape for name, shape in route(self.hw).members.items()
+                   if name != "weight"}
+        m.submodules.divider = divider = Divider(data.StructLayout(members))
         entry = data.StructLayout({"power": 15, "expert": 8})
         count = self.hw.max_top_k
         held, source = ([Signal(entry, name=f"{name}_{n}") for n in range(count)]
@@ -217,7 +224,21 @@ class Gate(wiring.Component):
             divider.i.p.denominator.eq(total << 1), divider.i.p.tag.expert.eq(source[0].expert),
             divider.i.p.tag.last.eq(now == 1),
             routes.i.valid.eq(divider.o.valid), divider.o.ready.eq(1),
-            routes.i.p.expert.eq(divider.o.p.tag.expert), routes.i.p.last.eq(divider.o.p.tag.last),
+            *(routes.i.p[name].eq(divider.o.p.tag[name]) for name in members),
             routes.i.p.weight.eq(divider.o.p.value),
         ]
+        if self.hw.temporal:
+            self.remember(m, experts, divider.i)
         pipe(m, routes.o, flipped(self.o))
+
+    def remember(self, m: Module, winners, given):
+        """Find the slots of a token's experts."""
+        m.submodules.slots = slots = Places(self.hw)
+        tag = given.p.tag
+        m.d.comb += [
+            slots.start.eq(self.start), slots.base.eq(self.places), slots.fresh.eq(self.fresh),
+            slots.remembers.eq(self.remembers), slots.top_k.eq(self.top_k),
+            slots.valid.eq(given.valid), slots.last.eq(tag.last), slots.expert.eq(tag.expert),
+            tag.slot.eq(slots.slot), tag.known.eq(slots.known),
+            *(slots.winners[n].eq(winners[n]) for n in range(self.hw.max_top_k)),
+        ]

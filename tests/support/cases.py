@@ -125,8 +125,9 @@ def gate_case(rng: np.random.Generator) -> Case:
     for token in range(20):
         row = [int(v) for pair in zip(high[token], low[token], strict=True) for v in pair]
         given += words_of(row, layout, P)
-        out += [pack(formats.ROUTE, {"expert": int(chosen[token, n]),
-                                     "weight": int(weights[token, n]), "last": n == k - 1})
+        out += [pack(formats.route(HW), {
+                    "expert": int(chosen[token, n]), "weight": int(weights[token, n]),
+                    "last": n == k - 1, "slot": n})
                 for n in range(k)]
     return Case("gate", lambda: Gate(HW), {"i": given}, {"o": out},
                 {"num_experts": experts, "top_k": k, "multiplier": multiplier, "shift": code})

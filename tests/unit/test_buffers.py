@@ -90,7 +90,7 @@ def test_dispatch_holds_any_routing(seed: int) -> None:
             weights = rng.integers(0, 1 << 16, (tokens, k))
             for token in range(tokens):
                 for choice in range(k):
-                    put(ctx, dut.i.payload, pack(formats.ROUTE, {
+                    put(ctx, dut.i.payload, pack(formats.route(HW), {
                         "expert": int(experts[token, choice]),
                         "weight": int(weights[token, choice]), "last": choice == k - 1}))
                     ctx.set(dut.i.valid, 1)

@@ -87,7 +87,7 @@ def test_two_layers(seed: int) -> None:
             pipeline, sink = Pipeline(HW), RowSink(HW)
             pipeline.begin("layer", ItemGenerator.LATENCY, 0,
                            Place(placed.gang, 1 << placed.split, HW.groups), None, sink)
-            items = linear_items(fields, rows, None, HW, pipeline.place)
+            items = linear_items(fields, None, [True] * rows, HW, pipeline.place)
             assert [pipeline.step(item) for item in items][-1] == issued
             assert done == sink.end == pipeline.drain_free - 1 + sink.done
             for name in Datapath.COUNTS:

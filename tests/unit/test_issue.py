@@ -28,8 +28,12 @@ def read(ctx, view) -> dict:
             if name != "drained"}
 
 
-async def items_of(ctx, dut, count: int, start, ready_every: int) -> list[dict]:
-    """Collect ``count`` items; the first must come ItemGenerator.LATENCY cycles after start."""
+async def items_of(ctx, dut, count: int, start, ready_every: int,
+                   entry: dict[str, int] | None = None) -> list[dict]:
+    """Collect ``count`` items; the first must come ItemGenerator.LATENCY cycles after start.
+
+    What the expert's queue holds follows from the position unless ``entry`` says otherwise.
+    """
     got, cycle, first = [], 0, None
     ctx.set(start, 1)
     while len(got) < count:
@@ -43,8 +47,10 @@ async def items_of(ctx, dut, count: int, start, ready_every: int) -> list[dict]:
         await ctx.tick()
         ctx.set(start, 0)
         if hasattr(dut, "token"):
-            ctx.set(dut.token, TOKENS[index % len(TOKENS)])
-            ctx.set(dut.weight, 1000 + index)
+            held = {"token": TOKENS[index % len(TOKENS)], "weight": 1000 + index,
+                    "place": 3 * index + 1, "known": index % 2} | (entry or {})
+            for name, value in held.items():
+                ctx.set(getattr(dut, name), value)
         cycle += 1
         assert cycle < 2000
     assert first == ItemGenerator.LATENCY
@@ -70,8 +76,9 @@ def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: i
               "scatter": scatter, "rows": rows, "depth": depth,
               "columns": words * P, "weight_base": 50, "param_base": 20, "source_base": 3,
               "source_stride": 11, "dest_base": 5, "dest_stride": 13}
-    expected, state = [], 0
+    expected, state, routed = [], 0, gather or scatter
     for row in range(rows):
+        place = 3 * row + 1 if routed else row
         for number, column in enumerate(range(0, words, width)):
             count = min(width, words - column)
             source, dest = (TOKENS[row] if used else row for used in (gather, scatter))
@@ -79,10 +86,11 @@ def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: i
                 "source": Source.NORMED, "address": 3 + 11 * source, "words": 3, "tail": 2,
                 "operand_signed": 0, "row": 50 + (3 * P >> split) * number, "kv": 0, "norm": 1,
                 "need": row + 1, "columns": count * P, "set": 0, "set_size": len(HW.gangs) - 1,
-                "reference": 200 * whole, "dense": 0, "tracks": 0, "updates": 0, "theta": 0,
-                "silent": 0, "probe": 0, "reference_address": 11 * source * whole,
+                "reference": 200 * whole, "dense": 0, "updates": 0, "theta": 0,
+                "tracks": int(not whole and (not routed or row % 2)),
+                "silent": 0, "probe": 0, "reference_address": 11 * place,
                 "to_accumulates": 0, "to_stores": 0,
-                "to_state": 13 * dest + column if scatter else state,
+                "to_state": 13 * place + column if routed else state,
                 "to_leader": 0, "to_span": span, "to_gang": gang, "to_split": split,
                 "to_op": 5 * whole, "to_shift": 2 * whole, "to_bank": int(whole),
                 "to_words": count, "to_count": P,
@@ -106,8 +114,14 @@ def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: i
 
 @pytest.mark.parametrize(("fields", "expected"), [
     ({"mode": Mode.DENSE}, {"dense": 1}),
-    ({"mode": Mode.DENSE, "stores": 1, "scatter": 1, "slot_words": 30},
-     {"dense": 1, "to_stores": 1, "to_state": 70 + 13 * TOKENS[0] + 30 * 2}),
+    ({"mode": Mode.DENSE, "stores": 1, "scatter": 1},
+     {"dense": 1, "to_stores": 1, "to_state": 70 + 13 * 7, "reference_address": 40 + 11 * 7}),
+    ({"mode": Mode.DELTA, "scatter": 1, "theta": 3, "expert": 1},
+     {"tracks": 1, "updates": 1, "theta": 3, "to_accumulates": 1, "to_stores": 1,
+      "to_state": 70 + 13 * 7, "reference_address": 40 + 11 * 7}),
+    ({"mode": Mode.DELTA, "gather": 1, "theta": 3},
+     {"dense": 1, "updates": 1, "theta": 3, "to_stores": 1, "to_state": 70 + 13 * 7,
+      "reference_address": 40 + 11 * 7}),
     ({"mode": Mode.DELTA, "theta": 3}, {"tracks": 1, "updates": 1, "theta": 3,
                                         "to_accumulates": 1, "to_stores": 1}),
     ({"mode": Mode.DELTA, "theta": 3, "keeps": 1}, {"tracks": 1, "theta": 3,
@@ -119,10 +133,10 @@ def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: i
 def test_items_of_what_is_kept(fields, expected) -> None:
     """Comparison, and what happens to the sums, by mode; a layer of two passes moves it once."""
     dut = ItemGenerator(HW)
-    columns = 2 * HW.lanes
+    columns, known = 2 * HW.lanes, int("expert" in fields)
     fields = {"opcode": Opcode.LINEAR, "source": Source.ACT, "rows": 1, "depth": 2 * P,
-              "columns": columns, "source_base": 6, "dest_stride": 13, "state_base": 70,
-              "reference_base": 40, **fields}
+              "columns": columns, "source_base": 6, "source_stride": 11, "dest_stride": 13,
+              "state_base": 70, "reference_base": 40, **fields}
     zero = dict.fromkeys(("dense", "tracks", "updates", "theta", "silent", "probe",
                           "to_accumulates", "to_stores"), 0)
     expected = zero | {"words": 2, "to_state": 70, "reference_address": 40} | expected
@@ -130,8 +144,7 @@ def test_items_of_what_is_kept(fields, expected) -> None:
     async def bench(ctx):
         put(ctx, dut.descriptor, int.from_bytes(pack_fields(fields), "little"))
         ctx.set(dut.rows, 1)
-        ctx.set(dut.slot, 2)
-        first, last = await items_of(ctx, dut, 2, dut.start, 1)
+        first, last = await items_of(ctx, dut, 2, dut.start, 1, {"place": 7, "known": known})
         assert {name: last[name] for name in expected} == expected | {
             "to_state": expected["to_state"] + 2}
         assert {name: first[name] for name in expected} == expected | {"updates": 0}

@@ -138,14 +138,15 @@ def test_dispatch_sets_unchanged_tokens_apart(seed: int) -> None:
     dut, tokens, k = Dispatch(HW), 12, 3
     changed = rng.integers(0, 2, tokens)
     experts = np.stack([rng.permutation(HW.max_experts)[:k] for _ in range(tokens)])
+    slots = np.stack([rng.permutation(k) for _ in range(tokens)])
 
-    async def read(ctx, queue: int) -> list[tuple[int, int]]:
+    async def read(ctx, queue: int) -> list[tuple[int, int, int]]:
         ctx.set(dut.expert, queue)
         made = []
         for index in range(ctx.get(dut.length)):
             ctx.set(dut.index, index)
             await ctx.tick()
-            made.append((ctx.get(dut.token), ctx.get(dut.slot)))
+            made.append((ctx.get(dut.token), ctx.get(dut.place), ctx.get(dut.known)))
         return made
 
     async def bench(ctx):
@@ -155,21 +156,23 @@ def test_dispatch_sets_unchanged_tokens_apart(seed: int) -> None:
             await ctx.tick()
         put(ctx, dut.probed, 0)
         for queue, value in ((0, 1), (HW.max_experts, 0)):
-            assert await read(ctx, queue) == [(t, 0) for t in np.flatnonzero(changed == value)]
+            assert await read(ctx, queue) == [(t, t, 0) for t in np.flatnonzero(changed == value)]
         ctx.set(dut.clear, 1)
         await ctx.tick()
         ctx.set(dut.clear, 0)
         ctx.set(dut.gated, 1)
-        for row in experts:
+        for row, places in zip(experts, slots, strict=True):
             for choice, expert in enumerate(row):
-                put(ctx, dut.i.payload, pack(formats.ROUTE, {
-                    "expert": int(expert), "weight": 7, "last": choice == k - 1}))
+                put(ctx, dut.i.payload, pack(formats.route(HW), {
+                    "expert": int(expert), "weight": 7, "last": choice == k - 1,
+                    "slot": int(places[choice]), "known": int(expert) % 2}))
                 ctx.set(dut.i.valid, 1)
                 await ctx.tick()
         ctx.set(dut.i.valid, 0)
         for expert in range(HW.max_experts):
             for queue, value in ((expert, 1), (expert + HW.max_experts, 0)):
-                wanted = [(token, row.tolist().index(expert)) for token, row in enumerate(experts)
+                wanted = [(token, k * token + slots[token][row.tolist().index(expert)], expert % 2)
+                          for token, row in enumerate(experts)
                           if expert in row and changed[token] == value]
                 assert await read(ctx, queue) == wanted
 
@@ -185,7 +188,7 @@ def gated(layer: int, theta: int = 0) -> dict[str, Choice]:
 
 
 @pytest.mark.parametrize(("operators", "hardware", "said"), [
-    ({"blocks.1.experts.fc1": Choice(Policy.DELTA)}, HW, "dense, zero-skip and token-gate, not"),
+    ({"blocks.1.experts.fc1": Choice(Policy.DELTA)}, PRESETS["ulx3s"], "its state_words are 0"),
     ({"patch": Choice(Policy.TOKEN_GATE)}, HW, "whole block: not here"),
     ({"blocks.0.fc1": Choice(Policy.TOKEN_GATE)}, HW, "block: blocks.0.fc1, blocks.0.fc2"),
     (gated(0, 2) | {"blocks.0.fc2": Choice(Policy.TOKEN_GATE, 1)}, HW, "blocks.0.fc1, "),

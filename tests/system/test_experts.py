@@ -1,0 +1,173 @@
+"""Tokens that change their experts: what is kept of one counts while the token stays with it.
+
+No bit differs from golden, and none from dense inference with theta 0; no counter differs from the
+simulator.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from golden.config import ModelConfig
+from golden.integer import Integer, Trace
+from golden.policy import Choice, Plan, Policy
+from golden.temporal import Temporal
+from rtl.compiler import compile_program
+from rtl.keeping import Keeping, extent
+from rtl.placement import pieces_of
+from rtl.plans import delta_units, named
+from rtl.program import ErrorCode, Opcode, Target
+from scripts.rtl_engine import engine
+from sim.facts import from_traces
+from sim.machine import simulate
+from sim.memory import MemoryModel
+from tests.system.networks import HARDWARE, draw_config, make
+from tests.system.test_sequences import FRAMES, sequence
+from tests.system.test_streams import HW as SCARCE
+from tests.system.test_streams import moved
+
+NANO, SMALL = HARDWARE["nano"], HARDWARE["small"]
+DELTA, ZERO_SKIP = Policy.DELTA, Policy.ZERO_SKIP
+
+
+def experts_of(plan: Plan) -> set[str]:
+    return {name for name in plan.operators if ".experts." in name}
+
+
+def kept(config: ModelConfig, task: int, theta: int) -> Plan:
+    """Delta experts behind a delta gate, all on chip; the rest skips zeros."""
+    gates = [f"blocks.{layer}.gate.{task}" for layer in range(config.num_layers)
+             if config.is_moe(layer)]
+    experts = [f"blocks.{layer}.experts.{part}" for layer in range(config.num_layers)
+               if config.is_moe(layer) for part in ("fc1", "fc2")]
+    return Plan(Choice(ZERO_SKIP), dict.fromkeys([*gates, *experts], Choice(DELTA, theta)))
+
+
+def second(config: ModelConfig, task: int, theta: int) -> Plan:
+    """The experts' second layers alone, cut into pieces where the weight memory is small."""
+    return Plan(Choice(Policy.DENSE), {
+        f"blocks.{layer}.experts.fc2": Choice(DELTA, theta)
+        for layer in range(config.num_layers) if config.is_moe(layer)})
+
+
+def streamed(config: ModelConfig, task: int, theta: int) -> Plan:
+    """All that finds room, and the experts find it in memory."""
+    return named("delta", config, SCARCE, task, theta)
+
+
+def suits(config: ModelConfig, hw, plan) -> bool:
+    """A token has a choice of several experts, and the kind of plan is what it says."""
+    if config.num_layers < 2 or not 1 < config.top_k < config.num_experts:
+        return False
+    made = plan(config, 0, 0)
+    if hw is SCARCE:
+        return bool(experts_of(made) & Keeping(config, hw, 0, made).streamed)
+    return hw is NANO or len(pieces_of(config.expert_dim, config.embed_dim, hw)) > 1
+
+
+def draw(hw, plan, seed: int):
+    """Return the first network that suits, an image and a task."""
+    number = 10_000 * seed
+    while not suits(draw_config(np.random.default_rng(number), hw, "drawn"), hw, plan):
+        number += 1
+    return make(number, hw, "free")
+
+
+def film(image: torch.Tensor, rng: np.random.Generator) -> list[torch.Tensor]:
+    """A sequence that another image interrupts, so that tokens go and come back."""
+    frames = sequence(image, rng, FRAMES)
+    for number in (3, 4, 10):
+        frames[number] = torch.from_numpy(rng.integers(0, 256, image.shape).astype(np.uint8))
+    return frames
+
+
+def wanderings(traces: Sequence[Trace], layer: int) -> tuple[int, int]:
+    """Return how often a token left an expert, and how often it came back later."""
+    held = torch.stack([torch.nn.functional.one_hot(trace.routes[layer][0], 16).sum(1)
+                        for trace in traces])                                # (F, T, E)
+    seen = held.cumsum(0) > 0
+    left, entered = ((held[1:] - held[:-1] == step) for step in (-1, 1))
+    return int(left.sum()), int((entered & seen[:-1]).sum())
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize("theta", [0, 2])
+@pytest.mark.parametrize(("hw", "plan"), [(NANO, kept), (SMALL, second), (SCARCE, streamed)])
+def test_sequence(hw, plan, theta: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    model, image, task = draw(hw, plan, seed)
+    config, chosen = model.config, plan(model.config, task, theta)
+    frames = film(image, rng)
+    reference, exact = Temporal(model, chosen), Integer(model)
+    traces = [reference.run(frame, task) for frame in frames]
+    left, back = wanderings(traces, 1)
+    assert left > 10
+    assert back > 10
+    program = compile_program(model, hw, task, chosen, frames=FRAMES)
+    memory, slow = program.with_image(*(frame.numpy() for frame in frames)), MemoryModel(
+        23, 1 + theta)
+    result = engine.run(program, memory, latency=slow.latency, interval=slow.interval)
+    assert result.error == ErrorCode.NONE
+    for frame, trace in enumerate(traces):
+        x, _ = program.outputs(result.memory, frame)
+        np.testing.assert_array_equal(x, trace.x.numpy())
+        if not theta:
+            np.testing.assert_array_equal(x, exact.run(frames[frame], task).x.numpy())
+    assert dict(simulate(program, from_traces(traces, config, chosen), slow).counters) == (
+        result.counters)
+    names = [name for name in program.names if ".experts.0.fc2" in name]
+    assert (len(names) > 3 * FRAMES * config.num_layers // 2) == (hw is SMALL), "pieces"
+    stores = {name for name in program.names if name.endswith(("experts.fc1.store",
+                                                               "experts.fc2.store"))}
+    assert bool(stores) == (hw is SCARCE)
+    known = torch.cat([mask for trace in traces[1:] for name, mask in trace.known.items()
+                       if ".experts." in name])
+    assert 0.1 < known.float().mean() < 0.95
+
+
+@pytest.mark.verilator
+def test_stalls_change_no_bit(seed: int) -> None:
+    model, image, task = draw(SCARCE, streamed, seed)
+    frames = film(image, np.random.default_rng(seed))
+    program = compile_program(model, SCARCE, task, streamed(model.config, task, 0), frames=FRAMES)
+    memory = program.with_image(*(frame.numpy() for frame in frames))
+    stalled = engine.run(program, memory, stall_seed=seed + 1)
+    for number, frame in enumerate(frames):
+        np.testing.assert_array_equal(program.outputs(stalled.memory, number)[0],
+                                      Integer(model).run(frame, task).x.numpy())
+    for target in (Target.STATE, Target.REFERENCE):
+        assert moved(program, Opcode.STORE, target)
+
+
+def test_units_fit_as_they_are_offered(seed: int) -> None:
+    """An expert's first layer only beside its second; no more layers than are remembered."""
+    config = replace(draw(NANO, kept, seed)[0].config, num_layers=99)
+    sizes = [extent(f"blocks.1.experts.{part}", config, NANO).state_words
+             for part in ("fc1", "fc2")]
+    for spare, parts in ((-1, {"fc2"}), (0, {"fc1", "fc2"})):
+        hw = replace(NANO, state_words=sum(sizes) + spare)
+        names = [name.split(".") for unit in delta_units(config, hw, 0) for name in unit.choices]
+        experts = [name for name in names if "experts" in name]
+        assert {name[3] for name in experts} == parts
+        assert len({name[1] for name in experts}) == hw.remembered_tokens // config.num_tokens
+
+
+def test_layers_that_no_window_holds_together(seed: int) -> None:
+    model, _, task = draw(NANO, kept, seed)
+    config, name = model.config, "blocks.1.experts"
+    sums = [extent(f"{name}.{part}", config, NANO).state_words for part in ("fc1", "fc2")]
+    hw = replace(NANO, name="tight", state_words=sum(sums) - 1)
+    plan = Plan(Choice(Policy.DENSE), {f"{name}.{part}": Choice(DELTA) for part in ("fc1", "fc2")})
+    with pytest.raises(ValueError, match=(rf"{name} keeps {sum(sums)} state_words at a time, the "
+                                          "hardware has .* left")):
+        compile_program(model, hw, task, plan)
+
+
+def test_more_tokens_than_are_remembered(seed: int) -> None:
+    model, _, task = draw(NANO, kept, seed)
+    config = replace(model.config, num_layers=99)
+    with pytest.raises(ValueError, match=r"tokens' experts, the hardware has .* of 256 left"):
+        Keeping(config, NANO, task, second(config, task, 0))
