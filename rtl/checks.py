@@ -1,4 +1,9 @@
-"""What makes a descriptor valid: single fields, then ranges one multiplication at a time."""
+"""What makes a descriptor valid: single fields, then ranges one multiplication at a time.
+
+::
+
+    descriptor ──► heads, passes ──► tiles ──►│──► range of the step ──► product ──► verdict
+"""
 
 from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
@@ -9,8 +14,21 @@ from rtl.program import DESCRIPTOR, Dest, Mode, Opcode, Source
 from rtl.temporal.ranges import by_place, entries_range, kept_ranges, places_range, probes
 from rtl.transfers import load_fields, load_ranges, store_fields, store_ranges
 
-STEPS = 8
-"""Range checks of a descriptor, one a cycle."""
+
+def quotient(value, divisor: int):
+    """Return ``ceil(value / divisor)`` of 8 bits: shifted, and times the reciprocal's bits.
+
+    ``ceil(v / d) = (v + d - 1) * ceil(2**s / d) >> s`` for the least ``s`` with which it holds for
+    all ``v``; a divider, or another multiplier, would take longer.
+    """
+    even = divisor & -divisor
+    odd, value = divisor // even, (value + even - 1) // even
+    if odd == 1:
+        return value
+    shift = next(s for s in range(24) if all(
+        (v + odd - 1) * -(-(1 << s) // odd) >> s == -(-v // odd) for v in range(256)))
+    factor = -(-(1 << shift) // odd)
+    return sum((value + odd - 1) << bit for bit in range(shift + 1) if factor >> bit & 1) >> shift
 
 
 class Checks(wiring.Component):
@@ -27,57 +45,90 @@ class Checks(wiring.Component):
     -------
     descriptor : ``In(DESCRIPTOR)``
         Descriptor to judge.
-    step : ``In(range(STEPS))``
-        Range check to judge it by.
+    step : ``In(range(steps + LATENCY))``
+        Cycles since the descriptor came: ranges are judged one after the other, from
+        ``DERIVED`` on.
     memory_size : ``In(32)``
         Bytes that addresses may reach.
     field_valid, range_valid, address_valid : ``Out(1)``
-        Single fields are legal; the range of this step lies in its memory, on chip or off.
+        Single fields are legal; a range lies in its memory, on chip or off.
 
     Timing
     ------
-    Combinational.
+    Fields and address follow the descriptor by a cycle; range ``n`` is judged in step
+    ``n + LATENCY``. ``steps`` ranges are all of a descriptor's.
     """
 
+    DERIVED = 3
+    LATENCY = DERIVED + 3
+
     def __init__(self, hw: HwConfig, *, loads: bool) -> None:
-        self.hw, self.loads = hw, loads
+        self.hw, self.loads, self.steps = hw, loads, self.ranges(loads)
         super().__init__({
-            "descriptor": In(DESCRIPTOR), "step": In(range(STEPS)), "memory_size": In(32),
+            "descriptor": In(DESCRIPTOR), "step": In(range(self.steps + self.LATENCY)),
+            "memory_size": In(32),
             "field_valid": Out(1), "range_valid": Out(1), "address_valid": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
         base, count, stride, limit = Signal(16), Signal(24), Signal(16), Signal(24)
+        product, bound, offset = Signal(40), Signal.like(limit), Signal.like(base)
         given = self.descriptor
         end = given.address + given.beats * self.hw.bus_bytes
         moves = (given.opcode == Opcode.LOAD) | (given.opcode == Opcode.STORE)
 
-        m.d.comb += [
-            self.range_valid.eq(base + count * stride <= limit),
+        m.d.sync += [
+            product.eq(count * stride), bound.eq(limit), offset.eq(base),
+            self.range_valid.eq(offset + product <= bound),
             self.address_valid.eq(~moves | ((given.address % self.hw.bus_bytes == 0)
                                             & (given.beats != 0) & (end <= self.memory_size))),
+            self.field_valid.eq(given.opcode == Opcode.HALT),
+            *(signal.eq(0) for signal in (base, count, stride, limit)),
         ]
         load = (Opcode.LOAD, load_fields(given, self.hw), load_ranges(given, self.hw))
-        for opcode, fields, ranges in (load,) if self.loads else self.rules():
+        for opcode, fields, ranges in (load,) if self.loads else self.rules(m):
+            assert len(ranges) <= self.steps
             with m.If(given.opcode == opcode):
-                m.d.comb += self.field_valid.eq(fields)
+                m.d.sync += self.field_valid.eq(fields)
                 with m.Switch(self.step):
                     for number, values in enumerate(ranges):
-                        with m.Case(number):
-                            m.d.comb += [signal.eq(value) for signal, value in
+                        with m.Case(self.DERIVED + number):
+                            m.d.sync += [signal.eq(value) for signal, value in
                                          zip((base, count, stride, limit), values, strict=True)]
-        with m.If(given.opcode == Opcode.HALT):
-            m.d.comb += self.field_valid.eq(1)
 
         return m
 
-    def rules(self):
+    @staticmethod
+    def ranges(loads: bool) -> int:
+        """Most ranges of a load, or of another descriptor."""
+        return 2 if loads else 8
+
+    def derive(self, m: Module):
+        """Products of the descriptor's fields, a multiplication each, in registers."""
+        hw, given = self.hw, self.descriptor
+        heads, passes, tiles, key_words, key_tiles, row = (Signal(16, name=name) for name in (
+            "heads", "passes", "tiles", "key_words", "key_tiles", "row"))
+        wide = (hw.lanes << given.spread) - 1
+        high = Signal(16)
+        sizes = [quotient(given.heads, hw.groups // size) for size in hw.gangs]
+        m.d.sync += [
+            heads.eq(self.select(given.set_size, sizes)),
+            passes.eq((given.head_words + (2 << given.spread) - 1) >> 1 >> given.spread),
+            high.eq((given.rows + wide) // hw.lanes >> given.spread),
+            tiles.eq(heads * passes), key_words.eq(heads * given.head_words * hw.word),
+            key_tiles.eq(heads * high), row.eq(given.heads * given.head_words),
+        ]
+        return heads, tiles, key_words, key_tiles, row
+
+    def rules(self, m: Module):
         """Legal fields and ``base + count * stride <= limit`` of every opcode but ``LOAD``."""
         given, routed = self.descriptor, self.descriptor.gather | self.descriptor.scatter
+        heads, tiles, key_words, key_tiles, row = self.derive(m)
         return (
-            (Opcode.LINEAR, self.linear_fields(), self.linear_ranges()),
-            (Opcode.ATTENTION, self.attention_fields(), self.attention_ranges()),
+            (Opcode.LINEAR, self.linear_fields(), self.linear_ranges(heads, tiles, key_words)),
+            (Opcode.ATTENTION, self.attention_fields(),
+             self.attention_ranges(tiles, key_tiles, row)),
             (Opcode.STORE, (given.rows == 1) & ~routed & store_fields(given, self.hw),
              store_ranges(given, self.hw)),
         )
@@ -104,7 +155,7 @@ class Checks(wiring.Component):
                               & (given.dim % hw.word == 0) & ~by_place(given, hw)))
         )
 
-    def linear_ranges(self):
+    def linear_ranges(self, heads, tiles, key_words):
         """Ranges of ``LINEAR``.
 
         Weights, parameters, source, destination, or the experts that a gate remembers; the
@@ -117,7 +168,8 @@ class Checks(wiring.Component):
         source = Mux(given.source == Source.NORMED, hw.normed_words,
                      Mux(given.source == Source.ACT, hw.act_words, hw.reference_words))
         to_act = (given.dest == Dest.ACT) | (given.dest == Dest.HIDDEN)
-        written = entries_range(given, hw, self.destination_range(columns, to_act))
+        written = entries_range(given, hw, self.destination_range(
+            columns, to_act, heads, tiles, key_words))
         norm_words = given.dim // hw.word
         return (
             (given.weight_base, given.passes, rows, hw.weight_rows),
@@ -144,18 +196,6 @@ class Checks(wiring.Component):
         gang, span = (self.select(index, hw.gangs) for index in (given.gang, given.span))
         return (gang != 0) & (given.split < hw.word.bit_length()) & (gang << given.split == span)
 
-    def heads_in_set(self):
-        """Heads that one set of groups holds."""
-        sizes = self.hw.gangs
-        heads = [(self.descriptor.heads + self.hw.groups // size - 1) // (self.hw.groups // size)
-                 for size in sizes]
-        return self.select(self.descriptor.set_size, heads)
-
-    def value_passes(self):
-        """Passes over one head's tiles of values."""
-        given = self.descriptor
-        return (given.head_words + (2 << given.spread) - 1) >> 1 >> given.spread
-
     def spread_valid(self):
         """Whether the groups of a set can be spread over."""
         hw, given = self.hw, self.descriptor
@@ -163,18 +203,16 @@ class Checks(wiring.Component):
             sum(1 << spread for spread in hw.spreads(size)) for size in hw.gangs])
         return (allowed >> given.spread)[0]
 
-    def destination_range(self, columns, to_act):
+    def destination_range(self, columns, to_act, heads, tiles, key_words):
         """Range that ``LINEAR`` writes."""
         hw, given = self.hw, self.descriptor
         is_key, is_value = given.dest == Dest.KEY, given.dest == Dest.VALUE
         is_kv, is_gate = is_key | is_value, given.dest == Dest.GATE
-        tiles = self.heads_in_set() * self.value_passes()
         return (
-            Mux(is_gate | probes(given, hw), 0, given.dest_base + Mux(
-                is_key, self.heads_in_set() * given.head_words * hw.word,
-                Mux(is_value, 0, columns))),
             Mux(is_gate | probes(given, hw), 0,
-                Mux(is_key, self.heads_in_set(), Mux(is_value, tiles, given.rows - 1))),
+                given.dest_base + Mux(is_key, key_words, Mux(is_value, 0, columns))),
+            Mux(is_gate | probes(given, hw), 0,
+                Mux(is_key, heads, Mux(is_value, tiles, given.rows - 1))),
             given.dest_stride,
             Mux(is_kv, hw.kv_rows, Mux(to_act, hw.act_words, hw.residual_words)),
         )
@@ -190,16 +228,12 @@ class Checks(wiring.Component):
             & (given.head_words == given.columns // hw.word) & (given.mode < Mode.DELTA)
         )
 
-    def attention_ranges(self):
+    def attention_ranges(self, tiles, key_tiles, row):
         """Ranges of ``ATTENTION``: keys, values, queries, outputs, parameters."""
         hw, given = self.hw, self.descriptor
-        wide = (hw.lanes << given.spread) - 1
-        key_tiles = self.heads_in_set() * ((given.rows + wide) // hw.lanes >> given.spread)
-        value_tiles = self.heads_in_set() * self.value_passes()
-        row = given.heads * given.head_words
         return (
             (given.weight_base, key_tiles, given.columns, hw.kv_rows),
-            (given.norm_base, value_tiles, given.rows, hw.kv_rows),
+            (given.norm_base, tiles, given.rows, hw.kv_rows),
             (given.source_base + row, given.rows - 1, given.source_stride, hw.act_words),
             (given.dest_base + row, given.rows - 1, given.source_stride, hw.act_words),
             (given.param_base + given.heads, 0, 0, hw.param_words),

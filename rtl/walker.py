@@ -2,7 +2,7 @@
 
 ::
 
-    FETCH ──► DECODE ──► GATHER ──► CHECK × 6 ──► OFFER ──► o
+    FETCH ──► DECODE ──► GATHER ──► CHECK × n ──► OFFER ──► o
       ▲────── not mine ──┘                           └──► next
 """
 
@@ -10,7 +10,7 @@ from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.checks import STEPS, Checks
+from rtl.checks import Checks
 from rtl.config import HwConfig
 from rtl.program import DESCRIPTOR, DESCRIPTOR_BYTES, ErrorCode, Opcode
 
@@ -57,8 +57,8 @@ class Walker(wiring.Component):
 
     Timing
     ------
-    A descriptor of the other walker takes ``SKIP`` cycles, an own one ``check(hw)`` cycles until
-    it is offered; the next is fetched in the cycle after it was taken.
+    A descriptor of the other walker takes ``SKIP`` cycles, an own one ``check(hw, loads)`` cycles
+    until it is offered; the next is fetched in the cycle after it was taken.
     """
 
     SKIP = 2
@@ -81,14 +81,14 @@ class Walker(wiring.Component):
         return DESCRIPTOR_BYTES // hw.bus_bytes
 
     @classmethod
-    def check(cls, hw: HwConfig) -> int:
+    def check(cls, hw: HwConfig, loads: bool) -> int:
         """Cycles from the fetch of an own descriptor until it is offered."""
-        return cls.SKIP + cls.parts(hw) - 1 + STEPS
+        return cls.SKIP + cls.parts(hw) - 1 + Checks.LATENCY + Checks.ranges(loads)
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.checks = checks = Checks(self.hw, loads=self.loads)
-        state, step = Signal(State), Signal(range(STEPS))
+        state, step = Signal(State), Signal.like(checks.step)
         parts = self.parts(self.hw)
         opcode, part, last = Signal(4), Signal(range(parts)), Signal()
         gathered = Cat(self.o.payload.as_value(), self.data)[len(self.data) :]
@@ -120,9 +120,10 @@ class Walker(wiring.Component):
                              state.eq(Mux(last, State.CHECK, State.GATHER))]
             with m.Case(State.CHECK):
                 m.d.sync += step.eq(step + 1)
-                with m.If(step == STEPS - 1):
+                with m.If(step == Checks.LATENCY + checks.steps - 1):
                     m.d.sync += state.eq(State.OFFER)
-                self.judge(m, state, checks)
+                with m.If(step >= Checks.LATENCY):
+                    self.judge(m, state, checks)
             with m.Case(State.OFFER), m.If(self.o.ready):
                 m.d.sync += [state.eq(State.FETCH), self.index.eq(self.index + 1)]
         with m.If(self.start):

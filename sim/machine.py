@@ -90,7 +90,7 @@ class Machine(Execution):
         if (max(wanted, routed) > len(self.computed)
                 or fields.get("wait_loads", 0) > len(before)):
             return False
-        offered = position.fetch + Walker.check(self.hw)
+        offered = position.fetch + Walker.check(self.hw, loads)
         if loads:
             accepted = self.load(position.index, fields, offered)
         else:

@@ -399,7 +399,7 @@ def test_where_nothing_can_be_written_is_said_first(option: str, words: str, tmp
 
 def test_studies_that_come_along_are_listed(monkeypatch, capsys) -> None:
     listed = said(monkeypatch, capsys, "compare --list")
-    assert len(listed) == 10
+    assert len(listed) == 11
     assert listed == {name: read(name).question for name in bundled()}
     assert all(question.endswith("?") for question in listed.values())
 

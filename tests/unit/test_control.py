@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from golden.library import find
-from rtl.checks import STEPS, Checks
+from rtl.checks import Checks, quotient
 from rtl.compiler import compile_program
 from rtl.config import PRESETS
 from rtl.executor import TRANSFER
 from rtl.memory.loader import Loader
-from rtl.program import DESCRIPTOR, DESCRIPTOR_BYTES, ErrorCode, Opcode, Source, Target
+from rtl.program import DESCRIPTOR, DESCRIPTOR_BYTES, Dest, ErrorCode, Opcode, Source, Target
 from rtl.program import pack as encode
 from rtl.walker import Walker
 from tests.support.bench import get, put, simulate
@@ -22,6 +22,19 @@ def raw(**fields: int) -> int:
     return int.from_bytes(encode(fields), "little")
 
 
+async def judged(ctx, dut: Checks, descriptor: int) -> list[bool]:
+    """Return whether fields, address and each range are valid."""
+    put(ctx, dut.descriptor, descriptor)
+    for step in range(dut.LATENCY + dut.steps):
+        ctx.set(dut.step, step)
+        if step == dut.LATENCY:
+            found = [ctx.get(dut.field_valid), ctx.get(dut.address_valid)]
+        if step >= dut.LATENCY:
+            found.append(ctx.get(dut.range_valid))
+        await ctx.tick()
+    return found
+
+
 def test_checks_accept_every_compiled_descriptor_and_no_smaller_memory() -> None:
     """A compiled program passes; with one byte less of memory its last transfer does not."""
     program = compile_program(find("digits").quantized, HW)
@@ -32,19 +45,13 @@ def test_checks_accept_every_compiled_descriptor_and_no_smaller_memory() -> None
         for fields in program.descriptors:
             if (fields["opcode"] == Opcode.LOAD) != dut.loads:
                 continue
-            put(ctx, dut.descriptor, raw(**fields))
-            for step in range(STEPS):
-                ctx.set(dut.step, step)
-                assert ctx.get(dut.field_valid), fields
-                assert ctx.get(dut.range_valid), (step, fields)
-                assert ctx.get(dut.address_valid), fields
+            assert all(await judged(ctx, dut, raw(**fields))), fields
         ctx.set(dut.memory_size, program.size - 1)
-        put(ctx, dut.descriptor, raw(**store))
-        assert not ctx.get(dut.address_valid)
+        assert not (await judged(ctx, dut, raw(**store)))[1]
 
     for loads in (True, False):
         dut = Checks(HW, loads=loads)
-        simulate(dut, bench, clocked=False)
+        simulate(dut, bench)
 
 
 LINEAR = {"opcode": Opcode.LINEAR, "rows": 3, "depth": 8, "columns": 16, "passes": 2,
@@ -59,14 +66,42 @@ def test_ranges_end_exactly_at_the_memory(field: str, limit: int) -> None:
 
     async def bench(ctx):
         for value, valid in ((limit, True), (limit + 1, False)):
-            put(ctx, dut.descriptor, raw(**LINEAR, **{field: value}))
-            found = []
-            for step in range(STEPS):
-                ctx.set(dut.step, step)
-                found.append(ctx.get(dut.range_valid))
-            assert all(found) == valid, (value, found)
+            found = await judged(ctx, dut, raw(**LINEAR, **{field: value}))
+            assert found.count(False) == (not valid), (value, found)
 
-    simulate(dut, bench, clocked=False)
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("divisor", [1, 2, 3, 6, 12, 20, 24, 28, 31])
+def test_quotient_is_rounded_up(divisor: int) -> None:
+    for value in range(256):
+        assert quotient(value, divisor) == -(-value // divisor)
+
+
+ATTENTION = {"opcode": Opcode.ATTENTION, "rows": 5, "columns": 8, "heads": 5, "head_words": 2,
+             "set_size": 1, "spread": 1, "source_stride": 10}
+KEYS = LINEAR | {"dest": Dest.KEY, "heads": 5, "head_words": 5, "set_size": 1, "spread": 1}
+
+
+@pytest.mark.parametrize(("given", "field", "limit"), [
+    # 5 heads in 2 sets of 2 groups: 3 a set, each 8 rows of keys, 5 of values
+    (ATTENTION, "weight_base", HW.kv_rows - 3 * 8), (ATTENTION, "norm_base", HW.kv_rows - 3 * 5),
+    (ATTENTION, "source_base", HW.act_words - 10 - 4 * 10),
+    (ATTENTION, "dest_base", HW.act_words - 10 - 4 * 10),
+    (ATTENTION, "param_base", HW.param_words - 5),
+    # 3 heads of 20 columns, 4 apart
+    (KEYS, "dest_base", HW.kv_rows - 3 * 20 - 3 * 4),
+    # 3 heads, 5 words of values in 2 passes of 2 groups of 2, 4 apart
+    (KEYS | {"dest": Dest.VALUE}, "dest_base", HW.kv_rows - 6 * 4)])
+def test_ranges_of_heads_end_exactly_at_the_memory(given: dict, field: str, limit: int) -> None:
+    dut = Checks(HW, loads=False)
+
+    async def bench(ctx):
+        for value, valid in ((limit, True), (limit + 1, False)):
+            found = await judged(ctx, dut, raw(**given, **{field: value}))
+            assert found.count(False) == (not valid), (value, found)
+
+    simulate(dut, bench)
 
 
 def part_of(program: list[dict[str, int]], address: int) -> int:
@@ -109,8 +144,8 @@ def test_walker_offers_its_own_in_the_stated_cycles(loads: bool, late: int) -> N
             if index == 4:
                 lacks, fetch = max(0, late - fetch), max(fetch, late)
             if index in own:
-                expected.append((fetch + Walker.check(HW), index))
-                fetch += Walker.check(HW) + 1
+                expected.append((fetch + Walker.check(HW, loads), index))
+                fetch += Walker.check(HW, loads) + 1
             elif index < len(program) - 1:
                 fetch += Walker.SKIP
         assert offers == expected
