@@ -69,9 +69,10 @@ def automatic(model: QuantizedModel, hw: HwConfig, task: int, theta: int,
 
     A unit of :mod:`rtl.plans` is worth the multiplications that it saves on these frames, for
     each word that it keeps on chip or each cycle in which its state is read from memory; operators
-    with enough zeros skip them. The plans so made compete with their parts in the simulator, by
-    the differences of a run that follows every operand. The best competes with dense by its own
-    run, on the last of ``frames``, so it is slower on no video that goes on as it began.
+    with enough zeros skip them. The plans so made compete in the simulator on the last of
+    ``frames``: with a theta each by its own run, since what one layer leaves out changes the
+    others' differences; else by the differences of a run that follows every operand. The best
+    competes with dense by its own run, so it is slower on no video that goes on as it began.
     """
     dense, skipping = Choice(Policy.DENSE), zero_skipping(model, task, frames[0])
     run, plans = Temporal(model, Plan(Choice(Policy.DELTA, theta))), [Plan(dense)]
@@ -83,12 +84,18 @@ def automatic(model: QuantizedModel, hw: HwConfig, task: int, theta: int,
     yield len(plans) + 1
     costs = []
     for plan in plans:
-        costs.append(cost(model, hw, task, plan, [first, *later], memory))
+        seen = follow(model, task, plan, frames) if theta else [first, *later]
+        costs.append(cost(model, hw, task, plan, seen, memory))
         yield plan
     best = plans[costs.index(min(costs))]
-    own = Temporal(model, best)
-    exact = cost(model, hw, task, best, [own.run(frame, task) for frame in frames], memory)
+    exact = cost(model, hw, task, best, follow(model, task, best, frames), memory)
     yield best if exact <= costs[0] else plans[0]
+
+
+def follow(model: QuantizedModel, task: int, plan: Plan, frames: Sequence[Pixels]) -> list[Trace]:
+    """Return what a plan makes of frames."""
+    run = Temporal(model, plan)
+    return [run.run(frame, task) for frame in frames]
 
 
 def cost(model: QuantizedModel, hw: HwConfig, task: int, plan: Plan, traces: Sequence[Trace],

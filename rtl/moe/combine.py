@@ -1,8 +1,8 @@
 """An expert's output times its weight; every other word passes.
 
-One register::
+Two registers::
 
-    int20 ──► × weight ──► round half up, >> 18 ──►│──► o
+    int20 ──►│──► × weight ──► round half up, >> 18 ──►│──► o
 """
 
 from amaranth import Module, Mux, Signal, signed
@@ -30,12 +30,13 @@ class Combine(wiring.Component):
 
     Timing
     ------
-    One word a cycle, one cycle of latency.
+    One word a cycle, two cycles of latency: the first register keeps the multiplication apart
+    from the table's memory.
     """
 
     i: stream.Interface
     o: stream.Interface
-    timing = Timing(latency=1)
+    timing = Timing(latency=2)
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
@@ -46,18 +47,21 @@ class Combine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        taken = stream.Signature(requantized(self.hw)).create()
         enable = Signal()
-        given = self.i.p
         results = Signal(data.ArrayLayout(signed(24), self.hw.word))
         kept = Signal(tag(self.hw))
 
-        m.d.comb += [enable.eq(self.o.ready | ~self.o.valid), self.i.ready.eq(enable),
+        m.d.comb += [enable.eq(self.o.ready | ~self.o.valid), taken.ready.eq(enable),
+                     self.i.ready.eq(taken.ready | ~taken.valid),
                      self.o.p.data.eq(results), self.o.p.tag.eq(kept)]
+        with m.If(self.i.ready):
+            m.d.sync += [taken.valid.eq(self.i.valid), taken.payload.eq(self.i.payload)]
         with m.If(enable):
-            m.d.sync += [self.o.valid.eq(self.i.valid), kept.eq(given.tag)]
+            m.d.sync += [self.o.valid.eq(taken.valid), kept.eq(taken.p.tag)]
             for n in range(self.hw.word):
-                weighted = given.data[n][:20].as_signed() * given.tag.weight
-                m.d.sync += results[n].eq(Mux(given.tag.dest == Dest.COMBINE,
-                                              (weighted + (1 << 17)) >> 18, given.data[n]))
+                weighted = taken.p.data[n][:20].as_signed() * taken.p.tag.weight
+                m.d.sync += results[n].eq(Mux(taken.p.tag.dest == Dest.COMBINE,
+                                              (weighted + (1 << 17)) >> 18, taken.p.data[n]))
 
         return m
