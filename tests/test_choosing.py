@@ -85,14 +85,14 @@ def test_auto_follows_experts_whose_operands_hardly_move() -> None:
 
 def test_with_theta_no_tried_plan_is_faster() -> None:
     """Each by its own run: what one layer leaves out changes what the next ones see."""
-    network, memory, theta = find("digits").quantized, MemoryModel(20), 3
-    shown = list(frames("generator:object", network.config, SEEN, 2))
+    network, memory, theta = find("digits").quantized, MemoryModel(20), 4
+    shown = list(frames("generator:pan", network.config, SEEN, 2))
 
     def own(plan: Plan) -> int:
         run = Temporal(network, plan)
         *_, trace = [run.run(frame, 0) for frame in shown]
-        return cycles(plan, trace, memory, SMALL, later=True)
+        return cycles(plan, trace, memory, NANO, later=True)
 
-    _, *plans, chosen = automatic(network, SMALL, 0, theta, shown, memory)
+    _, *plans, chosen = automatic(network, NANO, 0, theta, shown, memory)
     assert len(plans) > 2
     assert own(chosen) == min(map(own, plans))
