@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from golden.config import ModelConfig
 from golden.density import columns
@@ -49,6 +50,8 @@ def film(shown: list[Pixels], traces: list[Trace], frames: list, config: ModelCo
     cycles.plot(numbers, [frame.cycles for frame in frames], color=ORANGE, marker=".",
                 label=result["policy"])
     cycles.set(xlabel="frame", ylabel="cycles")
+    for axes in (shares, cycles):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     cycles.set_ylim(0, 1.15 * max(frame.dense_cycles for frame in frames))
     cycles.legend()
     figure.savefig(path, dpi=110)
