@@ -35,7 +35,7 @@ def multipliers(hw: HwConfig) -> int:
 
     A word of normalization needs one product for each element's square and two to normalize it.
     """
-    return hw.mac_units // (2 if hw.packed else 1) + 5 * hw.word + 23 + 2 * hw.temporal
+    return hw.mac_units // (2 if hw.packed else 1) + 5 * hw.word + 21 + 2 * hw.temporal
 
 
 def blocks(width: int, depth: int) -> float:

@@ -24,8 +24,6 @@ DESIGNS = (
     ("nano", {"banks": 8, "queue_words": 128, "weight_rows": 2048, "kv_rows": 1024}),
     ("nano", {"max_experts": 16, "max_top_k": 2, "outstanding": 8}),
     ("nano", {"lanes": 32, "packed": True, "outstanding": 8, "max_experts": 16}),
-    ("ulx3s", {"lanes": 16, "packed": True, "weight_rows": 1024, "act_words": 12384,
-               "queue_words": 96}),
 )
 """Presets and what is replaced, in all of the parameters that sweeps vary."""
 
