@@ -9,7 +9,7 @@ from rtl.compiler import compile_program
 from rtl.config import PRESETS
 from rtl.executor import TRANSFER
 from rtl.memory.loader import Loader
-from rtl.program import DESCRIPTOR, DESCRIPTOR_BYTES, Dest, ErrorCode, Opcode, Source, Target
+from rtl.program import DESCRIPTOR, DESCRIPTOR_BYTES, Dest, ErrorCode, Mode, Opcode, Source, Target
 from rtl.program import pack as encode
 from rtl.walker import Walker
 from tests.support.bench import get, put, simulate
@@ -65,7 +65,7 @@ def test_ranges_end_exactly_at_the_memory(field: str, limit: int) -> None:
     dut = Checks(HW, loads=False)
 
     async def bench(ctx):
-        for value, valid in ((limit, True), (limit + 1, False)):
+        for value, valid in ((limit + 1, False), (limit, True)):
             found = await judged(ctx, dut, raw(**LINEAR, **{field: value}))
             assert found.count(False) == (not valid), (value, found)
 
@@ -97,7 +97,7 @@ def test_ranges_of_heads_end_exactly_at_the_memory(given: dict, field: str, limi
     dut = Checks(HW, loads=False)
 
     async def bench(ctx):
-        for value, valid in ((limit, True), (limit + 1, False)):
+        for value, valid in ((limit + 1, False), (limit, True)):
             found = await judged(ctx, dut, raw(**given, **{field: value}))
             assert found.count(False) == (not valid), (value, found)
 
@@ -156,9 +156,13 @@ def test_walker_offers_its_own_in_the_stated_cycles(loads: bool, late: int) -> N
     simulate(dut, bench)
 
 
-def test_walker_stops_at_a_bad_descriptor() -> None:
+@pytest.mark.parametrize(("bad", "code"), [
+    ({"depth": 0}, ErrorCode.FIELD),
+    ({"weight_base": HW.weight_rows}, ErrorCode.RANGE),  # the first range that is judged
+    ({"mode": Mode.DELTA, "reference_base": HW.reference_words}, ErrorCode.RANGE)])  # the last
+def test_walker_stops_at_a_bad_descriptor(bad: dict, code: ErrorCode) -> None:
     dut = Walker(HW, loads=False)
-    program = [LINEAR, {**LINEAR, "depth": 0}]
+    program = [LINEAR, LINEAR | bad]
 
     async def bench(ctx):
         ctx.set(dut.length, 2)
@@ -170,7 +174,7 @@ def test_walker_stops_at_a_bad_descriptor() -> None:
             await ctx.tick()
             ctx.set(dut.start, 0)
             put(ctx, dut.data, part_of(program, address))
-        assert (ctx.get(dut.error), ctx.get(dut.index)) == (ErrorCode.FIELD, 1)
+        assert (ctx.get(dut.error), ctx.get(dut.index)) == (code, 1)
         assert not ctx.get(dut.o.valid)
 
     simulate(dut, bench)
