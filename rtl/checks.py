@@ -164,7 +164,7 @@ class Checks(wiring.Component):
         hw, given = self.hw, self.descriptor
         columns, reads = given.columns // hw.word, (given.depth + hw.word - 1) // hw.word
         rows = self.select(given.split, [reads * (hw.word >> split)
-                                         for split in range(hw.word.bit_length())])
+                                         for split in hw.splits])
         source = Mux(given.source == Source.NORMED, hw.normed_words,
                      Mux(given.source == Source.ACT, hw.act_words, hw.reference_words))
         to_act = (given.dest == Dest.ACT) | (given.dest == Dest.HIDDEN)
@@ -194,7 +194,7 @@ class Checks(wiring.Component):
         """Whether the span is the gang for every part."""
         hw, given = self.hw, self.descriptor
         gang, span = (self.select(index, hw.gangs) for index in (given.gang, given.span))
-        return (gang != 0) & (given.split < hw.word.bit_length()) & (gang << given.split == span)
+        return (gang != 0) & (given.split < len(hw.splits)) & (gang << given.split == span)
 
     def spread_valid(self):
         """Whether the groups of a set can be spread over."""

@@ -26,8 +26,7 @@ class HwConfig:
     packed : bool
         Two products share one wide multiplier, as in a DSP48E2.
     queue_words : int
-        Words of operands whose events a lane group holds: two items that wait for it, or one that
-        is longer than half of that.
+        Words of operands whose events a lane group holds: up to three items that wait for it.
     banks : int
         Items whose sums a lane group holds until they are drained.
     acc_width : int
@@ -143,6 +142,11 @@ class HwConfig:
     def gangs(self) -> tuple[int, ...]:
         """Allowed numbers of lane groups that work together: the divisors of ``groups``."""
         return tuple(gang for gang in range(1, self.groups + 1) if self.groups % gang == 0)
+
+    @property
+    def splits(self) -> range:
+        """Allowed ``split``: as often as the groups, and a word, can be halved."""
+        return range(min((self.groups & -self.groups).bit_length(), self.word.bit_length()))
 
     def spreads(self, size: int) -> list[int]:
         """Allowed ``spread`` in a set of ``size`` groups: powers of two that divide it."""

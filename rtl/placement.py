@@ -37,7 +37,7 @@ def placements(depth: int, columns: int, hw: HwConfig) -> Iterator[Placement]:
     """All placements of a matrix of ``depth`` rows and ``columns`` columns."""
     words, tiles = -(-depth // hw.word), -(-columns // hw.lanes)
     for gang in hw.gangs:
-        for split in range(hw.word.bit_length()):
+        for split in hw.splits:
             if gang << split not in hw.gangs:
                 continue
             passes, items = -(-tiles // gang), hw.groups // (gang << split)

@@ -57,7 +57,7 @@ class Pipeline:
         """One item from issue to drain; return the cycle in which it was accepted."""
         count, free = self.counters, self.free
         met = free if item.needs is None else max(free, self.ready(item.needs))
-        accepted, leader = self.choose(met, item.group_set, 2 * item.words > self.hw.queue_words)
+        accepted, leader = self.choose(met, item.group_set, item.words)
         count["source_needs"] += met - free
         count["source_full"] += accepted - met
         count["source_busy"] += item.words
@@ -116,49 +116,51 @@ class Pipeline:
     def end(self, cycles: int) -> None:
         """End the program."""
         states = [self.shared] * self.hw.groups if self.shared else self.groups
-        self.losses.end(cycles, [state.last for state in states])
+        self.losses.end(cycles, [state.pops[-1] for state in states])
 
-    def choose(self, now: int, group_set: int, alone: bool) -> tuple[int, int]:
+    def choose(self, now: int, group_set: int, words: int) -> tuple[int, int]:
         """Return when and to which leader the next item goes, not before ``now``.
 
-        It may wait behind another item unless it goes ``alone``.
+        As many items as fit the queue if all have its ``words`` may wait at a group: three if at
+        most two spans share the set, else two.
         """
+        most = 3 if 2 * self.span >= self.place.set_size else 2
+        full = -max(1, min(most, self.hw.queue_words // words))
         if self.shared:
-            return max(now, (self.shared.last if alone else self.shared.before) + 1), 0
+            return max(now, self.shared.pops[full] + 1), 0
         span, first = self.span, group_set * self.place.set_size
         earliest, chosen = None, first
         for leader in range(first, first + self.place.set_size, span):
-            last, before = self.pasts(leader) if span > 1 else (
-                self.groups[leader].last, self.groups[leader].before)
+            last, room = self.pasts(leader, full) if span > 1 else (
+                self.groups[leader].pops[-1], self.groups[leader].pops[full])
             if last < now:
                 return now, leader
-            before = last if alone else before
-            if earliest is None or before < earliest >= now:
-                earliest, chosen = before, leader
+            if earliest is None or room < earliest >= now:
+                earliest, chosen = room, leader
         return max(now, earliest + 1), chosen
 
-    def pasts(self, leader: int) -> tuple[int, int]:
-        """Return the latest of the last pops of a span's groups, and of the last but one."""
-        states = self.groups[leader : leader + self.span]
-        return max(state.last for state in states), max(state.before for state in states)
+    def pasts(self, leader: int, full: int) -> tuple[int, int]:
+        """Return the latest of the last pops of a span's groups, and of that number ``full``."""
+        pops = [state.pops for state in self.groups[leader : leader + self.span]]
+        return max(each[-1] for each in pops), max(each[full] for each in pops)
 
     def sum(self, item: Item, leader: int, accepted: int) -> tuple[list[GroupState], int]:
         """Run an item's events; return the new states of its groups and its last pop."""
         if self.shared and len(item.events) == 1:
             state = self.shared = self.pop(item.events[0], item.steady, self.shared, accepted,
                                            self.names)
-            return [state], state.last
+            return [state], state.pops[-1]
         if self.shared:
             self.groups, self.shared = [self.shared] * self.hw.groups, None
         if self.span == 1:
             state = self.groups[leader] = self.pop(
                 item.events[0], item.steady, self.groups[leader], accepted,
                 self.names[leader : leader + 1])
-            return [state], state.last
+            return [state], state.pops[-1]
         made = self.parts(item, leader, accepted)
         if len(made) == 1 and self.span == self.hw.groups:
             self.shared = made[0]
-        return made, max(state.last for state in made)
+        return made, max(state.pops[-1] for state in made)
 
     def parts(self, item: Item, leader: int, accepted: int) -> list[GroupState]:
         """Run the events of groups with different pasts or parts; return their new states."""
@@ -170,7 +172,7 @@ class Pipeline:
         for (_, part), numbers in members.items():
             state = self.pop(item.events[part], item.steady, self.groups[numbers[0]], accepted,
                              tuple(map(name, numbers)))
-            kept = made.setdefault((state.before, state.last, state.drained), state)
+            kept = made.setdefault((state.pops, state.drained), state)
             for number in numbers:
                 self.groups[number] = kept
         return list(made.values())
@@ -178,7 +180,7 @@ class Pipeline:
     def pop(self, events: tuple[int, ...], steady: int, state: GroupState, accepted: int,
             units: tuple[str, ...]) -> GroupState:
         """Run a part's events on groups of equal past, by name; return their new state."""
-        last, total, drained = state.last, 0, state.drained
+        last, total, drained = state.pops[-1], 0, state.drained
         bank = drained[0] + 1 if len(drained) == self.hw.banks else 0
         arrival, final = accepted + ARRIVAL, len(events) - 1
         first = now = max(last + 1, arrival)
@@ -203,6 +205,6 @@ class Pipeline:
         self.counters["worker_busy"] += len(units) * total
         self.counters["runs"] += len(units) * -(-total // RUN)
         self.counters["worker_blocked"] += len(units) * blocked
-        self.losses.worked(state.last, first, last, total, len(units))
+        self.losses.worked(state.pops[-1], first, last, total, len(units))
         self.spans.append(Span(units, self.name, first if total > 1 else last, last + 1))
-        return GroupState(state.last, last, drained)
+        return GroupState((*state.pops[1:], last), drained)

@@ -57,10 +57,9 @@ NOTHING = Kept()
 
 @dataclass(slots=True)
 class GroupState:
-    """One group's items: last pops of the last two, drain ends of the last ``banks``."""
+    """One group's items: last pops of the last three, drain ends of the last ``banks``."""
 
-    before: int = -RUN
-    last: int = -RUN
+    pops: tuple[int, ...] = (-RUN, -RUN, -RUN)
     drained: tuple[int, ...] = ()
 
 

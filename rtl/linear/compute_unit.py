@@ -125,7 +125,7 @@ class ComputeUnit(wiring.Component):
                 with m.Case(index):
                     m.d.comb += gang_number.eq(number // gang)
         with m.Switch(given.split):
-            for split in range(hw.word.bit_length()):
+            for split in hw.splits:
                 size = hw.word >> split
                 with m.Case(split):
                     m.d.comb += [part.eq(gang_number[:split]), offset.eq(part * size), mask.eq(

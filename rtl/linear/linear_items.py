@@ -56,7 +56,7 @@ class LinearItems(wiring.Component):
                 with m.Case(index):
                     m.d.comb += width.eq(2 * gang)
         with m.Switch(given.split):
-            for split in range(hw.word.bit_length()):
+            for split in hw.splits:
                 with m.Case(split):
                     m.d.comb += rows.eq(self.made_words() * (hw.word >> split))
         m.d.comb += [

@@ -17,9 +17,12 @@ from rtl.program import Source
 class OperandSource(wiring.Component):
     """Hand every item to the freest groups and stream its row.
 
-    An item goes to the lowest-numbered span whose groups have no item waiting, else, unless it
-    fills more than half a queue, to the lowest whose groups have at most one. Only spans within
-    the item's set of groups take part.
+    An item goes to the lowest-numbered span whose groups have no item waiting, else to the lowest
+    whose groups have one, or two if the set has no more than two spans; but a queue must hold
+    all of them if they are as long as it is. Only spans within the item's set of groups take part.
+    Three that wait even out parts of a sum that have unequally many events: 192 x 192 weights at
+    density 25 % reach 94 % of the ideal speed, and 87 % with two. With many spans, as attention
+    has, they would gather at the lowest: deit-tiny-197 would take 1.4 % longer on ``zcu102``.
 
     Members
     -------
@@ -147,26 +150,35 @@ class OperandSource(wiring.Component):
         m.d.comb += [made[name].eq(recalled if name == "reference_address" else sent[name])
                      for name in traced(self.hw)]
 
+    def few(self, given):
+        """Whether at most two spans share the item's set of groups."""
+        gangs = self.hw.gangs
+        return Cat((given.drained.span == span) & (given.set_size == index)
+                   for index, size in enumerate(gangs)
+                   for span, groups in enumerate(gangs) if groups <= size <= 2 * groups).any()
+
     def choose(self, m: Module):
         """Return the leader of the span for the next item, and whether there is one."""
         hw, given = self.hw, self.i.p
         eligible, chosen, found = Signal(hw.groups), Signal(range(hw.groups)), Signal()
         leads, inside = Signal(hw.groups), Signal(hw.groups)
-        taken = [Signal(hw.groups, name=f"taken_{most}") for most in range(2)]
+        third = (given.words <= hw.queue_words // 3) & self.few(given)
+        taken = [Signal(hw.groups, name=name) for name in ("taken", "full")]
+        held = [Cat(waiting != 0 for waiting in self.waiting),
+                Cat((waiting == 3) | ((waiting == 2) & ~third) for waiting in self.waiting)]
         with m.Switch(given.drained.span):
             for index, span in enumerate(hw.gangs):
                 with m.Case(index):
                     m.d.comb += leads.eq(sum(1 << n for n in range(0, hw.groups, span)))
-                    for most, busy in enumerate(taken):
-                        for n in range(0, hw.groups, span):
-                            m.d.comb += busy[n].eq(Cat(
-                                self.waiting[n + k] > most for k in range(span)).any())
+                    for busy, holds in zip(taken, held, strict=True):
+                        m.d.comb += [busy[n].eq(holds[n : n + span].any())
+                                     for n in range(0, hw.groups, span)]
         with m.Switch(given.set_size):
             for index, size in enumerate(hw.gangs):
                 with m.Case(index):
                     m.d.comb += [inside[n].eq(given.set == n // size) for n in range(hw.groups)]
         m.d.comb += eligible.eq(leads & inside)
-        for busy, allowed in ((taken[1], 2 * given.words <= hw.queue_words), (taken[0], 1)):
+        for busy, allowed in ((taken[1], given.words <= hw.queue_words // 2), (taken[0], 1)):
             for number in reversed(range(hw.groups)):
                 with m.If(eligible[number] & ~busy[number] & allowed):
                     m.d.comb += [chosen.eq(number), found.eq(1)]

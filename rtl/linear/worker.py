@@ -26,7 +26,7 @@ class Worker(wiring.Component):
     i : ``In(stream.Signature(event_word(hw)))``
         Events of the items accepted, in order.
     accept : ``In(1)``
-        An item has been assigned; at most two may be waiting.
+        An item has been assigned; at most three may be waiting.
     waiting : ``Out(2)``
         Items assigned whose last event has not been popped.
     event, valid : ``Out(event(hw))``, ``Out(1)``

@@ -249,8 +249,11 @@ def test_operand_source_waits_and_chooses(seed: int) -> None:
         assert not ctx.get(dut.o.valid)
         for waiting, span, group_set, accepted in (
                 ((1, 1, 2, 0), 0, (2, 0), 3), ((2, 1, 1, 2), 0, (2, 0), 1),
-                ((2, 2, 0, 0), 2, (2, 0), None), ((2, 1, 0, 0), 1, (2, 0), 2),
-                ((0, 0, 1, 2), 0, (1, 1), 2), ((0, 0, 2, 2), 0, (1, 1), None),
+                ((2, 2, 2, 2), 0, (2, 0), None), ((2, 1, 0, 0), 1, (2, 0), 2),
+                ((2, 2, 2, 1), 1, (2, 0), 0), ((3, 2, 2, 1), 1, (2, 0), 2),
+                ((3, 2, 0, 0), 2, (2, 0), None), ((2, 2, 2, 2), 2, (2, 0), 0),
+                ((0, 0, 1, 2), 0, (1, 1), 2), ((0, 0, 2, 1), 0, (1, 1), 2),
+                ((0, 0, 3, 2), 0, (1, 1), 3), ((0, 0, 3, 3), 0, (1, 1), None),
                 ((0, 0, 2, 1), 0, (0, 3), 3)):
             size, number = group_set
             await offer(address=0, set_size=size, set=number, drained={"span": span})
@@ -258,11 +261,12 @@ def test_operand_source_waits_and_chooses(seed: int) -> None:
                 ctx.set(dut.waiting[group], value)
             assert ctx.get(dut.accept) == (0 if accepted is None else 1 << accepted)
             assert ctx.get(dut.full) == (accepted is None)
-        long = HW.queue_words // 2 + 1
-        for words, waiting, found in ((long, 1, 0), (long, 0, 1), (long - 1, 1, 1)):
+        half, third = HW.queue_words // 2, HW.queue_words // 3
+        for words, waiting, found in ((half + 1, 1, 0), (half + 1, 0, 1), (half, 1, 1),
+                                      (third + 1, 2, 0), (third + 1, 1, 1), (third, 2, 1)):
             await offer(words=words, set_size=0, set=0)
             ctx.set(dut.waiting[0], waiting)
-            assert ctx.get(dut.accept) == found, "a long item waits for an empty queue"
+            assert ctx.get(dut.accept) == found, "what waits must fit the queue if it is as long"
         for needed, released, probabilities, taken in ((3, 0, 3, 0), (3, 1, 2, 0), (3, 1, 3, 1)):
             await offer(source=Source.PROBABILITIES, need=needed, **everywhere)
             ctx.set(dut.released, released)
