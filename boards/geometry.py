@@ -47,8 +47,8 @@ def memories(hw: HwConfig) -> Iterator[tuple[int, int, int]]:
     """Return width, depth and number of all memories in block RAM."""
     word, lag = hw.word, hw.attention_lag + 1
     yield 8 * hw.bus_bytes, hw.program_depth * Walker.parts(hw), 2  # one copy for each walker
-    for width, depth, copies in ((8 * word, hw.act_words // 2, 2), (24 * word, hw.residual_words,
-                                                                    1)):
+    for width, depth, copies in ((8 * word, hw.act_words // hw.act_row, hw.act_row),
+                                 (24 * word, hw.residual_words, 1)):
         yield width, lower_half(depth), copies
         yield width, depth - lower_half(depth), copies
     yield 64 * word, hw.param_words, 1

@@ -151,6 +151,7 @@ class Checks(wiring.Component):
             & (~is_gate | gate_valid)
             & (~is_kv | ((given.head_words != 0) & self.spread_valid()))
             & (~(given.gather | given.scatter) | (given.expert < hw.queues))
+            & (~given.wide | self.read_together())
             & (~given.norm | ((given.dim != 0) & (given.dim <= hw.max_embed)
                               & (given.dim % hw.word == 0) & ~by_place(given, hw)))
         )
@@ -195,6 +196,17 @@ class Checks(wiring.Component):
         hw, given = self.hw, self.descriptor
         gang, span = (self.select(index, hw.gangs) for index in (given.gang, given.span))
         return (gang != 0) & (given.split < len(hw.splits)) & (gang << given.split == span)
+
+    def read_together(self):
+        """Whether words of activations can be read ``read_words`` at a time."""
+        hw, given = self.hw, self.descriptor
+        words = hw.read_words
+        if words == 1:
+            return 0
+        return ((given.source == Source.ACT) & (given.mode < Mode.DELTA)
+                & (given.gang == hw.gangs.index(hw.read_gang)) & (1 << given.split >= words)
+                & (given.depth % (words * hw.word) == 0)
+                & (given.source_base % words == 0) & (given.source_stride % words == 0))
 
     def spread_valid(self):
         """Whether the groups of a set can be spread over."""

@@ -184,17 +184,20 @@ class Datapath(wiring.Component):
 
     def connect_memories(self, m, source, writeback, normalization, probabilities):
         """The three memories that operands come from; the image is among the activations."""
-        hw = self.hw
-        row = data.ArrayLayout(8 * hw.word, 2)
-        m.submodules.act = act = Halves(row, hw.act_words // 2, 2)
-        upper, written = Signal(), writeback.act
-        m.d.sync += upper.eq(source.address[0])
+        hw, size = self.hw, self.hw.act_row
+        row, low = data.ArrayLayout(8 * hw.word, size), size.bit_length() - 1
+        m.submodules.act = act = Halves(row, hw.act_words // size, size)
+        part, written, loaded = Signal(low), writeback.act, self.load_image
+        m.d.sync += part.eq(source.address[:low])
         m.d.comb += [
-            act.load.eq(self.load_image), act.address.eq(source.address >> 1),
-            act.write.en.eq(written.en << written.address[0]),
-            act.write.address.eq(written.address >> 1),
-            act.write.data.eq(written.data.as_value().replicate(2)),
-            source.data[Source.ACT.value].eq(act.data[upper]),
+            act.load.en.eq(loaded.en.replicate(2) << 2 * loaded.address[: low - 1]),
+            act.load.address.eq(loaded.address >> low - 1),
+            act.load.data.eq(loaded.data.replicate(size // 2)),
+            act.address.eq(source.address >> low),
+            act.write.en.eq(written.en << written.address[:low]),
+            act.write.address.eq(written.address >> low),
+            act.write.data.eq(written.data.as_value().replicate(size)),
+            source.data[Source.ACT.value].eq(act.data[part]),
             normalization.read_address.eq(source.address),
             source.data[Source.NORMED.value].eq(normalization.read_data),
             source.normed_rows.eq(normalization.rows),
@@ -205,6 +208,11 @@ class Datapath(wiring.Component):
             normalization.write.eq(self.load_parameter),
             normalization.write.en.eq(self.load_parameter.en & self.load_norm),
         ]
+
+        if hw.read_words > 1:
+            m.d.comb += source.upper.eq(act.upper)
+            m.d.comb += [source.beside[half][n].eq(act.halves[half][n + 1])
+                         for half in range(2) for n in range(hw.read_words - 1)]
 
     def connect_kept(self, m, items, source, encoder, drain, compute, dispatch, ports):
         """What is kept from the frame before: sums, operands, and which tokens changed."""

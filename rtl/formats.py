@@ -103,6 +103,16 @@ def traced(hw: HwConfig) -> dict:
             "probe": 1} if hw.temporal else {}
 
 
+def wide(hw: HwConfig) -> dict:
+    """Whether ``read_words`` words are read, encoded and sent together."""
+    return {"wide": 1} if hw.read_words > 1 else {}
+
+
+def words_beside(hw: HwConfig) -> data.ArrayLayout:
+    """The other words of those that are read together."""
+    return data.ArrayLayout(data.ArrayLayout(8, hw.word), hw.read_words - 1)
+
+
 def drained(hw: HwConfig) -> data.StructLayout:
     """What the drain must know of one item: where its columns come from and where they go.
 
@@ -129,16 +139,22 @@ def item(hw: HwConfig) -> data.StructLayout:
         "source": Source, "address": 16, "words": 16, "tail": range(hw.word + 1),
         "operand_signed": 1, "reference": signed(9), "dense": 1, "row": 16, "kv": 1,
         "norm": 1, "need": 16, "columns": 16, "set": range(hw.groups), "set_size": 4, **traced(hw),
-        "drained": drained(hw),
+        **wide(hw), "drained": drained(hw),
     })
 
 
 def operands(hw: HwConfig) -> data.StructLayout:
-    """A word of operands with its reference, on the way into the event encoder."""
+    """A word of operands, on the way into the event encoder.
+
+    ``complement`` is that of its reference. With ``wide``, ``beside[upper]`` are the words that
+    follow, signed if it is, of the same reference.
+    """
+    beside = {"operand_signed": 1, "upper": 1,
+              "beside": data.ArrayLayout(words_beside(hw), 2)} if hw.read_words > 1 else {}
     return data.StructLayout({
-        **place(hw), **traced(hw), "dense": 1,
+        **place(hw), **traced(hw), **wide(hw), **beside, "dense": 1,
         "operand": data.ArrayLayout(signed(9), hw.word),
-        "reference": data.ArrayLayout(signed(9), hw.word),
+        "complement": data.ArrayLayout(signed(9), hw.word),
         "count": range(hw.word + 1), "row": hw.row_bits, "kv": 1, "last": 1, "columns": 16,
     })
 
@@ -146,17 +162,24 @@ def operands(hw: HwConfig) -> data.StructLayout:
 def event_word(hw: HwConfig) -> data.StructLayout:
     """The events of one word: element ``n`` is sent if bit ``n`` of ``mask`` is set.
 
-    ``row`` is the weight row of element 0; ``kv`` selects the keys and values.
+    ``row`` is the weight row of element 0; ``kv`` selects the keys and values. On the way to a
+    group, ``empty`` tells that there is no event for it.
     """
     return data.StructLayout({
         "delta": data.ArrayLayout(signed(9), hw.word), "mask": hw.word,
-        "row": hw.row_bits, "kv": 1, "last": 1,
+        "row": hw.row_bits, "kv": 1, "last": 1, "empty": 1,
     })
 
 
 def broadcast(hw: HwConfig) -> data.StructLayout:
-    """The events of one word on the way to the groups of its item."""
-    return data.StructLayout({"word": event_word(hw), **place(hw)})
+    """The events of one word on the way to the groups of its item.
+
+    Those in ``beside`` are of the words that were read with it if ``wide``, else the same ones.
+    """
+    beside = {"beside": data.ArrayLayout(data.StructLayout({
+        "delta": data.ArrayLayout(signed(9), hw.word), "mask": hw.word}),
+        hw.read_words - 1)} if hw.read_words > 1 else {}
+    return data.StructLayout({"word": event_word(hw), **beside, **wide(hw), **place(hw)})
 
 
 def event(hw: HwConfig) -> data.StructLayout:

@@ -33,11 +33,16 @@ class Layers(Streaming):
         columns, depth = columns_of(len(weight), hw), weight.shape[1]
         sparse = fields["mode"] != Mode.DENSE and "places" not in fields
         placed = place(depth, columns, hw, sparse=sparse)
+        wide = placed.wide(depth, hw) and fields["source"] == Source.ACT and (
+            fields["mode"] in (Mode.DENSE, Mode.ZERO_SKIP)
+            and fields.get("source_base", 0) % hw.read_words == 0
+            and fields["source_stride"] % hw.read_words == 0)
         size = placed.passes * placed.rows
         base, after = self.weights.take(size, name)
         where = placed.fields(hw)
         self.load(f"{name}.weights", Target.WEIGHTS,
-                  weight_tiles(weight, hw, placed.gang, placed.split), after, weight_base=base,
+                  weight_tiles(weight, hw, placed.gang, placed.split,
+                               hw.read_words if wide else 1), after, weight_base=base,
                   depth=placed.rows, columns=placed.passes * placed.span, **where, **skip)
         param, params = 0, 0
         if biases is not None and multipliers is not None:
@@ -46,7 +51,8 @@ class Layers(Streaming):
                                     **({} if fields.get("stores") else skip))
             params = columns // hw.word
         made = {"opcode": Opcode.LINEAR, "rows": rows, "depth": depth, "columns": columns,
-                "weight_base": base, "param_base": param, "operand_signed": 1, **where, **fields}
+                "weight_base": base, "param_base": param, "operand_signed": 1,
+                "wide": int(wide), **where, **fields}
         for block in blocks:
             made |= block
             self.weights.use(base, size, self.computes)
@@ -61,7 +67,7 @@ class Layers(Streaming):
         self.compute(f"{name}.replay", {
             **made, "mode": Mode.REPLAY, "expert": made["expert"] + hw.max_experts, "stores": 0,
             "depth": hw.word, "weight_base": 0, "passes": 0, "source_base": 0, "source_stride": 0,
-            **fields})
+            "wide": 0, **fields})
 
     def layer(self, name: str, *, expert: int | None = None, queue: int | None = None,
               zero_point: int = 0, **fields) -> None:

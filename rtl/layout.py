@@ -11,18 +11,21 @@ def columns_of(count: int, hw: HwConfig) -> int:
     return -(-count // hw.word) * hw.word
 
 
-def weight_tiles(weight: np.ndarray, hw: HwConfig, gang: int = 1, split: int = 0) -> np.ndarray:
+def weight_tiles(weight: np.ndarray, hw: HwConfig, gang: int = 1, split: int = 0,
+                 reads: int = 1) -> np.ndarray:
     """Bytes of int8 weights (N, K): pass by pass, part by part, tile by tile of ``lanes`` columns.
 
-    Part ``p`` has rows for elements ``p * n`` to ``(p + 1) * n - 1`` of every word of operands,
-    ``n = word / 2**split``; a pass has ``gang`` tiles.
+    Part ``p = q * reads + b`` has rows for elements ``q * n`` to ``(q + 1) * n - 1`` of the
+    ``b``-th of every ``reads`` words of operands, ``n = reads * word / 2**split``; a pass has
+    ``gang`` tiles.
     """
     count, depth = weight.shape
-    parts = 1 << split
+    inner = (1 << split) // reads
     padded = np.pad(weight.astype(np.int8), ((0, -count % (hw.lanes * gang)),
-                                             (0, -depth % hw.word)))
-    tiles = padded.reshape(-1, gang, hw.lanes, padded.shape[1] // hw.word, parts, hw.word // parts)
-    return np.ascontiguousarray(tiles.transpose(0, 4, 1, 3, 5, 2)).view(np.uint8).reshape(-1)
+                                             (0, -depth % (reads * hw.word))))
+    tiles = padded.reshape(-1, gang, hw.lanes, padded.shape[1] // (reads * hw.word), reads, inner,
+                           hw.word // inner)
+    return np.ascontiguousarray(tiles.transpose(0, 5, 4, 1, 3, 6, 2)).view(np.uint8).reshape(-1)
 
 
 def parameter_words(bias: np.ndarray, multiplier: np.ndarray) -> np.ndarray:

@@ -93,7 +93,8 @@ class Network:
         the activations are no longer needed or, if there is room beside them, the image before.
         """
         c, hw = self.c, self.hw
-        stride, lower = image_stride(self.config, hw), 2 * lower_half(hw.act_words // 2)
+        stride, row = image_stride(self.config, hw), hw.act_row
+        lower = row * lower_half(hw.act_words // row)
         beside = (act_words(self.config, hw) <= lower
                   and 2 * self.image_beats <= hw.act_words - lower)
         base = lower if beside else 0

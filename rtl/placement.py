@@ -27,6 +27,11 @@ class Placement:
         """Groups that work on one item."""
         return self.gang << self.split
 
+    def wide(self, depth: int, hw: HwConfig) -> bool:
+        """Tell whether its parts can take words of a row of ``depth`` that are read together."""
+        return hw.read_words > 1 and self.gang == hw.read_gang and (
+            (1 << self.split) % hw.read_words == 0 == depth % (hw.read_words * hw.word))
+
     def fields(self, hw: HwConfig) -> dict[str, int]:
         """Return the descriptor's fields."""
         return {"gang": hw.gangs.index(self.gang), "split": self.split,

@@ -105,11 +105,11 @@ FIELDS: dict[str, int] = {
     "opcode": 4, "target": 4, "source": 2, "dest": 4, "mode": 2,
     "norm": 1, "gather": 1, "scatter": 1, "skip_if_empty": 1, "operand_signed": 1, "bank": 1,
     "by_row": 1, "shift": 2, "gang": 4, "split": 3, "span": 4, "set_size": 4,
-    "spread": 3,
+    "spread": 3, "wide": 1,
     "top_k": 4, "gain_shift": 4, "head_words": 8,
     "wait_loads": 16, "wait_computes": 16, "routed": 16,
     "address": 32, "beats": 24, "expert": 8,
-    "rows": 16, "depth": 16, "columns": 16, "passes": 13,
+    "rows": 16, "depth": 16, "columns": 16, "passes": 12,
     "source_base": 16, "source_stride": 16, "dest_base": 16, "dest_stride": 16,
     "weight_base": 16, "param_base": 16, "norm_base": 16, "norm_source": 16,
     "epsilon": 32, "kappa22": 32, "kappa26": 32,
@@ -121,7 +121,8 @@ FIELDS: dict[str, int] = {
 ``depth`` is the length of the sum; ``columns`` the outputs of one row, a multiple of a word;
 ``gang``, ``span`` and ``set_size`` index ``HwConfig.gangs``: ``gang`` neighboring groups hold
 different columns, ``2**split`` such gangs different parts of the sum, and ``span`` is their
-product; ``passes`` column passes of an item. Head ``h`` lives in the ``h % sets``-th set of
+product; ``passes`` column passes of an item. ``wide`` reads ``read_words`` words of activations
+at a time, each for every ``read_words``-th of these parts; the gang must be ``read_gang``. Head ``h`` lives in the ``h % sets``-th set of
 ``set_size`` groups, where ``2**spread`` neighboring groups hold different tiles of it. All bases
 and strides count words of their memory, ``address`` bytes, ``beats`` AXI data beats. For
 ``ATTENTION``, ``columns`` is ``head_dim``, ``weight_base`` the keys' first row and ``norm_base``

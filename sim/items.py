@@ -7,9 +7,10 @@ from rtl.linear.worker import RUN
 
 
 class Item(NamedTuple):
-    """One item: events of each word it reads by part of the sum, columns, drained words.
+    """One item: events of each of its reads by part of the sum, columns, drained words.
 
-    If all parts have the same events, they are given once; ``words`` is how many it reads.
+    If all parts have the same events, they are given once; ``words`` is how often it reads one or
+    several.
     ``steady`` is the events of a part if they come without a gap, else 0. ``needs`` names the row
     it waits for; ``group_set`` the groups it is for; ``opens`` the credit its drain takes (row of
     scores or token of the gate); ``closes`` that it ends a row; ``known`` that what an operator

@@ -114,7 +114,9 @@ class Ledger:
                   gated_compute=lanes - macs, skipped_compute=skipped)
         memory = ("kv_memory", "keys_values") if attention else ("weight_memory", "weights")
         self.note(layer, *memory, random_read=lanes, skipped_read=skipped)
-        self.note(layer, "operand_memory", "inputs", random_read=made["source_busy"] * hw.word)
+        together = hw.read_words if fields.get("wide") else 1
+        self.note(layer, "operand_memory", "inputs",
+                  random_read=made["source_busy"] * together * hw.word)
         parts, drained = 1 << fields.get("split", 0), made["drain_busy"] * hw.word
         added = runs * hw.lanes * SUM
         self.note(layer, "accumulators", "outputs", random_update=added,

@@ -150,12 +150,13 @@ def norm_rows(start: int, rows: int, words: int, available: Callable[[int], int]
 
 
 def word_events(operand: np.ndarray | None, rows: int, depth: int, word: int, parts: int,
-                fields: Mapping[str, int]) -> list[tuple[tuple[int, ...], ...]]:
-    """Events of every part of every word of every row.
+                fields: Mapping[str, int], together: int = 1,
+                ) -> list[tuple[tuple[int, ...], ...]]:
+    """Events of every part of every read of ``together`` words, of every row.
 
     With ``Mode.DELTA``, ``operand`` tells which elements are sent.
     """
-    words, mode = -(-depth // word), fields.get("mode", 0)
+    reads, mode = -(-depth // (together * word)), fields.get("mode", 0)
     if mode == Mode.DENSE or (mode == Mode.DELTA and fields.get("fresh")):
         sent = np.ones((1, depth), bool)
     elif mode == Mode.REPLAY:
@@ -165,8 +166,9 @@ def word_events(operand: np.ndarray | None, rows: int, depth: int, word: int, pa
     else:
         skipped = False if mode == Mode.DELTA else fields.get("zero_point", 0)
         sent = operand.reshape(-1, depth) != skipped
-    padded = np.pad(sent, ((0, 0), (0, words * word - depth)))
-    counted = padded.reshape(len(sent), words, parts, word // parts).sum(-1).swapaxes(1, 2)
+    padded, inner = np.pad(sent, ((0, 0), (0, reads * together * word - depth))), parts // together
+    counted = padded.reshape(len(sent), reads, together, inner, word // inner).sum(-1)
+    counted = counted.transpose(0, 3, 2, 1).reshape(len(sent), parts, reads)
     made = [tuple(map(tuple, row)) for row in counted.tolist()]
     same = [(row[0],) if len(set(row)) == 1 else row for row in made]
     return same * rows if len(same) == 1 else same
@@ -181,11 +183,12 @@ def linear_items(fields: Mapping[str, int], operand, remembered: Sequence[bool],
                  place: Place) -> Iterator[Item]:
     """Items of a ``LINEAR`` in issue order; ``remembered`` rows have a state to start from."""
     depth, words, rows = fields["depth"], fields["columns"] // hw.word, len(remembered)
-    is_gate, reads = fields["dest"] == Dest.GATE, -(-depth // hw.word)
+    together = hw.read_words if fields.get("wide") else 1
+    is_gate, reads = fields["dest"] == Dest.GATE, -(-depth // (together * hw.word))
     if fields.get("mode", 0) == Mode.REPLAY:
         reads, depth = 1, depth % hw.word or hw.word
     waits = fields.get("norm") or fields.get("by_row")
-    events = word_events(operand, rows, depth, hw.word, place.parts, fields)
+    events = word_events(operand, rows, depth, hw.word, place.parts, fields, together)
     passes = [(column, min(2 * place.gang, words - column))
               for column in range(0, words, 2 * place.gang)]
     known: dict[int, tuple[int, int]] = {}

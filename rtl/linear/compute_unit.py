@@ -8,7 +8,7 @@ gangs hold further parts of the sum, which are added on the way out::
              └──► worker ──► lane group ──┘
 """
 
-from amaranth import Module, Signal, signed
+from amaranth import Cat, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -22,7 +22,10 @@ class ComputeUnit(wiring.Component):
     """Lane groups with their workers, the parts of a sum, and the selection of results.
 
     Part ``p`` of ``2**split`` takes elements ``p * n`` to ``(p + 1) * n - 1`` of every word of
-    ``word`` operands, ``n = word / 2**split``, and keeps their weights in ``n`` rows a word.
+    ``word`` operands, ``n = word / 2**split``, and keeps their weights in ``n`` rows a word. Of
+    ``r = read_words`` words that come together it takes, for ``p = q * r + b``, elements ``q * n``
+    to ``(q + 1) * n - 1`` of the ``b``-th, ``n = r * word / 2**split``; so a group needs only one
+    of them, always the same.
 
     Members
     -------
@@ -124,26 +127,34 @@ class ComputeUnit(wiring.Component):
             for index, gang in enumerate(hw.gangs):
                 with m.Case(index):
                     m.d.comb += gang_number.eq(number // gang)
-        with m.Switch(given.split):
-            for split in hw.splits:
-                size = hw.word >> split
-                with m.Case(split):
-                    m.d.comb += [part.eq(gang_number[:split]), offset.eq(part * size), mask.eq(
-                        ((1 << size) - 1) << offset)]
+        with m.Switch(Cat(given.split, given.wide) if hw.read_words > 1 else given.split):
+            for split, wide in self.cuts():
+                size = hw.word << wide >> split
+                with m.Case(split | (1 << len(given.split) if wide else 0)):
+                    m.d.comb += [part.eq(gang_number[:split] >> wide), offset.eq(part * size),
+                                 mask.eq(((1 << size) - 1) << offset)]
+        bus = number // hw.read_gang % hw.read_words if hw.read_words > 1 else 0
+        sent = given.beside[bus - 1] if bus else given.word
         m.d.comb += [
-            worker.i.payload.eq(given.word),
-            worker.i.p.mask.eq(given.word.mask & mask), worker.i.p.row.eq(given.word.row - offset),
-            worker.i.valid.eq(self.i.valid & addressed
-                              & (worker.i.p.mask.any() | given.word.last)),
+            worker.i.payload.eq(given.word), worker.i.p.delta.eq(sent.delta),
+            worker.i.p.mask.eq(sent.mask & mask), worker.i.p.row.eq(given.word.row - offset),
+            worker.i.p.empty.eq(~worker.i.p.mask.any()),
+            worker.i.valid.eq(self.i.valid & addressed & (~worker.i.p.empty | given.word.last)),
         ]
+
+    def cuts(self) -> list[tuple[int, int]]:
+        """Every ``split``, with the binary logarithm of the words that come together."""
+        wide = self.hw.read_words.bit_length() - 1
+        return [(split, 0) for split in self.hw.splits] + [
+            (split, wide) for split in self.hw.splits if 0 < wide <= split]
 
     def selected(self, m: Module, number: int, drained):
         """Return whether a group holds a part of the selected word."""
-        result = Signal(name=f"selected_{number}")
+        result, tile = Signal(name=f"selected_{number}"), self.word[1 : 1 + len(self.select.leader)]
         with m.Switch(self.select.gang):
             for index, gang in enumerate(self.hw.gangs):
                 with m.Case(index):
-                    m.d.comb += result.eq(drained & (self.word >> 1 == number % gang))
+                    m.d.comb += result.eq(drained & (tile == number % gang))
         return result
 
     def add(self, m: Module, words):

@@ -3,7 +3,8 @@
 One register::
 
     operand ──► − ──► |·| > θ or dense ──► mask ──►│──► o
-    reference ──┘                         drop empty words
+    reference ──┤                         drop empty words
+    beside ──►  − ──► ≠ 0 or dense ──────► masks ─►│
 """
 
 from amaranth import Cat, Module, Mux, Signal
@@ -25,7 +26,8 @@ class EventEncoder(wiring.Component):
     an item of zeros still completes. With a reference of zero and ``dense`` this is plain
     inference; with the operand's zero point, zero-skipping; with the values sent last, the
     temporal delta of Yousefzadeh and Sifalakis (arXiv 2107.07305).
-    :func:`golden.events.encode` is its reference.
+    :func:`golden.events.encode` is its reference. ``wide`` words, of which all are full and the
+    reference is one, are not compared with ``theta``.
 
     Members
     -------
@@ -58,7 +60,7 @@ class EventEncoder(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(operands(hw))),
             "o": Out(stream.Signature(broadcast(hw))),
-            "events": Out(range(hw.word + 1)),
+            "events": Out(range(hw.read_words * hw.word + 1)),
             "macs": Out(32),
             "skipped": Out(32),
             **({"write": Out(reference_write(hw)), "load": In(reference_write(hw)),
@@ -70,16 +72,17 @@ class EventEncoder(wiring.Component):
         m = Module()
         given, word = self.i.p, Signal(event_word(self.hw))
         mask = Signal(self.hw.word)
-        count, columns = Signal(range(self.hw.word + 1)), Signal(16)
-        avoided = Signal(range(self.hw.word + 1))
+        count, columns = Signal.like(self.events), Signal(16)
+        elements, avoided = Signal.like(self.events), Signal.like(self.events)
+        any_event = Signal()
 
         for n in range(self.hw.word):
             m.d.comb += [
-                word.delta[n].eq(given.operand[n] - given.reference[n]),
+                word.delta[n].eq(given.complement[n] - ~given.operand[n]),
                 mask[n].eq((n < given.count) & (given.dense | self.sends(word.delta[n]))),
             ]
         m.d.comb += [
-            count.eq(sum(mask[n] for n in range(self.hw.word))),
+            elements.eq(given.count), count.eq(sum(mask)), any_event.eq(mask.any()),
             word.mask.eq(mask),
             Cat(word.row, word.kv, word.last).eq(Cat(given.row, given.kv, given.last)),
             self.i.ready.eq(self.o.ready | ~self.o.valid),
@@ -88,19 +91,49 @@ class EventEncoder(wiring.Component):
         probe = given.probe if self.hw.temporal else 0
         m.d.sync += [
             self.events.eq(Mux(taken & ~probe, count, 0)), columns.eq(given.columns),
-            avoided.eq(Mux(taken & ~probe, given.count - count, 0)),
+            avoided.eq(Mux(taken & ~probe, elements - count, 0)),
         ]
         m.d.comb += [self.macs.eq(self.events * columns), self.skipped.eq(avoided * columns)]
         if self.hw.temporal:
             self.trace(m, mask, taken)
+        if self.hw.read_words > 1:
+            self.encode_beside(m, word, count, elements, any_event)
         with m.If(self.i.ready):
             m.d.sync += [
-                self.o.valid.eq(self.i.valid & ~probe & ((mask != 0) | given.last)),
+                self.o.valid.eq(self.i.valid & ~probe & (any_event | given.last)),
                 self.o.p.word.eq(word),
                 *(self.o.p[name].eq(given[name]) for name in place(self.hw)),
             ]
 
         return m
+
+    def encode_beside(self, m: Module, word, count, elements, any_event):
+        """The words that are read with the first one, or copies of that.
+
+        The minuend of a difference takes one input of its LUT, so that the choice of what is
+        subtracted fits into the same; therefore complements. Differences are above -256.
+        """
+        given, hw, masks = self.i.p, self.hw, []
+        for number in range(hw.read_words - 1):
+            made = Signal(self.o.p.beside[number].shape(), name=f"beside_{number}")
+            for n in range(hw.word):
+                own = Mux(given.upper, given.beside[1][number][n], given.beside[0][number][n])
+                chosen = Mux(given.wide, Cat(own, own[7] & given.operand_signed),
+                             given.operand[n].as_unsigned())
+                m.d.comb += [
+                    made.delta[n].eq(given.complement[n].as_unsigned() - ~chosen),
+                    made.mask[n].eq(Mux(given.wide, given.dense | (made.delta[n][:8] != 0),
+                                        word.mask[n])),
+                ]
+            masks.append(made.mask)
+            with m.If(self.i.ready):
+                m.d.sync += self.o.p.beside[number].eq(made)
+        with m.If(self.i.ready):
+            m.d.sync += self.o.p.wide.eq(given.wide)
+        m.d.comb += any_event.eq(Cat(word.mask, *masks).any())
+        with m.If(given.wide):
+            m.d.comb += [count.eq(sum(word.mask) + sum(sum(mask) for mask in masks)),
+                         elements.eq(hw.read_words * hw.word)]
 
     def sends(self, delta):
         """Whether a difference is worth an event."""
@@ -121,6 +154,6 @@ class EventEncoder(wiring.Component):
             self.changed.eq(any_before | mask.any()), self.judged.eq(scans & given.last),
         ]
         m.d.comb += [self.write.data[n].eq(Mux(self.free, self.load.data[n], Mux(
-            mask[n], given.operand[n], given.reference[n]))) for n in range(self.hw.word)]
+            mask[n], given.operand[n], ~given.complement[n]))) for n in range(self.hw.word)]
         with m.If(scans):
             m.d.sync += any_before.eq(self.changed & ~given.last)

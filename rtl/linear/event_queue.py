@@ -80,7 +80,7 @@ class EventQueue(wiring.Component):
             self.o.valid.eq(held),
             self.o.p.row.eq(head.row + index),
             self.o.p.kv.eq(head.kv),
-            self.o.p.delta.eq(Mux(head.mask.any(), head.delta[index], 0)),
+            self.o.p.delta.eq(Mux(head.empty, 0, head.delta[index])),
             self.o.p.last.eq(head.last & final),
             taken.eq(self.o.valid & self.o.ready),
             fetched.eq((write.addr != read.addr) & (~held | (taken & final))),

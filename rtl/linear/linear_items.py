@@ -120,7 +120,8 @@ class LinearItems(wiring.Component):
         return [
             made.source.eq(given.source),
             made.address.eq(given.source_base + source * given.source_stride),
-            made.words.eq(self.made_words()),
+            made.words.eq(Mux(given.wide, self.made_words() // hw.read_words, self.made_words())),
+            *([made.wide.eq(given.wide)] if hw.read_words > 1 else []),
             made.tail.eq(Mux(tail == 0, hw.word, tail)),
             made.operand_signed.eq(given.operand_signed),
             made.row.eq(base), made.kv.eq(0), made.norm.eq(given.norm),

@@ -10,7 +10,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.formats import drained, item, operands, place, traced
+from rtl.formats import drained, item, operands, place, traced, words_beside
 from rtl.program import Source
 
 
@@ -36,6 +36,10 @@ class OperandSource(wiring.Component):
         Complete rows of the operator that this one waits for; all of them.
     address, data : ``Out(16)``, ``In(words of hw.word bytes).array(4)``
         Read port of each :class:`Source`; data follow in the next cycle.
+    beside, upper : ``In(words_beside(hw)).array(2)``, ``In(1)``
+        Activations that follow this word, if ``address`` is a multiple of ``read_words``: of
+        either half of the memory, and which to take. That choice fits into the LUTs of the
+        encoder's subtraction, where it costs nothing.
     reference_address, recalls : ``Out(16)``, ``Out(1)``
         Word of the references to read, for ``data`` of ``Source.REFERENCE``; whether it is.
     o : ``Out(stream.Signature(operands(hw)))``
@@ -49,7 +53,7 @@ class OperandSource(wiring.Component):
 
     Timing
     ------
-    An item of ``n`` words accepted in cycle ``t`` reads in cycles ``t`` to ``t + n - 1``; its
+    An item of ``n`` reads accepted in cycle ``t`` reads in cycles ``t`` to ``t + n - 1``; its
     first word is on ``o`` in cycle ``t + LATENCY``; the next item may be accepted in ``t + n``.
     """
 
@@ -68,6 +72,8 @@ class OperandSource(wiring.Component):
             "address": Out(16),
             **({"reference_address": Out(16), "recalls": Out(1)} if hw.temporal else {}),
             "data": In(data.ArrayLayout(8, hw.word)).array(len(Source)),
+            **({"beside": In(words_beside(hw)).array(2), "upper": In(1)}
+               if hw.read_words > 1 else {}),
             "o": Out(stream.Signature(operands(hw))),
             "accept": Out(hw.groups), "accept_span": Out(4),
             "drained": Out(stream.Signature(drained(hw))),
@@ -98,7 +104,8 @@ class OperandSource(wiring.Component):
             self.address.eq(Mux(fresh, given.address, address)),
             self.drained.payload.eq(given.drained), self.drained.p.leader.eq(chosen),
             self.drained.valid.eq(fresh & ~probe),
-            current.eq(sent), current.row.eq(sent.row + (hw.word >> sent.drained.split)),
+            current.eq(sent), current.row.eq(sent.row + (self.reads(sent, hw.word)
+                                                         >> sent.drained.split)),
             final.eq(Mux(fresh, given.words == 1, left == 1)),
         ]
         with m.If(fresh):
@@ -107,7 +114,7 @@ class OperandSource(wiring.Component):
         with m.Elif(left != 0):
             m.d.sync += left.eq(left - 1)
         m.d.sync += [
-            address.eq(self.address + 1), read.eq(self.busy), last.eq(final),
+            address.eq(self.address + self.reads(current, 1)), read.eq(self.busy), last.eq(final),
             count.eq(Mux(final, current.tail, hw.word)),
             self.o.valid.eq(read), self.o.payload.eq(made),
         ]
@@ -120,6 +127,11 @@ class OperandSource(wiring.Component):
 
         return m
 
+    def reads(self, given, size: int):
+        """``size`` times the words that an item reads at a time."""
+        hw = self.hw
+        return Mux(given.wide, hw.read_words * size, size) if hw.read_words > 1 else size
+
     def send(self, m: Module, sent, made):
         """The word that was read, with what its item says of it."""
         word = Signal(data.ArrayLayout(8, self.hw.word))
@@ -129,13 +141,17 @@ class OperandSource(wiring.Component):
                     m.d.comb += word.eq(self.data[source.value])
         m.d.comb += [made[name].eq(sent[name]) for name in ("row", "kv", "columns", "dense")]
         m.d.comb += [made[name].eq(sent.drained[name]) for name in place(self.hw)]
+        if self.hw.read_words > 1:
+            m.d.comb += [made[name].eq(sent[name]) for name in ("wide", "operand_signed")]
+            m.d.comb += [made.beside[n].eq(half) for n, half in enumerate(self.beside)]
+            m.d.comb += made.upper.eq(self.upper)
         before = self.data[Source.REFERENCE.value]
         for n in range(self.hw.word):
             m.d.comb += [
                 made.operand[n].eq(Mux(sent.operand_signed, word[n].as_signed(), word[n])),
-                made.reference[n].eq(Mux(
+                made.complement[n].eq(~(Mux(
                     sent.tracks, Mux(sent.operand_signed, before[n].as_signed(), before[n]),
-                    sent.reference) if self.hw.temporal else sent.reference),
+                    sent.reference) if self.hw.temporal else sent.reference)),
             ]
 
     def trace(self, m: Module, fresh, current, sent, made):

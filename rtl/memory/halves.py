@@ -26,9 +26,11 @@ class Halves(wiring.Component):
     write : ``In``
         ``en`` for each part, ``address``, ``data``.
     load : ``In``
-        ``en``, ``address``, ``data``: a whole row, never for the half that is being written.
+        The same, never for the half that is being written.
     address, data : ``In(16)``, ``Out(shape)``
         Read port; data follow in the next cycle.
+    halves, upper : ``Out(shape).array(2)``, ``Out(1)``
+        What ``data`` are chosen from.
 
     Timing
     ------
@@ -39,18 +41,17 @@ class Halves(wiring.Component):
         self.shape, self.depth, self.parts = shape, depth, parts
         super().__init__({
             "write": In(data.StructLayout({"en": parts, "address": 16, "data": shape})),
-            "load": In(data.StructLayout({"en": 1, "address": 16, "data": shape})),
-            "address": In(16), "data": Out(shape),
+            "load": In(data.StructLayout({"en": parts, "address": 16, "data": shape})),
+            "address": In(16), "data": Out(shape), "halves": Out(shape).array(2), "upper": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
         lower = lower_half(self.depth)
         bits = Shape.cast(self.shape).width
-        reads, upper = [], Signal()
         written, loaded = self.write.address >= lower, self.load.address >= lower
 
-        m.d.sync += upper.eq(self.address >= lower)
+        m.d.sync += self.upper.eq(self.address >= lower)
         for number, depth in enumerate((lower, self.depth - lower)):
             m.submodules[f"half_{number}"] = half = Memory(
                 shape=bits, depth=depth, init=[], attrs={"ram_style": "block"})
@@ -58,15 +59,13 @@ class Halves(wiring.Component):
             writes = Signal(name=f"writes_{number}")
             m.d.comb += [
                 writes.eq(self.write.en.any() & (written == number)),
-                port.en.eq(Mux(writes, self.write.en, (
-                    self.load.en & (loaded == number)).replicate(self.parts))),
+                port.en.eq(Mux(writes, self.write.en, Mux(loaded == number, self.load.en, 0))),
                 port.addr.eq(Mux(writes, self.write.address, self.load.address) - lower * number),
                 port.data.eq(Mux(writes, Value.cast(self.write.data), Value.cast(self.load.data))),
-                read.addr.eq(self.address - lower * number),
+                read.addr.eq(self.address - lower * number), self.halves[number].eq(read.data),
             ]
-            reads.append(read.data)
-        m.d.comb += self.data.eq(Mux(upper, reads[1], reads[0]))
-        m.d.sync += Assert(~(self.write.en.any() & self.load.en & (written == loaded)),
+        m.d.comb += self.data.eq(Mux(self.upper, self.halves[1], self.halves[0]))
+        m.d.sync += Assert(~(self.write.en.any() & self.load.en.any() & (written == loaded)),
                            "one half is written and loaded")
 
         return m

@@ -128,15 +128,16 @@ class Registers(wiring.Component):
                  "error_code": self.error, "error_index": self.index}
         words = {REGISTERS[name].offset >> 2: value for name, value in fixed.items()}
         words |= {REGISTERS[name].offset >> 2: getattr(self, name) for name in self.writable}
-        for number in range(len(COUNTERS)):
-            words[(COUNTERS_OFFSET >> 2) + 2 * number] = self.counters[number][:32]
-            words[(COUNTERS_OFFSET >> 2) + 2 * number + 1] = self.counters[number][32:]
+        place, first, count = axi.araddr[2:], COUNTERS_OFFSET >> 2, 2 * len(COUNTERS)
+        halves = Cat(*self.counters, Const(0, 32 * (first - count)))
         m.d.comb += axi.arready.eq(~axi.rvalid)
         with m.If(axi.rready):
             m.d.sync += axi.rvalid.eq(0)
         with m.If(axi.arvalid & axi.arready):
             m.d.sync += [axi.rvalid.eq(1), axi.rresp.eq(SLVERR), axi.rdata.eq(0)]
-            with m.Switch(axi.araddr[2:]):
+            with m.If((place >= first) & (place < first + count)):
+                m.d.sync += [axi.rdata.eq(halves.word_select(place[:6], 32)), axi.rresp.eq(OKAY)]
+            with m.Switch(place):
                 for number, value in words.items():
                     with m.Case(number):
                         m.d.sync += [axi.rdata.eq(value), axi.rresp.eq(OKAY)]

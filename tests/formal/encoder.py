@@ -72,7 +72,7 @@ class Element(wiring.Component):
             Assume(~begun | (constant == past)),
             Assume((given.count > 0) & (given.count <= self.hw.word)), Assume(~given.probe),
             Assume(given.dense == fresh), Assume(given.kv == mine),
-            Assume(~mine | (given.reference[self.lane] == Mux(fresh, 0, reference))),
+            Assume(~mine | (given.complement[self.lane] == ~Mux(fresh, 0, reference))),
             Assume(given.operand[self.lane] == Mux(self.is_signed, operand.as_signed(), operand)),
         ]
 

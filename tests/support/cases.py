@@ -1,5 +1,7 @@
 """Cases of the stream units, drawn from a seed, answered by the golden models."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -29,6 +31,8 @@ from tests.support.case import Case, pack
 
 HW = PRESETS["nano"]
 P = HW.word
+TOGETHER = replace(HW, name="together", lanes=16, groups=8, read_words=4)
+"""Reads four words of activations at a time."""
 
 
 def tensor(values) -> torch.Tensor:
@@ -221,7 +225,7 @@ def encoder_case(rng: np.random.Generator, dense: bool, theta: int = 0) -> Case:
             operand[0], reference[:] = 127, -128
         last, base = int(rng.integers(2)), int(rng.integers(1 << HW.row_bits))
         given.append(pack(formats.operands(HW), {
-            "operand": operand.tolist(), "reference": reference.tolist(), "dense": int(dense),
+            "operand": operand.tolist(), "complement": (~reference).tolist(), "dense": int(dense),
             "theta": theta,
             "count": count, "leader": number % HW.groups, "span": 1, "gang": 2, "split": 1,
             "row": base, "kv": number % 2, "last": last, "columns": 8}))
@@ -238,6 +242,43 @@ def encoder_case(rng: np.random.Generator, dense: bool, theta: int = 0) -> Case:
                 {"i": given}, {"o": out})
 
 
+def encoder_together_case(rng: np.random.Generator) -> Case:
+    """Words that are read together and single ones, each beside copies of it, in any order."""
+    given, out, more, size = [], [], TOGETHER.read_words - 1, TOGETHER.word
+    for number in range(80):
+        wide, dense, is_signed, upper = rng.integers(0, 2, 4).tolist()
+        low, high = (-128, 128) if is_signed else (0, 256)
+        reference = int(rng.integers(low, high))
+        words = rng.integers(low, high, (1 + more, size))
+        words[rng.random(words.shape) < 0.8] = reference
+        words[0, 0], words[-1, -1] = ((low, high - 1), (high - 1, low))[number % 2]
+        if number % 4 == 0:
+            words[:] = reference
+        elif number % 4 == 1:
+            words[int(rng.integers(1 + more))] = reference
+        count = size if wide else int(rng.integers(1, size + 1))
+        last, base = int(rng.integers(2)), int(rng.integers(1 << TOGETHER.row_bits))
+        halves = rng.integers(0, 256, (2, more, size))
+        halves[upper] = words[1:] % 256
+        place = {"leader": number % TOGETHER.groups, "span": 1, "gang": 0, "split": 2}
+        given.append(pack(formats.operands(TOGETHER), {
+            "operand": words[0].tolist(), "complement": [~reference] * size, "dense": dense,
+            "wide": wide, "operand_signed": is_signed, "upper": upper, "beside": halves.tolist(),
+            "count": count, "row": base, "last": last, "columns": 8, **place}))
+        words = words if wide else words[[0] * (1 + more)]
+        masks = [sum(1 << n for n in dict(encode_row(
+            word[:count], np.full(count, reference), dense, 0))) for word in words]
+        if any(masks) or last:
+            deltas = (words - reference).tolist()
+            out.append(pack(formats.broadcast(TOGETHER), {
+                "word": {"delta": deltas[0], "mask": masks[0], "row": base, "last": last},
+                "beside": [{"delta": delta, "mask": mask}
+                           for delta, mask in zip(deltas[1:], masks[1:], strict=True)],
+                "wide": wide, **place}))
+    assert len(out) < 80, "no word was dropped"
+    return Case("encoder_together", lambda: EventEncoder(TOGETHER), {"i": given}, {"o": out})
+
+
 def encode_row(operand, reference, dense, theta):
     """Events of a row by the golden model."""
     return encode(tensor(operand), "dense" if dense else "delta", **(
@@ -252,7 +293,8 @@ def queue_case(rng: np.random.Generator) -> Case:
         last = int(rng.integers(2)) if mask else 1
         base = int(rng.integers(1 << 12))
         given.append(pack(formats.event_word(HW), {
-            "delta": delta.tolist(), "mask": mask, "row": base, "kv": 0, "last": last}))
+            "delta": delta.tolist(), "mask": mask, "row": base, "kv": 0, "last": last,
+            "empty": int(not mask)}))
         sent = [n for n in range(P) if mask >> n & 1]
         for n in sent:
             out.append(pack(formats.event(HW), {"delta": int(delta[n]), "row": base + n,
@@ -285,7 +327,8 @@ MAKERS = {
     "gate": gate_case, "requantize": requantize_case, "activation_table": activation_case,
     "combine": combine_case, "encoder_dense": lambda rng: encoder_case(rng, True),
     "encoder_skip": lambda rng: encoder_case(rng, False),
-    "encoder_delta": lambda rng: encoder_case(rng, False, 3), "event_queue": queue_case,
+    "encoder_delta": lambda rng: encoder_case(rng, False, 3),
+    "encoder_together": encoder_together_case, "event_queue": queue_case,
     "divider": divider_case, "fifo": fifo_case,
 }
 

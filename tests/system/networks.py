@@ -11,6 +11,7 @@ from golden.quantize import quantize
 from golden.quantized import QuantizedModel
 from golden.seeded import seeded
 from rtl.config import PRESETS, HwConfig
+from tests.support.cases import TOGETHER
 
 NANO = PRESETS["nano"]
 HARDWARE = {
@@ -19,6 +20,8 @@ HARDWARE = {
                      outstanding=1, weight_rows=512),
     "wide": replace(NANO, name="wide", lanes=16, groups=6, packed=True, attention_lag=7,
                     burst_beats=32, outstanding=4, act_words=512, acc_width=28),
+    "together": TOGETHER,
+    "pairs": replace(NANO, name="pairs", groups=12, read_words=2, packed=True),
     "small": replace(NANO, name="small", weight_rows=64, kv_rows=128, program_depth=16,
                      max_depth=64, queue_words=16),
 }

@@ -21,7 +21,7 @@ from rtl.writeback import Writeback
 from sim.operators import norm_rows
 from tests.support.bench import put, simulate
 from tests.support.case import pack
-from tests.support.cases import words_of
+from tests.support.cases import TOGETHER, words_of
 
 HW = PRESETS["nano"]
 P = HW.word
@@ -170,6 +170,63 @@ def test_compute_unit_gangs_and_splits(gang: int, split: int, seed: int) -> None
                 mine = operand.reshape(words, 1 << split, part)[:, number].reshape(-1)
                 expected = expected + linear(tensor(mine[None]), tensor(memory.T))[0]
             assert [ctx.get(dut.acc[n]) for n in range(P)] == expected.tolist()
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("wide", [0, 1])
+@pytest.mark.parametrize("split", [2, 3])
+def test_groups_take_one_of_the_words_that_come_together(split: int, wide: int, seed: int) -> None:
+    """Part ``q * r + b`` has the ``q``-th elements of the ``b``-th word; else all words are one."""
+    rng, hw, reads, p = np.random.default_rng(seed), TOGETHER, 3, TOGETHER.word
+    parts, size = 1 << split, hw.read_words if wide else 1
+    part = size * p >> split
+    weights = rng.integers(-127, 128, (parts, reads * part, hw.lanes))
+    given = rng.integers(-255, 256, (reads, hw.read_words, p))
+    if not wide:
+        given[:] = given[:, :1]
+    sent = rng.random(given.shape) < 0.6
+    sent = sent if wide else sent[:, :1].repeat(hw.read_words, 1)
+    leader = hw.groups - parts
+    where = {"leader": leader, "span": hw.gangs.index(parts), "gang": 0, "split": split}
+    dut = ComputeUnit(hw)
+
+    async def bench(ctx):
+        for group in range(parts):
+            for row in range(reads * part):
+                put(ctx, dut.weight_write, pack(dut.weight_write.shape(), {
+                    "en": 1, "row": row, "data": weights[group, row].tolist()}))
+                ctx.set(dut.weight_groups, 1 << leader + group)
+                await ctx.tick()
+        put(ctx, dut.weight_write, 0)
+        ctx.set(dut.accept, 1 << leader)
+        ctx.set(dut.accept_span, where["span"])
+        for read in range(reads):
+            words = [{"delta": given[read, n].tolist(),
+                      "mask": sum(int(bit) << k for k, bit in enumerate(sent[read, n]))}
+                     for n in range(hw.read_words)]
+            put(ctx, dut.i.payload, pack(formats.broadcast(hw), {
+                "word": words[0] | {"row": read * part, "last": read == reads - 1},
+                "beside": words[1:], "wide": wide, **where}))
+            ctx.set(dut.i.valid, 1)
+            await ctx.tick()
+            ctx.set(dut.accept, 0)
+        ctx.set(dut.i.valid, 0)
+        for name, value in where.items():
+            ctx.set(dut.select[name], value)
+        while not ctx.get(dut.complete):
+            await ctx.tick()
+        terms = (given * sent)[:, :size].reshape(reads, size, parts // size, part)
+        for word in range(2):
+            ctx.set(dut.word, word)
+            await ctx.tick().repeat(ComputeUnit.READ_LATENCY)
+            expected = 0
+            for q in range(parts // size):
+                for b in range(size):
+                    mine = terms[:, b, q].reshape(-1)
+                    memory = weights[q * size + b][:, word * p :][:, :p]
+                    expected = expected + linear(tensor(mine[None]), tensor(memory.T))[0]
+            assert [ctx.get(dut.acc[n]) for n in range(p)] == expected.tolist()
 
     simulate(dut, bench)
 

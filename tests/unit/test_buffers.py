@@ -124,16 +124,16 @@ def test_halves_keep_parts_of_rows(depth: int, seed: int) -> None:
         for turn in range(60):
             first, second = rng.permutation(places)[:2].tolist()
             write, load = (int(value) for value in rng.integers(0, 1 << 16, 2))
-            enable = 3 if turn < 20 else int(rng.integers(0, 4))
+            enable, loading = (3, 3) if turn < 20 else rng.integers(0, 4, 2).tolist()
             loads = (first >= lower) != (second >= lower)
             put(ctx, dut.write, pack(dut.write.shape(), {
                 "en": enable, "address": first, "data": write}))
             put(ctx, dut.load, pack(dut.load.shape(), {
-                "en": loads, "address": second, "data": load}))
-            mask = 0xFF * (enable & 1) | 0xFF00 * (enable >> 1)
+                "en": loading * loads, "address": second, "data": load}))
+            mask, filled = (0xFF * (en & 1) | 0xFF00 * (en >> 1)
+                            for en in (enable, loading * loads))
             kept[first] = kept.get(first, 0) & ~mask | write & mask
-            if loads:
-                kept[second] = load
+            kept[second] = kept.get(second, 0) & ~filled | load & filled
             await ctx.tick()
             put(ctx, dut.write, 0)
             put(ctx, dut.load, 0)
@@ -141,6 +141,8 @@ def test_halves_keep_parts_of_rows(depth: int, seed: int) -> None:
                 ctx.set(dut.address, place)
                 await ctx.tick()
                 assert ctx.get(dut.data) == value
+                upper = ctx.get(dut.upper)
+                assert (upper, ctx.get(dut.halves[upper])) == (place >= lower, value)
         assert len(kept) == len(places)
 
     simulate(dut, bench)

@@ -1,5 +1,7 @@
 """Descriptors: checked, walked, executed; and the beats that loads place."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from rtl.program import pack as encode
 from rtl.walker import Walker
 from tests.support.bench import get, put, simulate
 from tests.support.case import pack
+from tests.support.cases import TOGETHER
 
 HW = PRESETS["nano"]
 
@@ -70,6 +73,30 @@ def test_ranges_end_exactly_at_the_memory(field: str, limit: int) -> None:
             assert found.count(False) == (not valid), (value, found)
 
     simulate(dut, bench)
+
+
+WIDE = {"opcode": Opcode.LINEAR, "rows": 3, "depth": 32, "columns": 8, "source": Source.ACT,
+        "source_base": 4, "source_stride": 8, "split": 2, "span": 2, "wide": 1}
+
+
+@pytest.mark.parametrize("wrong", [
+    {}, {"split": 3, "span": 3}, {"mode": Mode.ZERO_SKIP}, {"gather": 1},
+    {"source": Source.NORMED}, {"source": Source.REFERENCE}, {"mode": Mode.DELTA},
+    {"mode": Mode.REPLAY}, {"gang": 1, "span": 3}, {"split": 1, "span": 1}, {"depth": 24},
+    {"depth": 31}, {"source_base": 6}, {"source_stride": 9}])
+def test_words_are_read_together_only_where_they_can_be(wrong: dict) -> None:
+    """Whole rows of four words of activations, for gangs of one of eight groups."""
+    right = wrong in ({}, {"split": 3, "span": 3}, {"mode": Mode.ZERO_SKIP}, {"gather": 1})
+
+    def bench(dut, *, together: bool):
+        async def run(ctx):
+            assert (await judged(ctx, dut, raw(**WIDE | wrong)))[0] == (right and together)
+            assert (await judged(ctx, dut, raw(**WIDE | wrong | {"wide": 0})))[0]
+        return run
+
+    for hw in (TOGETHER, replace(TOGETHER, read_words=1)):
+        dut = Checks(hw, loads=False)
+        simulate(dut, bench(dut, together=hw.read_words > 1))
 
 
 @pytest.mark.parametrize("divisor", [1, 2, 3, 6, 12, 20, 24, 28, 31])

@@ -16,6 +16,7 @@ from rtl.program import DESCRIPTOR, Dest, Mode, Opcode, Source
 from rtl.program import pack as pack_fields
 from tests.support.bench import put, simulate
 from tests.support.case import pack
+from tests.support.cases import TOGETHER
 
 HW = PRESETS["nano"]
 P = HW.word
@@ -201,6 +202,63 @@ def test_attention_items(tokens: int, heads: int, spread: int) -> None:
     simulate(dut, bench)
 
 
+@pytest.mark.parametrize("wide", [0, 1])
+def test_words_are_read_together(wide: int, seed: int) -> None:
+    """From the descriptor to the encoder: reads of four words, or of one."""
+    rng = np.random.default_rng(seed)
+    hw, rows, reads, p = TOGETHER, 3, 2, TOGETHER.word
+    size, words = hw.read_words if wide else 1, reads * hw.read_words
+    memory, other = rng.integers(0, 256, (2, 64, p))
+    items, dut = ItemGenerator(hw), OperandSource(hw)
+    made = []
+
+    async def issue(ctx):
+        put(ctx, items.descriptor, pack(DESCRIPTOR, {
+            "opcode": Opcode.LINEAR, "source": Source.ACT, "rows": rows, "depth": words * p,
+            "columns": 2 * p, "wide": wide, "split": 3, "span": len(hw.gangs) - 1,
+            "weight_base": 7, "source_base": 8, "source_stride": 16}))
+        ctx.set(items.rows, rows)
+        made.extend(await items_of(ctx, items, rows, items.start, 1))
+
+    async def bench(ctx):
+        for number, given in enumerate(made):
+            assert (given["words"], given["wide"]) == (words // size, wide)
+            assert (given["address"], given["row"]) == (8 + 16 * number, 7)
+            put(ctx, dut.i.payload, pack(formats.item(hw), {
+                name: value for name, value in given.items() if not name.startswith("to_")}
+                | {"drained": {"split": given["to_split"], "span": given["to_span"]}}))
+            ctx.set(dut.i.valid, 1)
+            ctx.set(dut.drained.ready, 1)
+            ctx.set(dut.o.ready, 1)
+            assert ctx.get(dut.i.ready)
+            seen = []
+            for _ in range(words // size + OperandSource.LATENCY):
+                address = ctx.get(dut.address)
+                await ctx.tick()
+                ctx.set(dut.i.valid, 0)
+                upper = int(rng.integers(2))
+                ctx.set(dut.upper, upper)
+                for n in range(p):
+                    ctx.set(dut.data[Source.ACT.value][n], int(memory[address % 64, n]))
+                    for k in range(hw.read_words - 1):
+                        for half, held in enumerate((other, memory)):
+                            ctx.set(dut.beside[half ^ upper ^ 1][k][n],
+                                    int(held[(address + k + 1) % 64, n]))
+                if ctx.get(dut.o.valid):
+                    sent = dut.o.p
+                    beside = sent.beside[ctx.get(sent.upper)]
+                    seen.append((ctx.get(sent.row), ctx.get(sent.wide), [
+                        [ctx.get(word[n]) % 256 for n in range(p)] for word in (
+                            sent.operand, *(beside[k] for k in range(size - 1)))]))
+            first = 8 + 16 * number
+            assert seen == [(7 + read * size * p // 8, wide,
+                             memory[first + read * size :][:size].tolist())
+                            for read in range(words // size)]
+
+    simulate(items, issue)
+    simulate(dut, bench)
+
+
 def test_operand_source_waits_and_chooses(seed: int) -> None:
     """Needs first, then the lowest free queue; a row is read word by word, signed as asked."""
     rng = np.random.default_rng(seed)
@@ -290,7 +348,8 @@ def test_worker_goes_round_its_banks_and_waits_for_their_drain() -> None:
             item = cycle
             if item < len(masks):
                 put(ctx, dut.i.payload, pack(formats.event_word(HW), {
-                    "delta": [1, 2, 3, 4], "mask": masks[item], "row": 10 * item, "last": 1}))
+                    "delta": [1, 2, 3, 4], "mask": masks[item], "row": 10 * item, "last": 1,
+                    "empty": not masks[item]}))
             ctx.set(dut.i.valid, item < len(masks))
             ctx.set(dut.accept, item < len(masks) and item < 2)
             if ctx.get(dut.valid):

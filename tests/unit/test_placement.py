@@ -1,8 +1,10 @@
 """How layers and heads are spread over the lane groups."""
 
+import numpy as np
 import pytest
 
 from rtl.config import PRESETS
+from rtl.layout import weight_tiles
 from rtl.placement import Placement, head_rows, pieces_of, place, sets_of
 
 ZCU102 = PRESETS["zcu102"]
@@ -24,6 +26,30 @@ def test_layers_of_tiny_waste_nothing(depth: int, columns: int, expected: Placem
     assert placed.cycles == depth * tiles / ZCU102.mac_units
     fields = placed.fields(ZCU102)
     assert ZCU102.gangs[fields["span"]] == ZCU102.gangs[fields["gang"]] << fields["split"]
+
+
+@pytest.mark.parametrize(("depth", "columns", "reads"), [
+    (768, 192, 4), (384, 192, 4),         # gangs of 3: second layers, patches
+    (192, 192, 1), (736, 192, 1),         # no multiple of four words
+    (768, 768, 1), (768, 64, 1)])         # gangs of 12, of 1
+def test_words_are_read_together_by_gangs_of_an_eighth(depth: int, columns: int, reads: int,
+                                                       ) -> None:
+    assert place(depth, columns, ZCU102).wide(depth, ZCU102) == (reads == ZCU102.read_words)
+    assert place(depth, columns, ZCU102, sparse=True).wide(depth, ZCU102) == (reads > 1)
+
+
+def test_rows_of_weights_follow_the_words_that_are_read_together(seed: int) -> None:
+    """Row ``k * n + j`` of part ``q * 4 + b``: element ``q * n + j`` of word ``4 * k + b``."""
+    hw, split, depth = ZCU102, 3, 8 * ZCU102.word
+    weight = np.random.default_rng(seed).integers(-127, 128, (3 * hw.lanes, depth))
+    size = 4 * hw.word >> split
+    tiles = weight_tiles(weight, hw, 3, split, 4).view(np.int8).reshape(8, 3, 2, size, hw.lanes)
+    for part in range(8):
+        for k in range(2):
+            first = (4 * k + part % 4) * hw.word + part // 4 * size
+            for tile in range(3):
+                expected = weight[tile * hw.lanes :][: hw.lanes, first : first + size].T
+                np.testing.assert_array_equal(tiles[part, tile, k], expected)
 
 
 @pytest.mark.parametrize(("heads", "tokens", "head_dim", "sets", "spread"), [

@@ -73,7 +73,7 @@ def test_encoder_moves_its_reference_by_what_it_sends(seed: int) -> None:
                 x = np.where(x < 0, 127, -128)
             events = encode(torch.tensor(x), "delta", reference=reference, theta=theta)
             put(ctx, dut.i.payload, pack(formats.operands(HW), {
-                "operand": x.tolist(), "reference": reference.tolist(), "count": P, "last": 1,
+                "operand": x.tolist(), "complement": (~reference).tolist(), "count": P, "last": 1,
                 "theta": theta, "tracks": 1, "updates": 1, "reference_address": 70 + frame}))
             ctx.set(dut.i.valid, 1)
             ctx.set(dut.o.ready, 1)
