@@ -41,13 +41,18 @@ def added(hw: HwConfig) -> int:
     return (sum(levels) - (single if single > 1 else 0)) * hw.word * hw.acc_width
 
 
+def beside(hw: HwConfig) -> int:
+    """Return the elements that are read beside a word."""
+    return hw.word * (hw.read_words - 1)
+
+
 ONE = (lambda hw: 1.0,)
 WORD = (*ONE, lambda hw: hw.word)
 TERMS: dict[str, Sequence[Callable[[HwConfig], float]]] = {
-    "Datapath": (*WORD, lambda hw: hw.word * hw.temporal),
+    "Datapath": (*WORD, lambda hw: hw.word * hw.temporal, lambda hw: hw.word * (hw.act_row - 2)),
     "ItemGenerator": (*ONE, lambda hw: hw.groups, lambda hw: hw.temporal),
-    "OperandSource": (*WORD, lambda hw: hw.groups, lambda hw: hw.word * hw.temporal),
-    "EventEncoder": (*WORD, lambda hw: hw.word * hw.temporal),
+    "OperandSource": (*WORD, lambda hw: hw.groups, lambda hw: hw.word * hw.temporal, beside),
+    "EventEncoder": (*WORD, lambda hw: hw.word * hw.temporal, beside),
     "ComputeUnit": (*ONE, lambda hw: hw.groups, added),
     "Worker": (*WORD, lambda hw: hw.word * (hw.queue_words // 64), lambda hw: hw.banks),
     "LaneGroup": (*ONE, lambda hw: hw.word * hw.packed, lambda hw: hw.word * (not hw.packed)),

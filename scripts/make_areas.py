@@ -18,12 +18,13 @@ DESIGNS = (
     ("nano", {}),
     ("zcu102", {}),
     ("nano", {"lanes": 16, "groups": 8, "banks": 2, "queue_words": 32}),
-    ("nano", {"groups": 16, "act_words": 4096, "residual_words": 2048}),
+    ("nano", {"groups": 16, "read_words": 4, "act_words": 4096, "residual_words": 2048}),
     ("nano", {"state_words": 0, "reference_words": 0, "weight_rows": 4096, "kv_rows": 2048}),
     ("nano", {"packed": True}),
     ("nano", {"banks": 8, "queue_words": 128, "weight_rows": 2048, "kv_rows": 1024}),
     ("nano", {"max_experts": 16, "max_top_k": 2, "outstanding": 8}),
-    ("nano", {"lanes": 32, "packed": True, "outstanding": 8, "max_experts": 16}),
+    ("nano", {"lanes": 32, "packed": True, "outstanding": 8, "max_experts": 16,
+              "read_words": 2}),
 )
 """Presets and what is replaced, in all of the parameters that sweeps vary."""
 

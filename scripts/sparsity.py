@@ -87,9 +87,13 @@ def checked(hw: HwConfig, weight: np.ndarray, x: np.ndarray) -> dict[str, int]:
         result.counters[name] != expected[name] for name in expected)}
 
 
-def bound(hw: HwConfig, depth: int, columns: int) -> tuple[float, str]:
+def bound(hw: HwConfig, weight: np.ndarray) -> tuple[float, str]:
     """Return the fewest cycles of a row whatever is skipped, and what takes them."""
-    read, drained = depth / hw.word, columns / hw.word
+    columns, depth = weight.shape
+    fields = next(word for word in layer(hw, weight, 1, Mode.ZERO_SKIP).descriptors
+                  if word["opcode"] == Opcode.LINEAR)
+    together = hw.read_words if fields["wide"] else 1
+    read, drained = depth / hw.word / together, columns / hw.word
     return (drained, "post-processing") if drained >= read else (read, "reading operands")
 
 
@@ -114,7 +118,7 @@ def measured(hw: HwConfig, rtl: bool, advance) -> list[dict]:
     for depth, columns in SHAPES:
         weight = rng.integers(-3, 4, (columns, depth)).astype(np.int8)
         dense = cycles(hw, weight, None)
-        least, limit = bound(hw, depth, columns)
+        least, limit = bound(hw, weight)
         for density in (0.5, 0.25, 0.1, -0.5):
             x = operands(density, depth, rng)
             share = float((x[FEW:] != 0).mean())

@@ -18,7 +18,7 @@ MOST = {"lut": 0.08, "ff": 0.04}
 
 
 PARAMETERS = ("groups", "lanes", "packed", "banks", "queue_words", "weight_rows", "kv_rows",
-              "act_words", "state_words", "max_experts", "max_top_k", "outstanding")
+              "act_words", "read_words", "state_words", "max_experts", "max_top_k", "outstanding")
 
 
 def test_designs_differ_in_what_sweeps_vary() -> None:

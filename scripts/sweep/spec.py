@@ -32,7 +32,8 @@ IN_WORDS = ("queue_words", "act_words", "normed_words", "residual_words", "state
             "reference_words", "param_words", "norm_words")
 """Depths that follow ``lanes``, so that a memory holds as many elements as in the preset.
 
-Where nothing is kept from frame to frame, neither are references.
+Where nothing is kept from frame to frame, neither are references; as many words as in the preset
+are read together if the groups allow it.
 """
 
 PLATFORM = ("latency", "bytes_per_cycle", "clock_mhz")
@@ -199,6 +200,8 @@ class Spec(Strict):
         same = {name: -(-getattr(base, name) * base.lanes // lanes) for name in IN_WORDS}
         if values.get("state_words") == 0:
             same["reference_words"] = 0
+        same["read_words"] = next(words for words in (base.read_words, 2, 1) if (
+            words == 1 or values.get("groups", base.groups) % (2 * words) == 0))
         return replace(base, **{**same, **{
             name: value for name, value in values.items() if name not in PLATFORM}})
 

@@ -51,6 +51,13 @@ def test_wrong_spec_is_one_line(old: str, new: str, spec: Path, monkeypatch: pyt
     assert not (spec.parent / "out").exists()
 
 
+@pytest.mark.parametrize(("groups", "words"), [(24, 4), (16, 4), (20, 2), (6, 1), (2, 1)])
+def test_as_many_words_are_read_together_as_groups_allow(groups: int, words: int) -> None:
+    read = load(SWEEPS / "sweep-zcu102.yaml")
+    assert read.geometry({"groups": groups}).read_words == words
+    assert read.geometry({"groups": groups, "read_words": 1}).read_words == 1
+
+
 def test_bundled_specs_are_right() -> None:
     found = sorted(SWEEPS.glob("*.yaml"))
     assert found

@@ -21,6 +21,7 @@ from rtl.temporal.kept_sums import KeptSums
 from rtl.temporal.probe_items import ProbeItems
 from tests.support.bench import put, simulate
 from tests.support.case import pack
+from tests.support.cases import TOGETHER
 
 HW = PRESETS["nano"]
 P = HW.word
@@ -91,6 +92,27 @@ def test_encoder_moves_its_reference_by_what_it_sends(seed: int) -> None:
     simulate(dut, bench)
     assert {4, 255} <= sent
     assert not sent & {1, 2, 3}
+
+
+@pytest.mark.parametrize(("wide", "count", "events", "elements"), [
+    (0, 5, 3, 5), (1, TOGETHER.word, 3 + 1 + 0 + 2, 4 * TOGETHER.word)])
+def test_encoder_counts_all_words_that_it_gets(wide: int, count: int, events: int, elements: int,
+                                               ) -> None:
+    """Of four words 3, 1, 0 and 2 elements differ from the zero point; 9 columns each."""
+    dut, p, zero = EventEncoder(TOGETHER), TOGETHER.word, 7
+
+    async def bench(ctx):
+        words = [[zero + (n < more) for n in range(p)] for more in (3, 1, 0, 2)]
+        put(ctx, dut.i.payload, pack(formats.operands(TOGETHER), {
+            "operand": words[0], "complement": [~zero] * p, "wide": wide, "upper": 1,
+            "beside": [[[0] * p] * 3, words[1:]], "count": count, "last": 1, "columns": 9}))
+        ctx.set(dut.i.valid, 1)
+        ctx.set(dut.o.ready, 1)
+        await ctx.tick()
+        assert (ctx.get(dut.events), ctx.get(dut.macs), ctx.get(dut.skipped)) == (
+            events, 9 * events, 9 * (elements - events))
+
+    simulate(dut, bench)
 
 
 @pytest.mark.parametrize("changes", [[0, 0, 0], [1, 0, 1], [0, 1, 1]])
