@@ -94,8 +94,8 @@ class HwConfig:
         if self.read_words not in (1, 2, 4):
             raise ValueError(f"read_words={self.read_words} is not 1, 2 or 4")
         if self.read_words > 1 and self.groups % (2 * self.read_words):
-            raise ValueError(f"groups={self.groups} is not a multiple of twice read_words="
-                             f"{self.read_words}")
+            raise ValueError(f"read_words={self.read_words} needs groups={self.groups} to be a "
+                             f"multiple of {2 * self.read_words}")
         if self.groups > 32:
             raise ValueError(f"groups={self.groups} is more than the 32 that five levels add")
         if self.burst_beats > 256:

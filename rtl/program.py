@@ -123,8 +123,9 @@ FIELDS: dict[str, int] = {
 different columns, ``2**split`` such gangs different parts of the sum, and ``span`` is their
 product; ``passes`` column passes of an item. ``wide`` reads ``read_words`` words of activations
 at a time, each for every ``read_words``-th of these parts; the gang must be ``read_gang``.
-Head ``h`` lives in the ``h % sets``-th set of ``set_size`` groups, where ``2**spread`` neighboring groups hold different tiles of it. All bases
-and strides count words of their memory, ``address`` bytes, ``beats`` AXI data beats. For
+Head ``h`` lives in the ``h % sets``-th set of ``set_size`` groups, where ``2**spread`` neighboring
+groups hold different tiles of it. All bases and strides count words of their memory, ``address``
+bytes, ``beats`` AXI data beats. For
 ``ATTENTION``, ``columns`` is ``head_dim``, ``weight_base`` the keys' first row and ``norm_base``
 the values'; for ``LOAD`` of weights, ``depth`` is the rows of a tile and ``columns`` the tiles;
 with ``skip_if_empty`` it is skipped if ``expert`` has no tokens and ``routed`` compute descriptors

@@ -1,5 +1,7 @@
 """How layers and heads are spread over the lane groups."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,17 @@ def test_words_are_read_together_by_gangs_of_an_eighth(depth: int, columns: int,
                                                        ) -> None:
     assert place(depth, columns, ZCU102).wide(depth, ZCU102) == (reads == ZCU102.read_words)
     assert place(depth, columns, ZCU102, sparse=True).wide(depth, ZCU102) == (reads > 1)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"read_words": 3}, "read_words=3 is not 1, 2 or 4"),
+    ({"groups": 20}, "read_words=4 needs groups=20 to be a multiple of 8"),
+    ({"act_words": 8190}, "act_words=8190 is not a multiple of 4 above 4"),
+    ({"act_words": 4}, "act_words=4 is not a multiple of 4 above 4"),
+    ({"residual_words": 2}, "residual_words=2 is not a multiple of 2 above 2")])
+def test_what_cannot_be_read_together_is_named(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        replace(ZCU102, **changes)
 
 
 def test_rows_of_weights_follow_the_words_that_are_read_together(seed: int) -> None:
