@@ -59,7 +59,7 @@ class Checks(wiring.Component):
     ``n + LATENCY``. ``steps`` ranges are all of a descriptor's.
     """
 
-    DERIVED = 3
+    DERIVED = 2
     LATENCY = DERIVED + 3
 
     def __init__(self, hw: HwConfig, *, loads: bool) -> None:
