@@ -14,11 +14,11 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
 from rtl.counters import COUNTERS
-from rtl.datapath import Datapath, loaded
+from rtl.datapath import Datapath
 from rtl.memory.axi import AxiLite, AxiRead, AxiWrite
 from rtl.memory.dma_reader import DmaReader
 from rtl.memory.dma_writer import DmaWriter
-from rtl.memory.loader import Loader
+from rtl.memory.loader import Loader, loaded
 from rtl.memory.registers import Registers
 from rtl.memory.store_reader import StoreReader
 from rtl.program import Opcode

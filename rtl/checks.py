@@ -10,6 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
+from rtl.placed import placed, read_together, select, spread_valid
 from rtl.program import DESCRIPTOR, Dest, Mode, Opcode, Source
 from rtl.temporal.ranges import by_place, entries_range, kept_ranges, places_range, probes
 from rtl.transfers import load_fields, load_ranges, store_fields, store_ranges
@@ -113,7 +114,7 @@ class Checks(wiring.Component):
         high = Signal(16)
         sizes = [quotient(given.heads, hw.groups // size) for size in hw.gangs]
         m.d.sync += [
-            heads.eq(self.select(given.set_size, sizes)),
+            heads.eq(select(given.set_size, sizes)),
             passes.eq((given.head_words + (2 << given.spread) - 1) >> 1 >> given.spread),
             high.eq((given.rows + wide) // hw.lanes >> given.spread),
             tiles.eq(heads * passes), key_words.eq(heads * given.head_words * hw.word),
@@ -145,13 +146,13 @@ class Checks(wiring.Component):
             (given.rows != 0) & (given.rows <= hw.max_tokens)
             & (given.depth != 0) & (given.depth <= hw.max_depth)
             & (given.columns != 0) & (given.columns % hw.word == 0)
-            & self.placed() & ((given.dest < Dest.SCORES) | probes(given, hw))
+            & placed(given, hw) & ((given.dest < Dest.SCORES) | probes(given, hw))
             & (given.source != Source.PROBABILITIES)
             & (hw.temporal | ((given.source != Source.REFERENCE) & (given.mode < Mode.DELTA)))
             & (~is_gate | gate_valid)
-            & (~is_kv | ((given.head_words != 0) & self.spread_valid()))
+            & (~is_kv | ((given.head_words != 0) & spread_valid(given, hw)))
             & (~(given.gather | given.scatter) | (given.expert < hw.queues))
-            & (~given.wide | self.read_together())
+            & (~given.wide | read_together(given, hw))
             & (~given.norm | ((given.dim != 0) & (given.dim <= hw.max_embed)
                               & (given.dim % hw.word == 0) & ~by_place(given, hw)))
         )
@@ -164,7 +165,7 @@ class Checks(wiring.Component):
         """
         hw, given = self.hw, self.descriptor
         columns, reads = given.columns // hw.word, (given.depth + hw.word - 1) // hw.word
-        rows = self.select(given.split, [reads * (hw.word >> split)
+        rows = select(given.split, [reads * (hw.word >> split)
                                          for split in hw.splits])
         source = Mux(given.source == Source.NORMED, hw.normed_words,
                      Mux(given.source == Source.ACT, hw.act_words, hw.reference_words))
@@ -183,37 +184,6 @@ class Checks(wiring.Component):
                 0, Mux(given.norm, given.rows, 0), norm_words, hw.normed_words)),
             *kept_ranges(given, hw),
         )
-
-    def select(self, index, values):
-        """Return ``values[index]``, zero beyond the end."""
-        chosen = 0
-        for number, value in enumerate(values):
-            chosen = Mux(index == number, value, chosen)
-        return chosen
-
-    def placed(self):
-        """Whether the span is the gang for every part."""
-        hw, given = self.hw, self.descriptor
-        gang, span = (self.select(index, hw.gangs) for index in (given.gang, given.span))
-        return (gang != 0) & (given.split < len(hw.splits)) & (gang << given.split == span)
-
-    def read_together(self):
-        """Whether words of activations can be read ``read_words`` at a time."""
-        hw, given = self.hw, self.descriptor
-        words = hw.read_words
-        if words == 1:
-            return 0
-        return ((given.source == Source.ACT) & (given.mode < Mode.DELTA)
-                & (given.gang == hw.gangs.index(hw.read_gang)) & (1 << given.split >= words)
-                & (given.depth % (words * hw.word) == 0)
-                & (given.source_base % words == 0) & (given.source_stride % words == 0))
-
-    def spread_valid(self):
-        """Whether the groups of a set can be spread over."""
-        hw, given = self.hw, self.descriptor
-        allowed = self.select(given.set_size, [
-            sum(1 << spread for spread in hw.spreads(size)) for size in hw.gangs])
-        return (allowed >> given.spread)[0]
 
     def destination_range(self, columns, to_act, heads, tiles, key_words):
         """Range that ``LINEAR`` writes."""
@@ -236,7 +206,7 @@ class Checks(wiring.Component):
             (given.rows != 0) & (given.rows <= hw.max_tokens) & (given.heads != 0)
             & ~(given.gather | given.scatter | given.norm)
             & (given.columns != 0) & (given.columns % hw.word == 0)
-            & (given.columns <= hw.max_depth) & self.spread_valid()
+            & (given.columns <= hw.max_depth) & spread_valid(given, hw)
             & (given.head_words == given.columns // hw.word) & (given.mode < Mode.DELTA)
         )
 

@@ -20,7 +20,7 @@ from rtl.linear.event_encoder import EventEncoder
 from rtl.linear.item_generator import ItemGenerator
 from rtl.linear.operand_source import OperandSource
 from rtl.memory.halves import Halves
-from rtl.memory.loader import Loader
+from rtl.memory.loader import Loader, loaded
 from rtl.memory.store_ports import StorePorts
 from rtl.moe.dispatch import Dispatch
 from rtl.normalization import Normalization
@@ -29,13 +29,6 @@ from rtl.residual import Residual
 from rtl.stream.pipe import pipe
 from rtl.temporal.kept_sums import KeptSums
 from rtl.writeback import Writeback
-
-
-def loaded(hw: HwConfig) -> tuple[str, ...]:
-    """Ports of the loader that write to the datapath."""
-    return ("weight", "groups", "parameter", "norm", "table", "residual", "image",
-            *(("state", "reference") if hw.temporal else ()))
-
 
 
 class Datapath(wiring.Component):
@@ -123,8 +116,7 @@ class Datapath(wiring.Component):
             self.connect_kept(m, items, source, encoder, drain, compute, dispatch, ports)
         m.d.comb += [
             self.written.eq(writeback.written), self.row_written.eq(writeback.row_written),
-            self.ended.eq(writeback.ended),
-            self.issued.eq(items.issued),
+            self.ended.eq(writeback.ended), self.issued.eq(items.issued),
             compute.weight_write.eq(self.load_weight), compute.weight_groups.eq(self.load_groups),
             compute.kv_write.eq(writeback.kv), compute.kv_groups.eq(writeback.kv_groups),
             writeback.table.eq(self.load_table),

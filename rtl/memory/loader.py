@@ -22,6 +22,12 @@ from rtl.program import Target
 from rtl.walker import Walker
 
 
+def loaded(hw: HwConfig) -> tuple[str, ...]:
+    """Ports of the loader that write to the datapath."""
+    return ("weight", "groups", "parameter", "norm", "table", "residual", "image",
+            *(("state", "reference") if hw.temporal else ()))
+
+
 class Loader(wiring.Component):
     """Place the beats of one load.
 
