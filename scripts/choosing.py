@@ -1,12 +1,13 @@
 """The plan ``auto``: for each layer what pays on the first frames of a video."""
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from golden.config import ModelConfig
 from golden.integer import Trace
-from golden.policy import Choice, Plan, Policy, operator_of
+from golden.policy import REMEMBERING, Choice, Plan, Policy, operator_of
 from golden.quantized import QuantizedModel
 from golden.temporal import Temporal
 from golden.video import Pixels
@@ -42,64 +43,150 @@ def zero_skipping(model: QuantizedModel, task: int, frame: Pixels) -> dict[str, 
     return {name: skip for name, count in sent.items() if count < ENOUGH * elements[name]}
 
 
-PAYS = (2.0, 1.0, 0.5)
-"""Cycles of computation saved for each cycle of reading state that are tried as the least."""
-
-
 def savings(config: ModelConfig, hw: HwConfig, task: int, theta: int, traces: Sequence[Trace]
             ) -> list[Unit]:
     """Return the units of :mod:`rtl.plans` with the multiplications that later frames save."""
     units = (*delta_units(config, hw, theta), *gate_units(config, hw, task, theta))
-    saved = [replace(unit, macs=round(unit.macs * (1 - share(unit, traces)))) for unit in units]
-    return [unit for unit in saved if unit.macs]
+    return [replace(unit, macs=round(unit.macs * (1 - share(unit, traces)))) for unit in units]
 
 
-def keeping(units: Sequence[Unit], hw: HwConfig, interval: int) -> Iterator[dict[str, Choice]]:
-    """Return choices to try: what is worth most of what fits on chip, and what streams."""
-    yield fill(iter(units), hw)
-    for least in PAYS:
-        yield {name: choice for unit in units
-               if unit.streams(hw) and unit.macs / hw.mac_units > least * unit.beats() * interval
-               for name, choice in unit.choices.items()}
+def kind(unit: Unit) -> tuple[tuple[str, Policy], ...]:
+    """Return what a unit has in common with those of other blocks."""
+    return tuple((re.sub(r"^blocks\.\d+", "blocks", name), choice.policy)
+                 for name, choice in unit.choices.items())
+
+
+class Screen:
+    """Frames, and the cycles of the last one by plan.
+
+    A plan without theta is judged by the differences of one run that follows every operand; one
+    with a theta by its own run, since what a layer leaves out changes the others' differences. The
+    first frame, which is whole, is common to all.
+    """
+
+    def __init__(self, model: QuantizedModel, hw: HwConfig, task: int,
+                 frames: Sequence[Pixels], memory: MemoryModel) -> None:
+        self.model, self.hw, self.task, self.memory = model, hw, task, memory
+        self.frames = frames
+        whole = Temporal(model, Plan(Choice(Policy.DELTA)))
+        whole.run(frames[0], task)
+        self.states = whole.states
+        self.exact = self.follow(Plan(Choice(Policy.DELTA)))
+
+    def follow(self, plan: Plan) -> list[Trace]:
+        """Return what a plan makes of the frames behind the first, or of the only one."""
+        run, later = Temporal(self.model, plan), self.frames[1:]
+        if later:
+            run.states = {name: state for name, state in self.states.items()
+                          if run.choices[operator_of(name)].policy in REMEMBERING}
+        return [run.run(frame, self.task) for frame in later or self.frames]
+
+    def own(self, plan: Plan) -> int:
+        """Return the cycles by the plan's own run."""
+        return self.cycles(plan, self.follow(plan)[-1])
+
+    def judge(self, plan: Plan) -> int:
+        """Return the cycles, by its own run only if that makes a difference."""
+        if any(choice.theta for choice in plan.operators.values()):
+            return self.own(plan)
+        return self.cycles(plan, self.exact[-1])
+
+    def cycles(self, plan: Plan, trace: Trace) -> int:
+        """Return the cycles of a frame that made a trace."""
+        program = compile_program(self.model, self.hw, self.task, plan,
+                                  continues=len(self.frames) > 1)
+        facts = from_trace(trace, self.model.config, plan)
+        return simulate(program, facts, self.memory).cycles
+
+
+Parts = frozenset[int]
+"""What a plan is made of, by number."""
+
+
+class Search:
+    """Hill climbing among plans by what they are made of.
+
+    Part 0 is zero-skipping, in the operators in which no other part has a say; the others are
+    units of :mod:`rtl.plans`, of which those that stream go with each other. Steps are a kind of
+    layer in or out, the best of all, and at last one unit after the other. How long units take
+    beside each other no sum of their own says, since their state shares windows and a memory.
+    """
+
+    MOST = 100
+    """Plans that are tried."""
+
+    def __init__(self, screen: Screen, skipping: Mapping[str, Choice], units: Sequence[Unit]
+                 ) -> None:
+        self.screen, self.units = screen, units
+        self.choices = [skipping, *(unit.choices for unit in units)]
+        self.costs: dict[Parts, int] = {}
+        self.zeros = Parts({0} if skipping else ())
+        streaming = [number for number, unit in enumerate(units, 1) if unit.streams(screen.hw)]
+        groups: dict[tuple, list[int]] = {}
+        for number in streaming:
+            groups.setdefault(kind(units[number - 1]), []).append(number)
+        self.singles = [Parts({number}) for number in streaming]
+        self.groups = [*filter(None, [self.zeros]), *map(Parts, groups.values())]
+        self.free = self.zeros.union(streaming)
+
+    def plan(self, parts: Parts) -> Plan:
+        """Return the plan; zero-skipping gives way."""
+        return Plan(Choice(Policy.DENSE), {
+            name: choice for part in sorted(parts) for name, choice in self.choices[part].items()})
+
+    def toggled(self, parts: Parts, group: Parts) -> Parts:
+        """Return parts without a group that is in them, else with it instead of what it hits."""
+        names = {name for part in group - {0} for name in self.choices[part]}
+        rest = Parts(part for part in parts - group
+                     if not part or not names & self.choices[part].keys())
+        return rest if group <= parts else rest | group
+
+    def attempt(self, *around: Parts) -> Iterator[Plan]:
+        """Yield plans when they have been tried, each once."""
+        for parts in around:
+            if parts not in self.costs and len(self.costs) < self.MOST:
+                self.costs[parts] = self.screen.judge(self.plan(parts))
+                yield self.plan(parts)
+
+    def best(self, among: Parts | None = None) -> Parts:
+        """Return the fastest, of those made of some parts only; of equal ones the first tried."""
+        return min((parts for parts in self.costs if among is None or parts <= among),
+                   key=self.costs.__getitem__)
+
+    def run(self, start: Parts) -> Iterator[Plan]:
+        """Yield plans when they have been tried: from dense, ``start``, or what fits on chip."""
+        filled = fill((unit for unit in self.units if unit.macs), self.screen.hw)
+        held = Parts(number for number, choices in enumerate(self.choices)
+                     if number and choices.items() <= filled.items())
+        yield from self.attempt(Parts(), self.zeros, held, held | self.zeros, start)
+        parts = None
+        while parts != self.best(self.free):
+            parts = self.best(self.free)
+            yield from self.attempt(*(self.toggled(parts, group) for group in self.groups))
+        for single in self.singles:
+            yield from self.attempt(self.toggled(self.best(self.free), single))
 
 
 def automatic(model: QuantizedModel, hw: HwConfig, task: int, theta: int,
               frames: Sequence[Pixels], memory: MemoryModel) -> Iterator[Plan | int]:
-    """Yield how many plans will be tried, each when it has been, and at last the fastest.
+    """Yield the most plans that will be tried, each when it has been, and at last the fastest.
 
-    A unit of :mod:`rtl.plans` is worth the multiplications that it saves on these frames, for
-    each word that it keeps on chip or each cycle in which its state is read from memory; operators
-    with enough zeros skip them. The plans so made compete in the simulator on the last of
-    ``frames``: with a theta each by its own run, since what one layer leaves out changes the
-    others' differences; else by the differences of a run that follows every operand. The best
-    competes with dense by its own run, so it is slower on no video that goes on as it began.
+    A search with theta 0 comes first. One with ``theta`` goes on from what that found, which
+    competes too, so a theta makes nothing slower. The best competes with dense by its own run, so
+    it is slower on no video that goes on as it began.
     """
-    dense, skipping = Choice(Policy.DENSE), zero_skipping(model, task, frames[0])
-    run, plans = Temporal(model, Plan(Choice(Policy.DELTA, theta))), [Plan(dense)]
-    first, *later = [run.run(frame, task) for frame in frames]
-    units = savings(model.config, hw, task, theta, later) if hw.temporal and later else []
-    for kept in ({}, *keeping(units, hw, memory.interval)):
-        plans += [plan for plan in (Plan(dense, kept), Plan(dense, {**skipping, **kept}))
-                  if plan not in plans]
-    yield len(plans) + 1
-    costs = []
-    for plan in plans:
-        seen = follow(model, task, plan, frames) if theta else [first, *later]
-        costs.append(cost(model, hw, task, plan, seen, memory))
-        yield plan
-    best = plans[costs.index(min(costs))]
-    exact = cost(model, hw, task, best, follow(model, task, best, frames), memory)
-    yield best if exact <= costs[0] else plans[0]
-
-
-def follow(model: QuantizedModel, task: int, plan: Plan, frames: Sequence[Pixels]) -> list[Trace]:
-    """Return what a plan makes of frames."""
-    run = Temporal(model, plan)
-    return [run.run(frame, task) for frame in frames]
-
-
-def cost(model: QuantizedModel, hw: HwConfig, task: int, plan: Plan, traces: Sequence[Trace],
-         memory: MemoryModel) -> int:
-    """Return the cycles of the last frame."""
-    program = compile_program(model, hw, task, plan, continues=len(traces) > 1)
-    return simulate(program, from_trace(traces[-1], model.config, plan), memory).cycles
+    screen, skipping = Screen(model, hw, task, frames, memory), zero_skipping(
+        model, task, frames[0])
+    keeps = hw.temporal and len(frames) > 1
+    thetas = sorted({0, theta}) if keeps else [0]
+    yield len(thetas) * Search.MOST + 1
+    start, found = Parts(), []
+    for value in thetas:
+        traces = screen.exact if not value else screen.follow(Plan(Choice(Policy.DELTA, value)))
+        search = Search(screen, skipping, savings(model.config, hw, task, value, traces)
+                        if keeps else [])
+        yield from search.run(start)
+        start = search.best()
+        found.append((search.costs[start], search.plan(start)))
+    best, dense = min(found, key=lambda one: one[0])[1], Plan(Choice(Policy.DENSE))
+    yield best if screen.own(best) <= screen.judge(dense) else dense
