@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from golden.config import ModelConfig
 from golden.integer import Trace
-from golden.policy import REMEMBERING, Choice, Plan, Policy, operator_of
+from golden.policy import Choice, Plan, Policy, operator_of
 from golden.quantized import QuantizedModel
 from golden.temporal import Temporal
 from golden.video import Pixels
@@ -74,11 +74,13 @@ class Screen:
         self.exact = self.follow(Plan(Choice(Policy.DELTA)))
 
     def follow(self, plan: Plan) -> list[Trace]:
-        """Return what a plan makes of the frames behind the first, or of the only one."""
+        """Return what a plan makes of the frames behind the first, or of the only one.
+
+        It starts with the states of all operators; those that do not remember ignore them.
+        """
         run, later = Temporal(self.model, plan), self.frames[1:]
         if later:
-            run.states = {name: state for name, state in self.states.items()
-                          if run.choices[operator_of(name)].policy in REMEMBERING}
+            run.states = self.states
         return [run.run(frame, self.task) for frame in later or self.frames]
 
     def own(self, plan: Plan) -> int:
@@ -108,8 +110,9 @@ class Search:
 
     Part 0 is zero-skipping, in the operators in which no other part has a say; the others are
     units of :mod:`rtl.plans`, of which those that stream go with each other. Steps are a kind of
-    layer in or out, the best of all, and at last one unit after the other. How long units take
-    beside each other no sum of their own says, since their state shares windows and a memory.
+    layer in or out, the best of all, and at last one unit after the other: in, or out if it does
+    not pay by itself. How long units take beside each other no sum of their own says, since their
+    state shares windows and a memory.
     """
 
     MOST = 100
@@ -121,13 +124,13 @@ class Search:
         self.choices = [skipping, *(unit.choices for unit in units)]
         self.costs: dict[Parts, int] = {}
         self.zeros = Parts({0} if skipping else ())
-        streaming = [number for number, unit in enumerate(units, 1) if unit.streams(screen.hw)]
-        groups: dict[tuple, list[int]] = {}
-        for number in streaming:
-            groups.setdefault(kind(units[number - 1]), []).append(number)
-        self.singles = [Parts({number}) for number in streaming]
-        self.groups = [*filter(None, [self.zeros]), *map(Parts, groups.values())]
-        self.free = self.zeros.union(streaming)
+        self.streaming = [number for number, unit in enumerate(units, 1)
+                          if unit.streams(screen.hw)]
+        self.free = self.zeros.union(self.streaming)
+        kinds: dict[tuple, list[int]] = {}
+        for number in self.streaming:
+            kinds.setdefault(kind(units[number - 1]), []).append(number)
+        self.groups = [*filter(None, [self.zeros]), *map(Parts, kinds.values())]
 
     def plan(self, parts: Parts) -> Plan:
         """Return the plan; zero-skipping gives way."""
@@ -140,6 +143,11 @@ class Search:
         rest = Parts(part for part in parts - group
                      if not part or not names & self.choices[part].keys())
         return rest if group <= parts else rest | group
+
+    def pays(self, unit: Unit) -> bool:
+        """Tell whether a unit saves more cycles than its state takes to be read."""
+        hw, interval = self.screen.hw, self.screen.memory.interval
+        return unit.macs / hw.mac_units > unit.beats() * interval
 
     def attempt(self, *around: Parts) -> Iterator[Plan]:
         """Yield plans when they have been tried, each once."""
@@ -163,8 +171,10 @@ class Search:
         while parts != self.best(self.free):
             parts = self.best(self.free)
             yield from self.attempt(*(self.toggled(parts, group) for group in self.groups))
-        for single in self.singles:
-            yield from self.attempt(self.toggled(self.best(self.free), single))
+        for number in self.streaming:
+            parts = self.best(self.free)
+            if number not in parts or not self.pays(self.units[number - 1]):
+                yield from self.attempt(self.toggled(parts, Parts({number})))
 
 
 def automatic(model: QuantizedModel, hw: HwConfig, task: int, theta: int,
@@ -174,7 +184,13 @@ def automatic(model: QuantizedModel, hw: HwConfig, task: int, theta: int,
     A search with theta 0 comes first. One with ``theta`` goes on from what that found, which
     competes too, so a theta makes nothing slower. The best competes with dense by its own run, so
     it is slower on no video that goes on as it began.
+
+    Raises
+    ------
+    ValueError
+        ``theta`` is negative.
     """
+    Plan(Choice(Policy.DELTA, theta)).resolve(model.config)
     screen, skipping = Screen(model, hw, task, frames, memory), zero_skipping(
         model, task, frames[0])
     keeps = hw.temporal and len(frames) > 1
