@@ -47,10 +47,10 @@ def memories(hw: HwConfig) -> Iterator[tuple[int, int, int]]:
     """Return width, depth and number of all memories in block RAM."""
     word, lag = hw.word, hw.attention_lag + 1
     yield 8 * hw.bus_bytes, hw.program_depth * Walker.parts(hw), 2  # one copy for each walker
-    for width, depth, copies in ((8 * word, hw.act_words // hw.act_row, hw.act_row),
-                                 (24 * word, hw.residual_words, 1)):
-        yield width, lower_half(depth), copies
-        yield width, depth - lower_half(depth), copies
+    enabled = 9 * -(-8 * word // 9) * hw.act_row  # words are written apart, in lanes of 9 bits
+    for width, depth in ((enabled, hw.act_words // hw.act_row), (24 * word, hw.residual_words)):
+        yield width, lower_half(depth), 1
+        yield width, depth - lower_half(depth), 1
     yield 64 * word, hw.param_words, 1
     yield 8 * word, hw.normed_words, 1
     yield 8 * word, hw.weight_rows, 2 * hw.groups
