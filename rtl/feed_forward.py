@@ -3,7 +3,7 @@
 import numpy as np
 
 from rtl.layers import MODES, Layers
-from rtl.program import Dest, Mode, Opcode, Source
+from rtl.program import Dest, Mode, Opcode, Source, Target
 
 Fields = dict[str, int]
 
@@ -20,7 +20,8 @@ def probe(c: Layers, name: str, norm: Fields, *, routes: bool) -> Fields:
     """
     config, hw = c.config, c.hw
     words, choice = config.embed_dim // hw.word, c.keeping.choices[name]
-    base = c.keeping.references.take(name, config.num_tokens * words)
+    c.gated(name, Target.REFERENCE)
+    base = c.base(name, Target.REFERENCE, config.num_tokens * words)
     c.compute(f"{name}.probe", {
         "opcode": Opcode.LINEAR, "mode": Mode.DENSE, "dest": Dest.CHANGED,
         "rows": config.num_tokens, "depth": config.embed_dim, "columns": hw.word,
@@ -45,10 +46,12 @@ def mlp(c: Layers, name: str, norm: Fields, residual: Fields) -> Fields:
     bank, zero_point = c.table(f"{name}.gelu")
     c.layer(f"{name}.fc1", rows=tokens, **source, **norm, **routed, dest=Dest.HIDDEN,
             dest_stride=hidden, bank=bank, gather=int(gated))
+    c.gated(f"{name}.fc2", Target.STATE)
     c.layer(f"{name}.fc2", rows=tokens, source=Source.ACT, source_stride=hidden, **routed,
             operand_signed=0, zero_point=zero_point, scatter=int(gated), slots=int(gated),
             **residual, **after(c, by_row=True))
     c.tables.use(bank, 1, c.computes - 1)
+    c.close()
     return after(c, by_row=not gated)
 
 
@@ -67,6 +70,7 @@ def experts(c: Layers, name: str, norm: Fields, residual: Fields) -> Fields:
         norm = after(c, by_row=False)
     route(c, gate, source | norm, gated=gated)
     c.open(name)
+    c.gated(f"{name}.experts.fc2", Target.STATE)
     bank, zero_point = c.table(f"{name}.gelu")
     total, least = c.tensor(f"{gate}.usage")
     order = np.argsort(-total.astype(np.int64), kind="stable").tolist()

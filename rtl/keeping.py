@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from golden.config import ModelConfig
-from golden.policy import Choice, Plan, Policy
+from golden.policy import REMEMBERING, Choice, Plan, Policy
 from rtl.config import HwConfig
 from rtl.layout import columns_of, image_stride
 
@@ -121,6 +121,21 @@ def extent(name: str, config: ModelConfig, hw: HwConfig) -> Extent:
     return Extent(tokens, words, hidden if part[2] == "fc1" else words, part[2] != "proj")
 
 
+@dataclass(frozen=True)
+class Group:
+    """Layers whose sums and references are on chip together, or not at all.
+
+    They are queries, keys and values with one operand, an expert's two layers, the half of a block
+    behind a token gate, or any other layer. ``words`` is what they keep, ``largest`` the most that
+    is loaded together; ``stays`` that they cannot be in memory.
+    """
+
+    names: tuple[str, ...]
+    words: tuple[int, int]
+    largest: tuple[int, int]
+    stays: bool
+
+
 class Keeping:
     """The choice of every operator that the hardware executes.
 
@@ -128,8 +143,8 @@ class Keeping:
     token gate stands before a whole block: of dense layers (``fc1`` and ``fc2``) or of experts
     (gate, ``experts.fc1`` and ``experts.fc2``). It keeps the block's operand and the sums of its
     last layer, a token's once for each of its experts, so that a token that did not change costs
-    the drain of these. ``streamed`` are the delta layers whose operand and sums are in memory;
-    which experts the tokens had stays on chip.
+    the drain of these. ``streamed`` are the layers whose operand and sums are in memory; which
+    experts the tokens had stays on chip.
 
     Raises
     ------
@@ -185,45 +200,51 @@ class Keeping:
         one = part in {"q", "k", "v"} and len({self.choices[f"{layer}.{n}"] for n in "qkv"}) == 1
         return f"{layer}.norm1" if one else name
 
-    def divide(self) -> frozenset[str]:
-        """Reserve words for what stays on chip, and return the delta layers that do not.
-
-        Gates stay. If delta layers do not all fit beside them, those stay, in order, that leave
-        the others room for two of the largest. An expert's two layers share their fate.
-        """
-        sizes: dict[str, list[int]] = {}
-        groups: dict[str, list[str]] = {}
+    def groups(self) -> list[Group]:
+        """Return what is kept, in order."""
+        names: dict[str, list[str]] = {}
         for name, choice in self.choices.items():
-            if choice.policy == Policy.TOKEN_GATE and name.endswith(".fc2"):
-                slots = self.config.top_k if ".experts." in name else 1
-                words = self.config.embed_dim // self.hw.word
-                sizes[name] = [slots * self.config.num_tokens * words,
-                               self.config.num_tokens * words]
-            elif choice.policy == Policy.DELTA:
-                group = self.operand(name)
-                if ".experts." in name:
-                    group = group.rpartition(".")[0]
-                groups.setdefault(group, []).append(name)
-        fixed = [sum(size) for size in zip([0, 0], *sizes.values(), strict=True)]
-        needs, largest = {}, [0, 0]
-        for operand, names in groups.items():
-            extents = [extent(name, self.config, self.hw) for name in names]
-            own = extents if operand.endswith(".experts") else extents[:1]
-            needs[operand] = [sum(one.state_words for one in extents),
-                              sum(one.reference_words for one in own)]
-            most = needs[operand][0] if len(own) > 1 else max(one.state_words for one in extents)
-            largest = [max(largest[0], most), max(largest[1], needs[operand][1])]
-        room = [self.state.depth - fixed[0], self.references.depth - fixed[1]]
-        every = [sum(size) for size in zip([0, 0], *needs.values(), strict=True)]
-        if any(need > left for need, left in zip(every, room, strict=True)):
-            room = [left - 2 * most for left, most in zip(room, largest, strict=True)]
-        streamed = set()
-        for operand, need in needs.items():
-            stays = all(size <= left for size, left in zip(need, room, strict=True))
-            if stays or ".gate." in operand:
-                room = [left - size for size, left in zip(need, room, strict=True)]
-                fixed = [size + more for size, more in zip(fixed, need, strict=True)]
+            group = self.operand(name)
+            if choice.policy == Policy.TOKEN_GATE:
+                group = self.members(name)[0]
+            elif ".experts." in name:
+                group = group.rpartition(".")[0]
+            if choice.policy in REMEMBERING:
+                names.setdefault(group, []).append(name)
+        return [self.group(members) for members in names.values()]
+
+    def group(self, names: list[str]) -> Group:
+        """Return what some layers keep together."""
+        extents = [extent(name, self.config, self.hw) for name in names]
+        first, last, gated = extents[0], extents[-1], bool(self.gate(names[0]))
+        sums, most = (sum_or_max(one.state_words for one in extents) for sum_or_max in (sum, max))
+        references = first.reference_words
+        if gated:
+            sums = most = last.state_words
+        elif ".experts." in names[0]:
+            most, references = sums, sum(one.reference_words for one in extents)
+        return Group(tuple(names), (sums, references), (most, references),
+                     stays=".gate." in names[0] and not gated)
+
+    def divide(self) -> frozenset[str]:
+        """Reserve words for what stays on chip, and return the layers of which nothing does.
+
+        If not all fits, that stays, in order, which leaves the others room for two of the largest;
+        what a gate that is a delta layer keeps always stays.
+        """
+        groups, depths = self.groups(), (self.state.depth, self.references.depth)
+        fixed, streamed = [0, 0], set()
+        every, largest = ([choose(sizes) for sizes in zip((0, 0), *kept, strict=True)]
+                          for choose, kept in ((sum, [group.words for group in groups]),
+                                               (max, [group.largest for group in groups])))
+        fits = all(size <= depth for size, depth in zip(every, depths, strict=True))
+        room = [depth - (0 if fits else 2 * most)
+                for depth, most in zip(depths, largest, strict=True)]
+        for group in groups:
+            grown = [size + more for size, more in zip(fixed, group.words, strict=True)]
+            if group.stays or all(size <= left for size, left in zip(grown, room, strict=True)):
+                fixed = grown
             else:
-                streamed |= set(groups[operand])
+                streamed |= set(group.names)
         self.state.reserved, self.references.reserved = fixed
         return frozenset(streamed)

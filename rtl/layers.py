@@ -101,7 +101,7 @@ class Layers(Streaming):
             if choice.policy == Policy.DELTA and expert is not None:
                 kept |= self.by_place(operand, choice, fields, before)
                 kept["keeps"] = int(columns.stop < count)
-            elif name in self.keeping.streamed:
+            elif choice.policy == Policy.DELTA and name in self.keeping.streamed:
                 kept["blocks"] = self.blocks(
                     f"{name}.{before}", operand, choice, kept,
                     columns_of(len(columns), self.hw) // self.hw.word,
@@ -149,20 +149,15 @@ class Layers(Streaming):
               ) -> dict[str, int]:
         """Fields of a layer whose sums are kept by token, once for each of its experts."""
         places = slots * fields["rows"]
-        return {"state_base": self.keeping.state.take(
-                    name, places * fields["dest_stride"]) + before,
-                "places": places, "top_k": slots, "stores": 1}
+        state = self.base(name, Target.STATE, places * fields["dest_stride"])
+        return {"state_base": state + before, "places": places, "top_k": slots, "stores": 1}
 
     def by_place(self, name: str, choice: Choice, fields: Mapping[str, int], before: int,
                  ) -> dict[str, int]:
         """Fields of an expert's delta layer: what is kept is found by token and expert."""
         slots = self.config.top_k
         places = slots * fields["rows"]
-        if name in self.keeping.streamed:
-            state, reference = (self.held[name, target][0]
-                                for target in (Target.STATE, Target.REFERENCE))
-        else:
-            state = self.keeping.state.take(name, places * fields["dest_stride"])
-            reference = self.keeping.references.take(name, places * fields["source_stride"])
+        state = self.base(name, Target.STATE, places * fields["dest_stride"])
+        reference = self.base(name, Target.REFERENCE, places * fields["source_stride"])
         return {"state_base": state + before, "reference_base": reference, "places": places,
                 "top_k": slots, "theta": choice.theta, "fresh": int(self.fresh)}

@@ -83,11 +83,11 @@ def gate_units(config: ModelConfig, hw: HwConfig, task: int, theta: int) -> Iter
         moe, name = config.is_moe(layer), f"blocks.{layer}"
         first = [f"gate.{task}", "experts.fc1"] if moe else ["fc1"]
         slots, hidden = (config.top_k, config.expert_dim) if moe else (1, config.hidden_dim)
+        kept = slots * tokens * words, tokens * words
         yield Unit(
             {**{f"{name}.{part}": Choice(Policy.TOKEN_GATE, theta) for part in first},
              f"{name}.{'experts.fc2' if moe else 'fc2'}": Choice(Policy.TOKEN_GATE)},
-            slots * tokens * words, tokens * words,
-            2 * slots * tokens * config.embed_dim * hidden)
+            *kept, 2 * slots * tokens * config.embed_dim * hidden, kept)
 
 
 def fill(units: Iterator[Unit], hw: HwConfig) -> dict[str, Choice]:
@@ -106,7 +106,7 @@ def fill(units: Iterator[Unit], hw: HwConfig) -> dict[str, Choice]:
 def named(policy: str, config: ModelConfig, hw: HwConfig, task: int = 0, theta: int = 0) -> Plan:
     """Return the plan of a policy by name.
 
-    Operators that the policy does not reach, or that find no room, are dense. Delta layers find
+    Operators that the policy does not reach, or that find no room, are dense. What is kept finds
     room in memory where there is none on chip.
 
     Raises
@@ -121,8 +121,7 @@ def named(policy: str, config: ModelConfig, hw: HwConfig, task: int = 0, theta: 
     if not hw.temporal:
         raise ValueError(f"policy {policy!r}: {hw.name} keeps nothing from frame to frame; it "
                          f"executes {Policy.DENSE} and {Policy.ZERO_SKIP}")
-    if policy == Policy.DELTA:
-        return Plan(Choice(Policy.DENSE), {
-            name: choice for unit in delta_units(config, hw, theta) if unit.streams(hw)
-            for name, choice in unit.choices.items()})
-    return Plan(Choice(Policy.DENSE), fill(gate_units(config, hw, task, theta), hw))
+    units = (delta_units(config, hw, theta) if policy == Policy.DELTA
+             else gate_units(config, hw, task, theta))
+    return Plan(Choice(Policy.DENSE), {name: choice for unit in units if unit.streams(hw)
+                                       for name, choice in unit.choices.items()})

@@ -1,4 +1,6 @@
-"""What delta layers keep, where it finds no room on chip: to and from memory, block by block.
+"""What layers keep, where it finds no room on chip: to and from memory.
+
+Delta layers' comes block by block of rows; experts' and token gates' all of a layer's at a time.
 
 ::
 
@@ -63,24 +65,41 @@ class Streaming(Assembler):
             self.names.append(f"{name}.load")
             self.loads += 1
 
+    def hold(self, names: Mapping[str, int], target: Target, owner: str) -> None:
+        """Load all that some layers keep, so many words each; have it on chip until ``close``."""
+        base, *waits = self.windows[target].take(sum(names.values()), owner)
+        for name, words in names.items():
+            self.bring(f"{name}.{target.name.lower()}", target, words, base, *waits)
+            self.held[name, target] = base, words
+            base += words
+
     def open(self, layer: str) -> None:
-        """Load all that a layer's experts keep, whoever had the tokens; hold it on chip."""
+        """Load all that a layer's experts keep, whoever had the tokens."""
         names = [name for name in (f"{layer}.experts.fc1", f"{layer}.experts.fc2")
                  if name in self.keeping.streamed]
-        if not names:
-            return
-        extents = [extent(name, self.config, self.hw) for name in names]
-        for target, sizes in (
-                (Target.REFERENCE, [even(one.reference_words) for one in extents]),
-                (Target.STATE, [one.state_words for one in extents])):
-            base, *waits = self.windows[target].take(sum(sizes), f"{layer}.experts")
-            for name, words in zip(names, sizes, strict=True):
-                self.bring(f"{name}.{target.name.lower()}", target, words, base, *waits)
-                self.held[name, target] = base, words
-                base += words
+        if names and not self.keeping.gate(names[0]):
+            extents = {name: extent(name, self.config, self.hw) for name in names}
+            self.hold({name: even(one.reference_words) for name, one in extents.items()},
+                      Target.REFERENCE, f"{layer}.experts")
+            self.hold({name: one.state_words for name, one in extents.items()},
+                      Target.STATE, f"{layer}.experts")
+
+    def gated(self, name: str, target: Target) -> None:
+        """Load the operand that a token gate compares, or the sums behind it, of layer ``name``."""
+        if name in self.keeping.streamed and self.keeping.gate(name):
+            one = extent(name, self.config, self.hw)
+            words = one.state_words if target == Target.STATE else even(one.reference_words)
+            self.hold({name: words}, target, name)
+
+    def base(self, name: str, target: Target, words: int) -> int:
+        """Return the first of so many words that a layer keeps on chip, or holds there."""
+        if (name, target) in self.held:
+            return self.held[name, target][0]
+        region = self.keeping.state if target == Target.STATE else self.keeping.references
+        return region.take(name, words)
 
     def close(self) -> None:
-        """Store what was opened."""
+        """Store what is held."""
         for (name, target), (base, words) in self.held.items():
             self.spill(name, f"{name}.{target.name.lower()}", target, base, words)
         self.held.clear()
