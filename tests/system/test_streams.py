@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from golden.config import ModelConfig
 from golden.integer import Integer
@@ -13,7 +14,7 @@ from golden.temporal import Temporal
 from rtl.compiler import compile_program
 from rtl.config import PRESETS
 from rtl.keeping import Keeping, extent
-from rtl.plans import named
+from rtl.plans import delta_units, gate_units, named
 from rtl.program import ErrorCode, Opcode, Target
 from scripts.rtl_engine import engine
 from sim.facts import from_trace, from_traces
@@ -26,8 +27,20 @@ HW = replace(PRESETS["nano"], name="scarce", state_words=256, reference_words=19
 """A window that holds no layer of some networks, and all of one layer but not of two of others."""
 
 
-def streamed(config: ModelConfig) -> set[str]:
-    return set(Keeping(config, HW, 0, named("delta", config, HW)).streamed)
+def both(config: ModelConfig, task: int, theta: int) -> Plan:
+    """Token gates before all halves of blocks that stream, delta layers elsewhere."""
+    units = (*delta_units(config, HW, theta), *gate_units(config, HW, task, theta))
+    return Plan(Choice(Policy.DENSE), {
+        name: choice for unit in units if unit.streams(HW)
+        for name, choice in unit.choices.items()})
+
+
+def plan_of(policy: str, config: ModelConfig, task: int = 0, theta: int = 0) -> Plan:
+    return both(config, task, theta) if policy == "both" else named(policy, config, HW, task, theta)
+
+
+def streamed(config: ModelConfig, policy: str = "delta") -> set[str]:
+    return set(Keeping(config, HW, 0, plan_of(policy, config)).streamed)
 
 
 def in_blocks(config: ModelConfig) -> bool:
@@ -41,6 +54,19 @@ def in_blocks(config: ModelConfig) -> bool:
 def in_part(config: ModelConfig) -> bool:
     """Some layers stay on chip."""
     return 0 < len(streamed(config)) < len(named("delta", config, HW).operators)
+
+
+def behind_gates(config: ModelConfig) -> bool:
+    """What the gates keep of dense halves of blocks is in memory, and what of experts."""
+    ends = {name.split(".", 2)[2] for name in streamed(config, "token-gate")}
+    return {"fc2", "experts.fc2"} <= ends
+
+
+def beside_gates(config: ModelConfig) -> bool:
+    """Token gates before experts and delta layers share the windows, others the chip."""
+    names = streamed(config, "both")
+    ends = {name.split(".", 2)[2] for name in names if name.startswith("blocks.")}
+    return {"q", "experts.fc2"} <= ends and len(names) < len(plan_of("both", config).operators)
 
 
 def draw(kind: Callable[[ModelConfig], bool], seed: int):
@@ -59,12 +85,14 @@ def moved(program, opcode: Opcode, target: Target) -> list[int]:
 
 @pytest.mark.verilator
 @pytest.mark.parametrize("theta", [0, 2])
-@pytest.mark.parametrize("kind", [in_blocks, in_part])
-def test_sequence(kind, theta: int, seed: int) -> None:
+@pytest.mark.parametrize(("kind", "policy"), [
+    (in_blocks, "delta"), (in_part, "delta"), (behind_gates, "token-gate"),
+    (beside_gates, "both")])
+def test_sequence(kind, policy: str, theta: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     model, image, task = draw(kind, seed)
     config = model.config
-    plan = named("delta", config, HW, task, theta)
+    plan = plan_of(policy, config, task, theta)
     frames = sequence(image, rng, FRAMES)
     reference, exact = Temporal(model, plan), Integer(model)
     traces = [reference.run(frame, task) for frame in frames]
@@ -86,7 +114,11 @@ def test_sequence(kind, theta: int, seed: int) -> None:
         assert len(moved(program, Opcode.STORE, target)) >= FRAMES
     blocks = [fields["rows"] for name, fields in zip(program.names, program.descriptors,
                                                      strict=True) if name.endswith(".fc2")]
-    assert (len(set(blocks)) > 1 or len(blocks) > FRAMES) or kind is in_part
+    assert kind is not in_blocks or len(set(blocks)) > 1 or len(blocks) > FRAMES
+    changed = [trace.sent[name].any(-1) for trace in traces[1:] for name in trace.sent
+               if kind in (behind_gates, beside_gates) and name.endswith(f".gate.{task}")]
+    assert bool(changed) == (policy != "delta")
+    assert not changed or 0.1 < torch.cat(changed).float().mean() < 0.9
 
 
 @pytest.mark.verilator
