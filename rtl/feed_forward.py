@@ -59,8 +59,9 @@ def experts(c: Layers, name: str, norm: Fields, residual: Fields) -> Fields:
     """The task's gate, then expert by expert over its tokens, the most used first.
 
     An expert's second layer follows the next expert's first, whose results do not hold it up.
-    The weights of experts that calibration always needed are loaded ahead of the gate, unless few
-    tokens may have changed. Returns what to wait for.
+    The weights of experts that calibration always needed are loaded ahead of the gate; where few
+    tokens may have changed, only of the most used ones, twice as many as a token has: more would
+    be read in vain too often. Returns what to wait for.
     """
     gate = f"{name}.gate.{c.task}"
     gated = bool(c.keeping.gate(gate))
@@ -74,7 +75,8 @@ def experts(c: Layers, name: str, norm: Fields, residual: Fields) -> Fields:
     bank, zero_point = c.table(f"{name}.gelu")
     total, least = c.tensor(f"{gate}.usage")
     order = np.argsort(-total.astype(np.int64), kind="stable").tolist()
-    c.certain = frozenset(np.flatnonzero(least).tolist() if c.fresh or not gated else ())
+    likely = order if c.fresh or not gated else order[: 2 * c.config.top_k]
+    c.certain = frozenset(expert for expert in likely if least[expert])
     made: list[int] = []
     for turn in range(len(order) + 1):
         if turn < len(order):

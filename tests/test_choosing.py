@@ -78,6 +78,23 @@ def test_state_is_said_where_it_is(hw) -> None:
     assert bool(stored) == (hw is SMALL)
 
 
+def test_it_is_said_where_token_gates_keep_what() -> None:
+    """One block's is on chip, the others' in memory, sums and what is compared."""
+    network, hw = find("digits").quantized, replace(
+        NANO, name="medium", state_words=700, reference_words=512)
+    plan = named("token-gate", network.config, hw)
+    program = compile_program(network, hw, 0, plan, continues=True)
+    said = places(plan, network.config, hw, 0)
+    assert said.keys() == plan.operators.keys()
+    for target in (Target.STATE, Target.REFERENCE):
+        stored = {name.split(".")[1] for name, word in zip(
+            program.names, program.descriptors, strict=True)
+            if word["opcode"] == Opcode.STORE and word.get("target") == target}
+        assert stored == {"1", "2", "3"}
+        assert {name: "memory" if name.split(".")[1] in stored else "on chip"
+                for name in said} == said
+
+
 def test_auto_follows_experts_whose_operands_hardly_move() -> None:
     network = find("digits").quantized
     shown = list(frames("generator:fixed", network.config, SEEN, 5))

@@ -4,6 +4,7 @@ No bit differs from golden, and none from dense inference with theta 0; no count
 simulator.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -140,6 +141,35 @@ def test_stalls_change_no_bit(seed: int) -> None:
                                       Integer(model).run(frame, task).x.numpy())
     for target in (Target.STATE, Target.REFERENCE):
         assert moved(program, Opcode.STORE, target)
+
+
+@pytest.mark.parametrize(("continues", "policy", "count"), [
+    (False, "token-gate", 8), (True, "token-gate", 4), (True, "delta", 8)])
+def test_weights_that_are_loaded_ahead_of_the_gate(continues: bool, policy: str, count: int,
+                                                   seed: int) -> None:
+    """Those of experts that were always needed; behind a gate only of the most used ones."""
+    number = 10_000 * seed
+    while (config := draw_config(np.random.default_rng(number), NANO, "drawn")).num_layers < 2 or (
+            config.num_experts, config.top_k) != (8, 2):
+        number += 1
+    model, _, task = make(number, NANO, "free")
+    usage = np.stack([np.roll(np.arange(8), 3), np.ones(8)]).astype(np.int64)
+
+    class Used:
+        """The network, with experts that calibration used as often as this."""
+
+        config = model.config
+
+        def __getitem__(self, name: str):
+            return usage if name.endswith("usage") else model[name]
+
+    program = compile_program(Used(), NANO, task, named(policy, config, NANO, task),
+                              continues=continues)
+    ahead = [int(name.split(".")[3]) for name, fields in zip(
+        program.names, program.descriptors, strict=True)
+        if re.fullmatch(r"blocks\.1\.experts\.\d\.fc1\.weights\.load", name)
+        and fields["wait_computes"] < fields["routed"]]
+    assert ahead == np.argsort(-usage[0]).tolist()[:count]
 
 
 def test_units_fit_as_they_are_offered(seed: int) -> None:

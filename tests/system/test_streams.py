@@ -122,13 +122,15 @@ def test_sequence(kind, policy: str, theta: int, seed: int) -> None:
 
 
 @pytest.mark.verilator
-def test_a_later_program_finds_the_state_in_memory(seed: int) -> None:
+@pytest.mark.parametrize(("kind", "policy"), [(in_blocks, "delta"), (behind_gates, "token-gate")])
+def test_a_later_program_finds_the_state_in_memory(kind, policy: str, seed: int) -> None:
     """One program for the first frame, another for each that follows."""
     rng = np.random.default_rng(seed)
-    model, image, task = draw(in_blocks, seed)
-    config, choice = model.config, Choice(Policy.DELTA, 1)
-    names = {name for name in streamed(config) if ".experts." not in name}
-    plan = Plan(Choice(Policy.DENSE), dict.fromkeys(names, choice))
+    model, image, task = draw(kind, seed)
+    config, plan = model.config, plan_of(policy, model.config, task, 1)
+    names = {name for name in plan.operators
+             if policy == "token-gate" or (name in streamed(config) and ".experts." not in name)}
+    plan = Plan(plan.default, {name: plan.operators[name] for name in names})
     assert Keeping(config, HW, task, plan).streamed == names
     first, later = (compile_program(model, HW, task, plan, continues=continues)
                     for continues in (False, True))
@@ -146,7 +148,7 @@ def test_a_later_program_finds_the_state_in_memory(seed: int) -> None:
     loads = sum(later.descriptors[place]["beats"] * HW.bus_bytes for target in (
         Target.STATE, Target.REFERENCE) for place in moved(later, Opcode.LOAD, target))
     assert loads >= later.start > 0
-    assert reads[1] > reads[0]
+    assert reads[1] > reads[0] or policy == "token-gate"
 
 
 @pytest.mark.verilator
@@ -169,4 +171,26 @@ def test_what_no_window_holds() -> None:
     assert not named("delta", model.config, tiny).operators.keys() & {"blocks.0.k"}
     plan = Plan(Choice(Policy.DENSE), {"blocks.0.k": Choice(Policy.DELTA)})
     with pytest.raises(ValueError, match=r"blocks\.0\.k.* keeps .* state_words .* at a time"):
+        compile_program(model, tiny, task, plan)
+
+
+@pytest.mark.parametrize("target", [Target.STATE, Target.REFERENCE])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_gates_that_no_window_holds(layer: int, target: Target) -> None:
+    """All that a gate keeps is needed at a time; one that finds no room has no other place."""
+    model, _, task = draw(behind_gates, 0)
+    chosen = {name: choice for name, choice in plan_of("token-gate", model.config, task).operators.
+              items() if name.startswith(f"blocks.{layer}.")}
+    first, *_, last = chosen
+    name, field, words = (
+        (last, "state_words", extent(last, model.config, HW).state_words)
+        if target == Target.STATE else
+        (first, "reference_words", extent(first, model.config, HW).reference_words))
+    plan = Plan(Choice(Policy.DENSE), chosen)
+    enough, tiny = (replace(HW, **{field: words - short}) for short in (0, 2))
+    assert chosen.keys() <= named("token-gate", model.config, enough, task).operators.keys()
+    assert compile_program(model, enough, task, plan).start == 0, "on chip"
+    assert not chosen.keys() & named("token-gate", model.config, tiny, task).operators.keys()
+    with pytest.raises(ValueError, match=rf"^{name} keeps {words} {field} at a time, the hardware "
+                                         rf"has {words - 2} left$"):
         compile_program(model, tiny, task, plan)

@@ -15,6 +15,7 @@ from rtl.config import PRESETS
 from rtl.keeping import Keeping, Region
 from rtl.linear.event_encoder import EventEncoder
 from rtl.moe.dispatch import Dispatch
+from rtl.plans import named
 from rtl.program import Dest, Opcode, Source
 from rtl.program import pack as encode_fields
 from rtl.temporal.kept_sums import KeptSums
@@ -227,6 +228,33 @@ def test_gates_of_other_tasks_do_not_matter() -> None:
     assert Keeping(DIGITS, HW, 0, plan).gate("blocks.1.experts.fc2") == Policy.TOKEN_GATE
     with pytest.raises(ValueError, match=r"gate\.1"):
         Keeping(DIGITS, HW, 1, plan)
+
+
+def every_gate() -> Plan:
+    """Gates before all blocks of the digits network: 136 words of sums, of experts 272."""
+    return Plan(Choice(Policy.DENSE), {
+        name: choice for layer in range(4) for name, choice in gated(layer).items()})
+
+
+@pytest.mark.parametrize(("sums", "references", "stays", "reserved"), [
+    (816, 544, {0, 1, 2, 3}, [816, 544]), (815, 544, {0}, [136, 136]),
+    (816, 543, {0}, [136, 136]), (1000, 408, {0}, [136, 136]), (1000, 407, set(), [0, 0]),
+    (679, 512, set(), [0, 0])])
+def test_gates_stay_on_chip_or_leave_room_for_two(sums: int, references: int, stays: set[int],
+                                                  reserved: list[int]) -> None:
+    plan = every_gate()
+    keeping = Keeping(DIGITS, replace(HW, state_words=sums, reference_words=references), 0, plan)
+    assert keeping.streamed == {name for name in plan.operators
+                                if int(name.split(".")[1]) not in stays}
+    assert [keeping.state.reserved, keeping.references.reserved] == reserved
+
+
+def test_token_gate_takes_the_blocks_that_stay_or_stream() -> None:
+    for sums, references, layers in ((272, 136, "0123"), (271, 136, "02"), (135, 136, ""),
+                                     (4096, 135, "")):
+        hw = replace(HW, state_words=sums, reference_words=references)
+        names = named("token-gate", DIGITS, hw).operators
+        assert {name.split(".")[1] for name in names} == set(layers)
 
 
 def test_regions_are_handed_out_once() -> None:
