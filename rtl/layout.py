@@ -11,6 +11,11 @@ def columns_of(count: int, hw: HwConfig) -> int:
     return -(-count // hw.word) * hw.word
 
 
+def even(words: int) -> int:
+    """Words rounded up to whole beats of references."""
+    return words + words % 2
+
+
 def weight_tiles(weight: np.ndarray, hw: HwConfig, gang: int = 1, split: int = 0,
                  reads: int = 1) -> np.ndarray:
     """Bytes of int8 weights (N, K): pass by pass, part by part, tile by tile of ``lanes`` columns.

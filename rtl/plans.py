@@ -7,6 +7,7 @@ from golden.config import ModelConfig
 from golden.policy import Choice, Plan, Policy
 from rtl.config import HwConfig
 from rtl.keeping import extent
+from rtl.layout import even
 
 POLICIES = (*Policy, "auto")
 """Names that users may give; ``auto`` is chosen for a video."""
@@ -37,8 +38,8 @@ class Unit:
 
     def streams(self, hw: HwConfig) -> bool:
         """Tell whether it can keep its state in memory."""
-        return self.least is not None and (
-            self.least[0] <= hw.state_words and self.least[1] <= hw.reference_words)
+        return self.least is not None and all(even(words) <= depth for words, depth in zip(
+            self.least, (hw.state_words, hw.reference_words), strict=True))
 
 
 def delta_units(config: ModelConfig, hw: HwConfig, theta: int) -> Iterator[Unit]:

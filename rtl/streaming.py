@@ -12,12 +12,8 @@ from collections.abc import Iterator, Mapping
 from golden.policy import Choice
 from rtl.assembler import Assembler
 from rtl.keeping import extent
+from rtl.layout import even
 from rtl.program import Opcode, Source, Target
-
-
-def even(words: int) -> int:
-    """Words of references rounded up to whole beats."""
-    return words + words % 2
 
 
 class Streaming(Assembler):
