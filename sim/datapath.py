@@ -36,6 +36,7 @@ class Pipeline:
         self.groups = [self.shared] * hw.groups
         self.names = tuple(f"group {number}" for number in range(hw.groups))
         self.free = self.drain_free = self.opened = 0
+        self.fitting = hw.queue_words    # items as long as the longest that may wait
         self.counters: dict[str, int] = defaultdict(int)
         self.losses = Losses(hw)
         self.spans: list[Span] = []
@@ -62,6 +63,10 @@ class Pipeline:
         count["source_full"] += accepted - met
         count["source_busy"] += item.words
         self.free = accepted + item.words
+        fitting = self.hw.queue_words // item.words
+        if self.fitting < fitting and self.waiting(accepted):
+            fitting = self.fitting
+        self.fitting = max(1, fitting)
         if self.kept.recalls and item.known:
             self.recalls.add(accepted, self.free - 1)
         if self.kept.updates and item.closes:
@@ -118,14 +123,19 @@ class Pipeline:
         states = [self.shared] * self.hw.groups if self.shared else self.groups
         self.losses.end(cycles, [state.pops[-1] for state in states])
 
+    def waiting(self, now: int) -> bool:
+        """Tell whether an item waits at any group."""
+        states = [self.shared] if self.shared else self.groups
+        return any(state.pops[-1] >= now for state in states)
+
     def choose(self, now: int, group_set: int, words: int) -> tuple[int, int]:
         """Return when and to which leader the next item goes, not before ``now``.
 
-        As many items as fit the queue if all have its ``words`` may wait at a group: three if at
+        As many items as fit the queue if all are as long as the longest that may wait: three if at
         most two spans share the set, else two.
         """
         most = 3 if 2 * self.span >= self.place.set_size else 2
-        full = -max(1, min(most, self.hw.queue_words // words))
+        full = -max(1, min(most, self.hw.queue_words // words, self.fitting))
         if self.shared:
             return max(now, self.shared.pops[full] + 1), 0
         span, first = self.span, group_set * self.place.set_size

@@ -325,6 +325,24 @@ def test_operand_source_waits_and_chooses(seed: int) -> None:
             await offer(words=words, set_size=0, set=0)
             ctx.set(dut.waiting[0], waiting)
             assert ctx.get(dut.accept) == found, "what waits must fit the queue if it is as long"
+        for group in range(HW.groups):
+            ctx.set(dut.waiting[group], 0)
+        for first, waiting, found in ((half + 1, 1, 0), (half, 1, 1), (half, 2, 0),
+                                      (third + 1, 2, 0), (third, 2, 1), (third, 3, 0)):
+            await offer(words=first, set_size=0, set=0)
+            assert ctx.get(dut.accept) == 1, "nothing waits"
+            await ctx.tick()
+            ctx.set(dut.i.valid, 0)
+            ctx.set(dut.waiting[0], waiting)
+            await ctx.tick().repeat(first)
+            for _ in range(2):
+                await offer(words=1, set_size=0, set=0)
+                assert ctx.get(dut.accept) == found, "what is longer still waits"
+                await offer(words=1, set_size=0, set=1)
+                assert ctx.get(dut.accept) == 2, "elsewhere nothing waits"
+                await ctx.tick()
+            ctx.set(dut.waiting[0], 0)
+            await ctx.tick()
         for needed, released, probabilities, taken in ((3, 0, 3, 0), (3, 1, 2, 0), (3, 1, 3, 1)):
             await offer(source=Source.PROBABILITIES, need=needed, **everywhere)
             ctx.set(dut.released, released)
