@@ -36,7 +36,9 @@ class Pipeline:
         self.groups = [self.shared] * hw.groups
         self.names = tuple(f"group {number}" for number in range(hw.groups))
         self.free = self.drain_free = self.opened = 0
-        self.fitting = hw.queue_words    # items as long as the longest that may wait
+        self.fits = [3, *(min(3, hw.queue_words // words)
+                          for words in range(1, hw.queue_words + 1))]
+        self.fitting = 3    # items as long as the longest that may wait
         self.counters: dict[str, int] = defaultdict(int)
         self.losses = Losses(hw)
         self.spans: list[Span] = []
@@ -47,7 +49,7 @@ class Pipeline:
         """Begin an operator: first cycle of its items, and of its drain; what it keeps."""
         self.name, self.place, self.ready, self.sink = name, place, ready, sink
         self.kept = kept
-        self.span = place.span
+        self.span, self.most = place.span, 3 if 2 * place.span >= place.set_size else 2
         self.free = max(self.free, start)
         self.drain_free = max(self.drain_free, drain)
         self.opened = 0
@@ -58,15 +60,14 @@ class Pipeline:
         """One item from issue to drain; return the cycle in which it was accepted."""
         count, free = self.counters, self.free
         met = free if item.needs is None else max(free, self.ready(item.needs))
-        accepted, leader = self.choose(met, item.group_set, item.words)
+        fitting = self.fits[min(item.words, self.hw.queue_words)]
+        accepted, leader = self.choose(met, item.group_set, min(self.most, self.fitting, fitting))
         count["source_needs"] += met - free
         count["source_full"] += accepted - met
         count["source_busy"] += item.words
         self.free = accepted + item.words
-        fitting = self.hw.queue_words // item.words
-        if self.fitting < fitting and self.waiting(accepted):
-            fitting = self.fitting
-        self.fitting = max(1, fitting)
+        if self.fitting >= fitting or not self.waiting(accepted):
+            self.fitting = fitting
         if self.kept.recalls and item.known:
             self.recalls.add(accepted, self.free - 1)
         if self.kept.updates and item.closes:
@@ -77,7 +78,11 @@ class Pipeline:
         count["macs_skipped"] += (item.elements - item.sent) * item.columns
 
         self.losses.item(free, met, accepted, accepted + ARRIVAL)
+        self.busy = self.runs = self.blocked = 0
         states, last = self.sum(item, leader, accepted)
+        count["worker_busy"] += self.busy
+        count["runs"] += self.runs
+        count["worker_blocked"] += self.blocked
         self.losses.macs(item.sent * item.columns)
         visible = max(self.drain_free, accepted + 1)
         begun = max(visible, last + Worker.LATENCY)
@@ -128,31 +133,29 @@ class Pipeline:
         states = [self.shared] if self.shared else self.groups
         return any(state.pops[-1] >= now for state in states)
 
-    def choose(self, now: int, group_set: int, words: int) -> tuple[int, int]:
+    def choose(self, now: int, group_set: int, most: int) -> tuple[int, int]:
         """Return when and to which leader the next item goes, not before ``now``.
 
-        As many items as fit the queue if all are as long as the longest that may wait: three if at
-        most two spans share the set, else two.
+        At most ``most`` items may wait at a group: as many as fit the queue if all are as long as
+        the longest that may wait there, of three if two spans share the set, else of two.
         """
-        most = 3 if 2 * self.span >= self.place.set_size else 2
-        full = -max(1, min(most, self.hw.queue_words // words, self.fitting))
         if self.shared:
-            return max(now, self.shared.pops[full] + 1), 0
+            return max(now, self.shared.pops[-most] + 1), 0
         span, first = self.span, group_set * self.place.set_size
         earliest, chosen = None, first
         for leader in range(first, first + self.place.set_size, span):
-            last, room = self.pasts(leader, full) if span > 1 else (
-                self.groups[leader].pops[-1], self.groups[leader].pops[full])
+            last, room = self.pasts(leader, most) if span > 1 else (
+                self.groups[leader].pops[-1], self.groups[leader].pops[-most])
             if last < now:
                 return now, leader
             if earliest is None or room < earliest >= now:
                 earliest, chosen = room, leader
         return max(now, earliest + 1), chosen
 
-    def pasts(self, leader: int, full: int) -> tuple[int, int]:
-        """Return the latest of the last pops of a span's groups, and of that number ``full``."""
+    def pasts(self, leader: int, most: int) -> tuple[int, int]:
+        """Return the latest of the last pops of a span's groups, and of those ``most`` back."""
         pops = [state.pops for state in self.groups[leader : leader + self.span]]
-        return max(each[-1] for each in pops), max(each[full] for each in pops)
+        return max(each[-1] for each in pops), max(each[-most] for each in pops)
 
     def sum(self, item: Item, leader: int, accepted: int) -> tuple[list[GroupState], int]:
         """Run an item's events; return the new states of its groups and its last pop."""
@@ -190,7 +193,8 @@ class Pipeline:
     def pop(self, events: tuple[int, ...], steady: int, state: GroupState, accepted: int,
             units: tuple[str, ...]) -> GroupState:
         """Run a part's events on groups of equal past, by name; return their new state."""
-        last, total, drained = state.pops[-1], 0, state.drained
+        _, second, before = state.pops
+        last, total, drained, number = before, 0, state.drained, len(units)
         bank = drained[0] + 1 if len(drained) == self.hw.banks else 0
         arrival, final = accepted + ARRIVAL, len(events) - 1
         first = now = max(last + 1, arrival)
@@ -212,9 +216,9 @@ class Pipeline:
                 if word == final and total % RUN == 1:
                     now = max(now, last + 2) if pops == 1 else now + 1
                 last = now + pops - 1
-        self.counters["worker_busy"] += len(units) * total
-        self.counters["runs"] += len(units) * -(-total // RUN)
-        self.counters["worker_blocked"] += len(units) * blocked
-        self.losses.worked(state.pops[-1], first, last, total, len(units))
+        self.busy += number * total
+        self.runs += number * -(-total // RUN)
+        self.blocked += number * blocked
+        self.losses.worked(before, first, last, total, number)
         self.spans.append(Span(units, self.name, first if total > 1 else last, last + 1))
-        return GroupState((*state.pops[1:], last), drained)
+        return GroupState((second, before, last), drained)

@@ -44,7 +44,7 @@ class Losses:
         self.lost: dict[tuple[str, str], int] = defaultdict(int)
         self.name, self.behind = "", "rows"
         self.waits: list[tuple[int, str]] = []
-        self.used = False
+        self.used, self.popped = False, 0
 
     def descriptor(self, *waits: tuple[int, str]) -> None:
         """Note the ascending cycles until which a descriptor waited, and for what.
@@ -65,22 +65,22 @@ class Losses:
 
     def worked(self, before: int, first: int, last: int, events: int, groups: int) -> None:
         """Note that ``groups`` popped events from ``first`` to ``last``, the last in ``before``."""
-        lanes = self.hw.lanes * groups
-        at = max(0, before + 1)
+        at = before + 1 if before > -1 else 0
         if first > at:
             for until, cause in (*self.until, (first, "drain")):
                 if until > at:
                     until = min(until, first)
-                    self.lost[self.name, cause] += (until - at) * lanes
+                    self.lost[self.name, cause] += (until - at) * self.hw.lanes * groups
                     at = until
         idle = last - first + 1 - events
         if idle:
-            self.lost[self.name, "few events"] += idle * lanes
-        self.lost[self.name, "partial tiles"] += events * lanes
+            self.lost[self.name, "few events"] += idle * self.hw.lanes * groups
+        self.popped += events * groups
 
     def macs(self, count: int) -> None:
         """Note the products of an item whose events have been popped."""
-        self.lost[self.name, "partial tiles"] -= count
+        self.lost[self.name, "partial tiles"] += self.popped * self.hw.lanes - count
+        self.popped = 0
 
     def end(self, cycles: int, last: Sequence[int]) -> None:
         """End the program; ``last`` is every group's last event."""
