@@ -177,12 +177,16 @@ class Pipeline:
 
     def parts(self, item: Item, leader: int, accepted: int) -> list[GroupState]:
         """Run the events of groups with different pasts or parts; return their new states."""
-        gang, members, name = self.place.gang, defaultdict(list), self.names.__getitem__
-        size = gang if len(item.events) > 1 else self.span
-        for number, state in enumerate(self.groups[leader : leader + self.span]):
-            members[id(state), number // size].append(leader + number)
+        members, name = defaultdict(list), self.names.__getitem__
+        size = self.place.gang if len(item.events) > 1 else self.span
+        keys: Iterable = map(id, self.groups[leader : leader + self.span])
+        if len(item.events) > 1:
+            keys = zip(keys, (number // size for number in range(self.span)), strict=True)
+        for number, key in enumerate(keys, leader):
+            members[key].append(number)
         made: dict[tuple, GroupState] = {}
-        for (_, part), numbers in members.items():
+        for numbers in members.values():
+            part = (numbers[0] - leader) // size
             state = self.pop(item.events[part], item.steady, self.groups[numbers[0]], accepted,
                              tuple(map(name, numbers)))
             kept = made.setdefault((state.pops, state.drained), state)
