@@ -165,8 +165,7 @@ class Checks(wiring.Component):
         """
         hw, given = self.hw, self.descriptor
         columns, reads = given.columns // hw.word, (given.depth + hw.word - 1) // hw.word
-        rows = select(given.split, [reads * (hw.word >> split)
-                                         for split in hw.splits])
+        rows = select(given.split, [reads * (hw.word >> split) for split in hw.splits])
         source = Mux(given.source == Source.NORMED, hw.normed_words,
                      Mux(given.source == Source.ACT, hw.act_words, hw.reference_words))
         to_act = (given.dest == Dest.ACT) | (given.dest == Dest.HIDDEN)

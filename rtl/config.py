@@ -41,7 +41,7 @@ class HwConfig:
     read_words : int
         Words of activations that can be read together, 1, 2 or 4, each for other lane groups:
         ``groups`` are twice as many gangs. ``zcu102`` needs four for 768 inputs of which it skips
-        90 %: 192 outputs of them take 10.1 cycles instead of 24, dense 96.
+        90 %: 192 outputs of them take 10.2 cycles instead of 24, dense 96.
     state_words, reference_words : int
         Words of sums and of operands that are kept from one frame to the next; 0 leaves all of
         that hardware out.

@@ -9,7 +9,7 @@ COUNTERS: dict[str, str] = {
     "load_busy": "cycles in which a load ran",
     "load_waits_computes": "cycles in which the next load waited for a compute descriptor",
     "load_stalled": "cycles of a running load without a beat",
-    "source_busy": "cycles in which a word of operands was read",
+    "source_busy": "cycles in which a word of operands, or several together, was read",
     "source_needs": "cycles in which an item waited for a row of the operator before",
     "source_full": "cycles in which an item waited for a free queue",
     "events": "events sent to the compute unit",

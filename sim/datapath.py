@@ -136,8 +136,8 @@ class Pipeline:
     def choose(self, now: int, group_set: int, most: int) -> tuple[int, int]:
         """Return when and to which leader the next item goes, not before ``now``.
 
-        At most ``most`` items may wait at a group: as many as fit the queue if all are as long as
-        the longest that may wait there, of three if two spans share the set, else of two.
+        At most ``most`` items may wait at a group: three if at most two spans share the set, else
+        two, but no more than fit the queue if all are as long as the longest that may wait.
         """
         if self.shared:
             return max(now, self.shared.pops[-most] + 1), 0

@@ -23,7 +23,7 @@ class OperandSource(wiring.Component):
     spans within the item's set of groups take part.
     Three that wait even out parts of a sum that have unequally many events: 192 x 192 weights at
     density 25 % reach 94 % of the ideal speed, and 87 % with two. With many spans, as attention
-    has, they would gather at the lowest: deit-tiny-197 would take 1.4 % longer on ``zcu102``.
+    has, they would gather at the lowest: deit-tiny-197 would take 1.5 % longer on ``zcu102``.
 
     Members
     -------
