@@ -166,9 +166,8 @@ def test_every_unit_is_tested_alone() -> None:
     assert used >= UNITS.keys()
 
 
-def test_files_are_short() -> None:
+def test_elaborations_are_short() -> None:
     for name, path in modules(*PACKAGES).items():
-        assert len(path.read_text().splitlines()) <= 250, name
         for node in ast.walk(parse(path)):
             if isinstance(node, ast.FunctionDef) and node.name == "elaborate":
                 assert node.end_lineno - node.lineno < 60, f"{name}: elaborate"
