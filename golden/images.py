@@ -1,14 +1,16 @@
 """Images as uint8 tensors (C, height, width)."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor
 
 from golden.config import ModelConfig
+from golden.picture import check, opened, seen, upright_size
 
 TEST_IMAGES = 360
 
@@ -29,34 +31,66 @@ def digits(part: str) -> tuple[Tensor, Tensor]:
 def load_image(path: Path, config: ModelConfig, *, fit: bool = False) -> Tensor:
     """Read an image of exactly the network's size, or of any if it is to be made to ``fit``.
 
-    Color is converted to the network's channels.
+    :mod:`golden.picture` says which files are read and how: upright, 8 bits, on black. Color is
+    converted to the network's channels.
 
     Raises
     ------
     ValueError
-        The file is no image, or has another size.
+        The file is no such image, is damaged, or has another size; or the network takes neither
+        gray nor color.
     """
-    try:
-        with Image.open(path) as image:
-            if not fit and image.size != (config.image_width, config.image_height):
-                raise ValueError(f"{path}: image is {image.width}x{image.height}, {config.name} "
-                                 f"takes {config.image_width}x{config.image_height}")
-            return fitted(image, config)
-    except UnidentifiedImageError:
-        raise ValueError(f"{path}: not an image file") from None
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{path}: {error}") from None
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror or error}") from None
+    with opened(path) as image:
+        check_header(image, config, fit)
+        return fitted(seen(image), config)
 
 
-def fitted(image: Image.Image, config: ModelConfig) -> Tensor:
+def check_image(path: Path, config: ModelConfig, *, fit: bool = False) -> None:
+    """Raise what :func:`load_image` would, as far as the file's header tells."""
+    with opened(path) as image:
+        check_header(image, config, fit)
+
+
+def check_header(image: Image.Image, config: ModelConfig, fit: bool) -> None:
+    """Raise ValueError if a picture cannot be shown to the network."""
+    check_channels(config)
+    check(image)
+    width, height = upright_size(image)
+    if not fit and (width, height) != (config.image_width, config.image_height):
+        raise ValueError(f"image is {width}x{height}, {config.name} takes "
+                         f"{config.image_width}x{config.image_height}")
+
+
+def check_channels(config: ModelConfig) -> None:
+    """Raise ValueError if the network takes neither gray nor color."""
+    if config.image_channels not in {1, 3}:
+        raise ValueError(f"files have 1 or 3 channels, {config.name} takes "
+                         f"{config.image_channels}")
+
+
+def fitted(image: Image.Image, config: ModelConfig, pixel_aspect: Fraction = Fraction(1)
+           ) -> Tensor:
     """Cut the middle of the network's aspect, resize it, convert to gray or RGB.
 
     A side of a pixel that shrinks is averaged, one that grows is interpolated, both linearly.
+
+    Parameters
+    ----------
+    image : Image
+        Of mode ``L`` or ``RGB``.
+    config : ModelConfig
+        Size and channels of the result.
+    pixel_aspect : Fraction
+        Width of one of the image's pixels as shown, over its height.
     """
-    shown = ImageOps.fit(image.convert("L" if config.image_channels == 1 else "RGB"),
-                         (config.image_width, config.image_height), Image.Resampling.BILINEAR)
+    width, height = image.size
+    wanted = Fraction(config.image_width, config.image_height) / pixel_aspect
+    cut_width, cut_height = (float(min(side)) for side in (
+        (width, wanted * height), (height, width / wanted)))
+    left, top = (width - cut_width) / 2, (height - cut_height) / 2
+    shown = image.convert("L" if config.image_channels == 1 else "RGB").resize(
+        (config.image_width, config.image_height), Image.Resampling.BILINEAR,
+        (left, top, left + cut_width, top + cut_height))
     return torch.from_numpy(np.array(shown)).view(config.image_height, config.image_width, -1
                                                   ).permute(2, 0, 1).contiguous()
 

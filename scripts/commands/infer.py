@@ -68,7 +68,8 @@ def mismatches(output: Output, reference: Output) -> int:
 @command
 def infer(
     model: Annotated[str, typer.Argument(help="Preset or quantized .safetensors file.")],
-    image: Annotated[Path, typer.Option(help="Image of the network's size.")],
+    image: Annotated[Path, typer.Option(help=(
+        "Image of the network's size, shown upright; what is transparent is black."))],
     hardware_name: Annotated[str, typer.Option("--hardware", help="Hardware preset.")] = "nano",
     engine: Annotated[str, typer.Option(help="float, integer or rtl.")] = "integer",
     task: Annotated[int, typer.Option(help="Task, from 0.")] = 0,

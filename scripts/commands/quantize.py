@@ -9,13 +9,12 @@ from rich.table import Table
 
 from golden.checkpoint import load
 from golden.config import MODELS
-from golden.images import load_image
+from golden.images import check_image, load_image
 from golden.model import build
+from golden.picture import files_of
 from golden.quantize import quantize as run
 from golden.report import block_noise
 from scripts.cli import JsonFile, app, check_folder, command, console, emit
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 @app.command()
@@ -23,7 +22,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 def quantize(
     weights: Annotated[Path, typer.Option(
         help="Edge-MoE folder, training checkpoint or safetensors file.")],
-    images: Annotated[Path, typer.Option(help="Folder of calibration images.")],
+    images: Annotated[Path, typer.Option(help=(
+        "Folder of calibration images of the network's size; what is transparent is black."))],
     out: Annotated[Path, typer.Option(help="Quantized file to write.")],
     model: Annotated[str, typer.Option(help="Preset that the weights belong to.")] = "digits",
     json: JsonFile = None,
@@ -35,9 +35,9 @@ def quantize(
     check_folder(out)
     if not images.is_dir():
         raise ValueError(f"{images} is not a folder")
-    paths = sorted(path for path in images.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise ValueError(f"{images} holds no image ({', '.join(SUFFIXES)})")
+    paths = files_of(images)
+    for path in paths:
+        check_image(path, config)
     real = build(config, load(weights, config))
     pixels = [load_image(path, config) for path in track(
         paths, "reading images", console=console, disable=not console.is_terminal)]

@@ -151,7 +151,8 @@ def places(plan: Plan, config: ModelConfig, hw: HwConfig, task: int) -> dict[str
 def video(
     model: Annotated[str, typer.Argument(help="Preset or quantized .safetensors file.")],
     source: Annotated[str, typer.Option("--input", help=(
-        "Video file, folder of images, generator:fixed, generator:object or generator:pan."))],
+        "Video file, folder of images, generator:fixed, generator:object or generator:pan. Files "
+        "are shown upright; what is transparent is black."))],
     hardware_name: Annotated[str, typer.Option("--hardware", help="Hardware preset.")] = "zcu102",
     policy: Annotated[str, typer.Option(help=f"One of {', '.join(Policy)}, auto.")] = "auto",
     theta: Annotated[int, typer.Option(help="Largest difference that is left out.")] = 0,

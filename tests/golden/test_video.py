@@ -186,22 +186,14 @@ def test_a_cut_video_file_is_refused_by_name(
 def test_a_byte_less_is_noticed(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", "mpeg4", "yuv420p", 20, movflags="faststart")
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=r"a\.mp4: the file is damaged or cut behind frame \d"):
-        list(frames(str(path), RGB))
-
-
-def test_frames_before_the_cut_are_shown(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.avi", "ffv1", "bgr0", 20)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert len(list(frames(str(path), RGB, 3))) == 3
-    with pytest.raises(ValueError, match=r"a\.avi: the file is damaged or cut behind frame \d"):
+    with pytest.raises(ValueError, match=r"a\.mp4: the file is damaged or cut behind frame 19"):
         list(frames(str(path), RGB))
 
 
 def empty_folder(folder: Path) -> tuple[str, str]:
     (folder / "clips").mkdir()
     (folder / "clips" / "list.txt").write_text("nothing")
-    return str(folder / "clips"), "clips: the folder holds no image, such as a .png or .jpg file"
+    return str(folder / "clips"), r"clips: the folder holds no image \(\.png, "
 
 
 def broken_image(folder: Path) -> tuple[str, str]:

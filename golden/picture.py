@@ -1,0 +1,222 @@
+"""A picture file as it is meant to be seen: upright, 8 bits a channel, on black.
+
+* Upright: turned and mirrored as its EXIF (or XMP) orientation says.
+* Of 16 bits, the higher 8; of 12 bits, as a TIFF may have, the highest 8.
+* A color is multiplied by its alpha, be that a channel, a palette's or one transparent color: what
+  is transparent is black, the background of the handwritten digits.
+* CMYK and YCbCr become RGB by their plain formulas; color profiles, gamma and the density of
+  pixels are not looked at.
+
+What has no such meaning is refused by name: floating-point, signed and 32-bit pixels, whose range
+no file states; Lab colors; several pictures in one file where one is wanted.
+"""
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+FORMATS = {
+    "PNG": (".png", ".apng"), "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "BMP": (".bmp",), "TIFF": (".tif", ".tiff"), "WEBP": (".webp",), "GIF": (".gif",),
+    "PPM": (".pbm", ".pgm", ".ppm", ".pnm"), "AVIF": (".avif",),
+}
+"""What is read, by Pillow's names, and how such files are called.
+
+A JPEG 2000 that is cut decodes without an error, so it is none of them.
+"""
+
+SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+
+REFUSED_SUFFIXES = (".heic", ".heif", ".jxl", ".svg", ".exr", ".hdr", ".dng", ".cr2", ".nef")
+"""Further pictures, beside those that Pillow knows, that are not read."""
+
+MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBX", "RGBA", "CMYK", "YCbCr"}
+"""Pillow's modes of 8 bits a channel or fewer."""
+
+MODES_16 = {"I;16", "I;16B", "I;16L", "I;16N"}
+
+SUBBYTE = {"L;2": 85, "L;4": 17}
+"""Factor to 8 bits of PNG's narrower gray, which the file's transparent gray lacks in Pillow."""
+
+NAMES = {"F": "floating-point pixels", "I": "32-bit or signed pixels", "LAB": "Lab colors"}
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture upright, by its EXIF orientation; 1 and unknown ones need nothing."""
+
+ORIENTATION_TAG, TURNED = ExifTags.Base.Orientation, {5, 6, 7, 8}
+SUBFILE_TAG, BITS_TAG, PHOTOMETRIC_TAG, SAMPLE_FORMAT_TAG = 254, 258, 262, 339
+WHITE_IS_ZERO, REDUCED = 0, 1
+UNSIGNED = {1, 4}
+"""TIFF's sample formats: unsigned, and undefined, which is read as unsigned."""
+
+
+@contextmanager
+def strict() -> Iterator[None]:
+    """Make errors of Pillow's warnings that a file is damaged; keep its other ones quiet."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", "(Truncated|Corrupt)")
+        yield
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """Open a picture file; whatever is wrong with it is told with its name.
+
+    Raises
+    ------
+    ValueError
+        The file is no picture or a damaged one, or what the caller does with it raises ValueError.
+    """
+    try:
+        with strict():
+            image = Image.open(path, formats=tuple(FORMATS))
+        if "transparency" in image.info and stored_mode(image) in SUBBYTE:
+            image.info["transparency"] *= SUBBYTE[stored_mode(image)]
+        with image:
+            if image.format == "GIF" and not path.read_bytes().rstrip(b"\0").endswith(b";"):
+                raise ValueError("the file is cut: it lacks its end")
+            yield image
+    except UnidentifiedImageError:
+        raise ValueError(f"{path}: not an image file of a known kind "
+                         f"({', '.join(FORMATS)})") from None
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from None
+    # Pillow's decoders raise nearly anything on damaged bytes.
+    except Exception as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def check(image: Image.Image, *, several: bool = False) -> None:
+    """Check, by the header, that a picture can be shown; ``several`` may be in the file.
+
+    Raises
+    ------
+    ValueError
+        It cannot; the message says why and what can.
+    """
+    tags = image.tag_v2 if image.format == "TIFF" else {}
+    wide = image.mode in MODES_16 or (image.mode == "I" and image.format == "PPM")
+    signed = not UNSIGNED.issuperset(tags.get(SAMPLE_FORMAT_TAG, (1,)))
+    if signed or not (wide or image.mode in MODES):
+        what = NAMES.get(image.mode, "signed pixels" if signed else f"pixels of mode {image.mode}")
+        raise ValueError(f"{what} have no certain meaning in 8 bits; unsigned pixels of up to 16 "
+                         "bits are read: gray, RGB, CMYK, YCbCr or a palette, with or without "
+                         "alpha")
+    if image.mode == "RGB" and stored_mode(image) == "RGB;16B" and "transparency" in image.info:
+        raise ValueError("one transparent color among 16-bit colors cannot be read; save it with "
+                         "an alpha channel")
+    if tags.get(SUBFILE_TAG, 0) & REDUCED:
+        raise ValueError("the file begins with a reduced copy of its picture, as raw photographs "
+                         "do; save the picture alone")
+    count = frames_of(image)
+    if count > 1 and not several:
+        raise ValueError(f"the file holds {count} pictures, one is wanted; save it alone, or show "
+                         "the file as a video")
+
+
+def frames_of(image: Image.Image) -> int:
+    """Return how many pictures a file holds; a camera's previews (MPO) are none."""
+    count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    return count - getattr(image, "default_image", False)
+
+
+def stored_mode(image: Image.Image) -> str:
+    """Return Pillow's raw mode of a picture that is not yet loaded."""
+    arguments = image.tile[0].args if image.tile else None
+    return arguments if isinstance(arguments, str) else (arguments or ("",))[0]
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height as shown. Of a TIFF, Pillow's size is that already."""
+    turned = image.format != "TIFF" and orientation(image) in TURNED
+    return image.size[::-1] if turned else image.size
+
+
+def orientation(image: Image.Image) -> int | None:
+    """Return the EXIF orientation; None if there is none, or a loaded TIFF is upright already."""
+    with strict():
+        return image.getexif().get(ORIENTATION_TAG)
+
+
+def seen(image: Image.Image) -> Image.Image:
+    """Return a checked picture as it is meant to be seen, in mode ``L`` or ``RGB``."""
+    tags = getattr(image, "tag_v2", {})
+    bits, inverted = tags.get(BITS_TAG, (16,))[0], tags.get(PHOTOMETRIC_TAG) == WHITE_IS_ZERO
+    with strict():
+        image.load()
+    if image.mode in MODES_16 or image.mode == "I":
+        shown = narrowed(image, bits, inverted)
+    else:
+        shown = on_black(image)
+    turn = TURNS.get(orientation(image))
+    return shown if turn is None else shown.transpose(turn)
+
+
+def narrowed(image: Image.Image, bits: int, inverted: bool) -> Image.Image:
+    """Return the highest 8 of ``bits`` of gray, which a TIFF may store ``inverted``."""
+    values = np.asarray(image).astype(np.int64)
+    codes = values >> (bits - 8)
+    if inverted:
+        codes = 255 - codes
+    if "transparency" in image.info:
+        codes[values == image.info["transparency"]] = 0
+    return Image.fromarray(codes.astype(np.uint8))
+
+
+def on_black(image: Image.Image) -> Image.Image:
+    """Return a picture of 8 bits a channel in mode ``L`` or ``RGB``, multiplied by its alpha."""
+    gray = image.mode in {"1", "L", "LA"}
+    if not image.has_transparency_data:
+        return image.convert("L" if gray else "RGB")
+    colored = image.convert("RGBA")
+    shown = Image.new("RGB", image.size)
+    shown.paste(colored, mask=colored.getchannel("A"))
+    return shown.getchannel("R") if gray else shown
+
+
+def pictures(image: Image.Image) -> Iterator[Image.Image]:
+    """Return all pictures of a file, in order, as they are meant to be seen."""
+    first = int(getattr(image, "default_image", False))
+    for number in range(first, first + frames_of(image)):
+        image.seek(number)
+        check(image, several=True)
+        yield seen(image)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Return the picture files of a folder in the order of their names, numbers by value.
+
+    Hidden files, folders, and files that are no pictures by their suffix are left out.
+
+    Raises
+    ------
+    ValueError
+        There is none, or one is of a kind that is not read.
+    """
+    files = sorted((path for path in folder.iterdir()
+                    if path.is_file() and not path.name.startswith(".")), key=natural)
+    known = {suffix for suffix, kind in Image.registered_extensions().items()
+             if Image.MIME.get(kind, "").startswith("image/")} | {*REFUSED_SUFFIXES}
+    for path in files:
+        if path.suffix.lower() in known.difference(SUFFIXES):
+            raise ValueError(f"{path}: not an image file of a known kind ({', '.join(FORMATS)})")
+    chosen = [path for path in files if path.suffix.lower() in SUFFIXES]
+    if not chosen:
+        raise ValueError(f"{folder}: the folder holds no image ({', '.join(SUFFIXES)})")
+    return chosen
+
+
+def natural(path: Path) -> list[tuple[int, int, str]]:
+    """Return a key that sorts ``2.png`` before ``10.png``."""
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part)
+            for part in re.split(r"(\d+)", path.name)]
