@@ -12,6 +12,7 @@ from PIL import Image
 
 from golden.library import WEIGHTS
 from golden.quantized import QuantizedModel
+from golden.sparsity.registry import MECHANISMS
 from golden.tally import Tally
 from scripts import cli
 from scripts.tallies import Cell
@@ -244,6 +245,10 @@ def test_list_names_every_preset(monkeypatch: pytest.MonkeyPatch,
     code, out, _ = run(monkeypatch, capsys, "list")
     assert code == 0
     assert all(name in out for name in policies)
+    shown = " ".join(out.split())
+    for name, policy in policies.items():
+        assert policy["differs"] == MECHANISMS[name].differs
+        assert not policy["differs"] or f" {name} {policy['differs']}" in shown
 
 
 @pytest.mark.parametrize("policy", ["dense", "zero-skip", "delta", "token-gate", "auto"])

@@ -136,8 +136,8 @@ def test_report_needs_nothing_else_and_states_its_sources(compared) -> None:
 
 
 def test_report_says_what_stands_in_for_training(compared) -> None:
-    """And on what a policy was calibrated."""
-    made, folder, _ = compared(
+    """And how policies differ from their sources, in every output; and what calibrated them."""
+    made, folder, out = compared(
         "question: Which?\nmodels: [digits]\nhardware: [nano]\nmemory: [{latency: 20}]\n"
         "policies: [dense, mohd, jetmoe, token-activity, cats, wanda]\n")
     page = (folder / "report.html").read_text()
@@ -146,6 +146,13 @@ def test_report_says_what_stands_in_for_training(compared) -> None:
                   "length of a token&#x27;s row, in place of a trained one",
                   "Calibrated were cats, wanda on two other images"):
         assert words in page
+    rows = list(csv.DictReader(Path("made.csv").read_text().splitlines()))
+    assert [bool(point["differs"]) for point in made["points"]] == [False, *[True] * 4, False]
+    for point, row in zip(made["points"], rows, strict=True):
+        differs = MECHANISMS[point["policy"]].differs
+        assert point["differs"] == row["differs"] == differs
+        assert html.escape(differs) in page
+        assert not differs or f"{point['policy']} {differs}" in " ".join(out.split())
     assert "cats 1.1" in made["answer"]
     assert "(rtl)" in made["answer"]
     assert "(model)" in made["answer"]

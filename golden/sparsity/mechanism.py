@@ -43,8 +43,9 @@ class Mechanism:
         What hardware may leave out, in one line: multiplications, weight bytes, state bytes.
     parameters : Mapping of str to Parameter
         What it takes.
-    assumes : str
-        What stands in for what only a network trained with it has; empty if nothing does.
+    differs : str
+        In a few words, how it is not what the source does: what is left out, and what stands in for
+        what only a network trained with it has; empty if it does the same.
     calibrated : bool
         Whether thresholds, masks, bases or choices of experts come from recorded frames.
     remembers : bool
@@ -65,7 +66,7 @@ class Mechanism:
     executes: str
     skips: str
     parameters: Mapping[str, Parameter]
-    assumes: str
+    differs: str
     calibrated: bool
     remembers: bool
     frames: Callable[..., Sequence[Any]]

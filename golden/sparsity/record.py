@@ -11,6 +11,7 @@ from golden.config import ModelConfig
 from golden.gate import planes
 from golden.integer import Integer, Trace
 from golden.library import Network
+from golden.model import M3ViT
 from golden.quantized import QuantizedModel
 
 OCTAVE, SCORE_OCTAVE = 256, 64
@@ -68,6 +69,8 @@ class Record:
         The network, if mechanisms are to be run in it.
     task : int
         Whose gates and head ran.
+    floats : Mapping of str to Tensor
+        By product of the blocks its weights (N, K) before quantization, where they are known.
     """
 
     frames: tuple[Moment, ...]
@@ -76,6 +79,7 @@ class Record:
     config: ModelConfig | None = None
     model: QuantizedModel | None = None
     task: int = 0
+    floats: Mapping[str, Tensor] = field(default_factory=dict)
 
     def values(self, name: str) -> Tensor:
         """Return the operands of a product in all frames, (R, K) with zero at 0."""
@@ -97,6 +101,23 @@ class Record:
         Rows of codes have scales of their own, so only these compare across rows.
         """
         return self.weights[name].double() * self.scale(name)[:, None]
+
+    def magnitude(self, name: str) -> Tensor:
+        """Return ``|w|`` (N, K) of a product's weights as they were trained.
+
+        Quantization moves scales of operands into weights and gives rows scales of their own, so
+        codes do not compare: not within a row, and not across layers. Only a record without a
+        network, whose weights may be drawn or traced, has no others than those recorded.
+
+        Raises
+        ------
+        ValueError
+            The record is of a quantized network of which only the codes are known.
+        """
+        if name not in self.floats and self.model is not None:
+            raise ValueError(f"the weights of {name} before quantization are not known, and their "
+                             "codes do not compare")
+        return self.floats.get(name, self.weights[name]).double().abs()
 
     def bias(self, name: str) -> Tensor:
         """Return the biases (N,) of a product in units of its result; 0 without a model."""
@@ -152,6 +173,24 @@ def weights_of(model: QuantizedModel, task: int) -> dict[str, Tensor]:
     return weights
 
 
+def floats_of(network: M3ViT) -> dict[str, Tensor]:
+    """Return the weights (N, K) of the blocks' linear layers by product, before quantization."""
+    floats = {}
+    for number, block in enumerate(network.blocks):
+        name, attention = f"blocks.{number}", block.attn
+        floats |= {f"{name}.{part}": weight for part, weight in zip(
+            "qkv", attention.qkv.weight.detach().chunk(3), strict=True)}
+        floats[f"{name}.proj"] = attention.proj.weight.detach()
+        if not block.is_moe:
+            floats |= {f"{name}.{part}": getattr(block.mlp, part).weight.detach()
+                       for part in ("fc1", "fc2")}
+            continue
+        for part, key in (("fc1", "htoh4"), ("fc2", "h4toh")):
+            floats |= {f"{name}.experts.{expert}.{part}": weight for expert, weight in enumerate(
+                block.mlp.experts[key].weight.detach())}
+    return floats
+
+
 def zeros_of(model: QuantizedModel, products: Iterable[str]) -> dict[str, int]:
     """Return the codes of zero: that of ``gelu(0)`` behind an activation."""
     return {name: int(model[f"{'.'.join(name.split('.')[:2])}.gelu"][0]) for name in products
@@ -202,5 +241,6 @@ def record(network: Network | QuantizedModel, frames: Iterable[Tensor], task: in
                               pixels, trace.x, trace.predicted))
     if not moments:
         raise ValueError("there is no frame to record")
-    weights = weights_of(model, task)
-    return Record(tuple(moments), weights, zeros_of(model, weights), model.config, model, task)
+    weights, real = weights_of(model, task), getattr(network, "real", None)
+    return Record(tuple(moments), weights, zeros_of(model, weights), model.config, model, task,
+                  floats_of(real) if real is not None else {})

@@ -26,7 +26,7 @@ def listing(json: JsonFile = None) -> None:
                      for name, hw in PRESETS.items()],
         "policies": [{"name": name, "family": policy.family, "source": policy.source,
                       "executes": policy.executes, "skips": policy.skips,
-                      "assumes": policy.assumes, "calibrated": policy.calibrated,
+                      "differs": policy.differs, "calibrated": policy.calibrated,
                       "remembers": policy.remembers,
                       "parameters": {key: asdict(parameter)
                                      for key, parameter in policy.parameters.items()}}
@@ -52,3 +52,11 @@ def listing(json: JsonFile = None) -> None:
             f"{key}={parameter.default}" for key, parameter in policy.parameters.items()),
             policy.source)
     console.print(policies)
+    differing = Table(title="how policies differ from their sources", box=SIMPLE,
+                      padding=(0, 0, 0, 1))
+    differing.add_column("name", no_wrap=True)
+    differing.add_column("difference")
+    for name, policy in MECHANISMS.items():
+        if policy.differs:
+            differing.add_row(name, policy.differs)
+    console.print(differing)

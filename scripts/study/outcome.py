@@ -39,6 +39,11 @@ class Outcome:
     energy_ratio: float = 1.0
 
     @property
+    def differs(self) -> str:
+        """How the policy differs from its source, in a few words; empty if it does not."""
+        return self.point.policy.mechanism.differs
+
+    @property
     def mac_units(self) -> int:
         """Multiplications a cycle, at most."""
         return self.point.hardware.config.mac_units
@@ -77,7 +82,8 @@ class Outcome:
         intervals = {f"energy_pj_{name}_{bound}": value for name, part in self.energy.items()
                      for bound, value in part.bounds.items()}
         return {
-            **self.point.labels, "executes": self.executes, "operands": self.known,
+            **self.point.labels, "executes": self.executes, "differs": self.differs,
+            "operands": self.known,
             "cycles": self.cycles, "frames_per_s": self.frames_per_s, "speedup": self.speedup,
             "energy_ratio": self.energy_ratio, "baseline": self.baseline,
             "utilization": self.utilization, "mac_units": self.mac_units,

@@ -69,12 +69,12 @@ def mechanisms(study: Study) -> str:
     """Return the policies with their papers."""
     rows = {policy.label: (
         policy.label, policy.mechanism.family, policy.mechanism.executes, policy.mechanism.source,
-        policy.mechanism.skips, policy.mechanism.assumes,
+        policy.mechanism.skips, policy.mechanism.differs,
         "; ".join(f"{name}={value:g}: {policy.mechanism.parameters[name].meaning}"
                   for name, value in policy.parameters.items()))
         for policy in study.policies if policy.name in MECHANISMS}
-    return table(("policy", "family", "by", "source", "what may be left out", "assumed",
-                  "parameters"),
+    return table(("policy", "family", "by", "source", "what may be left out",
+                  "how it differs from the source", "parameters"),
                  rows.values())
 
 

@@ -57,11 +57,16 @@ class Subject:
         return "routing of a golden run" if self.preset else "drawn routing"
 
     @cached_property
-    def network(self):
-        """The quantized network."""
+    def origin(self):
+        """The quantized network, and the one it was made from."""
         from golden.library import find, untrained
 
-        return (find(self.config.name) if self.preset else untrained(self.config)).quantized
+        return find(self.config.name) if self.preset else untrained(self.config)
+
+    @property
+    def network(self):
+        """The quantized network."""
+        return self.origin.quantized
 
     @cached_property
     def pixels(self) -> list:
@@ -85,7 +90,7 @@ class Subject:
                              seed=self.source.seed)
         from golden.sparsity.record import record
 
-        return record(self.network, self.pixels, self.task)
+        return record(self.origin, self.pixels, self.task)
 
     @cached_property
     def calibration(self):
@@ -96,9 +101,9 @@ class Subject:
 
         source = self.source
         if source.kind == "image":
-            return record(self.network, calibration_images(self.config), self.task)
+            return record(self.origin, calibration_images(self.config), self.task)
         if source.generated:
-            return record(self.network, frames(source.source, self.config, CALIBRATION,
+            return record(self.origin, frames(source.source, self.config, CALIBRATION,
                                                source.seed + 1), self.task)
         if source.kind == "statistics":
             from golden.sparsity.generated import generated

@@ -68,7 +68,7 @@ def plain(*columns: str) -> Table:
 
 
 def tables(outcomes: Sequence[Outcome]) -> list[Table]:
-    """Return the figures, and the energy by component with low and high below."""
+    """Return the figures, the energy by component with low and high below, and what to know."""
     units = Units(outcomes)
     made = plain("#", *units.head())
     spent = plain("#", "by", *(f"{name}, {units.energy}".replace("_", " ")
@@ -78,7 +78,17 @@ def tables(outcomes: Sequence[Outcome]) -> list[Table]:
         spent.add_row(str(number), outcome.executes, *(
             units.interval(part, 2).replace(" (", "\n").removesuffix(")")
             for part in units.parts(outcome).values()))
-    return [made, spent]
+    return [made, spent, *differing(outcomes)]
+
+
+def differing(outcomes: Sequence[Outcome]) -> list[Table]:
+    """Return a table of how the policies differ from their sources, if any does."""
+    lines = {outcome.point.policy.label: outcome.differs for outcome in outcomes if outcome.differs}
+    made = Table("policy", "how it differs from its source", padding=(0, 1, 0, 0), box=None,
+                 header_style="bold")
+    for row in lines.items():
+        made.add_row(*row)
+    return [made] if lines else []
 
 
 def as_json(study: Study, outcomes: Sequence[Outcome]) -> dict:

@@ -8,7 +8,7 @@ from golden.sparsity.mechanism import Mechanism, Parameter
 
 
 def entry(name: str, family: str, source: str, executes: str, skips: str, rule: str,
-          assumes: str = "", *, calibrated: bool = False, remembers: bool = False,
+          differs: str = "", *, calibrated: bool = False, remembers: bool = False,
           **parameters: Parameter) -> Mechanism:
     """Return a mechanism whose ``rule`` is ``module.Class`` of :mod:`golden.sparsity.rules`."""
     def chosen(record: Any, values: dict[str, float]) -> Any:
@@ -25,7 +25,7 @@ def entry(name: str, family: str, source: str, executes: str, skips: str, rule: 
             raise ValueError(f"policy {name} runs on the hardware only with the network's weights")
         return chosen(record, values).executed(record.model)
 
-    return Mechanism(name, family, source, executes, skips, parameters, assumes, calibrated,
+    return Mechanism(name, family, source, executes, skips, parameters, differs, calibrated,
                      remembers, frames, executed if executes == "rtl" else None)
 
 

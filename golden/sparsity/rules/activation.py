@@ -9,8 +9,7 @@ from golden.policy import Choice, Plan, Policy, operator_names
 from golden.quantized import QuantizedModel
 from golden.sparsity.names import layer, part, prunable
 from golden.sparsity.record import Record
-from golden.sparsity.rule import Rule, Sent, charged, largest
-from golden.sparsity.work import Work
+from golden.sparsity.rule import Rule, Sent, largest
 
 LEVELS = 20
 """Steps of density in which a greedy budget is spent."""
@@ -58,7 +57,9 @@ class Relu(Table):
 
 
 class Thresholds(Rule):
-    """Magnitudes above a quantile, which is that of the recorded frames.
+    """Magnitudes of codes above a quantile, which is that of the recorded frames.
+
+    Channels behind a normalization have scales of their own, so their codes are not their values.
 
     An expert that no recorded token chose takes its own first rows. ``parts`` are the products
     that it is for, None for all layers.
@@ -97,7 +98,7 @@ def quantile(values: Tensor, share: float) -> Tensor:
     return values.double().sort(0).values[count - 1]
 
 
-class Cats(Thresholds, Table):
+class HiddenThresholds(Thresholds):
     """Hidden units of which the activation's magnitude exceeds the layer's quantile.
 
     Here the activation behind the first layer; that layer decides, so it runs densely. The
@@ -111,8 +112,8 @@ class Cats(Thresholds, Table):
         self.layers: dict[int, Tensor] = {}
 
     def cut(self, name: str, x: Tensor) -> Tensor:
-        """Return the layer's threshold."""
-        return self.layer_cut(layer(name))
+        """Return the layer's threshold, another product's own quantile."""
+        return self.layer_cut(layer(name)) if part(name) == "fc2" else super().cut(name, x)
 
     def layer_cut(self, number: int) -> Tensor:
         """Return the quantile of a layer's recorded hidden elements."""
@@ -123,25 +124,31 @@ class Cats(Thresholds, Table):
             self.layers[number] = quantile(seen, 1 - self.density)
         return self.layers[number]
 
+
+class Cats(HiddenThresholds, Table):
+    """Hidden units above the layer's threshold.
+
+    In a network with gated MLPs the operand is ``act(gate) * up``, and the threshold cuts that;
+    CATS cuts ``act(gate)`` before the product, and so saves the columns of ``up`` too.
+    """
+
     def kept(self, number: int, values: Tensor) -> Tensor:
         """Return what is above the layer's threshold."""
         return values.abs() > self.layer_cut(number)
 
 
-class Chess(Thresholds):
-    """As CATS with a threshold for each channel; and one for each input of the attention."""
+class Chess(HiddenThresholds):
+    """Hidden units by importance, and what the attention's first and last layers read.
 
-    parts = ("q", "k", "v", "proj", "fc2")
+    A hidden unit's importance is ``|act(gate)_j| * mean|up_j|``; the layer has one threshold ``t``
+    on it, the quantile of the recorded ones, which makes ``t / mean|up_j|`` of channel ``j``. The
+    MLPs here have no ``up``, so its mean is 1 and all channels share the threshold of CATS. The
+    operands of the queries and of the output projection have a quantile each; keys and values
+    stay dense (arXiv 2409.01366). In a network with gated MLPs the threshold cuts
+    ``act(gate) * up``, as in :class:`Cats`.
+    """
 
-    def cut(self, name: str, x: Tensor) -> Tensor:
-        """Return a hidden layer's thresholds by column, another's as it is."""
-        if part(name) != "fc2":
-            return super().cut(name, x)
-        return quantile(self.seen(name, x).abs(), 1 - self.density)
-
-    def charge(self, name: str, work: Work) -> Work:
-        """Charge a hidden layer's thresholds, a byte a channel."""
-        return charged(work, weights=work.depth) if part(name) == "fc2" else work
+    parts = ("q", "proj", "fc2")
 
 
 class Teal(Thresholds):

@@ -99,18 +99,19 @@ class Shards(Rule):
 
 
 class DroppedTokens(Rule):
-    """Tokens that get little attention leave the network, layer by layer (LeMo, EViT).
+    """Tokens that get little attention leave the network, in some of the layers (EViT, LeMo).
 
-    From block ``first`` on, each block keeps the share ``kept`` of the tokens of the block before
-    that got most attention there from all tokens and heads; token 0 always. Those that left keep
-    their values.
+    Block ``first`` and every ``every``-th behind it keep the share ``kept`` of the tokens of the
+    block before that got most attention there from all tokens and heads (LeMo's informativeness);
+    token 0 always. Those that left keep their values: EViT, which asks the class token alone,
+    fuses them into one token.
     """
 
     blocks = True
 
-    def __init__(self, record: Record, kept: float, first: int) -> None:
+    def __init__(self, record: Record, kept: float, first: int, every: int) -> None:
         super().__init__(record)
-        self.kept, self.first = kept, first
+        self.kept, self.first, self.every = kept, first, every
 
     def start(self) -> None:
         """Begin with all tokens."""
@@ -118,7 +119,7 @@ class DroppedTokens(Rule):
 
     def alive(self, layer: int, x: Tensor, attended: Tensor | None) -> Tensor | None:
         """Drop the tokens with the least attention."""
-        if attended is None or layer < self.first:
+        if attended is None or layer < self.first or (layer - self.first) % self.every:
             return self.left
         left = torch.ones(attended.shape[-1], dtype=torch.bool) if self.left is None else self.left
         rows = attended.double() / attended.double().sum(-1, keepdim=True).clamp(min=1e-9)

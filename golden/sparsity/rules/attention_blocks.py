@@ -103,10 +103,11 @@ class FlexPrefill(Windowed):
     """Per head blocks or lines, as many as hold a share of the attention.
 
     The last block of queries decides: if the blocks' share of its attention, estimated from means
-    of keys, is within ``tau`` of the true one (square root of the Jensen-Shannon divergence), each
-    block of queries keeps the blocks of keys that hold the share ``gamma`` by estimate; else the
-    head keeps the keys, and the distances, that hold it for these queries. Every query keeps its
-    own block, and at least ``least`` blocks' worth.
+    of keys, is within ``tau`` of the true one (square root of the Jensen-Shannon divergence), the
+    head keeps the fewest blocks of its whole map that hold the share ``gamma`` of it by estimate;
+    else the keys, and the distances, that hold it for these queries. Every query keeps its own
+    block, and at least ``least`` blocks' worth. There is no causal mask, and the last queries of
+    an image are its last patches.
     """
 
     def __init__(self, record: Record, gamma: float, tau: float, block: int, least: int) -> None:
@@ -126,7 +127,8 @@ class FlexPrefill(Windowed):
         for weight, by_block, guess in zip(true, means, last, strict=True):
             seen = torch.stack([part.sum() for part in weight.mean(0).split(self.block)])
             if root_divergence(guess, seen) < self.tau:
-                chosen = covering(by_block, self.gamma) | largest(by_block, self.least)
+                whole = covering(by_block.flatten(), self.gamma).view(by_block.shape)
+                chosen = whole | largest(by_block, self.least)
                 made.append(blown(chosen, self.block, tokens) | own)
             else:
                 few = self.least * self.block

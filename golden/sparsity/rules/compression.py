@@ -37,7 +37,8 @@ class DynamicSparse(Wanda):
 
     The error is what pruned weights would have added on average. The pruned weight that lowers it
     most for its input's variance grows back; of those whose loss lowers it too, the one of least
-    ``|w| * |x|`` goes. A row stops where a swap would not lower its error.
+    ``|w| * |x|`` goes. A row stops where a swap would not lower its error. Products of weight and
+    input are those of the real network, the variance is of codes.
     """
 
     def keep(self, name: str, weight: Tensor) -> Tensor:

@@ -19,7 +19,10 @@ from golden.sparsity.work import Work
 class Merged(Routing):
     """Experts around the most used ones become one each (M-SMoE).
 
-    An expert joins the dominant one with the most similar logits; its hidden units are permuted
+    The dominant experts are those of all layers with the largest shares of their layers' tokens,
+    ``groups`` for each layer on average and the most used one of each layer always, so layers
+    end with different numbers of them. An expert joins the dominant one of its layer with the
+    most similar logits; its hidden units are permuted
     to match (linear assignment on both layers' weights) and averaged by frequency of use. A token
     that chose several of a group runs it once, with the sum of their weights.
     """
@@ -28,17 +31,30 @@ class Merged(Routing):
         super().__init__(record)
         self.groups = groups
         self.leaders: dict[int, Tensor] = {}
+        self.dominant = self.most_used()
+
+    def most_used(self) -> dict[int, Tensor]:
+        """Return by layer which experts (E,) are dominant."""
+        layers = list(dict.fromkeys(layer for frame in self.record.frames
+                                    for layer in frame.routes))
+        if not layers:
+            return {}
+        usage = torch.stack([self.usage(layer).double() for layer in layers])     # (L, E)
+        share = usage / usage.sum(-1, keepdim=True).clamp(min=1)
+        share[largest(share, 1)] = torch.inf
+        count = min(self.groups, self.experts) * len(layers)
+        chosen = largest(share.flatten(), count).view(share.shape)
+        return dict(zip(layers, chosen, strict=True))
 
     def leader(self, layer: int) -> Tensor:
         """Return the expert (E,) that each expert is merged into."""
         if layer not in self.leaders:
-            usage = self.usage(layer).double()
-            dominant = largest(usage, self.groups)
+            dominant = self.dominant[layer]
             logits = torch.cat([frame.logits[layer] for frame in self.record.frames])
             unit = logits / logits.norm(dim=0).clamp(min=1e-9)
             alike = (unit.T @ unit).masked_fill(~dominant, -torch.inf)
             joined = alike.argmax(-1)
-            self.leaders[layer] = torch.where(dominant, torch.arange(len(usage)), joined)
+            self.leaders[layer] = torch.where(dominant, torch.arange(len(dominant)), joined)
         return self.leaders[layer]
 
     def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:

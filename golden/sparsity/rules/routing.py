@@ -99,8 +99,8 @@ class Thor(Routing):
         return {name: work for name, work in works.items() if part(name) != "gate"}
 
 
-class TaskSet(Routing):
-    """A task's experts, known before the frame: those that it used most on the recorded frames."""
+class MostUsed(Routing):
+    """A rule that keeps the experts that the task used most on the recorded frames."""
 
     def __init__(self, record: Record, experts: int) -> None:
         super().__init__(record)
@@ -110,13 +110,30 @@ class TaskSet(Routing):
         """Return the most used experts."""
         return largest(self.usage(layer).double(), self.count)
 
+
+class TaskSet(MostUsed):
+    """A task's experts, known before the frame: every token runs all, and there is no gate.
+
+    The result is the mean of theirs, as of SkillNet's active skills (arXiv 2203.03312). For
+    skills that people name for a task stand the experts that it used most.
+    """
+
+    def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:
+        """Weigh the experts of the set alike."""
+        chosen = self.allowed(layer)
+        return (chosen / chosen.sum()).to(logits.dtype).expand(len(logits), -1).contiguous()
+
+    def finish(self, works: Mapping[str, Work]) -> Mapping[str, Work]:
+        """Drop the gates."""
+        return {name: work for name, work in works.items() if part(name) != "gate"}
+
+
+class Pruned(MostUsed):
+    """Only the most used experts remain in the network, in its gates too."""
+
     def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:
         """Choose by logit, among the allowed."""
         return largest(logits, min(self.top_k, self.count))
-
-
-class Pruned(TaskSet):
-    """Only the most used experts remain in the network, in its gates too."""
 
     def executed(self, model: QuantizedModel) -> tuple[QuantizedModel, Plan]:
         """Return a smaller network, the experts in their old order."""
@@ -142,10 +159,15 @@ class Pruned(TaskSet):
 
 
 class Switched(Routing):
-    """Named experts are off, or on for every token; both are bit masks of expert numbers."""
+    """Named experts of named layers are off, or on for every token; all three are bit masks.
 
-    def __init__(self, record: Record, without: int, always: int) -> None:
+    Bit ``e`` of ``without`` and of ``always`` is expert ``e``, bit ``i`` of ``layers`` is block
+    ``i``, and ``layers`` of 0 is all blocks. Layers that are not named keep their routing.
+    """
+
+    def __init__(self, record: Record, without: int, always: int, layers: int) -> None:
         super().__init__(record)
+        self.layers = layers
         if without & always:
             raise ValueError(f"policy mote: without={without} and always={always} "
                              "share experts")
@@ -155,11 +177,17 @@ class Switched(Routing):
             raise ValueError(f"policy mote: without={without} leaves none of {self.experts} "
                              "experts")
 
-    def allowed(self, layer: int) -> Tensor:
+    def allowed(self, layer: int) -> Tensor | None:
         """Return those that are not off."""
-        return ~self.off
+        return ~self.off if self.named(layer) else None
+
+    def named(self, layer: int) -> bool:
+        """Whether the masks are for a layer."""
+        return not self.layers or bool(self.layers >> layer & 1)
 
     def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:
         """Choose those forced on, then by logit."""
+        if not self.named(layer):
+            return largest(logits, self.top_k)
         count = min(max(self.top_k, int(self.on.sum())), int((~self.off).sum()))
         return largest(logits.masked_fill(self.on, torch.inf), count)

@@ -85,30 +85,34 @@ class Pruned(Rewritten):
 
 
 class Magnitude(Pruned):
-    """The largest of each layer."""
+    """The largest of each layer, by ``|w|`` before quantization."""
 
     def keep(self, name: str, weight: Tensor) -> Tensor:
         """Keep by ``|w|``."""
-        real = self.record.real(name).abs().flatten()
-        return largest(real, round(self.density * real.numel())).view(weight.shape)
+        size = self.record.magnitude(name).flatten()
+        return largest(size, round(self.density * size.numel())).view(weight.shape)
 
 
 class Essential(Pruned):
-    """The largest of all layers, by one threshold, in codes of the result for one of the operand.
+    """The largest of all layers together, by ``|w|`` before quantization.
 
-    Layers may end without weights.
+    One-shot global L1 pruning: of all weights of the blocks' linear layers the share ``density``
+    stays, so layers differ in density and may end without weights (arXiv 2306.03805).
     """
 
     def __init__(self, record: Record, density: float) -> None:
         super().__init__(record, density)
-        every = torch.cat([record.real(name).abs().flatten() for name in record.weights
-                           if prunable(name)])
-        pruned = every.numel() - round(density * every.numel())
-        self.cut = float(every.sort().values[pruned - 1]) if pruned else -1.0
+        names = [name for name in record.weights if prunable(name)]
+        sizes = [record.magnitude(name) for name in names]
+        every = torch.cat([size.flatten() for size in sizes])
+        kept = largest(every, round(density * every.numel())).split(
+            [size.numel() for size in sizes])
+        self.kept = {name: mask.view(size.shape)
+                     for name, mask, size in zip(names, kept, sizes, strict=True)}
 
     def keep(self, name: str, weight: Tensor) -> Tensor:
-        """Keep what is above the threshold."""
-        return self.record.real(name).abs() > self.cut
+        """Keep a layer's part of the largest."""
+        return self.kept[name]
 
 
 class RandomMask(Pruned):
@@ -148,7 +152,10 @@ def erdos_renyi(shapes: Mapping[str, tuple[int, int]], density: float) -> dict[s
 
 
 class GroupsOf(Pruned):
-    """The ``n`` largest of every ``m`` consecutive weights of a row; a short group keeps all n."""
+    """The ``n`` largest of every ``m`` consecutive weights of a row; a short group keeps all n.
+
+    Size is ``|w|`` before quantization.
+    """
 
     def __init__(self, record: Record, n: int, m: int) -> None:
         if n > m:
@@ -158,8 +165,8 @@ class GroupsOf(Pruned):
 
     def keep(self, name: str, weight: Tensor) -> Tensor:
         """Keep by ``|w|`` within a group."""
-        padded = torch.nn.functional.pad(weight.double().abs(), (0, -weight.shape[-1] % self.m),
-                                         value=-1.0)
+        padded = torch.nn.functional.pad(
+            self.record.magnitude(name), (0, -weight.shape[-1] % self.m), value=-1.0)
         mask = largest(padded.unflatten(-1, (-1, self.m)), self.n).flatten(-2)
         return mask[:, : weight.shape[-1]]
 

@@ -1,5 +1,6 @@
 """Activation sparsity: unions, quantiles, and the rules worked by hand."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -98,9 +99,9 @@ def test_a_greedy_step_goes_where_it_adds_least() -> None:
 def test_thresholds_and_lengths_are_charged() -> None:
     """A byte for each input; lengths are multiplied by every element, thresholds are not."""
     given = layer(torch.randn(5, 8, generator=GENERATOR), codes(6, 8))
-    for name, macs in (("wina", 6 * 8), ("chess", 0), ("error-budget", 0)):
+    for name, macs, size in (("wina", 6 * 8, 8), ("error-budget", 0, 8), ("chess", 0, 0)):
         work = play(name, given)[0].works["fc2"]
-        assert (work.predictor_macs, work.predictor_bytes) == (macs, 8)
+        assert (work.predictor_macs, work.predictor_bytes) == (macs, size)
 
 
 def test_r_sparse_weighs_by_the_length_of_a_column() -> None:
@@ -109,16 +110,43 @@ def test_r_sparse_weighs_by_the_length_of_a_column() -> None:
     assert frame.works["fc2"].events.tolist() == [[True, True, False, False]]
 
 
-def test_thresholds_are_by_layer_or_by_channel() -> None:
+def test_a_hidden_layer_has_one_threshold() -> None:
+    """Of the layer, not of each channel: CHESS too, as without ``up`` its mean is 1."""
     x = torch.tensor([[1, 10, -30, 4], [2, -20, 30, 3], [-3, 30, 30, 2], [4, 40, -30, 1]])
     given = layer(torch.ones(2, 4), x)
-    (cats,), (chess,) = (play(name, given, density=0.5) for name in ("cats", "chess"))
-    assert cats.works["fc2"].events.tolist() == [
-        [False, True, True, False], [False, True, True, False],
-        [False, True, True, False], [False, True, True, False]]
-    assert chess.works["fc2"].events.tolist() == [
-        [False, False, False, True], [False, False, False, True],
-        [True, True, False, False], [True, True, False, False]]
+    for name in ("cats", "chess"):
+        (frame,) = play(name, given, density=0.5)
+        assert frame.works["fc2"].events.tolist() == [
+            [False, True, True, False], [False, True, True, False],
+            [False, True, True, False], [False, True, True, False]]
+
+
+@pytest.mark.parametrize("density", [0.3, 0.5])
+def test_chess_cuts_as_its_authors_do(density: float, still: Record) -> None:
+    """With ``up`` of 1 as in an MLP without a gate; only queries and output projections besides.
+
+    The authors take the k-th smallest importance of a layer, ``k`` the share cut of all, and
+    divide it by ``mean|up|`` of each channel; keys, values and first layers are dense.
+    """
+    def smallest(*parts: np.ndarray) -> float:
+        values = np.sort(np.concatenate([part.ravel() for part in parts]))
+        return values[round((1 - density) * len(values)) - 1]
+
+    seen = {name: still.values(name).abs().numpy() for name in still.products}
+    for number, frame in enumerate(play("chess", still, density=density)):
+        for name, work in frame.works.items():
+            if name.endswith((".q", ".proj")):
+                cut = smallest(seen[name])
+            elif name.endswith(".fc2"):
+                block = ".".join(name.split(".")[:2])
+                importance = [value * np.ones(value.shape[-1]) for other, value in seen.items()
+                              if other.startswith(f"{block}.") and other.endswith(".fc2")]
+                cut = smallest(*importance) / np.ones(work.depth)
+            else:
+                assert work.events is None, name
+                continue
+            x = still.frames[number].operands[name].numpy() - still.zeros.get(name, 0)
+            assert (work.events == (np.abs(x) > cut)).all(), name
 
 
 def test_wina_weighs_by_the_length_of_a_column() -> None:

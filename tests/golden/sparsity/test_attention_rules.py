@@ -3,9 +3,12 @@
 import pytest
 import torch
 
+from golden.config import MODELS
+from golden.sparsity.generated import generated
 from golden.sparsity.record import Record
 from golden.sparsity.rules.attention import probabilities
 from golden.sparsity.rules.attention_blocks import (
+    FlexPrefill,
     blown,
     covering,
     diagonals,
@@ -164,6 +167,22 @@ def test_flex_prefill_takes_lines_where_blocks_are_not_to_be_trusted() -> None:
     assert not torch.equal(pairs(by_block), pairs(by_line))
 
 
+def test_flex_prefill_holds_its_share_of_the_whole_map(monkeypatch) -> None:
+    """Two queries that attend with 0.3 and 0.7, and with 0.5 and 0.5, of 2 in all.
+
+    0.34 of it is 0.68, which the one of 0.7 holds; query by query, the second would keep one too.
+    The diagonal always stays.
+    """
+    monkeypatch.setattr(Record, "sharpness", lambda record, layer: torch.ones(1, 1, 1))
+    gap = float(torch.tensor(0.7 / 0.3).log())
+    q = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
+    k = torch.tensor([[[0.0, 0.0], [gap, 0.0]]])
+    weight = probabilities(q, k, torch.ones(1, 1, 1))
+    assert weight[0].tolist() == [pytest.approx([0.3, 0.7]), pytest.approx([0.5, 0.5])]
+    rule = FlexPrefill(attention(q, k), 0.34, 1.0, 1, 0)
+    assert rule.pairs(0, q, k)[0].tolist() == [[True, True], [False, True]]
+
+
 def test_the_root_divergence() -> None:
     one, other = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
     assert root_divergence(one, one) == 0
@@ -172,12 +191,20 @@ def test_the_root_divergence() -> None:
 
 def test_tokens_that_left_stay_away(live: Record, still: Record) -> None:
     """17 tokens, 70 % a block: 12, 8, 6; the class token is always there. Also in a replay."""
-    for frame in (*play("token-pruning", live, kept=0.7, first=1),
-                  *play("token-pruning", still, kept=0.7, first=1)):
+    for frame in (*play("token-pruning", live, kept=0.7, first=1, every=1),
+                  *play("token-pruning", still, kept=0.7, first=1, every=1)):
         assert [frame.works[f"blocks.{layer}.q"].rows for layer in range(4)] == [17, 12, 8, 6]
         assert frame.works["blocks.2.attention.scores"].macs == 2 * 8 * 8 * 16
         assert frame.works["blocks.3.gate.0"].rows == 6
         assert sum(frame.routed[3]) == 2 * 6
+
+
+def test_every_third_block_drops_tokens_by_default() -> None:
+    """EViT keeps 70 % at the fourth, seventh and tenth of 12 blocks: 129, 90, 63, 44."""
+    given = generated(MODELS["m3vit-tiny-129"], frames=1)
+    (frame,) = play("token-pruning", given)
+    assert [frame.works[f"blocks.{layer}.q"].rows for layer in range(12)] == [
+        129, 129, 129, 90, 90, 90, 63, 63, 63, 44, 44, 44]
 
 
 def test_a_window_sees_the_probabilities_of_the_network(live: Record) -> None:

@@ -22,7 +22,6 @@ from rtl.config import PRESETS
 
 DIALS = {
     "token-activity": ({}, "active", (0.2, 0.6, 1.0)),
-    "task-set": ({}, "experts", (1, 2, 4)),
     "expert-pruning": ({}, "experts", (1, 2, 4)),
     "mohd": ({"shared": 2}, "k", (0, 2, 6)),
     "jetmoe": ({}, "k", (1, 2)),
@@ -60,6 +59,7 @@ RISING = {
     "top-k": ({}, "k", (1, 2, 3, 4)),
     "dense-to-sparse": ({}, "threshold", (0.5, 0.2, 0.0)),
     "smoe-dropout": ({}, "k", (1, 2, 4)),
+    "task-set": ({}, "experts", (1, 2, 4)),
     "moe-x": ({}, "k", (1, 2, 4)),
     "product-keys": ({}, "k", (1, 2, 4)),
     "m-smoe": ({}, "groups", (1, 2, 4)),

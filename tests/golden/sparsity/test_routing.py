@@ -17,7 +17,8 @@ from golden.sparsity.metrics import (
     token_sparsity,
     union_density,
 )
-from golden.sparsity.record import Record
+from golden.sparsity.record import Moment, Record
+from golden.sparsity.rules.experts import Merged
 from tests.golden.sparsity.support import experts, play
 
 SEED = 3
@@ -145,11 +146,20 @@ def test_switches() -> None:
     assert frame.routed[1].tolist() == [0, 1, 2, 1]
     (frame,) = play("mote", given, without=0b0111)
     assert frame.routed[1].tolist() == [0, 0, 0, 2]
+    (frame,) = play("mote", given)
+    assert frame.routed[1].tolist() == [0, 1, 2, 1]
+    for layers, routed in ((0b010, [0, 0, 0, 2]), (0b101, [1, 1, 1, 1])):
+        (frame,) = play("mote", given, without=0b0111, layers=layers)
+        assert frame.routed[1].tolist() == routed
 
 
 def test_a_task_keeps_what_it_used_most() -> None:
+    """Every token runs all skills of a task's set, without a gate; a pruned layer has one."""
     given = experts([[[3.0, 2.0, 1.0], [3.0, 1.0, 2.0], [0.0, 1.0, 3.0], [1.0, 0.0, 3.0]]], 1)
     (frame,) = play("task-set", given, experts=2)
+    assert frame.routed[1].tolist() == [4, 0, 4]
+    assert not any("gate" in name for name in frame.works)
+    (frame,) = play("expert-pruning", given, experts=2)
     assert frame.routed[1].tolist() == [2, 0, 2]
     (frame,) = play("expert-pruning", given, experts=1)
     assert frame.routed[1].tolist() == [4, 0, 0]
@@ -175,6 +185,38 @@ def test_merging_to_a_fifth_saves_80_percent_of_the_experts() -> None:
     (merged,), (all_experts,) = play("m-smoe", given, groups=4), play("m-smoe", given, groups=20)
     assert expert_bytes(merged) * 5 == expert_bytes(all_experts) == 20 * 32
     assert all_experts.routed[1].sum() == 400 > merged.routed[1].sum() >= 200
+
+
+def test_the_skills_of_a_task_are_averaged(live: Record) -> None:
+    """SkillNet: the mean of the active modules' outputs; weights are 16 bits below 1."""
+    from golden.sparsity.live import Live
+    from golden.sparsity.rules.routing import TaskSet
+
+    for count in (1, 2, 3):
+        run = Live(TaskSet(live, count))
+        run.frame(live.frames[0])
+        logits = live.frames[0].logits[1]
+        chosen, weights = run.choose(1, torch.zeros(len(logits), 32), torch.zeros(
+            logits.shape, dtype=torch.int64), (1, 0), None)
+        usage = torch.bincount(torch.cat([frame.routes[1].flatten() for frame in live.frames]),
+                               minlength=4)
+        best = usage.argsort(descending=True, stable=True)[:count]
+        assert chosen.sort().values.tolist() == [sorted(best.tolist())] * len(logits)
+        assert (weights == min(65535, round(65536 / count))).all()
+
+
+def test_the_most_used_experts_of_all_layers_lead() -> None:
+    """Shares 5, 3, 1, 1 and 9, 1, 0, 0 of 10: two a layer are 4, both leaders and 3, then 1."""
+    usage = {1: [5, 3, 1, 1], 3: [9, 1, 0, 0]}
+    routes = {layer: torch.arange(4).repeat_interleave(torch.tensor(counts))[:, None]
+              for layer, counts in usage.items()}
+    logits = {layer: torch.nn.functional.one_hot(route[:, 0], 4).double()
+              for layer, route in routes.items()}
+    given = Record((Moment({}, {}, logits, routes),), {})
+    for groups, leaders in ((1, ([0], [0])), (2, ([0, 1, 2], [0])), (3, ([0, 1, 2, 3], [0, 1])),
+                            (4, ([0, 1, 2, 3], [0, 1, 2, 3]))):
+        rule = Merged(given, groups)
+        assert (rule.leader(1).unique().tolist(), rule.leader(3).unique().tolist()) == leaders
 
 
 def test_experts_that_are_permuted_copies_merge_without_loss(live: Record) -> None:

@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+from torch.nn.utils import prune
 
 import golden
 from golden.integer import Integer
-from golden.sparsity.record import Record
+from golden.library import find
+from golden.sparsity.record import Record, record
 from golden.sparsity.rules.compression import DynamicSparse, Wanda
-from golden.sparsity.rules.weights import Magnitude, erdos_renyi
+from golden.sparsity.rules.weights import Essential, GroupsOf, Magnitude, erdos_renyi
 from tests.golden.sparsity.support import layer, play
 
 GENERATOR = torch.Generator().manual_seed(5)
@@ -33,15 +35,13 @@ def test_two_of_four_halves_multiplications_and_bytes_and_adds_two_bits() -> Non
 @pytest.mark.parametrize("name", ["n-m", "magnitude", "teal", "wina", "wanda"])
 def test_layers_of_any_name_are_sparse(name: str) -> None:
     network = torch.nn.Sequential(torch.nn.Linear(32, 16), torch.nn.ReLU(), torch.nn.Linear(16, 8))
-    record = golden.trace(network, [torch.randn(5, 32, generator=GENERATOR)])
-    (sparse,), (dense,) = play(name, record), play("dense", record)
+    given = golden.trace(network, [torch.randn(5, 32, generator=GENERATOR)])
+    (sparse,), (dense,) = play(name, given), play("dense", given)
     assert sparse.works.keys() == {"0", "2"}
     assert all(sparse.works[layer].macs < 0.8 * dense.works[layer].macs for layer in ("0", "2"))
 
 
 def test_the_largest_of_each_group_stay() -> None:
-    from golden.sparsity.rules.weights import GroupsOf
-
     weight = torch.tensor([[1, -5, 3, 0, 2, 2, 2, 9]], dtype=torch.int8)
     made = GroupsOf(layer(weight, [[1] * 8]), 2, 4).weight("fc2", weight)
     assert made.tolist() == [[0, -5, 3, 0, 2, 0, 0, 9]]
@@ -97,6 +97,52 @@ def test_few_weights_are_named_by_column_instead_of_a_bit_each() -> None:
     given = layer(matrix(16, 64), torch.ones(1, 64, dtype=torch.int64))
     (frame,) = play("magnitude", given, density=1 / 64)
     assert frame.works["fc2"].index_bytes == 16 * 6 // 8
+
+
+@pytest.mark.parametrize("density", [0.3, 0.5, 0.9])
+def test_essential_sparsity_is_global_pruning_of_the_trained_weights(
+        density: float, live: Record) -> None:
+    """The authors call PyTorch's one-shot global L1 pruning on the encoder's linear layers."""
+    network = find("digits").real
+    parameters = []
+    for block in network.blocks:
+        layers = [block.attn.qkv, block.attn.proj]
+        layers += block.mlp.experts.values() if block.is_moe else [block.mlp.fc1, block.mlp.fc2]
+        parameters += [(module, "weight") for module in layers]
+    prune.global_unstructured(parameters, prune.L1Unstructured, amount=1 - density)
+    wanted = {}
+    for number, block in enumerate(network.blocks):
+        parts = {"proj": block.attn.proj.weight_mask} | dict(
+            zip("qkv", block.attn.qkv.weight_mask.chunk(3), strict=True))
+        if block.is_moe:
+            parts |= {f"experts.{expert}.{part}": mask for part, key in (
+                ("fc1", "htoh4"), ("fc2", "h4toh")) for expert, mask in enumerate(
+                block.mlp.experts[key].weight_mask)}
+        else:
+            parts |= {part: getattr(block.mlp, part).weight_mask for part in ("fc1", "fc2")}
+        wanted |= {f"blocks.{number}.{part}": mask for part, mask in parts.items()}
+    rule = Essential(live, density)
+    assert rule.kept.keys() == wanted.keys()
+    for name, mask in wanted.items():
+        assert torch.equal(rule.kept[name], mask.bool()), name
+
+
+@pytest.mark.parametrize("name", ["essential", "magnitude", "n-m"])
+def test_codes_of_other_scales_are_not_compared(name: str, live: Record) -> None:
+    """Scales of operands are in the codes: without the trained weights there is no order."""
+    with pytest.raises(ValueError, match=r"weights of blocks\.\d\.\w+ before quantization"):
+        play(name, record(live.model, [live.frames[0].pixels]))
+
+
+def test_magnitudes_are_those_of_the_trained_weights(live: Record) -> None:
+    for number, block in enumerate(find("digits").real.blocks):
+        q = block.attn.qkv.weight.detach()[:32]
+        kept = Magnitude(live, 0.25).keep(f"blocks.{number}.q", live.weights[f"blocks.{number}.q"])
+        assert kept.sum() == 256
+        assert q[kept].abs().min() > q[~kept].abs().max()
+        groups = GroupsOf(live, 2, 4).keep(f"blocks.{number}.q", torch.zeros(32, 32))
+        size = q.abs().view(32, 8, 4)
+        assert torch.equal(groups, (size >= size.sort(-1).values[..., 2:3]).view(32, 32))
 
 
 def test_one_threshold_leaves_layers_of_other_density(live: Record) -> None:
