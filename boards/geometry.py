@@ -21,8 +21,8 @@ SHAPES = ((36, 512, 0.5), (18, 1024, 0.5), (9, 2048, 0.5), (4, 4096, 0.5), (2, 8
 
 def instances(hw: HwConfig) -> dict[str, int]:
     """Return how often each unit occurs."""
-    once = ("Accelerator", "Registers", "Sequencer", "DmaReader", "DmaWriter", "Loader",
-            "StoreReader", "Datapath", "StorePorts", "ItemGenerator", "OperandSource",
+    once = ("Accelerator", "Registers", "RunControl", "Sequencer", "DmaReader", "DmaWriter",
+            "Loader", "StoreReader", "Datapath", "StorePorts", "ItemGenerator", "OperandSource",
             "EventEncoder", "ComputeUnit", "Drain", "Writeback", "Requantize", "ActivationTable",
             "Combine", "CornerTurn", "KvWriter", "Gate", "Dispatch", "Residual", "Normalization",
             "LayerNorm", "Probabilities", "Softmax")
@@ -85,7 +85,7 @@ def ram_luts(hw: HwConfig) -> dict[str, int]:
     per_word = hw.word // 2
     experts = 1 << (-(-hw.max_experts // per_word) - 1).bit_length()
     return {
-        "DmaReader": luts(1, hw.outstanding),
+        "DmaReader": luts(9, hw.outstanding),
         "Worker": luts(Shape.cast(event_word(hw)).width, hw.queue_words),
         "LaneGroup": luts(hw.word * hw.acc_width, 2 * hw.banks, 2),
         "Drain": luts(Shape.cast(drained(hw)).width, 6 * hw.groups),

@@ -45,15 +45,16 @@ from rtl.moe.gate import Gate
 from rtl.normalization import Normalization
 from rtl.normalize_lane import NormalizeLane
 from rtl.residual import Residual
+from rtl.run_control import RunControl
 from rtl.sequencer import Sequencer
 from rtl.temporal.kept_sums import KeptSums
 from rtl.writeback import Writeback
 
 UNITS = {unit.__name__: unit for unit in (
-    Accelerator, Registers, Sequencer, DmaReader, DmaWriter, Loader, StoreReader, Datapath,
-    StorePorts, ItemGenerator, OperandSource, EventEncoder, ComputeUnit, Worker, LaneGroup, Drain,
-    Writeback, Requantize, ActivationTable, Combine, CornerTurn, KvWriter, Gate, Dispatch, Residual,
-    Normalization, LayerNorm, NormalizeLane, Probabilities, Softmax, KeptSums,
+    Accelerator, Registers, RunControl, Sequencer, DmaReader, DmaWriter, Loader, StoreReader,
+    Datapath, StorePorts, ItemGenerator, OperandSource, EventEncoder, ComputeUnit, Worker,
+    LaneGroup, Drain, Writeback, Requantize, ActivationTable, Combine, CornerTurn, KvWriter, Gate,
+    Dispatch, Residual, Normalization, LayerNorm, NormalizeLane, Probabilities, Softmax, KeptSums,
 )}
 """Units by name; whoever contains another comes before it."""
 

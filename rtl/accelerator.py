@@ -1,14 +1,14 @@
-"""The whole: registers, sequencer, memory masters and datapath.
+"""The whole: registers, run control, sequencer, memory masters and datapath.
 
 ::
 
-    s_axi ──► registers ──► sequencer ──► datapath
-                                │  ▲          │
-    m_axi ◄── reader ──► loader ┴──┴──────────┤
-          ◄── writer ◄── store reader ◄───────┘
+    s_axi ──► registers ──► run control ──► sequencer ──► datapath
+                                                │  ▲          │
+    m_axi ◄── reader ──► loader ────────────────┴──┴──────────┤
+          ◄── writer ◄── store reader ◄───────────────────────┘
 """
 
-from amaranth import ClockDomain, Module, ResetInserter, Signal
+from amaranth import Cat, ClockDomain, Module, ResetInserter
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -22,6 +22,7 @@ from rtl.memory.loader import Loader, loaded
 from rtl.memory.registers import Registers
 from rtl.memory.store_reader import StoreReader
 from rtl.program import Opcode
+from rtl.run_control import RunControl
 from rtl.sequencer import Sequencer
 from rtl.stream.pipe import pipe
 
@@ -42,8 +43,8 @@ class Accelerator(wiring.Component):
 
     Timing
     ------
-    The reset command ends the program as an error would, then clears everything but the
-    writable registers.
+    No output depends on an input of the same cycle. How programs start and end, and what a reset
+    does, is said in :mod:`rtl.run_control`.
     """
 
     def __init__(self, hw: HwConfig) -> None:
@@ -64,25 +65,23 @@ class Accelerator(wiring.Component):
         m = Module()
         hw = self.hw
         m.domains.sync = domain = ClockDomain("sync")
-        clear = Signal()
         m.submodules.registers = registers = Registers()
+        m.submodules.run_control = run = RunControl(hw)
         sequencer, reader, writer = Sequencer(hw), DmaReader(hw), DmaWriter(hw)
         loader, store, datapath = Loader(hw), StoreReader(hw), Datapath(hw)
         for name, unit in (("sequencer", sequencer), ("reader", reader), ("writer", writer),
                            ("loader", loader), ("store_reader", store), ("datapath", datapath)):
-            m.submodules[name] = ResetInserter(clear)(unit)
-        resetting = Signal()
+            m.submodules[name] = ResetInserter(run.clear)(unit)
 
         m.d.comb += [domain.clk.eq(self.aclk), domain.rst.eq(~self.aresetn),
-                     self.interrupt.eq(registers.interrupt),
-                     clear.eq(resetting & ~sequencer.busy), sequencer.abort.eq(resetting)]
-        m.d.sync += resetting.eq((resetting | registers.reset) & ~clear)
+                     self.interrupt.eq(registers.interrupt)]
         self.connect_ports(m, reader.axi, writer.axi, registers.axi)
-        self.connect_control(m, registers, sequencer)
+        self.connect_control(m, registers, run, sequencer)
+        self.connect_drain(m, run, reader, writer, store)
         self.connect_loads(m, sequencer, reader, loader, datapath)
         self.connect_operators(m, sequencer, datapath)
         self.connect_store(m, sequencer, store, writer, datapath)
-        self.count(m, registers, sequencer, reader, writer, datapath)
+        self.count(m, registers, run, sequencer, reader, writer, datapath)
 
         return m
 
@@ -97,18 +96,30 @@ class Accelerator(wiring.Component):
                 inner, port = getattr(interface, name), getattr(self, f"{prefix}_{name}")
                 m.d.comb += port.eq(inner) if member.flow is Out else inner.eq(port)
 
-    def connect_control(self, m, registers, sequencer):
-        """Registers and sequencer."""
+    def connect_control(self, m, registers, run, sequencer):
+        """Registers, run control and sequencer."""
+        settings = run.settings
         m.d.comb += [
-            sequencer.start.eq(registers.start),
-            sequencer.length.eq(registers.program_length),
-            sequencer.program_address.eq(registers.program_low | registers.program_high << 32),
-            sequencer.memory_base.eq(registers.memory_low | registers.memory_high << 32),
-            sequencer.memory_size.eq(registers.memory_size),
-            sequencer.watchdog.eq(registers.watchdog),
-            registers.busy.eq(sequencer.busy), registers.finished.eq(sequencer.finished),
-            registers.failed.eq(sequencer.failed), registers.error.eq(sequencer.error),
-            registers.index.eq(sequencer.index),
+            run.start.eq(registers.start), run.reset.eq(registers.reset),
+            settings.program_address.eq(Cat(registers.program_low, registers.program_high)),
+            settings.length.eq(registers.program_length),
+            settings.memory_base.eq(Cat(registers.memory_low, registers.memory_high)),
+            settings.memory_size.eq(registers.memory_size),
+            settings.watchdog.eq(registers.watchdog),
+            *(getattr(registers, name).eq(getattr(run, name)) for name in (
+                "accepted", "finished", "failed", "busy", "draining", "error")),
+            *(getattr(sequencer, name).eq(getattr(run.in_force, name)) for name in (
+                "program_address", "length", "memory_base", "memory_size")),
+            sequencer.begin.eq(run.begin), sequencer.running.eq(run.running),
+            run.ended.eq(sequencer.ended), run.problem.eq(sequencer.problem),
+            run.position.eq(sequencer.position),
+        ]
+
+    def connect_drain(self, m, run, reader, writer, store):
+        """Run control and the masters, whose transfers it ends."""
+        m.d.comb += [
+            reader.drain.eq(run.drain), writer.drain.eq(run.drain), store.stop.eq(run.drain),
+            run.drained.eq(reader.idle & writer.idle),
         ]
 
     def connect_loads(self, m, sequencer, reader, loader, datapath):
@@ -163,14 +174,15 @@ class Accelerator(wiring.Component):
             store.granted.eq(datapath.store_granted), store.data.eq(datapath.store_data),
         ]
 
-    def count(self, m, registers, sequencer, reader, writer, datapath):
+    def count(self, m, registers, run, sequencer, reader, writer, datapath):
         """Add up the counters while a program runs."""
         beat_in = reader.o.valid & reader.o.ready
         beat_out = writer.axi.wvalid & writer.axi.wready
-        m.d.comb += sequencer.progress.eq(
-            beat_in | beat_out | datapath.counts.worker_busy.any() | datapath.counts.drain_busy)
+        m.d.comb += run.progress.eq(
+            reader.progress | writer.progress | datapath.counts.worker_busy.any()
+            | datapath.counts.drain_busy)
         steps = {
-            "cycles": sequencer.busy, "compute_busy": sequencer.computing,
+            "cycles": 1, "compute_busy": sequencer.computing,
             "compute_waits_loads": sequencer.waits[0],
             "compute_waits_computes": sequencer.waits[1],
             "compute_waits_program": sequencer.lacks,
@@ -181,7 +193,7 @@ class Accelerator(wiring.Component):
             **{name: datapath.counts[name] for name in Datapath.COUNTS},
         }
         for counter, name in zip(registers.counters, COUNTERS, strict=True):
-            with m.If(registers.start & ~sequencer.busy):
+            with m.If(run.accepted | registers.reset):
                 m.d.sync += counter.eq(0)
-            with m.Elif(sequencer.busy):
+            with m.Elif(run.running):
                 m.d.sync += counter.eq(counter + steps[name])

@@ -34,8 +34,6 @@ class LoadExecutor(wiring.Component):
         Loads in program order.
     index : ``In(16)``
         Position of ``i`` in the program.
-    stop : ``In(1)``
-        Take no more.
     computes, stores : ``In(16)``
         Compute descriptors, transfers of ``STORE`` finished.
     inspected, occupied : ``Out(8)``, ``In(1)``
@@ -62,7 +60,7 @@ class LoadExecutor(wiring.Component):
         self.hw = hw
         super().__init__({
             "fetch": In(1), "length": In(24), "program_address": In(40), "memory_base": In(40),
-            "i": In(stream.Signature(DESCRIPTOR)), "index": In(16), "stop": In(1),
+            "i": In(stream.Signature(DESCRIPTOR)), "index": In(16),
             "computes": In(16), "stores": In(16), "inspected": Out(8), "occupied": In(1),
             "command": Out(stream.Signature(COMMAND)), "o": Out(stream.Signature(TRANSFER)),
             "idle": Out(1), "waits": Out(1),
@@ -81,7 +79,7 @@ class LoadExecutor(wiring.Component):
             self.waits.eq(self.idle & self.i.valid & ~met),
             self.inspected.eq(given.expert),
             skips.eq(given.skip_if_empty & ~self.occupied & (self.computes >= given.routed)),
-            self.i.ready.eq(self.idle & met & ~self.stop),
+            self.i.ready.eq(self.idle & met),
             taken.eq(self.i.valid & self.i.ready), self.o.valid.eq(taken | self.fetch),
             sent.descriptor.eq(given), sent.program.eq(self.fetch),
             sent.position.eq(Mux(self.fetch, 0, self.index)), sent.skip.eq(skips & ~self.fetch),
@@ -104,7 +102,7 @@ class ComputeExecutor(wiring.Component):
 
     Members
     -------
-    i, index, stop : as in :class:`LoadExecutor`
+    i, index : as in :class:`LoadExecutor`
     loads, computes : ``In(16)``
         Loads and compute descriptors finished.
     rows : ``In(16)``
@@ -137,7 +135,7 @@ class ComputeExecutor(wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "i": In(stream.Signature(DESCRIPTOR)), "index": In(16), "stop": In(1),
+            "i": In(stream.Signature(DESCRIPTOR)), "index": In(16),
             "loads": In(16), "computes": In(16), "rows": In(16),
             "descriptor": Out(DESCRIPTOR), "started": Out(1), "issued": In(1),
             "stored": In(1), "pending": Out(range(StoreReader.DEPTH + 1)),
@@ -160,7 +158,7 @@ class ComputeExecutor(wiring.Component):
                         & ~held),
             self.waits_loads.eq(self.idle & self.i.valid & ~loaded),
             self.waits_computes.eq(self.idle & self.i.valid & loaded & ~computed),
-            self.i.ready.eq(self.idle & loaded & computed & ~self.stop),
+            self.i.ready.eq(self.idle & loaded & computed),
             self.released.eq(self.computes >= self.descriptor.wait_computes),
             runs.eq((self.rows != 0) & (self.descriptor.opcode != Opcode.STORE)),
             self.started.eq((state == State.ISSUE) & runs),

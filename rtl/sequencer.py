@@ -1,4 +1,4 @@
-"""Fetch the program piece by piece, walk it twice, run it, and say how it ended.
+"""Fetch the program piece by piece, walk it twice, and run it.
 
 The first piece is half the program memory; a ``LOAD`` in each fetches the next.
 
@@ -9,7 +9,7 @@ The first piece is half the program memory; a ``LOAD`` in each fetches the next.
 """
 
 from amaranth import Module, Mux, Signal
-from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, flipped
 
@@ -18,36 +18,27 @@ from rtl.executor import TRANSFER, ComputeExecutor, LoadExecutor
 from rtl.formats import COMMAND
 from rtl.program import DESCRIPTOR, ErrorCode, Target
 from rtl.retirement import ISSUED, Retirement
+from rtl.run_control import PROBLEM
 from rtl.stream.fifo import Fifo
 from rtl.stream.pipe import pipe
 from rtl.walker import Walker
 
 
-class State(enum.Enum, shape=2):
-    """Where the sequencer is."""
-
-    IDLE = 0
-    FETCH = 1
-    RUN = 2
-
-
 class Sequencer(wiring.Component):
-    """Run one program from ``start`` to ``finished`` or ``failed``.
+    """Run one program from ``begin`` until it has ``ended`` or has a ``problem``.
 
-    After an error nothing new begins; what is in flight ends first, so no bus transfer is cut
-    off. The first error is reported, with the index of its descriptor. Without progress for
-    ``watchdog`` cycles the program fails at once, whatever is in flight; then only a reset, of the
-    memory too if it may still answer, allows another.
+    The first thing that goes wrong is a problem at once, whatever is in flight. From then on all
+    of this is meaningless until it has been reset; see :class:`rtl.run_control.RunControl`.
 
     Members
     -------
-    start, length, program_address, memory_base, memory_size, watchdog : ``In``
-        Begin; descriptors of the program; where it is; base and bytes of the data; cycles, or 0
-        to wait for ever.
-    abort : ``In(1)``
-        Stop as after an error.
-    progress : ``In(1)``
-        Something has moved.
+    begin, running : ``In(1)``
+        Fetch the program; from the next cycle on, it runs.
+    length, program_address, memory_base, memory_size : ``In``
+        Descriptors of the program; where it is; base and bytes of the data. Constant meanwhile.
+    ended, problem, position : ``Out(1)``, ``Out(PROBLEM)``, ``Out(16)``
+        All of the program has been done; why it cannot go on; the descriptor that memory, or else
+        the datapath, is at.
     bus_error, store_error, store_index : ``In(1)``, ``In(1)``, ``In(16)``
         A read or a write was answered with an error; the place of that ``STORE``.
     code : ``In``
@@ -58,8 +49,6 @@ class Sequencer(wiring.Component):
         Whether an expert has tokens.
     issue_… : as in :class:`rtl.executor.ComputeExecutor`
     retire_… : as in :class:`rtl.retirement.Retirement`
-    busy, finished, failed, error, index : ``Out``
-        Running; ended well, ended with an error; which one, at which descriptor.
     computing, lacks, waits, loading : ``Out``
         For the counters: operators in flight; no descriptor to issue; the next waits for loads
         (0) or operators (1); a load waits.
@@ -73,8 +62,9 @@ class Sequencer(wiring.Component):
         self.hw = hw
         code = data.StructLayout({"en": 1, "address": 16, "data": 8 * hw.bus_bytes})
         super().__init__({
-            "start": In(1), "length": In(16), "program_address": In(40), "memory_base": In(40),
-            "memory_size": In(32), "watchdog": In(32), "abort": In(1), "progress": In(1),
+            "begin": In(1), "running": In(1), "length": In(16), "program_address": In(40),
+            "memory_base": In(40), "memory_size": In(32),
+            "ended": Out(1), "problem": Out(PROBLEM), "position": Out(16),
             "bus_error": In(1), "store_error": In(1), "store_index": In(16), "code": In(code),
             "command": Out(stream.Signature(COMMAND)),
             "transfer": Out(stream.Signature(TRANSFER)), "transferred": In(1),
@@ -85,8 +75,6 @@ class Sequencer(wiring.Component):
             "retire_deferred": Out(DESCRIPTOR), "retire_deferred_started": Out(1),
             "retire_written": In(1), "retire_stored": In(1), "retire_ended": In(1),
             "retire_row_written": In(1), "retire_rows": Out(16),
-            "busy": Out(1), "finished": Out(1), "failed": Out(1),
-            "error": Out(ErrorCode), "index": Out(16),
             "computing": Out(1), "lacks": Out(1), "waits": Out(2), "loading": Out(1),
         })
 
@@ -105,14 +93,13 @@ class Sequencer(wiring.Component):
         m.submodules.retire = retire = Retirement(hw)
         m.submodules.transfers = transfers = Fifo(TRANSFER, self.TRANSFERS)
         write, loads, stores = program.write_port(), Signal(16), Signal(16)
-        begin, fetched, first, limit = Signal(), Signal(), Signal(16), Signal(16)
+        fetched, first, limit = Signal(), Signal(16), Signal(16)
         given = transfers.o.p
 
         m.d.comb += [
-            begin.eq(self.start & ~self.busy & (self.length != 0)),
             first.eq(Mux(self.length > hw.piece, hw.piece, self.length)),
             write.en.eq(self.code.en), write.addr.eq(self.code.address),
-            write.data.eq(self.code.data), load.fetch.eq(begin), retire.restart.eq(begin),
+            write.data.eq(self.code.data), load.fetch.eq(self.begin), retire.restart.eq(self.begin),
             load.length.eq(first * parts),
             load.program_address.eq(self.program_address), load.memory_base.eq(self.memory_base),
             load.computes.eq(retire.finished), issue.computes.eq(retire.finished),
@@ -120,13 +107,13 @@ class Sequencer(wiring.Component):
             issue.loads.eq(loads), issue.room.eq(retire.i.ready),
             fetched.eq(self.transferred & given.program),
         ]
-        with m.If(begin | fetched):
-            m.d.sync += limit.eq(Mux(begin, 0, first))
+        with m.If(self.begin | fetched):
+            m.d.sync += limit.eq(Mux(self.begin, 0, first))
         with m.Elif(self.transferred & ~given.skip
                     & (given.descriptor.target == Target.PROGRAM)):
             m.d.sync += limit.eq(limit + given.descriptor.rows)
-        m.d.sync += [loads.eq(Mux(begin, 0, loads + (self.transferred & ~fetched))),
-                     stores.eq(Mux(begin, 0, stores + self.retire_stored))]
+        m.d.sync += [loads.eq(Mux(self.begin, 0, loads + (self.transferred & ~fetched))),
+                     stores.eq(Mux(self.begin, 0, stores + self.retire_stored))]
         for walker, executor in ((load_walker, load), (compute_walker, issue)):
             read = program.read_port()
             pipe(m, walker.o, executor.i)
@@ -138,8 +125,7 @@ class Sequencer(wiring.Component):
                 executor.index.eq(walker.index),
             ]
         self.connect_ports(m, load, issue, retire, transfers)
-        self.conclude(m, begin, fetched, load, issue, retire, transfers,
-                      (load_walker, compute_walker))
+        self.conclude(m, fetched, load, issue, retire, transfers, (load_walker, compute_walker))
 
         return m
 
@@ -163,49 +149,31 @@ class Sequencer(wiring.Component):
         for name in ("written", "stored", "ended", "row_written"):
             m.d.comb += getattr(retire, name).eq(getattr(self, f"retire_{name}"))
 
-    def conclude(self, m: Module, begin, fetched, load, issue, retire, transfers, done):
-        """Decide when and how the program has ended."""
-        state, stop = Signal(State), Signal()
-        idle, both_done, stuck, over = Signal(), Signal(), Signal(), Signal()
-        silence = Signal(32)
-        load_done, compute_done = (walker.done for walker in done)
-        m.d.comb += [
-            self.busy.eq(state != State.IDLE), load.stop.eq(stop), issue.stop.eq(stop),
-            idle.eq(load.idle & ~transfers.o.valid & issue.idle & retire.idle
-                    & (issue.pending == 0)),
-            both_done.eq(load_done & compute_done),
-            stuck.eq((state == State.RUN) & idle & (load_done | load.waits | done[0].lacks)
-                     & (compute_done | (self.waits != 0) | done[1].lacks) & ~both_done),
-            over.eq(self.busy & (self.watchdog != 0) & (silence == self.watchdog)),
-            self.lacks.eq(self.busy & issue.idle & ~issue.i.valid & ~compute_done),
-            self.computing.eq(self.busy & ~(issue.idle & retire.idle)),
-        ]
-        m.d.sync += silence.eq(Mux(self.progress | begin, 0, silence + 1))
-        with m.If(begin):
-            m.d.sync += [state.eq(State.FETCH), stop.eq(0), self.error.eq(ErrorCode.NONE)]
-        with m.Elif(self.start & ~self.busy):
-            m.d.comb += self.failed.eq(1)
-            m.d.sync += [self.error.eq(ErrorCode.LENGTH), self.index.eq(0)]
-        with m.Elif((state == State.FETCH) & fetched):
-            m.d.sync += state.eq(State.RUN)
+    def conclude(self, m: Module, fetched, load, issue, retire, transfers, walkers):
+        """Decide when the program has ended, and what keeps it from that."""
+        fetching, idle, both_done, stuck = Signal(), Signal(), Signal(), Signal()
+        load_walker, compute_walker = walkers
         at_load = transfers.o.p.position
-        with m.If(self.busy & ~stop):
-            for happened, error, index in (
-                (stuck, ErrorCode.DEADLOCK, Mux(compute_done, done[0].index, done[1].index)),
-                *((walker.error != ErrorCode.NONE, walker.error, walker.index)
-                  for walker in done),
-                (self.store_error, ErrorCode.BUS, self.store_index),
-                (self.bus_error, ErrorCode.BUS, at_load), (self.abort, ErrorCode.NONE, 0),
-            ):
-                with m.If(happened):
-                    m.d.sync += [stop.eq(1), self.error.eq(error), self.index.eq(index)]
-        with m.If(over):
-            m.d.comb += self.failed.eq(1)
-            m.d.sync += [state.eq(State.IDLE), self.error.eq(ErrorCode.WATCHDOG), self.index.eq(
-                Mux(transfers.o.valid, at_load, retire.head.position))]
-        with m.Elif((state == State.FETCH) & stop & ~transfers.o.valid):
-            m.d.comb += self.failed.eq(1)
-            m.d.sync += state.eq(State.IDLE)
-        with m.Elif((state == State.RUN) & idle & (stop | both_done)):
-            m.d.comb += [self.failed.eq(stop), self.finished.eq(~stop)]
-            m.d.sync += state.eq(State.IDLE)
+        m.d.sync += fetching.eq((fetching & ~fetched) | self.begin)
+        m.d.comb += [
+            idle.eq(~fetching & load.idle & ~transfers.o.valid & issue.idle & retire.idle
+                    & (issue.pending == 0)),
+            both_done.eq(load_walker.done & compute_walker.done),
+            self.ended.eq(idle & both_done),
+            stuck.eq(idle & (load_walker.done | load.waits | load_walker.lacks)
+                     & (compute_walker.done | (self.waits != 0) | compute_walker.lacks)
+                     & ~both_done),
+            self.lacks.eq(self.running & issue.idle & ~issue.i.valid & ~compute_walker.done),
+            self.computing.eq(self.running & ~(issue.idle & retire.idle)),
+            self.position.eq(Mux(transfers.o.valid, at_load, retire.head.position)),
+        ]
+        for happened, code, index in (
+            (stuck, ErrorCode.DEADLOCK,
+             Mux(compute_walker.done, load_walker.index, compute_walker.index)),
+            *((walker.error != ErrorCode.NONE, walker.error, walker.index)
+              for walker in walkers),
+            (self.store_error, ErrorCode.BUS, self.store_index),
+            (self.bus_error, ErrorCode.BUS, at_load),
+        ):
+            with m.If(self.running & happened):
+                m.d.comb += [self.problem.code.eq(code), self.problem.index.eq(index)]

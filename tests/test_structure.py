@@ -51,7 +51,7 @@ MOVERS = {
     "rtl.memory.bursts", "rtl.memory.dma_reader", "rtl.memory.dma_writer", "rtl.memory.halves",
     "rtl.memory.loader",
     "rtl.memory.registers", "rtl.memory.row_reader", "rtl.memory.store_ports",
-    "rtl.memory.store_reader", "rtl.retirement", "rtl.sequencer",
+    "rtl.memory.store_reader", "rtl.retirement", "rtl.run_control", "rtl.sequencer",
     "rtl.stream.fifo", "rtl.temporal.places", "rtl.temporal.probe_items",
     "rtl.walker", "rtl.writeback",
 }

@@ -5,7 +5,6 @@ from amaranth.lib.wiring import In, Out
 
 ADDRESS_WIDTH = 40
 OKAY = 0
-SLVERR = 2
 
 
 class AxiRead(wiring.Signature):

@@ -2,10 +2,11 @@
 
 ::
 
-    command ──► bursts ──► AR        R ──► o
+    command ──► bursts ──┬──► AR        R ──► o
+                         └──► in flight ──┘
 """
 
-from amaranth import Module, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,6 +16,9 @@ from rtl.memory.axi import OKAY, AxiRead
 from rtl.memory.bursts import Bursts
 from rtl.stream.fifo import Fifo
 from rtl.stream.pipe import pipe
+
+BURST_END = data.StructLayout({"length": 8, "last": 1})
+"""Beats of a burst in flight, less one; whether it is the last of its transfer."""
 
 
 class DmaReader(wiring.Component):
@@ -29,7 +33,12 @@ class DmaReader(wiring.Component):
     axi : ``Out(AxiRead(hw.bus_bytes))``
         Memory.
     error : ``Out(1)``
-        A beat came with an error; the transfer still runs to its end.
+        A beat came with an error, or with ``rlast`` where its burst does not end, or without it
+        where it does; the transfer still runs to its end, which is found by counting beats.
+    drain : ``In(1)``
+        Offer no burst but one that has been offered already, and throw all beats away.
+    progress, idle : ``Out(1)``
+        A beat was taken; no burst is in flight or, during the drain, offered.
 
     Timing
     ------
@@ -46,27 +55,35 @@ class DmaReader(wiring.Component):
             "i": In(stream.Signature(COMMAND)),
             "o": Out(stream.Signature(data.StructLayout({"data": 8 * hw.lanes, "last": 1}))),
             "axi": Out(AxiRead(hw.bus_bytes)),
-            "error": Out(1),
+            "error": Out(1), "drain": In(1), "progress": Out(1), "idle": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
         hw, axi = self.hw, self.axi
         m.submodules.bursts = bursts = Bursts(hw)
-        m.submodules.flight = flight = Fifo(1, hw.outstanding)
-        taken = Signal()
+        m.submodules.flight = flight = Fifo(BURST_END, hw.outstanding)
+        offered, beat, ends, taken = Signal(), Signal(8), Signal(), Signal()
 
         pipe(m, wiring.flipped(self.i), bursts.i)
         m.d.comb += [
-            axi.arvalid.eq(bursts.o.valid & flight.i.ready), axi.araddr.eq(bursts.o.p.address),
-            axi.arlen.eq(bursts.o.p.beats - 1), axi.arsize.eq(hw.bus_bytes.bit_length() - 1),
+            axi.arvalid.eq(bursts.o.valid & flight.i.ready & (offered | ~self.drain)),
+            axi.araddr.eq(bursts.o.p.address), axi.arlen.eq(bursts.o.p.beats - 1),
+            axi.arsize.eq(hw.bus_bytes.bit_length() - 1),
             axi.arburst.eq(1), axi.arcache.eq(0b0011),
-            bursts.o.ready.eq(axi.arready & flight.i.ready),
-            flight.i.valid.eq(axi.arvalid & axi.arready), flight.i.payload.eq(bursts.o.p.last),
-            self.o.valid.eq(axi.rvalid), self.o.p.data.eq(axi.rdata),
-            self.o.p.last.eq(axi.rlast & flight.o.payload), axi.rready.eq(self.o.ready),
-            taken.eq(axi.rvalid & axi.rready), flight.o.ready.eq(taken & axi.rlast),
-            self.error.eq(taken & (axi.rresp != OKAY)),
+            bursts.o.ready.eq(axi.arvalid & axi.arready),
+            flight.i.valid.eq(axi.arvalid & axi.arready),
+            flight.i.p.length.eq(axi.arlen), flight.i.p.last.eq(bursts.o.p.last),
+            ends.eq(beat == flight.o.p.length), flight.o.ready.eq(taken & ends),
+            self.o.valid.eq(axi.rvalid & flight.o.valid & ~self.drain),
+            self.o.p.data.eq(axi.rdata), self.o.p.last.eq(ends & flight.o.p.last),
+            axi.rready.eq(flight.o.valid & (self.o.ready | self.drain)),
+            taken.eq(axi.rvalid & axi.rready), self.progress.eq(taken),
+            self.error.eq(taken & ((axi.rresp != OKAY) | (axi.rlast != ends))),
+            self.idle.eq(~flight.o.valid & ~offered),
         ]
+        m.d.sync += offered.eq(axi.arvalid & ~axi.arready)
+        with m.If(taken):
+            m.d.sync += beat.eq(Mux(ends, 0, beat + 1))
 
         return m

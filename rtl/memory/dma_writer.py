@@ -5,7 +5,7 @@
     command ──► bursts ──► AW      data ──► W      B ──► done
 """
 
-from amaranth import Module, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -29,6 +29,12 @@ class DmaWriter(wiring.Component):
         Memory.
     done, error : ``Out(1)``
         The transfer's last response; a response was an error.
+    drain : ``In(1)``
+        Offer no burst but one that has been offered already; the beats that bursts still lack,
+        but for one that has been offered, write nothing (``wstrb`` is 0). ``data`` must keep its
+        payload meanwhile.
+    progress, idle : ``Out(1)``
+        A beat or a response was taken; no response is due and, during the drain, no burst offered.
 
     Timing
     ------
@@ -44,6 +50,7 @@ class DmaWriter(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(COMMAND)), "data": In(stream.Signature(8 * hw.bus_bytes)),
             "axi": Out(AxiWrite(hw.bus_bytes)), "done": Out(1), "error": Out(1),
+            "drain": In(1), "progress": Out(1), "idle": Out(1),
         })
 
     def elaborate(self, platform):
@@ -51,25 +58,31 @@ class DmaWriter(wiring.Component):
         hw, axi = self.hw, self.axi
         m.submodules.bursts = bursts = Bursts(hw)
         left, last, unanswered = Signal(9), Signal(), Signal(16)
-        sent = Signal()
+        offered, pads, sent, beat, answered = (Signal() for _ in range(5))
 
         pipe(m, wiring.flipped(self.i), bursts.i)
         m.d.comb += [
-            axi.awvalid.eq(bursts.o.valid & (left == 0)), sent.eq(axi.awvalid & axi.awready),
+            axi.awvalid.eq(bursts.o.valid & (left == 0) & (offered | ~self.drain)),
             axi.awaddr.eq(bursts.o.p.address), axi.awlen.eq(bursts.o.p.beats - 1),
             axi.awsize.eq(hw.bus_bytes.bit_length() - 1), axi.awburst.eq(1),
-            axi.awcache.eq(0b0011),
-            bursts.o.ready.eq(axi.awready & (left == 0)),
-            axi.wvalid.eq(self.data.valid & (left != 0)), axi.wdata.eq(self.data.payload),
-            axi.wstrb.eq(-1), axi.wlast.eq(left == 1),
-            self.data.ready.eq(axi.wready & (left != 0)),
-            axi.bready.eq(1), self.done.eq(axi.bvalid & last & (left == 0) & (unanswered == 1)),
-            self.error.eq(axi.bvalid & (axi.bresp != OKAY)),
+            axi.awcache.eq(0b0011), sent.eq(axi.awvalid & axi.awready), bursts.o.ready.eq(sent),
+            axi.wvalid.eq((self.data.valid | pads) & (left != 0)),
+            axi.wdata.eq(self.data.payload), axi.wstrb.eq(Mux(pads, 0, -1)),
+            axi.wlast.eq(left == 1), beat.eq(axi.wvalid & axi.wready),
+            self.data.ready.eq(axi.wready & (left != 0) & ~pads),
+            axi.bready.eq(1), answered.eq(axi.bvalid & (unanswered != 0)),
+            self.done.eq(answered & last & (left == 0) & (unanswered == 1)),
+            self.error.eq(answered & (axi.bresp != OKAY)),
+            self.progress.eq(beat | answered),
+            self.idle.eq((left == 0) & (unanswered == 0) & ~offered),
         ]
-        m.d.sync += unanswered.eq(unanswered + sent - axi.bvalid)
+        m.d.sync += [
+            offered.eq(axi.awvalid & ~axi.awready), unanswered.eq(unanswered + sent - answered),
+            pads.eq(self.drain & (pads | ~axi.wvalid | axi.wready)),
+        ]
         with m.If(sent):
             m.d.sync += [left.eq(bursts.o.p.beats), last.eq(bursts.o.p.last)]
-        with m.If(axi.wvalid & axi.wready):
+        with m.If(beat):
             m.d.sync += left.eq(left - 1)
 
         return m

@@ -46,6 +46,8 @@ class StoreReader(wiring.Component):
         Whether that memory is read for this; the beat in the next cycle, or twice its half.
     o : ``Out(stream.Signature(8 * hw.bus_bytes))``
         Beats.
+    stop : ``In(1)``
+        ``o`` gets no other beat.
 
     Timing
     ------
@@ -64,6 +66,7 @@ class StoreReader(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(STORING)), "memory_base": In(40),
             "command": Out(stream.Signature(COMMAND)), "done": In(1), "finished": Out(1),
+            "stop": In(1),
             "position": Out(16), "storing": Out(1),
             "target": Out(Target), "address": Out(16), "half": Out(1),
             "granted": In(1), "data": In(8 * hw.bus_bytes),
@@ -85,7 +88,8 @@ class StoreReader(wiring.Component):
             self.command.p.beats.eq(given.beats), self.position.eq(given.position),
             self.finished.eq(running & self.done), queue.o.ready.eq(self.finished),
             self.target.eq(given.target), halves.eq(given.target == Target.REFERENCE),
-            taken.eq(valid & (self.o.ready | ~self.o.valid)), following.eq(read + taken),
+            taken.eq(valid & (self.o.ready | ~self.o.valid) & ~self.stop),
+            following.eq(read + taken),
             self.address.eq(given.base + Mux(given.target == Target.STATE, following >> 1,
                                              following)),
             self.half.eq(following[0]), upper.eq(read[0]),

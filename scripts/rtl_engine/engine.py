@@ -164,8 +164,8 @@ def run(program: Program, memory: np.ndarray, *, latency: int = 20, interval: in
             raise RuntimeError(f"the model failed: {done.stderr}")
         after = np.fromfile(made, np.uint8)
         watched_spans = tuple(read_spans(seen, program)) if spans else ()
-    status, code, index, _, *counters = (int(word) for word in done.stdout.split())
-    if status & 16:
+    ended, status, code, index, _, *counters = (int(word) for word in done.stdout.split())
+    if not ended:
         raise RuntimeError(f"the accelerator did not finish within {max_cycles} cycles")
     return RunResult(after, dict(zip(COUNTERS, counters, strict=True)), ErrorCode(code), index,
                      bool(status & 2), time.perf_counter() - began, watched_spans)

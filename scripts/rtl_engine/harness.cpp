@@ -7,7 +7,7 @@
 //
 // harness IN OUT PROGRAM LENGTH SIZE LATENCY STALL_SEED MAX_CYCLES COUNTERS INTERVAL WATCHDOG FAIL_ADDRESS
 //         [SPANS]
-// prints: status error_code error_index cycles counters...
+// prints: ended (0: not within MAX_CYCLES) status error_code error_index cycles counters...
 // SPANS: a line for each span of work: unit, descriptor (-1: the program's first piece), first
 // cycle, cycle behind the last; cycle 0 is the first one that is busy.
 
@@ -220,10 +220,11 @@ int main(int argc, char **argv) {
     write_register(REG_CONTROL, 1);
     uint64_t start = now;
     while (!top->__SYM__interrupt && now - start < most) cycle();
-    bool hung = !top->__SYM__interrupt;
+    bool ended = top->__SYM__interrupt;
     uint64_t used = now - start;
-    printf("%u %u %u %llu", hung ? 16u : read_register(REG_STATUS), read_register(REG_ERROR_CODE),
-           read_register(REG_ERROR_INDEX), (unsigned long long)used);
+    uint32_t status = read_register(REG_STATUS), code = read_register(REG_ERROR_CODE);
+    printf("%d %u %u %u %llu", ended, status, code, read_register(REG_ERROR_INDEX),
+           (unsigned long long)used);
     for (int n = 0; n < counters; n++) {
         uint64_t low = read_register(REG_COUNTERS + 8 * n);
         uint64_t high = read_register(REG_COUNTERS + 8 * n + 4);
