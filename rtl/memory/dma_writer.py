@@ -34,12 +34,13 @@ class DmaWriter(wiring.Component):
         but for one that has been offered, write nothing (``wstrb`` is 0). ``data`` must keep its
         payload meanwhile.
     progress, idle : ``Out(1)``
-        A beat or a response was taken; no response is due and, during the drain, no burst offered.
+        A beat or a response was taken; no beat and no response is due.
 
     Timing
     ------
-    A command of cycle ``t`` raises ``awvalid`` in ``t + 1``. A burst's beats follow its address
-    by at least a cycle; the next address follows the last beat, without waiting for a response.
+    A command of cycle ``t`` raises ``awvalid`` in ``t + 1``. A burst's beats are offered from the
+    cycle after its address was first offered on, whether that was taken or not, since a memory may
+    wait for both; the next address follows the last beat, without waiting for a response.
     """
 
     i: stream.Interface
@@ -58,11 +59,12 @@ class DmaWriter(wiring.Component):
         hw, axi = self.hw, self.axi
         m.submodules.bursts = bursts = Bursts(hw)
         left, last, unanswered = Signal(9), Signal(), Signal(16)
-        offered, pads, sent, beat, answered = (Signal() for _ in range(5))
+        offered, begins, pads, sent, beat, answered = (Signal() for _ in range(6))
 
         pipe(m, wiring.flipped(self.i), bursts.i)
         m.d.comb += [
-            axi.awvalid.eq(bursts.o.valid & (left == 0) & (offered | ~self.drain)),
+            axi.awvalid.eq(offered | begins),
+            begins.eq(bursts.o.valid & (left == 0) & ~offered & ~self.drain),
             axi.awaddr.eq(bursts.o.p.address), axi.awlen.eq(bursts.o.p.beats - 1),
             axi.awsize.eq(hw.bus_bytes.bit_length() - 1), axi.awburst.eq(1),
             axi.awcache.eq(0b0011), sent.eq(axi.awvalid & axi.awready), bursts.o.ready.eq(sent),
@@ -74,13 +76,14 @@ class DmaWriter(wiring.Component):
             self.done.eq(answered & last & (left == 0) & (unanswered == 1)),
             self.error.eq(answered & (axi.bresp != OKAY)),
             self.progress.eq(beat | answered),
-            self.idle.eq((left == 0) & (unanswered == 0) & ~offered),
+            self.idle.eq((left == 0) & (unanswered == 0)),
         ]
         m.d.sync += [
-            offered.eq(axi.awvalid & ~axi.awready), unanswered.eq(unanswered + sent - answered),
+            offered.eq(axi.awvalid & ~axi.awready),
+            unanswered.eq(unanswered + begins - answered),
             pads.eq(self.drain & (pads | ~axi.wvalid | axi.wready)),
         ]
-        with m.If(sent):
+        with m.If(begins):
             m.d.sync += [left.eq(bursts.o.p.beats), last.eq(bursts.o.p.last)]
         with m.If(beat):
             m.d.sync += left.eq(left - 1)

@@ -8,6 +8,7 @@ import pytest
 
 from rtl.config import PRESETS
 from rtl.counters import COUNTERS
+from rtl.memory.axi import OKAY
 from rtl.memory.dma_reader import DmaReader
 from rtl.memory.dma_writer import DmaWriter
 from rtl.memory.registers import COUNTERS_OFFSET, ID, REGISTERS, Registers
@@ -71,7 +72,10 @@ def test_reader_takes_the_simulated_cycles(outstanding: int, interval: int, seed
     simulate(dut, bench)
 
 
-def test_reader_reports_an_error_and_goes_on() -> None:
+@pytest.mark.parametrize("answers", [
+    ((2, 0), (0, 1)), ((0, 0), (3, 1)), ((0, 1), (0, 1)), ((0, 0), (0, 0))])
+def test_reader_reports_an_error_and_goes_on(answers) -> None:
+    """SLVERR, DECERR, a burst's end too early, none at its end; the transfer ends by its beats."""
     dut = DmaReader(HW)
 
     async def bench(ctx):
@@ -79,15 +83,18 @@ def test_reader_reports_an_error_and_goes_on() -> None:
         ctx.set(dut.i.valid, 1)
         ctx.set(dut.axi.arready, 1)
         ctx.set(dut.o.ready, 1)
-        await ctx.tick().repeat(2)
+        await ctx.tick()
         ctx.set(dut.i.valid, 0)
-        for response, last in ((2, 0), (0, 1)):
+        await ctx.tick()
+        for number, (response, last) in enumerate(answers):
             ctx.set(dut.axi.rvalid, 1)
             ctx.set(dut.axi.rresp, response)
             ctx.set(dut.axi.rlast, last)
-            assert ctx.get(dut.error) == (response != 0)
-            assert (ctx.get(dut.o.valid), ctx.get(dut.o.p.last)) == (1, last)
+            assert ctx.get(dut.error) == (response != 0 or last != number)
+            assert (ctx.get(dut.o.valid), ctx.get(dut.o.p.last)) == (1, number)
             await ctx.tick()
+        assert ctx.get(dut.idle)
+        assert not ctx.get(dut.axi.rready), "a beat that nobody asked for is taken"
 
     simulate(dut, bench)
 
@@ -129,73 +136,167 @@ def test_writer_takes_the_simulated_cycles(seed: int) -> None:
     simulate(dut, bench)
 
 
-def test_registers() -> None:
+class Lite:
+    """An AXI4-Lite manager that drives one channel after the other."""
+
+    def __init__(self, ctx, axi) -> None:
+        self.ctx, self.axi = ctx, axi
+
+    async def send(self, channel: str, **payload: int) -> None:
+        """Offer a payload until it is taken."""
+        ctx, axi = self.ctx, self.axi
+        for name, value in payload.items():
+            ctx.set(getattr(axi, channel + name), value)
+        ctx.set(getattr(axi, f"{channel}valid"), 1)
+        while not ctx.get(getattr(axi, f"{channel}ready")):
+            await ctx.tick()
+        await ctx.tick()
+        ctx.set(getattr(axi, f"{channel}valid"), 0)
+
+    async def answer(self, channel: str) -> None:
+        """Wait for an answer, see that it stays, take it."""
+        ctx, axi = self.ctx, self.axi
+        while not ctx.get(getattr(axi, f"{channel}valid")):
+            await ctx.tick()
+        await ctx.tick()
+        assert ctx.get(getattr(axi, f"{channel}valid")), "the answer was withdrawn"
+        assert ctx.get(getattr(axi, f"{channel}resp")) == OKAY
+        ctx.set(getattr(axi, f"{channel}ready"), 1)
+        await ctx.tick()
+        ctx.set(getattr(axi, f"{channel}ready"), 0)
+        assert not ctx.get(getattr(axi, f"{channel}valid")), "a second answer"
+
+    async def store(self, offset: int, value: int, strobe: int = 15, first: str = "aw") -> None:
+        """Write a register, address or data first."""
+        channels = {"aw": {"addr": offset}, "w": {"data": value, "strb": strobe}}
+        await self.send(first, **channels.pop(first))
+        for _ in range(3):
+            assert not self.ctx.get(self.axi.bvalid), "half a write was answered"
+            await self.ctx.tick()
+        (second, payload), = channels.items()
+        await self.send(second, **payload)
+        await self.answer("b")
+
+    async def load(self, offset: int) -> int:
+        """Read a register."""
+        await self.send("ar", addr=offset)
+        value = self.ctx.get(self.axi.rdata)
+        await self.answer("r")
+        return value
+
+
+WRITABLE = {register.offset for register in REGISTERS.values() if register.access == "rw"}
+
+
+@pytest.mark.parametrize("first", ["aw", "w"])
+def test_registers_hold_what_is_written(first: str) -> None:
     dut = Registers()
-    axi = dut.axi
 
     async def bench(ctx):
-        async def store(offset: int, value: int, strobe: int = 15) -> int:
-            for port, item in ((axi.awaddr, offset), (axi.wdata, value), (axi.wstrb, strobe)):
-                ctx.set(port, item)
-            ctx.set(axi.awvalid, 1)
-            await ctx.tick()
-            assert not ctx.get(axi.bvalid), "an address alone was answered"
-            ctx.set(axi.wvalid, 1)
-            await ctx.tick()
-            ctx.set(axi.awvalid, 0)
-            ctx.set(axi.wvalid, 0)
-            assert ctx.get(axi.bvalid)
-            await ctx.tick()
-            assert ctx.get(axi.bvalid), "the answer was withdrawn"
-            ctx.set(axi.bready, 1)
-            response = ctx.get(axi.bresp)
-            await ctx.tick()
-            ctx.set(axi.bready, 0)
-            return response
-
-        async def load(offset: int) -> tuple[int, int]:
-            ctx.set(axi.araddr, offset)
-            ctx.set(axi.arvalid, 1)
-            await ctx.tick()
-            ctx.set(axi.arvalid, 0)
-            answer = ctx.get(axi.rdata), ctx.get(axi.rresp)
-            ctx.set(axi.rready, 1)
-            await ctx.tick()
-            ctx.set(axi.rready, 0)
-            return answer
-
-        assert await load(REGISTERS["id"].offset) == (ID, 0)
-        for number, (name, register) in enumerate(REGISTERS.items()):
+        lite = Lite(ctx, dut.axi)
+        assert await lite.load(REGISTERS["id"].offset) == ID
+        for number, offset in enumerate(sorted(WRITABLE)):
+            await lite.store(offset, 0xA5A50000 + number, first=first)
+        for number, offset in enumerate(sorted(WRITABLE)):
+            assert await lite.load(offset) == 0xA5A50000 + number
+        for name, register in REGISTERS.items():
             if register.access == "rw":
-                assert await store(register.offset, 0xA5A50000 + number) == 0
-                assert await load(register.offset) == (0xA5A50000 + number, 0)
-                assert ctx.get(getattr(dut, name)) == 0xA5A50000 + number
+                assert ctx.get(getattr(dut, name)) == await lite.load(register.offset)
         offset = REGISTERS["memory_size"].offset
-        await store(offset, 0x11223344)
-        await store(offset, 0xFFFFFFFF, strobe=0b0101)
-        assert await load(offset) == (0x11FF33FF, 0)
-        assert await store(REGISTERS["id"].offset, 1) == 2
-        assert await load(0xFFC) == (0, 2)
+        await lite.store(offset, 0x11223344, first=first)
+        await lite.store(offset, 0xFFFFFFFF, strobe=0b0101, first=first)
+        assert await lite.load(offset) == 0x11FF33FF
+
+    simulate(dut, bench)
+
+
+def test_registers_answer_everywhere() -> None:
+    """A dump of all 4 KB, and writes to all that is not writable, do no harm."""
+    dut = Registers()
+    readable = {register.offset for register in REGISTERS.values() if "r" in register.access}
+    counters = {COUNTERS_OFFSET + 4 * word for word in range(2 * len(COUNTERS))}
+
+    async def bench(ctx):
+        lite = Lite(ctx, dut.axi)
         for number in range(len(COUNTERS)):
             ctx.set(dut.counters[number], (number << 40) + 7 * number)
+        before = {}
+        for offset in range(0, 4096, 4):
+            before[offset] = await lite.load(offset)
+            assert offset in readable | counters or before[offset] == 0
         for number in range(len(COUNTERS)):
-            assert await load(COUNTERS_OFFSET + 8 * number) == (7 * number, 0)
-            assert await load(COUNTERS_OFFSET + 8 * number + 4) == (number << 8, 0)
+            assert before[COUNTERS_OFFSET + 8 * number] == 7 * number
+            assert before[COUNTERS_OFFSET + 8 * number + 4] == number << 8
+        for offset in range(0, 4096, 4):
+            if offset not in WRITABLE | {REGISTERS["control"].offset}:
+                await lite.store(offset, 0xFFFFFFFF)
+                assert (ctx.get(dut.start), ctx.get(dut.reset)) == (0, 0)
+                assert await lite.load(offset) == before[offset]
+        for offset in WRITABLE:
+            assert await lite.load(offset) == before[offset], "another register was written"
 
-        await store(REGISTERS["interrupt_enable"].offset, 1)
-        ctx.set(dut.failed, 1)
-        ctx.set(dut.error, ErrorCode.BUS)
-        ctx.set(dut.index, 77)
-        await ctx.tick()
-        ctx.set(dut.failed, 0)
+    simulate(dut, bench)
+
+
+def test_registers_report_how_a_program_ended() -> None:
+    dut = Registers()
+
+    async def bench(ctx):
+        lite = Lite(ctx, dut.axi)
+
+        async def pulse(*ports) -> None:
+            for port in ports:
+                ctx.set(port, 1)
+            await ctx.tick()
+            for port in ports:
+                ctx.set(port, 0)
+
+        async def status() -> int:
+            return await lite.load(REGISTERS["status"].offset)
+
+        await lite.store(REGISTERS["interrupt_enable"].offset, 1)
+        ctx.set(dut.error.code, ErrorCode.BUS)
+        ctx.set(dut.error.index, 77)
+        await pulse(dut.failed)
         assert ctx.get(dut.interrupt)
-        assert await load(REGISTERS["status"].offset) == (0b1100, 0)
-        assert await load(REGISTERS["error_code"].offset) == (ErrorCode.BUS, 0)
-        assert await load(REGISTERS["error_index"].offset) == (77, 0)
-        await store(REGISTERS["control"].offset, 4)
+        assert await status() == 0b01100
+        assert await lite.load(REGISTERS["error_code"].offset) == ErrorCode.BUS
+        assert await lite.load(REGISTERS["error_index"].offset) == 77
+        await lite.store(REGISTERS["control"].offset, 4)
         assert not ctx.get(dut.interrupt)
-        assert await load(REGISTERS["status"].offset) == (0b0100, 0)
-        await store(REGISTERS["control"].offset, 1)
-        assert await load(REGISTERS["status"].offset) == (0, 0)
+        assert await status() == 0b00100
+        await pulse(dut.accepted)
+        assert await status() == 0
+        await pulse(dut.accepted, dut.failed)
+        assert await status() == 0b01100, "a refused start was not reported"
+        await lite.store(REGISTERS["control"].offset, 2)
+        assert await status() == 0
+        await pulse(dut.finished)
+        assert await status() == 0b01110 - 0b00100
+        ctx.set(dut.draining, 1)
+        ctx.set(dut.busy, 1)
+        assert await status() == 0b11011
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("lead", range(-4, 5))
+def test_no_interrupt_is_lost_to_a_clear(lead: int) -> None:
+    """A clear takes ends of earlier cycles; one of its own cycle or later stays."""
+    dut = Registers()
+
+    async def bench(ctx):
+        ctx.set(dut.interrupt_enable, 1)
+        ctx.set(dut.axi.bready, 1)
+        for cycle in range(20):
+            written = cycle == 8
+            for port in (dut.axi.awvalid, dut.axi.wvalid):
+                ctx.set(port, written)
+            ctx.set(dut.axi.awaddr, REGISTERS["control"].offset)
+            ctx.set(dut.axi.wdata, 4)
+            ctx.set(dut.axi.wstrb, 1)
+            ctx.set(dut.finished, cycle == 9 + lead)
+            await ctx.tick()
+        assert ctx.get(dut.interrupt) == (lead >= 0)
 
     simulate(dut, bench)

@@ -1,4 +1,4 @@
-"""From checked descriptors to their end: executors, retirement, sequencer, watchdog."""
+"""From checked descriptors to their end: executors, retirement, sequencer."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def raw(**fields: int) -> int:
     return int.from_bytes(encode(fields), "little")
 
 
-def test_load_executor_waits_skips_and_stops() -> None:
+def test_load_executor_waits_and_skips() -> None:
     dut = LoadExecutor(HW)
 
     async def bench(ctx):
@@ -32,9 +32,6 @@ def test_load_executor_waits_skips_and_stops() -> None:
         ctx.set(dut.computes, 1)
         assert (ctx.get(dut.waits), ctx.get(dut.i.ready)) == (1, 0)
         ctx.set(dut.computes, 2)
-        ctx.set(dut.stop, 1)
-        assert not ctx.get(dut.i.ready)
-        ctx.set(dut.stop, 0)
         assert ctx.get(dut.i.ready)
         assert ctx.get(dut.o.valid)
         assert (ctx.get(dut.o.p.position), ctx.get(dut.o.p.skip)) == (9, 0)
@@ -144,23 +141,18 @@ def test_retirement_defers_keys_and_keeps_order() -> None:
     simulate(dut, bench)
 
 
-def test_sequencer_runs_a_program_and_refuses_a_second_start() -> None:
+def test_sequencer_runs_a_program() -> None:
     program = [{"opcode": Opcode.LOAD, "target": Target.RESIDUAL, "beats": 1},
                {"opcode": Opcode.LINEAR, "rows": 1, "depth": 1, "columns": P, "passes": 1,
                 "wait_loads": 1}, {"opcode": Opcode.HALT}]
     dut = Sequencer(HW)
-
-    async def begin(ctx) -> None:
-        ctx.set(dut.start, 1)
-        await ctx.tick()
-        ctx.set(dut.start, 0)
 
     async def bench(ctx):
         ctx.set(dut.length, len(program))
         ctx.set(dut.memory_size, 64)
         ctx.set(dut.issue_rows, 1)
         ctx.set(dut.command.ready, 1)
-        await begin(ctx)
+        await begin(ctx, dut)
         assert (ctx.get(dut.transfer.valid), ctx.get(dut.transfer.p.program)) == (1, 1)
         parts, bits = Walker.parts(HW), 8 * HW.bus_bytes
         for row in range(parts * len(program)):
@@ -176,39 +168,40 @@ def test_sequencer_runs_a_program_and_refuses_a_second_start() -> None:
             ctx.set(dut.transferred, loads)
             order += ["load"] * loads + ["issue"] * ctx.get(dut.issue_started)
             order += ["drain"] * ctx.get(dut.retire_started)
-            order += ["finished"] * ctx.get(dut.finished)
+            order += ["ended"] * ctx.get(dut.ended)
+            ctx.set(dut.running, "ended" not in order)
             ctx.set(dut.issue_issued, "issue" in order)
             ctx.set(dut.retire_written, order[-1:] == ["drain"])
             await ctx.tick()
-        assert order == ["load", "issue", "drain", "finished"]
-        assert (ctx.get(dut.busy), get(ctx, dut.error)) == (0, ErrorCode.NONE)
-        ctx.set(dut.length, 0)
-        ctx.set(dut.start, 1)
-        assert ctx.get(dut.failed)
-        await ctx.tick()
-        assert (get(ctx, dut.error), ctx.get(dut.busy)) == (ErrorCode.LENGTH, 0)
+            assert get(ctx, dut.problem.code) == ErrorCode.NONE
+        assert order[:4] == ["load", "issue", "drain", "ended"]
+        assert set(order[4:]) == {"ended"}, "something began behind the end"
+        await begin(ctx, dut)
+        assert not ctx.get(dut.ended), "the end of the program before is taken for the next one's"
 
     simulate(dut, bench)
 
 
-@pytest.mark.parametrize("moves", [False, True])
-def test_watchdog_ends_a_program_that_does_not_move(moves: bool) -> None:
+@pytest.mark.parametrize("port", ["bus_error", "store_error"])
+def test_sequencer_reports_what_the_bus_answered(port: str) -> None:
+    """While a program runs, with the place of the transfer."""
     dut = Sequencer(HW)
 
     async def bench(ctx):
         ctx.set(dut.length, 3)
-        ctx.set(dut.watchdog, 20)
-        ctx.set(dut.start, 1)
-        await ctx.tick()
-        ctx.set(dut.start, 0)
-        for cycle in range(60):
-            ctx.set(dut.progress, moves and cycle % 10 == 0)
-            if ctx.get(dut.failed):
-                break
-            await ctx.tick()
-        assert (cycle == 20) is not moves
-        await ctx.tick()
-        assert get(ctx, dut.error) == (ErrorCode.NONE if moves else ErrorCode.WATCHDOG)
-        assert ctx.get(dut.busy) == moves
+        ctx.set(dut.store_index, 77)
+        ctx.set(getattr(dut, port), 1)
+        assert get(ctx, dut.problem.code) == ErrorCode.NONE, "nothing runs"
+        await begin(ctx, dut)
+        assert get(ctx, dut.problem.code) == ErrorCode.BUS
+        assert ctx.get(dut.problem.index) == (77 if port == "store_error" else 0)
 
     simulate(dut, bench)
+
+
+async def begin(ctx, dut: Sequencer) -> None:
+    """Begin a program."""
+    ctx.set(dut.begin, 1)
+    await ctx.tick()
+    ctx.set(dut.begin, 0)
+    ctx.set(dut.running, 1)
