@@ -2,15 +2,10 @@
 
 ::
 
-                 refused                        error, watchdog, reset
-                ┌──────┐                       ┌─────────────────────┐
-                ▼      │                       │                     ▼
-      IDLE ──► start ──┴──► START ──► RUN ─────┤        drained    DRAIN ◄── reset, from anywhere
-       ▲                      ▲                │      ┌──────────────┘
-       │                      │                ▼      ▼
-       ├──────────────────────┼──────────── finished  CLEAR
-       └──────────────────────┴─────────────────────────┘
-                           a start waits
+    IDLE ── start ──► CLEAR ──► START ──► RUN ── error, watchdog ──► DRAIN ◄── reset, anywhere
+     ▲                 │ ▲                 │                            │
+     ├── nobody waits ─┘ └─────────────────┼────────── drained ─────────┘
+     └────────────── finished ─────────────┘
 """
 
 from amaranth import Module, Mux, Signal
@@ -59,7 +54,8 @@ class RunControl(wiring.Component):
     and what the bus still owes is awaited. Then everything but this and the registers is reset for
     one cycle (*clear*) and the error, the first that happened, is reported. If nothing moves for
     ``watchdog`` cycles it is reported at once, and the drain goes on. A start during the drain
-    waits for its end, as long as the watchdog lets it. A reset reports nothing.
+    waits for its end, as long as the watchdog lets it. A reset reports nothing. Every start clears
+    once more, so that a program runs as after power-up, to the cycle.
 
     Members
     -------
@@ -76,7 +72,7 @@ class RunControl(wiring.Component):
     progress, drained : ``In(1)``
         Something has moved; the bus owes nothing and is offered nothing.
     drain, clear : ``Out(1)``
-        Begin no transfer; reset.
+        Begin no transfer; reset all but memories.
     accepted, finished, failed : ``Out(1)``
         A start was taken or refused; the end of a program, good or bad.
     busy, draining : ``Out(1)``
@@ -86,7 +82,8 @@ class RunControl(wiring.Component):
 
     Timing
     ------
-    ``begin`` follows a start by a cycle, or the clear. An error drains from the next cycle on.
+    ``clear`` follows a start by a cycle, or the drain, and ``begin`` that. An error drains from
+    the next cycle on.
     """
 
     SETTLE = 2
@@ -108,8 +105,8 @@ class RunControl(wiring.Component):
 
         m.d.comb += [
             self.begin.eq(state == State.START), self.running.eq(state == State.RUN),
-            self.clear.eq(state == State.CLEAR), self.drain.eq(self.draining),
-            self.draining.eq((state == State.DRAIN) | self.clear),
+            self.clear.eq(state == State.CLEAR), self.drain.eq(self.draining | self.clear),
+            self.draining.eq(state == State.DRAIN),
             self.busy.eq(self.begin | self.running | unreported | waiting),
             self.accepted.eq(self.start & ~self.busy & ~self.reset),
             starts.eq(self.accepted & (refusal == ErrorCode.NONE)),
@@ -117,7 +114,7 @@ class RunControl(wiring.Component):
         self.watch(m, over)
         with m.Switch(state):
             with m.Case(State.IDLE), m.If(starts):
-                m.d.sync += state.eq(State.START)
+                m.d.sync += [state.eq(State.CLEAR), waiting.eq(1)]
             with m.Case(State.START):
                 m.d.sync += state.eq(State.RUN)
             with m.Case(State.RUN):

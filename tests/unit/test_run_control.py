@@ -42,7 +42,7 @@ class Bench:
         """Let the settings settle, and start until the program runs."""
         await self.tick(RunControl.SETTLE)
         await self.tick(start=1)
-        await self.tick()
+        await self.tick(2)
         assert self.now("running")
 
     async def problem(self, code: ErrorCode, index: int) -> None:
@@ -102,13 +102,13 @@ def test_settings_at_their_edges(settings: dict[str, int], code: ErrorCode) -> N
         await bench.tick(start=1)
         refused = code != ErrorCode.NONE
         assert (bench.seen["accepted"], bench.seen["failed"]) == (1, refused)
-        assert (bench.now("busy"), bench.now("begin")) == (not refused, not refused)
+        assert (bench.now("busy"), bench.now("clear")) == (not refused, not refused)
         assert bench.error() == (code, 0)
         bench.settle()
-        await bench.tick(RunControl.SETTLE)
+        await bench.tick(3)
         await bench.tick(start=1)
-        await bench.tick()
-        assert bench.now("running"), "a right start behind it does not run"
+        await bench.tick(2)
+        assert bench.now("running"), "it, or a right start behind it, does not run"
 
     run(body)
 
@@ -123,7 +123,8 @@ def test_a_program_has_a_copy_of_the_settings() -> None:
                 } == RIGHT
         assert (bench.seen["accepted"], bench.now("running")) == (1, 1)
         await bench.tick(ended=1)
-        assert (bench.seen["finished"], bench.seen["clear"], bench.now("busy")) == (1, 0, 0)
+        assert (bench.seen["finished"], bench.now("busy")) == (1, 0)
+        assert (bench.seen["clear"], bench.seen["begin"]) == (1, 1)
         assert bench.error() == (ErrorCode.NONE, 0)
 
     run(body)
@@ -135,10 +136,12 @@ def test_an_error_is_reported_after_the_drain_and_one_clear() -> None:
         await bench.problem(ErrorCode.RANGE, 9)
         await bench.problem(ErrorCode.BUS, 5)
         await bench.tick(5, ended=1)
+        await bench.tick(start=1)
+        assert bench.seen["accepted"] == 1, "a start was taken before the end was reported"
         assert (bench.now("drain"), bench.now("busy"), bench.seen["failed"]) == (1, 1, 0)
         bench.ctx.set(bench.dut.drained, 1)
         await bench.tick(2)
-        assert (bench.seen["clear"], bench.seen["failed"], bench.seen["finished"]) == (1, 1, 0)
+        assert (bench.seen["clear"], bench.seen["failed"], bench.seen["finished"]) == (2, 1, 0)
         assert (bench.now("drain"), bench.now("busy")) == (0, 0)
         assert bench.error() == (ErrorCode.RANGE, 9)
         await bench.start()
@@ -159,7 +162,7 @@ def test_watchdog_ends_a_program_that_does_not_move(moves: bool) -> None:
         await bench.tick(RIGHT["watchdog"] + 1)
         assert bench.seen["failed"] == 1
         assert bench.error() == (ErrorCode.WATCHDOG, 7)
-        assert (bench.now("draining"), bench.now("busy"), bench.seen["clear"]) == (1, 0, 0)
+        assert (bench.now("draining"), bench.now("busy"), bench.seen["clear"]) == (1, 0, 1)
 
     run(body)
 
@@ -191,7 +194,7 @@ def test_the_watchdog_bounds_a_drain_and_a_start_that_waits_for_it() -> None:
         await bench.tick(3)
         bench.ctx.set(bench.dut.drained, 1)
         await bench.tick(3)
-        assert (bench.now("running"), bench.seen["clear"], bench.seen["begin"]) == (1, 1, 2)
+        assert (bench.now("running"), bench.seen["clear"], bench.seen["begin"]) == (1, 2, 2)
         assert bench.seen["failed"] == 2
 
     run(body)
@@ -213,7 +216,8 @@ def test_reset_reports_nothing_and_a_start_may_follow_at_once(when: str) -> None
         await bench.tick(5)
         bench.ctx.set(bench.dut.drained, 1)
         await bench.tick(3)
-        assert (bench.now("running"), bench.seen["clear"]) == (1, 1)
+        begun = 1 if when == "idle" else 2
+        assert (bench.now("running"), bench.seen["clear"], bench.seen["begin"]) == (1, begun, begun)
         assert (bench.seen["finished"], bench.seen["failed"]) == (0, 0)
 
     run(body)
@@ -228,7 +232,8 @@ def test_a_start_in_any_cycle_around_the_clear_runs_once(delay: int) -> None:
         await bench.tick(delay)
         await bench.tick(start=1)
         await bench.tick(4)
-        assert (bench.now("running"), bench.seen["clear"], bench.seen["begin"]) == (1, 1, 2)
+        assert (bench.now("running"), bench.seen["begin"]) == (1, 2)
+        assert bench.seen["clear"] == (2 if delay < 2 else 3)
 
     run(body)
 
