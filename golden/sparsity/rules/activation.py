@@ -40,7 +40,8 @@ class Table(Rule):
 class Relu(Table):
     """Keep what is above a threshold behind the first layer of an MLP; ReLU is one of 0.
 
-    What GELU leaves below zero is lost.
+    What GELU leaves below zero is lost. All layers have one threshold, where ProSparse has each
+    its own and trains with it.
     """
 
     def __init__(self, record: Record, threshold: int = 0) -> None:

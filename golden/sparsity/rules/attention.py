@@ -25,7 +25,9 @@ def probabilities(q: Tensor, k: Tensor, sharpness: Tensor | None) -> Tensor:
 class Pages(Rule):
     """The pages of keys with the highest bound on a query's score (Quest).
 
-    A page's bound is ``sum_d max(q_d low_d, q_d high_d)`` with the extremes of its keys.
+    A page's bound is ``sum_d max(q_d low_d, q_d high_d)`` with the extremes of its keys. Quest
+    chooses for the token that is decoded; here each query of an image chooses, without a causal
+    mask.
     """
 
     def __init__(self, record: Record, density: float, page: int) -> None:
@@ -53,6 +55,8 @@ class SnapKv(Rule):
     """The keys that the last ``window`` queries of a head attend to most, and the window's own.
 
     Votes are not pooled over neighbors. If ``adaptive``, the heads share one budget (Ada-SnapKV).
+    There is no causal mask, and the last queries of an image are its last patches, which mean less
+    than the question at the end of a prompt.
     """
 
     def __init__(self, record: Record, density: float, window: int, adaptive: int) -> None:

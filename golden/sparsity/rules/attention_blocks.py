@@ -59,7 +59,10 @@ class Windowed(Rule):
 
 
 class VerticalSlash(Windowed):
-    """The keys and the distances that the last ``window`` queries of a head attend to most."""
+    """The keys and the distances that the last ``window`` queries of a head attend to most.
+
+    There is no causal mask, and the last queries of an image are its last patches.
+    """
 
     def __init__(self, record: Record, vertical: float, slash: float, window: int) -> None:
         super().__init__(record)
@@ -79,7 +82,7 @@ class VerticalSlash(Windowed):
 
 
 class Blocks(Rule):
-    """The blocks of keys whose mean fits best to the mean of a block of queries."""
+    """The blocks of keys whose mean fits best to the mean of a block of queries; not causal."""
 
     def __init__(self, record: Record, density: float, block: int) -> None:
         super().__init__(record)

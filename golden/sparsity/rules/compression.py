@@ -67,6 +67,8 @@ class LowRankSparse(Rewritten):
     """``W = U V + S``: a truncated singular value decomposition and the rows it misses most.
 
     Both parts are rounded together to the codes of ``W``. Rows of ``S`` are named by a bit each.
+    MC-SMoE compresses experts that it has merged before and fine-tunes; here every layer of the
+    blocks is compressed as it is.
     """
 
     def __init__(self, record: Record, rank: int, density: float) -> None:
@@ -93,7 +95,11 @@ class LowRankSparse(Rewritten):
 
 
 class LowBit(Rewritten):
-    """Weights of fewer bits: the nearest codes of a coarser grid of the same range (EAQuant)."""
+    """Weights of fewer bits: the nearest codes of a coarser grid of the same range.
+
+    EAQuant also smooths, aligns the router's logits, balances calibration and quantizes
+    activations; here multiplications stay at 8 bits.
+    """
 
     def __init__(self, record: Record, bits: int) -> None:
         super().__init__(record)

@@ -113,7 +113,8 @@ class CoreInfer(Rule):
 class ErrorBudget(Rule):
     """The highest threshold on ``|x_i| * |W_:,i|`` of hidden units that keeps the error in budget.
 
-    CETT: the mean over recorded tokens of ``|sum of what is cut| / |sum of all|``.
+    CETT: the mean over recorded tokens of ``|sum of what is cut| / |sum of all|``. The budget is
+    given; the sparsing law searches for the one that changes perplexity by p % (PPL-p%).
     """
 
     def __init__(self, record: Record, budget: float) -> None:
@@ -157,7 +158,8 @@ class MatchingPursuit(Chosen):
     """Hidden units one after the other, each with the coefficient that best fits what is left.
 
     The target is the second layer's dense result, so what decides costs a dense product and, for
-    each unit, a row of the Gram matrix of the weights.
+    each unit, a row of the Gram matrix of the weights. The second layer's columns stand for a
+    trained dictionary, and the number of steps is fixed, where a residual could end them.
     """
 
     def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
@@ -191,7 +193,8 @@ class Alive(Rule):
     """ReLU with a floor under each hidden unit's activity (AP): what fires too rarely fires more.
 
     Each unit's threshold is 0 or, if that leaves fewer than the share ``alive`` of the recorded
-    tokens, lower, so density goes up.
+    tokens, lower, so density goes up. AP itself activates units while a network is pruned and
+    trained; these thresholds at inference are not its own.
     """
 
     def __init__(self, record: Record, alive: float) -> None:

@@ -24,7 +24,8 @@ class Merged(Routing):
     end with different numbers of them. An expert joins the dominant one of its layer with the
     most similar logits; its hidden units are permuted
     to match (linear assignment on both layers' weights) and averaged by frequency of use. A token
-    that chose several of a group runs it once, with the sum of their weights.
+    that chose several of a group runs it once, with the sum of their weights. Merged experts are
+    neither fine-tuned nor compressed further, which is the second half of MC-SMoE.
     """
 
     def __init__(self, record: Record, groups: int) -> None:
@@ -180,7 +181,8 @@ class Cached(Routing):
     """Experts stay on the chip: the last recently used makes room.
 
     Tokens come in segments, and a segment reads each of its experts at most once, those in the
-    cache first. The cache outlives the frame. Routing is the network's own.
+    cache first. The cache outlives the frame. Routing is the network's own. The paper's cache looks
+    ahead (:func:`golden.sparsity.metrics.cache_hits`).
     """
 
     def __init__(self, record: Record, size: int, segment: int) -> None:

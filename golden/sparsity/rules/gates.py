@@ -16,7 +16,8 @@ class BlockFfn(Routing):
     """Experts whose logit is positive, weighted by ``RMSNorm(ReLU(logits))``.
 
     Weights are read once for each chunk of tokens that needs them, so the union over a chunk
-    decides: chunk-level sparsity. A chunk of 0 is the frame.
+    decides: chunk-level sparsity. A chunk of 0 is the frame. The integer network's weights end
+    below 1, where those of BlockFFN do not.
     """
 
     def __init__(self, record: Record, chunk: int) -> None:
@@ -43,7 +44,8 @@ class SparseExperts(Routing):
     """The experts expected to activate least, with ReLU inside: hidden units as normal variables.
 
     ``P(unit > 0) = Phi(mean / deviation)``, both over an expert's units and linear in the moments
-    of its weights, so each expert costs two products of the depth.
+    of its weights, so each expert costs two products of the depth. The chosen experts keep the
+    weights of the network's own gate, where MoE-X weighs them by their sparsity.
     """
 
     def __init__(self, record: Record, k: int) -> None:
@@ -78,7 +80,8 @@ class ProductKeys(Routing):
     """Expert ``(i, j)`` scores ``row_i + column_j``; both lists are cut to ``k``, then their sums.
 
     The lists are the least-squares fit of the network's logits: means of the rows and columns of
-    a square of experts. The gate has ``2 sqrt(E)`` keys of half the depth instead of ``E``.
+    a square of experts. The gate has ``2 sqrt(E)`` keys of half the depth instead of ``E``; the
+    experts stay whole, where Monet puts each together from two halves.
     """
 
     def __init__(self, record: Record, k: int) -> None:

@@ -65,7 +65,7 @@ class RoutedHeads(Rule):
     """Attention heads as experts (JetMoE): a token uses the queries and outputs of ``k`` of them.
 
     Keys and values are shared by all tokens. The router of a network trained without one is the
-    energy of a head's query.
+    energy of a head's query. ModuleFormer's stick-breaking attention is not here.
     """
 
     def __init__(self, record: Record, k: int) -> None:

@@ -129,7 +129,10 @@ class TaskSet(MostUsed):
 
 
 class Pruned(MostUsed):
-    """Only the most used experts remain in the network, in its gates too."""
+    """Only the most used experts remain in the network, in its gates too.
+
+    All leave at once, where the authors drop them while they fine-tune (arXiv 2206.00277).
+    """
 
     def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:
         """Choose by logit, among the allowed."""

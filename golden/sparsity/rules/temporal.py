@@ -85,7 +85,7 @@ class Remembering(Rule):
 
 
 class Delta(Remembering):
-    """Elements that differ by more than theta from what was sent before."""
+    """Elements that differ by more than theta from what was sent before; attention skips zeros."""
 
 
 class TokenGate(Remembering):
@@ -98,7 +98,8 @@ class ActivationDelta(Remembering):
     """The operand is rounded to multiples of a step; what rounds as before is not sent.
 
     The first frame differs from zero. Sums of exact differences are the sum of the rounded
-    operand, so no error adds up and nothing is ever reset.
+    operand, so no error adds up and nothing is ever reset. One step for all layers stands for
+    trained ones, and the attention's two products skip zeros only.
     """
 
     def __init__(self, record: Record, step: int) -> None:
@@ -165,7 +166,7 @@ class TokenActivity(Rule):
 
     The router of a network that was not trained with one is the length of a token's row at the
     block's input, of the normalized one in a replay: a fixed share of the tokens, the longest, is
-    active. Token 0 always is.
+    active. Token 0 always is. SeqBoat's state-space layer and local attention are not here.
     """
 
     blocks = True
