@@ -206,14 +206,14 @@ def test_the_skills_of_a_task_are_averaged(live: Record) -> None:
 
 
 def test_the_most_used_experts_of_all_layers_lead() -> None:
-    """Shares 5, 3, 1, 1 and 9, 1, 0, 0 of 10: two a layer are 4, both leaders and 3, then 1."""
-    usage = {1: [5, 3, 1, 1], 3: [9, 1, 0, 0]}
+    """Shares 5, 4, 1, 0 and 3, 3, 2, 2 of 10: first the leader of each layer, then 4, 3, 2, 2."""
+    usage = {1: [5, 4, 1, 0], 3: [3, 3, 2, 2]}
     routes = {layer: torch.arange(4).repeat_interleave(torch.tensor(counts))[:, None]
               for layer, counts in usage.items()}
     logits = {layer: torch.nn.functional.one_hot(route[:, 0], 4).double()
               for layer, route in routes.items()}
     given = Record((Moment({}, {}, logits, routes),), {})
-    for groups, leaders in ((1, ([0], [0])), (2, ([0, 1, 2], [0])), (3, ([0, 1, 2, 3], [0, 1])),
+    for groups, leaders in ((1, ([0], [0])), (2, ([0, 1], [0, 1])), (3, ([0, 1], [0, 1, 2, 3])),
                             (4, ([0, 1, 2, 3], [0, 1, 2, 3]))):
         rule = Merged(given, groups)
         assert (rule.leader(1).unique().tolist(), rule.leader(3).unique().tolist()) == leaders
