@@ -72,7 +72,7 @@ TERMS: dict[str, Sequence[Callable[[HwConfig], float]]] = {
 @cache
 def designs() -> tuple[Design, ...]:
     """Return what Yosys counted."""
-    return tuple(json.loads(Path(__file__).with_name("areas.json").read_text()))
+    return tuple(json.loads(Path(__file__).with_name("areas.json").read_text("utf-8")))
 
 
 def hardware(design: Design) -> HwConfig:

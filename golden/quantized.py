@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from golden.config import ModelConfig
 from golden.quantized_format import SHIFTS, check_format
+from golden.tensor_file import write_tensors
 
 ACC_WIDTH = 25
 MAX_BIAS = 1 << (ACC_WIDTH - 3)
@@ -39,11 +39,9 @@ class QuantizedModel:
         return int(self.tensors[name])
 
     def save(self, path: Path) -> None:
-        """Write one safetensors file, whole or not at all."""
-        partial = path.with_name(path.name + ".partial")
-        save_file({name: tensor.contiguous() for name, tensor in self.tensors.items()}, partial,
-                  {"format": FORMAT, "config": json.dumps(asdict(self.config))})
-        partial.replace(path)
+        """Write one safetensors file, whole or not at all, the same bytes for the same network."""
+        write_tensors(path, self.tensors,
+                      {"format": FORMAT, "config": json.dumps(asdict(self.config))})
 
     @classmethod
     def load(cls, path: Path) -> "QuantizedModel":

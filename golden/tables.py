@@ -8,7 +8,7 @@ bits and 256 steps, ``rsqrt[i - 32] = min(65535, round(2**16 / sqrt((i + 1/2) / 
 import json
 from pathlib import Path
 
-_TABLES = json.loads(Path(__file__).with_name("tables.json").read_text())
+_TABLES = json.loads(Path(__file__).with_name("tables.json").read_text("utf-8"))
 
 EXP2_8BIT: tuple[int, ...] = tuple(_TABLES["exp2_8bit"])
 EXP2_15BIT: tuple[int, ...] = tuple(_TABLES["exp2_15bit"])

@@ -4,18 +4,22 @@ import hashlib
 import json
 from collections.abc import Callable
 
-from scripts.rtl_engine.engine import cache
+from host import cache
+from host.files import read_text, write
 
 
 def cached(kind: str, given: list[str], make: Callable[[], dict]) -> dict:
-    """Return what ``make`` returns, from the cache if all that was ``given`` is as before."""
+    """Return what ``make`` returns, from the cache if all that was ``given`` is as before.
+
+    Raises
+    ------
+    ValueError
+        The cache does not have it and cannot be written to.
+    """
     key = hashlib.sha256("\0".join(given).encode()).hexdigest()[:24]
-    kept = cache() / f"{kind}-{key}.json"
-    if kept.exists():
-        return json.loads(kept.read_text())
-    made = make()
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    partial = kept.with_suffix(".partial")
-    partial.write_text(json.dumps(made))
-    partial.replace(kept)
-    return made
+    kept = cache.folder() / f"{kind}-{key}.json"
+    if not kept.exists():
+        with cache.locked(kept.stem):
+            if not kept.exists():
+                write(kept, json.dumps(make()))
+    return json.loads(read_text(kept))

@@ -10,52 +10,56 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from host import cache
+from host.files import write
+from host.place import temporary_files_in_one_folder
+from host.processes import ProgramError, Stop, stoppable
+from scripts.terminal import Screen, open_streams
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-    help="Mixture-of-experts vision transformers on an FPGA accelerator: run, simulate, generate.")
-console = Console()
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    help="Mixture-of-experts vision transformers on an FPGA accelerator: run, simulate, generate.",
+    epilog=f"Environment: {cache.VARIABLE} is the folder where built models, synthesis results and "
+           "other simulators are kept (else ~/.cache/deltamoe); TMPDIR is for temporary files.")
+console = Screen()
+errors = Screen(stderr=True, highlight=False, soft_wrap=True)
 
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Write the result here; - prints it.")]
 
 
 def command(function: Callable) -> Callable:
-    """Turn bad input into one line and exit code 2."""
+    """Turn bad input into one line and exit code 2, before any work if it is ``--json``'s."""
 
     @wraps(function)
     def guarded(*arguments, **options):
         try:
+            if options.get("json") is not None and str(options["json"]) != "-":
+                check_folder(options["json"])
             return function(*arguments, **options)
-        except (ValueError, OSError) as error:
-            said = " ".join(str(error).split())
-            if isinstance(error, OSError) and error.filename:
-                said = f"{error.filename}: {error.strerror}"
-            errors.print(f"error: {said}", markup=False)
+        except (ValueError, OSError, ProgramError) as error:
+            refuse(error)
             raise typer.Exit(2) from None
 
     return guarded
 
 
+def refuse(error: Exception) -> None:
+    """Say an error in one line."""
+    said = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        said = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    errors.print(f"error: {' '.join(said.split())}")
+
+
 def check_folder(path: Path, *, folder: bool = False) -> None:
     """Raise ValueError unless a file can have this path, or a ``folder``."""
-    if not path.parent.is_dir():
-        raise ValueError(f"{path}: there is no folder {path.parent}")
+    parent = path.resolve().parent if path.is_symlink() else path.parent
+    if not parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {parent}")
     if path.exists() and path.is_dir() != folder:
         raise ValueError(f"{path} is {'no folder' if folder else 'a folder'}")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    check_folder(path)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(text)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def emit(result: dict, path: Path | None) -> bool:
@@ -65,8 +69,9 @@ def emit(result: dict, path: Path | None) -> bool:
     text = json.dumps(result, indent=2) + "\n"
     if str(path) == "-":
         sys.stdout.write(text)
+        sys.stdout.flush()
         return True
-    write_text(path, text)
+    write(path, text)
     return False
 
 
@@ -82,10 +87,27 @@ ALLOCATIONS = 50_000
 
 
 def main() -> None:
-    """Run the command line; a command's modules are imported only if it is the one."""
+    """Run the command line, and end with the exit code of shells if a signal ends it."""
+    try:
+        with stoppable():
+            open_streams()
+            with temporary_files_in_one_folder():
+                start()
+    except OSError as error:
+        refuse(error)
+        sys.exit(2)
+    except Stop as stop:
+        sys.exit(stop.code)
+
+
+def start() -> None:
+    """Call the command; its modules are imported only if it is the one."""
     gc.set_threshold(ALLOCATIONS)
     wanted = sys.argv[1] if len(sys.argv) > 1 else ""
     for name in [COMMANDS[wanted]] if wanted in COMMANDS else COMMANDS.values():
         import_module(f"scripts.commands.{name}")
     app.callback()(lambda: None)  # a lone command, too, is called by its name
-    app()
+    try:
+        app()
+    finally:
+        sys.stdout.flush()

@@ -1,7 +1,5 @@
 """One picture of a video: a frame, what changed in it, and what every frame cost."""
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -10,7 +8,7 @@ from golden.config import ModelConfig
 from golden.density import columns
 from golden.integer import Trace
 from golden.video import Pixels
-from scripts.page import BLUE, GRAY, ORANGE
+from scripts.page import BLUE, GRAY, ORANGE, png
 
 
 def changed(trace: Trace, config: ModelConfig) -> np.ndarray:
@@ -24,9 +22,9 @@ def changed(trace: Trace, config: ModelConfig) -> np.ndarray:
     return (sent / all_of)[1:].reshape(-1, width)
 
 
-def film(shown: list[Pixels], traces: list[Trace], frames: list, config: ModelConfig, result: dict,
-         path: Path) -> None:
-    """Draw the middle frame, its changed tokens, and density and cycles over time."""
+def film(shown: list[Pixels], traces: list[Trace], frames: list, config: ModelConfig,
+         result: dict) -> bytes:
+    """Return a PNG of the middle frame, its changed tokens, and density and cycles over time."""
     middle = len(shown) // 2
     figure = Figure(figsize=(10, 6.4), layout="constrained")
     upper, lower = figure.subfigures(2, 1)
@@ -54,4 +52,4 @@ def film(shown: list[Pixels], traces: list[Trace], frames: list, config: ModelCo
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     cycles.set_ylim(0, 1.15 * max(frame.dense_cycles for frame in frames))
     cycles.legend()
-    figure.savefig(path, dpi=110)
+    return png(figure, dpi=110)

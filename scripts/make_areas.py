@@ -10,6 +10,7 @@ from pathlib import Path
 
 from boards.parts import PARTS
 from boards.units import UNITS
+from host.files import write
 from rtl.config import PRESETS
 from scripts.commands.synth import measure
 
@@ -41,4 +42,4 @@ if __name__ == "__main__":
     rows = []
     for design in DESIGNS:
         rows.append(json.dumps(counted(*design)))
-        path.write_text("[\n" + ",\n".join(rows) + "\n]\n")
+        write(path, "[\n" + ",\n".join(rows) + "\n]\n")

@@ -10,6 +10,7 @@ from pathlib import Path
 from golden.config import MODELS
 from golden.integer import Integer
 from golden.library import default_image, find
+from host.files import write
 
 
 def routing(name: str) -> list[dict[str, dict]]:
@@ -29,4 +30,4 @@ def routing(name: str) -> list[dict[str, dict]]:
 if __name__ == "__main__":
     path = Path(__file__).parents[1] / "sim" / "routings.json"
     lines = (f"{json.dumps(name)}: {json.dumps(routing(name))}" for name in MODELS)
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    write(path, "{\n" + ",\n".join(lines) + "\n}\n")

@@ -4,6 +4,8 @@ import json
 import math
 from pathlib import Path
 
+from host.files import write
+
 TABLES = {
     "exp2_8bit": [min(255, math.floor(256 * 2 ** (-f / 64) + 0.5)) for f in range(64)],
     "exp2_15bit": [min(32767, math.floor(32768 * 2 ** (-f / 256) + 0.5)) for f in range(256)],
@@ -12,4 +14,4 @@ TABLES = {
 
 if __name__ == "__main__":
     path = Path(__file__).parents[1] / "golden" / "tables.json"
-    path.write_text(json.dumps(TABLES, indent=1) + "\n")
+    write(path, json.dumps(TABLES, indent=1) + "\n")

@@ -17,11 +17,25 @@ BLUE, ORANGE, GREEN, YELLOW, SKY, RED, GRAY = (
 UNITS = {"load": SKY, "compute": GRAY, "group": BLUE, "drain": ORANGE}
 
 
+def png(figure: Figure, **options) -> bytes:
+    """Return a figure as a PNG, the same bytes for the same figure and fonts.
+
+    Parameters
+    ----------
+    figure : Figure
+        What is drawn.
+    **options
+        Of :meth:`matplotlib.figure.Figure.savefig`.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None}, **options)
+    return buffer.getvalue()
+
+
 def embed(figure: Figure) -> str:
     """Return a figure as an HTML image."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
-    return f'<img src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+    image = base64.b64encode(png(figure, dpi=110, bbox_inches="tight")).decode()
+    return f'<img src="data:image/png;base64,{image}">'
 
 
 def layers(result: Result, hw: HwConfig) -> Figure:

@@ -2,7 +2,6 @@
 
 
 import numpy as np
-from rich.table import Table
 
 from golden.config import ModelConfig
 from golden.policy import Choice, Plan, Policy
@@ -11,6 +10,7 @@ from rtl.config import HwConfig
 from rtl.layers import Layers
 from rtl.linker import link
 from rtl.program import Dest, Mode, Opcode, Source, Target
+from scripts.terminal import Table
 from sim.facts import Facts
 from sim.machine import simulate
 from sim.memory import MemoryModel

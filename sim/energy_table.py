@@ -129,7 +129,7 @@ def check(where: str, entry: str, given: Mapping) -> None:
 def tables() -> dict[str, Table]:
     """Return the tables that come with the simulator."""
     path = Path(__file__).with_name("energy_tables.json")
-    return {name: parse(name, body) for name, body in json.loads(path.read_text()).items()}
+    return {name: parse(name, body) for name, body in json.loads(path.read_text("utf-8")).items()}
 
 
 def find_table(name: str) -> Table:
@@ -146,7 +146,7 @@ def find_table(name: str) -> Table:
     if not path.is_file():
         raise ValueError(f"energy table {name!r} is not one of {', '.join(tables())}, nor a file")
     try:
-        body = json.loads(path.read_text())
+        body = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise ValueError(f"energy table {name}: not JSON: {error}") from None
     return parse(path.stem, body)

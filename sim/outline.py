@@ -15,7 +15,7 @@ from sim.facts import Facts
 @cache
 def routings() -> dict[str, list[dict]]:
     """Return the routing of every preset, by task and layer; see ``scripts/make_routings.py``."""
-    return json.loads(Path(__file__).with_name("routings.json").read_text())
+    return json.loads(Path(__file__).with_name("routings.json").read_text("utf-8"))
 
 
 class Outline:

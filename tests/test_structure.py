@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("golden", "rtl", "sim", "boards", "scripts")
+PACKAGES = ("host", "golden", "rtl", "sim", "boards", "scripts")
 SHARED = {"golden.config", "golden.policy", "golden.shapes", "golden.sparsity.work",
           "golden.tables"}
 """The part of golden that describes a network and holds constants, without arithmetic."""
@@ -94,8 +94,9 @@ UNITS = {name: path for name, path in modules("rtl").items() if components(path)
 @pytest.mark.parametrize("name", list(modules(*PACKAGES)))
 def test_imports_follow_the_direction(name: str) -> None:
     """golden.config <- rtl <- {sim, boards, scripts}; torch in golden, cocotb in tests."""
-    allowed = {"golden": {"golden"}, "rtl": {"rtl"}, "sim": {"sim", "rtl"},
-               "boards": {"boards", "rtl", "sim"}, "scripts": set(PACKAGES)}
+    allowed = {"host": {"host"}, "golden": {"golden", "host"}, "rtl": {"rtl"},
+               "sim": {"sim", "rtl"}, "boards": {"boards", "host", "rtl", "sim"},
+               "scripts": set(PACKAGES)}
     package = name.split(".", maxsplit=1)[0]
     for used in imports(modules(package)[name]):
         top = used.split(".", maxsplit=1)[0]

@@ -31,12 +31,12 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from golden.config import ModelConfig
 from golden.sparsity.names import part
 from golden.sparsity.record import Moment, Record
+from golden.tensor_file import write_tensors
 
 FORMAT = "deltamoe-trace-1"
 FIELDS = {"frames": int, "products": list, "masks": dict, "zeros": dict, "config": dict | None,
@@ -62,13 +62,8 @@ def save(record: Record, path: Path) -> None:
              "products": [list(moment.operands) for moment in record.frames], "masks": masks,
              "zeros": dict(record.zeros), "task": record.task,
              "config": asdict(record.config) if record.config else None}
-    partial = path.with_name(path.name + ".partial")
-    try:
-        save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, partial,
+    write_tensors(path, {name: tensor.clone() for name, tensor in tensors.items()},
                   {"format": FORMAT, "record": json.dumps(about)})
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def narrow(x: Tensor) -> Tensor:

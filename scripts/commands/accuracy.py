@@ -5,14 +5,15 @@ from typing import Annotated
 
 import typer
 from matplotlib.figure import Figure
-from rich.table import Table
 
 from golden.images import TEST_IMAGES
 from golden.library import find
 from golden.sequences import KINDS
-from scripts.cli import JsonFile, app, check_folder, command, console, emit
-from scripts.page import BLUE, GREEN, ORANGE
+from host.files import write
+from scripts.cli import JsonFile, app, command, console, emit
+from scripts.page import BLUE, GREEN, ORANGE, png
 from scripts.tallies import TASKS, tallies
+from scripts.terminal import Table
 
 
 @app.command()
@@ -34,8 +35,6 @@ def accuracy(
         raise ValueError(f"count {count} is not in 1..{TEST_IMAGES}")
     if seed < 0:
         raise ValueError(f"seed {seed} is negative")
-    if json is not None and str(json) != "-":
-        check_folder(json)
     network = find(model).quantized
     if network.config.name != "digits":
         raise ValueError(f"model {model!r} is a {network.config.name}, not digits")
@@ -47,7 +46,7 @@ def accuracy(
             for cell, all_found in made.items()
             for value, found in zip(thetas, all_found, strict=True)]
     result = {"model": Path(model).name, "digits": count, "seed": seed, "rows": rows}
-    draw(result, out / "accuracy.png")
+    write(out / "accuracy.png", draw(result))
     if not emit(result, json):
         tell(result)
 
@@ -69,8 +68,8 @@ def tell(result: dict) -> None:
     console.print(table)
 
 
-def draw(result: dict, path: Path) -> None:
-    """Draw accuracy, SQNR and density against theta."""
+def draw(result: dict) -> bytes:
+    """Return a PNG of accuracy, SQNR and density against theta."""
     thetas = sorted({row["theta"] for row in result["rows"]})
     figure = Figure(figsize=(9.7, 3.3), layout="constrained")
     figure.suptitle(f"{result['model']}: policy delta, {result['digits']} held-out digits, "
@@ -94,4 +93,4 @@ def draw(result: dict, path: Path) -> None:
         else:
             axes.set_ylim(0 if name == "density" else None, 100)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", fontsize=8)
-    figure.savefig(path, dpi=84, pil_kwargs={"optimize": True})
+    return png(figure, dpi=84, pil_kwargs={"optimize": True})

@@ -1,7 +1,6 @@
 """``deltamoe bench``: the figures of the README, beside the limits and other accelerators."""
 
 import resource
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -10,17 +9,19 @@ from typing import Annotated
 
 import typer
 from rich.progress import Progress
-from rich.table import Column, Table
+from rich.table import Column
 
 from golden.config import MODELS, ModelConfig
+from host.processes import ProgramError, reason, run
 from rtl.compiler import compile_program
 from rtl.config import PRESETS, HwConfig
 from rtl.program import Opcode, Target
-from scripts.cli import JsonFile, app, command, console, emit
+from scripts.cli import JsonFile, app, command, console, emit, errors
 from scripts.lookup import CLOCKS_MHZ
 from scripts.peers.compare import compared as peers_compared
 from scripts.sparsity import measured
 from scripts.sparsity import table as sparsity_table
+from scripts.terminal import Table
 from sim.facts import Facts
 from sim.machine import simulate
 from sim.memory import MemoryModel
@@ -147,7 +148,9 @@ def simulator_row() -> dict:
     times = []
     for _ in range(3):
         began = time.perf_counter()
-        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+        done = run(words)
+        if done.returncode:
+            raise ProgramError(f"{' '.join(words[1:4])} failed: {reason(done)}")
         times.append(time.perf_counter() - began)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     return {"seconds": min(times), "limit_seconds": 1.0, "mib": peak, "limit_mib": 500}
@@ -234,8 +237,12 @@ def bench(
     if peers:
         peers_compared(json)
         return
+    if rtl and only in ("", "frames", "bandwidth", "sparsity"):
+        from scripts.rtl_engine.engine import check_buildable
+
+        check_buildable(PRESETS[HARDWARE])
     wanted, result = [only] if only else list(PARTS), {}
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
         steps = progress.add_task("measuring", total=7 * ("frames" in wanted)
                                   + 16 * (("bandwidth" in wanted) + ("sparsity" in wanted)))
         for name, rows in (("frames", frame_rows), ("bandwidth", bandwidth_rows),

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 from rich.progress import track
-from rich.table import Table
 
 from golden.config import MODELS
+from host.files import write
 from rtl.compiler import compile_program
 from scripts.calibration import COLUMNS, IDLE, TERMS, Measurement, equations, fit, read, table
-from scripts.cli import JsonFile, app, check_folder, command, console, emit, write_text
+from scripts.cli import JsonFile, app, check_folder, command, console, emit, errors
 from scripts.lookup import hardware
+from scripts.terminal import Table
 from sim.machine import simulate
 from sim.memory import MemoryModel
 from sim.outline import Outline, facts
@@ -65,13 +66,13 @@ def calibrate(
             raise ValueError(f"--terms {terms}: {term!r} is not one of {', '.join(TERMS)}, once")
     check_folder(out)
     rows = read(measurements)
-    made = fit(*equations(track(rows, "simulating", console=console, transient=True,
-                                disable=not console.is_terminal), wanted, simulated), wanted)
+    made = fit(*equations(track(rows, "simulating", console=errors, transient=True,
+                                disable=not errors.is_terminal), wanted, simulated), wanted)
     body = table(made, rows, measurements.name)
     result = {"measurements": made.rows, "residual_w": made.residual_w, "terms": {
         name: {"value": value, "margin": made.margins[name], "unit": UNITS.get(name, "pJ")}
         for name, value in made.values.items()}, "table": str(out)}
-    write_text(out, dumps(body, indent=2) + "\n")
+    write(out, dumps(body, indent=2) + "\n")
     if emit(result, json):
         return
     shown = Table("term", "value", "+/-", "unit", title=body["meaning"])

@@ -5,15 +5,16 @@ from typing import Annotated
 
 import typer
 from rich.progress import track
-from rich.table import Table
 
+from host.files import write
 from rtl.compiler import check
-from scripts.cli import JsonFile, app, check_folder, command, console, emit, write_text
+from scripts.cli import JsonFile, app, check_folder, command, console, emit, errors
 from scripts.study import report
 from scripts.study.evaluate import Evaluator, points
 from scripts.study.outcome import answer, compared, measured
 from scripts.study.spec import bundled, read
 from scripts.study.table import as_csv, as_json, tables
+from scripts.terminal import Table
 
 
 @app.command()
@@ -45,11 +46,11 @@ def compare(
         if not point.model.trace:
             check(point.model.config, point.hardware.config, point.model.task)
     outcomes = compared(study, [measured(study, point, evaluator.run(point)) for point in track(
-        wanted, "points", console=console, transient=True, disable=not console.is_terminal)])
+        wanted, "points", console=errors, transient=True, disable=not errors.is_terminal)])
     if out is not None:
         report.write(study, outcomes, out)
     if csv is not None:
-        write_text(csv, as_csv(outcomes))
+        write(csv, as_csv(outcomes))
     if emit(as_json(study, outcomes), json):
         return
     console.print(study.question, style="bold", highlight=False)

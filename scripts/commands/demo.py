@@ -2,25 +2,28 @@
 
 import shlex
 import time
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from PIL import Image
-from rich.table import Table
 
 from golden.digits import CALIBRATION
 from golden.engines import integer_output, real_output, sqnr_db
 from golden.images import digits
 from golden.library import Network, find
 from golden.quantize import quantize
+from host.files import write_all
 from rtl.accelerator import Accelerator
 from rtl.compiler import compile_program
 from rtl.generate import ports_json, to_verilog
-from scripts.cli import JsonFile, app, command, console, emit, write_text
+from scripts.cli import JsonFile, app, command, console, emit
 from scripts.commands.infer import mismatches, run_rtl
 from scripts.lookup import clock, hardware
 from scripts.page import page
+from scripts.rtl_engine.engine import check_buildable
+from scripts.terminal import Table
 from sim.energy import energy
 from sim.energy_table import find_table
 from sim.facts import from_trace
@@ -81,7 +84,9 @@ def demo(
 ) -> None:
     """Quantize the digits network, run a digit through every engine, write Verilog and a page."""
     began = time.perf_counter()
-    hw, real = hardware("nano"), find("digits").real
+    hw = hardware("nano")
+    check_buildable(hw)
+    real = find("digits").real
     images, labels = digits("test")
     network = Network(quantize(real, digits("train")[0][:CALIBRATION]), real.float())
     image, label = images[0], int(labels[0])
@@ -89,12 +94,14 @@ def demo(
              for task in range(network.quantized.config.num_tasks)]
     out.mkdir(parents=True, exist_ok=True)
     unit = Accelerator(hw)
-    write_text(out / "deltamoe.v", to_verilog(unit, "deltamoe"))
-    write_text(out / "deltamoe.json", ports_json(unit))
-    Image.fromarray(image[0].numpy()).save(out / "digit.png")
-    write_text(out / "page.html", page(
-        f"DeltaMoE: a handwritten {label} on {hw.name}", rows_of(tasks[0]), tasks[0]["result"],
-        hw, tasks[0]["energy"]))
+    drawn = BytesIO()
+    Image.fromarray(image[0].numpy()).save(drawn, "png")
+    write_all({
+        out / "deltamoe.v": to_verilog(unit, "deltamoe"),
+        out / "deltamoe.json": ports_json(unit), out / "digit.png": drawn.getvalue(),
+        out / "page.html": page(
+            f"DeltaMoE: a handwritten {label} on {hw.name}", rows_of(tasks[0]),
+            tasks[0]["result"], hw, tasks[0]["energy"])})
     wrong = any(task["mismatches"] or task["counters_differing"] for task in tasks)
     summary = {"label": label, "hardware": hw.name, "tasks": [
         {key: value for key, value in task.items() if key not in ("energy", "result")}

@@ -5,19 +5,20 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.table import Table
 
 from golden.engines import Output, integer_output, real_output, sqnr_db
 from golden.images import load_image
 from golden.integer import Trace
 from golden.library import Network, find
+from host.files import write
 from rtl.assembler import Program
 from rtl.compiler import compile_program
 from rtl.config import HwConfig
 from rtl.program import ErrorCode
-from scripts.cli import JsonFile, app, check_folder, command, console, emit, write_text
+from scripts.cli import JsonFile, app, check_folder, command, console, emit, errors
 from scripts.lookup import hardware
 from scripts.rtl_engine import engine as rtl_engine
+from scripts.terminal import Table
 from sim.facts import from_trace
 from sim.machine import simulate
 from sim.spans import Span
@@ -41,7 +42,7 @@ def run_program(program: Program, image, *, spans: bool = False) -> rtl_engine.R
     RuntimeError
         It stopped with an error.
     """
-    with console.status("building the Verilator model (once) and running it"):
+    with errors.status("building the Verilator model (once) and running it"):
         result = rtl_engine.run(program, program.with_image(image.numpy()), spans=spans)
     if result.error != ErrorCode.NONE:
         raise RuntimeError(f"the accelerator stopped at descriptor {result.error_index}: "
@@ -86,7 +87,10 @@ def infer(
             raise ValueError(f"--trace needs --engine rtl, not {engine}; deltamoe simulate --trace "
                              "has the simulator's")
         check_folder(trace)
-    hw, network = hardware(hardware_name), find(model)
+    hw = hardware(hardware_name)
+    if engine == "rtl":
+        rtl_engine.check_buildable(hw)
+    network = find(model)
     pixels = load_image(image, network.quantized.config)
     if not 0 <= task < network.quantized.config.num_tasks:
         raise ValueError(f"task {task} is not in 0..{network.quantized.config.num_tasks - 1}")
@@ -105,7 +109,7 @@ def infer(
             result |= {"mismatches": mismatches(output, reference), "counters": ran.counters}
             if trace:
                 text, found = timeline(program, ran.spans, known)
-                write_text(trace, text)
+                write(trace, text)
                 result |= {"trace": str(trace), "spans_differing": found}
     result |= {"output_sha256": output.sha256, "predicted": output.predicted,
                "sqnr_db": None if real is None or engine == "float" else sqnr_db(output, real)}

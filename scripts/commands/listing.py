@@ -3,12 +3,12 @@
 from dataclasses import asdict
 
 from rich.box import SIMPLE
-from rich.table import Table
 
 from golden.config import MODELS
 from golden.sparsity.registry import MECHANISMS
 from rtl.config import PRESETS
 from scripts.cli import JsonFile, app, command, console, emit
+from scripts.terminal import Table
 
 
 @app.command("list")

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 from rich.progress import track
-from rich.table import Table
 
 from golden.checkpoint import load
 from golden.config import MODELS
@@ -14,7 +13,8 @@ from golden.model import build
 from golden.picture import files_of
 from golden.quantize import quantize as run
 from golden.report import block_noise
-from scripts.cli import JsonFile, app, check_folder, command, console, emit
+from scripts.cli import JsonFile, app, check_folder, command, console, emit, errors
+from scripts.terminal import Table
 
 
 @app.command()
@@ -40,7 +40,7 @@ def quantize(
         check_image(path, config)
     real = build(config, load(weights, config))
     pixels = [load_image(path, config) for path in track(
-        paths, "reading images", console=console, disable=not console.is_terminal)]
+        paths, "reading images", console=errors, disable=not errors.is_terminal)]
     quantized = run(real, pixels)
     noise = block_noise(real.float(), quantized, pixels[0])
     quantized.save(out)

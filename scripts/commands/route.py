@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from boards import nextpnr, yosys
 from boards.frame import Frame
@@ -15,8 +14,9 @@ from boards.units import UNITS
 from rtl.config import HwConfig
 from rtl.generate import to_verilog
 from scripts.cached import cached
-from scripts.cli import JsonFile, app, check_folder, command, console, emit, errors
+from scripts.cli import JsonFile, app, command, console, emit, errors
 from scripts.lookup import hardware
+from scripts.terminal import Table
 
 MEASURED = ("The unit is alone on the part, each of its ports in a register beside it: all paths "
             "that begin and end in registers of the unit or at its ports count. The rest of the "
@@ -81,8 +81,6 @@ def route(
         raise ValueError(f"clock {clock:g} is not in 1..1000 MHz")
     if not 0 <= seed < 1 << 31:
         raise ValueError(f"seed {seed} is not in 0..{(1 << 31) - 1}")
-    if json is not None and str(json) != "-":
-        check_folder(json)
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
                   console=errors, transient=True, disable=not errors.is_terminal) as progress:
         bar = progress.add_task("generating", total=None)

@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from golden.config import MODELS
 from golden.policy import Choice, Plan, Policy
+from host.files import write_all
 from rtl.assembler import Program
 from rtl.compiler import compile_program
 from rtl.config import HwConfig
-from scripts.cli import JsonFile, app, command, console, emit, write_text
+from scripts.cli import JsonFile, app, check_folder, command, console, emit
 from scripts.lookup import clock, hardware
+from scripts.terminal import Table
 from sim.energy import Energy, energy
 from sim.energy_table import find_table
 from sim.facts import Facts, from_trace, generated
@@ -110,20 +111,21 @@ def simulate(
         raise ValueError(f"mode {mode!r} is neither dense nor zero-skip")
     if mode == "zero-skip" and image is None:
         raise ValueError("mode zero-skip needs --image, since events depend on the data")
+    if trace:
+        check_folder(trace)
     program, facts = prepare(model, hw, task, Plan(Choice(Policy(mode))), image)
     began = time.perf_counter()
     result = run(program, facts, MemoryModel(latency, interval))
     spent = energy(result, hw, costs, clock(hw, clock_mhz), fps)
     made = {"model": model, "hardware": hardware_name, "task": task,
             **describe(result, hw, spent), "seconds": time.perf_counter() - began}
-    if trace:
-        write_text(trace, perfetto({"simulator": result.spans}))
+    written = {trace: perfetto({"simulator": result.spans})} if trace else {}
     if accelergy:
         from sim.accelergy import export
 
         accelergy.mkdir(parents=True, exist_ok=True)
-        for name, text in export(result, spent).items():
-            write_text(accelergy / name, text)
+        written |= {accelergy / name: text for name, text in export(result, spent).items()}
+    write_all(written)
     if emit(made, json):
         return
     table = Table("layer", "cycles", "MACs", "longest stall", title=f"{model} on {hardware_name}")

@@ -10,7 +10,8 @@ import typer
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from boards.area import PART
-from scripts.cli import JsonFile, app, check_folder, command, console, emit, errors, write_text
+from host.files import write_all
+from scripts.cli import JsonFile, app, check_folder, command, console, emit, errors
 from scripts.sweep.reading import find, load
 from scripts.sweep.record import Record
 from scripts.sweep.report import described, picture, rows, table
@@ -36,9 +37,8 @@ def sweep(
     path = find(spec_name)
     spec = load(path)
     folder = out or Path("out") / path.stem
-    for file in (csv, json):
-        if file is not None and str(file) != "-":
-            check_folder(file)
+    if csv:
+        check_folder(csv)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     team = cluster(address) if address else local(workers or os.cpu_count() or 1)
     began = time.perf_counter()
@@ -58,9 +58,10 @@ def sweep(
                                  f"{folder}, the same command goes on") from None
     seconds = time.perf_counter() - began
     made = described(spec, points, asked)
-    picture(spec, points, folder / "pareto.png")
+    written = {folder / "pareto.png": picture(spec, points)}
     if csv:
-        write_text(csv, rows(spec, points))
+        written[csv] = rows(spec, points).encode()
+    write_all(written)
     made |= {"seconds": seconds, "processor_seconds": hands.seconds,
              "evaluated": len(record.outcomes) - known}
     if emit(made, json):

@@ -8,16 +8,17 @@ from typing import Annotated
 
 import typer
 from rich.progress import Progress
-from rich.table import Table
 
 from boards import area
 from boards.parts import PARTS, RESOURCES, Part
 from boards.units import UNITS, Unit, split
 from boards.yosys import count, executable, script
+from host.files import read_text
 from rtl.config import HwConfig
 from scripts.cached import cached
-from scripts.cli import JsonFile, app, check_folder, command, console, emit, errors
+from scripts.cli import JsonFile, app, command, console, emit, errors
 from scripts.lookup import hardware
+from scripts.terminal import Table
 
 SUMMED = ("Each unit is synthesized alone, flattened, without the other units inside it, and "
           "multiplied by its instances; so all of the accelerator is counted once. Nothing is "
@@ -26,7 +27,7 @@ SUMMED = ("Each unit is synthesized alone, flattened, without the other units in
 
 def cells(part: Part, unit: Unit, *, map_pairs: bool) -> dict[str, int]:
     """Return the cells of one instance, from the cache if it has them."""
-    pairs = part.pair_map.read_text() if map_pairs else ""
+    pairs = read_text(part.pair_map) if map_pairs else ""
     parts = [executable()[1], script(part, map_pairs=map_pairs), unit.text, unit.boxes, pairs]
     return cached("synth", parts,
                   lambda: count(part, unit.text, unit.boxes, map_pairs=map_pairs))
@@ -111,8 +112,6 @@ def synth(
     for name in unit or ():
         if name not in UNITS:
             raise ValueError(f"unit {name!r} is not one of {', '.join(UNITS)}")
-    if json is not None and str(json) != "-":
-        check_folder(json)
     if estimate:
         if target != "xcup" or unit:
             raise ValueError("--estimate knows all of the accelerator on xcup, no --unit")

@@ -5,16 +5,17 @@ from typing import Annotated
 
 import typer
 from rich.progress import Progress
-from rich.table import Table
 
 from golden.delta_train import DELTA_FILE, LOOKED_AT, train_on_sequences
 from golden.digits import evaluate, train_and_save
 from golden.images import TEST_IMAGES
 from golden.library import find
-from scripts.cli import JsonFile, app, check_folder, command, console, emit
+from scripts.cli import JsonFile, app, command, console, emit, errors
 from scripts.commands.infer import run_rtl
 from scripts.lookup import hardware
+from scripts.rtl_engine.engine import check_buildable
 from scripts.tallies import TASKS, tallies
+from scripts.terminal import Table
 
 HELD_OUT = TEST_IMAGES - LOOKED_AT
 WAYS = {"without": False, "with": True}
@@ -39,19 +40,19 @@ def train(
         raise ValueError("--rtl is for images, not for the sequences of --delta")
     if not 1 <= count <= HELD_OUT:
         raise ValueError(f"count {count} is not in 1..{HELD_OUT}")
-    if json is not None and str(json) != "-":
-        check_folder(json)
+    nano = hardware("nano")
+    if rtl:
+        check_buildable(nano)
     out.mkdir(parents=True, exist_ok=True)
     if delta:
         result = compare(out, seed, count)
         if not emit(result, json):
             tell(result)
         return
-    with Progress(console=console, disable=not console.is_terminal) as bar:
+    with Progress(console=errors, disable=not errors.is_terminal) as bar:
         work = bar.add_task("training")
         network = train_and_save(
             seed, out, lambda done, total: bar.update(work, completed=done, total=total))
-    nano = hardware("nano")
     engines = {"rtl": lambda image, task: run_rtl(network, nano, image, task)[0].predicted}
     result = {"seed": seed, "out": str(out),
               "accuracy": evaluate(network, **(engines if rtl else {}))}
@@ -65,7 +66,7 @@ def compare(out: Path, seed: int, count: int) -> dict:
     """Train both ways, save the network with delta activations, count on held-out sequences."""
     base = find("digits").real
     networks = {}
-    with Progress(console=console, disable=not console.is_terminal) as bar:
+    with Progress(console=errors, disable=not errors.is_terminal) as bar:
         for name, delta in WAYS.items():
             work = bar.add_task(f"{name} delta activations")
             networks[name] = train_on_sequences(

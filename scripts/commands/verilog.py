@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
+from host.files import write_all
 from rtl.accelerator import Accelerator
 from rtl.generate import ports_json, to_verilog
-from scripts.cli import JsonFile, app, command, console, emit, write_text
+from scripts.cli import JsonFile, app, command, console, emit, errors
 from scripts.lookup import hardware
 
 
@@ -20,12 +21,11 @@ def verilog(
 ) -> None:
     """Write synthesizable Verilog and its ports as JSON, the same bytes every time."""
     unit = Accelerator(hardware(hardware_name))
-    with console.status(f"generating {hardware_name}"):
+    with errors.status(f"generating {hardware_name}"):
         text = to_verilog(unit, "deltamoe")
     out.mkdir(parents=True, exist_ok=True)
     files = {out / "deltamoe.v": text, out / "deltamoe.json": ports_json(unit)}
-    for path, content in files.items():
-        write_text(path, content)
+    write_all(files)
     result = {"hardware": hardware_name, "files": [str(path) for path in files],
               "lines": text.count("\n")}
     if not emit(result, json):

@@ -9,7 +9,6 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.progress import Progress, track
-from rich.table import Table
 
 from golden.config import ModelConfig
 from golden.density import density
@@ -21,15 +20,17 @@ from golden.report import sqnr
 from golden.temporal import Temporal
 from golden.video import Pixels
 from golden.video import frames as read_frames
+from host.files import write
 from rtl.compiler import DENSE, compile_program
 from rtl.config import HwConfig
 from rtl.keeping import Keeping
 from rtl.plans import named
 from rtl.program import ErrorCode
 from scripts.choosing import automatic
-from scripts.cli import JsonFile, app, check_folder, command, console, emit
+from scripts.cli import JsonFile, app, command, console, emit, errors
 from scripts.film import film
 from scripts.lookup import clock, hardware
+from scripts.terminal import Table
 from sim.energy import energy
 from sim.energy_table import Table as Costs
 from sim.energy_table import find_table
@@ -132,7 +133,7 @@ def begin(source: Iterator[Pixels], count: int) -> tuple[list[Pixels], Iterator[
 
 def fastest(tried: Iterator[Plan | int]) -> Plan:
     """Return the last plan of :func:`scripts.choosing.automatic`, behind a progress bar."""
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
         bar = progress.add_task("policies", total=None)
         progress.update(bar, total=next(tried))
         *_, plan = progress.track(tried, task_id=bar)
@@ -174,8 +175,10 @@ def video(
         raise ValueError(f"engine {engine!r} is neither simulator nor rtl")
     if frames < 1:
         raise ValueError(f"frames {frames} is not at least 1")
-    if json is not None and str(json) != "-":
-        check_folder(json)
+    if engine == "rtl":
+        from scripts.rtl_engine.engine import check_buildable
+
+        check_buildable(hw)
     network = find(model).quantized
     if not 0 <= task < network.config.num_tasks:
         raise ValueError(f"task {task} is not in 0..{network.config.num_tasks - 1}")
@@ -186,8 +189,8 @@ def video(
     if policy == "auto":
         plan = fastest(automatic(network, hw, task, theta, first, memory))
     player, shown, made = Player(network, hw, task, plan, memory, costs), [], []
-    for pixels in track(rest, "frames", frames, console=console, transient=True,
-                        disable=not console.is_terminal):
+    for pixels in track(rest, "frames", frames, console=errors, transient=True,
+                        disable=not errors.is_terminal):
         shown.append(pixels)
         made.append(player.show(pixels))
     result = {"model": model, "hardware": hardware_name, "input": source, "policy": policy,
@@ -200,7 +203,7 @@ def video(
         result["rtl"] = on_rtl(player, shown)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        film(shown, player.traces, made, network.config, result, out / "video.png")
+        write(out / "video.png", film(shown, player.traces, made, network.config, result))
     if not emit(result, json):
         tell(result)
 

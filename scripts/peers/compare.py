@@ -3,22 +3,22 @@
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
-import tempfile
 import venv
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.progress import Progress
-from rich.table import Table
 
 from golden.config import MODELS
+from host import cache
+from host.files import read_text, write
+from host.processes import ProgramError, reason, run, scratch
 from rtl.config import PRESETS
 from scripts.cli import console, emit, errors
 from scripts.peers.layers import gemms
-from scripts.rtl_engine.engine import cache
+from scripts.terminal import Table
 from sim.outline import facts
 
 MODEL, HARDWARE, BLOCKS = "m3vit-tiny-129", "zcu102", 2
@@ -51,27 +51,28 @@ class Peer:
         if not self.packages:
             return sys.executable
         pins = hashlib.sha256(" ".join((sys.version, *self.packages)).encode()).hexdigest()[:12]
-        folder = cache() / f"peer-{self.program}-{pins}"
+        folder = cache.folder() / f"peer-{self.program}-{pins}"
         python, ready = folder / "bin" / "python", folder / "ready"
         if not ready.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            venv.create(folder)
-            called([sys.executable, "-m", "pip", "--python", python, "install", "--quiet",
-                    "--disable-pip-version-check", *self.packages], folder,
-                   f"pip install {self.packages[0]}")
-            ready.touch()
+            with cache.locked(folder.name):
+                if not ready.exists():
+                    shutil.rmtree(folder, ignore_errors=True)
+                    venv.create(folder)
+                    called([sys.executable, "-m", "pip", "--python", python, "install", "--quiet",
+                            "--disable-pip-version-check", *self.packages], folder,
+                           f"pip install {self.packages[0]}")
+                    write(ready, b"")
         return str(python)
 
     def run(self, job: dict) -> dict:
         """Return processor seconds, memory and cycles, or the reason why there are none."""
-        with tempfile.TemporaryDirectory(prefix="deltamoe-") as name:
-            folder = Path(name)
-            (folder / "job.json").write_text(json.dumps(job))
+        with scratch() as folder:
+            write(folder / "job.json", json.dumps(job))
             try:
                 called([self.python(), Path(__file__).with_name(f"run_{self.program}.py")], folder,
                        self.name)
-                return {"name": self.name, **json.loads((folder / "result.json").read_text())}
-            except (ValueError, OSError) as error:
+                return {"name": self.name, **json.loads(read_text(folder / "result.json"))}
+            except (ValueError, OSError, ProgramError) as error:
                 return {"name": self.name, "failed": str(error)}
 
 
@@ -80,17 +81,12 @@ def called(words: list, folder: Path, what: str) -> None:
 
     Raises
     ------
-    ValueError
-        It failed; says how its output ended.
+    ProgramError
+        It failed; says why.
     """
-    try:
-        subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True,
-                       timeout=60 * MINUTES)
-    except subprocess.CalledProcessError as error:
-        last = [line for line in error.stderr.splitlines() if line.strip()][-1:]
-        raise ValueError(f"{what} failed: {' '.join(last) or f'exit {error.returncode}'}") from None
-    except subprocess.TimeoutExpired:
-        raise ValueError(f"{what} took more than {MINUTES} minutes") from None
+    done = run(words, folder, timeout=60 * MINUTES)
+    if done.returncode:
+        raise ProgramError(f"{what} failed: {reason(done)}")
 
 
 PEERS = (

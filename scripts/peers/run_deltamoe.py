@@ -19,7 +19,7 @@ from sim.outline import Outline, facts
 
 if __name__ == "__main__":
     began = time.process_time()
-    job = json.loads(Path("job.json").read_text())
+    job = json.loads(Path("job.json").read_text("utf-8"))
     config = replace(MODELS[job["model"]], num_layers=job["blocks"])
     program = compile_program(Outline(config), PRESETS[job["hardware"]])
     cycles = simulate(program, facts(config, 0), MemoryModel(job["latency"])).cycles

@@ -48,11 +48,11 @@ def write(job: dict) -> None:
 
 if __name__ == "__main__":
     began = time.process_time()
-    job = json.loads(Path("job.json").read_text())
+    job = json.loads(Path("job.json").read_text("utf-8"))
     write(job)
     scalesim(save_disk_space=True, verbose=False, config="scale.cfg", topology="layers.csv",
              layout="layout.csv", input_type_gemm=True).run_scale(top_path=".")
-    rows = list(csv.reader(Path("run/COMPUTE_REPORT.csv").read_text().splitlines()))
+    rows = list(csv.reader(Path("run/COMPUTE_REPORT.csv").read_text("utf-8").splitlines()))
     column = [name.strip() for name in rows[0]].index("Total Cycles")
     cycles = [float(row[column]) for row in rows[1:]]
     if len(cycles) != len(job["gemms"]):

@@ -18,11 +18,11 @@ INPUTS = Path(zigzag.__file__).parent / "inputs"
 
 def write(job: dict) -> None:
     """Write what ZigZag reads: columns of weights along one side, the sum along the other."""
-    array = yaml.safe_load((INPUTS / "hardware" / "tpu_like.yaml").read_text())
+    array = yaml.safe_load((INPUTS / "hardware" / "tpu_like.yaml").read_text("utf-8"))
     array["operational_array"]["sizes"] = [job["rows"], job["columns"]]
     for port in array["memories"]["dram"]["ports"]:
         port["bandwidth_min"] = port["bandwidth_max"] = 8 * job["bytes_per_cycle"]
-    mapping = yaml.safe_load((INPUTS / "mapping" / "tpu_like.yaml").read_text())[:1]
+    mapping = yaml.safe_load((INPUTS / "mapping" / "tpu_like.yaml").read_text("utf-8"))[:1]
     mapping[0]["spatial_mapping"] = {"D1": [f"K, {job['rows']}"], "D2": [f"C, {job['columns']}"]}
     layers = [{
         "id": number, "name": gemm["name"], "operator_type": "Gemm",
@@ -38,7 +38,7 @@ def write(job: dict) -> None:
 if __name__ == "__main__":
     began = time.process_time()
     logging.disable(logging.WARNING)
-    job = json.loads(Path("job.json").read_text())
+    job = json.loads(Path("job.json").read_text("utf-8"))
     write(job)
     _, cycles, _ = get_hardware_performance_zigzag(
         "layers.yaml", "array.yaml", "mapping.yaml", dump_folder="made",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import sim.work
 from golden.sparsity.registry import MECHANISMS
-from scripts.cli import write_text
-from scripts.page import embed
+from host.files import write_all
+from scripts.page import embed, png
 from scripts.study import figures
 from scripts.study.foreign import ASSUMED
 from scripts.study.outcome import Outcome, answer
@@ -178,6 +178,5 @@ the same where there are classes.</small></p>
 </body></html>
 """
     folder.mkdir(exist_ok=True)
-    for name, figure in pictures.items():
-        figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
-    write_text(folder / "report.html", page)
+    write_all({**{folder / f"{name}.png": png(figure, dpi=110, bbox_inches="tight")
+                  for name, figure in pictures.items()}, folder / "report.html": page})

@@ -97,7 +97,7 @@ def read(name: str) -> Study:
         raise ValueError(f"study {name!r} is neither a .yaml file nor one of "
                          f"{', '.join(bundled())}")
     try:
-        return Study.model_validate(yaml.safe_load(path.read_text()))
+        return Study.model_validate(yaml.safe_load(path.read_text("utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not YAML: {error}") from None
     except ValidationError as error:

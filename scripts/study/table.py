@@ -4,10 +4,9 @@ import csv
 import io
 from collections.abc import Sequence
 
-from rich.table import Table
-
 from scripts.study.outcome import Outcome, answer
 from scripts.study.spec import Study
+from scripts.terminal import Table
 from sim.energy_table import Interval
 
 SMALL = 0.05

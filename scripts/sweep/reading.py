@@ -50,7 +50,7 @@ def load(path: Path) -> Spec:
         Names the file, the place in it, and what is allowed.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not YAML: {error}") from None
     if not isinstance(content, dict):

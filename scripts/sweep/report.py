@@ -3,16 +3,15 @@
 import csv
 import io
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from rich.table import Table
 
 from boards.area import CAPACITY, errors
-from scripts.page import BLUE, GRAY, ORANGE
+from scripts.page import BLUE, GRAY, ORANGE, png
 from scripts.sweep.search import Point
 from scripts.sweep.spec import OBJECTIVES, Spec
+from scripts.terminal import Table
 
 UNITS = {
     "frames_per_s": ("frames/s", 1), "utilization": ("share of multipliers' cycles used", 1),
@@ -64,8 +63,8 @@ def table(made: dict) -> Table:
     return filled
 
 
-def picture(spec: Spec, points: list[Point], path: Path) -> None:
-    """Draw every pair of objectives: all designs, those over the limits, the front."""
+def picture(spec: Spec, points: list[Point]) -> bytes:
+    """Return a PNG of every pair of objectives: all designs, those over the limits, the front."""
     pairs = list(combinations(spec.objectives, 2)) or [(spec.objectives[0], "area_share")]
     figure = Figure(figsize=(4.6 * min(3, len(pairs)), 4 * -(-len(pairs) // 3) + 0.6),
                     layout="constrained")
@@ -86,7 +85,7 @@ def picture(spec: Spec, points: list[Point], path: Path) -> None:
     for axes in list(grid.flat)[len(pairs):]:
         axes.set_axis_off()
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    figure.savefig(path, dpi=110)
+    return png(figure, dpi=110)
 
 
 def rows(spec: Spec, points: list[Point]) -> str:

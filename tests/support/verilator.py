@@ -1,45 +1,48 @@
-"""Run a cocotb bench on Verilog, built once for equal Verilog."""
+"""Run a cocotb bench on Verilator, built once for equal Verilog."""
 
 import hashlib
 import os
 from pathlib import Path
 
-import cocotb_tools
+import cocotb_tools.config
 from cocotb_tools.runner import get_runner
 
-from scripts.rtl_engine.engine import cache, locked, verilator
+from host import cache
+from host.files import read_text, write
+from host.processes import scratch
+from scripts.rtl_engine.verilator import verilate, verilator
+
+FLAGS = ("--vpi", "--public-flat-rw", "--prefix", "Vtop", "--assert", "-Wno-fatal", "-Wno-WIDTH",
+         "-Wno-UNOPTFLAT", "-MAKEFLAGS", "OPT_FAST=-O1", "-MAKEFLAGS", "OPT_SLOW=-O0",
+         "-LDFLAGS", "-Wl,-rpath-link,cocotb -Lcocotb -lcocotbvpi_verilator")
+
+
+def build_bench(text: str, top: str) -> Path:
+    """Return a folder with the executable ``top``, which has cocotb's interface."""
+    key = hashlib.sha256("\0".join((
+        str(verilator()[0]), cocotb_tools.__file__, *FLAGS, text)).encode()).hexdigest()[:20]
+    build = cache.folder() / f"bench-{top}-{key}"
+    if not (build / top).exists():
+        main = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
+        with cache.locked(build.name), scratch() as folder:
+            if not (build / top).exists():
+                (folder / "cocotb").symlink_to(cocotb_tools.config.libs_dir)
+                made = verilate(folder, {f"{top}.v": text, "main.cpp": read_text(main)},
+                                ["--top-module", top, *FLAGS])
+                build.mkdir(exist_ok=True)
+                write(build / top, made, mode=0o777)
+    return build
 
 
 def run_bench(text: str, top: str, module: str, folder: Path, **environment: str) -> None:
     """Build ``text`` with top ``top`` and run all tests of ``module`` on it.
 
-    Builds are kept for equal text and equal installation, whose paths are part of a build.
+    Builds are kept for equal text and equal installation.
     """
-    executable, needs = verilator()
     folder.mkdir(parents=True, exist_ok=True)
-    key = hashlib.sha256(f"{executable}\0{cocotb_tools.__file__}\0{text}".encode()).hexdigest()[:20]
-    build = cache() / f"bench-{top}-{key}"
-    paths = {"PATH": f"{Path(executable).parent}{os.pathsep}{needs['PATH']}",
-             "MAKEFLAGS": "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1 OPT_SLOW=-O0"}
-    if "VERILATOR_ROOT" in needs:
-        paths["VERILATOR_ROOT"] = needs["VERILATOR_ROOT"]
-    before = {name: os.environ.get(name) for name in paths}
-    os.environ.update(paths)
-    try:
-        runner = get_runner("verilator")
-        with locked(cache() / f"bench-{key}.lock"):
-            source = folder / f"{top}.v"
-            source.write_text(text)
-            runner.build(sources=[source], hdl_toplevel=top, build_dir=build, always=False,
-                         build_args=["--assert", "-Wno-fatal", "-Wno-WIDTH", "-Wno-UNOPTFLAT"],
-                         log_file=str(folder / "build.log"))
-        os.environ.pop("MAKEFLAGS")
-        runner.test(hdl_toplevel=top, test_module=module, build_dir=build, test_dir=str(folder),
-                    extra_env=environment, results_xml=str(folder / "results.xml"),
-                    log_file=str(folder / "run.log"))
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    libraries = (str(cocotb_tools.config.libs_dir), os.environ.get("LD_LIBRARY_PATH"))
+    get_runner("verilator").test(
+        hdl_toplevel=top, hdl_toplevel_lang="verilog", test_module=module,
+        build_dir=build_bench(text, top), test_dir=str(folder),
+        extra_env=environment | {"LD_LIBRARY_PATH": os.pathsep.join(filter(None, libraries))},
+        results_xml=str(folder / "results.xml"), log_file=str(folder / "run.log"))

@@ -1,0 +1,1 @@
+"""The machine that all of this runs on: files, programs, the cache. Knows no network."""

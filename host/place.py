@@ -1,0 +1,61 @@
+"""Where this program and those that it starts put temporary files and caches of their own."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from host import cache
+from host.processes import scratch
+
+OTHERS = {"YOWASP_CACHE_DIR": "YoWASP", "MPLCONFIGDIR": "matplotlib"}
+"""Variables that name the caches of Yosys and nextpnr in WebAssembly and of Matplotlib.
+
+By default these are in the home folder, and without one that can be written to they fail, warn or
+make a folder called ``~``.
+"""
+
+
+@contextmanager
+def temporary_files_in_one_folder() -> Iterator[None]:
+    """Have all temporary files of the block, of other programs too, in one folder that it removes.
+
+    If no folder for temporary files can be made, whoever needs one says so.
+    """
+    before = dict(os.environ)
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(scratch())
+        except OSError:
+            yield
+            return
+        default, tempfile.tempdir = tempfile.tempdir, str(folder)
+        os.environ["TMPDIR"] = str(folder)
+        place_caches(folder)
+        try:
+            yield
+        finally:
+            tempfile.tempdir = default
+            for name in ("TMPDIR", *OTHERS):
+                os.environ.pop(name, None)
+                if name in before:
+                    os.environ[name] = before[name]
+
+
+def place_caches(folder: Path) -> None:
+    """Give other programs a folder for their caches if the user's cannot be written to."""
+    caches = cache.user_caches()
+    for variable, name in OTHERS.items():
+        if variable not in os.environ and (caches is None or not (
+                (caches / name).exists() or cache.writable(caches))):
+            os.environ[variable] = str(usable(folder) / name)
+
+
+def usable(folder: Path) -> Path:
+    """Return this program's cache if it can be written to, else ``folder``."""
+    try:
+        path = cache.folder()
+    except ValueError:
+        return folder
+    return path if cache.writable(path) else folder
