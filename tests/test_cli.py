@@ -26,7 +26,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *words: 
     """Return the exit code, what went to stdout and what went to stderr."""
     monkeypatch.setattr(sys, "argv", ["deltamoe", *map(str, words)])
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        cli.start()
     out, err = capsys.readouterr()
     return stopped.value.code or 0, out, err
 

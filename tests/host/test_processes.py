@@ -1,0 +1,117 @@
+"""Programs end with the one that started them, and leave nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from host.processes import ProgramError, lines, reason, run
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 60
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Wait for something that may take a while on a busy machine."""
+    end = time.monotonic() + SECONDS
+    while not happened():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def descendants(pid: int) -> set[int]:
+    """Processes that descend from one, or that are in a group of one that does."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True,
+                            check=True).stdout.split()
+    parents = dict(zip(map(int, listed[::2]), map(int, listed[1::2]), strict=True))
+    found, new = set(), {pid}
+    while new:
+        found |= new
+        new = {child for child, parent in parents.items() if parent in found} - found
+    return found - {pid}
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits for its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+BUILD = """
+from host.processes import scratch
+from scripts import cli
+from scripts.rtl_engine.verilator import verilate
+
+def build():
+    with scratch() as folder:
+        verilate(folder, {"top.v": "module top(input a, output b); assign b = a; endmodule",
+                          "main.cpp": '#include "Vtop.h"\\nint main() { Vtop top; }'},
+                 ["--top-module", "top"])
+
+cli.start = build
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_build_that_is_stopped_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    """Verilator, make and the compiler run when the signal comes."""
+    with subprocess.Popen([sys.executable, "-c", BUILD], cwd=ROOT, stderr=subprocess.PIPE,
+                          text=True, env=os.environ | {"TMPDIR": str(tmp_path)}) as process:
+        try:
+            until(lambda: process.poll() is not None or len(descendants(process.pid)) >= 4)
+            assert process.poll() is None, process.stderr.read()
+            started = descendants(process.pid)
+            assert list(tmp_path.rglob("Vtop.mk"))
+            process.send_signal(number)
+            assert process.wait(SECONDS) == 128 + number
+            assert process.stderr.read() == ""
+        finally:
+            process.kill()
+    until(lambda: not any(map(alive, started)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    """As ``nohup`` wants it."""
+    code = ("import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+            "from host.processes import stoppable\n"
+            "with stoppable():\n    os.kill(os.getpid(), signal.SIGHUP); print('alive')")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                          check=False)
+    assert (done.returncode, done.stdout) == (0, "alive\n")
+
+
+def test_a_timeout_ends_all_that_was_started(tmp_path: Path) -> None:
+    with pytest.raises(ProgramError, match="sh took more than 0.5 seconds"):
+        run(["sh", "-c", "sleep 98765 & echo $! > pid; wait"], tmp_path, timeout=0.5)
+    pid = int((tmp_path / "pid").read_text())
+    until(lambda: not alive(pid))
+
+
+def test_messages_are_told_as_they_come() -> None:
+    told: list[str] = []
+    done = lines(["sh", "-c", "echo one >&2; echo ignored; echo two >&2; exit 3"], told.append)
+    assert told == ["one\n", "two\n"]
+    assert done.returncode == 3
+
+
+def test_a_missing_program_is_one_line() -> None:
+    with pytest.raises(ProgramError, match="^no-such-program cannot be run: No such file"):
+        run(["no-such-program"])
+
+
+@pytest.mark.parametrize(("script", "expected"), [
+    ("echo a; echo 'x: No space left on device' >&2; echo 'make: Error 1' >&2; exit 1",
+     "x: No space left on device"),
+    ("echo said; exit 1", "said"), ("exit 7", "exit code 7"), ("kill -9 $$", "signal SIGKILL"),
+])
+def test_reason_is_the_line_that_says_why(script: str, expected: str) -> None:
+    assert reason(run(["sh", "-c", script])) == expected
