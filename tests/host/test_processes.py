@@ -90,7 +90,7 @@ def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
 
 
 def test_a_timeout_ends_all_that_was_started(tmp_path: Path) -> None:
-    with pytest.raises(ProgramError, match="sh took more than 0.5 seconds"):
+    with pytest.raises(ProgramError, match=r"sh took more than 0.5 seconds"):
         run(["sh", "-c", "sleep 98765 & echo $! > pid; wait"], tmp_path, timeout=0.5)
     pid = int((tmp_path / "pid").read_text())
     until(lambda: not alive(pid))
@@ -104,7 +104,7 @@ def test_messages_are_told_as_they_come() -> None:
 
 
 def test_a_missing_program_is_one_line() -> None:
-    with pytest.raises(ProgramError, match="^no-such-program cannot be run: No such file"):
+    with pytest.raises(ProgramError, match=r"^no-such-program cannot be run: No such file"):
         run(["no-such-program"])
 
 
