@@ -15,7 +15,7 @@ from rtl.config import PRESETS
 from rtl.generate import to_verilog
 from rtl.linear.mac_pair import MacPair
 from scripts.commands.synth import measure
-from scripts.rtl_engine.engine import verilator
+from scripts.rtl_engine.verilator import verilate
 from tests import test_cli
 
 NANO = PRESETS["nano"]
@@ -107,16 +107,11 @@ def test_mapped_pair_is_bit_exact(tmp_path: Path, seed: int) -> None:
     words, expected = stimulus(random.Random(seed))
     model = Path(__file__).parent / "support" / "dsp48e2.v"
     reference = to_verilog(MacPair(packed=True), "reference")
-    (tmp_path / "bench.v").write_text(
-        reference + netlist + model.read_text() + BENCH % {"count": len(words)})
-    (tmp_path / "main.cpp").write_text(MAIN)
+    bench = reference + netlist + model.read_text() + BENCH % {"count": len(words)}
+    verilate(tmp_path, {"bench.v": bench, "main.cpp": MAIN},
+             ["--top-module", "bench", "-Wno-fatal", "-Wno-lint"])
     (tmp_path / "stimulus.hex").write_text("".join(f"{word:x}\n" for word in words))
-    binary, environment = verilator()
-    subprocess.run([binary, "--cc", "--exe", "--build", "-Wno-fatal", "-Wno-lint", "--top-module",
-                    "bench", "-o", "bench", "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include", "bench.v",
-                    "main.cpp"],
-                   cwd=tmp_path, env=environment, check=True, capture_output=True)
-    done = subprocess.run([tmp_path / "obj_dir" / "bench"], cwd=tmp_path, check=True, text=True,
+    done = subprocess.run([tmp_path / "model"], cwd=tmp_path, check=True, text=True,
                           capture_output=True)
     lines = [tuple(map(signed20, line.split()[1:])) for line in done.stdout.splitlines()
              if line.startswith("sums ")]
