@@ -47,8 +47,8 @@ def first_steps(model: M3ViT, images: Tensor) -> dict[str, Tensor]:
     queries = {name.replace("qkv", "query"): seen.chunk(3)[0] for name, seen in ranges.items()
                if name.endswith("qkv")}
     operands = ("norm1", "norm2", "query", "context", "hidden")
-    return {name: (seen.max()[None] if name.endswith(("context", "hidden")) else seen
-                   ).float().clamp(min=1e-3) / CODES
+    return {name: (seen[:1] if name.endswith("hidden") else seen.max()[None]
+                   if name.endswith("context") else seen).float().clamp(min=1e-3) / CODES
             for name, seen in (ranges | queries).items() if name.endswith(operands)}
 
 

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from golden.gate import top_k_experts
 from golden.model import M3ViT
-from golden.quantized import QuantizedModel, fixed_point, integer_linear
+from golden.quantized import QuantizedModel, fixed_point, integer_linear, requantization
 from golden.scales import (
     channel_scale,
+    floored,
     hidden_table,
     migration,
     score_scales,
@@ -27,6 +28,12 @@ RESIDUAL_SCALE = 2.0**8
 EXPERT_SCALE = 2.0**10
 RANGE_BITS = 16
 INT16_PLANES = 127 * 256 + 127
+
+SCORE_CODES = 16384
+"""Largest magnitude of a class score's code: half of int16, since other images score higher."""
+
+FAINT = 2.0**-8
+"""A head whose scores are a smaller share of the largest head's has a gain of its own."""
 
 
 def quantize(model: M3ViT, images: Iterable[Tensor],
@@ -39,11 +46,15 @@ def quantize(model: M3ViT, images: Iterable[Tensor],
     Raises
     ------
     ValueError
-        No image, a weight that is not finite, or an operator that does not fit its integers.
+        No image; a weight, a step or what a layer makes of the images is not finite; a step is not
+        positive; or an operator does not fit its integers. The message names which.
     """
     for name, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{name}: contains NaN or infinity")
+    for name, step in (steps or {}).items():
+        if not (torch.isfinite(step) & (step > 0)).all():
+            raise ValueError(f"{name}: a step is not positive and finite")
     model = deepcopy(model).double()
     ranges, usage = calibrate(model, images)
     ranges |= {f"{name}.step": step.detach().double() for name, step in (steps or {}).items()}
@@ -55,7 +66,10 @@ def quantize(model: M3ViT, images: Iterable[Tensor],
     position = model.pos_embed.detach()[0].clone()
     position[0] += model.cls_token.detach()[0, 0]
     position = (position * RESIDUAL_SCALE).round()
-    tensors["position"] = position.clamp(-32768, 32767).to(torch.int16)
+    if position.abs().max() > 32767:
+        raise ValueError(f"pos_embed: {float(position.abs().max()) / RESIDUAL_SCALE:.3g} is beyond "
+                         f"the residual stream's {32767 / RESIDUAL_SCALE:.0f}")
+    tensors["position"] = position.to(torch.int16)
     for layer, block in enumerate(model.blocks):
         seen = {name.split(".", 1)[1]: value for name, value in ranges.items()
                 if name.startswith(f"{layer}.")}
@@ -66,10 +80,21 @@ def quantize(model: M3ViT, images: Iterable[Tensor],
         scale = migration(ranges["norm"], weights)
         tensors |= norm(model.norm, scale, "norm")
         for task, head in enumerate(model.head):
-            gain = 16384 / float(ranges["scores"].max())
             tensors |= integer_linear(head.weight.detach() * scale, head.bias.detach(),
-                                      operand=128, gain=gain, name=f"head.{task}")
+                                      operand=128, gain=score_gain(ranges, task),
+                                      name=f"head.{task}")
     return QuantizedModel(config, tensors | usage)
+
+
+def score_gain(ranges: Mapping[str, Tensor], task: int) -> float:
+    """Return the codes per unit of a head's class scores.
+
+    One gain serves all heads, but not those whose scores are ``FAINT``, nor heads of zeros, of
+    which any will do.
+    """
+    largest = max(float(seen) for name, seen in ranges.items() if name.startswith("scores."))
+    own = float(ranges[f"scores.{task}"])
+    return SCORE_CODES / ((largest if own >= FAINT * largest else own) or 1.0)
 
 
 def calibrate(model: M3ViT, images: Iterable[Tensor]) -> tuple[dict[str, Tensor],
@@ -78,8 +103,9 @@ def calibrate(model: M3ViT, images: Iterable[Tensor]) -> tuple[dict[str, Tensor]
 
     Sums of many products differ in their last bits from processor to processor, so the network
     runs in float64 and a range keeps ``RANGE_BITS``: the same codes come out everywhere.
-    A range is the largest magnitude of every channel; of hidden values, the largest value. Keys,
-    values and attention outputs are taken without the biases that quantization folds away. Of
+    A range is the largest magnitude of every channel; of hidden values, the largest value and the
+    negative of the smallest; of scores, by task, the largest magnitude of all. Keys, values and
+    attention outputs are taken without the biases that quantization folds away. Of
     every gate's experts the tokens of all images and the fewest of any are counted; the compiler
     orders them by the first and loads those ahead of the gate that no image did without.
     """
@@ -95,11 +121,17 @@ def calibrate(model: M3ViT, images: Iterable[Tensor]) -> tuple[dict[str, Tensor]
             chosen = top_k_experts(value, model.config.top_k).flatten()
             gate = f"blocks.{name}.{task}.usage"
             tokens[gate].append(chosen.bincount(minlength=model.config.num_experts))
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{name}: the network makes NaN or infinity of a calibration image")
         flat = (value - folded.get(name, 0)).reshape(-1, value.shape[-1])
         if not len(flat):
             return
-        seen = flat.max() if name.endswith("hidden") else (
-            flat.abs().max() if name == "scores" else flat.abs().amax(0))
+        if name == "scores":
+            name, seen = f"scores.{task}", flat.abs().max()
+        elif name.endswith("hidden"):
+            seen = torch.stack([flat.max(), -flat.min()])
+        else:
+            seen = flat.abs().amax(0)
         ranges[name] = torch.maximum(ranges[name], seen.double())
 
     count = 0
@@ -131,6 +163,8 @@ def norm(layer: torch.nn.LayerNorm, scale: Tensor, name: str) -> dict[str, Tenso
         shift -= 1
     if float(gain.abs().max()) * 2**shift > 32767:
         raise ValueError(f"{name}: gain {float(gain.abs().max()):.3g} does not fit 16 bits")
+    if float(bias.abs().max()) * 2 ** (shift + 12) > 2**31 - 1:
+        raise ValueError(f"{name}: bias {float(bias.abs().max()):.3g} does not fit 32 bits")
     return {
         f"{name}.gain": (gain * 2**shift).round().to(torch.int16),
         f"{name}.bias": (bias * 2 ** (shift + 12)).round().to(torch.int32),
@@ -152,10 +186,12 @@ def attention(block, seen: dict[str, Tensor], heads: int, name: str) -> dict[str
     bq, _, bv = layer.qkv.bias.detach().chunk(3)
     per_head = len(bq) // heads
     equal, sq, sk = score_scales(seen, heads)
-    sv, kappa = value_scale(seen["qkv"].chunk(3)[2].clamp(min=1e-6), seen)
+    sv, kappa = value_scale(floored(seen["qkv"].chunk(3)[2], 1e-6), seen)
     zero = torch.zeros_like(bq)
-    multiplier, shift = fixed_point(sq * sk * math.log2(math.e) * per_head**-0.5 * 64,
-                                    f"{name}.attention")
+    product, multiplier, shift = requantization(
+        sq * sk, math.log2(math.e) * per_head**-0.5 * 64, f"{name}.attention")
+    widened = (product / (sq * sk)).sqrt()
+    sq, sk = sq * widened, sk * widened
     wp = layer.proj.weight.detach()
     return {
         **norm(block.norm1, scale, f"{name}.norm1"),
@@ -195,7 +231,11 @@ def gate_codes(weight: Tensor) -> Tensor:
 
 
 def experts(block, seen: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Quantize norm2, the gates and all experts; one migration serves them all."""
+    """Quantize norm2, the gates and all experts; one migration serves them all.
+
+    A gate has one scale, and all of its codes however faint it is, since they order the experts;
+    its weights for them are then equal but for 2**-26 of an octave/256 an accumulator's unit.
+    """
     layer = block.mlp
     gates = torch.stack([gate.w_gate.detach().T for gate in layer.gate])         # (tasks, E, D)
     first, second = layer.experts["htoh4"], layer.experts["h4toh"]
@@ -213,9 +253,10 @@ def experts(block, seen: dict[str, Tensor], name: str) -> dict[str, Tensor]:
         tensors[key] = value.unflatten(0, (count, -1)) if value.dim() else value
     for task, gate in enumerate(gates * scale):
         step = float(gate.abs().max()) / INT16_PLANES
-        multiplier, shift = fixed_point(torch.tensor(step * math.log2(math.e) * 256), name)
+        multiplier, shift = fixed_point(torch.tensor(step * math.log2(math.e) * 256,
+                                                     dtype=torch.float64), f"{name}.gate.{task}")
         tensors |= {
-            f"{name}.gate.{task}.weight": gate_codes(gate / step),
+            f"{name}.gate.{task}.weight": gate_codes(gate / (step or 1.0)),
             f"{name}.gate.{task}.multiplier": multiplier,
             f"{name}.gate.{task}.shift": torch.tensor(shift, dtype=torch.int32),
         }

@@ -17,6 +17,9 @@ ACC_WIDTH = 25
 MAX_BIAS = 1 << (ACC_WIDTH - 3)
 FORMAT = "deltamoe-quantized-1"
 
+FINE = 64
+"""Multipliers from here on are wrong by less than a hundredth when they are rounded."""
+
 
 @dataclass(frozen=True)
 class QuantizedModel:
@@ -75,6 +78,9 @@ def integer_linear(weight: Tensor, bias: Tensor, *, operand: int, gain: Tensor |
                    zero_point: int = 0, name: str) -> dict[str, Tensor]:
     """Quantize a linear layer per output channel; a bias may not outgrow the accumulator.
 
+    A channel's scale is the least of which 127 holds its weights, and wider where the accumulator
+    could need more than 25 bits, or where :func:`requantization` asks for it.
+
     Parameters
     ----------
     weight, bias : Tensor
@@ -89,30 +95,61 @@ def integer_linear(weight: Tensor, bias: Tensor, *, operand: int, gain: Tensor |
     Raises
     ------
     ValueError
-        The accumulator may need more than 25 bits, or the multiplier is 4 or more.
+        A multiplier is 4 or more, or not finite.
     """
-    scale = torch.maximum(weight.abs().amax(-1) / 127, bias.abs() / MAX_BIAS).clamp(min=1e-12)
-    codes = (weight / scale[:, None]).round().clamp(-127, 127).to(torch.int64)
-    offset = (bias / scale).round().to(torch.int64) - zero_point * codes.sum(-1)
-    bound = int((codes.abs().sum(-1) * operand + offset.abs()).max())
-    if bound >= 1 << (ACC_WIDTH - 1):
-        raise ValueError(f"{name}: accumulators reach {bound}, more than {ACC_WIDTH} bits hold")
-    multiplier, shift = fixed_point(scale * gain, name)
+    limit = (1 << (ACC_WIDTH - 1)) - 1
+    scale = torch.maximum(weight.abs().amax(-1) / 127, bias.abs() / MAX_BIAS)
+    while True:
+        scale, multiplier, shift = requantization(scale, gain, name)
+        codes = (weight / scale[:, None]).round().clamp(-127, 127).to(torch.int64)
+        offset = (bias / scale).round().to(torch.int64) - zero_point * codes.sum(-1)
+        bound = codes.abs().sum(-1) * operand + offset.abs()
+        if not (bound > limit).any():
+            break
+        scale = torch.where(bound > limit, scale * bound / limit * 1.001, scale)
     return {
         f"{name}.weight": codes.to(torch.int8), f"{name}.bias": offset.to(torch.int32),
         f"{name}.multiplier": multiplier, f"{name}.shift": torch.tensor(shift, dtype=torch.int32),
     }
 
 
-def fixed_point(real: Tensor, name: str) -> tuple[Tensor, int]:
-    """Return 16-bit multipliers and the largest common shift of 14, 18, 22, 26.
+def requantization(scale: Tensor, gain: Tensor | float, name: str) -> tuple[Tensor, Tensor, int]:
+    """Return scales, and the multipliers and shift of ``scale * gain``.
+
+    A multiplier is rounded to an integer, which may be wrong by half where it is small beside the
+    largest one. There, and where it is zero, the scale becomes as wide as the multiplier above it,
+    and the codes as much smaller: they stand for the same values.
+
+    Parameters
+    ----------
+    scale : Tensor
+        (N,) at least 0.
+    gain : Tensor or float
+        Positive, by channel or for all.
 
     Raises
     ------
     ValueError
-        A multiplier is 4 or more.
+        A multiplier is 4 or more, or not finite.
+    """
+    multiplier, shift = fixed_point(scale * gain, name)
+    coarse = multiplier < FINE
+    above = (scale * gain * 2**shift).ceil().clamp(min=1)
+    return (torch.where(coarse, above / gain / 2**shift, scale),
+            torch.where(coarse, above.to(torch.int32), multiplier), shift)
+
+
+def fixed_point(real: Tensor, name: str) -> tuple[Tensor, int]:
+    """Return 16-bit multipliers, at least 1, and the largest common shift of 14, 18, 22, 26.
+
+    Raises
+    ------
+    ValueError
+        A multiplier is 4 or more, or not finite.
     """
     largest = float(real.max())
+    if not torch.isfinite(real).all():
+        raise ValueError(f"{name}: requantization multiplier is not finite")
     for shift in reversed(SHIFTS):
         if round(largest * 2**shift) < 1 << 16:
             return (real * 2**shift).round().clamp(min=1).to(torch.int32), shift

@@ -1,5 +1,6 @@
 """Where quantization loses precision: signal-to-noise ratio of every block."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -30,10 +31,16 @@ class BlockNoise(NamedTuple):
 
 
 def sqnr(value: Tensor, reference: Tensor) -> float:
-    """``10 log10(sum reference**2 / sum (value - reference)**2)``, in dB."""
+    """``10 log10(sum reference**2 / sum (value - reference)**2)``, in dB.
+
+    Infinite if nothing differs, also from zeros; minus infinity if zeros alone are the reference.
+    """
     reference = reference.double()
-    noise = (value.double() - reference).square().sum()
-    return float(10 * torch.log10(reference.square().sum() / noise))
+    noise = float((value.double() - reference).square().sum())
+    signal = float(reference.square().sum())
+    if not noise:
+        return math.inf
+    return 10 * (math.log10(signal) - math.log10(noise)) if signal else -math.inf
 
 
 def block_noise(
