@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -62,11 +63,23 @@ def check_folder(path: Path, *, folder: bool = False) -> None:
         raise ValueError(f"{path} is {'no folder' if folder else 'a folder'}")
 
 
+def finite(value: object) -> object:
+    """Return a copy of a result with None for what is no finite number."""
+    if isinstance(value, dict):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def emit(result: dict, path: Path | None) -> bool:
-    """Write ``result`` as JSON if asked to; tell whether it went to the terminal."""
+    """Write ``result`` as JSON if asked to; tell whether it went to the terminal.
+
+    JSON has no infinity, as of a ratio to no noise: it becomes null.
+    """
     if path is None:
         return False
-    text = json.dumps(result, indent=2) + "\n"
+    text = json.dumps(finite(result), indent=2, allow_nan=False) + "\n"
     if str(path) == "-":
         sys.stdout.write(text)
         sys.stdout.flush()

@@ -32,7 +32,8 @@ def film(shown: list[Pixels], traces: list[Trace], frames: list, config: ModelCo
                     f"{result['policy']}, theta {result['theta']}")
     left, right = upper.subplots(1, 2)
     pixels = shown[middle].permute(1, 2, 0).numpy()
-    left.imshow(pixels if pixels.shape[-1] == 3 else pixels[..., 0], cmap="gray")
+    left.imshow(pixels if pixels.shape[-1] == 3 else pixels[..., 0], cmap="gray",
+                vmin=0, vmax=255)
     left.set_title(f"frame {middle}")
     heat = right.imshow(changed(traces[middle], config), cmap="cividis", vmin=0, vmax=1)
     right.set_title("multiplications needed, by token")

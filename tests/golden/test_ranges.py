@@ -71,6 +71,16 @@ def test_constant_tensors_are_computed_as_in_floating_point(parts: str, value: f
                    for chosen, weights in trace.routes.values())
 
 
+def test_a_gate_of_zeros_is_not_divided_by_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What integer NaN becomes depends on the processor."""
+    rounded = []
+    monkeypatch.setattr("golden.quantize.gate_codes", lambda weight: (
+        rounded.append(weight), weight.to(torch.int16))[1])
+    made(changed("gate", by=torch.zeros_like))
+    assert len(rounded) == 4
+    assert not any(weight.any() for weight in rounded)
+
+
 @pytest.mark.parametrize("factor", [1e-20, SUBNORMAL, 1e20])
 def test_the_unit_of_a_heads_scores_does_not_matter(factor: float) -> None:
     """Of one head alone; the other keeps its own."""
