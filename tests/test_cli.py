@@ -15,6 +15,7 @@ from golden.quantized import QuantizedModel
 from golden.sparsity.registry import MECHANISMS
 from golden.tally import Tally
 from scripts import cli
+from scripts.cli import finite
 from scripts.tallies import Cell
 
 DIGITS = WEIGHTS / "digits.safetensors"
@@ -343,3 +344,8 @@ def test_train_delta_compares_the_same_sequences(
     assert written.config == given.config
     assert written.tensors.keys() == given.tensors.keys()
     assert all(torch.equal(written[name], tensor) for name, tensor in given.tensors.items())
+
+
+def test_json_has_no_infinity() -> None:
+    result = {"sqnr_db": float("inf"), "blocks": [{"own": float("-inf")}, (float("nan"), 1.5, 2)]}
+    assert finite(result) == {"sqnr_db": None, "blocks": [{"own": None}, [None, 1.5, 2]]}
