@@ -261,7 +261,7 @@ def test_any_networks_layers_are_simulated(compared, tmp_path: Path) -> None:
     assert 16 * 64 * 128 < zeros["macs"] < 0.8 * dense["macs"]
     assert pruned["macs"] == dense["macs"] / 2
     assert pruned["cycles"] < zeros["cycles"] < dense["cycles"]
-    assert "linear layers in the order in which they ran" in (folder / "report.html").read_text()
+    assert "matrix products in the order in which they ran" in (folder / "report.html").read_text()
 
 
 def test_numbers_of_a_picture_hide_no_other() -> None:

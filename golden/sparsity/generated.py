@@ -135,7 +135,7 @@ class Network:
             name = f"blocks.{layer}"
             first = draw(f"{name}.q", tokens, dim)
             made |= {f"{name}.{kind}": first for kind in "qkv"}
-            self.attention(name, layer, moment)
+            self.attention(name, moment)
             made[f"{name}.proj"] = draw(f"{name}.proj", tokens, dim)
             second = draw(f"{name}.fc1", tokens, dim)
             if config.is_moe(layer):
@@ -147,12 +147,12 @@ class Network:
             made["head.0"] = draw("head.0", 1, dim)
         return moment
 
-    def attention(self, name: str, layer: int, moment: Moment) -> None:
+    def attention(self, name: str, moment: Moment) -> None:
         """Draw queries and keys, and compute their attention."""
         heads, tokens, width = self.config.num_heads, self.config.num_tokens, self.config.head_dim
         q, k = (self.source.operand(f"{name}.{kind}", heads * tokens, width).view(
             heads, tokens, width) for kind in ("query", "key"))
-        moment.keys[layer] = k
+        moment.keys[f"{name}.attention"] = k
         scores = (q.double() @ k.double().mT) / (CODES**2 * sqrt(width))
         e = (255 * (scores - scores.amax(-1, keepdim=True)).exp()).round().to(torch.int64)
         moment.operands.update(zip((f"{name}.attention.{kind}" for kind in ATTENTION), (q, e),

@@ -1,5 +1,7 @@
-"""Records from any PyTorch module, by forward hooks on its linear layers."""
+"""Records from any PyTorch module, by the operators that it runs."""
 
+import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from golden.sparsity.names import layer
+from golden.sparsity.names import OUTSIDE, expert, layer, part, recognized
 from golden.sparsity.observer import Observer
 from golden.sparsity.record import Moment, Record
 from golden.sparsity.rule import largest
@@ -17,11 +19,19 @@ def trace(model: nn.Module, inputs: Tensor | Iterable[Any],
           routers: Mapping[str, int] | None = None) -> Record:
     """Run ``model`` and record what it multiplies.
 
-    Every ``nn.Linear`` becomes a product of its own name; one that runs several times in a frame
-    has the rows of all. A self-attention by ``torch.nn.functional.scaled_dot_product_attention``
-    becomes the products ``X.attention.scores`` and ``.values`` of the module ``X`` that calls it,
-    the first one of each layer number. Layers whose ``forward`` is not called are not seen, as
-    inside ``nn.MultiheadAttention``.
+    Recorded is, below all functions that a network may call,
+
+    * every product with a parameter, or with what is computed of parameters alone, under the
+      parameter's name without ``weight``. One that runs several times in a frame has the rows of
+      all. A parameter with a matrix for each expert makes ``X.experts.{e}.{parameter}``;
+    * every convolution whose windows do not overlap, as a product with patches;
+    * every attention ``softmax(q k) v``, in one operator or in several, as the products
+      ``X.attention.scores`` and ``.values`` of the module ``X`` that computes it. Keys may be fewer
+      than queries in heads, and more in tokens, as with a cache.
+
+    What is not recorded is counted, and a warning names it with its share. A product whose name
+    does not say what it is of its block (:func:`golden.sparsity.names.part`), but whose operand and
+    result do, gets that as a last word of its name: ``0.fc1``.
 
     Parameters
     ----------
@@ -30,8 +40,9 @@ def trace(model: nn.Module, inputs: Tensor | Iterable[Any],
     inputs : Tensor or iterable
         One frame, or frames: each a tensor, a tuple of arguments or a dictionary of them.
     routers : Mapping of str to int, optional
-        By name the linear layers that choose experts, and how many of them a token gets. Experts
-        are found beside a router ``X.gate`` or ``X.router`` as ``X.experts.{number}.``.
+        By name the layers that choose experts, and how many of them a token gets. Their experts
+        are those of the same block with a name ``experts.{number}``; for a token they count as work
+        only where it chooses them, also if the network computes all.
 
     Returns
     -------
@@ -42,40 +53,43 @@ def trace(model: nn.Module, inputs: Tensor | Iterable[Any],
     Raises
     ------
     ValueError
-        There is no frame or no linear layer, a router is none of them or has fewer experts, or an
-        operand holds NaN or infinity.
+        There is no frame or nothing to record, a router is none of the products or has fewer
+        experts, or an operand holds NaN or infinity.
+
+    Warns
+    -----
+    UserWarning
+        Not all multiplications are recorded, or what a product is of its block is not recognized.
     """
-    linears = {name: module for name, module in model.named_modules()
-               if isinstance(module, nn.Linear)}
-    check(model, linears, routers or {})
+    routers = routers or {}
     frames = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     if not frames:
         raise ValueError("there is no frame to record")
-    observer, training, moments = Observer(), model.training, []
+    observer, moments = Observer(model, frozenset(routers)), []
+    modes = {module: module.training for module in model.modules()}
+    fast, fused = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
     try:
         model.eval()
-        with observer.watching(model), observer, torch.no_grad():
+        torch.backends.mha.set_fastpath_enabled(False)
+        torch.backends.mkldnn.enabled = False
+        with observer.watching(model), torch.inference_mode():
             for frame in frames:
                 observer.clear()
-                run(model, frame)
-                moments.append(moment(observer, routers or {}))
+                with observer:
+                    run(model, frame)
+                observer.finish()
+                moments.append(moment(observer, routers))
     finally:
-        model.train(training)
-    return Record(tuple(coded(moments)), {name: module.weight.detach().float().cpu()
-                                          for name, module in linears.items()})
-
-
-def check(model: nn.Module, linears: Mapping[str, nn.Linear], routers: Mapping[str, int]) -> None:
-    """Raise ValueError unless there are linear layers, and the routers are some of them."""
-    if not linears:
-        raise ValueError(f"{type(model).__name__} has no linear layer")
-    for name, count in routers.items():
-        if name not in linears:
-            raise ValueError(f"router {name!r} is not one of the linear layers "
-                             f"{', '.join(linears)}")
-        if not 1 <= count <= linears[name].out_features:
-            raise ValueError(f"router {name!r}: {count} experts of a token are not in "
-                             f"1..{linears[name].out_features}")
+        torch.backends.mha.set_fastpath_enabled(fast)
+        torch.backends.mkldnn.enabled = fused
+        for module, training in modes.items():
+            module.training = training
+    if not any(each.operands for each in moments):
+        raise ValueError(f"{type(model).__name__} has no matrix product that can be recorded")
+    made = finished(model, observer, coded(moments), routers)
+    if made.unseen or made.unrecognized:
+        warnings.warn(f"the trace {made.seen}", stacklevel=2)
+    return made
 
 
 def run(model: nn.Module, frame: Any) -> None:
@@ -95,10 +109,68 @@ def moment(observer: Observer, routers: Mapping[str, int]) -> Moment:
     logits, routes = {}, {}
     for name, count in routers.items():
         if name in observer.results:
-            logits[layer(name)] = torch.cat(observer.results[name]).double()
-            routes[layer(name)] = largest(logits[layer(name)], count).nonzero()[:, 1].view(
-                -1, count)
-    return Moment(operands, dict(observer.keys), logits, routes)
+            found = torch.cat(observer.results[name]).double()
+            if not 1 <= count <= found.shape[-1]:
+                raise ValueError(f"router {name!r}: {count} experts of a token are not in "
+                                 f"1..{found.shape[-1]}")
+            logits[layer(name)] = found
+            routes[layer(name)] = largest(found, count).nonzero()[:, 1].view(-1, count)
+    return Moment(operands, {name: each.keys for name, each in observer.attentions.items()},
+                  logits, routes)
+
+
+def finished(model: nn.Module, observer: Observer, moments: list[Moment],
+             routers: Mapping[str, int]) -> Record:
+    """Return the record, with the weights of layers that did not run, and names that say roles."""
+    weights = dict(observer.weights)
+    for name in routers:
+        if name not in weights:
+            raise ValueError(f"router {name!r} is not one of the products {', '.join(weights)}")
+    idle = {name: module.weight.detach().float().cpu() for name, module in model.named_modules()
+            if isinstance(module, nn.Linear) and name not in weights}
+    weights |= {name: weight for name, weight in idle.items() if expert(name) is not None}
+    weights |= siblings(model, weights)
+    roles = observer.roles | dict.fromkeys(routers, "gate")
+    names = {name: called(name, roles, weights) for name in weights}
+    return Record(
+        tuple(replace(each, operands={names.get(name, name): operand
+                                      for name, operand in each.operands.items()})
+              for each in moments),
+        {names[name]: weight.contiguous() for name, weight in weights.items()},
+        widths=observer.widths, macs=observer.counted, unseen=dict(observer.unseen))
+
+
+def siblings(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of experts that no token chose, of parameters that hold those of all."""
+    made = {}
+    for name, parameter in model.named_parameters():
+        if parameter.dim() != 3:
+            continue
+        owner, _, last = name.rpartition(".")
+        inside = owner if owner.split(".")[-1] == "experts" else f"{owner}.experts".lstrip(".")
+        names = [f"{inside}.{number}.{last.removesuffix('_weight')}"
+                 for number in range(len(parameter))]
+        known = next((index for index, each in enumerate(names) if each in weights), None)
+        if known is None:
+            continue
+        tensor = parameter.detach().float().cpu()
+        turned = not torch.equal(tensor[known], weights[names[known]])
+        made |= {each: (tensor[index].mT if turned else tensor[index]).clone()
+                 for index, each in enumerate(names) if each not in weights}
+    return made
+
+
+def called(name: str, roles: Mapping[str, str], weights: Mapping[str, Tensor]) -> str:
+    """Return a product's name, with its role behind it unless it says the same."""
+    role = roles.get(name)
+    if role is None and expert(name) is not None:
+        like = (roles[other] for other in weights if other in roles
+                and re.sub(r"\d+", "", other) == re.sub(r"\d+", "", name))
+        role = next(like, None)
+    fixed = part(name) in OUTSIDE or (role in {"qkv", "qk", "kv"} and recognized(name))
+    if role is None or part(name) == role or fixed:
+        return name
+    return f"{name}.{role}"
 
 
 def coded(moments: list[Moment]) -> list[Moment]:

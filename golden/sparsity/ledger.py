@@ -1,5 +1,7 @@
 """The works of one frame, as its products come."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -46,8 +48,13 @@ class Ledger:
             return sent.value
         return x if events is None else x * events
 
-    def attention(self, name: str, x: Tensor, pairs: Tensor | None, columns: int) -> None:
-        """Enter a product of the attention, (H, T, K); its right operand is on the chip."""
+    def attention(self, name: str, x: Tensor, pairs: Tensor | None, columns: int,
+                  groups: int = 0, cached: int = 0) -> None:
+        """Enter a product of the attention, (H, T, K).
+
+        Its right operand is on the chip, but for the first ``cached`` tokens' of each of ``groups``
+        heads of keys and values: these are read, unless no query of all attends to them.
+        """
         tokens = torch.arange(x.shape[1]).repeat(len(x))
         events = self.rule.send(name, x.flatten(0, 1), None, tokens).events
         made, pairs = None, None if pairs is None else pairs.flatten(0, 1)
@@ -55,9 +62,22 @@ class Ledger:
             made = pairs
         elif pairs is not None:
             events = pairs if events is None else events & pairs
-        self.works[name] = self.rule.charge(name, Work(
-            rows=len(tokens), depth=x.shape[-1], columns=columns, events=mask(events),
-            made=mask(made), weight_bytes=0))
+        size, width = (columns, x.shape[-1]) if part(name) == "scores" else (x.shape[-1], columns)
+        read = groups * cached if pairs is None or not cached else int(
+            pairs.view(groups, -1, size)[:, :, :cached].any(1).sum())
+        work = Work(rows=len(tokens), depth=x.shape[-1], columns=columns, events=mask(events),
+                    made=mask(made), weight_bytes=read * width)
+        self.works[name] = (self.rule.charge(name, work) if x.shape[1] >= size
+                            else self.charged(name, work, len(x) * size))
+
+    def charged(self, name: str, work: Work, rows: int) -> Work:
+        """Charge what decides about some queries with their share of what all ``rows`` cost.
+
+        The rules count heads as rows for each key.
+        """
+        whole = self.rule.charge(name, replace(work, rows=rows, events=None, made=None))
+        return replace(whole, rows=work.rows, events=work.events, made=work.made,
+                       predictor_macs=-(-whole.predictor_macs * work.rows // rows))
 
     def made(self, **outcome) -> Frame:
         """Return the frame."""

@@ -1,62 +1,319 @@
-"""Watches a PyTorch module run: linear layers by hooks, attention by the function called."""
+"""Watches a PyTorch module run, operator by operator, below the functions that a network calls."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from golden.sparsity.names import layer
+from golden.sparsity.origins import Origin, Origins, tensors_in
+from golden.sparsity.pieces import pieces
+
+aten = torch.ops.aten
+
+SDPA = aten.scaled_dot_product_attention.default
+PRODUCTS = {aten.mm.default: 0, aten.bmm.default: 0, aten.mv.default: 0, aten.addmm.default: 1,
+            aten.baddbmm.default: 1, aten.addmv.default: 1}
+"""Matrix products, and which argument is the left operand."""
+
+SOFTMAX = {aten.softmax.int, aten._softmax.default, aten._safe_softmax.default}
+
+ACTIVATIONS = {packet for name in (
+    "relu", "relu_", "gelu", "gelu_", "silu", "silu_", "sigmoid", "tanh", "mish", "softplus", "elu",
+    "leaky_relu", "hardswish", "hardtanh", "hardsigmoid", "clamp", "clamp_min", "square", "erf",
+    "threshold", "relu6", "celu", "selu", "log_sigmoid", "glu", "maximum")
+    if (packet := getattr(aten, name, None)) is not None}
+
+SUMS = {aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub}
 
 
-class Observer(TorchFunctionMode):
+class Tag(NamedTuple):
+    """What a tensor was made of: products, whether behind an activation, an attention's scores."""
+
+    sources: frozenset[str] = frozenset()
+    activated: bool = False
+    scores: "Scores | None" = None
+    softmax: bool = False
+
+
+@dataclass(eq=False)
+class Scores:
+    """A product of two results, (B, M, K) and (B, K, N), that may be an attention's scores."""
+
+    where: str
+    left: Tensor
+    right: Tensor
+    sources: tuple[frozenset[str], frozenset[str]]
+    macs: int
+    used: bool = False
+
+
+class Attention(NamedTuple):
+    """Both operands of an attention: queries (H, T, Dh), probabilities (H, T, S), keys (Hk, S, Dh).
+
+    ``width`` is that of a head's values.
+    """
+
+    queries: Tensor
+    probabilities: Tensor
+    keys: Tensor
+    width: int
+
+
+class Observer(TorchDispatchMode):
     """Operands of one run.
 
     Attributes
     ----------
     operands : dict of str to list of Tensor
-        By product, in order: rows (R, K) of a linear layer for each call; of an attention's
-        ``scores`` and ``values`` the queries and the probabilities (H, T, K).
-    keys : dict of int to Tensor
-        By layer (H, T, Dh).
+        By product, in order: rows (R, K) of a product with a parameter for each call; of an
+        attention's ``scores`` and ``values`` the queries and the probabilities (H, T, K).
+    attentions : dict of str to Attention
+        By name without ``scores``.
     results : dict of str to list of Tensor
-        Rows (R, N) that linear layers made.
+        Rows (R, N) of the products in ``wanted``.
+    weights : dict of str to Tensor
+        By product (N, K), of all runs.
+    roles : dict of str to str
+        What a product is of its block, by what its operand and its result are used for.
+    widths : dict of str to int
+        By product of values how wide a head's are, if its keys are not.
+    counted, seen : int
+        Multiplications of all products in all runs, and of those recorded.
+    unseen : Counter
+        Those that are not recorded, by module and operator.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model: nn.Module, wanted: frozenset[str] = frozenset()) -> None:
         super().__init__()
+        self.origins, self.wanted = Origins(model), wanted
         self.within: list[str] = []
+        self.weights: dict[str, Tensor] = {}
+        self.roles: dict[str, str] = {}
+        self.widths: dict[str, int] = {}
+        self.counted = self.seen = 0
+        self.unseen: Counter[str] = Counter()
         self.clear()
 
     def clear(self) -> None:
-        """Forget the last run."""
+        """Forget the operands of the last run."""
         self.operands: dict[str, list[Tensor]] = {}
         self.results: dict[str, list[Tensor]] = {}
-        self.keys: dict[int, Tensor] = {}
+        self.attentions: dict[str, Attention] = {}
+        self.pending: list[Scores] = []
+        self.tags: Any = WeakTensorKeyDictionary()
+        self.within.clear()
 
-    def __torch_function__(self, func: Any, types: Any, args: tuple = (),
+    def finish(self) -> None:
+        """End a run: what was not part of an attention is unseen."""
+        for scores in self.pending:
+            if not scores.used:
+                self.miss(scores.where, scores.macs)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (),
                            kwargs: dict | None = None) -> Any:
-        """Run a function of PyTorch, and keep the operands of an attention."""
+        """Run an operator, and keep the operands of a product."""
         kwargs = kwargs or {}
-        if func is functional.scaled_dot_product_attention:
-            self.attention(*args, **kwargs)
-        return func(*args, **kwargs)
+        if func not in flop_registry and func not in PRODUCTS and func is not SDPA:
+            with self:
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        result = func(*args, **kwargs)
+        if func is SDPA:
+            self.attention(result, *args, **kwargs)
+        elif func in PRODUCTS:
+            self.matrices(func, args, result)
+        elif func is aten.convolution.default:
+            self.convolution(result, *args)
+        elif func in flop_registry:
+            macs = flop_registry[func](*args, **kwargs, out_val=result) // 2
+            self.counted += macs
+            self.miss(self.place(func), macs)
+        else:
+            inputs, results = tensors_in((args, kwargs)), tensors_in(result)
+            self.origins.follow(func, args, kwargs, inputs, results)
+            self.follow(func, inputs, results)
+        return result
 
-    def attention(self, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
-                  ) -> None:
-        """Keep a self-attention with as many keys' heads as queries'; one a layer."""
-        name = f"{self.within[-1]}.attention".removeprefix(".") if self.within else "attention"
-        if query.shape != key.shape or layer(name) in self.keys:
+    def place(self, func: Any) -> str:
+        """Return the module that runs, and the operator."""
+        name = func.overloadpacket.__name__
+        module = self.within[-1] if self.within else ""
+        return f"{module or type(self.origins.model).__name__} ({name})"
+
+    def miss(self, where: str, macs: int) -> None:
+        """Count multiplications that are not recorded."""
+        if macs:
+            self.unseen[where] += macs
+
+    def follow(self, func: Any, inputs: list[Tensor], results: list[Tensor]) -> None:
+        """Pass on what results are made of."""
+        known = [self.tags[each] for each in inputs if each in self.tags]
+        if not known:
             return
-        identity = torch.eye(key.shape[-2], dtype=value.dtype, device=value.device).expand(
-            *key.shape[:-1], -1)
-        e = functional.scaled_dot_product_attention(query, key, identity, *args, **kwargs)
-        self.operands[f"{name}.scores"] = [heads(query)]
-        self.operands[f"{name}.values"] = [heads(e)]
-        self.keys[layer(name)] = heads(key)
+        sources = frozenset().union(*(tag.sources for tag in known))
+        if func.overloadpacket in SUMS and (
+                len({tag.sources for tag in known}) > 1 or any(
+                    each not in self.tags and self.origins.of(each) is None and each.dim()
+                    and each.is_floating_point() for each in inputs)):
+            sources = frozenset()
+        tag = Tag(sources,
+                  func.overloadpacket in ACTIVATIONS or any(tag.activated for tag in known),
+                  next((tag.scores for tag in known if tag.scores), None),
+                  func in SOFTMAX or any(tag.softmax for tag in known))
+        for result in results:
+            self.tags[result] = tag
+
+    def matrices(self, func: Any, args: tuple, result: Tensor) -> None:
+        """Enter a product of two matrices, or of batches of them."""
+        left, right = args[PRODUCTS[func]:][:2]
+        a = left if left.dim() == 3 else left[None]
+        b = right if right.dim() == 3 else right[None] if right.dim() == 2 else right[None, :, None]
+        macs = prod(a.shape) * b.shape[-1]
+        self.counted += macs
+        if not macs:
+            return
+        made = result.detach().view(len(a), a.shape[1], b.shape[2])
+        from_left, from_right = self.origins.of(left), self.origins.of(right)
+        if from_right is not None:
+            self.product(from_right.shaped(b.shape), a, b, made, self.tags.get(left), result)
+        elif from_left is not None:
+            self.product(from_left.shaped(a.shape).transposed(), b.mT, a.mT, made.mT,
+                         self.tags.get(right), result)
+        else:
+            self.activations(func, (left, a), (right, b), result)
+            return
+        self.seen += macs
+
+    def product(self, origin: Origin, x: Tensor, weight: Tensor, made: Tensor, tag: Tag | None,
+                result: Tensor) -> None:
+        """Enter the products of (B, M, K) with the parts (B, K, N) of a parameter."""
+        names = set()
+        for name, rows, columns, results in pieces(origin, x, weight, made):
+            self.operands.setdefault(name, []).append(copied(rows))
+            self.weights.setdefault(name, copied(columns))
+            if name in self.wanted:
+                self.results.setdefault(name, []).append(copied(results))
+            names.add(name)
+        if tag is not None:
+            self.role(names, x.shape[-1], tag)
+        self.tags[result] = Tag(frozenset(names))
+
+    def role(self, names: set[str], depth: int, tag: Tag) -> None:
+        """Note what products are that use what others made."""
+        if any(source.endswith(".values") for source in tag.sources):
+            self.roles |= dict.fromkeys(names - self.roles.keys(), "proj")
+        elif tag.activated:
+            before = [name for name in tag.sources
+                      if len(self.weights.get(name, ())) in (depth, 2 * depth)]
+            for name in before:
+                self.roles.setdefault(name, "fc1")
+            if before:
+                self.roles |= dict.fromkeys(names - self.roles.keys(), "fc2")
+
+    def activations(self, func: Any, left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor],
+                    result: Tensor) -> None:
+        """Take a product of two results for an attention's values, or keep it for its scores."""
+        macs = prod(left[1].shape) * right[1].shape[-1]
+        tags = [self.tags.get(tensor, Tag()) for tensor, _ in (left, right)]
+        pairs = ((tags[0], left[1], right[1]), (tags[1], right[1].mT, left[1].mT))
+        for tag, weights, values in pairs:
+            scores = tag.scores
+            if scores is None or not tag.softmax or scores.used:
+                continue
+            queries, keys, made = scores.left, scores.right.mT, scores.sources
+            if tuple(weights.shape) != (len(queries), queries.shape[1], keys.shape[1]):
+                queries, keys, made = keys, queries, made[::-1]
+            if tuple(weights.shape) != (len(queries), queries.shape[1], keys.shape[1]):
+                continue
+            scores.used = True
+            self.seen += scores.macs + macs
+            self.attend(Attention(copied(queries), copied(weights), shared(copied(keys)),
+                                  values.shape[-1]),
+                        (*made, self.tags.get(right[0] if tag is tags[0] else left[0],
+                                               Tag()).sources), result)
+            return
+        scores = Scores(self.place(func), left[1].detach(), right[1].detach(),
+                        (tags[0].sources, tags[1].sources), macs)
+        self.pending.append(scores)
+        self.tags[result] = Tag(scores=scores)
+
+    def attention(self, result: Tensor, query: Tensor, key: Tensor, value: Tensor,
+                  *args: Any, **kwargs: Any) -> None:
+        """Enter an attention in one operator; its probabilities are its result on an identity."""
+        macs = prod(query.shape[:-1]) * key.shape[-2] * (key.shape[-1] + value.shape[-1])
+        self.counted += macs
+        self.seen += macs
+        size = key.shape[-2]
+        identity = torch.eye(size, dtype=value.dtype, device=value.device).expand(
+            *value.shape[:-2], size, size)
+        e = SDPA(query, key, identity, *args, **kwargs)
+        self.attend(Attention(heads(query), heads(e), heads(key), value.shape[-1]),
+                    tuple(self.tags.get(each, Tag()).sources for each in (query, key, value)),
+                    result)
+
+    def attend(self, attention: Attention, sources: tuple[frozenset[str], ...], result: Tensor,
+               ) -> None:
+        """Enter an attention, and note what made its operands."""
+        owner = self.within[-1] if self.within else ""
+        makers = [source.rpartition(".")[0] for source in sources[0]]
+        if layer(owner) < 0:
+            owner = next((maker for maker in makers if layer(maker) >= 0), owner)
+        stem = f"{owner}.attention".removeprefix(".")
+        name, number = stem, 1
+        while name in self.attentions:
+            number += 1
+            name = f"{stem}{number}"
+        self.attentions[name] = attention
+        if attention.width != attention.keys.shape[-1]:
+            self.widths[f"{name}.values"] = attention.width
+        self.operands[f"{name}.scores"] = [attention.queries]
+        self.operands[f"{name}.values"] = [attention.probabilities]
+        uses: dict[str, str] = {}
+        for kind, names in zip("qkv", sources, strict=True):
+            for source in names:
+                uses[source] = uses.get(source, "") + kind
+        for source, kinds in uses.items():
+            if kinds in {"q", "k", "v", "kv", "qkv"} and not source.endswith(".values"):
+                self.roles.setdefault(source, kinds)
+        self.tags[result] = Tag(frozenset({f"{name}.values"}))
+
+    def convolution(self, result: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None,
+                    stride: list[int], padding: list[int], dilation: list[int], transposed: bool,
+                    output_padding: list[int], groups: int) -> None:
+        """Enter a convolution whose windows do not overlap as a product with patches."""
+        origin, size = self.origins.of(weight), weight.shape[2:]
+        macs = prod(result.shape) * weight.shape[1:].numel() if not transposed else (
+            prod(x.shape) * weight.shape[1:].numel())
+        self.counted += macs
+        overlaps = any(wide > step for wide, step in zip(size, stride, strict=True))
+        if origin is None or transposed or groups > 1 or overlaps or any(
+                wide > 1 and gap > 1 for wide, gap in zip(size, dilation, strict=True)):
+            self.miss(self.place(aten.convolution.default), macs)
+            return
+        for axis, (wide, step, pad) in enumerate(zip(size, stride, padding, strict=True), 2):
+            edge = [0, 0] * (x.dim() - 1 - axis) + [pad, pad]
+            x = nn.functional.pad(x, edge) if pad else x
+            x = x.unfold(axis, wide, step)
+        axes = range(2, 2 + len(size))
+        rows = x.permute(0, *axes, 1, *range(2 + len(size), x.dim())).reshape(
+            1, -1, weight[0].numel())
+        made = result.detach().movedim(1, -1).reshape(1, -1, len(weight))
+        self.product(Origin(origin.name, None), rows, weight.detach().flatten(1).mT[None], made,
+                     None, result)
+        self.seen += macs
+        if size.numel() > 1:
+            self.roles.setdefault(origin.name, "patch")
 
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:
@@ -64,7 +321,7 @@ class Observer(TorchFunctionMode):
         hooks = []
         for name, module in model.named_modules():
             hooks += [module.register_forward_pre_hook(self.entering(name)),
-                      module.register_forward_hook(self.leaving(name), with_kwargs=True)]
+                      module.register_forward_hook(self.leaving, always_call=True)]
         try:
             yield
         finally:
@@ -77,22 +334,28 @@ class Observer(TorchFunctionMode):
             self.within.append(name)
         return enter
 
-    def leaving(self, name: str) -> Any:
-        """Return a hook that keeps a linear layer's operand and result."""
-        def leave(module: nn.Module, arguments: tuple, options: dict, result: Any) -> None:
+    def leaving(self, module: nn.Module, arguments: tuple, result: Any) -> None:
+        """Note that a module has run."""
+        if self.within:
             self.within.pop()
-            if isinstance(module, nn.Linear):
-                x = arguments[0] if arguments else options["input"]
-                self.operands.setdefault(name, []).append(rows(x))
-                self.results.setdefault(name, []).append(rows(result))
-        return leave
 
 
-def rows(x: Tensor) -> Tensor:
-    """Return a copy of (..., K) as (R, K)."""
-    return x.detach().reshape(-1, x.shape[-1]).float().cpu().clone()
+def copied(x: Tensor) -> Tensor:
+    """Return a copy in single precision on the host."""
+    return x.detach().float().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def heads(x: Tensor) -> Tensor:
     """Return a copy of (..., T, K) as (H, T, K)."""
-    return x.detach().reshape(-1, *x.shape[-2:]).float().cpu().clone()
+    return copied(x.reshape(-1, *x.shape[-2:]))
+
+
+def shared(keys: Tensor) -> Tensor:
+    """Return keys (H, T, Dh) without the repetitions of those that neighboring heads share."""
+    alike = [bool(torch.equal(one, other)) for one, other in pairwise(keys)]
+    group = next((index + 1 for index, same in enumerate(alike) if not same), len(keys))
+    if len(keys) % group:
+        return keys
+    first = keys.unflatten(0, (-1, group))[:, :1]
+    return first.flatten(0, 1) if torch.equal(
+        first.expand(-1, group, -1, -1).flatten(0, 1), keys) else keys

@@ -13,6 +13,7 @@ from golden.integer import Integer, Trace
 from golden.library import Network
 from golden.model import M3ViT
 from golden.quantized import QuantizedModel
+from golden.sparsity.names import recognized
 
 OCTAVE, SCORE_OCTAVE = 256, 64
 """Units of a gate's and of an attention's scaled accumulator in a logarithm to base 2."""
@@ -28,8 +29,10 @@ class Moment:
         By product, in the order in which they ran, the left operand (R, K): integer codes, real
         numbers, or bool where only the mask of what is not zero is known. Attention's are
         (H, T, K).
-    keys : Mapping of int to Tensor
-        By layer the keys (H, T, Dh).
+    keys : Mapping of str to Tensor
+        By attention, ``blocks.{i}.attention``, the keys (H', S, Dh): of H' heads or of fewer, that
+        H / H' heads of queries share, and of S tokens, of which those before the last T were kept
+        from earlier frames.
     logits : Mapping of int to Tensor
         By layer with experts the gate's natural logits (T, E), real.
     routes : Mapping of int to Tensor
@@ -43,7 +46,7 @@ class Moment:
     """
 
     operands: Mapping[str, Tensor]
-    keys: Mapping[int, Tensor] = field(default_factory=dict)
+    keys: Mapping[str, Tensor] = field(default_factory=dict)
     logits: Mapping[int, Tensor] = field(default_factory=dict)
     routes: Mapping[int, Tensor] = field(default_factory=dict)
     pixels: Tensor | None = None
@@ -71,6 +74,12 @@ class Record:
         Whose gates and head ran.
     floats : Mapping of str to Tensor
         By product of the blocks its weights (N, K) before quantization, where they are known.
+    widths : Mapping of str to int
+        By product of values how wide a head's values are, where that differs from its keys.
+    macs : int
+        Multiplications of all products in all frames, recorded or not; 0 if they were not counted.
+    unseen : Mapping of str to int
+        Those that are not recorded, by what made them.
     """
 
     frames: tuple[Moment, ...]
@@ -80,6 +89,30 @@ class Record:
     model: QuantizedModel | None = None
     task: int = 0
     floats: Mapping[str, Tensor] = field(default_factory=dict)
+    widths: Mapping[str, int] = field(default_factory=dict)
+    macs: int = 0
+    unseen: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def unrecognized(self) -> list[str]:
+        """Names of the products of which mechanisms do not know what they are."""
+        return [name for name in self.products if not recognized(name)]
+
+    @property
+    def seen(self) -> str:
+        """Which share of the multiplications is recorded, what is not, and what has no role."""
+        if not self.macs:
+            return ""
+        missing = sum(self.unseen.values())
+        said = f"sees {share(self.macs - missing, self.macs)} of the MACs"
+        if missing:
+            most = sorted(self.unseen.items(), key=lambda pair: -pair[1])
+            said += "; not: " + ", ".join(f"{name} {share(macs, self.macs)}"
+                                          for name, macs in most)
+        if self.unrecognized:
+            said += ("; role in a block not recognized: "
+                     f"{', '.join(self.unrecognized)}")
+        return said
 
     def values(self, name: str) -> Tensor:
         """Return the operands of a product in all frames, (R, K) with zero at 0."""
@@ -140,6 +173,16 @@ class Record:
     def products(self) -> list[str]:
         """Names of all products that ran in some frame."""
         return list({name: None for frame in self.frames for name in frame.operands})
+
+
+def share(part: int, whole: int) -> str:
+    """Return a share in percent; what is missing never reads as nothing, nor as all."""
+    percent = 100 * part / whole
+    for digits in (0, 1, 2, 3):
+        text = f"{percent:.{digits}f}"
+        if float(text) not in (0, 100) or part in (0, whole):
+            return f"{text} %"
+    return "under 0.001 %" if percent < 50 else "over 99.999 %"
 
 
 def stored(product: str) -> tuple[str, slice | int]:
@@ -203,13 +246,13 @@ class Recorder(Integer):
     def run(self, pixels: Tensor, task: int = 0,
             experts: dict[int, Tensor] | None = None) -> Trace:
         """Infer, as :meth:`golden.integer.Integer.run`."""
-        self.keys: dict[int, Tensor] = {}
+        self.keys: dict[str, Tensor] = {}
         self.logits: dict[int, Tensor] = {}
         return super().run(pixels, task, experts)
 
     def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor | None:
         """Keep the keys."""
-        self.keys[layer] = heads(k, self.model.config.num_heads)
+        self.keys[f"blocks.{layer}.attention"] = heads(k, self.model.config.num_heads)
         return super().pairs(layer, q, k)
 
     def choose(self, layer: int, h: Tensor, logits: Tensor, scale: tuple[int, int],
@@ -217,6 +260,11 @@ class Recorder(Integer):
         """Keep the logits."""
         self.logits[layer] = natural(logits, scale)
         return super().choose(layer, h, logits, scale, forced)
+
+
+def for_heads(keys: Tensor, count: int) -> Tensor:
+    """Return keys (H', S, Dh) for each of ``count`` heads of queries, which share them in order."""
+    return keys if len(keys) == count else keys.repeat_interleave(count // len(keys), 0)
 
 
 def heads(x: Tensor, count: int) -> Tensor:

@@ -1,18 +1,18 @@
 """Apply a rule to recorded operands, which do not react."""
 
-import re
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from golden.sparsity.ledger import Ledger
-from golden.sparsity.names import expert, layer, part
-from golden.sparsity.record import Moment
+from golden.sparsity.names import expert, experts_of, layer, part
+from golden.sparsity.record import Moment, for_heads
 from golden.sparsity.rule import Rule
 from golden.sparsity.work import Frame
 
-FIRST_HALF = ("q", "k", "v", "scores", "values", "proj")
+FIRST_HALF = ("q", "k", "v", "qkv", "qk", "kv", "scores", "values", "proj")
 """Products of a block's attention."""
 
 
@@ -23,6 +23,7 @@ class Replay:
         self.rule, self.record, self.moment = rule, rule.record, moment
         self.ledger = Ledger(rule)
         self.layer = -1
+        self.routed: set[str] = set()
         self.present: Tensor | None = None
         self.active: Tensor | None = None
         self.attends: Tensor | None = None
@@ -36,7 +37,7 @@ class Replay:
                 self.enter(layer(name), x)
             if part(name) in {"scores", "values"}:
                 self.attention(name, x)
-            elif expert(name) is None:
+            elif name not in self.routed:
                 self.linear(name, x)
         return self.ledger.made()
 
@@ -67,21 +68,39 @@ class Replay:
 
     def attention(self, name: str, x: Tensor) -> None:
         """Enter a product of the attention, (H, T, K), of the tokens that take part."""
+        stem = name.rpartition(".")[0]
+        keys = self.moment.keys.get(stem)
+        size = self.moment.operands[f"{stem}.values"].shape[-1]
+        groups, cached = len(x) if keys is None else len(keys), max(0, size - x.shape[1])
         taken = self.taken(name, x.shape[1])
+        kept = taken if size == len(taken) else torch.ones(size, dtype=torch.bool)
         if part(name) == "values":
-            self.attended = x * taken[:, None] * taken
-            columns = self.moment.keys[self.layer].shape[-1]
-            self.ledger.attention(name, x[:, taken][:, :, taken], self.attends, columns)
+            if x.shape[1] == size:
+                self.attended = x * taken[:, None] * taken
+            width = x.shape[-1] if keys is None else keys.shape[-1]
+            self.ledger.attention(name, x[:, taken][:, :, kept], self.attends,
+                                  self.record.widths.get(name, width), groups, cached)
             return
-        x = x[:, taken]
-        if self.layer in self.moment.keys:
-            self.attends = self.rule.pairs(self.layer, x,
-                                           self.moment.keys[self.layer][:, taken].double())
-        self.ledger.attention(name, x, self.attends, x.shape[1])
+        x, self.attends = x[:, taken], None
+        if keys is not None:
+            self.attends = self.pairs(x, for_heads(keys, len(x))[:, kept].double())
+        self.ledger.attention(name, x, self.attends, int(kept.sum()), groups, cached)
+
+    def pairs(self, queries: Tensor, keys: Tensor) -> Tensor | None:
+        """Ask the rule for the pairs (H, T, S) of queries (H, T, Dh) and keys (H, S, Dh).
+
+        Fewer queries than keys are the last ones, behind others that are 0 for the rule. More
+        queries than keys are of other tokens than these, so all pairs are left.
+        """
+        before = keys.shape[1] - queries.shape[1]
+        if before < 0:
+            return None
+        made = self.rule.pairs(self.layer, pad(queries, (0, 0, before, 0)), keys)
+        return None if made is None else made[:, before:].contiguous()
 
     def experts(self, gate: str, taken: Tensor) -> Iterator[tuple]:
         """Return the products of a layer's experts, for the tokens that the rule sends there."""
-        logits, prefix = self.moment.logits[self.layer], re.split(r"\.(?:gate|router)", gate)[0]
+        logits = self.moment.logits[self.layer]
         took = torch.zeros(logits.shape, dtype=torch.bool).scatter(
             -1, self.moment.routes[self.layer], True)
         allowed = self.rule.allowed(self.layer)
@@ -91,13 +110,18 @@ class Replay:
         member = (took if wanted is None else wanted != 0) & taken[:, None]
         self.ledger.routed[self.layer] = member.sum(0).numpy()
         for name, weight in self.record.weights.items():
-            if not name.startswith(f"{prefix}.experts."):
-                continue
             index = expert(name)
+            if index is None or layer(name) != self.layer or not gate.startswith(
+                    experts_of(name)) or index >= logits.shape[-1]:
+                continue
+            self.routed.add(name)
             tokens = member[:, index].nonzero().flatten()
             full = torch.zeros(len(logits), weight.shape[-1], dtype=torch.float64)
             known, seen = took[:, index], self.moment.operands.get(name)
-            if seen is None or len(seen) != int(known.sum()):
+            if seen is not None and len(seen) == len(full):
+                known = torch.ones_like(known)
+                full = seen.double() - self.record.zeros.get(name, 0)
+            elif seen is None or len(seen) != int(known.sum()):
                 known = torch.zeros_like(known)
             else:
                 full[known] = seen.double() - self.record.zeros.get(name, 0)

@@ -1,6 +1,7 @@
 """Apply a rule to a record: inside the integer network if there is one, else operand by operand."""
 
 from golden.sparsity.live import Live
+from golden.sparsity.names import expert, layer
 from golden.sparsity.record import Record
 from golden.sparsity.replay import Replay
 from golden.sparsity.rule import Rule
@@ -26,7 +27,18 @@ def frames(record: Record, rule: Rule, policy: str) -> list[Frame]:
         if getattr(type(rule), hook) is not getattr(Rule, hook) and not any(
                 getattr(moment, kept) for moment in record.frames):
             raise ValueError(f"policy {policy} needs {what}, and the record holds none")
+    if type(rule).route is not Rule.route and record.config is None:
+        check_routers(record, policy)
     if record.model is None:
         return [Replay(rule, moment).frame() for moment in record.frames]
     live = Live(rule)
     return [live.frame(moment) for moment in record.frames]
+
+
+def check_routers(record: Record, policy: str) -> None:
+    """Raise ValueError unless the logits of the gate of every expert are known."""
+    for moment in record.frames:
+        for name in moment.operands:
+            if expert(name) is not None and layer(name) not in moment.logits:
+                raise ValueError(f"policy {policy} needs logits of gates, and the record holds "
+                                 f"none of that of {name}; name it among the routers")

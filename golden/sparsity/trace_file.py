@@ -6,7 +6,9 @@ Tensors, with ``{frame}`` from 0 and ``{product}`` the product's name:
   mask alone is uint8 with eight elements a byte along K, the first in the highest bit
   (``numpy.packbits``); its K stands in the metadata.
 * ``weight.{product}``: (N, K), int8 or float32, for every product but attention's two.
-* optional ``{frame}.keys.{layer}`` (H, T, Dh); ``{frame}.logits.{layer}`` (T, E) float64 or
+* ``{frame}.keys.{attention}`` (H', S, Dh) for every attention that has products
+  ``{attention}.scores`` (H, T, Dh) and ``{attention}.values`` (H, T, S): H' divides H.
+* optional ``{frame}.logits.{layer}`` (T, E) float64 or
   float32, and with it ``{frame}.routes.{layer}`` (T, k) of any integer type.
 
 Metadata: ``format`` is ``deltamoe-trace-1``; ``record`` is a JSON object with
@@ -17,12 +19,16 @@ Metadata: ``format`` is ``deltamoe-trace-1``; ``record`` is a JSON object with
 * ``zeros``: the code of zero of each product where it is not 0,
 * ``config``: the fields of :class:`golden.config.ModelConfig`, or null; then products have the
   names of :class:`golden.integer.Trace`,
-* ``task``: whose gates and head ran.
+* ``task``: whose gates and head ran,
+* optional ``widths``: of each product of values how wide a head's values are, if not as its keys;
+  ``macs``: how many multiplications all frames had, and ``unseen``: how many of them are not in
+  the file, by what made them.
 
 The network itself is not in the file, so mechanisms apply to the recorded operands.
 """
 
 import json
+import re
 from dataclasses import asdict
 from errno import ENOENT
 from pathlib import Path
@@ -39,8 +45,9 @@ from golden.sparsity.record import Moment, Record
 from golden.tensor_file import write_tensors
 
 FORMAT = "deltamoe-trace-1"
+LAYER = re.compile(r"-1|\d+")
 FIELDS = {"frames": int, "products": list, "masks": dict, "zeros": dict, "config": dict | None,
-          "task": int}
+          "task": int, "widths": dict, "macs": int, "unseen": dict}
 
 
 def save(record: Record, path: Path) -> None:
@@ -61,6 +68,7 @@ def save(record: Record, path: Path) -> None:
     about = {"frames": len(record.frames),
              "products": [list(moment.operands) for moment in record.frames], "masks": masks,
              "zeros": dict(record.zeros), "task": record.task,
+             "widths": dict(record.widths), "macs": record.macs, "unseen": dict(record.unseen),
              "config": asdict(record.config) if record.config else None}
     write_tensors(path, {name: tensor.clone() for name, tensor in tensors.items()},
                   {"format": FORMAT, "record": json.dumps(about)})
@@ -110,6 +118,7 @@ def described(about: Any) -> dict[str, Any]:
     """Check the metadata's record."""
     if not isinstance(about, dict):
         raise ValueError("metadata record is not a JSON object")
+    about = {"widths": {}, "macs": 0, "unseen": {}} | about
     for name, kind in FIELDS.items():
         if name not in about or not isinstance(about[name], kind):
             raise ValueError(f"metadata record lacks {name}, or it is of the wrong type")
@@ -126,6 +135,14 @@ def described(about: Any) -> dict[str, Any]:
         if not all(type(value) is int and abs(value) < 2**31 for value in about[kind].values()):
             raise ValueError(f"metadata record: {kind} holds something that is no integer of 32 "
                              "bits")
+    if not all(value > 0 for value in about["widths"].values() if type(value) is int) or not all(
+            type(value) is int for value in about["widths"].values()):
+        raise ValueError("metadata record: widths holds something that is no integer above 0")
+    missing = about["unseen"].values()
+    if not all(type(value) is int and value > 0 for value in missing) or (
+            sum(missing) > about["macs"]):
+        raise ValueError("metadata record: unseen holds something that is no integer above 0, or "
+                         "more than macs")
     if about["task"] < 0:
         raise ValueError(f"metadata record: task={about['task']} is negative")
     return about
@@ -171,19 +188,20 @@ class Reader:
         if self.tensors:
             raise ValueError(f"tensor {next(iter(self.tensors))} is none of a trace's")
         return Record(moments, weights, self.about["zeros"], self.config,
-                      task=self.about["task"])
+                      task=self.about["task"], widths=self.about["widths"],
+                      macs=self.about["macs"], unseen=self.about["unseen"])
 
     def moment(self, number: int, names: list[str], weights: dict[str, Tensor]) -> Moment:
         """Return one frame."""
         operands = {name: self.operand(f"{number}.operand.{name}", weights.get(name))
                     for name in names}
-        kept: dict[str, dict[int, Tensor]] = {"keys": {}, "logits": {}, "routes": {}}
+        kept: dict[str, dict] = {"keys": self.attentions(number, operands), "logits": {},
+                                 "routes": {}}
         for key in list(self.tensors):
             frame, _, rest = key.partition(".")
             kind, _, layer = rest.partition(".")
-            if frame == str(number) and kind in kept and layer.isdigit():
-                kept[kind][int(layer)] = self.take(key, (3,) if kind == "keys" else (2,),
-                                                   whole=kind == "routes")
+            if frame == str(number) and kind in {"logits", "routes"} and LAYER.fullmatch(layer):
+                kept[kind][int(layer)] = self.take(key, (2,), whole=kind == "routes")
         for layer, routes in kept["routes"].items():
             logits = kept["logits"].get(layer)
             if logits is None or len(logits) != len(routes) or not len(routes) or (
@@ -195,6 +213,28 @@ class Reader:
                              f"routes of layers {sorted(kept['routes'])}")
         kept["logits"] = {layer: value.double() for layer, value in kept["logits"].items()}
         return Moment(operands, **kept)
+
+    def attentions(self, number: int, operands: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the keys of every attention, which fit its queries and its probabilities."""
+        made = {}
+        for name, x in operands.items():
+            stem, kind = name.rpartition(".")[0], part(name)
+            if kind not in {"scores", "values"}:
+                continue
+            scores, values = (operands.get(f"{stem}.{each}") for each in ("scores", "values"))
+            if scores is None or values is None or scores.dim() != 3 or values.dim() != 3 or (
+                    scores.shape[:2] != values.shape[:2]):
+                raise ValueError(f"tensors {number}.operand.{stem}.scores and .values are not (H, "
+                                 "T, Dh) and (H, T, S)")
+            if kind == "values":
+                continue
+            made[stem] = keys = self.take(f"{number}.keys.{stem}", (3,))
+            if not len(keys) or len(x) % len(keys) or (
+                    keys.shape[1:] != (values.shape[2], x.shape[2])):
+                raise ValueError(f"tensor {number}.keys.{stem} has shape {tuple(keys.shape)}, "
+                                 f"which does not fit queries {tuple(x.shape)} and "
+                                 f"probabilities {tuple(values.shape)}")
+        return made
 
     def operand(self, key: str, weight: Tensor | None) -> Tensor:
         """Return an operand that fits its weights."""

@@ -56,4 +56,6 @@ def compare(
     console.print(study.question, style="bold", highlight=False)
     for table in tables(outcomes):
         console.print(table)
+    for known in dict.fromkeys(outcome.known for outcome in outcomes if outcome.point.model.trace):
+        console.print(known, highlight=False)
     console.print(answer(study, outcomes), highlight=False)

@@ -160,7 +160,7 @@ class Evaluator:
         few = sparse(network.left(point.policy), str)
         results = network.run(point.policy, point.hardware.config, point.memory.model, few)
         quality = (inf if dense else None,) * len(results)
-        return Run(tuple(results), quality, (None,) * len(results), "model", f"trace {name}")
+        return Run(tuple(results), quality, (None,) * len(results), "model", network.known)
 
 
 def exact(subject: Subject, hw: HwConfig, memory: MemoryModel, point: Point) -> Run:

@@ -1,4 +1,4 @@
-"""Networks that are not of :mod:`golden.config`: their linear layers, one behind the other."""
+"""Networks that are not of :mod:`golden.config`: their matrix products, one behind the other."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +7,7 @@ import numpy as np
 
 from golden.config import ModelConfig
 from golden.policy import Choice, Plan, Policy
+from golden.sparsity.record import Moment
 from golden.sparsity.trace_file import load
 from golden.sparsity.work import Frame
 from rtl.assembler import Program
@@ -22,10 +23,14 @@ from sim.spans import Result
 from sim.work import Weights, worked
 
 ASSUMED = (
-    "A network given as a trace is its linear layers in the order in which they ran; what is "
-    "between them costs nothing. Operands and results have room on the chip, a layer begins when "
-    "the one before is complete, and weights are loaded ahead as far as they have room."
+    "A network given as a trace is its matrix products in the order in which they ran; what is "
+    "between them costs nothing, nor does what the trace does not see. Operands and results have "
+    "room on the chip, a product begins when the one before is complete, and weights are loaded "
+    "ahead as far as they have room. An attention is two products, with keys and then with values, "
+    "of all heads' queries one after the other; keys and values are on the chip, but where there "
+    "are more than queries, the first ones are read, once for the heads that share them."
 )
+
 
 class Blank:
     """A network without tensors, since its layers are given by hand."""
@@ -43,7 +48,7 @@ class Foreign:
     Raises
     ------
     ValueError
-        There is no such trace, or it is not of linear layers alone.
+        There is no such trace, or it is of a network of :mod:`golden.config`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,28 +57,48 @@ class Foreign:
         if self.record.config is not None:
             raise ValueError(f"{path}: the trace is of {self.record.config.name}; it is an input "
                              "of that model")
-        for name in self.record.products:
-            if name not in self.record.weights:
-                raise ValueError(f"{path}: {name} has no weights; only linear layers are simulated")
-        first = self.record.frames[0].operands
-        self.shapes = {name: (len(first.get(name, ())), *reversed(self.record.weights[name].shape))
-                       for name in self.record.products}
-        self.weights = {name: Weights(columns, depth * columns)
-                        for name, (_, depth, columns) in self.shapes.items()}
+        self.first = max(0, min(1, len(self.record.frames) - 1))
+
+    @property
+    def known(self) -> str:
+        """What is known of the data."""
+        return "; ".join(filter(None, (f"trace {self.path}", self.record.seen)))
+
+    def shapes(self, frame: Frame, moment: Moment) -> dict[str, tuple[int, int, int]]:
+        """Return rows, depth and columns of the products of a frame, as they are without a policy.
+
+        Of an attention they are those of all heads.
+        """
+        made = {}
+        for name, work in frame.works.items():
+            if name in self.record.weights:
+                columns, depth = self.record.weights[name].shape
+                made[name] = work.rows, depth, columns
+                continue
+            stem, _, kind = name.rpartition(".")
+            keys = moment.keys[stem].shape
+            made[name] = (work.rows, keys[2], keys[1]) if kind == "scores" else (
+                work.rows, keys[1], self.record.widths.get(name, keys[2]))
+        return made
 
     def left(self, policy: PolicySpec) -> list[Frame]:
         """Return the work that a policy leaves of each frame that counts."""
         if policy.label not in self.frames:
             self.frames[policy.label] = list(policy.mechanism.frames(
                 self.record, **policy.parameters))
-        return self.frames[policy.label][1:] or self.frames[policy.label]
+        return self.frames[policy.label][self.first:]
 
     def run(self, policy: PolicySpec, hw: HwConfig, memory: MemoryModel, sparse: set[str],
             ) -> list[Result]:
         """Simulate the work of each frame; ``sparse`` products are placed for few events."""
-        program = chained(hw, self.shapes, sparse)
-        return [simulate(*worked(program, [frame], self.weights), memory)
-                for frame in self.left(policy)]
+        made = []
+        for frame, moment in zip(self.left(policy), self.record.frames[self.first:], strict=True):
+            shapes = self.shapes(frame, moment)
+            weights = {name: Weights(columns, depth * columns)
+                       for name, (_, depth, columns) in shapes.items()}
+            program = chained(hw, shapes, sparse)
+            made.append(simulate(*worked(program, [frame], weights), memory))
+        return made
 
 
 def chained(hw: HwConfig, products: Mapping[str, tuple[int, int, int]],

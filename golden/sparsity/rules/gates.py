@@ -51,6 +51,11 @@ class SparseExperts(Routing):
     def __init__(self, record: Record, k: int) -> None:
         super().__init__(record)
         self.k = k
+        for number in {number for frame in record.frames for number in frame.logits}:
+            name = f"blocks.{number}.experts.0.fc1"
+            if name not in record.weights:
+                raise ValueError(f"policy moe-x needs experts of the name {name}, and the record "
+                                 "has none")
 
     def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:
         """Choose the experts with the lowest expected activity."""

@@ -68,6 +68,8 @@ class RoutedHeads(Rule):
     energy of a head's query. ModuleFormer's stick-breaking attention is not here.
     """
 
+    blocks = True
+
     def __init__(self, record: Record, k: int) -> None:
         super().__init__(record)
         self.k = k

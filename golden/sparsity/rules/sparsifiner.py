@@ -7,7 +7,7 @@ from torch import Tensor
 
 from golden.sparsity.names import layer as layer_of
 from golden.sparsity.names import part
-from golden.sparsity.record import Record
+from golden.sparsity.record import Record, for_heads
 from golden.sparsity.rule import Rule, charged, largest
 from golden.sparsity.rules.attention import probabilities
 from golden.sparsity.rules.attention_blocks import pooled
@@ -44,9 +44,10 @@ class TopPairs(Rule):
         """Return the recorded queries and keys of a layer; those given if they do not fit."""
         first = self.record.frames[0]
         for name, queries in first.operands.items():
-            if part(name) == "scores" and layer_of(name) == layer and (
-                    queries.shape == q.shape and layer in first.keys):
-                return queries.double(), first.keys[layer].double()
+            keys = first.keys.get(name.removesuffix(".scores"))
+            if part(name) == "scores" and layer_of(name) == layer and keys is not None and (
+                    queries.shape == q.shape):
+                return queries.double(), for_heads(keys, len(queries)).double()
         return q, k
 
     def coefficients(self, layer: int, q: Tensor, k: Tensor, directions: Tensor) -> Tensor:

@@ -130,6 +130,13 @@ class Eventful(TokenGate):
     tokens; the values' product alike. Computed anew from ``r = N / 2`` on.
     """
 
+    def __init__(self, record: Record, theta: float) -> None:
+        super().__init__(record, theta)
+        for name in record.products:
+            if part(name) == "scores" and f"blocks.{layer(name)}.q" not in record.products:
+                raise ValueError(f"policy eventful needs the layer blocks.{layer(name)}.q before "
+                                 f"{name}, and the record has none of this name")
+
     def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Send what is new; of the attention nothing here."""
         return Sent() if weight is None else super().send(name, x, weight, tokens)

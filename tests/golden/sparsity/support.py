@@ -25,7 +25,7 @@ def attention(q: Tensor, k: Tensor) -> Record:
     """Return a record of one attention of (H, T, Dh) queries and keys."""
     name, tokens = "blocks.0.attention", q.shape[1]
     return Record((Moment({f"{name}.scores": q, f"{name}.values": torch.ones(
-        len(q), tokens, tokens, dtype=torch.int64)}, {0: k}),), {})
+        len(q), tokens, tokens, dtype=torch.int64)}, {name: k}),), {})
 
 
 def experts(logits: list | Tensor, top_k: int, width: int = 4) -> Record:

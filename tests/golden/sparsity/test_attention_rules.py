@@ -51,7 +51,7 @@ def test_a_quarter_of_the_pairs_and_the_class_token() -> None:
 def rule_of(given: Record, **parameters: int) -> TopPairs:
     """Return the rule behind one frame."""
     rule = TopPairs(given, 0.25, **{"block": 8, "top": 8} | parameters)
-    rule.pairs(0, given.frames[0].operands[NAME], given.frames[0].keys[0])
+    rule.pairs(0, given.frames[0].operands[NAME], given.frames[0].keys["blocks.0.attention"])
     return rule
 
 
@@ -80,7 +80,7 @@ def test_a_predictor_of_all_tokens_finds_most_of_the_attention() -> None:
     given = drawn()
     rule = rule_of(given, rank=8, block=1, top=32)
     moment = given.frames[0]
-    q, k = moment.operands[NAME].double(), moment.keys[0].double()
+    q, k = moment.operands[NAME].double(), moment.keys["blocks.0.attention"].double()
     real = probabilities(q, k, None)
     kept = rule.pairs(0, q, k)
     best = real >= real.sort(-1, descending=True).values[..., 7:8]
@@ -213,6 +213,6 @@ def test_a_window_sees_the_probabilities_of_the_network(live: Record) -> None:
     for layer in range(4):
         name = f"blocks.{layer}.attention"
         e = moment.operands[f"{name}.values"].double()
-        real = probabilities(moment.operands[f"{name}.scores"], moment.keys[layer],
+        real = probabilities(moment.operands[f"{name}.scores"], moment.keys[name],
                              live.sharpness(layer))
         assert (real - e / e.sum(-1, keepdim=True)).abs().max() < 0.01

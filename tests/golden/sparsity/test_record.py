@@ -81,13 +81,13 @@ def test_hooks_record_every_linear_layer(shown: list[Tensor]) -> None:
     given = golden.trace(model, shown)
     assert model.training
     assert not model.gate._forward_hooks
-    assert given.products == ["gate", "experts.0.0", "experts.1.0", "down_proj"]
+    assert given.products == ["gate", "experts.0.0.fc1", "experts.1.0.fc1", "down_proj"]
     for x, moment in zip(shown, given.frames, strict=True):
         rows = x.flatten(0, 1)
         codes = moment.operands["gate"]
         top = max(float(each.abs().max()) for each in shown)
         assert torch.equal(codes, (rows.double() * 127 / top).round().long())
-        assert sum(len(moment.operands[f"experts.{n}.0"]) for n in range(2)) == 10
+        assert sum(len(moment.operands[f"experts.{n}.0.fc1"]) for n in range(2)) == 10
         zeros = (moment.operands["down_proj"] == 0).float().mean()
         assert 0.3 < zeros < 0.7, "behind a ReLU"
     assert torch.equal(given.weights["down_proj"], model.down_proj.weight.detach())
@@ -119,11 +119,11 @@ def test_routers_are_recorded_and_mechanisms_route(shown: list[Tensor]) -> None:
     dense, _ = play("dense", given)
     for layer in range(2):
         ran = given.frames[0].operands
-        rows = [len(ran.get(f"layers.{layer}.experts.{n}.0", ())) for n in range(2)]
+        rows = [len(ran.get(f"layers.{layer}.experts.{n}.0.fc1", ())) for n in range(2)]
         assert dense.routed[layer].tolist() == rows
     both, _ = play("top-k", given, k=2)
     assert both.routed[0].tolist() == [10, 10]
-    assert both.works["layers.0.experts.0.0"].macs == 10 * 8 * 16
+    assert both.works["layers.0.experts.0.0.fc1"].macs == 10 * 8 * 16
     one, _ = play("expert-pruning", given, experts=1)
     assert sorted(one.routed[1].tolist()) == [0, 10]
 
@@ -160,7 +160,7 @@ def test_attention_is_recorded_by_the_function_called() -> None:
     (moment,) = given.frames
     qkv = model.blocks[0]["qkv"](x).detach()[0].unflatten(-1, (3, 2, 4)).permute(1, 2, 0, 3)
     for real, codes in ((qkv[0], moment.operands["heads.0.attention.scores"]),
-                        (qkv[1], moment.keys[0])):
+                        (qkv[1], moment.keys["heads.0.attention"])):
         assert torch.equal(codes, (real.double() * 127 / float(real.abs().max())).round().long())
     e = moment.operands["heads.0.attention.values"]
     assert (e.triu(1) == 0).all(), "causal"
@@ -176,13 +176,13 @@ def test_what_cannot_be_traced_is_refused(shown: list[Tensor]) -> None:
     model = Mlp()
     for inputs, routers, words in (
             ([], None, "^there is no frame to record$"),
-            (shown, {"router": 1}, "^router 'router' is not one of the linear layers gate, exp"),
+            (shown, {"router": 1}, "^router 'router' is not one of the products gate, exp"),
             (shown, {"gate": 3}, r"^router 'gate': 3 experts of a token are not in 1\.\.2$"),
             ([shown[0] * float("nan")], None, "^operand of gate holds NaN or infinity$")):
         with pytest.raises(ValueError, match=words):
             golden.trace(model, inputs, routers)
     assert not model.gate._forward_hooks
-    with pytest.raises(ValueError, match=r"^ReLU has no linear layer$"):
+    with pytest.raises(ValueError, match=r"^ReLU has no matrix product that can be recorded$"):
         golden.trace(nn.ReLU(), shown)
 
 

@@ -1,0 +1,330 @@
+"""Networks of other people: every multiplication is recorded, or named, and then simulated."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+import golden
+from golden.sparsity.names import expert, layer, part
+from golden.sparsity.record import Record
+from golden.sparsity.registry import MECHANISMS
+from golden.sparsity.trace_file import load, save
+from rtl.config import PRESETS
+from scripts.study.evaluate import sparse
+from scripts.study.foreign import Foreign
+from scripts.study.values import PolicySpec
+from sim.memory import MemoryModel
+from tests.golden.sparsity.support import play
+
+
+class PatchVit(nn.Module):
+    """Patches by a convolution, attention in one operator with a fused layer before it, a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch_embed = nn.Conv2d(3, 16, 4, 4)
+        self.blocks = nn.ModuleList([nn.ModuleDict({
+            "norm": nn.LayerNorm(16), "qkv": nn.Linear(16, 48), "proj": nn.Linear(16, 16),
+            "up": nn.Linear(16, 32), "down": nn.Linear(32, 16)}) for _ in range(2)])
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch_embed(x).flatten(2).mT
+        for block in self.blocks:
+            q, k, v = block["qkv"](block["norm"](x)).unflatten(-1, (3, 2, 8)).permute(2, 0, 3, 1, 4)
+            made = functional.scaled_dot_product_attention(q, k, v)
+            x = x + block["proj"](made.transpose(1, 2).flatten(2))
+            x = x + block["down"](functional.gelu(block["up"](x)))
+        return self.head(x.mean(1))
+
+
+class EinsumExperts(nn.Module):
+    """All experts of all tokens by einsum, weighted by a gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Linear(8, 4)
+        self.w_in = nn.Parameter(torch.randn(4, 8, 12))
+        self.w_out = nn.Parameter(torch.randn(4, 12, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.einsum("td,edf->tef", x, self.w_in).relu()
+        made = torch.einsum("tef,efd->ted", hidden, self.w_out)
+        return x + (self.gate(x).softmax(-1)[..., None] * made).sum(1)
+
+
+class BatchedExperts(EinsumExperts):
+    """A token's own experts, gathered for it, and baddbmm for all."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        chosen = self.gate(x).topk(2).indices
+        hidden = torch.einsum("td,tkdf->tkf", x, self.w_in[chosen]).relu()
+        made = torch.einsum("tkf,tkfd->tkd", hidden, self.w_out[chosen]).sum(1)
+        return torch.baddbmm(torch.zeros(4, 1, 12), made.expand(4, -1, -1), self.w_in)
+
+
+class Grouped(nn.Module):
+    """Four heads of queries over two of keys, which a cache keeps; in one operator or in four."""
+
+    def __init__(self, *, fused: bool) -> None:
+        super().__init__()
+        self.q_proj, self.o_proj = nn.Linear(16, 16), nn.Linear(16, 16)
+        self.k_proj, self.v_proj = nn.Linear(16, 8), nn.Linear(16, 8)
+        self.fused, self.cache = fused, None
+
+    def forward(self, x: Tensor, fresh: bool = False) -> Tensor:
+        q, k, v = (each(x).unflatten(-1, (-1, 4)).transpose(1, 2)
+                   for each in (self.q_proj, self.k_proj, self.v_proj))
+        if not fresh:
+            k, v = (torch.cat(pair, 2) for pair in zip(self.cache, (k, v), strict=True))
+        self.cache, causal = (k, v), x.shape[1] > 1
+        if self.fused:
+            made = functional.scaled_dot_product_attention(q, k, v, is_causal=causal,
+                                                           enable_gqa=True)
+        else:
+            k, v = (each.repeat_interleave(2, 1) for each in (k, v))
+            mask = torch.ones(x.shape[1], k.shape[2]).tril(k.shape[2] - x.shape[1]) == 0
+            weights = (q @ k.mT / 2).masked_fill(mask, -torch.inf).softmax(-1)
+            made = weights @ v
+        return self.o_proj(made.transpose(1, 2).flatten(2))
+
+
+class Bert(nn.Module):
+    """The names of a layer of Hugging Face's BERT and ViT, with attention in several operators."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+        def dense(*size: int) -> nn.ModuleDict:
+            return nn.ModuleDict({"dense": nn.Linear(*size)})
+
+        self.encoder = nn.ModuleDict({"layer": nn.ModuleList([nn.ModuleDict({
+            "attention": nn.ModuleDict({"self": nn.ModuleDict({
+                name: nn.Linear(8, 8) for name in ("query", "key", "value")}),
+                "output": dense(8, 8)}),
+            "intermediate": dense(8, 16), "output": dense(16, 8)}) for _ in range(2)])})
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.encoder["layer"]:
+            q, k, v = (block["attention"]["self"][name](x).unflatten(-1, (2, 4)).transpose(1, 2)
+                       for name in ("query", "key", "value"))
+            made = ((q @ k.mT) * 0.5).softmax(-1) @ v
+            x = x + block["attention"]["output"]["dense"](made.transpose(1, 2).flatten(2))
+            x = x + block["output"]["dense"](functional.gelu(block["intermediate"]["dense"](x)))
+        return x
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def steps() -> list[tuple]:
+    """Five tokens at once, then three one by one."""
+    return [(drawn(1, 5, 16), True), *((drawn(1, 1, 16, seed=n),) for n in range(1, 4))]
+
+
+def encoder() -> nn.Module:
+    return nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2)
+
+
+NETWORKS = {
+    "encoder": (encoder, [drawn(2, 5, 16)]),
+    "transformer": (lambda: nn.Transformer(16, 2, 1, 1, 32, batch_first=True),
+                    [(drawn(1, 5, 16), drawn(1, 7, 16))]),
+    "vit": (PatchVit, [drawn(2, 3, 8, 8)]),
+    "einsum": (EinsumExperts, [drawn(5, 8)]),
+    "batched": (BatchedExperts, [drawn(5, 8)]),
+    "grouped": (lambda: Grouped(fused=True), steps()),
+    "in several operators": (lambda: Grouped(fused=False), steps()),
+    "bert": (Bert, [drawn(2, 5, 8), drawn(2, 5, 8, seed=1)]),
+    "sequential": (lambda: nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 4)),
+                   [drawn(5, 8)]),
+}
+
+
+@contextmanager
+def in_products() -> Iterator[None]:
+    """Have attention as two products, which are the only kind that the counter knows on CPUs."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def counted(model: nn.Module, frames: list) -> int:
+    """Return what PyTorch's own counter says."""
+    with in_products(), FlopCounterMode(display=False) as counter:
+        for frame in frames:
+            model(*(frame if isinstance(frame, tuple) else (frame,)))
+    return counter.get_total_flops() // 2
+
+
+def traced(name: str) -> tuple[nn.Module, Record]:
+    torch.manual_seed(0)
+    make, frames = NETWORKS[name]
+    model = make().eval()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the trace sees 100 % of the MACs; role")
+        return model, golden.trace(model, frames)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_multiplication_is_recorded(name: str) -> None:
+    """As many as PyTorch counts, and as many as dense inference of the record has."""
+    model, record = traced(name)
+    assert not record.unseen
+    assert record.macs == counted(model, NETWORKS[name][1])
+    assert sum(frame.macs for frame in play("dense", record)) == record.macs
+    assert record.seen.startswith("sees 100 % of the MACs")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_is_recorded_is_simulated_under_every_policy(name: str, tmp_path: Path) -> None:
+    """Or the policy says what it needs."""
+    path = tmp_path / "network.safetensors"
+    save(traced(name)[1], path)
+    network, ran, refused = Foreign(path), 0, []
+    for policy in (PolicySpec(name=name) for name in MECHANISMS):
+        try:
+            left = network.left(policy)
+        except ValueError as error:
+            refused.append(str(error))
+            continue
+        results = network.run(policy, PRESETS["nano"], MemoryModel(100, 1), sparse(left, str))
+        ran += 1
+        if policy.name == "dense":
+            word = PRESETS["nano"].word
+            assert [result.counters["macs"] for result in results] == [
+                sum(work.rows * work.depth * -(-work.columns // word) * word
+                    for work in frame.works.values()) for frame in left]
+    assert ran > 25
+    assert all(reason.startswith("policy ") for reason in refused)
+
+
+def test_queries_and_keys_of_a_cache_are_those_of_the_network() -> None:
+    """Keys are not repeated for the heads that share them; those kept are read, once for each."""
+    for name in ("grouped", "in several operators"):
+        model, record = traced(name)
+        assert record.products == ["q_proj", "k_proj", "v_proj", "attention.scores",
+                                   "attention.values", "o_proj"]
+        frames = play("dense", record)
+        for number, (moment, frame) in enumerate(zip(record.frames, frames, strict=True)):
+            tokens, queries = 5 + number, 1 if number else 5
+            assert moment.keys["attention"].shape == (2, tokens, 4)
+            assert moment.operands["attention.scores"].shape == (4, queries, 4)
+            assert moment.operands["attention.values"].shape == (4, queries, tokens)
+            for part_ in ("scores", "values"):
+                work = frame.works[f"attention.{part_}"]
+                assert work.macs == 4 * queries * tokens * 4
+                assert work.weight_bytes == 2 * (tokens - queries) * 4
+        keys = model.k_proj(torch.cat([frame[0] for frame in steps()], 1))[0].detach()
+        last = record.frames[-1].keys["attention"]
+        assert torch.allclose(last.transpose(0, 1).flatten(1).double(),
+                              keys.double() * 127 / float(keys.abs().max()), atol=0.51)
+        assert (record.frames[0].operands["attention.values"].triu(1) == 0).all(), "causal"
+
+
+@pytest.mark.parametrize("mask", [torch.ones(3, 5).tril(1) == 1,
+                                  torch.randn(3, 5).masked_fill(torch.ones(3, 5).triu(3) == 1,
+                                                                -torch.inf)])
+def test_masks_are_in_the_probabilities(mask: Tensor) -> None:
+    class Net(nn.Module):
+        def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return functional.scaled_dot_product_attention(q, k, v, mask)
+
+    q, k, v = drawn(1, 2, 3, 4), drawn(1, 2, 5, 4, seed=1), drawn(1, 2, 5, 6, seed=2)
+    record = golden.trace(Net(), [(q, k, v)])
+    bias = torch.zeros(3, 5).masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else mask
+    e = (q @ k.mT / 2 + bias).softmax(-1)[0].double()
+    codes = record.frames[0].operands["attention.values"]
+    assert torch.allclose(codes.double(), e * 127 / float(e.max()), atol=0.51)
+    (frame,) = play("dense", record)
+    assert frame.works["attention.values"].columns == 6
+
+
+def test_experts_of_one_parameter_are_products_of_their_own() -> None:
+    model, record = traced("einsum")
+    x = NETWORKS["einsum"][1][0]
+    for number in range(4):
+        assert torch.equal(record.weights[f"experts.{number}.w_in.fc1"], model.w_in[number].mT)
+        assert torch.equal(record.weights[f"experts.{number}.w_out.fc2"], model.w_out[number].mT)
+        seen = record.frames[0].operands[f"experts.{number}.w_in.fc1"]
+        assert torch.equal(seen, (x.double() * 127 / float(x.abs().max())).round().long())
+        hidden = (x @ model.w_in[number].detach()).relu().double()
+        codes = record.frames[0].operands[f"experts.{number}.w_out.fc2"].double()
+        assert torch.allclose(codes, hidden * 127 / float(hidden.max()), atol=0.51)
+    routed = golden.trace(model, x, {"gate": 1})
+    (frame,) = play("dense", routed)
+    assert frame.routed[-1].sum() == 5
+    assert frame.macs == 5 * (8 * 4 + 2 * 8 * 12)
+
+
+def test_roles_come_from_names_and_from_what_is_done_with_results() -> None:
+    parts = {name: part(name) for name in traced("bert")[1].products}
+    assert list(parts.values()) == 2 * ["q", "k", "v", "scores", "values", "proj", "fc1", "fc2"]
+    assert [layer(name) for name in parts] == [0] * 8 + [1] * 8
+    assert [part(name) for name in traced("vit")[1].products] == [
+        "patch", *2 * ["qkv", "scores", "values", "proj", "fc1", "fc2"], "head"]
+    assert traced("sequential")[1].products == ["0.fc1", "2.fc2"]
+    relu = play("relu", traced("bert")[1])[0], play("dense", traced("bert")[1])[0]
+    assert relu[0].macs < relu[1].macs
+
+
+@pytest.mark.parametrize(("name", "role", "number"), [
+    ("encoder.layer.3.attention.output.dense", "proj", 3),
+    ("encoder.layers.encoder_layer_2.self_attention.in_proj", "qkv", 2),
+    ("layers.1.blocks.2.attn.qkv", "qkv", 1002), ("features.1.0.attn.proj", "proj", 1000),
+    ("model.layers.4.mlp.gate_proj", "fc1", 4), ("layers.0.attention.wo", "proj", 0),
+    ("encoder.block.1.layer.1.DenseReluDense.wo", "fc2", 1001),
+    ("transformer.layer.1.ffn.lin2", "fc2", 1), ("h.5.mlp.c_proj", "fc2", 5),
+    ("decoder.layers.0.linear1", "fc1", 10**6), ("blocks.2.gate.1", "gate", 2),
+])
+def test_names_of_common_families(name: str, role: str, number: int) -> None:
+    assert (part(name), layer(name)) == (role, number)
+    assert expert(name) is None
+    assert expert("mlp.experts.expert_3.wi") == expert("experts.3.w1") == 3
+
+
+def test_what_is_not_seen_is_named_with_its_share(tmp_path: Path) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.head(self.stem(x).flatten(2).mT)
+            return x.mT @ x
+
+    # Of 16 pixels, 4 x 27 in the stem, 4 x 4 in the head, and 4 x 4 of each in the last product.
+    words = r"^the trace sees 11 % of the MACs; not: stem \(convolution\) 77 %, Net \(bmm\) 11 %"
+    with pytest.warns(UserWarning, match=words):
+        record = golden.trace(Net(), drawn(1, 3, 4, 4))
+    assert record.macs == 16 * (4 * 27 + 16 + 16)
+    assert record.unseen == {"stem (convolution)": 16 * 108, "Net (bmm)": 256}
+    path = tmp_path / "net.safetensors"
+    save(record, path)
+    assert load(path).seen == record.seen
+    assert Foreign(path).known == f"trace {path}; {record.seen}"
+
+
+def test_a_network_is_left_as_it_was() -> None:
+    model = encoder().train()
+    model.layers[0].eval()
+    fast = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
+    golden.trace(model, drawn(1, 5, 16))
+    assert model.training
+    assert not model.layers[0].training
+    assert model.layers[1].training
+    assert fast == (torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled)
+    assert not any(each._forward_hooks or each._forward_pre_hooks for each in model.modules())
