@@ -63,7 +63,8 @@ class DmaReader(wiring.Component):
         hw, axi = self.hw, self.axi
         m.submodules.bursts = bursts = Bursts(hw)
         m.submodules.flight = flight = Fifo(BURST_END, hw.outstanding)
-        offered, beat, ends, taken = Signal(), Signal(8), Signal(), Signal()
+        beat = Signal(8)
+        offered, ends, taken = Signal(), Signal(), Signal()
 
         pipe(m, wiring.flipped(self.i), bursts.i)
         m.d.comb += [

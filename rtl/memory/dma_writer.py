@@ -58,7 +58,9 @@ class DmaWriter(wiring.Component):
         m = Module()
         hw, axi = self.hw, self.axi
         m.submodules.bursts = bursts = Bursts(hw)
-        left, last, unanswered = Signal(9), Signal(), Signal(16)
+        left = Signal(9)
+        unanswered = Signal(16)
+        last = Signal()
         offered, begins, pads, sent, beat, answered = (Signal() for _ in range(6))
 
         pipe(m, wiring.flipped(self.i), bursts.i)

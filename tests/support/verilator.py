@@ -16,6 +16,10 @@ FLAGS = ("--vpi", "--public-flat-rw", "--prefix", "Vtop", "--assert", "-Wno-fata
          "-Wno-UNOPTFLAT", "-MAKEFLAGS", "OPT_FAST=-O1", "-MAKEFLAGS", "OPT_SLOW=-O0",
          "-LDFLAGS", "-Wl,-rpath-link,cocotb -Lcocotb -lcocotbvpi_verilator")
 
+HARNESS_FLAGS = ("--assert", "-O3", "--x-assign", "unique", "--x-initial", "unique", "-Wno-fatal",
+                 "-Wno-WIDTH", "-Wno-UNOPTFLAT", "-MAKEFLAGS", "OPT_FAST=-O1",
+                 "-MAKEFLAGS", "OPT_SLOW=-O0")
+
 
 def build_bench(text: str, top: str) -> Path:
     """Return a folder with the executable ``top``, which has cocotb's interface."""
@@ -46,3 +50,21 @@ def run_bench(text: str, top: str, module: str, folder: Path, **environment: str
         build_dir=build_bench(text, top), test_dir=str(folder),
         extra_env=environment | {"LD_LIBRARY_PATH": os.pathsep.join(filter(None, libraries))},
         results_xml=str(folder / "results.xml"), log_file=str(folder / "run.log"))
+
+
+def build_harness(text: str, harness: Path, defines: dict[str, int]) -> Path:
+    """Return a program: C++ of ``harness`` with the model of module ``deltamoe`` in ``text``.
+
+    Registers and memories start with random values, which ``+verilator+seed+N`` chooses.
+    """
+    flags = ["--top-module", "deltamoe", *HARNESS_FLAGS, *(
+        word for name, value in defines.items() for word in ("-CFLAGS", f"-D{name}={value}"))]
+    files = {"deltamoe.v": text, harness.name: read_text(harness)}
+    key = hashlib.sha256("\0".join((
+        str(verilator()[0]), *flags, *files.values())).encode()).hexdigest()[:20]
+    binary = cache.folder() / f"{harness.stem}-{key}"
+    if not binary.exists():
+        with cache.locked(binary.name), scratch() as folder:
+            if not binary.exists():
+                write(binary, verilate(folder, files, flags), mode=0o777)
+    return binary

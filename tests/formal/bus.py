@@ -1,0 +1,314 @@
+"""The DMA units and the registers between all that may be around them, and what must hold.
+
+::
+
+    any command inside a window ──► DmaReader, DmaWriter ◄──► any memory that keeps to AXI
+                   drain, clear ──►
+
+A memory answers what it owes, in order, when it likes and with what it likes. Commands, beats and
+stalls are whatever the solver likes. ``drain`` lasts until a cycle of ``clear``, which comes when
+the unit is idle, as :class:`rtl.run_control.RunControl` sees to. The window is any one that is
+aligned and does not wrap.
+"""
+
+from amaranth import Array, Cat, Module, Mux, ResetInserter, ResetSignal, Signal, Value
+from amaranth.hdl import Assert, Assume
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.config import HwConfig
+from rtl.counters import COUNTERS
+from rtl.formats import COMMAND
+from rtl.memory.axi import ADDRESS_WIDTH, OKAY, AxiLite
+from rtl.memory.bursts import PAGE
+from rtl.memory.dma_reader import DmaReader
+from rtl.memory.dma_writer import DmaWriter
+from rtl.memory.registers import COUNTERS_OFFSET, REGISTERS, Registers
+from rtl.run_control import PROBLEM
+
+WIDE = ADDRESS_WIDTH + 4
+"""Bits in which no sum of an address and a transfer's bytes overflows."""
+
+FOLLOWED = ["(= [dut.bursts.o__payload.address] [next_address])",
+            "(= [dut.bursts.left] [left])"]
+"""Where the unit is in its command: as :meth:`Surroundings.follow` says."""
+
+
+def constant(m: Module, value) -> None:
+    """Assume that a value never changes."""
+    past, begun = Signal(len(value)), Signal()
+    m.d.sync += [past.eq(value), begun.eq(1)]
+    m.d.comb += Assume(~begun | (value == past))
+
+
+def stays(m: Module, claim, name: str, valid, ready, payload, until=0) -> Signal:
+    """Claim that what is offered stays until it is taken, or ``until``; return if it waits."""
+    payload = Value.cast(payload)
+    waits = Signal(name=f"{name}_waits")
+    past = Signal(len(payload), name=f"{name}_past")
+    m.d.sync += [waits.eq(valid & ~ready & ~until), past.eq(payload)]
+    m.d.comb += claim(~waits | (valid & (payload == past)))
+    return waits
+
+
+class Surroundings(wiring.Component):
+    """What reader and writer have in common: window, command, drain and clear."""
+
+    def __init__(self, hw: HwConfig, channels: dict) -> None:
+        self.hw = hw
+        super().__init__({
+            "i": In(stream.Signature(COMMAND)), "first": In(ADDRESS_WIDTH), "end": In(WIDE),
+            "drain": In(1), "clear": In(1), **channels})
+
+    def surround(self, m: Module, dut) -> None:
+        """Connect the command and assume what the rest of the accelerator sees to."""
+        i, size, past = self.i, self.hw.bus_bytes, Signal()
+        constant(m, Cat(self.first, self.end))
+        stays(m, Assume, "i", i.valid, i.ready, i.payload, self.clear)
+        m.d.sync += past.eq(self.drain & ~self.clear)
+        command_end = Signal(WIDE)
+        m.submodules.dut = ResetInserter(self.clear)(dut)
+        m.d.comb += [
+            dut.i.valid.eq(i.valid), dut.i.payload.eq(i.payload), i.ready.eq(dut.i.ready),
+            dut.drain.eq(self.drain),
+            Assume(~ResetSignal()), Assume(~past | self.drain),
+            Assume(~self.clear | (self.drain & dut.idle)),
+            command_end.eq(i.p.address + i.p.beats * size),
+            Assume(~i.valid | ((i.p.beats != 0) & (i.p.address % size == 0)
+                               & (i.p.address >= self.first) & (command_end <= self.end))),
+            Assume((self.first % size == 0) & (self.end <= 1 << ADDRESS_WIDTH)),
+        ]
+
+    def follow(self, m: Module, beats, taken):
+        """Return what is left of a command, beat by beat of its bursts, and where it goes on.
+
+        Claim that it lies in the window. ``beats`` is the length of a burst that is ``taken``.
+        """
+        size, i = self.hw.bus_bytes, self.i
+        next_address = Signal(ADDRESS_WIDTH)
+        left = Signal(24)
+        end = Signal(WIDE)
+        with m.If(taken):
+            m.d.sync += [next_address.eq(next_address + beats * size), left.eq(left - beats)]
+        with m.If(i.valid & i.ready):
+            m.d.sync += [next_address.eq(i.p.address), left.eq(i.p.beats)]
+        with m.If(self.clear):
+            m.d.sync += [next_address.eq(0), left.eq(0)]
+        m.d.comb += [
+            end.eq(next_address + left * size), Assert(next_address % size == 0),
+            Assert((left == 0) | ((next_address >= self.first) & (end <= self.end)))]
+        return next_address, left
+
+    def bound(self, m: Module, name: str, valid, address, beats) -> None:
+        """Claim of an address that it is aligned, in the window, in one page, not too long."""
+        size, hw = self.hw.bus_bytes, self.hw
+        end = Signal(WIDE, name=f"{name}_end")
+        m.d.comb += [
+            end.eq(address + beats * size),
+            Assert(~valid | (address % size == 0)),
+            Assert(~valid | (beats <= hw.burst_beats)),
+            Assert(~valid | (address % PAGE + beats * size <= PAGE)),
+            Assert(~valid | ((address >= self.first) & (end <= self.end)))]
+
+
+class Reading(Surroundings):
+    """A reader, or a wrong one, and a memory that owes beats."""
+
+    def __init__(self, hw: HwConfig, make: type[DmaReader] = DmaReader) -> None:
+        self.make = make
+        self.invariants = [
+            *FOLLOWED, "(= [dut.flight.level] [level])", "(= [dut.flight.read__addr] [head])",
+            "(= [dut.flight.$signature__addr] [tail])",
+            "(= [dut.beat] [beat])",
+            *(f"(= ((_ extract 7 0) [dut.flight.words[{n}]]) [length_{n}])"
+              for n in range(hw.outstanding))]
+        super().__init__(hw, {"o_ready": In(1), "arready": In(1),
+                              "rvalid": In(1), "rresp": In(2), "rlast": In(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        dut = self.make(self.hw)
+        axi, beats, taken = dut.axi, Signal(9), Signal()
+        self.surround(m, dut)
+        m.d.comb += [
+            dut.o.ready.eq(self.o_ready), axi.arready.eq(self.arready),
+            axi.rvalid.eq(self.rvalid), axi.rresp.eq(self.rresp), axi.rlast.eq(self.rlast),
+            beats.eq(axi.arlen + 1), taken.eq(axi.arvalid & axi.arready),
+        ]
+        waits = stays(m, Assert, "ar", axi.arvalid, axi.arready, Cat(axi.araddr, axi.arlen))
+        m.d.comb += Assert(~(self.drain & axi.arvalid) | waits)
+        self.follow(m, beats, taken)
+        self.bound(m, "ar", axi.arvalid, axi.araddr, beats)
+        self.owe(m, dut, taken)
+        return m
+
+    def owe(self, m: Module, dut: DmaReader, taken) -> None:
+        """Claim that the drain takes every beat that is owed, and that idle means there is none."""
+        axi, depth = dut.axi, self.hw.outstanding
+        lengths = Array(Signal(8, name=f"length_{n}") for n in range(depth))
+        head = Signal(range(depth))
+        tail = Signal(range(depth))
+        level = Signal(range(depth + 1))
+        beat = Signal(8)
+        owed, sums, answered, ends = Signal(range(depth * 256 + 1)), 0, Signal(), Signal()
+        m.d.comb += [
+            answered.eq(axi.rvalid & axi.rready), ends.eq(answered & (beat == lengths[head])),
+            Assume(~axi.rvalid | (owed != 0)), Assert(level <= depth),
+            Assert(tail == (head + level) % depth),
+        ]
+        with m.If(taken):
+            m.d.sync += [lengths[tail].eq(axi.arlen), tail.eq((tail + 1) % depth)]
+        m.d.sync += [owed.eq(owed + Mux(taken, axi.arlen + 1, 0) - answered),
+                     level.eq(level + taken - ends)]
+        with m.If(answered):
+            m.d.sync += beat.eq(Mux(ends, 0, beat + 1))
+        with m.If(ends):
+            m.d.sync += head.eq((head + 1) % depth)
+        with m.If(self.clear):
+            m.d.sync += [head.eq(0), tail.eq(0)]
+        for n in range(depth):
+            sums += Mux(n < level, lengths[(head + n) % depth] + 1, 0)
+        m.d.comb += [
+            Assert(owed == sums - beat), Assert((beat == 0) | (beat <= lengths[head])),
+            Assert((beat == 0) | (level != 0)),
+            Assert(~(self.drain & axi.rvalid) | axi.rready),
+            Assert(~dut.idle | ((owed == 0) & ~(self.drain & axi.arvalid))),
+        ]
+
+
+class Writing(Surroundings):
+    """A writer, or a wrong one, and a memory that answers whole bursts.
+
+    Fewer than 65,535 bursts wait for their answers, which is what the writer counts to.
+    """
+
+    def __init__(self, hw: HwConfig, make: type[DmaWriter] = DmaWriter) -> None:
+        self.make = make
+        self.invariants = [*FOLLOWED, "(= [dut.left] [to_write])", "(= [dut.unanswered] [owed])"]
+        super().__init__(hw, {"data": In(stream.Signature(8 * hw.bus_bytes)), "awready": In(1),
+                              "wready": In(1), "bvalid": In(1), "bresp": In(2)})
+
+    def elaborate(self, platform):
+        m = Module()
+        dut = self.make(self.hw)
+        axi, beats, taken = dut.axi, Signal(9), Signal()
+        self.surround(m, dut)
+        m.d.comb += [
+            dut.data.valid.eq(self.data.valid), dut.data.payload.eq(self.data.payload),
+            self.data.ready.eq(dut.data.ready), axi.awready.eq(self.awready),
+            axi.wready.eq(self.wready), axi.bvalid.eq(self.bvalid), axi.bresp.eq(self.bresp),
+            beats.eq(axi.awlen + 1), taken.eq(axi.awvalid & axi.awready), Assert(axi.bready),
+        ]
+        data, beat, drained = self.data, Signal(8 * self.hw.bus_bytes), Signal()
+        stays(m, Assume, "data", data.valid, data.ready, data.payload, self.clear | dut.done)
+        m.d.sync += [beat.eq(data.payload), drained.eq(self.drain & ~self.clear)]
+        m.d.comb += Assume(~drained | (data.payload == beat))
+        self.follow(m, beats, taken)
+        self.bound(m, "aw", axi.awvalid, axi.awaddr, beats)
+        waits = stays(m, Assert, "aw", axi.awvalid, axi.awready, Cat(axi.awaddr, axi.awlen))
+        m.d.comb += Assert(~(self.drain & axi.awvalid) | waits)
+        self.owe(m, dut, beats, axi.awvalid & ~waits, waits)
+        return m
+
+    def owe(self, m: Module, dut: DmaWriter, beats, begins, waits) -> None:
+        """Claim that a burst has its beats and no other, and that idle means that none is open."""
+        axi, taken, closes = dut.axi, Signal(), Signal()
+        to_write = Signal(9)
+        owed = Signal(16)
+        following = Signal(9)
+        begun = Signal()
+        whole = Signal(16)
+        drained = Signal()
+        held = stays(m, Assert, "w", axi.wvalid, axi.wready, Cat(axi.wdata, axi.wstrb, axi.wlast))
+        m.d.sync += [drained.eq(self.drain), to_write.eq(following),
+                     owed.eq(owed + begins - axi.bvalid), begun.eq((begun | begins) & ~closes),
+                     whole.eq(whole + closes - axi.bvalid)]
+        m.d.comb += [
+            taken.eq(axi.wvalid & axi.wready),
+            following.eq(Mux(begins, beats, to_write) - taken),
+            closes.eq((begun | begins) & ~(axi.awvalid & ~axi.awready) & (following == 0)),
+            Assume(~axi.bvalid | (whole != 0)), Assume(owed < 0xFFFF),
+            Assert(~axi.wvalid | (to_write != 0)),
+            Assert(~axi.wvalid | (axi.wlast == (to_write == 1))),
+            Assert(~(axi.wvalid & self.drain & drained & ~held) | (axi.wstrb == 0)),
+            Assert(~begins | (to_write == 0)),
+            Assert(owed == whole + begun), Assert(begun == ((to_write != 0) | waits)),
+            Assert(~dut.idle | ~(begun | (whole != 0) | (self.drain & axi.awvalid))),
+        ]
+
+
+class Accesses(wiring.Component):
+    """The registers, or wrong ones, any processor that keeps to AXI4-Lite, and any program."""
+
+    def __init__(self, make: type[Registers] = Registers) -> None:
+        self.make = make
+        self.invariants = [f"(= [dut.{name}] [{name}])"
+                           for name in ("raised", "address", "word", "strobe")]
+        super().__init__({
+            **{name: In(member.shape) for name, member in AxiLite().members.items()
+               if member.flow is Out},
+            "accepted": In(1), "finished": In(1), "failed": In(1), "busy": In(1),
+            "draining": In(1), "error": In(PROBLEM)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dut = dut = self.make()
+        axi, read = dut.axi, Signal()
+        m.d.comb += [getattr(axi, name).eq(getattr(self, name))
+                     for name, member in AxiLite().members.items() if member.flow is Out]
+        m.d.comb += [getattr(dut, name).eq(getattr(self, name)) for name in (
+            "accepted", "finished", "failed", "busy", "draining", "error")]
+        m.d.comb += Assume(~ResetSignal())
+        stays(m, Assert, "r", axi.rvalid, axi.rready, Cat(axi.rdata, axi.rresp))
+        stays(m, Assert, "b", axi.bvalid, axi.bready, axi.bresp)
+        taken, answered = axi.arvalid & axi.arready, axi.rvalid & axi.rready
+        m.d.sync += read.eq(read + taken - answered)
+        m.d.comb += [Assert(axi.rvalid == read), Assert(axi.arready == ~read),
+                     Assert(axi.rresp == OKAY), Assert(axi.bresp == OKAY)]
+        self.answer(m, axi)
+        self.raise_interrupt(m, dut)
+        self.read_nothing(m, axi)
+        return m
+
+    def answer(self, m: Module, axi) -> None:
+        """Claim one answer for an address and a word, and that it comes."""
+        answered, both = axi.bvalid & axi.bready, Signal()
+        due = {}
+        for name in ("aw", "w"):
+            due[name] = Signal(range(3), name=f"{name}_due")
+            valid, ready = (getattr(axi, f"{name}{part}") for part in ("valid", "ready"))
+            m.d.sync += due[name].eq(due[name] + (valid & ready) - answered)
+            m.d.comb += Assert(due[name] == axi.bvalid + ~ready)
+        m.d.sync += both.eq((due["aw"] != 0) & (due["w"] != 0) & ~answered)
+        m.d.comb += Assert(~(both & (due["aw"] != 0) & (due["w"] != 0)) | axi.bvalid)
+
+    def raise_interrupt(self, m: Module, dut: Registers) -> None:
+        """Claim that an end raises the interrupt, and that only what comes later takes it."""
+        axi = dut.axi
+        address = Signal(12)
+        word = Signal(32)
+        strobe = Signal(4)
+        raised = Signal()
+        clears = Signal()
+        with m.If(axi.awvalid & axi.awready):
+            m.d.sync += address.eq(axi.awaddr)
+        with m.If(axi.wvalid & axi.wready):
+            m.d.sync += [word.eq(axi.wdata), strobe.eq(axi.wstrb)]
+        m.d.comb += [
+            clears.eq(~axi.awready & ~axi.wready & ~axi.bvalid & strobe[0] & word[2]
+                      & (address[2:] == REGISTERS["control"].offset >> 2)),
+            Assert(dut.interrupt == (raised & dut.interrupt_enable[0]))]
+        m.d.sync += raised.eq((raised & ~(clears | dut.accepted | dut.reset))
+                              | dut.finished | dut.failed)
+
+    def read_nothing(self, m: Module, axi) -> None:
+        """Claim that what is not readable reads as 0."""
+        counters = range(COUNTERS_OFFSET, COUNTERS_OFFSET + 8 * len(COUNTERS), 4)
+        readable = [register.offset for register in REGISTERS.values() if "r" in register.access]
+        hole = Signal()
+        with m.If(axi.arvalid & axi.arready):
+            m.d.sync += hole.eq(1)
+            with m.Switch(axi.araddr[2:]), m.Case(
+                    *(offset >> 2 for offset in (*counters, *readable))):
+                m.d.sync += hole.eq(0)
+        m.d.comb += Assert(~(axi.rvalid & hole) | (axi.rdata == 0))
