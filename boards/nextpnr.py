@@ -10,8 +10,8 @@ from itertools import groupby
 from pathlib import Path
 
 from boards.parts import Part
-from host.files import read_text, write
-from host.processes import lines, reason, run, scratch
+from scripts.host.files import read_text, write
+from scripts.host.processes import lines, reason, run, scratch
 
 STAGES = {
     "Info: Packing": "packing", "Info: Running main analytical placer": "placing",

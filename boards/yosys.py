@@ -8,9 +8,9 @@ from functools import cache as once
 from pathlib import Path
 
 from boards.parts import Part
-from host.files import read_text, write_all
-from host.processes import ProgramError, reason, scratch
-from host.processes import run as run_program
+from scripts.host.files import read_text, write_all
+from scripts.host.processes import ProgramError, reason, scratch
+from scripts.host.processes import run as run_program
 
 OLDEST = (0, 40)
 """Oldest native version whose results are those of this repository's figures."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-from host.files import write
+from scripts.host.files import write
 
 ALIGNMENT = 8
 """Bytes of the header's length, and what the header is padded to a multiple of."""

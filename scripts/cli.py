@@ -12,10 +12,10 @@ from typing import Annotated
 
 import typer
 
-from host import cache
-from host.files import write
-from host.place import temporary_files_in_one_folder
-from host.processes import ProgramError, Stop, stoppable
+from scripts.host import cache
+from scripts.host.files import write
+from scripts.host.place import temporary_files_in_one_folder
+from scripts.host.processes import ProgramError, Stop, stoppable
 from scripts.terminal import Screen, open_streams
 
 app = typer.Typer(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from boards.parts import PARTS
 from boards.units import UNITS
-from host.files import write
 from rtl.config import PRESETS
 from scripts.commands.synth import measure
+from scripts.host.files import write
 
 PART = "xcup"
 DESIGNS = (

@@ -10,7 +10,7 @@ from pathlib import Path
 from golden.config import MODELS
 from golden.integer import Integer
 from golden.library import default_image, find
-from host.files import write
+from scripts.host.files import write
 
 
 def routing(name: str) -> list[dict[str, dict]]:

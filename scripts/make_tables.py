@@ -4,7 +4,7 @@ import json
 import math
 from pathlib import Path
 
-from host.files import write
+from scripts.host.files import write
 
 TABLES = {
     "exp2_8bit": [min(255, math.floor(256 * 2 ** (-f / 64) + 0.5)) for f in range(64)],

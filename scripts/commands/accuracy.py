@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from golden.images import TEST_IMAGES
 from golden.library import find
 from golden.sequences import KINDS
-from host.files import write
 from scripts.cli import JsonFile, app, command, console, emit
+from scripts.host.files import write
 from scripts.page import BLUE, GREEN, ORANGE, png
 from scripts.tallies import TASKS, tallies
 from scripts.terminal import Table

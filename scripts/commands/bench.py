@@ -12,11 +12,11 @@ from rich.progress import Progress
 from rich.table import Column
 
 from golden.config import MODELS, ModelConfig
-from host.processes import ProgramError, reason, run
 from rtl.compiler import compile_program
 from rtl.config import PRESETS, HwConfig
 from rtl.program import Opcode, Target
 from scripts.cli import JsonFile, app, command, console, emit, errors
+from scripts.host.processes import ProgramError, reason, run
 from scripts.lookup import CLOCKS_MHZ
 from scripts.peers.compare import compared as peers_compared
 from scripts.sparsity import measured

@@ -9,10 +9,10 @@ import typer
 from rich.progress import track
 
 from golden.config import MODELS
-from host.files import write
 from rtl.compiler import compile_program
 from scripts.calibration import COLUMNS, IDLE, TERMS, Measurement, equations, fit, read, table
 from scripts.cli import JsonFile, app, check_folder, command, console, emit, errors
+from scripts.host.files import write
 from scripts.lookup import hardware
 from scripts.terminal import Table
 from sim.machine import simulate

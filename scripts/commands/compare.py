@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 from rich.progress import track
 
-from host.files import write
 from rtl.compiler import check
 from scripts.cli import JsonFile, app, check_folder, command, console, emit, errors
+from scripts.host.files import write
 from scripts.study import report
 from scripts.study.evaluate import Evaluator, points
 from scripts.study.outcome import answer, compared, measured

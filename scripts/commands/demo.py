@@ -14,12 +14,12 @@ from golden.engines import integer_output, real_output, sqnr_db
 from golden.images import digits
 from golden.library import Network, find
 from golden.quantize import quantize
-from host.files import write_all
 from rtl.accelerator import Accelerator
 from rtl.compiler import compile_program
 from rtl.generate import ports_json, to_verilog
 from scripts.cli import JsonFile, app, command, console, emit
 from scripts.commands.infer import mismatches, run_rtl
+from scripts.host.files import write_all
 from scripts.lookup import clock, hardware
 from scripts.page import page
 from scripts.rtl_engine.engine import check_buildable

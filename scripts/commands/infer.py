@@ -10,12 +10,12 @@ from golden.engines import Output, integer_output, real_output, sqnr_db
 from golden.images import load_image
 from golden.integer import Trace
 from golden.library import Network, find
-from host.files import write
 from rtl.assembler import Program
 from rtl.compiler import compile_program
 from rtl.config import HwConfig
 from rtl.program import ErrorCode
 from scripts.cli import JsonFile, app, check_folder, command, console, emit, errors
+from scripts.host.files import write
 from scripts.lookup import hardware
 from scripts.rtl_engine import engine as rtl_engine
 from scripts.terminal import Table

@@ -8,11 +8,11 @@ import typer
 
 from golden.config import MODELS
 from golden.policy import Choice, Plan, Policy
-from host.files import write_all
 from rtl.assembler import Program
 from rtl.compiler import compile_program
 from rtl.config import HwConfig
 from scripts.cli import JsonFile, app, check_folder, command, console, emit
+from scripts.host.files import write_all
 from scripts.lookup import clock, hardware
 from scripts.terminal import Table
 from sim.energy import Energy, energy

@@ -10,8 +10,8 @@ import typer
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from boards.area import PART
-from host.files import write_all
 from scripts.cli import JsonFile, app, check_folder, command, console, emit, errors
+from scripts.host.files import write_all
 from scripts.sweep.reading import find, load
 from scripts.sweep.record import Record
 from scripts.sweep.report import described, picture, rows, table

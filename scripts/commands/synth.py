@@ -13,10 +13,10 @@ from boards import area
 from boards.parts import PARTS, RESOURCES, Part
 from boards.units import UNITS, Unit, split
 from boards.yosys import count, executable, script
-from host.files import read_text
 from rtl.config import HwConfig
 from scripts.cached import cached
 from scripts.cli import JsonFile, app, command, console, emit, errors
+from scripts.host.files import read_text
 from scripts.lookup import hardware
 from scripts.terminal import Table
 

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from host.files import write_all
 from rtl.accelerator import Accelerator
 from rtl.generate import ports_json, to_verilog
 from scripts.cli import JsonFile, app, command, console, emit, errors
+from scripts.host.files import write_all
 from scripts.lookup import hardware
 
 

@@ -20,7 +20,6 @@ from golden.report import sqnr
 from golden.temporal import Temporal
 from golden.video import Pixels
 from golden.video import frames as read_frames
-from host.files import write
 from rtl.compiler import DENSE, compile_program
 from rtl.config import HwConfig
 from rtl.keeping import Keeping
@@ -29,6 +28,7 @@ from rtl.program import ErrorCode
 from scripts.choosing import automatic
 from scripts.cli import JsonFile, app, command, console, emit, errors
 from scripts.film import film
+from scripts.host.files import write
 from scripts.lookup import clock, hardware
 from scripts.terminal import Table
 from sim.energy import energy

@@ -12,11 +12,11 @@ from pathlib import Path
 from rich.progress import Progress
 
 from golden.config import MODELS
-from host import cache
-from host.files import read_text, write
-from host.processes import ProgramError, reason, run, scratch
 from rtl.config import PRESETS
 from scripts.cli import console, emit, errors
+from scripts.host import cache
+from scripts.host.files import read_text, write
+from scripts.host.processes import ProgramError, reason, run, scratch
 from scripts.peers.layers import gemms
 from scripts.terminal import Table
 from sim.outline import facts

@@ -12,10 +12,6 @@ import numpy as np
 
 import golden.tables
 import rtl
-from host import cache
-from host.files import naming, read_text, write
-from host.processes import ProgramError, reason, scratch
-from host.processes import run as run_program
 from rtl.accelerator import Accelerator
 from rtl.assembler import Program
 from rtl.config import HwConfig
@@ -23,6 +19,10 @@ from rtl.counters import COUNTERS
 from rtl.generate import to_verilog
 from rtl.memory.registers import COUNTERS_OFFSET, REGISTERS, WATCHDOG
 from rtl.program import ErrorCode
+from scripts.host import cache
+from scripts.host.files import naming, read_text, write
+from scripts.host.processes import ProgramError, reason, scratch
+from scripts.host.processes import run as run_program
 from scripts.rtl_engine.probes import watched
 from scripts.rtl_engine.verilator import check_tools, verilate
 from sim.spans import Span

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from host.files import write
-from host.processes import ProgramError, reason, run
+from scripts.host.files import write
+from scripts.host.processes import ProgramError, reason, run
 
 COMPILERS = ("g++", "c++", "clang++")
 PACKAGES = {"make": "make", "ar": "binutils", "perl": "perl"}

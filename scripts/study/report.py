@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sim.work
 from golden.sparsity.registry import MECHANISMS
-from host.files import write_all
+from scripts.host.files import write_all
 from scripts.page import embed, png
 from scripts.study import figures
 from scripts.study.foreign import ASSUMED

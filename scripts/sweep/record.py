@@ -15,7 +15,7 @@ from optuna.trial import TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from host.files import naming
+from scripts.host.files import naming
 from scripts.sweep.evaluate import Outcome, sources
 from scripts.sweep.spec import OBJECTIVES, Spec
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from host.files import write, write_all
+from scripts.host.files import write, write_all
 
 ROOT = Path(__file__).parents[2]
 USER = 54321
@@ -124,7 +124,7 @@ def test_write_protected_file_is_left(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old")
     (tmp_path / "file").chmod(0o444)
     tmp_path.chmod(0o777)
-    code = ("import os, sys; from pathlib import Path; from host.files import write\n"
+    code = ("import os, sys; from pathlib import Path; from scripts.host.files import write\n"
             f"os.geteuid() or os.setuid({USER})\n"
             f"write(Path('file'), 'new')")
     script = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True,

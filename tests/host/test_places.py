@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from host import cache
-from host.processes import scratch
 from rtl.config import PRESETS
+from scripts.host import cache
+from scripts.host.processes import scratch
 from scripts.rtl_engine import engine
 from scripts.rtl_engine.verilator import COMPILERS, PACKAGES, check_tools, verilate
 

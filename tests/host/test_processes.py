@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from host.processes import ProgramError, lines, reason, run
+from scripts.host.processes import ProgramError, lines, reason, run
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
@@ -45,7 +45,7 @@ def alive(pid: int) -> bool:
 
 
 BUILD = """
-from host.processes import scratch
+from scripts.host.processes import scratch
 from scripts import cli
 from scripts.rtl_engine.verilator import verilate
 
@@ -82,7 +82,7 @@ def test_a_build_that_is_stopped_leaves_nothing(number: signal.Signals, tmp_path
 def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
     """As ``nohup`` wants it."""
     code = ("import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-            "from host.processes import stoppable\n"
+            "from scripts.host.processes import stoppable\n"
             "with stoppable():\n    os.kill(os.getpid(), signal.SIGHUP); print('alive')")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
                           check=False)

@@ -7,9 +7,9 @@ from pathlib import Path
 import cocotb_tools.config
 from cocotb_tools.runner import get_runner
 
-from host import cache
-from host.files import read_text, write
-from host.processes import scratch
+from scripts.host import cache
+from scripts.host.files import read_text, write
+from scripts.host.processes import scratch
 from scripts.rtl_engine.verilator import verilate, verilator
 
 FLAGS = ("--vpi", "--public-flat-rw", "--prefix", "Vtop", "--assert", "-Wno-fatal", "-Wno-WIDTH",
