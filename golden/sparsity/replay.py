@@ -69,21 +69,19 @@ class Replay:
     def attention(self, name: str, x: Tensor) -> None:
         """Enter a product of the attention, (H, T, K), of the tokens that take part."""
         stem = name.rpartition(".")[0]
-        keys = self.moment.keys.get(stem)
+        keys = self.moment.keys[stem]
         size = self.moment.operands[f"{stem}.values"].shape[-1]
-        groups, cached = len(x) if keys is None else len(keys), max(0, size - x.shape[1])
+        groups, cached = len(keys), max(0, size - x.shape[1])
         taken = self.taken(name, x.shape[1])
         kept = taken if size == len(taken) else torch.ones(size, dtype=torch.bool)
         if part(name) == "values":
             if x.shape[1] == size:
                 self.attended = x * taken[:, None] * taken
-            width = x.shape[-1] if keys is None else keys.shape[-1]
             self.ledger.attention(name, x[:, taken][:, :, kept], self.attends,
-                                  self.record.widths.get(name, width), groups, cached)
+                                  self.record.widths.get(name, keys.shape[-1]), groups, cached)
             return
-        x, self.attends = x[:, taken], None
-        if keys is not None:
-            self.attends = self.pairs(x, for_heads(keys, len(x))[:, kept].double())
+        x = x[:, taken]
+        self.attends = self.pairs(x, for_heads(keys, len(x))[:, kept].double())
         self.ledger.attention(name, x, self.attends, int(kept.sum()), groups, cached)
 
     def pairs(self, queries: Tensor, keys: Tensor) -> Tensor | None:

@@ -73,7 +73,7 @@ def moving(tokens: int, moved: int, width: int = 4) -> Record:
         name = "blocks.0.attention"
         q = torch.ones(2, tokens, width // 2, dtype=torch.int64)
         made.append(Moment({"blocks.0.q": x, f"{name}.scores": q,
-                            f"{name}.values": torch.ones(2, tokens, tokens)}, {0: q}))
+                            f"{name}.values": torch.ones(2, tokens, tokens)}, {name: q}))
     return Record(tuple(made), {"blocks.0.q": torch.ones(width, width)})
 
 
