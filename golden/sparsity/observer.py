@@ -185,6 +185,8 @@ class Observer(TorchDispatchMode):
             return
         made = result.detach().view(len(a), a.shape[1], b.shape[2])
         from_left, from_right = self.origins.of(left), self.origins.of(right)
+        if from_left is not None and from_left.computed:
+            from_left = None
         if from_right is not None:
             self.product(from_right.shaped(b.shape), a, b, made, self.tags.get(left), result)
         elif from_left is not None:
@@ -194,6 +196,8 @@ class Observer(TorchDispatchMode):
             self.activations(func, (left, a), (right, b), result)
             return
         self.seen += macs
+        if from_left is not None and from_right is not None:
+            self.origins.copies[result] = Origin(from_right.name, computed=True)
 
     def product(self, origin: Origin, x: Tensor, weight: Tensor, made: Tensor, tag: Tag | None,
                 result: Tensor) -> None:
@@ -232,7 +236,7 @@ class Observer(TorchDispatchMode):
             if scores is None or not tag.softmax or scores.used:
                 continue
             queries, keys, made = scores.left, scores.right.mT, scores.sources
-            if tuple(weights.shape) != (len(queries), queries.shape[1], keys.shape[1]):
+            if keys_first(weights, queries, keys):
                 queries, keys, made = keys, queries, made[::-1]
             if tuple(weights.shape) != (len(queries), queries.shape[1], keys.shape[1]):
                 continue
@@ -348,6 +352,28 @@ def copied(x: Tensor) -> Tensor:
 def heads(x: Tensor) -> Tensor:
     """Return a copy of (..., T, K) as (H, T, K)."""
     return copied(x.reshape(-1, *x.shape[-2:]))
+
+
+def keys_first(weights: Tensor, one: Tensor, other: Tensor) -> bool:
+    """Whether the scores ``one other^T`` had keys as rows, unlike the probabilities (B, T, S).
+
+    If there are as many of both, the logarithms of the probabilities tell: along a row they are
+    the scores, up to a mask, a factor and a constant.
+    """
+    if one.shape[1] != other.shape[1]:
+        return weights.shape[1] != one.shape[1]
+    scores, possible = one.double() @ other.double().mT, weights > 0
+    logits = weights.double().clamp(min=1e-300).log()
+    fit = [float(deviation(logits, possible).mul(deviation(each, possible)).sum()
+                 / deviation(each, possible).norm().clamp(min=1e-30))
+           for each in (scores, scores.mT)]
+    return fit[1] > fit[0]
+
+
+def deviation(x: Tensor, possible: Tensor) -> Tensor:
+    """Return how far (B, T, S) is from its mean over the possible elements of each row."""
+    mean = (x * possible).sum(-1, keepdim=True) / possible.sum(-1, keepdim=True).clamp(min=1)
+    return (x - mean) * possible
 
 
 def shared(keys: Tensor) -> Tensor:

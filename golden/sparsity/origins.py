@@ -43,11 +43,14 @@ class Origin(NamedTuple):
         fewer than three axes or the index is not known.
     experts : bool
         Whether the slices are those of experts.
+    computed : bool
+        Whether it is a product of parameters: weights, as a sum of low rank, or learned queries.
     """
 
     name: str
     slices: Tensor | None = None
     experts: bool = False
+    computed: bool = False
 
     def shaped(self, shape: Iterable[int]) -> "Origin":
         """Return it for a tensor with other axes of the same elements."""

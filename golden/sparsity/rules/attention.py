@@ -18,7 +18,7 @@ def probabilities(q: Tensor, k: Tensor, sharpness: Tensor | None) -> Tensor:
     """
     scores = q.double() @ k.double().mT
     if sharpness is None:
-        sharpness = 1 / scores.std().clamp(min=1e-9)
+        sharpness = 1 / scores.std(correction=min(1, scores.numel() - 1)).clamp(min=1e-9)
     return (scores * sharpness).softmax(-1)
 
 

@@ -122,6 +122,20 @@ class Bert(nn.Module):
         return x
 
 
+class KeysFirst(nn.Module):
+    """Scores with a row for each key, as many as queries, and weights of low rank beside others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q_proj, self.k_proj, self.v_proj = (nn.Linear(8, 8) for _ in range(3))
+        self.down, self.up = nn.Parameter(torch.randn(2, 8)), nn.Parameter(torch.randn(8, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k = self.q_proj(x), self.k_proj(x)
+        v = functional.linear(x, self.v_proj.weight + self.up @ self.down)
+        return (v.mT @ (k @ q.mT).masked_fill(torch.eye(5) == 1, -torch.inf).softmax(1)).mT
+
+
 def drawn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
@@ -145,6 +159,7 @@ NETWORKS = {
     "grouped": (lambda: Grouped(fused=True), steps()),
     "in several operators": (lambda: Grouped(fused=False), steps()),
     "bert": (Bert, [drawn(2, 5, 8), drawn(2, 5, 8, seed=1)]),
+    "keys first": (KeysFirst, [drawn(1, 5, 8)]),
     "sequential": (lambda: nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 4)),
                    [drawn(5, 8)]),
 }
@@ -233,6 +248,19 @@ def test_queries_and_keys_of_a_cache_are_those_of_the_network() -> None:
         assert torch.allclose(last.transpose(0, 1).flatten(1).double(),
                               keys.double() * 127 / float(keys.abs().max()), atol=0.51)
         assert (record.frames[0].operands["attention.values"].triu(1) == 0).all(), "causal"
+
+
+def test_queries_are_told_from_keys_and_weights_from_operands() -> None:
+    model, record = traced("keys first")
+    assert record.products == ["q_proj", "k_proj", "down", "v_proj", "attention.scores",
+                               "attention.values"]
+    assert torch.equal(record.weights["v_proj"],
+                       (model.v_proj.weight + model.up @ model.down).detach())
+    x = NETWORKS["keys first"][1][0]
+    for real, codes in ((model.q_proj(x), record.frames[0].operands["attention.scores"]),
+                        (model.k_proj(x), record.frames[0].keys["attention"])):
+        real = real.detach().double()
+        assert torch.allclose(codes.double(), real * 127 / float(real.abs().max()), atol=0.51)
 
 
 @pytest.mark.parametrize("mask", [torch.ones(3, 5).tril(1) == 1,
