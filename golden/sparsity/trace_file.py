@@ -45,6 +45,9 @@ from golden.sparsity.record import Moment, Record
 from golden.tensor_file import write_tensors
 
 FORMAT = "deltamoe-trace-1"
+WIDEST = 1 << 16
+"""Most elements of a head's values, which no tensor of a trace shows."""
+
 LAYER = re.compile(r"-1|\d+")
 FIELDS = {"frames": int, "products": list, "masks": dict, "zeros": dict, "config": dict | None,
           "task": int, "widths": dict, "macs": int, "unseen": dict}
@@ -135,14 +138,16 @@ def described(about: Any) -> dict[str, Any]:
         if not all(type(value) is int and abs(value) < 2**31 for value in about[kind].values()):
             raise ValueError(f"metadata record: {kind} holds something that is no integer of 32 "
                              "bits")
-    if not all(value > 0 for value in about["widths"].values() if type(value) is int) or not all(
-            type(value) is int for value in about["widths"].values()):
-        raise ValueError("metadata record: widths holds something that is no integer above 0")
+    if not all(type(value) is int and 0 < value <= WIDEST for value in about["widths"].values()):
+        raise ValueError(f"metadata record: widths holds something that is not in 1..{WIDEST}")
     missing = about["unseen"].values()
     if not all(type(value) is int and value > 0 for value in missing) or (
             sum(missing) > about["macs"]):
         raise ValueError("metadata record: unseen holds something that is no integer above 0, or "
                          "more than macs")
+    named = (name for names in (about["unseen"], *products) for name in names)
+    if not all(name.isprintable() for name in named):
+        raise ValueError("metadata record: a name holds a character that cannot be printed")
     if about["task"] < 0:
         raise ValueError(f"metadata record: task={about['task']} is negative")
     return about

@@ -57,5 +57,5 @@ def compare(
     for table in tables(outcomes):
         console.print(table)
     for known in dict.fromkeys(outcome.known for outcome in outcomes if outcome.point.model.trace):
-        console.print(known, highlight=False)
+        console.print(known, highlight=False, markup=False, soft_wrap=True)
     console.print(answer(study, outcomes), highlight=False)

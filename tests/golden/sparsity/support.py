@@ -1,6 +1,11 @@
 """Small records by hand."""
 
+import json
+from pathlib import Path
+
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from golden.sparsity.mechanism import find
@@ -41,3 +46,14 @@ def experts(logits: list | Tensor, top_k: int, width: int = 4) -> Record:
                for index in range(count) for part in ("fc1", "fc2")}
     return Record(tuple(moments), {
         "blocks.1.gate.0": torch.ones(2 * count, width, dtype=torch.int8), **weights})
+
+
+def spoil(path: Path, spoiled: Path, *, tensors: dict | None = None, drop: str = "",
+          metadata: dict | None = None, **fields: object) -> None:
+    """Write a trace again with other tensors, fields of its record, or metadata."""
+    with safe_open(path, "pt") as file:
+        about = file.metadata()
+        kept = {name: file.get_tensor(name) for name in file.offset_keys() if name != drop}
+    if fields:
+        about["record"] = json.dumps(json.loads(about["record"]) | fields)
+    save_file(kept | (tensors or {}), spoiled, metadata or about)

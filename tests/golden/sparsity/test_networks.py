@@ -22,7 +22,7 @@ from scripts.study.evaluate import sparse
 from scripts.study.foreign import Foreign
 from scripts.study.values import PolicySpec
 from sim.memory import MemoryModel
-from tests.golden.sparsity.support import play
+from tests.golden.sparsity.support import play, spoil
 
 
 class PatchVit(nn.Module):
@@ -344,6 +344,26 @@ def test_what_is_not_seen_is_named_with_its_share(tmp_path: Path) -> None:
     save(record, path)
     assert load(path).seen == record.seen
     assert Foreign(path).known == f"trace {path}; {record.seen}"
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"widths": {"attention.values": 0}}, r"widths holds something that is not in 1\.\.65536"),
+    ({"widths": {"attention.values": 1 << 17}}, r"widths holds something that is not in"),
+    ({"unseen": {"conv": -1}}, "unseen holds something that is no integer above 0"),
+    ({"unseen": {"conv": 1 << 40}}, "or more than macs"),
+    ({"unseen": {"\x1b[2J": 1}}, "a name holds a character that cannot be printed"),
+    ({"drop": "0.keys.attention"}, r"tensor 0\.keys\.attention is missing"),
+    ({"drop": "0.operand.attention.values"}, r"tensor 0\.operand\.attention\.values is missing"),
+    ({"tensors": {"0.keys.attention": torch.ones(3, 5, 4)}},
+     r"keys\.attention has shape \(3, 5, 4\), which does not fit queries \(4, 5, 4\)"),
+    ({"tensors": {"0.keys.attention": torch.ones(2, 6, 4)}}, "which does not fit queries"),
+    ({"tensors": {"0.operand.attention.values": torch.ones(4, 6, 5)}}, "are not .H, T, Dh. and"),
+])
+def test_a_bad_attention_is_refused(changes: dict, words: str, tmp_path: Path) -> None:
+    save(traced("grouped")[1], tmp_path / "whole.safetensors")
+    spoil(tmp_path / "whole.safetensors", tmp_path / "bad.safetensors", **changes)
+    with pytest.raises(ValueError, match=words):
+        load(tmp_path / "bad.safetensors")
 
 
 def test_a_network_is_left_as_it_was() -> None:

@@ -1,6 +1,5 @@
 """Records: from the network, by hooks from any module, from statistics, and in files."""
 
-import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,8 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,7 +16,7 @@ from golden.integer import Integer
 from golden.sparsity.generated import generated
 from golden.sparsity.record import Moment, Record, record
 from golden.sparsity.trace_file import load, save
-from tests.golden.sparsity.support import play
+from tests.golden.sparsity.support import play, spoil
 
 
 class Mlp(nn.Module):
@@ -261,17 +258,6 @@ def test_a_file_gives_back_the_record(tmp_path: Path, live: Record, shown: list[
     assert frame.macs == int(mask.sum()) * 4
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"{number}.safetensors" for number in range(3)]
-
-
-def spoil(path: Path, spoiled: Path, *, tensors: dict | None = None, drop: str = "",
-          metadata: dict | None = None, **fields: object) -> None:
-    """Write a trace again with other tensors, fields of its record, or metadata."""
-    with safe_open(path, "pt") as file:
-        about = file.metadata()
-        kept = {name: file.get_tensor(name) for name in file.offset_keys() if name != drop}
-    if fields:
-        about["record"] = json.dumps(json.loads(about["record"]) | fields)
-    save_file(kept | (tensors or {}), spoiled, metadata or about)
 
 
 GATE = "0.logits.1"
