@@ -5,11 +5,11 @@
     descriptor ──► heads, passes ──► tiles ──►│──► range of the step ──► product ──► verdict
 """
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.config import HwConfig
+from rtl.config import FIELD, HwConfig
 from rtl.placed import placed, read_together, select, spread_valid
 from rtl.program import DESCRIPTOR, Dest, Mode, Opcode, Source
 from rtl.temporal.ranges import by_place, entries_range, kept_ranges, places_range, probes
@@ -73,9 +73,12 @@ class Checks(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        base, count, stride, limit = Signal(16), Signal(24), Signal(16), Signal(24)
-        product, bound, offset = Signal(40), Signal.like(limit), Signal.like(base)
         given = self.descriptor
+        load = (Opcode.LOAD, load_fields(given, self.hw), load_ranges(given, self.hw))
+        rules = (load,) if self.loads else self.rules(m)
+        base, count, stride, limit = self.registers(rules)
+        product, bound = Signal((count * stride).shape()), Signal.like(limit)
+        offset = Signal.like(base)
         end = given.address + given.beats * self.hw.bus_bytes
         moves = (given.opcode == Opcode.LOAD) | (given.opcode == Opcode.STORE)
 
@@ -87,8 +90,7 @@ class Checks(wiring.Component):
             self.field_valid.eq(given.opcode == Opcode.HALT),
             *(signal.eq(0) for signal in (base, count, stride, limit)),
         ]
-        load = (Opcode.LOAD, load_fields(given, self.hw), load_ranges(given, self.hw))
-        for opcode, fields, ranges in (load,) if self.loads else self.rules(m):
+        for opcode, fields, ranges in rules:
             assert len(ranges) <= self.steps
             with m.If(given.opcode == opcode):
                 m.d.sync += self.field_valid.eq(fields)
@@ -101,6 +103,13 @@ class Checks(wiring.Component):
         return m
 
     @staticmethod
+    def registers(rules) -> list[Signal]:
+        """Registers of a range, as wide as the widest of each part, so that none wraps."""
+        parts = zip(*(values for *_, ranges in rules for values in ranges), strict=True)
+        return [Signal(max(len(Value.cast(value)) for value in values), name=name)
+                for name, values in zip(("base", "count", "stride", "limit"), parts, strict=True)]
+
+    @staticmethod
     def ranges(loads: bool) -> int:
         """Most ranges of a load, or of another descriptor."""
         return 2 if loads else 8
@@ -108,17 +117,21 @@ class Checks(wiring.Component):
     def derive(self, m: Module):
         """Products of the descriptor's fields, a multiplication each, in registers."""
         hw, given = self.hw, self.descriptor
-        heads, passes, tiles, key_words, key_tiles, row = (Signal(16, name=name) for name in (
-            "heads", "passes", "tiles", "key_words", "key_tiles", "row"))
         wide = (hw.lanes << given.spread) - 1
-        high = Signal(16)
+        tall = (given.rows + wide) // hw.lanes >> given.spread
+        heads, passes = Signal(8), Signal(8)
+        high = Signal(range(FIELD // hw.lanes + (1 << len(hw.spreads(hw.groups)))))
+        products = (heads * passes, heads * given.head_words * hw.word, heads * high,
+                    given.heads * given.head_words)
+        tiles, key_words, key_tiles, row = (
+            Signal(product.shape(), name=name) for name, product in zip(
+                ("tiles", "key_words", "key_tiles", "row"), products, strict=True))
         sizes = [quotient(given.heads, hw.groups // size) for size in hw.gangs]
         m.d.sync += [
             heads.eq(select(given.set_size, sizes)),
             passes.eq((given.head_words + (2 << given.spread) - 1) >> 1 >> given.spread),
-            high.eq((given.rows + wide) // hw.lanes >> given.spread),
-            tiles.eq(heads * passes), key_words.eq(heads * given.head_words * hw.word),
-            key_tiles.eq(heads * high), row.eq(given.heads * given.head_words),
+            high.eq(tall), *(register.eq(product) for register, product in zip(
+                (tiles, key_words, key_tiles, row), products, strict=True)),
         ]
         return heads, tiles, key_words, key_tiles, row
 
@@ -127,21 +140,23 @@ class Checks(wiring.Component):
         given, routed = self.descriptor, self.descriptor.gather | self.descriptor.scatter
         heads, tiles, key_words, key_tiles, row = self.derive(m)
         return (
-            (Opcode.LINEAR, self.linear_fields(), self.linear_ranges(heads, tiles, key_words)),
+            (Opcode.LINEAR, self.linear_fields(row), self.linear_ranges(heads, tiles, key_words)),
             (Opcode.ATTENTION, self.attention_fields(),
              self.attention_ranges(tiles, key_tiles, row)),
             (Opcode.STORE, (given.rows == 1) & ~routed & store_fields(given, self.hw),
              store_ranges(given, self.hw)),
         )
 
-    def linear_fields(self):
+    def linear_fields(self, row):
         """Legal fields of ``LINEAR``."""
         hw, given = self.hw, self.descriptor
         is_gate, is_kv = given.dest == Dest.GATE, (
             (given.dest == Dest.KEY) | (given.dest == Dest.VALUE))
         gate_valid = ((given.top_k != 0) & (given.top_k <= hw.max_top_k)
                       & (given.top_k <= given.num_experts) & (given.num_experts <= hw.max_experts)
-                      & (given.columns >= 2 * given.num_experts))
+                      & (given.columns >= 2 * given.num_experts)
+                      & (given.columns < 2 * given.num_experts + hw.word))
+        is_key = given.dest == Dest.KEY
         return (
             (given.rows != 0) & (given.rows <= hw.max_tokens)
             & (given.depth != 0) & (given.depth <= hw.max_depth)
@@ -150,7 +165,9 @@ class Checks(wiring.Component):
             & (given.source != Source.PROBABILITIES)
             & (hw.temporal | ((given.source != Source.REFERENCE) & (given.mode < Mode.DELTA)))
             & (~is_gate | gate_valid)
-            & (~is_kv | ((given.head_words != 0) & spread_valid(given, hw)))
+            & (~is_kv | ((given.head_words != 0) & spread_valid(given, hw)
+                         & (given.columns // hw.word == row)))
+            & (~is_key | (given.columns <= hw.max_embed))
             & (~(given.gather | given.scatter) | (given.expert < hw.queues))
             & (~given.wide | read_together(given, hw))
             & (~given.norm | ((given.dim != 0) & (given.dim <= hw.max_embed)
@@ -166,6 +183,7 @@ class Checks(wiring.Component):
         hw, given = self.hw, self.descriptor
         columns, reads = given.columns // hw.word, (given.depth + hw.word - 1) // hw.word
         rows = select(given.split, [reads * (hw.word >> split) for split in hw.splits])
+        rows = rows[: FIELD.bit_length()]  # the words of a row hold at most FIELD elements
         source = Mux(given.source == Source.NORMED, hw.normed_words,
                      Mux(given.source == Source.ACT, hw.act_words, hw.reference_words))
         to_act = (given.dest == Dest.ACT) | (given.dest == Dest.HIDDEN)

@@ -4,6 +4,28 @@ What is computed comes from the program in memory; only the maxima stated here b
 """
 
 from dataclasses import dataclass, fields
+from types import MappingProxyType
+
+FIELD = 1 << 16
+"""Values of a descriptor's base, stride, ``rows``, ``depth`` and ``columns``."""
+
+MAXIMA = MappingProxyType({
+    **dict.fromkeys(("weight_rows", "kv_rows", "act_words", "normed_words", "residual_words",
+                     "state_words", "reference_words", "param_words", "norm_words",
+                     "program_depth"), (FIELD, "a descriptor's base has 16 bits")),
+    "max_tokens": (FIELD // 2, "a descriptor counts rows in 16 bits"),
+    "max_depth": (FIELD - 1, "a descriptor counts the length of a sum in 16 bits"),
+    "max_embed": (2048, "a sum of the normalization has 27 bits"),
+    "max_experts": (255, "a descriptor counts experts in 8 bits"),
+    "max_top_k": (15, "a descriptor counts a token's experts in 4 bits"),
+    "groups": (32, "five levels add the parts of a sum"),
+    "burst_beats": (256, "AXI4 has no longer burst"),
+    "queue_words": (FIELD, "an item has no more words"),
+    "banks": (256, "a bank has four flip-flops in each group"),
+    "attention_lag": (255, "each row ahead has a register and an input of a multiplexer"),
+    "outstanding": (256, "each burst in flight has an entry of a queue"),
+})
+"""Largest value of every parameter that has no list of allowed ones, and why."""
 
 
 def lower_half(depth: int) -> int:
@@ -84,6 +106,9 @@ class HwConfig:
             value = getattr(self, field.name)
             if field.type is int and (type(value) is not int or value < int(field.default != 0)):
                 raise ValueError(f"{field.name}={value!r} is not a positive integer")
+        for name, (most, reason) in MAXIMA.items():
+            if getattr(self, name) > most:
+                raise ValueError(f"{name}={getattr(self, name)} is not at most {most}: {reason}")
         if (self.state_words > 0) != (self.reference_words > 0):
             raise ValueError(f"state_words={self.state_words} and reference_words="
                              f"{self.reference_words} are not both 0 or both positive")
@@ -96,10 +121,6 @@ class HwConfig:
         if self.read_words > 1 and self.groups % (2 * self.read_words):
             raise ValueError(f"read_words={self.read_words} needs groups={self.groups} to be a "
                              f"multiple of {2 * self.read_words}")
-        if self.groups > 32:
-            raise ValueError(f"groups={self.groups} is more than the 32 that five levels add")
-        if self.burst_beats > 256:
-            raise ValueError(f"burst_beats={self.burst_beats} is more than AXI4's 256")
         if self.banks.bit_count() != 1 or self.banks < 2:
             raise ValueError(f"banks={self.banks} is not a power of two above 1")
         if (self.attention_lag + 1).bit_count() != 1:
@@ -118,6 +139,18 @@ class HwConfig:
                              f"than max_depth={self.max_depth}")
         if self.max_top_k > self.max_experts:
             raise ValueError(f"max_top_k={self.max_top_k} exceeds max_experts={self.max_experts}")
+        if self.max_embed < self.word:
+            raise ValueError(f"max_embed={self.max_embed} is below a word of {self.word}")
+        if self.program_depth < 4:
+            raise ValueError(f"program_depth={self.program_depth} is not at least 4: the load of "
+                             "each half needs a place in the other, beside a descriptor")
+        if self.queues > 256:
+            raise ValueError(f"max_experts={self.max_experts} is not at most 128 with state_words: "
+                             "a descriptor counts two queues for each in 8 bits")
+        if self.remembered_tokens > FIELD:
+            raise ValueError(f"max_tokens={self.max_tokens} is not at most {FIELD // 8} with "
+                             "state_words: a descriptor has 16 bits for the first token's experts "
+                             "of eight layers")
 
     @property
     def temporal(self) -> bool:
@@ -187,6 +220,41 @@ class HwConfig:
     def row_words(self) -> int:
         """Words of the longest row of tokens: one score per token."""
         return -(-self.max_tokens // self.word)
+
+    @property
+    def depth_words(self) -> int:
+        """Words of the longest row of operands."""
+        return -(-self.max_depth // self.word)
+
+    @property
+    def embed_words(self) -> int:
+        """Words of the longest row of the residual stream."""
+        return self.max_embed // self.word
+
+    @property
+    def item_words(self) -> int:
+        """Most column words of an item: two of each group."""
+        return 2 * self.groups
+
+    @property
+    def probability_words(self) -> int:
+        """Words of the memory of rows of probabilities."""
+        return (self.attention_lag + 1) * self.row_words
+
+    @property
+    def operand_words(self) -> int:
+        """Words of the largest memory that operands are read from."""
+        return max(self.normed_words, self.act_words, self.probability_words, self.reference_words)
+
+    @property
+    def dest_words(self) -> int:
+        """Words, or rows of keys and values, of the largest memory that results are written to."""
+        return max(self.act_words, self.residual_words, self.kv_rows)
+
+    @property
+    def score_rows(self) -> int:
+        """Most rows of scores of an operator: of each token, and of each head that finds room."""
+        return self.max_tokens * min(255, self.param_words)
 
 
 PRESETS = {

@@ -22,6 +22,7 @@ from rtl.linear.operand_source import OperandSource
 from rtl.memory.halves import Halves
 from rtl.memory.loader import Loader, loaded
 from rtl.memory.store_ports import StorePorts
+from rtl.memory.store_reader import StoreReader
 from rtl.moe.dispatch import Dispatch
 from rtl.normalization import Normalization
 from rtl.program import DESCRIPTOR, Dest, Opcode, Source, Target, temporal
@@ -38,9 +39,9 @@ class Datapath(wiring.Component):
     -------
     descriptor, start, issued : ``In(DESCRIPTOR)``, ``In(1)``, ``Out(1)``
         The operator being issued, its first cycle, its last item.
-    op, released, ready_rows : ``In(3)``, ``In(1)``, ``In(16)``
+    op, released, ready_rows : ``In(3)``, ``In(1)``, ``In(range(hw.max_tokens + 1))``
         Its number; whether what it waits for has finished, else how many rows.
-    rows : ``Out(16)``
+    rows : ``Out(range(hw.max_tokens + 1))``
         Rows of ``descriptor``: its own, or the length of its expert's queue.
     draining, draining_op, active : ``In``
         The operator whose results may leave, its number, whether there is one.
@@ -68,15 +69,17 @@ class Datapath(wiring.Component):
         self.hw = hw
         ports = Loader.ports(hw)
         super().__init__({
-            "descriptor": In(DESCRIPTOR), "start": In(1), "issued": Out(1), "rows": Out(16),
-            "op": In(3), "released": In(1), "ready_rows": In(16),
+            "descriptor": In(DESCRIPTOR), "start": In(1), "issued": Out(1),
+            "rows": Out(range(hw.max_tokens + 1)), "op": In(3), "released": In(1),
+            "ready_rows": In(range(hw.max_tokens + 1)),
             "draining": In(DESCRIPTOR), "draining_op": In(3), "active": In(1),
             "deferred": In(DESCRIPTOR), "deferred_started": In(1),
             "written": Out(1), "row_written": Out(1), "ended": Out(1),
             "inspected": In(8), "occupied": Out(1),
             **{f"load_{name}": In(ports[name].shape) for name in loaded(hw)},
             **({"state_free": Out(1), "reference_free": Out(1)} if hw.temporal else {}),
-            "storing": In(1), "store_target": In(Target), "store_address": In(16),
+            "storing": In(1), "store_target": In(Target),
+            "store_address": In(range(StoreReader.words(hw))),
             "store_half": In(1), "store_granted": Out(1), "store_data": Out(8 * hw.bus_bytes),
             "counts": Out(data.StructLayout(dict.fromkeys(self.COUNTS, 32))),
         })
@@ -131,7 +134,7 @@ class Datapath(wiring.Component):
 
     def connect_items(self, m, items, source, encoder, compute, dispatch):
         """The operator's rows and what they wait for."""
-        given = self.descriptor
+        hw, given = self.hw, self.descriptor
         is_gate = (given.opcode == Opcode.LINEAR) & (given.dest == Dest.GATE)
         m.d.comb += [
             self.rows.eq(Mux(given.gather | given.scatter, dispatch.length, given.rows)),
@@ -141,7 +144,7 @@ class Datapath(wiring.Component):
             items.place.eq(dispatch.place), items.known.eq(dispatch.known),
             dispatch.inspected.eq(self.inspected), self.occupied.eq(dispatch.occupied),
             items.op.eq(self.op), source.released.eq(self.released),
-            source.ready_rows.eq(Mux(self.released, 0xFFFF, self.ready_rows)),
+            source.ready_rows.eq(Mux(self.released, hw.max_tokens, self.ready_rows)),
             compute.accept.eq(source.accept), compute.accept_span.eq(source.accept_span),
             self.counts.source_busy.eq(source.busy), self.counts.source_needs.eq(source.needs),
             self.counts.source_full.eq(source.full),

@@ -105,7 +105,7 @@ class ComputeExecutor(wiring.Component):
     i, index : as in :class:`LoadExecutor`
     loads, computes : ``In(16)``
         Loads and compute descriptors finished.
-    rows : ``In(16)``
+    rows : ``In(range(hw.max_tokens + 1))``
         Rows of ``descriptor``.
     descriptor, started, issued
         The descriptor being issued, the first cycle of that, its last item taken.
@@ -136,7 +136,7 @@ class ComputeExecutor(wiring.Component):
         self.hw = hw
         super().__init__({
             "i": In(stream.Signature(DESCRIPTOR)), "index": In(16),
-            "loads": In(16), "computes": In(16), "rows": In(16),
+            "loads": In(16), "computes": In(16), "rows": In(range(hw.max_tokens + 1)),
             "descriptor": Out(DESCRIPTOR), "started": Out(1), "issued": In(1),
             "stored": In(1), "pending": Out(range(StoreReader.DEPTH + 1)),
             "o": Out(stream.Signature(ISSUED)), "room": In(1), "op": Out(3), "released": Out(1),

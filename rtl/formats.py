@@ -66,8 +66,21 @@ TABLE_WRITE = data.StructLayout({"en": 1, "address": 11, "data": 8})
 def parameter_write(hw: HwConfig) -> data.StructLayout:
     """A word of parameters, one for each of its channels."""
     return data.StructLayout({
-        "en": 1, "address": 16, "data": data.ArrayLayout(PARAMETER, hw.word),
+        "en": 1, "address": range(max(hw.param_words, hw.norm_words)),
+        "data": data.ArrayLayout(PARAMETER, hw.word),
     })
+
+
+def weight_write(hw: HwConfig) -> data.StructLayout:
+    """A row of weights."""
+    return data.StructLayout({
+        "en": 1, "row": range(hw.weight_rows), "data": data.ArrayLayout(signed(8), hw.lanes)})
+
+
+def kv_write(hw: HwConfig) -> data.StructLayout:
+    """Half a row of keys or values; ``en`` says which."""
+    return data.StructLayout({
+        "en": 2, "row": range(hw.kv_rows), "data": data.ArrayLayout(signed(8), hw.word)})
 
 
 def place(hw: HwConfig) -> dict:
@@ -77,19 +90,19 @@ def place(hw: HwConfig) -> dict:
 
 def kept(hw: HwConfig) -> dict:
     """Where a sum is kept from frame to frame; whether it is added to, and kept, again."""
-    return {"state": 16, "accumulates": 1, "stores": 1} if hw.temporal else {}
+    return {"state": range(hw.state_words), "accumulates": 1, "stores": 1} if hw.temporal else {}
 
 
 def sums_write(hw: HwConfig) -> data.StructLayout:
     """A word of kept sums, as int32."""
     return data.StructLayout({
-        "en": 1, "address": 16, "data": data.ArrayLayout(signed(32), hw.word)})
+        "en": 1, "address": range(hw.state_words), "data": data.ArrayLayout(signed(32), hw.word)})
 
 
 def reference_write(hw: HwConfig) -> data.StructLayout:
     """A word of references."""
     return data.StructLayout({
-        "en": 1, "address": 16, "data": data.ArrayLayout(8, hw.word)})
+        "en": 1, "address": range(hw.reference_words), "data": data.ArrayLayout(8, hw.word)})
 
 
 def traced(hw: HwConfig) -> dict:
@@ -99,8 +112,8 @@ def traced(hw: HwConfig) -> dict:
     differences above ``theta``. ``silent`` sends nothing; ``probe`` tells only whether anything
     would be sent.
     """
-    return {"reference_address": 16, "tracks": 1, "updates": 1, "theta": 8, "silent": 1,
-            "probe": 1} if hw.temporal else {}
+    return {"reference_address": range(hw.reference_words), "tracks": 1, "updates": 1, "theta": 8,
+            "silent": 1, "probe": 1} if hw.temporal else {}
 
 
 def wide(hw: HwConfig) -> dict:
@@ -122,8 +135,9 @@ def drained(hw: HwConfig) -> data.StructLayout:
     ``flush`` marks the operator's last row, ``final`` its last item.
     """
     return data.StructLayout({
-        **place(hw), **kept(hw), "op": 3, "words": 16, "count": range(hw.word + 1),
-        "dest": Dest, "address": 16, "param": 16, "advance": 1, "normalize": 1,
+        **place(hw), **kept(hw), "op": 3, "words": range(hw.item_words + 1),
+        "count": range(hw.word + 1), "dest": Dest, "address": range(hw.dest_words),
+        "param": range(hw.param_words), "advance": 1, "normalize": 1,
         "slot": range(hw.attention_lag + 1), "weight": 16, "shift": 2, "bank": 1,
         "first": 1, "last": 1, "flush": 1, "final": 1,
     })
@@ -136,10 +150,11 @@ def item(hw: HwConfig) -> data.StructLayout:
     before it may start. It is for the groups of ``set``, each ``set_size`` groups, alone.
     """
     return data.StructLayout({
-        "source": Source, "address": 16, "words": 16, "tail": range(hw.word + 1),
-        "operand_signed": 1, "reference": signed(9), "dense": 1, "row": 16, "kv": 1,
-        "norm": 1, "need": 16, "columns": 16, "set": range(hw.groups), "set_size": 4, **traced(hw),
-        **wide(hw), "drained": drained(hw),
+        "source": Source, "address": range(hw.operand_words), "words": range(hw.depth_words + 1),
+        "tail": range(hw.word + 1), "operand_signed": 1, "reference": signed(9), "dense": 1,
+        "row": hw.row_bits, "kv": 1, "norm": 1, "need": range(hw.score_rows + 1),
+        "columns": range(hw.mac_units + 1), "set": range(hw.groups), "set_size": 4,
+        **traced(hw), **wide(hw), "drained": drained(hw),
     })
 
 
@@ -155,7 +170,8 @@ def operands(hw: HwConfig) -> data.StructLayout:
         **place(hw), **traced(hw), **wide(hw), **beside, "dense": 1,
         "operand": data.ArrayLayout(signed(9), hw.word),
         "complement": data.ArrayLayout(signed(9), hw.word),
-        "count": range(hw.word + 1), "row": hw.row_bits, "kv": 1, "last": 1, "columns": 16,
+        "count": range(hw.word + 1), "row": hw.row_bits, "kv": 1, "last": 1,
+        "columns": range(hw.mac_units + 1),
     })
 
 
@@ -197,8 +213,8 @@ def event(hw: HwConfig) -> data.StructLayout:
 def tag(hw: HwConfig) -> data.StructLayout:
     """What travels beside a word from the drain to its destination."""
     return data.StructLayout({
-        "dest": Dest, "address": 16, "weight": 16, "count": range(hw.word + 1), "bank": 1,
-        "first": 1, "last": 1, "flush": 1, "final": 1,
+        "dest": Dest, "address": range(hw.dest_words), "weight": 16, "count": range(hw.word + 1),
+        "bank": 1, "first": 1, "last": 1, "flush": 1, "final": 1,
     })
 
 

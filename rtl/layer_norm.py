@@ -59,14 +59,15 @@ class LayerNorm(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(beat(signed(16), hw.word))),
             "o": Out(stream.Signature(beat(signed(8), hw.word))),
-            "dim": In(16), "epsilon": In(32), "gain_shift": In(4), "param_base": In(16),
+            "dim": In(range(hw.max_embed + 1)), "epsilon": In(32), "gain_shift": In(4),
+            "param_base": In(range(hw.norm_words)),
             "write": In(parameter_write(hw)),
         })
 
     def elaborate(self, platform):
         m = Module()
         hw = self.hw
-        self.depth = hw.max_embed // hw.word
+        self.depth = hw.embed_words
         self.lower = Signal(data.ArrayLayout(signed(8), hw.word // 2))
         m.submodules.rows = rows = Memory(
             shape=data.ArrayLayout(signed(16), hw.word), depth=self.ROWS * self.depth, init=[],
@@ -84,7 +85,7 @@ class LayerNorm(wiring.Component):
     def collect(self, m: Module, write, full, sums, squares):
         """Store a row and take its sums."""
         given, taken = self.i.p, Signal()
-        bank, position = Signal(range(self.ROWS)), Signal(16)
+        bank, position = Signal(range(self.ROWS)), Signal(range(self.depth))
         valid, last = Signal(2), Signal(2)
         banks = [Signal(range(self.ROWS), name=f"bank_{stage}") for stage in range(2)]
         word_total, word_square = Signal(signed(27)), Signal(41)
@@ -141,7 +142,7 @@ class LayerNorm(wiring.Component):
             attrs={"ram_style": "distributed"}
         )
         write, params = parameters.write_port(), parameters.read_port()
-        bank, position = Signal(range(self.ROWS)), Signal(16)
+        bank, position = Signal(range(self.ROWS)), Signal(range(self.depth))
         reading, final, enable = Signal(), Signal(), Signal()
         upper, second = Signal(), Signal()
         current = self.scale(m, rsqrt, ~reading | (final & enable), full, sums, squares)

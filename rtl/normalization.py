@@ -21,15 +21,15 @@ class Normalization(wiring.Component):
     descriptor, start : ``In(DESCRIPTOR)``, ``In(1)``
         ``rows`` rows of ``dim`` elements from word ``norm_source`` on; parameters from
         ``norm_base`` on.
-    available : ``In(16)``
+    available : ``In(range(hw.max_tokens + 1))``
         Rows of the residual stream that are final.
     address, granted, residual : ``Out``, ``In``, ``In``
         Read port of the residual stream.
     write : ``In``
         Write port of LayerNorm's parameters.
-    read_address, read_data : ``In(16)``, ``Out``
+    read_address, read_data : ``In(range(hw.normed_words))``, ``Out``
         Normalized rows; data follow in the next cycle.
-    rows : ``Out(16)``
+    rows : ``Out(range(hw.max_tokens + 1))``
         Rows complete since ``start``.
     wrote : ``Out(1)``
         A word is being written.
@@ -44,11 +44,12 @@ class Normalization(wiring.Component):
         self.hw = hw
         word = data.ArrayLayout(signed(16), hw.word)
         super().__init__({
-            "descriptor": In(DESCRIPTOR), "start": In(1), "available": In(16),
-            "address": Out(16), "granted": In(1), "residual": In(word),
+            "descriptor": In(DESCRIPTOR), "start": In(1), "available": In(range(hw.max_tokens + 1)),
+            "address": Out(range(hw.residual_words)), "granted": In(1), "residual": In(word),
             "write": In(parameter_write(hw)),
-            "read_address": In(16), "read_data": Out(data.ArrayLayout(8, hw.word)),
-            "rows": Out(16), "wrote": Out(1),
+            "read_address": In(range(hw.normed_words)),
+            "read_data": Out(data.ArrayLayout(8, hw.word)),
+            "rows": Out(range(hw.max_tokens + 1)), "wrote": Out(1),
         })
 
     def elaborate(self, platform):
@@ -61,7 +62,7 @@ class Normalization(wiring.Component):
             attrs={"ram_style": "block"}
         )
         write, read = normed.write_port(), normed.read_port()
-        address = Signal(16)
+        address = Signal(range(hw.normed_words))
 
         pipe(m, reader.o, layer_norm.i)
         m.d.comb += [

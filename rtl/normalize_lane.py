@@ -33,7 +33,7 @@ class NormalizeLane(wiring.Component):
 
     def __init__(self) -> None:
         super().__init__({
-            "enable": In(1), "x": In(signed(16)), "dim": In(16), "sum": In(signed(27)),
+            "enable": In(1), "x": In(signed(16)), "dim": In(12), "sum": In(signed(27)),
             "multiplier": In(16), "half_exponent": In(5), "gain": In(signed(16)),
             "bias": In(signed(32)), "gain_shift": In(4), "y": Out(signed(8)),
         })

@@ -41,7 +41,7 @@ class Residual(wiring.Component):
     load : ``In``
         ``en``, ``address``, ``data``: a word of int16 that replaces what is there, in the other
         half of the memory than words added in the same cycle.
-    address, granted, data : ``In(16)``, ``Out(1)``, ``Out``
+    address, granted, data : ``In(range(hw.residual_words))``, ``Out(1)``, ``Out``
         Read port for normalization and output, unless a word is being added; data follow in the
         next cycle, saturated.
 
@@ -59,8 +59,9 @@ class Residual(wiring.Component):
         word = data.ArrayLayout(signed(16), hw.word)
         super().__init__({
             "i": In(stream.Signature(requantized(hw))),
-            "load": In(data.StructLayout({"en": 1, "address": 16, "data": word})),
-            "address": In(16), "granted": Out(1), "data": Out(word),
+            "load": In(data.StructLayout({
+                "en": 1, "address": range(hw.residual_words), "data": word})),
+            "address": In(range(hw.residual_words)), "granted": Out(1), "data": Out(word),
         })
 
     def elaborate(self, platform):

@@ -44,7 +44,7 @@ class Retirement(wiring.Component):
         It may drain; the first cycle of that.
     deferred, deferred_started : ``Out(DESCRIPTOR)``, ``Out(1)``
         Last operator to keys or gate, from the cycle after its ``started`` on, which is marked.
-    finished, rows : ``Out(16)``
+    finished, rows : ``Out(16)``, ``Out(range(hw.max_tokens + 1))``
         Operators finished since ``restart``, complete rows of the one after.
     restart : ``In(1)``
         A program begins.
@@ -68,7 +68,7 @@ class Retirement(wiring.Component):
             "written": In(1), "stored": In(1), "ended": In(1), "row_written": In(1),
             "head": Out(ISSUED), "active": Out(1), "started": Out(1),
             "deferred": Out(DESCRIPTOR), "deferred_started": Out(1),
-            "finished": Out(16), "rows": Out(16), "idle": Out(1),
+            "finished": Out(16), "rows": Out(range(hw.max_tokens + 1)), "idle": Out(1),
         })
 
     def elaborate(self, platform):

@@ -60,7 +60,8 @@ class Sequencer(wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        code = data.StructLayout({"en": 1, "address": 16, "data": 8 * hw.bus_bytes})
+        code = data.StructLayout({
+            "en": 1, "address": range(Walker.rows(hw)), "data": 8 * hw.bus_bytes})
         super().__init__({
             "begin": In(1), "running": In(1), "length": In(16), "program_address": In(40),
             "memory_base": In(40), "memory_size": In(32),
@@ -70,11 +71,12 @@ class Sequencer(wiring.Component):
             "transfer": Out(stream.Signature(TRANSFER)), "transferred": In(1),
             "inspected": Out(8), "occupied": In(1),
             "issue_descriptor": Out(DESCRIPTOR), "issue_started": Out(1), "issue_issued": In(1),
-            "issue_rows": In(16), "issue_op": Out(3), "issue_released": Out(1),
+            "issue_rows": In(range(hw.max_tokens + 1)), "issue_op": Out(3),
+            "issue_released": Out(1),
             "retire_head": Out(ISSUED), "retire_active": Out(1), "retire_started": Out(1),
             "retire_deferred": Out(DESCRIPTOR), "retire_deferred_started": Out(1),
             "retire_written": In(1), "retire_stored": In(1), "retire_ended": In(1),
-            "retire_row_written": In(1), "retire_rows": Out(16),
+            "retire_row_written": In(1), "retire_rows": Out(range(hw.max_tokens + 1)),
             "computing": Out(1), "lacks": Out(1), "waits": Out(2), "loading": Out(1),
         })
 
@@ -83,7 +85,7 @@ class Sequencer(wiring.Component):
         hw = self.hw
         parts = Walker.parts(hw)
         m.submodules.program = program = Memory(
-            shape=8 * hw.bus_bytes, depth=hw.program_depth * parts, init=[],
+            shape=8 * hw.bus_bytes, depth=Walker.rows(hw), init=[],
             attrs={"ram_style": "block"}
         )
         m.submodules.load_walker = load_walker = Walker(hw, loads=True)

@@ -44,7 +44,7 @@ class Walker(wiring.Component):
         Begin with descriptor 0.
     length, limit, memory_size : ``In(16)``, ``In(16)``, ``In(32)``
         Descriptors of the program, those loaded so far, bytes that addresses may reach.
-    address, data : ``Out(16)``, ``In(8 * hw.bus_bytes)``
+    address, data : ``Out(range(rows(hw)))``, ``In(8 * hw.bus_bytes)``
         Program memory, ``parts(hw)`` rows for a descriptor; the row follows in the next cycle.
     o : ``Out(stream.Signature(DESCRIPTOR))``
         Valid descriptors.
@@ -70,7 +70,7 @@ class Walker(wiring.Component):
         self.loads = loads
         super().__init__({
             "start": In(1), "length": In(16), "limit": In(16), "memory_size": In(32),
-            "address": Out(16), "data": In(8 * hw.bus_bytes),
+            "address": Out(range(self.rows(hw))), "data": In(8 * hw.bus_bytes),
             "o": Out(stream.Signature(DESCRIPTOR)),
             "index": Out(16), "done": Out(1), "lacks": Out(1), "error": Out(ErrorCode),
         })
@@ -79,6 +79,11 @@ class Walker(wiring.Component):
     def parts(hw: HwConfig) -> int:
         """Rows of the program memory that a descriptor takes."""
         return DESCRIPTOR_BYTES // hw.bus_bytes
+
+    @classmethod
+    def rows(cls, hw: HwConfig) -> int:
+        """Rows of the program memory."""
+        return hw.program_depth * cls.parts(hw)
 
     @classmethod
     def check(cls, hw: HwConfig, loads: bool) -> int:

@@ -8,7 +8,7 @@
                                                  └──► scores (softmax)
 """
 
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,7 +16,7 @@ from rtl.activation_table import ActivationTable
 from rtl.attention.corner_turn import CornerTurn
 from rtl.attention.kv_writer import KvWriter
 from rtl.config import HwConfig
-from rtl.formats import TABLE_WRITE, requantized, route, scaled, scores
+from rtl.formats import TABLE_WRITE, kv_write, requantized, route, scaled, scores
 from rtl.linear.requantize import Requantize
 from rtl.moe.combine import Combine
 from rtl.moe.gate import Gate
@@ -69,14 +69,15 @@ class Writeback(wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        byte_word, half = data.ArrayLayout(8, hw.word), data.ArrayLayout(signed(8), hw.word)
+        byte_word = data.ArrayLayout(8, hw.word)
         super().__init__({
             "descriptor": In(DESCRIPTOR), "deferred": In(DESCRIPTOR), "start": In(1),
             "i": In(stream.Signature(scaled(hw))),
             "table": In(TABLE_WRITE),
-            "act": Out(data.StructLayout({"en": 1, "address": 16, "data": byte_word})),
+            "act": Out(data.StructLayout({
+                "en": 1, "address": range(hw.act_words), "data": byte_word})),
             "residual": Out(stream.Signature(requantized(hw))),
-            "kv": Out(data.StructLayout({"en": 2, "row": 16, "data": half})),
+            "kv": Out(kv_write(hw)),
             "scores": Out(stream.Signature(scores(hw.word))),
             "routes": Out(stream.Signature(route(hw))), "kv_groups": Out(hw.groups),
             "row_written": Out(1), "written": Out(1), "ended": Out(1), "token_freed": Out(1),
@@ -150,7 +151,8 @@ class Writeback(wiring.Component):
 
     def conclude(self, m: Module, word: stream.Interface, is_gate, kv_writer):
         """Tell the ends of rows and operators."""
-        ending, rows, last_token = Signal(Residual.LATENCY), Signal(Residual.LATENCY), Signal(16)
+        ending, rows = Signal(Residual.LATENCY), Signal(Residual.LATENCY)
+        last_token = Signal(range(self.hw.max_tokens))
         routed = self.routes.valid & self.routes.ready & self.routes.p.last
         inner = (word.p.tag.dest == Dest.SCORES) | (word.p.tag.dest == Dest.KEY)
         m.d.sync += [ending.eq((ending << 1) | (word.valid & word.p.tag.final)),

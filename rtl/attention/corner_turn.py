@@ -27,7 +27,7 @@ class CornerTurn(wiring.Component):
         Words of a token's row; ``last`` ends the row, ``flush`` marks the final token.
     o : ``Out(stream.Signature(beat(signed(8), hw.word)))``
         ``P`` tokens of one dimension; ``last`` ends the block.
-    words : ``In(16)``
+    words : ``In(range(hw.embed_words + 1))``
         Words of a row, at most ``max_embed / P``.
 
     Timing
@@ -47,7 +47,7 @@ class CornerTurn(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(tokens(hw.word))),
             "o": Out(stream.Signature(beat(signed(8), hw.word))),
-            "words": In(16),
+            "words": In(range(hw.embed_words + 1)),
         })
 
     def elaborate(self, platform):
@@ -55,7 +55,7 @@ class CornerTurn(wiring.Component):
         P, depth = self.hw.word, self.hw.max_embed
         full = Array(Signal(name=f"full_{n}") for n in range(2))
         held = Array(Signal(range(P + 1), name=f"held_{n}") for n in range(2))
-        bank, token, word = Signal(), Signal(range(P)), Signal(16)
+        bank, token, word = Signal(), Signal(range(P)), Signal(range(self.hw.embed_words))
         given, taken = self.i.p, Signal()
         memories = []
         for n in range(P):
@@ -87,7 +87,7 @@ class CornerTurn(wiring.Component):
     def emit(self, m: Module, reads, full, held):
         """Read a block dimension by dimension."""
         P, depth = self.hw.word, self.hw.max_embed
-        bank, lane, word = Signal(), Signal(range(P)), Signal(16)
+        bank, lane, word = Signal(), Signal(range(P)), Signal(range(self.hw.embed_words))
         turn, count = Signal(range(P)), Signal(range(P + 1))
         final, enable = Signal(), Signal()
 

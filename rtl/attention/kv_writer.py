@@ -6,11 +6,11 @@ tokens' tile. Either way a word is half a row.
 """
 
 from amaranth import Module, Mux, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.formats import beat, requantized
+from rtl.formats import beat, kv_write, requantized
 from rtl.program import DESCRIPTOR
 
 
@@ -50,12 +50,11 @@ class KvWriter(wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        half = data.ArrayLayout(signed(8), hw.word)
         super().__init__({
             "descriptor": In(DESCRIPTOR), "key_descriptor": In(DESCRIPTOR), "start": In(1),
             "values": In(stream.Signature(requantized(hw))),
             "keys": In(stream.Signature(beat(signed(8), hw.word))),
-            "write": Out(data.StructLayout({"en": 2, "row": 16, "data": half})),
+            "write": Out(kv_write(hw)),
             "groups": Out(hw.groups), "finished": Out(1),
         })
 
@@ -88,6 +87,10 @@ class KvWriter(wiring.Component):
         m.d.comb += self.groups.eq(inside & holders)
         return sets
 
+    def rows(self, *names: str):
+        """Return signals that are rows of the keys and values."""
+        return (Signal(range(self.hw.kv_rows), name=name) for name in names)
+
     def counter(self):
         """Return a signal that counts the members of a set."""
         return Signal(max(1, len(self.hw.spreads(self.hw.groups)) - 1))
@@ -95,8 +98,8 @@ class KvWriter(wiring.Component):
     def write_values(self, m: Module):
         """Walk the tiles of one token's row."""
         given, word = self.descriptor, self.values.p
-        next_row, next_base, next_half, next_word = Signal(16), Signal(16), Signal(), Signal(8)
-        row, base, half, position = Signal(16), Signal(16), Signal(), Signal(8)
+        row, base, next_row, next_base = self.rows("row", "base", "next_row", "next_base")
+        half, position, next_half, next_word = Signal(), Signal(8), Signal(), Signal(8)
         next_set, number = Signal(range(self.hw.groups)), Signal(range(self.hw.groups))
         next_member, member, end_pass = self.counter(), self.counter(), Signal()
         end_head, end_sets = Signal(), Signal()
@@ -124,9 +127,11 @@ class KvWriter(wiring.Component):
     def write_keys(self, m: Module):
         """Walk the dimensions of one block of tokens."""
         given = self.key_descriptor
-        row, base, tile, half = Signal(16), Signal(16), Signal(16), Signal()
-        dimension, tokens, number = Signal(16), Signal(16), Signal(range(self.hw.groups))
-        head_dim, next_tile, next_tokens = Signal(16), Signal(16), Signal(16)
+        row, base, tile, next_tile = self.rows("row", "base", "tile", "next_tile")
+        half, number = Signal(), Signal(range(self.hw.groups))
+        dimension, head_dim = Signal(range(self.hw.kv_rows)), Signal(range(self.hw.kv_rows + 1))
+        tokens, next_tokens = (Signal(range(self.hw.max_tokens + self.hw.word), name=name)
+                               for name in ("tokens", "next_tokens"))
         end_sets, end_pass, member = Signal(), Signal(), self.counter()
         m.d.comb += [
             end_pass.eq(half & (member + 1 == 1 << given.spread)),

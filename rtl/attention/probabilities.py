@@ -21,12 +21,12 @@ class Probabilities(wiring.Component):
         ``kappa22`` and ``kappa26`` of the operator, taken in its first cycle.
     i : ``In(stream.Signature(scores(hw.word)))``
         Logits.
-    read_address, read_data : ``In(16)``, ``Out``
+    read_address, read_data : ``In(range(hw.probability_words))``, ``Out``
         Row ``r`` starts at word ``r % (attention_lag + 1) * row_words``; data follow in the next
         cycle.
     slot, normalizer : ``In``, ``Out(NORMALIZER)``
         A row's normalizer, in the same cycle.
-    rows : ``Out(16)``
+    rows : ``Out(range(hw.score_rows + 1))``
         Rows since ``start`` that are complete, normalizer included.
     freed, wrote : ``Out(1)``
         A row's last exponential is being written; any.
@@ -43,9 +43,10 @@ class Probabilities(wiring.Component):
         super().__init__({
             "descriptor": In(DESCRIPTOR), "start": In(1),
             "i": In(stream.Signature(scores(hw.word))),
-            "read_address": In(16), "read_data": Out(data.ArrayLayout(8, hw.word)),
+            "read_address": In(range(hw.probability_words)),
+            "read_data": Out(data.ArrayLayout(8, hw.word)),
             "slot": In(range(hw.attention_lag + 1)), "normalizer": Out(NORMALIZER),
-            "rows": Out(16), "freed": Out(1), "wrote": Out(1),
+            "rows": Out(range(hw.score_rows + 1)), "freed": Out(1), "wrote": Out(1),
         })
 
     def elaborate(self, platform):
@@ -54,12 +55,13 @@ class Probabilities(wiring.Component):
         slots = hw.attention_lag + 1
         m.submodules.softmax = softmax = Softmax(hw)
         m.submodules.rows = rows = Memory(
-            shape=data.ArrayLayout(8, hw.word), depth=slots * hw.row_words, init=[],
+            shape=data.ArrayLayout(8, hw.word), depth=hw.probability_words, init=[],
             attrs={"ram_style": "block"}
         )
         write, read = rows.write_port(), rows.read_port()
         normalizers = Array(Signal(NORMALIZER, name=f"normalizer_{n}") for n in range(slots))
-        slot, base, position = Signal(range(slots)), Signal(16), Signal(16)
+        slot, base = Signal(range(slots)), Signal(range(hw.probability_words))
+        position = Signal(range(hw.row_words))
 
         pipe(m, wiring.flipped(self.i), softmax.i)
         with m.If(self.start):

@@ -73,7 +73,7 @@ class Softmax(wiring.Component):
         full = Array(Signal(name=f"full_{n}") for n in range(self.ROWS))
         maxima = Array(Signal(signed(16), name=f"maximum_{n}")
                        for n in range(self.ROWS))
-        lengths = Array(Signal(16, name=f"length_{n}") for n in range(self.ROWS))
+        lengths = Array(Signal(range(hw.row_words), name=f"length_{n}") for n in range(self.ROWS))
         counts = Array(Signal(range(hw.word + 1), name=f"count_{n}")
                        for n in range(self.ROWS))
 
@@ -85,7 +85,7 @@ class Softmax(wiring.Component):
     def collect(self, m: Module, write, full, maxima, lengths, counts):
         """Store a row, find each word's maximum, and one cycle later the row's."""
         hw, given = self.hw, self.i.p
-        bank, position = Signal(range(self.ROWS)), Signal(16)
+        bank, position = Signal(range(self.ROWS)), Signal(range(hw.row_words))
         lowest = -(1 << 15)
         found, ends, before, largest = Signal(), Signal(), Signal(range(self.ROWS)), Signal(
             signed(16))
@@ -116,7 +116,7 @@ class Softmax(wiring.Component):
     def emit(self, m: Module, read, full, maxima, lengths, counts):
         """Read a row back, exponentiate, and hand the sum to the divider."""
         hw = self.hw
-        bank, position = Signal(range(self.ROWS)), Signal(16)
+        bank, position = Signal(range(self.ROWS)), Signal(range(hw.row_words))
         reading, final, enable = Signal(), Signal(), Signal()
         maximum, valid, last = Signal(signed(16)), Signal(3), Signal(3)
         within = [Signal(range(hw.word + 1), name=f"within_{stage}") for stage in range(2)]
@@ -147,7 +147,8 @@ class Softmax(wiring.Component):
     def divide(self, m: Module, enable, valid, last):
         """Sum the exponentials of ``o``; connect the divider to the sum and to ``normalizer``."""
         m.submodules.divider = divider = Divider(1)
-        total, goes_on, ends, is_large = Signal(20), Signal(), Signal(), Signal()
+        total, goes_on = Signal(range(255 * self.hw.max_tokens + 1)), Signal()
+        ends, is_large = Signal(), Signal()
         m.d.comb += enable.eq((self.o.ready | ~self.o.valid) & (~ends | divider.i.ready))
         with m.If(enable):
             m.d.sync += ends.eq(valid & last)

@@ -29,9 +29,9 @@ class Cursor(wiring.Component):
         Advance by one pass.
     start : ``In(1)``
         Back to the first.
-    elements : ``In(16)``
+    elements : ``In(range(hw.max_depth + 1))``
         Elements of a row: tokens or ``head_dim``.
-    depth : ``In(16)``
+    depth : ``In(range(hw.max_depth + 1))``
         Weight rows of a pass.
     descriptor : ``In(DESCRIPTOR)``
         Strides and counts.
@@ -44,20 +44,23 @@ class Cursor(wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "step": In(1), "start": In(1), "elements": In(16), "depth": In(16),
+            "step": In(1), "start": In(1), "elements": In(range(hw.max_depth + 1)),
+            "depth": In(range(hw.max_depth + 1)),
             "descriptor": In(DESCRIPTOR),
-            "address": Out(16), "head": Out(8), "set": Out(range(hw.groups)),
-            "words_done": Out(16), "row": Out(16),
-            "number": Out(16), "words": Out(16), "count": Out(range(hw.word + 1)),
+            "address": Out(range(hw.act_words)), "head": Out(8), "set": Out(range(hw.groups)),
+            "words_done": Out(range(hw.depth_words)), "row": Out(range(hw.kv_rows)),
+            "number": Out(range(hw.score_rows)), "words": Out(range(hw.item_words + 1)),
+            "count": Out(range(hw.word + 1)),
             "first": Out(1), "last": Out(1), "flush": Out(1), "done": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
         given, hw = self.descriptor, self.hw
-        token, token_address = Signal(16), Signal(16)
-        last_head, tail, all_words = Signal(), Signal(range(hw.word)), Signal(16)
-        sets, base = Signal(range(hw.groups + 1)), Signal(16)
+        token, token_address = Signal(range(hw.max_tokens)), Signal.like(self.address)
+        last_head, tail = Signal(), Signal(range(hw.word))
+        all_words = Signal(range(hw.depth_words + 1))
+        sets, base = Signal(range(hw.groups + 1)), Signal.like(self.row)
         width = Signal(range(2 * hw.groups + 1))
 
         with m.Switch(given.set_size):

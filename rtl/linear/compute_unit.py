@@ -13,7 +13,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.formats import broadcast, place
+from rtl.formats import broadcast, kv_write, place, weight_write
 from rtl.linear.lane_group import LaneGroup
 from rtl.linear.worker import Worker
 
@@ -37,7 +37,7 @@ class ComputeUnit(wiring.Component):
         Items of each group that are not yet summed.
     select : ``In(place(hw))``
         Oldest item: where its sums are.
-    word : ``In(16)``
+    word : ``In(range(hw.item_words))``
         Word of its columns to read.
     complete, release : ``Out(1)``, ``In(1)``
         All its sums are there; it is drained.
@@ -58,17 +58,15 @@ class ComputeUnit(wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        row = data.ArrayLayout(signed(8), hw.lanes)
-        half = data.ArrayLayout(signed(8), hw.word)
         super().__init__({
             "i": In(stream.Signature(broadcast(hw))),
             "accept": In(hw.groups), "accept_span": In(4), "waiting": Out(2).array(hw.groups),
-            "select": In(data.StructLayout(place(hw))), "word": In(16),
+            "select": In(data.StructLayout(place(hw))), "word": In(range(hw.item_words)),
             "complete": Out(1), "release": In(1),
             "acc": Out(data.ArrayLayout(signed(hw.acc_width), hw.word)),
-            "weight_write": In(data.StructLayout({"en": 1, "row": 16, "data": row})),
+            "weight_write": In(weight_write(hw)),
             "weight_groups": In(hw.groups),
-            "kv_write": In(data.StructLayout({"en": 2, "row": 16, "data": half})),
+            "kv_write": In(kv_write(hw)),
             "kv_groups": In(hw.groups),
             "popped": Out(hw.groups), "blocked": Out(hw.groups),
         })

@@ -46,7 +46,7 @@ class Drain(wiring.Component):
         Where the word's sums are kept, ``ComputeUnit.READ_LATENCY`` cycles after ``select``.
     passes : ``Out(1)``
         A word was on ``where`` in the cycle before, whether or not it is kept.
-    param_address, params : ``Out(16)``, ``In``
+    param_address, params : ``Out(range(hw.param_words))``, ``In``
         Parameter memory; data follow in the next cycle.
     slot, normalizer : ``Out``, ``In(NORMALIZER)``
         Row slot of the attention, and in the same cycle its reciprocal sum.
@@ -76,9 +76,10 @@ class Drain(wiring.Component):
             "i": In(stream.Signature(drained(hw))),
             "op": In(3), "active": In(1),
             "complete": In(1), "row_freed": In(1), "token_freed": In(1),
-            "select": Out(data.StructLayout(place(hw))), "word": Out(16), "release": Out(1),
+            "select": Out(data.StructLayout(place(hw))), "word": Out(range(hw.item_words)),
+            "release": Out(1),
             "acc": In(word["acc"]),
-            "param_address": Out(16), "params": In(PARAMETER).array(hw.word),
+            "param_address": Out(range(hw.param_words)), "params": In(PARAMETER).array(hw.word),
             "slot": Out(range(hw.attention_lag + 1)), "normalizer": In(NORMALIZER),
             "o": Out(stream.Signature(scaled(hw))),
             "busy": Out(1), "starved": Out(1), "credit": Out(1),
@@ -91,7 +92,7 @@ class Drain(wiring.Component):
         m.submodules.order = order = Fifo(drained(self.hw), 6 * self.hw.groups)
         pipe(m, wiring.flipped(self.i), order.i)
         head = order.o.p
-        position, rows = Signal(16), Signal(range(Softmax.ROWS + 1))
+        position, rows = Signal.like(self.word), Signal(range(Softmax.ROWS + 1))
         tokens = Signal(range(Gate.TOKENS + 1))
         last, ready, room, given = Signal(), Signal(), Signal(), Signal()
 
@@ -127,7 +128,8 @@ class Drain(wiring.Component):
         normalize = [Signal(name=f"normalize_{n}") for n in stages]
         slots = [Signal(range(hw.attention_lag + 1), name=f"slot_{n}") for n in stages]
         shifts = [Signal(2, name=f"shift_{n}") for n in stages]
-        params, valid = [Signal(16, name=f"param_{n}") for n in stages[1:]], Signal(len(stages))
+        params = [Signal(range(hw.param_words), name=f"param_{n}") for n in stages[1:]]
+        valid = Signal(len(stages))
         for line in (tags, normalize, slots, shifts, params):
             m.d.sync += [later.eq(earlier) for earlier, later in pairwise(line)]
         m.d.sync += [

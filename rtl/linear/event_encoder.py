@@ -72,7 +72,7 @@ class EventEncoder(wiring.Component):
         m = Module()
         given, word = self.i.p, Signal(event_word(self.hw))
         mask = Signal(self.hw.word)
-        count, columns = Signal.like(self.events), Signal(16)
+        count, columns = Signal.like(self.events), Signal.like(given.columns)
         elements, avoided = Signal.like(self.events), Signal.like(self.events)
         any_event = Signal()
 

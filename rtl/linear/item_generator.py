@@ -28,15 +28,15 @@ class ItemGenerator(wiring.Component):
         Begin; the first item follows three cycles later.
     op : ``In(3)``
         Number of the operator.
-    rows : ``In(16)``
+    rows : ``In(range(hw.max_tokens + 1))``
         Rows of a ``LINEAR``: the descriptor's, or the length of the expert's queue.
-    index : ``Out(16)``
+    index : ``Out(range(hw.max_tokens))``
         Position in the expert's queue whose entry is wanted in the next cycle.
-    token, weight, place, known : ``In(16)``, ``In(16)``, ``In(16)``, ``In(1)``
+    token, weight, place, known : ``In``
         The entry asked for in the cycle before.
     issued : ``Out(1)``
         The operator's last item is taken.
-    judged, changed, row : ``In(1)``, ``In(1)``, ``Out(16)``
+    judged, changed, row : ``In(1)``, ``In(1)``, ``Out``
         As in :class:`rtl.temporal.probe_items.ProbeItems`.
     o : ``Out(stream.Signature(item(hw)))``
         Items, one a cycle.
@@ -48,10 +48,10 @@ class ItemGenerator(wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "descriptor": In(DESCRIPTOR), "start": In(1), "op": In(3), "rows": In(16),
-            "index": Out(16), "token": In(16), "weight": In(16), "place": In(16), "known": In(1),
+            "descriptor": In(DESCRIPTOR), "start": In(1), "op": In(3), **LinearItems.queue(hw),
             "o": Out(stream.Signature(item(hw))), "issued": Out(1),
-            **({"judged": In(1), "changed": In(1), "row": Out(16)} if hw.temporal else {}),
+            **({"judged": In(1), "changed": In(1), "row": Out(range(hw.max_tokens))}
+               if hw.temporal else {}),
         })
 
     def elaborate(self, platform):

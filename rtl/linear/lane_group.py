@@ -14,7 +14,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.formats import event
+from rtl.formats import event, kv_write, weight_write
 from rtl.linear.lanes import Lanes
 from rtl.linear.worker import Worker
 
@@ -53,12 +53,10 @@ class LaneGroup(wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        row = data.ArrayLayout(signed(8), hw.lanes)
-        half = data.ArrayLayout(signed(8), hw.word)
         super().__init__({
             "event": In(event(hw)), "valid": In(1),
-            "weight_write": In(data.StructLayout({"en": 1, "row": 16, "data": row})),
-            "kv_write": In(data.StructLayout({"en": 2, "row": 16, "data": half})),
+            "weight_write": In(weight_write(hw)),
+            "kv_write": In(kv_write(hw)),
             "bank": In(range(hw.banks)), "half": In(1),
             "complement": Out(data.ArrayLayout(signed(hw.acc_width), hw.word)),
         })

@@ -41,10 +41,11 @@ class Lanes(wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         word = data.ArrayLayout(signed(8), hw.word)
-        write = data.StructLayout({"en": 1, "row": 16, "data": word})
+        weight_write, kv_write = (data.StructLayout({"en": 1, "row": range(rows), "data": word})
+                                  for rows in (hw.weight_rows, hw.kv_rows))
         super().__init__({
             "event": In(event(hw)), "valid": In(1),
-            "weight_write": In(write), "kv_write": In(write),
+            "weight_write": In(weight_write), "kv_write": In(kv_write),
             "sums": Out(data.ArrayLayout(signed(20), hw.word)),
             "flushed": Out(event(hw)), "done": Out(1),
         })

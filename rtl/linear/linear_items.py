@@ -37,18 +37,25 @@ class LinearItems(wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "descriptor": In(DESCRIPTOR), "start": In(1), "rows": In(16),
-            "index": Out(16), "token": In(16), "weight": In(16), "place": In(16), "known": In(1),
+            "descriptor": In(DESCRIPTOR), "start": In(1), **self.queue(hw),
             "o": Out(stream.Signature(item(hw))),
         })
+
+    @staticmethod
+    def queue(hw: HwConfig) -> dict:
+        """Members that read an expert's queue."""
+        return {"rows": In(range(hw.max_tokens + 1)), "index": Out(range(hw.max_tokens)),
+                "token": In(range(hw.max_tokens)), "weight": In(16),
+                "place": In(range(hw.max_tokens * hw.max_top_k)), "known": In(1)}
 
     def elaborate(self, platform):
         m = Module()
         hw, given = self.hw, self.descriptor
         primed, running = Signal(), Signal()
-        row, column = Signal(16), Signal(16)
-        base, param, rows = Signal(16), Signal(16), Signal(16)
-        width, words, remaining = Signal(16), Signal(16), Signal(16)
+        row, column = Signal(range(hw.max_tokens)), Signal(range(hw.param_words))
+        base, rows = Signal(range(hw.weight_rows)), Signal(range(hw.weight_rows + 1))
+        param, remaining = Signal(range(hw.param_words)), Signal(range(hw.param_words + 1))
+        width, words = Signal(range(hw.item_words + 1)), Signal(range(hw.item_words + 1))
         last_pass, last_row, step = Signal(), Signal(), Signal()
 
         with m.Switch(given.gang):
@@ -91,7 +98,8 @@ class LinearItems(wiring.Component):
 
     def keep(self, m: Module, step, words, row, column):
         """Where sums and references are kept: row by row, or by place, and whether they are."""
-        given, state, made = self.descriptor, Signal(16), self.o.p
+        given, made = self.descriptor, self.o.p
+        state = Signal(range(self.hw.state_words))
         kept, routed = temporal(given), given.gather | given.scatter
         with m.If(self.start):
             m.d.sync += state.eq(kept.state_base)

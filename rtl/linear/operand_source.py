@@ -31,17 +31,17 @@ class OperandSource(wiring.Component):
         Items in issue order; ``drained.leader`` is chosen here.
     waiting : ``In(2).array(hw.groups)``
         Items waiting at each group.
-    normed_rows, probability_rows : ``In(16)``
+    normed_rows, probability_rows : ``In``
         Rows that the normalization and the softmax have completed since the operator began.
-    ready_rows, released : ``In(16)``, ``In(1)``
+    ready_rows, released : ``In``, ``In(1)``
         Complete rows of the operator that this one waits for; all of them.
-    address, data : ``Out(16)``, ``In(words of hw.word bytes).array(4)``
+    address, data : ``Out(range(hw.operand_words))``, ``In(words of hw.word bytes).array(4)``
         Read port of each :class:`Source`; data follow in the next cycle.
     beside, upper : ``In(words_beside(hw)).array(2)``, ``In(1)``
         Activations that follow this word, if ``address`` is a multiple of ``read_words``: of
         either half of the memory, and which to take. That choice fits into the LUTs of the
         encoder's subtraction, where it costs nothing.
-    reference_address, recalls : ``Out(16)``, ``Out(1)``
+    reference_address, recalls : ``Out(range(hw.reference_words))``, ``Out(1)``
         Word of the references to read, for ``data`` of ``Source.REFERENCE``; whether it is.
     o : ``Out(stream.Signature(operands(hw)))``
         Operands; must always be taken.
@@ -68,10 +68,12 @@ class OperandSource(wiring.Component):
         self.hw = hw
         super().__init__({
             "i": In(stream.Signature(item(hw))), "waiting": In(2).array(hw.groups),
-            "normed_rows": In(16), "probability_rows": In(16),
-            "ready_rows": In(16), "released": In(1),
-            "address": Out(16),
-            **({"reference_address": Out(16), "recalls": Out(1)} if hw.temporal else {}),
+            "normed_rows": In(range(hw.max_tokens + 1)),
+            "probability_rows": In(range(hw.score_rows + 1)),
+            "ready_rows": In(range(hw.max_tokens + 1)), "released": In(1),
+            "address": Out(range(hw.operand_words)),
+            **({"reference_address": Out(range(hw.reference_words)), "recalls": Out(1)}
+               if hw.temporal else {}),
             "data": In(data.ArrayLayout(8, hw.word)).array(len(Source)),
             **({"beside": In(words_beside(hw)).array(2), "upper": In(1)}
                if hw.read_words > 1 else {}),
@@ -84,7 +86,7 @@ class OperandSource(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         hw, given = self.hw, self.i.p
-        left, address = Signal(16), Signal(16)
+        left, address = Signal.like(given.words), Signal.like(self.address)
         current, sent = Signal(item(hw)), Signal(item(hw))
         chosen, found = self.choose(m)
         fresh, met, final = Signal(), Signal(), Signal()
@@ -157,7 +159,8 @@ class OperandSource(wiring.Component):
 
     def trace(self, m: Module, fresh, current, sent, made):
         """Read the references beside the operands."""
-        following, recalled = Signal(16), Signal(16)
+        following, recalled = (Signal.like(self.reference_address, name=name)
+                               for name in ("following", "recalled"))
         m.d.comb += self.reference_address.eq(Mux(
             current.source == Source.REFERENCE, self.address,
             Mux(fresh, self.i.p.reference_address, following)))

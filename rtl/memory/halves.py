@@ -27,7 +27,7 @@ class Halves(wiring.Component):
         ``en`` for each part, ``address``, ``data``.
     load : ``In``
         The same, never for the half that is being written.
-    address, data : ``In(16)``, ``Out(shape)``
+    address, data : ``In(range(depth))``, ``Out(shape)``
         Read port; data follow in the next cycle.
     halves, upper : ``Out(shape).array(2)``, ``Out(1)``
         What ``data`` are chosen from.
@@ -39,10 +39,10 @@ class Halves(wiring.Component):
 
     def __init__(self, shape: ShapeLike, depth: int, parts: int = 1) -> None:
         self.shape, self.depth, self.parts = shape, depth, parts
+        write = data.StructLayout({"en": parts, "address": range(depth), "data": shape})
         super().__init__({
-            "write": In(data.StructLayout({"en": parts, "address": 16, "data": shape})),
-            "load": In(data.StructLayout({"en": parts, "address": 16, "data": shape})),
-            "address": In(16), "data": Out(shape), "halves": Out(shape).array(2), "upper": Out(1),
+            "write": In(write), "load": In(write), "address": In(range(depth)),
+            "data": Out(shape), "halves": Out(shape).array(2), "upper": Out(1),
         })
 
     def elaborate(self, platform):

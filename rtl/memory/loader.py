@@ -17,7 +17,13 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
 from rtl.executor import TRANSFER
-from rtl.formats import TABLE_WRITE, parameter_write, reference_write, sums_write
+from rtl.formats import (
+    TABLE_WRITE,
+    parameter_write,
+    reference_write,
+    sums_write,
+    weight_write,
+)
 from rtl.program import Target
 from rtl.walker import Walker
 
@@ -62,19 +68,22 @@ class Loader(wiring.Component):
     @staticmethod
     def ports(hw: HwConfig) -> dict:
         """Members of the signature."""
-        byte_row = data.ArrayLayout(signed(8), hw.lanes)
         word = data.ArrayLayout(signed(16), hw.word)
+
+        def write(depth: int, shape) -> data.StructLayout:
+            return data.StructLayout({"en": 1, "address": range(depth), "data": shape})
+
         return {
             "transfer": In(stream.Signature(TRANSFER)),
             "i": In(stream.Signature(data.StructLayout({"data": 8 * hw.lanes, "last": 1}))),
-            "weight": Out(data.StructLayout({"en": 1, "row": 16, "data": byte_row})),
+            "weight": Out(weight_write(hw)),
             "groups": Out(hw.groups),
             "parameter": Out(parameter_write(hw)),
             "norm": Out(1),
             "table": Out(TABLE_WRITE),
-            "residual": Out(data.StructLayout({"en": 1, "address": 16, "data": word})),
-            "image": Out(data.StructLayout({"en": 1, "address": 16, "data": 8 * hw.lanes})),
-            "code": Out(data.StructLayout({"en": 1, "address": 16, "data": 8 * hw.lanes})),
+            "residual": Out(write(hw.residual_words, word)),
+            "image": Out(write(hw.act_words // 2, 8 * hw.lanes)),
+            "code": Out(write(Walker.rows(hw), 8 * hw.lanes)),
             **({"state": Out(sums_write(hw)), "reference": Out(reference_write(hw)),
                 "state_free": In(1), "reference_free": In(1)} if hw.temporal else {}),
             "finished": Out(1),
@@ -136,7 +145,8 @@ class Loader(wiring.Component):
     def place_weights(self, m: Module, taken):
         """Walk rows, the groups of a span, and passes."""
         hw, given = self.hw, self.descriptor
-        row, base, member = Signal(16), Signal(16), Signal(range(hw.groups))
+        row, base = Signal(range(hw.weight_rows)), Signal(range(hw.weight_rows))
+        member = Signal(range(hw.groups))
         last_row, last_member = Signal(), Signal()
         m.d.comb += [
             last_row.eq(row + 1 == given.depth), self.weight.row.eq(given.weight_base + base + row),

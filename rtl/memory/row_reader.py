@@ -15,13 +15,13 @@ class RowReader(wiring.Component):
     -------
     start : ``In(1)``
         Begin; ignored while running.
-    base, rows, words : ``In(16)``
+    base, rows, words : ``In``
         Stable until the last word has left.
-    available : ``In(16)``
+    available : ``In(range(hw.max_tokens + 1))``
         Rows that may be read.
     room : ``In(1)``
         The sink will take a whole row without a stall, or the port is always granted.
-    address, granted, data : ``Out(16)``, ``In(1)``, ``In``
+    address, granted, data : ``Out(range(hw.residual_words))``, ``In(1)``, ``In``
         Read port, and whether it is free; data follow in the next cycle. A word that the sink
         does not take is read again, which saves a register.
     o : ``Out(stream.Signature(beat(signed(16), hw.word)))``
@@ -40,16 +40,19 @@ class RowReader(wiring.Component):
         self.hw = hw
         word = data.ArrayLayout(signed(16), hw.word)
         super().__init__({
-            "start": In(1), "base": In(16), "rows": In(16), "words": In(16), "available": In(16),
-            "room": In(1), "address": Out(16), "granted": In(1), "data": In(word),
+            "start": In(1), "base": In(range(hw.residual_words)),
+            "rows": In(range(hw.max_tokens + 1)), "words": In(range(hw.embed_words + 1)),
+            "available": In(range(hw.max_tokens + 1)),
+            "room": In(1), "address": Out(range(hw.residual_words)), "granted": In(1),
+            "data": In(word),
             "o": Out(stream.Signature(beat(signed(16), hw.word))),
         })
 
     def elaborate(self, platform):
         m = Module()
-        running, row, position = Signal(), Signal(16), Signal(16)
+        running, row, position = Signal(), Signal.like(self.rows), Signal.like(self.words)
         last, reads, enable = Signal(), Signal(), Signal()
-        following, previous = Signal(16), Signal(16)
+        following, previous = Signal.like(self.base), Signal.like(self.base)
 
         m.d.comb += [
             last.eq(position + 1 == self.words), self.o.p.data.eq(self.data),

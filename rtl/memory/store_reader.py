@@ -61,6 +61,11 @@ class StoreReader(wiring.Component):
     o: stream.Interface
     command: stream.Interface
 
+    @staticmethod
+    def words(hw: HwConfig) -> int:
+        """Words of the largest memory that is read; a transfer has at most twice as many beats."""
+        return max(hw.residual_words, hw.state_words, hw.reference_words)
+
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
@@ -68,7 +73,7 @@ class StoreReader(wiring.Component):
             "command": Out(stream.Signature(COMMAND)), "done": In(1), "finished": Out(1),
             "stop": In(1),
             "position": Out(16), "storing": Out(1),
-            "target": Out(Target), "address": Out(16), "half": Out(1),
+            "target": Out(Target), "address": Out(range(self.words(hw))), "half": Out(1),
             "granted": In(1), "data": In(8 * hw.bus_bytes),
             "o": Out(stream.Signature(8 * hw.bus_bytes)),
         })
@@ -78,7 +83,9 @@ class StoreReader(wiring.Component):
         m.submodules.queue = queue = Fifo(STORING, self.DEPTH)
         pipe(m, flipped(self.i), queue.i)
         given, running = queue.o.p, self.storing
-        read, following, valid, taken = Signal(16), Signal(16), Signal(), Signal()
+        read, following = (Signal(range(2 * self.words(self.hw)), name=name)
+                           for name in ("read", "following"))
+        valid, taken = Signal(), Signal()
         halves, upper = Signal(), Signal()
         size = 4 * self.hw.bus_bytes
 

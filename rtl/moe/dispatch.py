@@ -31,18 +31,18 @@ class Dispatch(wiring.Component):
         Empty all queues and start again with token 0.
     expert, index : ``In``
         Entry to read.
-    token, weight, place, known : ``Out(16)``, ``Out(16)``, ``Out(16)``, ``Out(1)``
+    token, weight, place, known : ``Out``
         That entry, one cycle later; ``place`` is the token's slot behind all of the tokens before.
     gated : ``In(1)``
         Routes of tokens that did not change go to the second queues.
     probed : ``In``
         ``en``, ``row``, ``changed``: a token has changed or not; with ``routes`` it goes to the
         first or second queue of expert 0 as well.
-    length : ``Out(16)``
+    length : ``Out(range(hw.max_tokens + 1))``
         Entries of ``expert``, in the same cycle.
     inspected, occupied : ``In(8)``, ``Out(1)``
         Whether another expert has entries, in the same cycle.
-    tokens : ``Out(16)``
+    tokens : ``Out(range(hw.max_tokens + 1))``
         Tokens routed since ``clear``.
     """
 
@@ -52,11 +52,14 @@ class Dispatch(wiring.Component):
         self.hw = hw
         super().__init__({
             "i": In(stream.Signature(route(hw))), "clear": In(1),
-            "expert": In(8), "index": In(16), "token": Out(16), "weight": Out(16),
-            "place": Out(16), "known": Out(1),
-            "length": Out(16), "inspected": In(8), "occupied": Out(1),
-            "tokens": Out(16), **({"gated": In(1), "probed": In(data.StructLayout({
-                "en": 1, "row": 16, "changed": 1, "routes": 1}))} if hw.temporal else {}),
+            "expert": In(8), "index": In(range(hw.max_tokens)), "token": Out(range(hw.max_tokens)),
+            "weight": Out(16), "place": Out(range(hw.max_tokens * hw.max_top_k)),
+            "known": Out(1), "length": Out(range(hw.max_tokens + 1)), "inspected": In(8),
+            "occupied": Out(1),
+            "tokens": Out(range(hw.max_tokens + 1)),
+            **({"gated": In(1), "probed": In(data.StructLayout({
+                "en": 1, "row": range(hw.max_tokens), "changed": 1, "routes": 1}))}
+               if hw.temporal else {}),
         })
 
     def elaborate(self, platform):
@@ -94,7 +97,7 @@ class Dispatch(wiring.Component):
 
     def sort(self, m: Module, queue, routed, written, entry):
         """Tell tokens that changed from those that did not."""
-        hw, first, rank = self.hw, Signal(16), Signal(4)
+        hw, first, rank = self.hw, Signal.like(self.place), Signal(4)
         m.submodules.changes = changes = Memory(
             shape=1, depth=hw.max_tokens, init=[], attrs={"ram_style": "distributed"})
         write, read = changes.write_port(), changes.read_port(domain="comb")

@@ -73,8 +73,8 @@ class Gate(wiring.Component):
             "i": In(stream.Signature(beat(signed(hw.acc_width), hw.word))), "freed": Out(1),
             "o": Out(stream.Signature(route(hw))),
             "num_experts": In(8), "top_k": In(4), "multiplier": In(16), "shift": In(2),
-            **({"start": In(1), "places": In(16), "remembers": In(1), "fresh": In(1)}
-               if hw.temporal else {}),
+            **({"start": In(1), "places": In(range(hw.remembered_tokens)), "remembers": In(1),
+                "fresh": In(1)} if hw.temporal else {}),
         })
 
     def elaborate(self, platform):

@@ -40,7 +40,7 @@ class KeptSums(wiring.Component):
         The result, ``LATENCY`` cycles later.
     load : ``In(sums_write(hw))``
         A word from memory, never in the cycle after a word of ``where`` that is drained.
-    address, granted, data : ``In(16)``, ``Out(1)``, ``Out``
+    address, granted, data : ``In(range(hw.state_words))``, ``Out(1)``, ``Out``
         Read port for ``STORE``, unless a word is being added to; data follow in the next cycle.
 
     Timing
@@ -57,7 +57,8 @@ class KeptSums(wiring.Component):
         word = data.ArrayLayout(signed(hw.acc_width), hw.word)
         super().__init__({
             "acc": In(word), "where": In(data.StructLayout(kept(hw))), "sum": Out(word),
-            "load": In(sums_write(hw)), "address": In(16), "granted": Out(1), "data": Out(word),
+            "load": In(sums_write(hw)), "address": In(range(hw.state_words)),
+            "granted": Out(1), "data": Out(word),
         })
 
     def elaborate(self, platform):

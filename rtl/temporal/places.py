@@ -24,7 +24,7 @@ class Places(wiring.Component):
     -------
     start : ``In(1)``
         Begin with token 0.
-    base, remembers, fresh, top_k : ``In(16)``, ``In(1)``, ``In(1)``, ``In(4)``
+    base, remembers, fresh, top_k : ``In``
         Entry of token 0; whether entries are kept at all; whether there was no earlier frame.
     winners : ``In(8).array(hw.max_top_k)``
         The token's experts, of which the first ``top_k`` count; stable while they are ``expert``.
@@ -41,7 +41,8 @@ class Places(wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "start": In(1), "base": In(16), "remembers": In(1), "fresh": In(1), "top_k": In(4),
+            "start": In(1), "base": In(range(hw.remembered_tokens)), "remembers": In(1),
+            "fresh": In(1), "top_k": In(4),
             "winners": In(8).array(hw.max_top_k),
             "valid": In(1), "last": In(1), "expert": In(8), "slot": Out(4), "known": Out(1),
         })
@@ -53,9 +54,9 @@ class Places(wiring.Component):
         m.submodules.entries = entries = Memory(
             shape=word, depth=hw.remembered_tokens, init=[], attrs={"ram_style": "block"})
         write, read = entries.write_port(), entries.read_port()
-        token, given, taken = Signal(16), Signal(word), Signal(count)
+        token, given, taken = Signal(range(hw.max_tokens)), Signal(word), Signal(count)
         same, stays, free = Signal(count), Signal(count), Signal(count)
-        address = Signal(16)
+        address = Signal.like(self.base)
 
         m.d.comb += [
             address.eq(self.base + token), read.addr.eq(address), write.addr.eq(address),

@@ -37,7 +37,7 @@ class ProbeItems(wiring.Component):
         that move the reference ``updates``.
     judged, changed : ``In(1)``
         The encoder has seen all of the row, and whether an element differs.
-    row : ``Out(16)``
+    row : ``Out(range(hw.max_tokens))``
         Row that is judged.
     done : ``Out(1)``
         The last row has been judged, and its second item taken if it has one.
@@ -55,14 +55,14 @@ class ProbeItems(wiring.Component):
         self.hw = hw
         super().__init__({
             "descriptor": In(DESCRIPTOR), "start": In(1), "o": Out(stream.Signature(item(hw))),
-            "judged": In(1), "changed": In(1), "row": Out(16), "done": Out(1),
+            "judged": In(1), "changed": In(1), "row": Out(range(hw.max_tokens)), "done": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
         given, made, hw = self.descriptor, self.o.p, self.hw
         state, primed, waited = Signal(State), Signal(), Signal()
-        address, last = Signal(16), Signal()
+        address, last = Signal(range(hw.operand_words)), Signal()
         taken = self.o.valid & self.o.ready
         tail = given.depth % hw.word
 

@@ -138,7 +138,7 @@ def gate_case(rng: np.random.Generator) -> Case:
 
 
 def tagged(rng: np.random.Generator, dest: Dest) -> dict:
-    return {"dest": dest, "address": int(rng.integers(1 << 16)),
+    return {"dest": dest, "address": int(rng.integers(HW.dest_words)),
             "weight": int(rng.choice([0, 1, 65535, int(rng.integers(1 << 16))])),
             "count": P, "last": int(rng.integers(2))}
 

@@ -107,7 +107,8 @@ def test_quotient_is_rounded_up(divisor: int) -> None:
 
 ATTENTION = {"opcode": Opcode.ATTENTION, "rows": 5, "columns": 8, "heads": 5, "head_words": 2,
              "set_size": 1, "spread": 1, "source_stride": 10}
-KEYS = LINEAR | {"dest": Dest.KEY, "heads": 5, "head_words": 5, "set_size": 1, "spread": 1}
+KEYS = LINEAR | {"dest": Dest.KEY, "columns": 60, "heads": 3, "head_words": 5, "set_size": 1,
+                 "spread": 1}
 
 
 @pytest.mark.parametrize(("given", "field", "limit"), [
@@ -116,10 +117,10 @@ KEYS = LINEAR | {"dest": Dest.KEY, "heads": 5, "head_words": 5, "set_size": 1, "
     (ATTENTION, "source_base", HW.act_words - 10 - 4 * 10),
     (ATTENTION, "dest_base", HW.act_words - 10 - 4 * 10),
     (ATTENTION, "param_base", HW.param_words - 5),
-    # 3 heads of 20 columns, 4 apart
-    (KEYS, "dest_base", HW.kv_rows - 3 * 20 - 3 * 4),
-    # 3 heads, 5 words of values in 2 passes of 2 groups of 2, 4 apart
-    (KEYS | {"dest": Dest.VALUE}, "dest_base", HW.kv_rows - 6 * 4)])
+    # 3 heads in 2 sets: 2 a set, of 20 columns, 4 apart
+    (KEYS, "dest_base", HW.kv_rows - 2 * 20 - 2 * 4),
+    # 2 heads, 5 words of values in 2 passes of 2 groups of 2, 4 apart
+    (KEYS | {"dest": Dest.VALUE}, "dest_base", HW.kv_rows - 4 * 4)])
 def test_ranges_of_heads_end_exactly_at_the_memory(given: dict, field: str, limit: int) -> None:
     dut = Checks(HW, loads=False)
 
