@@ -5,7 +5,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from golden.policy import Choice, Policy
+from rtl import sums
 from rtl.layout import columns_of, weight_tiles
+from rtl.moe.gate import PLANE
 from rtl.placement import pieces_of, place
 from rtl.program import Dest, Mode, Opcode, Source, Target
 from rtl.streaming import Streaming
@@ -50,6 +52,7 @@ class Layers(Streaming):
             param = self.parameters(name, np.pad(biases, pad), np.pad(multipliers, pad),
                                     **({} if fields.get("stores") else skip))
             params = columns // hw.word
+        self.bound(name, weight, biases, fields)
         made = {"opcode": Opcode.LINEAR, "rows": rows, "depth": depth, "columns": columns,
                 "weight_base": base, "param_base": param, "operand_signed": 1,
                 "wide": int(wide), **where, **fields}
@@ -59,6 +62,18 @@ class Layers(Streaming):
             self.params.use(param, params, self.computes)
             self.compute(name, made)
         return made
+
+    def bound(self, name: str, weight: np.ndarray, biases: np.ndarray | None,
+              fields: Mapping[str, int]) -> None:
+        """Refuse a layer whose sums outgrow the accumulators, or whose logits the gate."""
+        bias = 0 if biases is None else biases.astype(np.int64)
+        given = {"operand_signed": bool(fields.get("operand_signed", 1)),
+                 "zero_point": fields.get("zero_point", 0)}
+        sums.check(name, sums.layer(weight, bias, Mode(fields["mode"]), **given), self.hw)
+        if fields["dest"] == Dest.GATE:
+            planes = weight.astype(np.int64)
+            sums.check(name, sums.layer(256 * planes[0::2] + planes[1::2], 0, Mode.DENSE, **given),
+                       self.hw, PLANE)
 
     def replay(self, name: str, made: Mapping[str, int], **fields: int) -> None:
         """Add what a layer made for the tokens that did not change, once more."""

@@ -3,6 +3,7 @@
 import numpy as np
 
 from golden.config import ModelConfig
+from rtl import sums
 from rtl.assembler import Program
 from rtl.config import HwConfig, lower_half
 from rtl.feed_forward import experts, mlp
@@ -132,6 +133,7 @@ class Network:
                 keeps=int(one), **rows, **share)
         c.layer(f"{name}.v", source=Source.NORMED, dest=Dest.VALUE, dest_base=values,
                 dest_stride=self.tokens, **rows, **shape, **share)
+        sums.check(f"{name}.attention", sums.attention(self.tokens, head_dim), hw)
         multiplier = c.tensor(f"{name}.attention.multiplier").repeat(hw.word)
         param = c.parameters(f"{name}.attention", np.zeros_like(multiplier), multiplier)
         c.compute(f"{name}.attention", {

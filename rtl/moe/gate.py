@@ -23,6 +23,9 @@ from rtl.temporal.places import Places
 LANES = 2
 """Logits ranked, and exponentiated, in a cycle."""
 
+PLANE = 8
+"""Bits by which a logit is wider than a plane's sums."""
+
 
 class Gate(wiring.Component):
     """Softmax over all experts, then the ``top_k`` largest, not renormalized.
@@ -80,7 +83,7 @@ class Gate(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         hw = self.hw
-        self.width = hw.acc_width + 8
+        self.width = hw.acc_width + PLANE
         self.per_word = hw.word // 2
         depth = 1 << (-(-hw.max_experts // self.per_word) - 1).bit_length()
         m.submodules.ranking = ranking = TopK(hw.max_top_k, self.width, LANES)
@@ -102,7 +105,7 @@ class Gate(wiring.Component):
         m.d.comb += [self.i.ready.eq(~full[bank]), write.en.eq(self.i.valid & self.i.ready),
                      write.addr.eq(Cat(word[: self.bits], bank))]
         for n in range(self.per_word):
-            m.d.comb += write.data[n].eq((given.data[2 * n] << 8) + given.data[2 * n + 1])
+            m.d.comb += write.data[n].eq((given.data[2 * n] << PLANE) + given.data[2 * n + 1])
         with m.If(write.en):
             m.d.sync += word.eq(word + 1)
             with m.If(given.last):

@@ -1,5 +1,8 @@
 """Random networks on random hardware: no bit differs from golden, no counter from the simulator."""
 
+from dataclasses import replace
+from zlib import crc32
+
 import numpy as np
 import pytest
 
@@ -13,6 +16,12 @@ from sim.machine import simulate
 from sim.memory import MemoryModel
 from tests.system.networks import HARDWARE, ROUTINGS, make
 
+
+def drawn(hardware: str, number: int, seed: int) -> int:
+    """Return the seed of a network, another one for every name, number and seed."""
+    return crc32(f"{hardware} {number} {seed}".encode())
+
+
 CASES = [(hardware, number) for hardware in HARDWARE for number in range(8)]
 
 
@@ -21,7 +30,7 @@ CASES = [(hardware, number) for hardware in HARDWARE for number in range(8)]
 def test_bits_and_counters(hardware: str, number: int, seed: int) -> None:
     hw = HARDWARE[hardware]
     routing = ROUTINGS[number % 3]
-    model, image, task = make(1000 * seed + 10 * number + len(hardware), hw, routing)
+    model, image, task = make(drawn(hardware, number, seed), hw, routing)
     plan = Plan(Choice((Policy.DENSE, Policy.ZERO_SKIP)[number // 3 % 2]))
     memory = MemoryModel((20, 1, 60)[number % 3], (1, 3, 2)[number % 4 % 3])
     program = compile_program(model, hw, task, plan)
@@ -50,7 +59,7 @@ def test_bits_and_counters(hardware: str, number: int, seed: int) -> None:
 def test_frames_back_to_back(hardware: str, seed: int) -> None:
     """Three different images in one program, each as if it were alone, in less than thrice."""
     hw, cycles = HARDWARE[hardware], []
-    model, image, task = make(1000 * seed + 77, hw, "free")
+    model, image, task = make(drawn(hardware, len(CASES), seed), hw, "free")
     images = [image.roll(n, -1) for n in range(3)]
     program = compile_program(model, hw, task, frames=3)
     traces = [Integer(model).run(frame, task) for frame in images]
@@ -63,6 +72,14 @@ def test_frames_back_to_back(hardware: str, seed: int) -> None:
     assert result.counters["cycles"] < sum(cycles)
     predicted = simulate(program, from_traces(traces, model.config))
     assert dict(predicted.counters) == result.counters
+
+
+def test_every_case_is_another_network(seed: int) -> None:
+    """The dimensions of the networks differ, not only their names."""
+    every = [make(drawn(hardware, number, seed), HARDWARE[hardware], "free")[0].config
+             for hardware, number in CASES]
+    shapes = {replace(config, name="") for config in every}
+    assert len(shapes) > 0.9 * len(CASES)
 
 
 def test_routings_are_skewed(seed: int) -> None:

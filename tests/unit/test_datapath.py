@@ -9,15 +9,15 @@ from golden.linear import linear
 from golden.requantize import requantize
 from rtl.config import PRESETS
 from rtl.datapath import Datapath
-from rtl.layout import weight_tiles
 from rtl.linear.item_generator import ItemGenerator
 from rtl.placement import place
-from rtl.program import DESCRIPTOR, Dest, Opcode, Source, Target
+from rtl.program import DESCRIPTOR, Dest, Opcode, Source
 from sim.datapath import Pipeline
 from sim.items import Place
 from sim.operators import RowSink, linear_items
 from tests.support.bench import put, simulate
 from tests.support.case import pack
+from tests.support.datapath import load_image, load_parameters, load_weights, read_residual
 
 HW = PRESETS["nano"]
 P = HW.word
@@ -40,32 +40,14 @@ def test_two_layers(seed: int) -> None:
     assert (expected[0].abs() < 127).float().mean() > 0.3
     dut = Datapath(HW)
 
-    async def write(ctx, port, **fields) -> None:
-        put(ctx, port, pack(port.shape(), {"en": 1, **fields}))
-        await ctx.tick()
-        put(ctx, port, 0)
-
-    async def load(ctx, weight, placed, base: int) -> None:
-        beats = weight_tiles(weight, HW, placed.gang, placed.split).reshape(-1, HW.lanes)
-        for number, beat in enumerate(beats):
-            tile, row = divmod(number, placed.rows)
-            ctx.set(dut.load_groups, sum(1 << g for g in range(HW.groups)
-                                         if g % placed.span == tile % placed.span))
-            await write(ctx, dut.load_weight, data=beat.view(np.int8).tolist(),
-                        row=base + tile // placed.span * placed.rows + row)
-
     async def bench(ctx):
-        for number, word in enumerate(image.reshape(-1, 2 * P)):
-            value = int.from_bytes(word.astype(np.int8).tobytes(), "little")
-            await write(ctx, dut.load_image, address=number, data=value)
-        for number, part in enumerate(bias.reshape(-1, P)):
-            await write(ctx, dut.load_parameter, address=number, data=[
-                {"bias": int(item), "multiplier": 60} for item in part])
+        await load_image(ctx, dut, image)
+        await load_parameters(ctx, dut, bias, 60)
         ctx.set(dut.active, 1)
         ctx.set(dut.released, 1)
         for (weight, _, dest, source), base in zip(layers, (0, 100), strict=True):
             placed = place(weight.shape[1], len(weight), HW)
-            await load(ctx, weight, placed, base)
+            await load_weights(ctx, dut, weight, placed, base)
             fields = {"opcode": Opcode.LINEAR, "source": source, "dest": dest, "rows": rows,
                       "depth": weight.shape[1], "columns": len(weight), "weight_base": base,
                       "operand_signed": 1, "source_stride": weight.shape[1] // P,
@@ -92,15 +74,7 @@ def test_two_layers(seed: int) -> None:
             assert done == sink.end == pipeline.drain_free - 1 + sink.done
             for name in Datapath.COUNTS:
                 assert counts[name] == pipeline.counters[name], name
-        ctx.set(dut.storing, 1)
-        ctx.set(dut.store_target, Target.RESIDUAL)
-        stored = []
         for row in range(rows):
-            ctx.set(dut.store_address, row)
-            assert ctx.get(dut.store_granted)
-            await ctx.tick()
-            stored.append(ctx.get(dut.store_data))
-        assert stored == [int.from_bytes(row.astype("<i2").tobytes(), "little")
-                          for row in expected[1].numpy()]
+            assert await read_residual(ctx, dut, HW, row) == expected[1][row].tolist()
 
     simulate(dut, bench)

@@ -1,0 +1,77 @@
+"""The datapath alone: write its memories, run an operator, read what it wrote."""
+
+import numpy as np
+from amaranth import Value
+
+from rtl.config import HwConfig
+from rtl.datapath import Datapath
+from rtl.layout import weight_tiles
+from rtl.placement import Placement
+from rtl.program import DESCRIPTOR, Target
+from tests.support.bench import put
+from tests.support.case import pack
+
+LIMIT = 5000
+"""Cycles after which an operator counts as stuck."""
+
+
+async def write(ctx, port, **fields) -> None:
+    """Write one word through ``port``."""
+    put(ctx, port, pack(port.shape(), {"en": 1, **fields}))
+    await ctx.tick()
+    put(ctx, port, 0)
+
+
+async def load_weights(ctx, dut: Datapath, weight: np.ndarray, placed: Placement,
+                       base: int = 0) -> None:
+    """Write int8 weights (N, K) to the groups that ``placed`` gives them to."""
+    hw = dut.hw
+    beats = weight_tiles(weight, hw, placed.gang, placed.split).reshape(-1, hw.lanes)
+    for number, beat in enumerate(beats):
+        tile, row = divmod(number, placed.rows)
+        ctx.set(dut.load_groups, sum(1 << g for g in range(hw.groups)
+                                     if g % placed.span == tile % placed.span))
+        await write(ctx, dut.load_weight, data=beat.view(np.int8).tolist(),
+                    row=base + tile // placed.span * placed.rows + row)
+
+
+async def load_image(ctx, dut: Datapath, rows: np.ndarray) -> None:
+    """Write rows of bytes to the activations, from word 0 on."""
+    for number, beat in enumerate(rows.reshape(-1, dut.hw.lanes)):
+        await write(ctx, dut.load_image, address=number,
+                    data=int.from_bytes(beat.astype(np.uint8).tobytes(), "little"))
+
+
+async def load_parameters(ctx, dut: Datapath, bias: np.ndarray, multiplier: int) -> None:
+    """Write biases (N), all with the same multiplier, from word 0 on."""
+    for number, part in enumerate(bias.reshape(-1, dut.hw.word)):
+        await write(ctx, dut.load_parameter, address=number, data=[
+            {"bias": int(item), "multiplier": multiplier} for item in part])
+
+
+async def run(ctx, dut: Datapath, descriptor: int) -> None:
+    """Run one packed operator until all of its results are written."""
+    for port in (dut.descriptor, dut.draining):
+        put(ctx, port, descriptor)
+    ctx.set(dut.active, 1)
+    ctx.set(dut.released, 1)
+    ctx.set(dut.start, 1)
+    for _ in range(LIMIT):
+        written = ctx.get(dut.written)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        if written:
+            return
+    raise AssertionError(f"stuck: {DESCRIPTOR.from_bits(descriptor)}")
+
+
+async def read_residual(ctx, dut: Datapath, hw: HwConfig, address: int) -> list[int]:
+    """Return the int16 elements of a word of the residual stream."""
+    ctx.set(dut.storing, 1)
+    ctx.set(dut.store_target, Target.RESIDUAL)
+    ctx.set(dut.store_address, address)
+    assert ctx.get(dut.store_granted)
+    await ctx.tick()
+    raw = ctx.get(Value.cast(dut.store_data)).to_bytes(2 * hw.word, "little")
+    ctx.set(dut.storing, 0)
+    return np.frombuffer(raw, "<i2").tolist()
