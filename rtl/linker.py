@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from rtl.assembler import Program
-from rtl.config import HwConfig
+from rtl.config import FIELD, HwConfig
 from rtl.program import DESCRIPTOR_BYTES, Opcode, Target, pack
 from rtl.streaming import Streaming
 
@@ -56,6 +56,14 @@ def with_pieces(named: list[Named], hw: HwConfig) -> list[Named]:
     return made
 
 
+def encode(name: str, fields: Mapping[str, int]) -> bytes:
+    """Encode a descriptor; an error names what it is for."""
+    try:
+        return pack(fields)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
 def link(c: Streaming, frames: int, image_beats: int, output_beats: int) -> Program:
     """Give every byte its address: state, program, weights in order of use, images, outputs."""
     hw = c.hw
@@ -75,7 +83,11 @@ def link(c: Streaming, frames: int, image_beats: int, output_beats: int) -> Prog
         if fields["opcode"] == Opcode.STORE and fields["target"] not in KEPT:
             fields["address"] = next(kept)
         placed.append(fields)
-    code = np.frombuffer(b"".join(pack(fields) for fields in placed), np.uint8)
+    if len(placed) >= FIELD:
+        raise ValueError(f"{c.config.name}: a program for {frames} frames has {len(placed)} "
+                         f"descriptors, more than the {FIELD - 1} that the hardware counts")
+    code = np.frombuffer(b"".join(encode(name, fields) for (name, _), fields in zip(
+        named, placed, strict=True)), np.uint8)
     return Program(
         hw, c.config, c.task, c.plan, tuple(placed), tuple(name for name, _ in named),
         c.area, np.concatenate([code, *c.blobs]), tuple(images), tuple(outputs), output_beats,

@@ -174,16 +174,18 @@ def pack(fields: Mapping[str, int]) -> bytes:
     unknown = set(fields) - set(FIELDS) - set(TEMPORAL.members)
     if unknown:
         raise ValueError(f"unknown descriptor field {sorted(unknown)[0]!r}")
+    widths = FIELDS | TEMPORAL.members
+    for name, item in fields.items():
+        if not 0 <= item < 1 << widths[name]:
+            raise ValueError(f"descriptor field {name}={int(item)} is not in "
+                             f"0..{(1 << widths[name]) - 1}")
     if fields.keys() & TEMPORAL.members.keys():
         given = {name: int(fields.get(name, 0)) for name in TEMPORAL.members}
         kept = TEMPORAL.const(given).as_bits()
         fields = {name: item for name, item in fields.items() if name not in given}
         fields |= {"kappa22": kept & 0xFFFFFFFF, "kappa26": kept >> 32}
     for name, width in FIELDS.items():
-        item = int(fields.get(name, 0))
-        if not 0 <= item < 1 << width:
-            raise ValueError(f"descriptor field {name}={item} is not in 0..{(1 << width) - 1}")
-        value |= item << position
+        value |= int(fields.get(name, 0)) << position
         position += width
     return value.to_bytes(DESCRIPTOR_BYTES, "little")
 

@@ -59,7 +59,7 @@ class DmaWriter(wiring.Component):
         hw, axi = self.hw, self.axi
         m.submodules.bursts = bursts = Bursts(hw)
         left = Signal(9)
-        unanswered = Signal(16)
+        unanswered = Signal.like(self.i.p.beats)
         last = Signal()
         offered, begins, pads, sent, beat, answered = (Signal() for _ in range(6))
 

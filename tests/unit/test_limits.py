@@ -8,10 +8,13 @@ import torch
 from amaranth.back import rtlil
 from amaranth.hdl import Fragment
 
+from golden.library import find
 from golden.linear import linear
 from golden.requantize import requantize
+from rtl import linker
 from rtl.accelerator import Accelerator
 from rtl.checks import Checks
+from rtl.compiler import compile_program
 from rtl.config import FIELD, MAXIMA, PRESETS, HwConfig
 from rtl.datapath import Datapath
 from rtl.formats import event
@@ -20,7 +23,7 @@ from rtl.linear.lane_group import LaneGroup
 from rtl.linear.worker import Worker
 from rtl.memory.store_reader import STORING, StoreReader
 from rtl.placement import place
-from rtl.program import DESCRIPTOR, Dest, Mode, Opcode, Source, Target, unpack
+from rtl.program import DESCRIPTOR, FIELDS, TEMPORAL, Dest, Mode, Opcode, Source, Target, unpack
 from rtl.program import pack as encode
 from tests.support.bench import put, simulate
 from tests.support.case import pack
@@ -40,6 +43,26 @@ SMALLEST = replace(NANO, groups=1, banks=2, attention_lag=1, queue_words=1, max_
                    max_embed=4, max_depth=1, max_experts=1, max_top_k=1, weight_rows=1, kv_rows=1,
                    act_words=4, normed_words=1, residual_words=4, state_words=1, reference_words=1,
                    param_words=1, norm_words=1, program_depth=4, burst_beats=1, outstanding=1)
+
+
+@pytest.mark.parametrize("name", [*FIELDS, *TEMPORAL.members])
+def test_fields_hold_no_more_than_their_width(name: str) -> None:
+    width = (FIELDS | TEMPORAL.members)[name]
+    most = (1 << width) - 1
+    encode({name: most})
+    for value in (most + 1, -1):
+        with pytest.raises(ValueError, match=f"^descriptor field {name}={value} is not in "):
+            encode({name: value})
+
+
+def test_programs_have_no_more_descriptors_than_the_hardware_counts(monkeypatch) -> None:
+    """An error names the layer and the field, or the frames."""
+    monkeypatch.setattr(linker, "FIELD", 100)
+    with pytest.raises(ValueError, match=r"^digits: a program for 2 frames has \d+ descriptors, "
+                                         r"more than the 99 that the hardware counts$"):
+        compile_program(find("digits").quantized, NANO, frames=2)
+    with pytest.raises(ValueError, match=r"^fc: descriptor field heads=256 is not in 0..255$"):
+        linker.encode("fc", {"heads": 256})
 
 
 @pytest.mark.parametrize("name", MAXIMA)
