@@ -118,7 +118,8 @@ FIELDS: dict[str, int] = {
 """Field widths in bits.
 
 ``rows`` tokens (or expert rows are taken from the queue of ``expert`` if ``gather``/``scatter``);
-``depth`` is the length of the sum; ``columns`` the outputs of one row, a multiple of a word;
+``depth`` is the length of the sum; ``columns`` the outputs of one row, a multiple of a word: of
+keys and values ``heads * head_words`` words, of a gate two for each expert, in whole words;
 ``gang``, ``span`` and ``set_size`` index ``HwConfig.gangs``: ``gang`` neighboring groups hold
 different columns, ``2**split`` such gangs different parts of the sum, and ``span`` is their
 product; ``passes`` column passes of an item. ``wide`` reads ``read_words`` words of activations

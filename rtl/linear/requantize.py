@@ -22,7 +22,7 @@ class Requantize(wiring.Component):
 
     ``saturate(floor((acc + bias) * multiplier / 2**s + 1/2))`` with ``s = 14 + 4 * shift``;
     :func:`golden.requantize.requantize` is its reference. ``acc + bias`` must fit ``acc_width``
-    bits, which the quantizer proves from the weights.
+    bits, which :mod:`rtl.sums` proves from the weights.
 
     Members
     -------
