@@ -214,10 +214,10 @@ class Writing(Surroundings):
         """Claim that a burst has its beats and no other, and that idle means that none is open."""
         axi, taken, closes = dut.axi, Signal(), Signal()
         to_write = Signal(9)
-        owed = Signal(16)
+        owed = Signal(24)
         following = Signal(9)
         begun = Signal()
-        whole = Signal(16)
+        whole = Signal(24)
         drained = Signal()
         held = stays(m, Assert, "w", axi.wvalid, axi.wready, Cat(axi.wdata, axi.wstrb, axi.wlast))
         m.d.sync += [drained.eq(self.drain), to_write.eq(following),
@@ -227,7 +227,7 @@ class Writing(Surroundings):
             taken.eq(axi.wvalid & axi.wready),
             following.eq(Mux(begins, beats, to_write) - taken),
             closes.eq((begun | begins) & ~(axi.awvalid & ~axi.awready) & (following == 0)),
-            Assume(~axi.bvalid | (whole != 0)), Assume(owed < 0xFFFF),
+            Assume(~axi.bvalid | (whole != 0)), Assume(owed < 0xFFFFFF),
             Assert(~axi.wvalid | (to_write != 0)),
             Assert(~axi.wvalid | (axi.wlast == (to_write == 1))),
             Assert(~(axi.wvalid & self.drain & drained & ~held) | (axi.wstrb == 0)),
