@@ -178,6 +178,11 @@ class HwConfig:
         return self.lanes
 
     @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weight memory, one for each lane of a row of every group."""
+        return self.weight_rows * self.groups * self.lanes
+
+    @property
     def mac_units(self) -> int:
         """Multiply-accumulates per cycle."""
         return self.groups * self.lanes

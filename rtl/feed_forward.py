@@ -59,7 +59,8 @@ def experts(c: Layers, name: str, norm: Fields, residual: Fields) -> Fields:
     """The task's gate, then expert by expert over its tokens, the most used first.
 
     An expert's second layer follows the next expert's first, whose results do not hold it up.
-    The weights of experts that calibration always needed are loaded ahead of the gate; where few
+    The weights of experts that calibration always needed, or of all if every token has all, are
+    loaded ahead of the gate; where few
     tokens may have changed, only of the most used ones, twice as many as a token has: more would
     be read in vain too often. Returns what to wait for.
     """
@@ -76,7 +77,8 @@ def experts(c: Layers, name: str, norm: Fields, residual: Fields) -> Fields:
     total, least = c.tensor(f"{gate}.usage")
     order = np.argsort(-total.astype(np.int64), kind="stable").tolist()
     likely = order if c.fresh or not gated else order[: 2 * c.config.top_k]
-    c.certain = frozenset(expert for expert in likely if least[expert])
+    every = c.config.top_k == c.config.num_experts and not gated
+    c.certain = frozenset(expert for expert in likely if every or least[expert])
     made: list[int] = []
     for turn in range(len(order) + 1):
         if turn < len(order):

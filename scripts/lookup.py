@@ -1,5 +1,6 @@
 """Presets by name, with an error that lists them, and the clocks assumed for them."""
 
+from golden.config import MODELS
 from rtl.config import PRESETS, HwConfig
 
 CLOCKS_MHZ = {"zcu102": 300.0, "ulx3s": 60.0}
@@ -7,6 +8,17 @@ CLOCKS_MHZ = {"zcu102": 300.0, "ulx3s": 60.0}
 
 DEFAULT_CLOCK_MHZ = 100.0
 """Clock of a preset that is for no board."""
+
+
+TRAINED = ("digits",)
+"""Presets of networks whose weights are trained; those of the others are drawn."""
+
+
+def weights(model: str) -> str:
+    """Return ``trained`` or ``seeded``, as the weights of a preset are, or ``given`` for a file."""
+    if model in TRAINED:
+        return "trained"
+    return "seeded" if model in MODELS else "given"
 
 
 def hardware(name: str) -> HwConfig:

@@ -7,8 +7,14 @@ The program of dense inference keeps its order, placement, waits and units; only
 * computes, of each row, as many columns as a row has ``made`` on average, packed into whole words;
 * sends ``kept`` of the events of each row, evenly spread: static zeros are balanced over the
   columns, and the weight memory still has room for all weights;
-* reads weights and their indices, what is remembered (written bytes take the same port's time),
-  and what the predictor needs, as one longer or shorter load;
+* reads weights, their indices and what the predictor needs as one longer or shorter load. Weights
+  are loaded ahead, as the compiler places their loads, so a load is shorter only by what is known
+  before the frame: static zeros, fewer bits. A column that no token of the frame needs is read;
+* loads no expert that has no tokens, once the gate has said so; those that calibration always
+  needed are loaded ahead of the gate, needed or not;
+* keeps what is remembered on chip as far as the memories of the hardware for that hold it, product
+  by product; if they do not hold all, room for two of the largest stays free for the rest, which a
+  load reads before the product and a store writes behind it, both whole;
 * runs the predictor row by row before the product on the same lanes, as a longer sum; what it
   decides costs no cycles beyond that;
 * normalizes all rows that run, and takes the softmax over the scores that are made.
@@ -30,10 +36,15 @@ from golden.shapes import tensor_shapes
 from golden.sparsity.work import Frame, Work
 from rtl.assembler import Program
 from rtl.config import HwConfig
-from rtl.program import Mode, Opcode
+from rtl.linker import with_pieces
+from rtl.program import Mode, Opcode, Target
 from sim.facts import Facts
 
+SUM_BYTES = 4
+"""Bytes of a sum that is remembered; a reference has one."""
+
 Fields = Mapping[str, int]
+Named = tuple[str, Fields]
 
 
 class Weights(NamedTuple):
@@ -58,8 +69,46 @@ def weights_of(config: ModelConfig) -> dict[str, Weights]:
 
 
 def besides(works: Iterable[Work]) -> int:
-    """Return the bytes that products move besides operands, results and weights."""
-    return sum(work.index_bytes + work.state_bytes + work.predictor_bytes for work in works)
+    """Return the bytes that products read with their weights."""
+    return sum(work.index_bytes + work.predictor_bytes for work in works)
+
+
+class State(NamedTuple):
+    """Bytes that an operator reads and writes for what it remembers."""
+
+    read: int
+    written: int
+
+    @property
+    def size(self) -> int:
+        """Bytes that it keeps."""
+        return max(self)
+
+
+def remembered(works: Mapping[str, Work], operators: Iterable[str]) -> dict[str, State]:
+    """Return by operator what its products remember, if they do."""
+    own, made = set(operators), Counter[tuple[str, str]]()
+    for product, work in works.items():
+        owner = product if product in own else operator_of(product)
+        made[owner, "read"] += work.state_read_bytes
+        made[owner, "written"] += work.state_written_bytes
+    sums = {owner: State(made[owner, "read"], made[owner, "written"]) for owner, _ in made}
+    return {owner: state for owner, state in sums.items() if state.size}
+
+
+def moved(states: Mapping[str, State], hw: HwConfig) -> dict[str, State]:
+    """Return what finds no room on chip, where the first operators' state stays."""
+    room = hw.word * (SUM_BYTES * hw.state_words + hw.reference_words)
+    if sum(state.size for state in states.values()) <= room:
+        return {}
+    room -= 2 * max(state.size for state in states.values())
+    made = {}
+    for name, state in states.items():
+        if state.size <= room:
+            room -= state.size
+        else:
+            made[name] = state
+    return made
 
 
 def width(work: Work) -> float:
@@ -148,35 +197,98 @@ def loaded(name: str, fields: Fields, works: Mapping[str, Work], weights: Mappin
         return fields if "expert" in fields else load_of(fields, 0)
     if part == "parameters":
         return fields
-    beats = -(-fields["beats"] * works[owner].weight_bytes // found(weights, owner).bytes)
+    beats = -(-fields["beats"] * works[owner].loaded_bytes // found(weights, owner).bytes)
     more = -(-besides([works[owner]]) // (hw.bus_bytes * pieces))
     return load_of(fields, beats + more)
 
 
-def rewritten(program: Program, frames: Sequence[Frame], weights: Mapping[str, Weights],
-              operands: Sequence[dict]) -> Iterator[Fields]:
-    """Return all descriptors as ``frames`` leave them; add to the ``operands`` of each frame."""
-    hw, number, pieces = program.hw, 0, Counter(program.names)
+def unpaged(program: Program) -> list[Named]:
+    """Return the descriptors without the loads of the program's own pieces, by name."""
+    named, own = [], [0]
     for name, fields in zip(program.names, program.descriptors, strict=True):
+        if fields["opcode"] == Opcode.LOAD:
+            piece = fields["target"] == Target.PROGRAM
+            own.append(own[-1] + (not piece))
+            if piece:
+                continue
+        elif fields["opcode"] != Opcode.HALT:
+            fields = {**fields, "wait_loads": own[fields["wait_loads"]]}
+        named.append((name, fields))
+    return named
+
+
+def rewritten(named: Sequence[Named], hw: HwConfig, frames: Sequence[Frame],
+              weights: Mapping[str, Weights], operands: Sequence[dict]) -> Iterator[Named]:
+    """Return all descriptors as ``frames`` leave them; add to the ``operands`` of each frame."""
+    number, pieces = 0, Counter(name for name, _ in named)
+    for name, fields in named:
         if fields["opcode"] == Opcode.HALT:
-            yield fields
+            yield name, fields
             return
         works = frames[number].works
         if fields["opcode"] == Opcode.LOAD:
-            yield loaded(name, fields, works, weights, hw, pieces[name] // len(frames))
+            yield name, loaded(name, fields, works, weights, hw, pieces[name] // len(frames))
         elif fields["opcode"] == Opcode.STORE:
             number += 1
-            yield fields
+            yield name, fields
         elif fields["opcode"] == Opcode.ATTENTION and f"{name}.scores" in works:
             made, masks = attention(fields, works[f"{name}.scores"], works[f"{name}.values"], hw)
             operands[number] |= {f"{name}.{part}": mask for part, mask in masks.items()}
-            yield made
+            yield name, made
         elif name in works:
             made, sent = linear(fields, works[name], found(weights, name), hw)
             operands[number] |= {} if sent is None else {name: sent}
-            yield made
+            yield name, made
         else:
-            yield fields if "expert" in fields else {**fields, "rows": 0}
+            yield name, fields if "expert" in fields else {**fields, "rows": 0}
+
+
+def remembering(named: Sequence[Named], hw: HwConfig, frames: Sequence[Frame]) -> list[Named]:
+    """Insert the transfers of what is remembered, around the operators that remember it.
+
+    A load may begin with that of the operator's weights, an expert's when its tokens are known.
+    What waits for others waits for the same ones as before.
+    """
+    names = [name for name, _ in named]
+    total, done = Counter(names), Counter[str]()
+    states = [moved(remembered(frame.works, names), hw) for frame in frames]
+    made: list[Named] = []
+    number, computes, loads, begun, waits = 0, [0], [0], 0, {}
+    count = Counter[bool]()
+
+    def add(name: str, fields: Fields) -> None:
+        count[fields["opcode"] == Opcode.LOAD] += 1
+        made.append((name, fields))
+
+    for name, fields in named:
+        fields = {**fields, **{key: computes[fields[key]] for key in ("wait_computes", "routed")
+                               if fields.get(key)}}
+        if fields["opcode"] == Opcode.HALT:
+            made.append((name, fields))
+            continue
+        if fields["opcode"] == Opcode.LOAD:
+            owner = name.removesuffix(".load").rpartition(".")[0]
+            waits.setdefault(owner, max(fields.get("wait_computes", 0), fields.get("routed", 0)))
+            add(name, fields)
+            loads.append(count[True])
+            continue
+        state, pieces = states[number].get(name, State(0, 0)), total[name] // len(frames)
+        beats = [-(-size // hw.bus_bytes) for size in state]
+        if done[name] % pieces == 0 and beats[0]:
+            add(f"{name}.state.load", {
+                "opcode": Opcode.LOAD, "target": Target.STATE, "address": 0, "beats": beats[0],
+                "wait_computes": waits.get(name, 0)})
+            begun = count[True]
+        done[name] += 1
+        add(name, {**fields, "wait_loads": max(begun, loads[fields["wait_loads"]])})
+        computes.append(count[False])
+        if fields["opcode"] == Opcode.STORE:
+            number, waits = number + 1, {}
+        if done[name] % pieces == 0 and beats[1]:
+            add(f"{name}.state", {
+                "opcode": Opcode.STORE, "target": Target.STATE, "rows": 1, "address": 0,
+                "beats": beats[1], "wait_loads": count[True]})
+    return made
 
 
 def check(frame: Frame) -> None:
@@ -214,7 +326,11 @@ def worked(program: Program, frames: Sequence[Frame],
         check(frame)
     operands: list[dict[str, np.ndarray]] = [{} for _ in frames]
     known = weights_of(program.config) if weights is None else weights
-    descriptors = tuple(rewritten(program, frames, known, operands))
+    hw = program.hw
+    left = list(rewritten(unpaged(program), hw, frames, known, operands))
+    named = with_pieces(remembering(left, hw, frames), hw)
     first, *later = (Facts(frame.routed, masks)
                      for frame, masks in zip(frames, operands, strict=True))
-    return replace(program, descriptors=descriptors), replace(first, later=tuple(later))
+    names, descriptors = zip(*named, strict=True)
+    return (replace(program, names=names, descriptors=descriptors),
+            replace(first, later=tuple(later)))

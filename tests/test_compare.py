@@ -29,7 +29,7 @@ from golden.sparsity.trace_file import save
 from golden.video import frames
 from scripts.study import evaluate, figures
 from scripts.study.inputs import InputSpec
-from scripts.study.spec import bundled, read
+from scripts.study.spec import Study, bundled, read
 from scripts.study.subject import Subject
 from scripts.study.table import Units
 from scripts.study.values import ModelSpec, PolicySpec
@@ -128,7 +128,7 @@ def test_report_needs_nothing_else_and_states_its_sources(compared) -> None:
         assert html.escape(reason) in page
     for paper in ("NullHop", "TEAL"):
         assert paper in page
-    for assumption in ("evenly spread", "the same port", "row by row before the product"):
+    for assumption in ("evenly spread", "no token of the frame needs is read", "row by row before"):
         assert assumption in page
     assert page.count('<span class="model">model</span>') >= 4  # twice two points, and the claim
     assert page.count('<span class="rtl">rtl</span>') >= 8
@@ -293,7 +293,7 @@ def test_numbers_of_a_picture_hide_no_other() -> None:
 def test_an_unknown_output_is_not_drawn_as_the_same() -> None:
     spent = {"total": Interval(1e6, 2e6, 3e6, "t")}
     points = [SimpleNamespace(executes=kind, label=kind, energy=spent, frames_per_s=speed,
-                              sqnr_db=noise)
+                              sqnr_db=noise, seeded=False)
               for kind, speed, noise in (("rtl", 100.0, float("inf")), ("model", 200.0, 20.0),
                                          ("model", 300.0, None))]
     figure = figures.pareto(points, Units(points))
@@ -351,6 +351,9 @@ BAD = {
     "models: [m3vit-tiny-129]\nhardware: [nano]": "num_tokens=129 exceeds nano's maximum 32",
     "models: [digits]\nhardware: [nano]\nmemory: [{name: a}, {name: a}]": "are called 'a'",
     "models: [{trace: nosuch.safetensors}]\nhardware: [nano]": "nosuch.safetensors",
+    "models: [m3vit-tiny-129]\nhardware: [zcu102]\npolicies: [{name: expert-cache, size: 16}]": (
+        "policies: expert-cache size=16: 16 experts in each of 6 layers of m3vit-tiny-129 are "
+        "14,155,776 bytes, the weight memory of zcu102 has 786,432"),
     "models: [{trace: x.safetensors, top_k: 1}]\nhardware: [nano]": "allowed are trace, name",
     "models: [{trace: x.safetensors}]\nhardware: [nano]\nbatch: [2]": "a trace has its own input",
     "models: [digits\nhardware: [nano]": "study.yaml: not YAML",
@@ -425,3 +428,80 @@ def test_studies_that_come_along_run(name: str, tmp_path: Path, monkeypatch, cap
         assert point["speedup"] == 1 or ", ".join(
             str(point[axis]) for axis in ("model", "policy")) != point["baseline"]
     assert {point["speedup"] for point in points} > {1}
+
+
+ROUTING = [name for name, mechanism in MECHANISMS.items() if mechanism.family == "routing"]
+
+
+def alone(policy: str | dict, **axes) -> tuple[evaluate.Point, Subject, evaluate.Run]:
+    """Run one policy on the digits network and nano; return its point, subject and run."""
+    study = Study.model_validate({"question": "?", "models": ["digits"], "hardware": ["nano"],
+                                  "policies": [policy], **axes})
+    evaluator, (point,) = evaluate.Evaluator(study), evaluate.points(study)
+    evaluator.operands = True
+    return point, evaluator.subject(point), evaluator.run(point)
+
+
+def modeled(point: evaluate.Point, subject: Subject) -> evaluate.Run:
+    """Run a policy that the hardware executes as if it did not."""
+    return evaluate.modeled(subject, point.hardware.config, point.memory.model, point)
+
+
+def weights_read(run: evaluate.Run) -> int:
+    """Return the bytes that the first frame's run reads for weights."""
+    return sum(count for act, count in run.results[0].acts.items()
+               if (act.component, act.operand) == ("dram", "weights"))
+
+
+@pytest.mark.parametrize("policy", ROUTING)
+def test_weights_of_experts_that_do_not_exist_are_not_read(policy: str) -> None:
+    """Bytes read against bytes wanted, of every policy that routes, as on the exact path."""
+    point, subject, run = alone(policy)
+    works = subject.left(point.policy)[0].works.values()
+    wanted = sum(work.loaded_bytes + work.index_bytes + work.predictor_bytes for work in works)
+    assert wanted <= weights_read(run) <= 1.1 * wanted
+
+
+@pytest.mark.parametrize("policy", ["dense", "expert-pruning"])
+def test_both_paths_count_the_same(policy: str) -> None:
+    point, subject, run = alone(policy)
+    assert run.executes == "rtl"
+    assert modeled(point, subject).results[0].counters == run.results[0].counters
+
+
+@pytest.mark.parametrize("policy", ["relu", "cats", "fatrelu"])
+def test_columns_that_no_token_needs_are_read_on_both_paths(policy: str) -> None:
+    """So a policy that skips more is not ranked by bytes that this hardware would read."""
+    point, subject, run = alone(policy)
+    frame, model = subject.left(point.policy)[0], modeled(point, subject)
+    assert frame.weight_bytes < frame.loaded_bytes
+    (exact,), (counted,) = run.results, model.results
+    assert counted.counters["bytes_read"] == exact.counters["bytes_read"]
+    assert counted.counters["macs"] == pytest.approx(exact.counters["macs"], rel=0.001)
+    assert counted.cycles == pytest.approx(exact.cycles, rel=0.001)
+
+
+@pytest.mark.parametrize(("policy", "idle"), [
+    ("dense", False), ({"name": "mote", "without": 0}, True), ({"name": "top-k", "k": 2}, True),
+    ({"name": "top-k", "k": 1}, False), ("expert-cache", True), ("teal", False),
+    ({"name": "teal", "density": 1.0}, True), ("wanda", False), ("low-bit", False),
+    ("lora-experts", True)], ids=str)
+def test_a_policy_that_skipped_nothing_says_so(policy: str | dict, idle: bool) -> None:
+    assert alone(policy)[2].idle == idle
+
+
+def test_reports_say_what_skipped_nothing_and_what_bounds(compared) -> None:
+    made, folder, out = compared(
+        "question: Which?\nmodels: [{preset: digits, num_layers: 2}]\nhardware: [nano]\n"
+        "policies: [dense, {name: mote, without: 0}, {name: teal, density: 0.3}]\n"
+        "memory: [{latency: 20, interval: 16}]\n")
+    idle = [point["skipped_nothing"] for point in made["points"]]
+    page, words = (folder / "report.html").read_text(), " ".join(out.split())
+    assert idle == [False, True, False]
+    said = "mote without=0 skipped nothing: it has no fewer multiplications and weight bytes"
+    assert all(said in text for text in (made["answer"], page, words))
+    assert made["points"][0]["bound_by"] == "memory: weights"
+    assert "memory: weights" in page
+    assert made["points"][2]["seeded_weights"]
+    assert ", seeded" in page
+    assert ", seeded" in words

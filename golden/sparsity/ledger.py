@@ -18,6 +18,7 @@ class Ledger:
         self.rule = rule
         self.works: dict[str, Work] = {}
         self.routed: dict[int, np.ndarray] = {}
+        self.existing: dict[int, np.ndarray] = {}
         self.skipped: Tensor | None = None
         rule.start()
 
@@ -38,12 +39,13 @@ class Ledger:
         outs = torch.ones(len(weight), dtype=torch.bool) if sent.made is None else (
             sent.made.any(0))
         count, kept = int(used.sum()) * int(outs.sum()), 1.0
+        unused = 0 if self.rule.foreseen(name) else weight.numel() - count
         stored = self.rule.stored(name)
         if stored is not None:
-            kept, count = float(stored.double().mean()), int(stored.sum())
+            kept, count, unused = float(stored.double().mean()), int(stored.sum()), 0
         self.works[name] = self.rule.charge(name, Work(
             rows=len(x), depth=x.shape[-1], columns=len(weight), events=mask(events),
-            made=mask(sent.made), kept=kept, weight_bytes=count))
+            made=mask(sent.made), kept=kept, weight_bytes=count, unused_bytes=unused))
         if sent.value is not None:
             return sent.value
         return x if events is None else x * events
@@ -79,9 +81,25 @@ class Ledger:
         return replace(whole, rows=work.rows, events=work.events, made=work.made,
                        predictor_macs=-(-whole.predictor_macs * work.rows // rows))
 
+    def route(self, layer: int, member: Tensor) -> None:
+        """Enter which tokens go to which experts of a layer, ``member`` (T, E) bool.
+
+        Raises
+        ------
+        ValueError
+            A token goes to an expert that does not exist.
+        """
+        self.routed[layer] = member.sum(0).numpy()
+        existing = self.rule.existing(layer)
+        if existing is None or existing.all():
+            return
+        if bool(member[:, ~existing].any()):
+            raise ValueError(f"layer {layer}: a token goes to an expert that does not exist")
+        self.existing[layer] = existing.numpy()
+
     def made(self, **outcome) -> Frame:
         """Return the frame."""
-        return Frame(self.rule.finish(self.works), self.routed, **outcome)
+        return Frame(self.rule.finish(self.works), self.routed, self.existing, **outcome)
 
 
 def mask(value: Tensor | None) -> np.ndarray | None:

@@ -115,7 +115,7 @@ class Live(Recorder):
             self.members[layer] = member
         else:
             member = torch.zeros(logits.shape, dtype=torch.bool).scatter(-1, chosen, True)
-        self.ledger.routed[layer] = member.sum(0).numpy()
+        self.ledger.route(layer, member)
         return chosen, weights
 
 

@@ -106,7 +106,7 @@ class Replay:
             logits = logits.masked_fill(~allowed, -torch.inf)
         wanted = self.rule.route(self.layer, self.moment.operands[gate].double(), logits)
         member = (took if wanted is None else wanted != 0) & taken[:, None]
-        self.ledger.routed[self.layer] = member.sum(0).numpy()
+        self.ledger.route(self.layer, member)
         for name, weight in self.record.weights.items():
             index = expert(name)
             if index is None or layer(name) != self.layer or not gate.startswith(

@@ -108,6 +108,21 @@ class Rule:
         """
         return None
 
+    def foreseen(self, name: str) -> bool:
+        """Whether the elements that a product needs are known before the frame.
+
+        Then the other weights are never loaded; else they are, since loads run ahead.
+        """
+        return False
+
+    def existing(self, layer: int) -> Tensor | None:
+        """Return the experts (E,) bool that a frame can use, asked behind :meth:`route`.
+
+        Only what is known before the frame counts: the weights of all others are never loaded.
+        None for all; by default those that are allowed.
+        """
+        return self.allowed(layer)
+
     def charge(self, name: str, work: Work) -> Work:
         """Add what the decision costs."""
         return work
@@ -117,13 +132,19 @@ class Rule:
         return works
 
 
-def charged(work: Work, *, macs: int = 0, weights: int = 0, index: int = 0, state: int = 0,
-            reload: int = 1) -> Work:
-    """Add multiplications and bytes to a product's work, whose weights are read so many times."""
+def charged(work: Work, *, macs: int = 0, weights: int = 0, index: int = 0, read: int = 0,
+            written: int = 0, reload: int = 1) -> Work:
+    """Add multiplications and bytes to a product's work, whose weights are read so many times.
+
+    ``read`` and ``written`` are the bytes of what is remembered.
+    """
     return replace(work, weight_bytes=work.weight_bytes * reload,
+                   unused_bytes=work.unused_bytes * reload,
                    predictor_macs=work.predictor_macs + macs,
                    predictor_bytes=work.predictor_bytes + weights,
-                   index_bytes=work.index_bytes + index, state_bytes=work.state_bytes + state)
+                   index_bytes=work.index_bytes + index,
+                   state_read_bytes=work.state_read_bytes + read,
+                   state_written_bytes=work.state_written_bytes + written)
 
 
 def largest(score: Tensor, count: int) -> Tensor:

@@ -1,7 +1,9 @@
 """What the matrix products of one frame still do under a sparsity mechanism; no torch, no cycles.
 
 Multiplications, weight bytes and state bytes are three separate axes: a weight row that one token
-of the frame needs is read, however many others skip it.
+of the frame needs is read, however many others skip it. What no token needs is known only when the
+operand has been computed; hardware that loads a layer's weights ahead of that reads it all the
+same, so it is counted by itself.
 """
 
 from collections.abc import Mapping
@@ -26,9 +28,12 @@ class Work:
         left out.
     kept : float
         Share of the weights that are no static zero, in 0..1.
-    weight_bytes, index_bytes, state_bytes : int
-        Bytes read for weights, read for their indices, read and written for what is remembered
-        from one frame to the next.
+    weight_bytes, index_bytes : int
+        Bytes of the weights that some row needs, and of their indices.
+    unused_bytes : int
+        Bytes of the other weights that are stored: no row of this frame needs them.
+    state_read_bytes, state_written_bytes : int
+        Bytes read and written for what is remembered from one frame to the next.
     predictor_macs, predictor_bytes : int
         Multiplications and weight bytes of what decides, which run densely.
 
@@ -45,8 +50,10 @@ class Work:
     made: np.ndarray | None = None
     kept: float = 1.0
     weight_bytes: int
+    unused_bytes: int = 0
     index_bytes: int = 0
-    state_bytes: int = 0
+    state_read_bytes: int = 0
+    state_written_bytes: int = 0
     predictor_macs: int = 0
     predictor_bytes: int = 0
 
@@ -58,10 +65,21 @@ class Work:
                 raise ValueError(f"{name} is {mask.dtype} {mask.shape}, not bool {shape}")
         if not 0 <= self.kept <= 1:
             raise ValueError(f"kept={self.kept} is not in 0..1")
-        for name in ("rows", "depth", "columns", "weight_bytes", "index_bytes", "state_bytes",
-                     "predictor_macs", "predictor_bytes"):
+        for name in ("rows", "depth", "columns", "weight_bytes", "unused_bytes", "index_bytes",
+                     "state_read_bytes", "state_written_bytes", "predictor_macs",
+                     "predictor_bytes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} is negative")
+
+    @property
+    def loaded_bytes(self) -> int:
+        """Bytes of weights that hardware reads which loads them before the operand is known."""
+        return self.weight_bytes + self.unused_bytes
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes read and written for what is remembered."""
+        return self.state_read_bytes + self.state_written_bytes
 
     @property
     def macs(self) -> int:
@@ -85,6 +103,9 @@ class Frame:
         each head and token, head by head.
     routed : Mapping of int to ndarray
         By layer with experts the tokens of each expert (E,).
+    existing : Mapping of int to ndarray
+        By layer with experts which of them exist (E,) bool, where that is known before the frame
+        and they are not all; the others have no tokens and their weights are never loaded.
     sqnr_db : float, optional
         Of the network's output with the mechanism against the output without, where it was run;
         infinite if they are equal.
@@ -94,6 +115,7 @@ class Frame:
 
     works: Mapping[str, Work]
     routed: Mapping[int, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
+    existing: Mapping[int, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
     sqnr_db: float | None = None
     predicted: int | None = None
 
@@ -101,6 +123,11 @@ class Frame:
     def macs(self) -> int:
         """Multiplications of all products, predictors included."""
         return sum(work.macs + work.predictor_macs for work in self.works.values())
+
+    @property
+    def loaded_bytes(self) -> int:
+        """Bytes of weights that hardware reads which loads them before operands are known."""
+        return sum(work.loaded_bytes for work in self.works.values())
 
     @property
     def weight_bytes(self) -> int:

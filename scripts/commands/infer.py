@@ -16,7 +16,7 @@ from rtl.config import HwConfig
 from rtl.program import ErrorCode
 from scripts.cli import JsonFile, app, check_folder, command, console, emit, errors
 from scripts.host.files import write
-from scripts.lookup import hardware
+from scripts.lookup import hardware, weights
 from scripts.rtl_engine import engine as rtl_engine
 from scripts.terminal import Table
 from sim.facts import from_trace
@@ -112,6 +112,7 @@ def infer(
                 write(trace, text)
                 result |= {"trace": str(trace), "spans_differing": found}
     result |= {"output_sha256": output.sha256, "predicted": output.predicted,
+               "weights": weights(model),
                "sqnr_db": None if real is None or engine == "float" else sqnr_db(output, real)}
     if emit(result, json):
         return

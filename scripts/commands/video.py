@@ -29,7 +29,7 @@ from scripts.choosing import automatic
 from scripts.cli import JsonFile, app, command, console, emit, errors
 from scripts.film import film
 from scripts.host.files import write
-from scripts.lookup import clock, hardware
+from scripts.lookup import clock, hardware, weights
 from scripts.terminal import Table
 from sim.energy import energy
 from sim.energy_table import Table as Costs
@@ -193,7 +193,8 @@ def video(
                         disable=not errors.is_terminal):
         shown.append(pixels)
         made.append(player.show(pixels))
-    result = {"model": model, "hardware": hardware_name, "input": source, "policy": policy,
+    result = {"model": model, "weights": weights(model), "hardware": hardware_name,
+              "input": source, "policy": policy,
               "theta": theta, "operators": {
                   name: str(choice.policy) for name, choice in plan.resolve(
                       network.config).items()},

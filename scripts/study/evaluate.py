@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from golden.policy import Choice, Plan, Policy, operator_of
+from golden.sparsity.names import layer, part
 from golden.sparsity.work import Frame
-from rtl.assembler import Program
+from rtl.assembler import Program, Quantized
 from rtl.compiler import DENSE, compile_program
 from rtl.config import HwConfig
 from scripts.study.inputs import InputSpec
@@ -21,11 +22,12 @@ from scripts.study.values import (
     ModelSpec,
     PolicySpec,
 )
+from sim.experts import Remaining, chosen, renamed
 from sim.facts import Facts, from_trace, from_traces
 from sim.machine import simulate
 from sim.memory import MemoryModel
 from sim.spans import Result
-from sim.work import worked
+from sim.work import weights_of, worked
 
 if TYPE_CHECKING:
     from scripts.study.foreign import Foreign
@@ -62,7 +64,8 @@ class Run:
     """Simulations of a point, one for each frame that counts, of ``batch`` images each.
 
     ``sqnr_db`` and ``same_class`` compare with dense inference; ``executes`` is ``rtl`` if the
-    hardware runs exactly this, else ``model``; ``known`` what is known of the data.
+    hardware runs exactly this, else ``model``; ``known`` what is known of the data; ``idle`` that
+    a policy other than dense saved no multiplication and no weight byte of any frame.
     """
 
     results: tuple[Result, ...]
@@ -70,6 +73,7 @@ class Run:
     same_class: tuple[bool | None, ...]
     executes: str
     known: str
+    idle: bool = False
 
     @property
     def quality(self) -> float | None:
@@ -159,8 +163,10 @@ class Evaluator:
         network = self.foreign[name]
         few = sparse(network.left(point.policy), str)
         results = network.run(point.policy, point.hardware.config, point.memory.model, few)
+        idle = not dense and saves_nothing(network.left(point.policy),
+                                           network.left(PolicySpec(name=str(Policy.DENSE))))
         quality = (inf if dense else None,) * len(results)
-        return Run(tuple(results), quality, (None,) * len(results), "model", network.known)
+        return Run(tuple(results), quality, (None,) * len(results), "model", network.known, idle)
 
 
 def exact(subject: Subject, hw: HwConfig, memory: MemoryModel, point: Point) -> Run:
@@ -171,14 +177,16 @@ def exact(subject: Subject, hw: HwConfig, memory: MemoryModel, point: Point) -> 
     pairs = list(zip(traces, subject.ran(DENSE), strict=True))
     quality = tuple(noise(trace, dense) for trace, dense in pairs)
     agrees = tuple(same(trace.predicted, dense.predicted) for trace, dense in pairs)
-    programs = [compile_program(network, hw, task, plan, point.batch, continues=later)
-                for later in ((False, True) if len(traces) > 1 else (False,))]
+    program = compile_program(network, hw, task, plan, point.batch, continues=len(traces) > 1)
     if len(traces) == 1:
-        facts = from_traces(traces * point.batch, config, plan)
-        return Run((simulate(programs[0], facts, memory),), quality, agrees, "rtl",
-                   subject.known)
-    return Run(tuple(simulate(programs[1], from_trace(trace, config, plan), memory)
-                     for trace in traces[1:]), quality[1:], agrees[1:], "rtl", subject.known)
+        results = (simulate(program, from_traces(traces * point.batch, config, plan), memory),)
+    else:
+        results = tuple(simulate(program, from_trace(trace, config, plan), memory)
+                        for trace in traces[1:])
+    idle = point.policy.name != Policy.DENSE and all(
+        result.counters["macs"] >= point.batch * frame.macs
+        for result, frame in zip(results, counted(subject.dense), strict=True))
+    return Run(results, *map(counted, (quality, agrees)), "rtl", subject.known, idle)
 
 
 def modeled(subject: Subject, hw: HwConfig, memory: MemoryModel, point: Point) -> Run:
@@ -186,19 +194,51 @@ def modeled(subject: Subject, hw: HwConfig, memory: MemoryModel, point: Point) -
     frames = subject.left(point.policy)
     network = subject.network if subject.record.model else subject.outline()[0]
     plan = Plan(Choice(Policy.DENSE), dict.fromkeys(sparse(frames), Choice(Policy.ZERO_SKIP)))
-    program = compile_program(network, hw, subject.task, plan, frames=point.batch)
+    compiled = Compiled(subject, point, plan, network)
     agrees = tuple(same(frame.predicted, moment.predicted) for frame, moment in zip(
         frames, subject.record.frames, strict=True))
-    counted, dense = frames[1:] or frames, point.policy.name == Policy.DENSE
-    return Run(tuple(on(program, frame, point.batch, memory) for frame in counted),
-               tuple(inf if dense else frame.sqnr_db for frame in counted),
-               agrees[1:] or agrees,
-               "rtl" if dense else "model", subject.known)
+    left, dense = counted(frames), point.policy.name == Policy.DENSE
+    return Run(tuple(simulate(*compiled.left(frame), memory) for frame in left),
+               tuple(inf if dense else frame.sqnr_db for frame in left), counted(agrees),
+               "rtl" if dense else "model", subject.known,
+               not dense and saves_nothing(left, counted(subject.dense)))
 
 
-def on(program: Program, frame: Frame, batch: int, memory: MemoryModel) -> Result:
-    """Simulate ``batch`` inferences with the same work left."""
-    return simulate(*worked(program, [frame] * batch), memory)
+def counted(values: Sequence) -> tuple:
+    """Return those of the frames that count: all behind the first, or the only one."""
+    return tuple(values[1:] or values)
+
+
+def saves_nothing(frames: Sequence[Frame], dense: Sequence[Frame]) -> bool:
+    """Return whether no frame has fewer multiplications or weight bytes than dense inference."""
+    return all(sum(work.macs for work in left.works.values()) >= whole.macs
+               and left.loaded_bytes >= whole.loaded_bytes
+               for left, whole in zip(frames, dense, strict=True))
+
+
+class Compiled:
+    """Programs of a network for a modeled point, one for each choice of its experts."""
+
+    def __init__(self, subject: Subject, point: Point, plan: Plan, network: Quantized) -> None:
+        self.subject, self.point, self.plan, self.network = subject, point, plan, network
+        self.programs: dict[str, Program] = {}
+
+    def left(self, frame: Frame) -> tuple[Program, Facts]:
+        """Return a program of the experts that exist, and a batch of a frame's work in it."""
+        experts, network, weights = chosen(frame), self.network, None
+        if experts:
+            gates = all(work.columns == 2 * len(experts[layer(name)])
+                        for name, work in frame.works.items() if part(name) == "gate")
+            weights = weights_of(network.config) if not gates else None
+            network = Remaining(network, experts, self.subject.usage(self.point.policy),
+                                gates=gates)
+        key = repr(experts)
+        if key not in self.programs:
+            self.programs[key] = compile_program(
+                network, self.point.hardware.config, self.subject.task, self.plan,
+                frames=self.point.batch)
+        left = renamed(frame, experts) if experts else frame
+        return worked(self.programs[key], [left] * self.point.batch, weights)
 
 
 def same(one: int | None, other: int | None) -> bool | None:

@@ -216,7 +216,9 @@ def outputs(axes, numbered: Sequence[tuple[int, Outcome]]) -> None:
     """Frames/s against the output's quality, of the points of which it is known."""
     top = max(outcome.sqnr_db for _, outcome in numbered if isfinite(outcome.sqnr_db))
     same = top + max(5.0, 0.25 * abs(top))
-    axes.set(xlabel="output against dense, dB", ylabel="frames/s")
+    seeded = any(outcome.seeded for _, outcome in numbered)
+    axes.set(xlabel=f"output against dense, dB{' (seeded weights)' if seeded else ''}",
+             ylabel="frames/s")
     spots(axes, [outcome for _, outcome in numbered], [
         outcome.sqnr_db if isfinite(outcome.sqnr_db) else same for _, outcome in numbered],
         [outcome.frames_per_s for _, outcome in numbered], [number for number, _ in numbered])

@@ -11,6 +11,10 @@ from sim.energy import energy
 from sim.energy_table import Interval, find_table
 from sim.spans import Layer
 
+KINDS = {"weights": "weights", "sums": "state", "references": "state", "inputs": "data",
+         "outputs": "data", "parameters": "parameters", "program": "program"}
+"""What the bytes of an operand of :mod:`sim.ledger` are."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -18,8 +22,9 @@ class Outcome:
 
     ``executes`` is ``rtl`` or ``model``; ``known`` what is known of the data; ``losses`` the cycles
     that all multipliers lost, by cause; ``layers`` those of the last frame; ``agreement`` the share
-    of frames with the class of dense inference; ``speedup`` and ``energy_ratio`` are against the
-    ``baseline``, by label.
+    of frames with the class of dense inference; ``traffic`` the bytes that pass the memory port, by
+    what they are; ``idle`` that the policy saved nothing of dense inference; ``speedup`` and
+    ``energy_ratio`` are against the ``baseline``, by label.
     """
 
     point: Point
@@ -34,6 +39,8 @@ class Outcome:
     layers: Sequence[Layer]
     sqnr_db: float | None
     agreement: float | None
+    traffic: Mapping[str, float]
+    idle: bool
     baseline: str = ""
     speedup: float = 1.0
     energy_ratio: float = 1.0
@@ -70,12 +77,32 @@ class Outcome:
         return self.counters["macs"] / self.bytes
 
     @property
+    def bound_by(self) -> str:
+        """What takes the largest share of all multipliers' cycles.
+
+        ``multipliers`` if that is products; ``memory: `` with the kind of most bytes if it is the
+        wait for what is loaded; else the cause of :data:`sim.losses.CAUSES`.
+        """
+        shares = {"multipliers": self.utilization * self.cycles, **self.losses}
+        most = max(shares, key=lambda name: shares[name])
+        if most != "weights":
+            return most
+        return f"memory: {max(self.traffic, key=lambda kind: self.traffic[kind])}"
+
+    @property
+    def seeded(self) -> bool:
+        """Whether the network's weights were drawn, so that its output means little."""
+        return "seeded weights" in self.known
+
+    @property
     def quality(self) -> str:
         """The output against that of dense inference, for people."""
         if self.sqnr_db is None:
             return ""
+        if not isfinite(self.sqnr_db):
+            return "same"
         classes = "" if self.agreement is None else f", {self.agreement:.0%} of classes"
-        return f"{self.sqnr_db:.1f} dB{classes}" if isfinite(self.sqnr_db) else "same"
+        return f"{self.sqnr_db:.1f} dB{classes}{', seeded' if self.seeded else ''}"
 
     def row(self) -> dict[str, object]:
         """Return all figures, flat."""
@@ -86,10 +113,13 @@ class Outcome:
             "operands": self.known,
             "cycles": self.cycles, "frames_per_s": self.frames_per_s, "speedup": self.speedup,
             "energy_ratio": self.energy_ratio, "baseline": self.baseline,
+            "bound_by": self.bound_by, "skipped_nothing": self.idle,
             "utilization": self.utilization, "mac_units": self.mac_units,
             "multipliers": self.multipliers,
             "bytes_read": self.counters["bytes_read"],
             "bytes_written": self.counters["bytes_written"], "macs": self.counters["macs"],
+            **{f"bytes_of_{kind}": size for kind, size in self.traffic.items()},
+            "seeded_weights": self.seeded,
             "sqnr_db": self.sqnr_db if self.sqnr_db is None or isfinite(self.sqnr_db) else None,
             "same_bits": self.sqnr_db == float("inf"), "same_class": self.agreement, **intervals}
 
@@ -111,7 +141,11 @@ def measured(study: Study, point: Point, run: Run) -> Outcome:
     table, clock = find_table(study.energy_table), point.clock_mhz
     total, lost = Counter[str](), Counter[str]()
     spent: dict[str, Interval] = {}
+    traffic = dict.fromkeys(dict.fromkeys(KINDS.values()), 0.0)
     for result in run.results:
+        for act, size in result.acts.items():
+            if act.component == "dram":
+                traffic[KINDS[act.operand]] += size / count
         total.update(result.counters)
         lost.update(result.losses.by_cause())
         parts = energy(result, hw, table, clock)
@@ -122,7 +156,7 @@ def measured(study: Study, point: Point, run: Run) -> Outcome:
         point, called(point.labels, varied(study)), run.executes, run.known, counters["cycles"],
         clock * 1e6 / counters["cycles"], spent, counters,
         {name: value / count for name, value in lost.items()}, run.results[-1].layers, run.quality,
-        run.agreement)
+        run.agreement, traffic, run.idle)
 
 
 def baseline(study: Study) -> dict[str, str]:
@@ -153,7 +187,7 @@ def compared(study: Study, outcomes: Iterable[Outcome]) -> list[Outcome]:
 
 
 def answer(study: Study, outcomes: Sequence[Outcome]) -> str:
-    """Return one line: every point's speed against its baseline, and which needs least energy.
+    """Return one line: every point's speed against its baseline, the least energy, idle points.
 
     Points that differ from each other only on the axes of the baseline stand together. What
     executes stands behind each figure, or once if it is the same for all.
@@ -169,14 +203,17 @@ def answer(study: Study, outcomes: Sequence[Outcome]) -> str:
         if outcome.label != outcome.baseline:
             groups.setdefault(others, []).append(f"{own} {outcome.speedup:.2f}" + (
                 "" if every else f" ({outcome.executes})"))
+    warned = "".join(
+        f" {outcome.label} skipped nothing: it has no fewer multiplications and weight bytes than "
+        "dense inference." for outcome in outcomes if outcome.idle)
     if not groups:
         only = outcomes[0]
         return (f"{only.frames_per_s:,.0f} frames/s, {only.energy['total'].typical / 1e6:,.0f} uJ "
-                f"({only.executes}).")
+                f"({only.executes}).{warned}")
     lean = min((outcome for outcome in outcomes if outcome.label != outcome.baseline),
                key=lambda outcome: outcome.energy_ratio)
     base = called(fixed, fixed)
     line = "; ".join(f"{name}: {', '.join(parts)}" if name else ", ".join(parts)
                      for name, parts in groups.items())
     return (f"Frames/s{every} in multiples of those of {base}: {line}. Least energy: {lean.label}, "
-            f"{lean.energy_ratio:.2f} times its baseline's ({lean.executes}).")
+            f"{lean.energy_ratio:.2f} times its baseline's ({lean.executes}).{warned}")

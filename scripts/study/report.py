@@ -152,7 +152,8 @@ def write(study: Study, outcomes: Sequence[Outcome], folder: Path) -> None:
         "energy": figures.energies(outcomes, units),
         "layers": figures.layers(outcomes, chosen(outcomes)), "stalls": figures.stalls(outcomes)}
     numbered = list(enumerate(outcomes, 1))
-    rows = [(number, *units.cells(outcome), outcome.known) for number, outcome in numbered]
+    rows = [(number, *units.cells(outcome), outcome.bound_by, outcome.known)
+            for number, outcome in numbered]
     parts = ["total", *(name for name in units.parts(outcomes[0]) if name != "total")]
     spent = [(number, outcome.label, outcome.executes, *(
         units.interval(units.parts(outcome)[name]) for name in parts))
@@ -165,8 +166,11 @@ def write(study: Study, outcomes: Sequence[Outcome], folder: Path) -> None:
 <p><small>Speed-up and energy are against the point's baseline, which has the same value on all
 other axes. MB pass the memory port for an image; busy is the share of all multipliers' cycles;
 output is against that of dense inference: signal over noise, and the share of frames whose class is
-the same where there are classes.</small></p>
-{table(("#", *units.head(), "what is known of the data"), rows)}
+the same where there are classes. Behind seeded weights, which were drawn and not trained, it says
+little of what a trained network would lose. Bound by is what takes the largest share of the
+multipliers' cycles: the multipliers themselves, the memory with the kind of most bytes, or a cause
+of the table below.</small></p>
+{table(("#", *units.head(), "bound by", "what is known of the data"), rows)}
 <h2>Roofline</h2>{images["roofline"]}
 <h2>Speed, energy and output</h2>{images["pareto"]}
 <h2>Energy of an image by component, {units.energy}</h2>{images["energy"]}

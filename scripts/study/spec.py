@@ -6,7 +6,9 @@ from typing import ClassVar, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from golden.config import ModelConfig
 from golden.policy import Policy
+from rtl.config import HwConfig
 from scripts.study.inputs import InputSpec
 from scripts.study.values import (
     Batch,
@@ -68,6 +70,10 @@ class Study(Strict):
         if any(model.trace for model in self.models) and (
                 max(self.batch) > 1 or any(value.kind != "image" for value in self.inputs)):
             raise ValueError("models: a trace has its own input and no batch")
+        for policy in self.policies:
+            for model in self.models:
+                for hardware in self.hardware if model.trace is None else ():
+                    cacheable(policy, model.config, hardware.config)
         for policy in self.policies if max(self.batch) > 1 else ():
             if policy.mechanism.remembers:
                 raise ValueError(f"batch: {max(self.batch)} times the same image, of which policy "
@@ -77,6 +83,19 @@ class Study(Strict):
                 value.count > 1 or value.kind == "trace" for value in self.inputs):
             raise ValueError(f"batch: {max(self.batch)} at a time, but an input has several frames")
         return self
+
+
+def cacheable(policy: PolicySpec, model: ModelConfig, hw: HwConfig) -> None:
+    """Raise ValueError unless the experts that a policy caches fit the weight memory."""
+    if policy.name != "expert-cache":
+        return
+    layers = sum(map(model.is_moe, range(model.num_layers)))
+    size = min(policy.parameters["size"], model.num_experts)
+    needed, room = 2 * layers * size * model.embed_dim * model.expert_dim, hw.weight_bytes
+    if needed > room:
+        raise ValueError(f"policies: {policy.label}: {size} experts in each of {layers} layers of "
+                         f"{model.name} are {needed:,} bytes, the weight memory of {hw.name} "
+                         f"has {room:,}")
 
 
 def bundled() -> dict[str, Path]:

@@ -11,6 +11,7 @@ from golden.policy import Plan, Policy
 from golden.sparsity.work import Frame
 from rtl.config import HwConfig
 from rtl.plans import named
+from scripts.lookup import weights
 from scripts.study.inputs import InputSpec
 from scripts.study.values import ModelSpec, PolicySpec
 from sim.facts import Facts, drawn
@@ -42,6 +43,7 @@ class Subject:
         self.networks: dict[str, tuple[Any, Plan]] = {}
         self.traces: dict[Any, list] = {}
         self.frames: dict[str, list[Frame]] = {}
+        self.routings: dict[str, dict[int, np.ndarray]] = {}
 
     @property
     def known(self) -> str:
@@ -52,8 +54,8 @@ class Subject:
             return "drawn: " + ", ".join(
                 f"{name} {value:g}" for name, value in self.source.statistics.items())
         if self.operands:
-            weights = "trained" if self.preset and self.config.name == "digits" else "seeded"
-            return f"a golden run, {weights} weights"
+            kind = weights(self.config.name) if self.preset else "seeded"
+            return f"a golden run, {kind} weights"
         return "routing of a golden run" if self.preset else "drawn routing"
 
     @cached_property
@@ -121,6 +123,29 @@ class Subject:
                 self.record, self.calibration if made.calibrated else None, **policy.parameters))
         return self.frames[policy.label]
 
+    @property
+    def dense(self) -> list[Frame]:
+        """The work of dense inference."""
+        return self.left(PolicySpec(name=str(Policy.DENSE)))
+
+    def usage(self, policy: PolicySpec) -> dict[int, np.ndarray]:
+        """Return by layer (2, E) the tokens of each expert under a policy that routes.
+
+        In all of the calibration, and the fewest of a frame, as the compiler wants them; empty for
+        a policy that does not route, which leaves the network's own.
+        """
+        made = policy.mechanism
+        if made.family != "routing":
+            return {}
+        if policy.label not in self.routings:
+            shown = [frame.routed for frame in made.frames(
+                self.calibration, self.calibration, **policy.parameters)]
+            self.routings[policy.label] = {
+                layer: np.stack([sum(seen[layer] for seen in shown),
+                                 np.min([seen[layer] for seen in shown], 0)])
+                for layer in shown[0]}
+        return self.routings[policy.label]
+
     def traced(self):
         """Return the record of a trace, which must be the model's."""
         from golden.sparsity.trace_file import load
@@ -155,10 +180,20 @@ class Subject:
             return self.network, plan, self.ran(plan)
         if policy.label not in self.networks:
             made = policy.mechanism
-            self.networks[policy.label] = made.executed(
+            network, plan = made.executed(
                 self.calibration if made.calibrated else self.record, **policy.parameters)
+            self.networks[policy.label] = self.recounted(network, policy), plan
         network, plan = self.networks[policy.label]
         return network, plan, self.ran(plan, network)
+
+    def recounted(self, network, policy: PolicySpec):
+        """Return a network with the usage of its experts under a policy that routes."""
+        tensors, frame = dict(network.tensors), self.left(policy)[0]
+        for layer, usage in self.usage(policy).items():
+            name = f"blocks.{layer}.gate.{self.task}.usage"
+            exist = frame.existing.get(layer, slice(None))
+            tensors[name] = tensors[name].new_tensor(usage[:, exist])
+        return replace(network, tensors=tensors)
 
     def outline(self) -> tuple[Outline, Facts]:
         """Return a network without values, and its routing."""

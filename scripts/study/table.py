@@ -58,8 +58,8 @@ def plain(*columns: str) -> Table:
     """Return a table without lines."""
     made = Table(padding=(0, 1, 0, 0), box=None, header_style="bold")
     for name in columns:
-        words = name in {"point", "by", "output"}
-        folds = name == "point" or ", " in name
+        words = name in {"point", "by", "bound by", "output"}
+        folds = name in {"point", "bound by"} or ", " in name
         made.add_column(name.replace(", ", ",\n").replace("-", "-\n").replace("/", "\n/"),
                         overflow="fold", justify="left" if words else "right", no_wrap=not folds,
                         max_width=12 if ", " in name else None)
@@ -70,11 +70,11 @@ def tables(outcomes: Sequence[Outcome]) -> list[Table]:
     """Return the figures, the energy by component with low and high below, and what to know."""
     units = Units(outcomes)
     made = plain("#", *units.head())
-    spent = plain("#", "by", *(f"{name}, {units.energy}".replace("_", " ")
+    spent = plain("#", "by", "bound by", *(f"{name}, {units.energy}".replace("_", " ")
                          for name in units.parts(outcomes[0])))
     for number, outcome in enumerate(outcomes, 1):
         made.add_row(str(number), *units.cells(outcome))
-        spent.add_row(str(number), outcome.executes, *(
+        spent.add_row(str(number), outcome.executes, outcome.bound_by, *(
             units.interval(part, 2).replace(" (", "\n").removesuffix(")")
             for part in units.parts(outcome).values()))
     return [made, spent, *differing(outcomes)]

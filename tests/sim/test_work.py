@@ -13,12 +13,15 @@ from golden.shapes import tensor_shapes
 from golden.sparsity.work import Frame, Work
 from rtl.compiler import compile_program
 from rtl.config import PRESETS
+from rtl.program import Opcode
 from sim.facts import from_trace
 from sim.machine import simulate
 from sim.outline import Outline, facts
-from sim.work import thinned, weights_of, worked
+from sim.work import State, moved, remembered, thinned, weights_of, worked
 
 DIGITS, NANO = MODELS["digits"], PRESETS["nano"]
+FORGETFUL = replace(NANO, state_words=64, reference_words=64)
+"""It has little room on chip for what is remembered."""
 
 
 def works(config, routed, task=0, **changes) -> dict[str, Work]:
@@ -121,12 +124,13 @@ def test_fewer_events_never_take_longer() -> None:
         work.rows, -1) % 8 < 8 * share},
     lambda share: {"predictor_macs": lambda work: int(1000 * share)},
     lambda share: {"predictor_bytes": lambda work: int(1000 * share)},
-    lambda share: {"state_bytes": lambda work: int(1000 * share)},
+    lambda share: {"state_read_bytes": lambda work: int(3000 * share)},
+    lambda share: {"state_written_bytes": lambda work: int(3000 * share)},
     lambda share: {"index_bytes": lambda work: int(1000 * share)},
-], ids=["kept", "weight_bytes", "made", "predictor_macs", "predictor_bytes", "state_bytes",
-        "index_bytes"])
+], ids=["kept", "weight_bytes", "made", "predictor_macs", "predictor_bytes",
+        "state_read_bytes", "state_written_bytes", "index_bytes"])
 def test_more_to_do_takes_longer(change) -> None:
-    cycles = [run(**change(share)).cycles for share in (0.25, 0.5, 1)]
+    cycles = [run(hw=FORGETFUL, **change(share)).cycles for share in (0.25, 0.5, 1)]
     assert cycles == sorted(cycles)
     assert cycles[0] < cycles[-1]
 
@@ -139,9 +143,70 @@ def test_multiplications_and_bytes_are_those_of_the_work() -> None:
     added = sum(5 * work.rows * work.columns for work in works(
         DIGITS, facts(DIGITS, 0).routed).values())
     assert asked.counters["macs"] - dense.counters["macs"] == pytest.approx(added, rel=0.01)
-    more = run(state_bytes=lambda work: 64)
-    count = len(works(DIGITS, facts(DIGITS, 0).routed))
-    assert more.counters["bytes_read"] - dense.counters["bytes_read"] == 64 * count
+
+
+def test_a_column_that_no_token_needs_is_loaded_all_the_same() -> None:
+    """It is known only when the operand has been computed, long after the load."""
+    dense = run()
+    fewer = run(weight_bytes=lambda work: work.weight_bytes // 4,
+                unused_bytes=lambda work: work.weight_bytes - work.weight_bytes // 4)
+    assert fewer.counters["bytes_read"] == dense.counters["bytes_read"]
+    static = run(weight_bytes=lambda work: work.weight_bytes // 4)
+    assert static.counters["bytes_read"] < 0.6 * dense.counters["bytes_read"]
+
+
+def state(result) -> tuple[int, int]:
+    """Return the bytes of what is remembered that a run reads from memory and writes to it."""
+    read, written = (sum(count for act, count in result.acts.items() if (
+        act.component, act.operand, act.action) == ("dram", "sums", action))
+        for action in ("random_read", "random_update"))
+    return read, written
+
+
+def test_what_is_remembered_is_read_before_its_product_and_written_behind_it() -> None:
+    """Written bytes are written. Attention's two products keep theirs together."""
+    dense, all_of = run(hw=FORGETFUL), works(DIGITS, facts(DIGITS, 0).routed)
+    assert state(dense) == (0, 0)
+    sizes = {"state_read_bytes": lambda work: 4096, "state_written_bytes": lambda work: 8192}
+    kept = run(hw=FORGETFUL, **sizes)
+    assert state(kept) == (4096 * len(all_of), 8192 * len(all_of))
+    assert kept.counters["bytes_written"] - dense.counters["bytes_written"] == 8192 * len(all_of)
+    for frames in (1, 3):
+        several = run(hw=FORGETFUL, frames=frames, **sizes)
+        assert state(several) == (frames * 4096 * len(all_of), frames * 8192 * len(all_of))
+        assert several.counters["macs"] == frames * dense.counters["macs"]
+
+
+def test_what_is_remembered_stays_on_chip_as_far_as_there_is_room() -> None:
+    """64 words of 4 sums of 4 bytes and 64 of 4 codes are 1,280 bytes."""
+    works_of = {f"p{number}": Work(rows=1, depth=1, columns=1, weight_bytes=0,
+                                   state_read_bytes=size) for number, size in enumerate(
+                                       (600, 100, 580))}
+    states = remembered(works_of, works_of)
+    assert FORGETFUL.word == 4
+    assert moved(states, FORGETFUL) == {}
+    more = {**states, "p3": State(0, 150)}
+    assert moved(more, FORGETFUL) == more       # two of 600 bytes leave 80 for those that stay
+    assert moved({**more, "p4": State(10, 80)}, FORGETFUL) == more
+
+
+def test_what_a_gate_and_an_expert_remember_waits_for_no_more_than_before() -> None:
+    """Every operator still waits for the operators that it waited for."""
+    routing = facts(DIGITS, 0).routed
+    frame = Frame(works(DIGITS, routing, state_read_bytes=lambda work: 4096,
+                        state_written_bytes=lambda work: 4096), routing)
+    program = compile_program(Outline(DIGITS), FORGETFUL)
+    made, _ = worked(program, [frame])
+
+    def waits(one) -> list[tuple[str, str]]:
+        computes = [name for name, fields in zip(one.names, one.descriptors, strict=True)
+                    if fields["opcode"] not in (Opcode.LOAD, Opcode.HALT)]
+        return [(name, computes[fields["wait_computes"] - 1])
+                for name, fields in zip(one.names, one.descriptors, strict=True)
+                if fields.get("wait_computes") and not name.startswith("program")
+                and ".state" not in name]
+
+    assert waits(made) == waits(program)
 
 
 def test_products_left_out_cost_neither_bytes_nor_multiplications() -> None:

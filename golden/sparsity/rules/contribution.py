@@ -109,6 +109,10 @@ class CoreInfer(Rule):
         mask = core.expand(len(x), -1).contiguous()
         return Sent(mask) if kind == "fc2" else Sent(made=mask)
 
+    def foreseen(self, name: str) -> bool:
+        """Return whether the sets are fixed."""
+        return self.cores is not None
+
 
 class ErrorBudget(Rule):
     """The highest threshold on ``|x_i| * |W_:,i|`` of hidden units that keeps the error in budget.

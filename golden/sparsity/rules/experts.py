@@ -63,6 +63,10 @@ class Merged(Routing):
         weight = logits.softmax(-1) * largest(logits, self.top_k)
         return torch.zeros_like(weight).index_add(-1, self.leader(layer), weight)
 
+    def existing(self, layer: int) -> Tensor:
+        """Return one expert of each group."""
+        return torch.isin(torch.arange(self.experts), self.leader(layer))
+
     def network(self, model: QuantizedModel) -> QuantizedModel:
         """Merge the experts of every layer."""
         tensors = dict(model.tensors)
@@ -131,6 +135,10 @@ class Averaged(Routing):
         seen = torch.cat([frame.logits[layer] for frame in self.record.frames]).softmax(-1)
         mass = (seen * largest(seen, self.top_k)).sum(-1).mean()
         return torch.zeros_like(logits).index_fill(1, torch.tensor([0]), float(mass))
+
+    def existing(self, layer: int) -> Tensor:
+        """Return the first expert, which holds the average."""
+        return torch.arange(self.experts) == 0
 
     def network(self, model: QuantizedModel) -> QuantizedModel:
         """Average the experts of every layer."""

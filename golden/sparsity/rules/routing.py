@@ -91,8 +91,12 @@ class Thor(Routing):
 
     def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:
         """Draw an expert for all tokens."""
-        drawn = torch.randint(logits.shape[-1], (1,), generator=self.generator)
-        return torch.zeros_like(logits).index_fill(1, drawn, 1.0)
+        self.drawn = torch.randint(logits.shape[-1], (1,), generator=self.generator)
+        return torch.zeros_like(logits).index_fill(1, self.drawn, 1.0)
+
+    def existing(self, layer: int) -> Tensor:
+        """Return the expert just drawn, which is drawn before the frame."""
+        return torch.arange(self.experts) == self.drawn
 
     def finish(self, works: Mapping[str, Work]) -> Mapping[str, Work]:
         """Drop the gates."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from golden.policy import Choice, Plan, Policy
 from golden.quantized import QuantizedModel
-from golden.sparsity.names import layer, part
+from golden.sparsity.names import expert, layer, part
 from golden.sparsity.record import Record
 from golden.sparsity.rule import Rule, Sent, charged
 from golden.sparsity.work import Work
@@ -51,11 +51,21 @@ class Remembering(Rule):
     def start(self) -> None:
         """Forget what the frame before did not send."""
         self.states, self.made, self.moved = self.made, {}, {}
+        self.seen: dict[str, Tensor] = {}
+        self.shared: set[str] = set()
+
+    def see(self, name: str, x: Tensor) -> None:
+        """Note an operand; one that a product of the same block had before is kept once."""
+        if any(layer(other) == layer(name) and torch.equal(before, x)
+               for other, before in self.seen.items()):
+            self.shared.add(name)
+        self.seen[name] = x
 
     def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Send what is new, and skip zeros in the attention."""
         if weight is None:
             return Sent(x != 0)
+        self.see(name, x)
         events, state = advance(self.states.get(name), tokens, x, weight[:0],
                                 Choice(self.policy, self.theta))
         self.made[name], self.moved[name] = state, events.any(-1)
@@ -69,19 +79,17 @@ class Remembering(Rule):
         """Charge references and sums."""
         if part(name) in {"scores", "values"}:
             return work
-        return charged(work, state=self.state_bytes(name, work))
+        size = work.rows * self.row_bytes(name, work)
+        return charged(work, read=size if name in self.states else 0, written=size)
 
-    def state_bytes(self, name: str, work: Work) -> int:
-        """Bytes of references and sums, read where there were any, written where they change.
+    def row_bytes(self, name: str, work: Work) -> int:
+        """Bytes kept of a row: its reference, once for all that share it, and its sums.
 
-        Every row's reference is compared and every row's sum is needed for its result; only
-        elements sent and rows with one are written.
+        All rows are read, since each is compared and each one's sums are its result, and all are
+        written back, as the hardware moves a layer's state as a whole.
         """
-        events = work.events
-        written = int(events.sum()) + SUM_BYTES * work.columns * int(events.any(1).sum())
-        if name not in self.states:
-            return written
-        return written + work.rows * (work.depth + SUM_BYTES * work.columns)
+        reference = 0 if name in self.shared else work.depth
+        return reference + SUM_BYTES * work.columns
 
 
 class Delta(Remembering):
@@ -89,9 +97,24 @@ class Delta(Remembering):
 
 
 class TokenGate(Remembering):
-    """Tokens of which an element does."""
+    """Tokens of which an element does.
+
+    A token that changed is computed whole, so of a half of a block only its operand and what it
+    adds to the residual stream are kept: nothing between the layers of an MLP or of an expert.
+    """
 
     policy = Policy.TOKEN_GATE
+
+    def row_bytes(self, name: str, work: Work) -> int:
+        """Bytes kept of a row, at the ends of a half of a block only."""
+        before = name.rpartition(".")[0]
+        gated = expert(name) is not None and any(
+            part(other) == "gate" and layer(other) == layer(name) for other in self.seen)
+        begins = not (part(name) == "fc2" and any(
+            part(other) == "fc1" and other.rpartition(".")[0] == before for other in self.seen))
+        ends = part(name) not in {"fc1", "gate"}
+        reference = work.depth if begins and not gated and name not in self.shared else 0
+        return reference + SUM_BYTES * work.columns * ends
 
 
 class ActivationDelta(Remembering):
@@ -110,6 +133,7 @@ class ActivationDelta(Remembering):
         """Send the difference of rounded operands."""
         if weight is None:
             return Sent(x != 0)
+        self.see(name, x)
         rounded = (torch.floor(x / self.step + 0.5) * self.step).to(x.dtype)
         state = self.states.get(name)
         if state is None:
@@ -149,7 +173,7 @@ class Eventful(TokenGate):
         count, tokens = int(moved.sum()), len(moved)
         kept = SUM_BYTES * work.rows * work.columns
         if f"blocks.{layer(name)}.q" not in self.states or 2 * count >= tokens:
-            return charged(work, state=kept)
+            return charged(work, written=kept)
         return updated(part(name), work, moved, kept)
 
 
@@ -165,7 +189,7 @@ def updated(kind: str, work: Work, moved: Tensor, kept: int) -> Work:
     scores = kind == "scores"
     made = replace(work, events=None if scores else pairs, made=pairs if scores else None)
     inner = work.depth if scores else work.columns
-    return charged(made, macs=heads * count * count * inner, state=2 * kept)
+    return charged(made, macs=heads * count * count * inner, read=kept, written=kept)
 
 
 class TokenActivity(Rule):

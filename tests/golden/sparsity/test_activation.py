@@ -183,6 +183,7 @@ def test_the_core_of_the_first_frame_serves_the_later_ones() -> None:
     assert core.works["fc1"].made.any(0).tolist() == [True, False, True, False]
     assert 2 * core.macs == dense.macs
     assert 2 * core.weight_bytes == dense.weight_bytes
+    assert 2 * core.loaded_bytes == dense.loaded_bytes
 
 
 @pytest.mark.parametrize("budget", [0.05, 0.2, 0.5])

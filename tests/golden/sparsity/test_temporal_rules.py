@@ -35,18 +35,45 @@ def test_masks_are_those_of_the_golden_sequence(policy: Policy, theta: int) -> N
 
 
 def test_state_of_a_sequence_is_charged() -> None:
-    """int8 references and int32 sums, as delta networks keep: read whole, written where new."""
+    """int8 references and int32 sums, as delta networks keep: read and written as a whole."""
     first, second = [[1, 2, 3], [4, 5, 6]], [[1, 2, 9], [4, 5, 6]]
     given = layer(torch.ones(5, 3), first, second)
     one, two = play("delta", given, theta=0)
-    assert one.works["fc2"].state_bytes == 2 * (3 + 4 * 5)
-    assert two.works["fc2"].state_bytes == 2 * (3 + 4 * 5) + (1 + 4 * 5)
+    whole = 2 * (3 + 4 * 5)
+    assert (one.works["fc2"].state_read_bytes, one.works["fc2"].state_written_bytes) == (0, whole)
+    assert (two.works["fc2"].state_read_bytes, two.works["fc2"].state_written_bytes) == (
+        whole, whole)
     assert two.macs == 5
-    assert two.works["fc2"].weight_bytes == 5
+    assert (two.works["fc2"].weight_bytes, two.works["fc2"].loaded_bytes) == (5, 15)
     one, two = play("token-gate", given, theta=0)
     assert two.macs == 3 * 5
-    assert two.works["fc2"].state_bytes == 2 * (3 + 4 * 5) + (3 + 4 * 5)
+    assert two.works["fc2"].state_bytes == 2 * whole
     assert all(work.state_bytes == 0 for work in play("zero-skip", given)[1].works.values())
+
+
+def block(*parts: str) -> Record:
+    """Return two frames of 2 rows of 3 elements through 3 x 3 products of a block.
+
+    Queries, keys and values have one operand, every other product its own.
+    """
+    x = {part: torch.full((2, 3), 0 if part in "qkv" else 1 + index)
+         for index, part in enumerate(parts)}
+    frames = tuple(Moment({f"blocks.0.{part}": value + number for part, value in x.items()})
+                   for number in range(2))
+    return Record(frames, {f"blocks.0.{part}": torch.ones(3, 3) for part in parts})
+
+
+@pytest.mark.parametrize(("policy", "kept"), [
+    ("delta", {"q": 3 + 12, "k": 12, "v": 12, "proj": 3 + 12, "fc1": 3 + 12, "fc2": 3 + 12}),
+    ("dal", {"q": 3 + 12, "k": 12, "v": 12, "proj": 3 + 12, "fc1": 3 + 12, "fc2": 3 + 12}),
+    ("token-gate", {"q": 3 + 12, "k": 12, "v": 12, "proj": 3 + 12, "fc1": 3, "fc2": 12})])
+def test_a_shared_operand_is_kept_once(policy: str, kept: dict[str, int]) -> None:
+    """Bytes of a row of 3 codes and 3 sums; an MLP behind a token gate keeps only its ends."""
+    first, second = play(policy, block("q", "k", "v", "proj", "fc1", "fc2"))
+    for part, size in kept.items():
+        one, two = (frame.works[f"blocks.0.{part}"] for frame in (first, second))
+        assert (one.state_read_bytes, one.state_written_bytes) == (0, 2 * size), part
+        assert (two.state_read_bytes, two.state_written_bytes) == (2 * size, 2 * size), part
 
 
 @pytest.mark.parametrize("step", [1, 4, 16])
