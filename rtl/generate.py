@@ -3,26 +3,52 @@
 import json
 import re
 
-from amaranth.back import verilog
+from amaranth._toolchain.yosys import find_yosys
+from amaranth.back import rtlil
 from amaranth.lib import wiring
 
-ASSERTION = re.compile(
-    r"  always @\(posedge [^\n]*\) begin\n(?:    if \(1'h1\) begin\n      if \(![^\n]*\)\n"
-    r"        \$write\([^\n]*\);\n      assert \([^\n]*\);\n    end\n)+  end\n")
+ORIGINS = ("generator", "top", "src", "amaranth.hierarchy", "amaranth.decoding")
+"""Attributes that say where in the Python sources something comes from."""
 
-ZEROED = re.compile(r"  initial begin\n(?:    [^\n]*\[\d+\] = \d+'[hdb]0+;\n)+  end\n")
+YOSYS = f"""\
+{{checks}}
+proc -noopt
+opt_expr -keepdc -noclkinv
+memory_collect
+opt_clean -purge
+attrmap {" ".join(f"-remove {name}" for name in ORIGINS)}
+attrmap -modattr {" ".join(f"-remove {name}" for name in ORIGINS)}
+write_verilog -norename
+"""
+"""Processes become assignments: ``always @*`` blocks wait for a change of what they read, and in
+a simulator that gives registers their initial values first, there may never be one. Wires that
+nothing reads are removed."""
+
+CHECKS = r"delete */t:$check */t:$print"
+
+INITIAL = re.compile(r"^  reg ((?:\[\d+:0\] )?)(\\\S+ |\w+) = ([^;\n]+);$", re.MULTILINE)
+
+ZEROED = re.compile(
+    r'(\(\* ram_style = "distributed" \*\)\n)?(  reg [^\n]+;\n)'
+    r"  initial begin\n(?:    [^\n]*\[\d+\] = \d+'[hdb]0+;\n)+  end\n")
 
 
 def to_verilog(unit: wiring.Component, name: str, *, assertions: bool = False) -> str:
-    """Return Verilog of ``unit`` with ``name`` as its top module.
+    """Return Verilog-2005 of ``unit`` with ``name`` as its top module, for two and four states.
 
     Assertions are SystemVerilog, for simulation; without them the text is plain Verilog that
-    synthesis tools read. Memories that start as zeros are left uninitialized, since each word is
-    written before its value matters and large memory blocks of some parts cannot be initialized.
+    synthesis tools read. Registers and distributed memories start as Amaranth says, the latter
+    because control may be computed, though not used, from a word before it is written. Block
+    memories that start as zeros are left uninitialized, since each word is written before its
+    value matters and large memory blocks of some parts cannot be initialized.
     """
-    text = verilog.convert(unit, name=name, emit_src=False, strip_internal_attrs=True)
-    text = ZEROED.sub("", text)
-    return text if assertions else ASSERTION.sub("", text)
+    netlist = rtlil.convert(unit, name=name, emit_src=False)
+    script = YOSYS.format(checks="" if assertions else CHECKS)
+    text = find_yosys(lambda version: version >= (0, 40)).run(
+        ["-q", "-"], f"read_rtlil <<rtlil\n{netlist}\nrtlil\n{script}", ignore_warnings=True)
+    text = text.replace(r"\$procmux$", r"\procmux$")  # a function's name must not begin with $
+    text = ZEROED.sub(lambda found: found[0] if found[1] else found[2], text)
+    return INITIAL.sub(r"  reg \1\2;\n  initial \2 = \3;", text)
 
 
 def ports_json(unit: wiring.Component) -> str:

@@ -28,7 +28,7 @@ from scripts.rtl_engine.verilator import check_tools, verilate
 from sim.spans import Span
 
 HARNESS = Path(__file__).with_name("harness.cpp")
-FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal",
+FLAGS = ("-O3", "--x-assign", "unique", "--x-initial", "unique", "--noassert", "-Wno-fatal",
          "-Wno-WIDTH", "-Wno-UNOPTFLAT", "-Werror-ALWNEVER", "-CFLAGS", "-O2",
          "-MAKEFLAGS", "OPT_FAST=-O2")
 NOWHERE = 2**64 - 1
@@ -116,11 +116,13 @@ def build(hw: HwConfig) -> Path:
 
 def run(program: Program, memory: np.ndarray, *, latency: int = 20, interval: int = 1,
         stall_seed: int = 0, max_cycles: int = 50_000_000, length: int | None = None,
-        watchdog: int = WATCHDOG, fail_address: int = NOWHERE, spans: bool = False) -> RunResult:
+        watchdog: int = WATCHDOG, fail_address: int = NOWHERE, power_up_seed: int = 0,
+        spans: bool = False) -> RunResult:
     """Run ``program`` on the Verilog of its hardware, with ``memory`` at address 0.
 
-    ``latency`` and ``interval`` are those of :class:`sim.memory.MemoryModel`. With ``spans``, the
-    result says what each unit did when.
+    ``latency`` and ``interval`` are those of :class:`sim.memory.MemoryModel`. What has no initial
+    value, such as block memory, starts with zeros, or at random with a ``power_up_seed``. With
+    ``spans``, the result says what each unit did when.
     """
     binary = build(program.hw)
     began = time.perf_counter()
@@ -131,7 +133,7 @@ def run(program: Program, memory: np.ndarray, *, latency: int = 20, interval: in
         command = [str(binary), str(given), str(made), str(program.start),
                    str(len(program.descriptors) if length is None else length), str(program.size),
                    str(latency), str(stall_seed), str(max_cycles), str(len(COUNTERS)),
-                   str(interval), str(watchdog), str(fail_address)]
+                   str(interval), str(watchdog), str(fail_address), str(power_up_seed)]
         if spans:
             command.append(str(seen))
         done = run_program(command)

@@ -6,8 +6,9 @@
 // valid latency cycles after its last beat. With a stall seed every channel pauses at random, one cycle in three.
 //
 // harness IN OUT PROGRAM LENGTH SIZE LATENCY STALL_SEED MAX_CYCLES COUNTERS INTERVAL WATCHDOG FAIL_ADDRESS
-//         [SPANS]
+//         POWER_UP_SEED [SPANS]
 // prints: ended (0: not within MAX_CYCLES) status error_code error_index cycles counters...
+// POWER_UP_SEED: draws what has no initial value; 0 makes it zero.
 // SPANS: a line for each span of work: unit, descriptor (-1: the program's first piece), first
 // cycle, cycle behind the last; cycle 0 is the first one that is busy.
 
@@ -196,7 +197,7 @@ static uint32_t read_register(uint32_t offset) {
 }
 
 int main(int argc, char **argv) {
-    if (argc < 13) return 2;
+    if (argc < 14) return 2;
     std::ifstream in(argv[1], std::ios::binary);
     memory.assign(std::istreambuf_iterator<char>(in), {});
     latency = strtoull(argv[6], nullptr, 0);
@@ -206,9 +207,15 @@ int main(int argc, char **argv) {
     int counters = atoi(argv[9]);
     interval = strtoull(argv[10], nullptr, 0);
     fail_address = strtoull(argv[12], nullptr, 0);
-    if (argc > 13) spans = fopen(argv[13], "w");
+    int power_up_seed = atoi(argv[13]);
+    if (argc > 14) spans = fopen(argv[14], "w");
 
+    Verilated::randReset(power_up_seed ? 2 : 0);
+    Verilated::randSeed(power_up_seed);
     top = new Vdeltamoe;
+    top->aclk = top->aresetn = 0;
+    top->s_axi_awvalid = top->s_axi_wvalid = top->s_axi_bready = 0;
+    top->s_axi_arvalid = top->s_axi_rready = 0;
     for (int n = 0; n < 4; n++) cycle();
     top->aresetn = 1;
     cycle();
