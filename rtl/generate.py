@@ -7,8 +7,8 @@ from amaranth._toolchain.yosys import find_yosys
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
-ORIGINS = ("generator", "top", "src", "amaranth.hierarchy", "amaranth.decoding")
-"""Attributes that say where in the Python sources something comes from."""
+NOTES = ("generator", "top", "src", "amaranth.hierarchy", "amaranth.decoding", "unused_bits")
+"""Attributes that Amaranth and Yosys leave for themselves."""
 
 YOSYS = f"""\
 {{checks}}
@@ -16,8 +16,8 @@ proc -noopt
 opt_expr -keepdc -noclkinv
 memory_collect
 opt_clean -purge
-attrmap {" ".join(f"-remove {name}" for name in ORIGINS)}
-attrmap -modattr {" ".join(f"-remove {name}" for name in ORIGINS)}
+attrmap {" ".join(f"-remove {name}" for name in NOTES)}
+attrmap -modattr {" ".join(f"-remove {name}" for name in NOTES)}
 write_verilog -norename
 """
 """Processes become assignments: ``always @*`` blocks wait for a change of what they read, and in
@@ -27,6 +27,9 @@ nothing reads are removed."""
 CHECKS = r"delete */t:$check */t:$print"
 
 INITIAL = re.compile(r"^  reg ((?:\[\d+:0\] )?)(\\\S+ |\w+) = ([^;\n]+);$", re.MULTILINE)
+
+EMPTY = re.compile(r"= ! ([^;\n]+);")
+"""Yosys compares with zero by the logical operator, which Verilator wants to have one bit."""
 
 ZEROED = re.compile(
     r'(\(\* ram_style = "distributed" \*\)\n)?(  reg [^\n]+;\n)'
@@ -38,15 +41,17 @@ def to_verilog(unit: wiring.Component, name: str, *, assertions: bool = False) -
 
     Assertions are SystemVerilog, for simulation; without them the text is plain Verilog that
     synthesis tools read. Registers and distributed memories start as Amaranth says, the latter
-    because control may be computed, though not used, from a word before it is written. Block
-    memories that start as zeros are left uninitialized, since each word is written before its
-    value matters and large memory blocks of some parts cannot be initialized.
+    because a queue shows a word before one is written: a 0 shifted by an unknown number is unknown
+    in Verilog, so an unknown word would reach control that does not depend on it. Block memories
+    that start as zeros are left uninitialized, since each word is written before its value matters
+    and large memory blocks of some parts cannot be initialized.
     """
     netlist = rtlil.convert(unit, name=name, emit_src=False)
     script = YOSYS.format(checks="" if assertions else CHECKS)
     text = find_yosys(lambda version: version >= (0, 40)).run(
         ["-q", "-"], f"read_rtlil <<rtlil\n{netlist}\nrtlil\n{script}", ignore_warnings=True)
     text = text.replace(r"\$procmux$", r"\procmux$")  # a function's name must not begin with $
+    text = EMPTY.sub(r"= ~| \1;", text)
     text = ZEROED.sub(lambda found: found[0] if found[1] else found[2], text)
     return INITIAL.sub(r"  reg \1\2;\n  initial \2 = \3;", text)
 

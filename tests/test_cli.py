@@ -223,7 +223,7 @@ def test_verilog_is_the_same_every_time(files: Path, monkeypatch: pytest.MonkeyP
     for folder in ("a", "b"):
         code, _, _ = run(monkeypatch, capsys, "verilog", "--out", files / folder)
         assert code == 0
-    for name in ("deltamoe.v", "deltamoe.json"):
+    for name in ("deltamoe.v", "deltamoe.json", "deltamoe.vlt"):
         assert (files / "a" / name).read_bytes() == (files / "b" / name).read_bytes()
     ports = json.loads((files / "a" / "deltamoe.json").read_text())
     assert "m_axi_araddr" in json.dumps(ports)

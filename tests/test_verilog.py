@@ -1,6 +1,7 @@
 """The generated Verilog: every preset, the same bytes every time, readable by Yosys."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,9 @@ import pytest
 from rtl.accelerator import Accelerator
 from rtl.config import PRESETS
 from rtl.generate import to_verilog
+from rtl.waivers import verilator_control
+from scripts.rtl_engine import engine
+from scripts.rtl_engine.verilator import verilator
 
 CODE = ("import sys; from rtl.accelerator import Accelerator; from rtl.config import PRESETS; "
         "from rtl.generate import to_verilog; "
@@ -29,7 +33,8 @@ def test_every_preset_converts(preset: str) -> None:
     text = to_verilog(Accelerator(PRESETS[preset]), "deltamoe")
     assert "module deltamoe(" in text
     assert "assert" not in text
-    assert "initial begin" not in text, "a memory of zeros is initialized"
+    assert not re.search(r'"block" \*\)\n[^\n]*\n  initial', text), "block memory is initialized"
+    assert "always @*" not in text, "a block that runs only after a change"
 
 
 @pytest.mark.parametrize("preset", [
@@ -42,6 +47,32 @@ def test_yosys_reads_it(preset: str, tmp_path: Path) -> None:
     done = subprocess.run([yosys, "-q", "-p", script], cwd=tmp_path, capture_output=True,
                           text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+def lint(text: str, folder: Path) -> list[str]:
+    """Return the warnings that the waivers leave of all that Verilator has."""
+    (folder / "deltamoe.v").write_text(text)
+    (folder / "deltamoe.vlt").write_text(verilator_control("deltamoe.v"))
+    binary, root = verilator()
+    environment = os.environ | ({"VERILATOR_ROOT": str(root)} if root else {})
+    done = subprocess.run(
+        [binary, "--lint-only", "-Wall", "--top-module", "deltamoe", "deltamoe.vlt", "deltamoe.v"],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return [line for line in done.stderr.splitlines() if line.startswith("%")]
+
+
+@pytest.mark.parametrize("preset", ["nano", *(pytest.param(preset, marks=pytest.mark.slow)
+                                              for preset in PRESETS if preset != "nano")])
+def test_lint_finds_nothing(preset: str, tmp_path: Path) -> None:
+    assert lint(engine.verilog(PRESETS[preset]), tmp_path) == []
+
+
+def test_lint_sees_a_fault_beside_what_is_waived(tmp_path: Path) -> None:
+    text = engine.verilog(PRESETS["nano"])
+    port = re.search(r"^  wire \[15:0\] param_address;$", text, re.MULTILINE)
+    assert port, "the fault has no place"
+    narrow = text[:port.start()] + port[0].replace("15", "14") + text[port.end():]
+    assert any("WIDTH" in line for line in lint(narrow, tmp_path))
 
 
 def test_assertions_are_kept_for_simulation() -> None:
