@@ -5,7 +5,7 @@
     command ──► bursts ──► AW      data ──► W      B ──► done
 """
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -61,7 +61,8 @@ class DmaWriter(wiring.Component):
         left = Signal(9)
         unanswered = Signal.like(self.i.p.beats)
         last = Signal()
-        offered, begins, pads, sent, beat, answered = (Signal() for _ in range(6))
+        offered, begins, sent, beat, answered = (Signal() for _ in range(5))
+        writes = Signal(init=1)
 
         pipe(m, wiring.flipped(self.i), bursts.i)
         m.d.comb += [
@@ -70,10 +71,10 @@ class DmaWriter(wiring.Component):
             axi.awaddr.eq(bursts.o.p.address), axi.awlen.eq(bursts.o.p.beats - 1),
             axi.awsize.eq(hw.bus_bytes.bit_length() - 1), axi.awburst.eq(1),
             axi.awcache.eq(0b0011), sent.eq(axi.awvalid & axi.awready), bursts.o.ready.eq(sent),
-            axi.wvalid.eq((self.data.valid | pads) & (left != 0)),
-            axi.wdata.eq(self.data.payload), axi.wstrb.eq(Mux(pads, 0, -1)),
+            axi.wvalid.eq((self.data.valid | ~writes) & (left != 0)),
+            axi.wdata.eq(self.data.payload), axi.wstrb.eq(writes.replicate(hw.bus_bytes)),
             axi.wlast.eq(left == 1), beat.eq(axi.wvalid & axi.wready),
-            self.data.ready.eq(axi.wready & (left != 0) & ~pads),
+            self.data.ready.eq(axi.wready & (left != 0) & writes),
             axi.bready.eq(1), answered.eq(axi.bvalid & (unanswered != 0)),
             self.done.eq(answered & last & (left == 0) & (unanswered == 1)),
             self.error.eq(answered & (axi.bresp != OKAY)),
@@ -83,7 +84,7 @@ class DmaWriter(wiring.Component):
         m.d.sync += [
             offered.eq(axi.awvalid & ~axi.awready),
             unanswered.eq(unanswered + begins - answered),
-            pads.eq(self.drain & (pads | ~axi.wvalid | axi.wready)),
+            writes.eq(~self.drain | (writes & axi.wvalid & ~axi.wready)),
         ]
         with m.If(begins):
             m.d.sync += [left.eq(bursts.o.p.beats), last.eq(bursts.o.p.last)]
