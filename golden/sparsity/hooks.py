@@ -23,13 +23,16 @@ def trace(model: nn.Module, inputs: Tensor | Iterable[Any],
 
     * every product with a parameter, or with what is computed of parameters alone, under the
       parameter's name without ``weight``. One that runs several times in a frame has the rows of
-      all. A parameter with a matrix for each expert makes ``X.experts.{e}.{parameter}``;
+      all; with another part of it, or its transpose, ``use_2`` and so on follows the name. A
+      parameter with a matrix for each expert makes ``X.experts.{e}.{parameter}``;
     * every convolution whose windows do not overlap, as a product with patches;
     * every attention ``softmax(q k) v``, in one operator or in several, as the products
       ``X.attention.scores`` and ``.values`` of the module ``X`` that computes it. Keys may be fewer
       than queries in heads, and more in tokens, as with a cache.
 
-    What is not recorded is counted, and a warning names it with its share. A product whose name
+    What is not recorded is counted, and a warning names it with its share, or without one where
+    it is not known what an operator multiplies. What a network computes outside of PyTorch, with
+    NumPy for example, and element by element is not noticed. A product whose name
     does not say what it is of its block (:func:`golden.sparsity.names.part`), but whose operand and
     result do, gets that as a last word of its name: ``0.fc1``.
 
@@ -84,12 +87,23 @@ def trace(model: nn.Module, inputs: Tensor | Iterable[Any],
         torch.backends.mkldnn.enabled = fused
         for module, training in modes.items():
             module.training = training
+        release(model)
     if not any(each.operands for each in moments):
-        raise ValueError(f"{type(model).__name__} has no matrix product that can be recorded")
+        raise ValueError(f"{type(model).__name__} has no matrix product that can be recorded" +
+                         (f", only {', '.join(observer.unseen)}" if observer.unseen else ""))
     made = finished(model, observer, coded(moments), routers)
     if made.unseen or made.unrecognized:
         warnings.warn(f"the trace {made.seen}", stacklevel=2)
     return made
+
+
+def release(model: nn.Module) -> None:
+    """Make tensors that modules kept of their run, caches for example, fit for training again."""
+    for module in model.modules():
+        for tensors in (module._buffers, vars(module)):
+            for name, value in tensors.items():
+                if isinstance(value, Tensor) and value.is_inference():
+                    tensors[name] = value.clone()
 
 
 def run(model: nn.Module, frame: Any) -> None:

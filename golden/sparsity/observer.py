@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, count, pairwise
 from math import prod
+from threading import get_ident
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +25,25 @@ SDPA = aten.scaled_dot_product_attention.default
 PRODUCTS = {aten.mm.default: 0, aten.bmm.default: 0, aten.mv.default: 0, aten.addmm.default: 1,
             aten.baddbmm.default: 1, aten.addmv.default: 1}
 """Matrix products, and which argument is the left operand."""
+
+UNCOUNTED = {
+    "_addmm_activation", "_cdist_forward", "_cslt_sparse_mm", "_cudnn_rnn",
+    "_dyn_quant_matmul_4bit", "_euclidean_dist", "_fft_c2c", "_fft_c2r", "_fft_r2c",
+    "_grouped_mm", "_int_mm", "_linalg_eigh", "_linalg_solve_ex", "_linalg_svd",
+    "_native_multi_head_attention", "_pdist_forward",
+    "_scaled_dot_product_flash_attention_for_cpu", "_scaled_grouped_mm", "_scaled_mm_v2",
+    "_sparse_addmm", "_sparse_mm_reduce_impl", "_sparse_semi_structured_addmm",
+    "_sparse_semi_structured_mm", "_sparse_sparse_matmul", "_thnn_fused_gru_cell",
+    "_thnn_fused_lstm_cell", "_transformer_encoder_layer_fwd", "_trilinear",
+    "_weight_int4pack_mm", "_weight_int4pack_mm_for_cpu", "_weight_int8pack_mm", "addbmm",
+    "addmv", "addr", "conv_tbc", "dot", "linalg_cholesky_ex", "linalg_inv_ex",
+    "linalg_lu_factor_ex", "linalg_matrix_exp", "linalg_qr", "linalg_solve_triangular",
+    "linalg_vecdot", "miopen_rnn", "mkldnn_convolution", "mkldnn_linear", "mkldnn_rnn_layer",
+    "smm", "sparse_sampled_addmm", "sspaddmm", "vdot"}
+"""Operators that multiply, and for which PyTorch has no formula of how often."""
+
+KNOWN = {"aten", "prim", "prims", "profiler", "c10d", "_c10d_functional"}
+"""Namespaces whose operators are PyTorch's own; of others it is not known what they do."""
 
 SOFTMAX = {aten.softmax.int, aten._softmax.default, aten._safe_softmax.default}
 
@@ -90,13 +110,14 @@ class Observer(TorchDispatchMode):
     counted, seen : int
         Multiplications of all products in all runs, and of those recorded.
     unseen : Counter
-        Those that are not recorded, by module and operator.
+        Those that are not recorded, by module and operator; 0 where it is not known how many.
     """
 
     def __init__(self, model: nn.Module, wanted: frozenset[str] = frozenset()) -> None:
         super().__init__()
         self.origins, self.wanted = Origins(model), wanted
         self.within: list[str] = []
+        self.thread = get_ident()
         self.weights: dict[str, Tensor] = {}
         self.roles: dict[str, str] = {}
         self.widths: dict[str, int] = {}
@@ -122,8 +143,11 @@ class Observer(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (),
                            kwargs: dict | None = None) -> Any:
         """Run an operator, and keep the operands of a product."""
+        if any(kind.__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl
+               for kind in types):
+            return NotImplemented
         kwargs = kwargs or {}
-        if func not in flop_registry and func not in PRODUCTS and func is not SDPA:
+        if func not in PRODUCTS and func is not SDPA:
             with self:
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
@@ -135,15 +159,27 @@ class Observer(TorchDispatchMode):
             self.matrices(func, args, result)
         elif func is aten.convolution.default:
             self.convolution(result, *args)
-        elif func in flop_registry:
-            macs = flop_registry[func](*args, **kwargs, out_val=result) // 2
-            self.counted += macs
-            self.miss(self.place(func), macs)
         else:
             inputs, results = tensors_in((args, kwargs)), tensors_in(result)
             self.origins.follow(func, args, kwargs, inputs, results)
-            self.follow(func, inputs, results)
+            if not self.multiplied(func, args, kwargs, result):
+                self.follow(func, inputs, results)
         return result
+
+    def multiplied(self, func: Any, args: tuple, kwargs: dict, result: Any) -> bool:
+        """Count what an operator multiplies that is not recorded; return whether it does."""
+        name = func.overloadpacket.__name__.removesuffix("_")
+        formula = flop_registry.get(getattr(aten, name, None)) if func.namespace == "aten" else None
+        if formula is not None:
+            macs = formula(*args, **{key: value for key, value in kwargs.items() if key != "out"},
+                           out_val=result) // 2
+            self.counted += macs
+            self.miss(self.place(func), macs)
+        elif name in UNCOUNTED or (func.namespace not in KNOWN and tensors_in(result)):
+            self.unseen.setdefault(self.place(func), 0)
+        else:
+            return False
+        return True
 
     def place(self, func: Any) -> str:
         """Return the module that runs, and the operator."""
@@ -180,8 +216,13 @@ class Observer(TorchDispatchMode):
         a = left if left.dim() == 3 else left[None]
         b = right if right.dim() == 3 else right[None] if right.dim() == 2 else right[None, :, None]
         macs = prod(a.shape) * b.shape[-1]
+        if result.is_complex():
+            macs *= 4
         self.counted += macs
         if not macs:
+            return
+        if result.is_complex():
+            self.miss(self.place(func), macs)
             return
         made = result.detach().view(len(a), a.shape[1], b.shape[2])
         from_left, from_right = self.origins.of(left), self.origins.of(right)
@@ -204,14 +245,22 @@ class Observer(TorchDispatchMode):
         """Enter the products of (B, M, K) with the parts (B, K, N) of a parameter."""
         names = set()
         for name, rows, columns, results in pieces(origin, x, weight, made):
+            name = self.told_apart(name, copied(columns))
             self.operands.setdefault(name, []).append(copied(rows))
-            self.weights.setdefault(name, copied(columns))
             if name in self.wanted:
                 self.results.setdefault(name, []).append(copied(results))
             names.add(name)
         if tag is not None:
             self.role(names, x.shape[-1], tag)
         self.tags[result] = Tag(frozenset(names))
+
+    def told_apart(self, name: str, weight: Tensor) -> str:
+        """Enter weights under a name; a number follows it where it has other weights already."""
+        names = chain([name], (f"{name}.use_{number}" for number in count(2)))
+        free = next(each for each in names if each not in self.weights
+                    or torch.equal(self.weights[each], weight))
+        self.weights.setdefault(free, weight)
+        return free
 
     def role(self, names: set[str], depth: int, tag: Tag) -> None:
         """Note what products are that use what others made."""
@@ -299,9 +348,11 @@ class Observer(TorchDispatchMode):
         origin, size = self.origins.of(weight), weight.shape[2:]
         macs = prod(result.shape) * weight.shape[1:].numel() if not transposed else (
             prod(x.shape) * weight.shape[1:].numel())
+        if result.is_complex():
+            macs *= 4
         self.counted += macs
         overlaps = any(wide > step for wide, step in zip(size, stride, strict=True))
-        if origin is None or transposed or groups > 1 or overlaps or any(
+        if origin is None or transposed or groups > 1 or overlaps or result.is_complex() or any(
                 wide > 1 and gap > 1 for wide, gap in zip(size, dilation, strict=True)):
             self.miss(self.place(aten.convolution.default), macs)
             return
@@ -323,10 +374,11 @@ class Observer(TorchDispatchMode):
     def watching(self, model: nn.Module) -> Iterator[None]:
         """Have hooks on all modules, and none afterwards."""
         hooks = []
-        for name, module in model.named_modules():
-            hooks += [module.register_forward_pre_hook(self.entering(name)),
-                      module.register_forward_hook(self.leaving, always_call=True)]
         try:
+            for name, module in model.named_modules():
+                if not isinstance(module, torch.jit.RecursiveScriptModule):
+                    hooks.append(module.register_forward_pre_hook(self.entering(name)))
+                    hooks.append(module.register_forward_hook(self.leaving, always_call=True))
             yield
         finally:
             for hook in hooks:
@@ -335,12 +387,15 @@ class Observer(TorchDispatchMode):
     def entering(self, name: str) -> Any:
         """Return a hook that notes which module runs."""
         def enter(module: nn.Module, arguments: tuple) -> None:
-            self.within.append(name)
+            if get_ident() == self.thread:
+                self.within.append(name)
+            else:
+                self.unseen.setdefault(f"{name} (in another thread)", 0)
         return enter
 
     def leaving(self, module: nn.Module, arguments: tuple, result: Any) -> None:
         """Note that a module has run."""
-        if self.within:
+        if self.within and get_ident() == self.thread:
             self.within.pop()
 
 

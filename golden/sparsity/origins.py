@@ -12,17 +12,20 @@ aten = torch.ops.aten
 
 MOVES = {getattr(aten, name).default for name in (
     "view", "_unsafe_view", "t", "permute", "expand", "clone", "alias", "detach", "unsqueeze",
-    "squeeze", "as_strided", "repeat", "cat", "stack")} | {
+    "squeeze", "repeat", "cat", "stack")} | {
     aten.transpose.int, aten.select.int, aten.slice.Tensor, aten.unbind.int, aten.split.Tensor,
     aten.split_with_sizes.default, aten.squeeze.dim, aten.squeeze.dims, aten.index.Tensor,
     aten.index_select.default}
 """Operators that move elements and leave their values."""
 
+VIEWS = {aten.view.default, aten._unsafe_view.default}
+"""Operators whose result has other axes; what says where elements are from may lie otherwise."""
+
 LOOKUPS = {aten.index.Tensor, aten.index_select.default, aten.gather.default}
 """Operators whose integers say which elements are taken."""
 
 
-SUFFIXES = re.compile(r"(\.parametrizations\.weight\.\w+|[._](weight|weight_[vg]))$")
+SUFFIXES = re.compile(r"(\.parametrizations\.weight\.\w+|[._](weight|weight_([vg]|orig|mask)))$")
 """Ends of a parameter's name that do not tell it from others of its layer."""
 
 THIRDS = {(0, 1): "q", (1, 2): "k", (2, 3): "v", (1, 3): "kv", (0, 2): "qk"}
@@ -83,7 +86,7 @@ class Origins:
         linear = {f"{name}.weight" for name, module in model.named_modules()
                   if isinstance(module, nn.Linear)}
         for name, tensor in sorted(named, key=lambda pair: pair[0] not in linear):
-            if tensor.numel():
+            if place(tensor):
                 self.stored.setdefault(place(tensor), []).append((name, tensor.detach()))
 
     def base(self, tensor: Tensor) -> tuple[str, Tensor] | None:
@@ -152,7 +155,9 @@ class Origins:
         largest = max(range(len(floats)), key=lambda index: floats[index].numel())
         source, origin = floats[largest], origins[largest]
         slices = origin.slices
-        if slices is not None and func in MOVES:
+        if slices is not None and func in VIEWS:
+            parts = [slices.reshape(results[0].shape)]
+        elif slices is not None and func in MOVES:
             moved = {id(each): self.of(each).slices for each in floats}
             made = func(*swapped(args, moved), **swapped(kwargs, moved)) if all(
                 each is not None for each in moved.values()) else [None] * len(results)
@@ -197,7 +202,9 @@ def region(first: int, reach: int, parameter: Tensor) -> str:
 
 
 def place(tensor: Tensor) -> int:
-    """Return the address of a tensor's memory."""
+    """Return the address of a tensor's memory, 0 where it has none, as sparse ones."""
+    if nn.parameter.is_lazy(tensor) or tensor.layout is not torch.strided:
+        return 0
     return tensor.untyped_storage().data_ptr()
 
 

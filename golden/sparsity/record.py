@@ -79,7 +79,7 @@ class Record:
     macs : int
         Multiplications of all products in all frames, recorded or not; 0 if they were not counted.
     unseen : Mapping of str to int
-        Those that are not recorded, by what made them.
+        Those that are not recorded, by what made them; 0 where it is not known how many.
     """
 
     frames: tuple[Moment, ...]
@@ -108,7 +108,10 @@ class Record:
         if missing:
             most = sorted(self.unseen.items(), key=lambda pair: -pair[1])
             said += "; not: " + ", ".join(f"{name} {share(macs, self.macs)}"
-                                          for name, macs in most)
+                                          for name, macs in most if macs)
+        uncounted = [name for name, macs in self.unseen.items() if not macs]
+        if uncounted:
+            said += f"; neither seen nor counted: {', '.join(uncounted)}"
         if self.unrecognized:
             said += ("; role in a block not recognized: "
                      f"{', '.join(self.unrecognized)}")

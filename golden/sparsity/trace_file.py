@@ -22,7 +22,7 @@ Metadata: ``format`` is ``deltamoe-trace-1``; ``record`` is a JSON object with
 * ``task``: whose gates and head ran,
 * optional ``widths``: of each product of values how wide a head's values are, if not as its keys;
   ``macs``: how many multiplications all frames had, and ``unseen``: how many of them are not in
-  the file, by what made them.
+  the file, by what made them, 0 where it is not known how many.
 
 The network itself is not in the file, so mechanisms apply to the recorded operands.
 """
@@ -141,9 +141,9 @@ def described(about: Any) -> dict[str, Any]:
     if not all(type(value) is int and 0 < value <= WIDEST for value in about["widths"].values()):
         raise ValueError(f"metadata record: widths holds something that is not in 1..{WIDEST}")
     missing = about["unseen"].values()
-    if not all(type(value) is int and value > 0 for value in missing) or (
+    if not all(type(value) is int and value >= 0 for value in missing) or (
             sum(missing) > about["macs"]):
-        raise ValueError("metadata record: unseen holds something that is no integer above 0, or "
+        raise ValueError("metadata record: unseen holds something that is no integer from 0 on, or "
                          "more than macs")
     named = (name for names in (about["unseen"], *products) for name in names)
     if not all(name.isprintable() for name in named):

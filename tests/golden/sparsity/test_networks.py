@@ -1,7 +1,8 @@
 """Networks of other people: every multiplication is recorded, or named, and then simulated."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils import prune
 from torch.utils.flop_counter import FlopCounterMode
 
 import golden
@@ -376,3 +378,159 @@ def test_a_network_is_left_as_it_was() -> None:
     assert model.layers[1].training
     assert fast == (torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled)
     assert not any(each._forward_hooks or each._forward_pre_hooks for each in model.modules())
+
+
+class Calls(nn.Module):
+    """A function of the module and its input before a linear layer."""
+
+    def __init__(self, function: Callable[[nn.Module, Tensor], Tensor], **parts: object) -> None:
+        super().__init__()
+        self.function = function
+        for name, value in parts.items():
+            setattr(self, name, value)
+        self.last = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.function(self, x))
+
+
+@torch.library.custom_op("deltamoe_tests::linear", mutates_args=())
+def foreign_linear(x: Tensor, weight: Tensor) -> Tensor:
+    """Return a product in an operator that PyTorch does not look into."""
+    return x @ weight.mT
+
+
+def elsewhere(model: nn.Module, x: Tensor) -> Tensor:
+    """Run a layer in another thread."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(model.layer, x).result()
+
+
+UNCOUNTED = {
+    "custom": ("_linear|linear", lambda: Calls(lambda model, x: foreign_linear(
+        x, model.layer.weight), layer=nn.Linear(8, 8))),
+    "thread": (r"layer \(in another thread\)", lambda: Calls(elsewhere, layer=nn.Linear(8, 8))),
+    "bilinear": ("_trilinear", lambda: Calls(
+        lambda model, x: model.layer(x, x), layer=nn.Bilinear(8, 8, 8))),
+    "dot": (r"\(dot\)", lambda: Calls(lambda model, x: x + torch.dot(x[0], model.w),
+                                      w=nn.Parameter(drawn(8)))),
+    "addbmm": ("addbmm", lambda: Calls(lambda model, x: torch.addbmm(x, x[None], model.w),
+                                       w=nn.Parameter(drawn(1, 8, 8)))),
+    "sparse": ("_sparse_addmm", lambda: Calls(lambda model, x: torch.sparse.mm(model.w, x.mT).mT,
+                                              w=nn.Parameter(drawn(8, 8).to_sparse()))),
+}
+
+
+@pytest.mark.parametrize("name", UNCOUNTED)
+def test_what_cannot_be_counted_is_named(name: str, tmp_path: Path) -> None:
+    words, make = UNCOUNTED[name]
+    with pytest.warns(UserWarning, match=f"neither seen nor counted: .*({words})"):
+        record = golden.trace(make(), drawn(5, 8))
+    assert list(record.unseen.values()) == [0]
+    assert record.macs == 5 * 8 * 8
+    save(record, tmp_path / "net.safetensors")
+    assert load(tmp_path / "net.safetensors").seen == record.seen
+
+
+WRITTEN = {
+    "out": lambda model, x: torch.mm(x, model.w, out=torch.empty(5, 8)),
+    "in place": lambda model, x: torch.zeros(5, 8).addmm_(x, model.w),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_products_into_other_tensors_are_counted(name: str) -> None:
+    with pytest.warns(UserWarning, match=r"sees 50 % of the MACs; not: Calls \(\w+\) 50 %"):
+        record = golden.trace(Calls(WRITTEN[name], w=nn.Parameter(drawn(8, 8))), drawn(5, 8))
+    assert record.macs == 2 * 5 * 8 * 8
+
+
+def test_a_complex_product_is_four_and_not_recorded() -> None:
+    model = Calls(lambda model, x: (torch.complex(x, x) @ model.w).imag,
+                  w=nn.Parameter(torch.complex(drawn(8, 8), drawn(8, 8))))
+    with pytest.warns(UserWarning, match=r"sees 20 % of the MACs; not: Calls \(mm\) 80 %"):
+        record = golden.trace(model, drawn(5, 8))
+    assert list(record.weights) == ["last"]
+
+
+@pytest.mark.filterwarnings("ignore:the trace")
+@pytest.mark.parametrize("frames", [1, 2])
+def test_other_weights_of_one_parameter_are_another_product(frames: int) -> None:
+    flat, square = nn.Parameter(drawn(128)), nn.Parameter(drawn(8, 8))
+    model = Calls(lambda model, x: x @ flat[:64].view(8, 8) @ flat[64:].view(8, 8)
+                  @ square @ square.mT @ square, flat=flat, square=square)
+    record = golden.trace(model, [drawn(5, 8)] * frames)
+    assert list(record.weights) == ["flat", "flat.use_2", "square", "square.use_2", "last"]
+    for name, weight in {"flat": flat[:64].view(8, 8).mT, "flat.use_2": flat[64:].view(8, 8).mT,
+                         "square": square.mT, "square.use_2": square}.items():
+        assert torch.equal(record.weights[name], weight)
+    assert [len(each) for each in record.frames[-1].operands.values()] == [5, 5, 10, 5, 5]
+
+
+def test_einsum_with_heads_in_any_order() -> None:
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w, self.v = nn.Parameter(drawn(4, 16, 8)), nn.Parameter(drawn(8, 4, 16))
+
+        def forward(self, x: Tensor) -> Tensor:
+            q = torch.einsum("Zqd,hdK->ZhqK", x, self.w)
+            k = torch.einsum("Zqd,hdK->ZqhK", x, self.w)
+            made = torch.einsum("ZhqK,ZphK->Zhqp", q, k).softmax(-1)
+            return torch.einsum("ZqhK,KhD->ZqD", torch.einsum("Zhqp,ZphK->ZqhK", made, k), self.v)
+
+    with FlopCounterMode(display=False) as counter:
+        Heads()(drawn(1, 9, 16))
+    record = golden.trace(Heads(), drawn(1, 9, 16))
+    assert record.macs == counter.get_total_flops() // 2
+    assert not record.unseen
+
+
+def test_pruned_layers_keep_their_names() -> None:
+    model = PatchVit().eval()
+    for block in model.blocks:
+        prune.l1_unstructured(block["up"], "weight", 0.5)
+    record = golden.trace(model, drawn(1, 3, 8, 8))
+    assert not record.unrecognized
+    name = next(name for name in record.weights if name.startswith("blocks.0.up"))
+    assert float((record.weights[name] == 0).float().mean()) == 0.5
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+def test_scripted_parts_are_seen_and_no_hook_is_left() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), torch.jit.script(nn.Sequential(nn.Linear(8, 4))))
+    with pytest.warns(UserWarning, match="role in a block not recognized"):
+        record = golden.trace(model, drawn(5, 8))
+    assert record.macs == 5 * (64 + 32)
+    assert not record.unseen
+    assert not model[0]._forward_hooks
+
+
+def test_what_a_network_keeps_of_its_run_can_be_trained_with() -> None:
+    class Cached(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc1, self.table = nn.Linear(8, 8), None
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.table = torch.ones_like(x) if self.table is None else self.table
+            return self.fc1(x) * self.table
+
+    model = Cached()
+    golden.trace(model, drawn(5, 8))
+    model(drawn(5, 8)).sum().backward()
+    assert model.fc1.weight.grad is not None
+
+
+def test_an_exception_of_a_network_leaves_nothing_behind() -> None:
+    def fails(model: nn.Module, x: Tensor) -> Tensor:
+        raise ArithmeticError("the network's own")
+
+    model = Calls(fails).train()
+    with pytest.raises(ArithmeticError, match="the network's own"):
+        golden.trace(model, drawn(5, 8))
+    assert model.training
+    assert model.last.training
+    assert not any(each._forward_hooks or each._forward_pre_hooks for each in model.modules())
+    assert not torch.is_inference_mode_enabled()
+    assert torch.backends.mkldnn.enabled
