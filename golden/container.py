@@ -1,8 +1,10 @@
 """How much of a video file is missing, by what its container says of its own length.
 
 A cut file rarely fails to decode. MP4, Matroska, AVI and ASF state in bytes how long they are,
-MPEG-TS is of whole packets, Y4M of whole frames, and Motion JPEG ends with a marker. Of the other
-kinds (MPEG-PS, raw H.264) nothing can be said.
+and so do the blocks of MXF; MPEG-TS is of whole packets, Y4M of whole frames, and Motion JPEG ends
+with a marker. Of a file that was written while it was sent (fragmented MP4, live Matroska) it can
+be said that a block is cut, but not that blocks are missing; of the other kinds (MPEG-PS, raw
+H.264) nothing.
 """
 
 from collections.abc import Callable
@@ -16,6 +18,11 @@ TRANSPORT_PACKETS = (188, 192, 204)
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 """Identity of ASF's file properties; its length, an identity of 16 bytes and the size follow."""
 
+MXF_KEY = bytes.fromhex("060e2b34")
+
+LONGEST_HEAD = 32
+"""Bytes that state a block's length, at most: 25 of MXF, 16 of the others."""
+
 END_OF_IMAGE = b"\xff\xd9"
 
 
@@ -28,14 +35,17 @@ def box(head: bytes) -> int | None:
 
 
 def element(head: bytes) -> int | None:
-    """Return the length of an element of Matroska and WebM (RFC 8794); None if it is open."""
+    """Return the length of an element of Matroska and WebM (RFC 8794); None if there is none.
+
+    Of one of unknown length it is that of its head, behind which its own elements follow.
+    """
     name = 9 - head[0].bit_length()
     width = 9 - head[name].bit_length() if name < 9 else 9
     if width == 9:
         return None
     unknown = (1 << 7 * width) - 1
     length = int.from_bytes(head[name : name + width], "big") & unknown
-    return None if length == unknown else name + width + length
+    return name + width + length * (length != unknown)
 
 
 def chunk(head: bytes) -> int | None:
@@ -44,9 +54,19 @@ def chunk(head: bytes) -> int | None:
     return 8 + length if head[:4] == b"RIFF" and length not in {0, 0xFFFFFFFF} else None
 
 
+def triplet(head: bytes) -> int | None:
+    """Return the length of a triplet of MXF (SMPTE 336): a key, a length and a value."""
+    if not head.startswith(MXF_KEY):
+        return None
+    width = head[16] & 127 if head[16] & 128 else 0
+    length = int.from_bytes(head[17 : 17 + width], "big") if width else head[16]
+    return 17 + width + length
+
+
 BLOCKS: dict[str, Length] = {
-    "mov,mp4,m4a,3gp,3g2,mj2": box, "matroska,webm": element, "avi": chunk}
-"""How long the outermost blocks of a container are, by FFmpeg's names."""
+    "mov,mp4,m4a,3gp,3g2,mj2": box, "matroska,webm": element, "avi": chunk,
+    "mxf": triplet}
+"""How long the blocks of a container are, by FFmpeg's names."""
 
 
 def bytes_missing(path: Path, kind: str, end: int) -> int:
@@ -76,12 +96,12 @@ def bytes_missing(path: Path, kind: str, end: int) -> int:
 
 
 def blocks_missing(path: Path, size: int, length_of: Length) -> int:
-    """Return how far the last outermost block reaches behind the end of the file."""
+    """Return how far the last block reaches behind the end of the file."""
     position = 0
     with path.open("rb") as file:
         while position < size:
             file.seek(position)
-            length = length_of(file.read(16).ljust(16, b"\0"))
+            length = length_of(file.read(LONGEST_HEAD).ljust(LONGEST_HEAD, b"\0"))
             if length is None:
                 return 0
             position += length

@@ -117,6 +117,7 @@ class Block(nn.Module):
         h = self.norm1(x)
         observe("norm1", h)
         x = x + self.attn(h, observe)
+        observe("middle", x)
         h = self.norm2(x)
         observe("norm2", h)
         x = x + (self.mlp(h, task, observe, experts) if self.is_moe else self.mlp(h, observe))

@@ -8,12 +8,16 @@
   pixels are not looked at.
 
 What has no such meaning is refused by name: floating-point, signed and 32-bit pixels, whose range
-no file states; Lab colors; several pictures in one file where one is wanted.
+no file states; Lab colors; several pictures in one file where one is wanted. So is a
+file that is cut, or whose pixels are fewer than its size or name colors that its palette lacks. A
+JPEG has no such sign: what is damaged within is read as Pillow's decoder guesses it.
 """
 
 import re
+import struct
 import warnings
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,11 +56,17 @@ TURNS = {
 }
 """What makes a picture upright, by its EXIF orientation; 1 and unknown ones need nothing."""
 
+IMAGE_WIDTH_TAG, IMAGE_HEIGHT_TAG = 256, 257
 ORIENTATION_TAG, TURNED = ExifTags.Base.Orientation, {5, 6, 7, 8}
 SUBFILE_TAG, BITS_TAG, PHOTOMETRIC_TAG, SAMPLE_FORMAT_TAG = 254, 258, 262, 339
+COMPRESSION_TAG, PALETTE_TAG, STRIP_BYTES_TAG, TILE_BYTES_TAG = 259, 320, 279, 325
+UNCOMPRESSED, YCBCR = 1, 6
 WHITE_IS_ZERO, REDUCED = 0, 1
 UNSIGNED = {1, 4}
 """TIFF's sample formats: unsigned, and undefined, which is read as unsigned."""
+
+PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Samples of a pixel by PNG's type of color."""
 
 
 @contextmanager
@@ -85,15 +95,90 @@ def opened(path: Path) -> Iterator[Image.Image]:
         with image:
             if image.format == "GIF" and not path.read_bytes().rstrip(b"\0").endswith(b";"):
                 raise ValueError("the file is cut: it lacks its end")
+            if image.format == "PNG":
+                png_stream(path)
             yield image
     except UnidentifiedImageError:
-        raise ValueError(f"{path}: not an image file of a known kind "
-                         f"({', '.join(FORMATS)})") from None
+        raise ValueError(f"{path}: {unread(path)}") from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path}: {str(error).partition(', could be')[0]}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror or error}") from None
+        raise ValueError(f"{path}: {error.strerror or damaged(error)}") from None
     # Pillow's decoders raise nearly anything on damaged bytes.
     except Exception as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: {damaged(error)}") from None
+
+
+def damaged(error: Exception) -> str:
+    """Say a decoder's error, which may have no words."""
+    return f"the file is damaged ({str(error) or type(error).__name__})"
+
+
+def unread(path: Path) -> str:
+    """Say why Pillow opens no picture: by its first bytes the file is of a known kind or not."""
+    with path.open("rb") as file:
+        head = file.read(16).ljust(16, b"\0")
+    for kind in FORMATS:
+        if Image.OPEN[kind][1](head):
+            return f"the {kind} file is damaged, or its pixels are stored in a way that is not read"
+    return f"not an image file of a known kind ({', '.join(FORMATS)})"
+
+
+def png_stream(path: Path) -> tuple[bytes, bytes]:
+    """Return the header (13 bytes) and the compressed pixels of a PNG's still picture.
+
+    Raises
+    ------
+    ValueError
+        The file ends before its last chunk, so that pixels or an orientation may be missing.
+    """
+    data = path.read_bytes()
+    position, chunks = 8, {b"IHDR": [], b"IDAT": []}
+    while (kind := data[position + 4 : position + 8]) != b"IEND":
+        if len(kind) < 4:
+            raise ValueError("the file is cut: it lacks its end")
+        length = int.from_bytes(data[position : position + 4], "big")
+        chunks.get(kind, []).append(data[position + 8 : position + 8 + length])
+        position += 12 + length
+    return b"".join(chunks[b"IHDR"]), b"".join(chunks[b"IDAT"])
+
+
+def check_png_rows(path: Path) -> None:
+    """Raise ValueError if a PNG has fewer rows than its header states; Pillow makes them black.
+
+    A row is a byte and its pixels, packed. Pillow itself finds missing rows of interlaced ones.
+    """
+    header, packed = png_stream(path)
+    width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", header)
+    needed = height * (1 + (width * depth * PNG_SAMPLES[color] + 7) // 8)
+    if not interlaced and len(zlib.decompressobj().decompress(packed, needed)) < needed:
+        raise ValueError("the file is damaged: it has fewer rows of pixels than its size")
+
+
+def check_tiff(tags: Mapping) -> None:
+    """Raise ValueError if a TIFF has fewer pixels than its size, or a palette that is no such.
+
+    A palette's colors are of 16 bits; some programs write 8, which would all be black.
+    """
+    stored = sum(tags.get(STRIP_BYTES_TAG, tags.get(TILE_BYTES_TAG, ())))
+    pixels = tags[IMAGE_WIDTH_TAG] * tags[IMAGE_HEIGHT_TAG]
+    if (tags.get(COMPRESSION_TAG) == UNCOMPRESSED and tags.get(PHOTOMETRIC_TAG) != YCBCR
+            and 0 < stored < pixels * sum(tags.get(BITS_TAG, (1,))) // 8):
+        raise ValueError(f"the file is damaged: its {pixels:,} pixels have {stored:,} bytes")
+    if 0 < max(tags.get(PALETTE_TAG, (0,))) < 256:
+        raise ValueError("the palette's colors are all below 256 of 65,535, so they may be of 8 "
+                         "bits or all but black; save the picture without a palette")
+
+
+def check_palette(image: Image.Image) -> None:
+    """Raise ValueError if a loaded picture uses a color that its palette lacks."""
+    colors = len(image.getpalette()) // 3
+    for code, count in enumerate(image.histogram()):
+        if count and code >= colors and code != image.info.get("transparency"):
+            raise ValueError(f"the file is damaged: a pixel has color {code} of a palette of "
+                             f"{colors}")
 
 
 def check(image: Image.Image, *, several: bool = False) -> None:
@@ -115,6 +200,8 @@ def check(image: Image.Image, *, several: bool = False) -> None:
     if image.mode == "RGB" and stored_mode(image) == "RGB;16B" and "transparency" in image.info:
         raise ValueError("one transparent color among 16-bit colors cannot be read; save it with "
                          "an alpha channel")
+    if tags:
+        check_tiff(tags)
     if tags.get(SUBFILE_TAG, 0) & REDUCED:
         raise ValueError("the file begins with a reduced copy of its picture, as raw photographs "
                          "do; save the picture alone")
@@ -149,11 +236,21 @@ def orientation(image: Image.Image) -> int | None:
 
 
 def seen(image: Image.Image) -> Image.Image:
-    """Return a checked picture as it is meant to be seen, in mode ``L`` or ``RGB``."""
+    """Return a checked picture as it is meant to be seen, in mode ``L`` or ``RGB``.
+
+    Raises
+    ------
+    ValueError
+        Pixels or colors are missing.
+    """
     tags = getattr(image, "tag_v2", {})
     bits, inverted = tags.get(BITS_TAG, (16,))[0], tags.get(PHOTOMETRIC_TAG) == WHITE_IS_ZERO
+    if image.format == "PNG" and image.tell() == 0:
+        check_png_rows(Path(image.filename))
     with strict():
         image.load()
+    if image.mode == "P":
+        check_palette(image)
     if image.mode in MODES_16 or image.mode == "I":
         shown = narrowed(image, bits, inverted)
     else:
@@ -201,16 +298,19 @@ def files_of(folder: Path) -> list[Path]:
     Raises
     ------
     ValueError
-        There is none, or one is of a kind that is not read.
+        There is none, or one is of a kind that is not read, or is a link to nothing or a pipe.
     """
     files = sorted((path for path in folder.iterdir()
-                    if path.is_file() and not path.name.startswith(".")), key=natural)
+                    if not path.is_dir() and not path.name.startswith(".")), key=natural)
     known = {suffix for suffix, kind in Image.registered_extensions().items()
              if Image.MIME.get(kind, "").startswith("image/")} | {*REFUSED_SUFFIXES}
     for path in files:
         if path.suffix.lower() in known.difference(SUFFIXES):
             raise ValueError(f"{path}: not an image file of a known kind ({', '.join(FORMATS)})")
     chosen = [path for path in files if path.suffix.lower() in SUFFIXES]
+    for path in chosen:
+        if not path.is_file():
+            raise ValueError(f"{path}: neither a file nor a link to one")
     if not chosen:
         raise ValueError(f"{folder}: the folder holds no image ({', '.join(SUFFIXES)})")
     return chosen

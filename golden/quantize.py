@@ -12,6 +12,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
+from golden.config import ModelConfig
 from golden.gate import top_k_experts
 from golden.model import M3ViT
 from golden.quantized import QuantizedModel, fixed_point, integer_linear, requantization
@@ -28,6 +29,12 @@ RESIDUAL_SCALE = 2.0**8
 EXPERT_SCALE = 2.0**10
 RANGE_BITS = 16
 INT16_PLANES = 127 * 256 + 127
+
+STREAM, STREAM_CODES = {"in", "middle", "out"}, 32767
+"""What the network calls the residual stream between its operators, and its largest code."""
+
+GATE_OCTAVES = 32767 / 256
+"""Largest magnitude of a gate's score in octaves: int16 in 1/256 octave."""
 
 SCORE_CODES = 16384
 """Largest magnitude of a class score's code: half of int16, since other images score higher."""
@@ -46,8 +53,9 @@ def quantize(model: M3ViT, images: Iterable[Tensor],
     Raises
     ------
     ValueError
-        No image; a weight, a step or what a layer makes of the images is not finite; a step is not
-        positive; or an operator does not fit its integers. The message names which.
+        No image, or one of another type or size; a weight, a step or what a layer makes of the
+        images is not finite; a step is not positive; the residual stream or a gate's scores leave
+        int16; or an operator does not fit its integers. The message names which.
     """
     for name, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all():
@@ -66,9 +74,9 @@ def quantize(model: M3ViT, images: Iterable[Tensor],
     position = model.pos_embed.detach()[0].clone()
     position[0] += model.cls_token.detach()[0, 0]
     position = (position * RESIDUAL_SCALE).round()
-    if position.abs().max() > 32767:
+    if position.abs().max() > STREAM_CODES:
         raise ValueError(f"pos_embed: {float(position.abs().max()) / RESIDUAL_SCALE:.3g} is beyond "
-                         f"the residual stream's {32767 / RESIDUAL_SCALE:.0f}")
+                         f"the residual stream's {STREAM_CODES / RESIDUAL_SCALE:.0f}")
     tensors["position"] = position.to(torch.int16)
     for layer, block in enumerate(model.blocks):
         seen = {name.split(".", 1)[1]: value for name, value in ranges.items()
@@ -83,7 +91,25 @@ def quantize(model: M3ViT, images: Iterable[Tensor],
             tensors |= integer_linear(head.weight.detach() * scale, head.bias.detach(),
                                       operand=128, gain=score_gain(ranges, task),
                                       name=f"head.{task}")
+    check_stream(ranges)
     return QuantizedModel(config, tensors | usage)
+
+
+def check_image(image: Tensor, number: int, config: ModelConfig) -> None:
+    """Raise ValueError unless an image has the network's size and its pixels are 0..255."""
+    wanted = (config.image_channels, config.image_height, config.image_width)
+    if image.dtype != torch.uint8 or tuple(image.shape) != wanted:
+        raise ValueError(f"calibration image {number} is {image.dtype} {tuple(image.shape)}, "
+                         f"{config.name} takes torch.uint8 {wanted}")
+
+
+def check_stream(ranges: Mapping[str, Tensor]) -> None:
+    """Raise ValueError if a value of the residual stream, by its ranges, would saturate."""
+    for name, seen in ranges.items():
+        largest = float(seen.max())
+        if name.split(".")[-1] in STREAM and largest * RESIDUAL_SCALE > STREAM_CODES:
+            raise ValueError(f"{name}: {largest:.4g} is beyond the residual stream's "
+                             f"{STREAM_CODES / RESIDUAL_SCALE:.0f}")
 
 
 def score_gain(ranges: Mapping[str, Tensor], task: int) -> float:
@@ -137,6 +163,7 @@ def calibrate(model: M3ViT, images: Iterable[Tensor]) -> tuple[dict[str, Tensor]
     count = 0
     with torch.no_grad():
         for image in images:
+            check_image(image, count, model.config)
             count += 1
             for task in range(model.config.num_tasks):
                 model(image.double(), task, observe)
@@ -255,6 +282,10 @@ def experts(block, seen: dict[str, Tensor], name: str) -> dict[str, Tensor]:
         step = float(gate.abs().max()) / INT16_PLANES
         multiplier, shift = fixed_point(torch.tensor(step * math.log2(math.e) * 256,
                                                      dtype=torch.float64), f"{name}.gate.{task}")
+        octaves = float(seen["gate"].max()) * math.log2(math.e)
+        if octaves > GATE_OCTAVES:
+            raise ValueError(f"{name}.gate: scores of {octaves:.3g} octaves are beyond "
+                             f"{GATE_OCTAVES:.0f}")
         tensors |= {
             f"{name}.gate.{task}.weight": gate_codes(gate / (step or 1.0)),
             f"{name}.gate.{task}.multiplier": multiplier,

@@ -106,9 +106,15 @@ def frames(path: Path) -> Iterator[Frame]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """Open a file and choose its first video stream; whatever goes wrong names the file.
+    """Open a file and choose its video stream; whatever goes wrong names the file.
 
-    Pictures of a cover and thumbnails are no videos.
+    Pictures of a cover and thumbnails are no videos. Of several videos it is the one that the file
+    marks as its default.
+
+    Raises
+    ------
+    ValueError
+        There is no video, or none or more than one of several is the default.
     """
     try:
         with av.open(f"file:{path}") as container:
@@ -119,6 +125,13 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
                        if not stream.disposition & NO_VIDEO]
             if not streams:
                 raise ValueError("the file has no video stream")
+            if len(streams) > 1:
+                count = len(streams)
+                streams = [stream for stream in streams
+                           if stream.disposition & Disposition.default]
+                if len(streams) != 1:
+                    raise ValueError(f"the file has {count} video streams, of which {len(streams)} "
+                                     "are its default; save one alone")
             yield container, streams[0]
     except av.error.FFmpegError as error:
         raise ValueError(f"{path}: not a whole video file ({error.strerror})") from None

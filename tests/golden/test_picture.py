@@ -1,5 +1,6 @@
 """Picture files: upright, 8 bits, on black, by values that are known; the others are refused."""
 
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -284,6 +285,54 @@ def transparent_color(path: Path) -> str:
     return "one transparent color among 16-bit colors"
 
 
+def missing_rows(path: Path) -> str:
+    (path / "a.png").write_bytes(png(LUMA[:6], 8, 0))
+    return "the file is damaged: it has fewer rows of pixels than its size"
+
+
+def missing_strip(path: Path) -> str:
+    data = bytearray(tiff(LUMA, 8))
+    place = data.index(struct.pack("<HHII", 279, 4, 1, 96)) + 8
+    data[place : place + 4] = struct.pack("<I", 40)
+    (path / "a.tif").write_bytes(data)
+    return "the file is damaged: its 96 pixels have 40 bytes"
+
+
+def missing_colors(path: Path) -> str:
+    (path / "a.png").write_bytes(png(LUMA, 8, 3, (b"PLTE", bytes(3 * 255))))
+    return "the file is damaged: a pixel has color 255 of a palette of 255"
+
+
+def narrow_palette(path: Path) -> str:
+    image = Image.fromarray(LUMA, "P")
+    image.putpalette(np.repeat(np.arange(256, dtype=np.uint8), 3).tobytes())
+    image.save(path / "a.tif")
+    data = (path / "a.tif").read_bytes()
+    with Image.open(path / "a.tif") as image:
+        place = data.index(struct.pack("<768H", *image.tag_v2[320]))
+    narrow = struct.pack("<768H", *(value // 257 for value in struct.unpack_from(
+        "<768H", data, place)))
+    (path / "a.tif").write_bytes(data[:place] + narrow + data[place + len(narrow):])
+    return "the palette's colors are all below 256 of 65,535"
+
+
+def no_end(path: Path) -> str:
+    """All pixels are there, but an orientation may have followed them."""
+    (path / "a.png").write_bytes(png(SCENE.reshape(8, -1), 8, 2)[:-12])
+    return "the file is cut: it lacks its end"
+
+
+def unusual_tiff(path: Path) -> str:
+    wide = (LUMA.astype(np.uint16) * 257).astype(">u2")
+    (path / "a.tif").write_bytes(tiff(wide, 16, ">", photometric=0))
+    return "the TIFF file is damaged, or its pixels are stored in a way that is not read"
+
+
+def no_palette(path: Path) -> str:
+    (path / "a.png").write_bytes(png(LUMA, 8, 3))
+    return "the file is damaged: a pixel has color 0 of a palette of 0"
+
+
 def other_kind(path: Path) -> str:
     Image.fromarray(SCENE).save(path / "a.tga")
     return "not an image file of a known kind"
@@ -301,7 +350,8 @@ def directory(path: Path) -> str:
 
 @pytest.mark.parametrize("make", [
     floating, integers, signed_16, signed_8, lab, portable_float, animation, pages, thumbnail,
-    transparent_color, other_kind, empty, directory])
+    transparent_color, missing_strip, narrow_palette, no_end, unusual_tiff, other_kind, empty,
+    directory])
 def test_what_has_no_right_meaning_is_refused_by_name(tmp_path: Path, make: Callable) -> None:
     words = make(tmp_path)
     [path] = tmp_path.iterdir()
@@ -309,6 +359,23 @@ def test_what_has_no_right_meaning_is_refused_by_name(tmp_path: Path, make: Call
         with pytest.raises(ValueError, match=rf"^{path}: {words}") as error:
             check(path, COLOR)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("make", [missing_rows, missing_colors, no_palette])
+def test_what_the_pixels_alone_tell_is_refused_too(tmp_path: Path, make: Callable) -> None:
+    words = make(tmp_path)
+    [path] = tmp_path.iterdir()
+    with pytest.raises(ValueError, match=rf"^{path}: {words}"):
+        load_image(path, COLOR)
+
+
+def test_a_transparent_color_need_not_be_in_the_palette(tmp_path: Path) -> None:
+    index = np.where(LUMA == 255, 7, LUMA == 80).astype(np.uint8)
+    image = Image.fromarray(index, "P")
+    image.putpalette(bytes([9, 9, 9, 200, 200, 200]))
+    image.save(tmp_path / "a.gif", transparency=7, optimize=False)
+    right = np.where(LUMA == 255, 0, np.where(LUMA == 80, 200, 9))
+    assert near(read(tmp_path / "a.gif", GRAY), right, 0)
 
 
 def test_cameras_previews_are_no_pictures(tmp_path: Path) -> None:
@@ -356,6 +423,17 @@ def test_files_of_a_folder_in_the_order_of_their_numbers(tmp_path: Path) -> None
         (tmp_path / name).touch()
     (tmp_path / "more.png").mkdir()
     assert [path.name for path in files_of(tmp_path)] == ["2.png", "10.png", "a1.tif", "b.PNG"]
+
+
+def test_a_link_to_nothing_or_a_pipe_is_no_missing_frame(tmp_path: Path) -> None:
+    (tmp_path / "1.png").touch()
+    (tmp_path / "2.png").symlink_to("nowhere.png")
+    with pytest.raises(ValueError, match=r"2\.png: neither a file nor a link to one"):
+        files_of(tmp_path)
+    (tmp_path / "2.png").unlink()
+    os.mkfifo(tmp_path / "2.png")
+    with pytest.raises(ValueError, match=r"2\.png: neither a file nor a link to one"):
+        files_of(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["a.heic", "a.tga", "a.JP2", "a.psd"])

@@ -179,6 +179,16 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         quantize(network(SMALL), [])
 
 
+@pytest.mark.parametrize("spoil", [
+    lambda image: image.float() / 255, lambda image: image[:, 1:], lambda image: image[0],
+    lambda image: image.repeat(2, 1, 1)])
+def test_images_of_another_type_or_size_are_refused_by_number(spoil: Callable) -> None:
+    first, second = pictures(SMALL, 2, seed=0)
+    with pytest.raises(ValueError, match=r"^calibration image 1 is torch\.\w+ \(.*\), \S+ takes "
+                       r"torch\.uint8 \("):
+        quantize(network(SMALL), [first, spoil(second)])
+
+
 @pytest.mark.parametrize(("real", "shift"), [
     (3.9, 14), (65535.4 / 2**14, 14), (65535.6 / 2**18, 14), (65535.4 / 2**26, 26), (1e-9, 26),
 ])

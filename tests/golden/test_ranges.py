@@ -150,6 +150,19 @@ def test_huge_numbers_are_refused_by_name(parts: tuple[str, ...], words: str) ->
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("part", "value", "words"), [
+    ("patch_embed.proj.bias", 200.0, r"in: 20\d\S* is beyond the residual stream's 128"),
+    ("blocks.0.attn.proj.bias", 200.0, r"0\.middle: \S+ is beyond the residual stream's 128"),
+    ("blocks.1.mlp.experts.h4toh.bias", 200.0, r"1\.out: \S+ is beyond the residual stream's 128"),
+    ("blocks.1.mlp.gate.0.w_gate", 1e3, r"blocks\.1\.gate: scores of \S+ octaves are beyond 128")])
+def test_what_would_saturate_is_refused_by_name(part: str, value: float, words: str) -> None:
+    """A bias of 90 fits, and a gate times 4."""
+    by = (lambda tensor, size: tensor * size) if "gate" in part else torch.full_like
+    with pytest.raises(ValueError, match=rf"^{words}"):
+        made(changed(part, by=lambda tensor: by(tensor, value)))
+    made(changed(part, by=lambda tensor: by(tensor, 4.0 if "gate" in part else 90.0)))
+
+
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_what_is_not_finite_is_refused_by_name(value: float) -> None:
     model = changed("head.1.bias", by=lambda tensor: torch.full_like(tensor, value))

@@ -13,7 +13,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
 from golden.config import MODELS
-from golden.container import blocks_missing, box, chunk, element
+from golden.container import MXF_KEY, blocks_missing, box, chunk, element, triplet
 from golden.video import frames
 from golden.video_file import check_whole
 from golden.video_file import frames as decoded
@@ -250,6 +250,28 @@ def test_a_cover_is_not_the_video(tmp_path: Path) -> None:
     assert made.max() < 10
 
 
+@pytest.mark.parametrize(("suffix", "default", "shown"), [
+    ("mkv", 1, 1), ("mkv", 0, 0), ("mp4", 0, 0), ("mkv", None, None)])
+def test_of_two_videos_the_default_is_taken(tmp_path: Path, suffix: str, default: int | None,
+                                           shown: int | None) -> None:
+    path = tmp_path / f"a.{suffix}"
+    with av.open(str(path), "w", options={"default_mode": "passthrough"} if suffix == "mkv" else {}
+                 ) as container:
+        streams = [container.add_stream("mpeg4", rate=10) for _ in range(2)]
+        for number, stream in enumerate(streams):
+            stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+            stream.disposition = av.stream.Disposition(number == default)
+        for stream, picture in zip(streams, numbered(20)[::19], strict=True):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+    if shown is None:
+        with pytest.raises(ValueError, match="the file has 2 video streams, of which 0 are its de"):
+            check_whole(path)
+    else:
+        [made] = read(path)
+        assert abs(made.mean() - 190 * shown) < 10
+
+
 def test_a_picture_without_its_suffix_is_no_video(tmp_path: Path) -> None:
     Image.fromarray(BLOCKS).save(tmp_path / "a.mp4", "PNG")
     with pytest.raises(ValueError, match=r"a\.mp4: neither a video nor an image file with its"):
@@ -274,7 +296,8 @@ def test_an_empty_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
     ("a.mp4", "mpeg4", "yuv420p", {}), ("fast.mp4", "mpeg4", "yuv420p",
                                         {"movflags": "faststart"}),
     ("parts.mp4", "mpeg4", "yuv420p", {"movflags": "frag_keyframe+empty_moov"}),
-    ("a.mkv", "ffv1", "yuv420p", {}), ("a.webm", "libvpx-vp9", "yuv420p", {}),
+    ("a.mkv", "ffv1", "yuv420p", {}), ("live.mkv", "ffv1", "yuv420p", {"live": "1"}),
+    ("a.webm", "libvpx-vp9", "yuv420p", {}),
     ("a.avi", "mjpeg", "yuvj420p", {}), ("a.wmv", "wmv2", "yuv420p", {}),
     ("a.y4m", "rawvideo", "yuv420p", {}), ("a.ivf", "libvpx-vp9", "yuv420p", {}),
     ("a.mjpeg", "mjpeg", "yuvj420p", {})])
@@ -292,7 +315,7 @@ def test_a_cut_file_is_refused_before_its_first_frame(
 
 
 def test_what_a_container_states_of_its_length(tmp_path: Path) -> None:
-    """By hand: an open length, or none, says nothing; a long box has its length behind."""
+    """By hand: an open length, or none, says nothing itself; a long box has its length behind."""
     path = tmp_path / "a"
     for length_of, data, missing in (
             (box, b"\0\0\0\x10free" + bytes(8), 0), (box, b"\0\0\0\x18free" + bytes(8), 8),
@@ -300,6 +323,9 @@ def test_what_a_container_states_of_its_length(tmp_path: Path) -> None:
             (element, b"\x1a\x45\xdf\xa3\x82ab", 0), (element, b"\x1a\x45\xdf\xa3\x89ab", 7),
             (element, b"\x18\x53\x80\x67\x01" + b"\xff" * 7, 0), (element, bytes(9), 0),
             (element, b"\x18\x53\x80\x67\x40\x20", 32),
+            (element, b"\x18\x53\x80\x67\xff\xec\x85ab", 3),
+            (triplet, MXF_KEY + bytes(12) + b"\x03abc", 0),
+            (triplet, MXF_KEY + bytes(12) + b"\x83\0\x01\0abc", 253), (triplet, bytes(40), 0),
             (chunk, b"RIFF\x08\0\0\0AVI 1234", 0), (chunk, b"RIFF\x0c\0\0\0AVI 1234", 4),
             (chunk, b"RIFF\0\0\0\0AVI ", 0), (chunk, b"RIFF" + b"\xff" * 4, 0)):
         path.write_bytes(data)
