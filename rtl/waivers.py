@@ -36,6 +36,8 @@ WAIVERS = (
            "The quotient fits: Amaranth chose its width."),
     Waiver("WIDTHTRUNC", f"{ASSIGNED} SHIFTR *",
            "A field selected by a shift: the bits above it are not wanted."),
+    Waiver("UNOPTFLAT", "Signal unoptimizable: Circular combinational logic: *",
+           "A vector whose upper bits are copies of its sign; Amaranth refuses loops of bits."),
     Waiver("UNUSEDSIGNAL", "Bits of signal are not used: *",
            "Carries, and fields of a structure that one of its readers does not need."),
     Waiver("UNUSEDSIGNAL", "Signal is not used: *",

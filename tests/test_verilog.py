@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from amaranth import Module
+from amaranth.hdl import CombinationalCycle
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
 
 from rtl.accelerator import Accelerator
 from rtl.config import PRESETS
@@ -73,6 +77,21 @@ def test_lint_sees_a_fault_beside_what_is_waived(tmp_path: Path) -> None:
     assert port, "the fault has no place"
     narrow = text[:port.start()] + port[0].replace("15", "14") + text[port.end():]
     assert any("WIDTH" in line for line in lint(narrow, tmp_path))
+
+
+class Loop(wiring.Component):
+    o: Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.o.eq(~self.o)
+
+        return m
+
+
+def test_combinational_loop_is_refused() -> None:
+    with pytest.raises(CombinationalCycle):
+        to_verilog(Loop(), "loop")
 
 
 def test_assertions_are_kept_for_simulation() -> None:
