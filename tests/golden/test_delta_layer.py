@@ -88,9 +88,10 @@ def test_training_on_the_loss_alone_leaves_fewer_events() -> None:
 
 def test_layers_are_there_for_a_while_only() -> None:
     model = copy.deepcopy(real())
-    shown = sequences("train", "both", count=2)[0].float()
+    frames = sequences("train", "both", count=2)[0]
+    shown, steps = frames.float(), first_steps(model, frames[0])
     plain = model(shown, 0)[1]
-    with delta_activations(model, first_steps(model, shown[0])) as layers:
+    with delta_activations(model, steps) as layers:
         assert len(layers) == 20
         assert not torch.equal(model(shown, 0)[1], plain)
         assert all(made.loss > 0 for made in layers.values())

@@ -122,6 +122,7 @@ def test_a_cache_that_holds_the_model_need_not_be_writable(
         kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept.mkdir()
     hw = PRESETS["nano"]
+    monkeypatch.setattr(engine, "Accelerator", lambda hw: None)
     monkeypatch.setattr(engine, "to_verilog", lambda *_: "")
     monkeypatch.setattr(engine, "watched", lambda text, _: (text, ""))
     monkeypatch.setattr(engine, "verilate", lambda *_: b"model")

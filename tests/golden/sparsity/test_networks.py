@@ -351,7 +351,7 @@ def test_what_is_not_seen_is_named_with_its_share(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("changes", "words"), [
     ({"widths": {"attention.values": 0}}, r"widths holds something that is not in 1\.\.65536"),
     ({"widths": {"attention.values": 1 << 17}}, r"widths holds something that is not in"),
-    ({"unseen": {"conv": -1}}, "unseen holds something that is no integer above 0"),
+    ({"unseen": {"conv": -1}}, "unseen holds something that is no integer from 0 on"),
     ({"unseen": {"conv": 1 << 40}}, "or more than macs"),
     ({"unseen": {"\x1b[2J": 1}}, "a name holds a character that cannot be printed"),
     ({"drop": "0.keys.attention"}, r"tensor 0\.keys\.attention is missing"),
