@@ -490,6 +490,18 @@ def test_a_policy_that_skipped_nothing_says_so(policy: str | dict, idle: bool) -
     assert alone(policy)[2].idle == idle
 
 
+def test_a_policy_that_finds_none_of_its_layers_says_so(compared, tmp_path: Path) -> None:
+    """Two layers without an activation between them are no MLP."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(64, 128), nn.Linear(128, 64))
+    save(hooked(module, torch.randn(16, 64)), tmp_path / "plain.safetensors")
+    made, _, _ = compared("question: And mine?\nmodels: [{trace: plain.safetensors}]\n"
+                          "hardware: [nano]\npolicies: [dense, cats, sae-topk, teal]\n")
+    assert [point["skipped_nothing"] for point in made["points"]] == [False, True, True, False]
+    for name in ("cats", "sae-topk"):
+        assert f"{name} skipped nothing" in made["answer"]
+
+
 def test_reports_say_what_skipped_nothing_and_what_bounds(compared) -> None:
     made, folder, out = compared(
         "question: Which?\nmodels: [{preset: digits, num_layers: 2}]\nhardware: [nano]\n"

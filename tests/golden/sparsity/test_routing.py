@@ -299,3 +299,24 @@ def test_routed_heads_halve_queries_scores_and_outputs(live: Record) -> None:
     for part in ("q", "attention.scores", "attention.values", "proj"):
         assert 2 * frame.works[f"blocks.0.{part}"].macs == dense.works[f"blocks.0.{part}"].macs
     assert frame.works["blocks.0.k"].macs == dense.works["blocks.0.k"].macs
+
+
+@pytest.mark.parametrize(("policy", "values", "count"), [
+    ("thor", {}, 1), ("task-set", {"experts": 2}, 2), ("expert-pruning", {"experts": 3}, 3)])
+def test_experts_that_a_frame_cannot_use_are_known_ahead(policy: str, values: dict,
+                                                         count: int) -> None:
+    """So that hardware never loads them; those that tokens merely did not choose may be."""
+    logits = torch.randn(3, 6, 4, generator=torch.Generator().manual_seed(1))
+    for frame in play(policy, experts(list(logits), 2), **values):
+        assert frame.existing[1].sum() == count
+        assert not frame.routed[1][~frame.existing[1]].any()
+    for frame in play("top-k", experts(list(logits), 2), k=1):
+        assert not frame.existing
+
+
+@pytest.mark.parametrize(("policy", "values", "count"), [
+    ("m-smoe", {"groups": 2}, 2), ("expert-averaging", {}, 1)])
+def test_experts_that_became_one_are_one(live: Record, policy: str, values: dict,
+                                         count: int) -> None:
+    for frame in play(policy, live, **values):
+        assert {int(mask.sum()) for mask in frame.existing.values()} == {count}
