@@ -65,7 +65,8 @@ class Registers(wiring.Component):
                               fall; if the watchdog expires first it ends with ``WATCHDOG``.
     reset                     Ends a program without a report: status (but for bit 4), interrupt,
                               error and counters are 0 from the next cycle on. The writable
-                              registers keep their values. A start may follow at once.
+                              registers keep their values. A start may follow at once. Until
+                              bit 4 falls, a beat that was offered before may still be written.
     clear interrupt           Takes the interrupt of every end before the cycle in which it takes
                               effect; that of an end in the same cycle stays.
     ========================  =====================================================================
