@@ -494,7 +494,8 @@ def test_a_policy_that_finds_none_of_its_layers_says_so(compared, tmp_path: Path
     """Two layers without an activation between them are no MLP."""
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(64, 128), nn.Linear(128, 64))
-    save(hooked(module, torch.randn(16, 64)), tmp_path / "plain.safetensors")
+    with pytest.warns(UserWarning, match="role in a block not recognized"):
+        save(hooked(module, torch.randn(16, 64)), tmp_path / "plain.safetensors")
     made, _, _ = compared("question: And mine?\nmodels: [{trace: plain.safetensors}]\n"
                           "hardware: [nano]\npolicies: [dense, cats, sae-topk, teal]\n")
     assert [point["skipped_nothing"] for point in made["points"]] == [False, True, True, False]
