@@ -112,7 +112,7 @@ BAD = {
     "simulate m3vit-tiny-129": "num_tokens=129 exceeds nano's maximum 32",
     f"{QUANTIZE} --weights nosuch": "nosuch",
     f"{QUANTIZE} --weights float-half.safetensors": "float-half.safetensors",
-    f"{QUANTIZE} --weights {DIGITS} --model deit-tiny-197": "digits.safetensors",
+    f"{QUANTIZE} --weights {DIGITS} --model deit-tiny-197": "deit-tiny-197 takes 224x224",
     f"{QUANTIZE} --weights {DIGITS} --model nosuch": "'nosuch'",
     f"quantize --weights {DIGITS} --images nosuch --out out.safetensors": "nosuch is not a folder",
     f"quantize --weights {DIGITS} --images empty --out out.safetensors": "holds no image",
@@ -122,7 +122,7 @@ BAD = {
     "video digits --hardware nano --input nosuch": "neither a folder of images nor a video file",
     "video digits --hardware nano --input generator:nosuch": "is not one of generator:fixed",
     "video digits --hardware nano --input empty": "holds no image",
-    "video digits --hardware nano --input text.png": "text.png: the file is damaged or cut",
+    "video digits --hardware nano --input text.png": "text.png: not an image file of a known kind",
     "video digits --hardware nano --input generator:pan --policy nosuch": (
         "'nosuch' is not one of dense, zero-skip, delta, token-gate, auto"),
     "video digits --hardware nano --input generator:pan --policy delta --theta -1": "theta=-1",
