@@ -23,6 +23,10 @@ CODE = ("import sys; from rtl.accelerator import Accelerator; from rtl.config im
         "from rtl.generate import to_verilog; "
         "sys.stdout.write(to_verilog(Accelerator(PRESETS['nano']), 'deltamoe'))")
 
+PRESETS_OF_ANY_SIZE = pytest.mark.parametrize("preset", [
+    "nano", *(pytest.param(preset, marks=pytest.mark.slow)  # zcu102 takes two minutes
+              for preset in PRESETS if preset != "nano")])
+
 
 def test_same_bytes_for_any_hash_seed() -> None:
     first, second = (subprocess.run(
@@ -32,7 +36,7 @@ def test_same_bytes_for_any_hash_seed() -> None:
     assert b"module deltamoe(" in first
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@PRESETS_OF_ANY_SIZE
 def test_every_preset_converts(preset: str) -> None:
     text = to_verilog(Accelerator(PRESETS[preset]), "deltamoe")
     assert "module deltamoe(" in text
@@ -65,8 +69,7 @@ def lint(text: str, folder: Path) -> list[str]:
     return [line for line in done.stderr.splitlines() if line.startswith("%")]
 
 
-@pytest.mark.parametrize("preset", ["nano", *(pytest.param(preset, marks=pytest.mark.slow)
-                                              for preset in PRESETS if preset != "nano")])
+@PRESETS_OF_ANY_SIZE
 def test_lint_finds_nothing(preset: str, tmp_path: Path) -> None:
     assert lint(engine.verilog(PRESETS[preset]), tmp_path) == []
 

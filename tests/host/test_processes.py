@@ -64,7 +64,8 @@ cli.main()
 def test_a_build_that_is_stopped_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
     """Verilator, make and the compiler run when the signal comes."""
     with subprocess.Popen([sys.executable, "-c", BUILD], cwd=ROOT, stderr=subprocess.PIPE,
-                          text=True, env=os.environ | {"TMPDIR": str(tmp_path)}) as process:
+                          text=True, env=os.environ | {"TMPDIR": str(tmp_path)},
+                          preexec_fn=lambda: signal.signal(number, signal.SIG_DFL)) as process:
         try:
             until(lambda: process.poll() is not None or len(descendants(process.pid)) >= 4)
             assert process.poll() is None, process.stderr.read()
