@@ -80,8 +80,8 @@ class Requantize(wiring.Component):
         """Return the product shifted with rounding and saturated.
 
         A number is outside when a bit above those of ``largest`` differs from its sign; 127 is
-        odd, so that -128 becomes -127 by the same bit that leaves 127 alone. The unit takes 3,463 LUTs on ``zcu102``, and 6,658 with comparisons against the limits of each
-        width.
+        odd, so that -128 becomes -127 by the same bit that leaves 127 alone. The unit takes 3,463
+        LUTs on ``zcu102``, and 6,658 with comparisons against the limits of each width.
         """
         halves = Signal(signed(len(product) - 13), name=f"halves_{number}")
         result = Signal(signed(24), name=f"result_{number}")
