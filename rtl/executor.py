@@ -1,18 +1,14 @@
 """Run checked descriptors: loads beside, everything else in order but overlapping."""
 
 from amaranth import Module, Mux, Signal
-from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.formats import COMMAND
+from rtl.formats import COMMAND, TRANSFER
 from rtl.memory.store_reader import StoreReader
 from rtl.program import DESCRIPTOR, Dest, Opcode, Target
 from rtl.retirement import ISSUED
-
-TRANSFER = data.StructLayout({
-    "descriptor": DESCRIPTOR, "position": 16, "program": 1, "skip": 1})
-"""A load on its way to the loader: skipped, or of the program itself."""
 
 
 class State(enum.Enum, shape=2):

@@ -4,7 +4,7 @@ from amaranth import ShapeLike, signed, unsigned
 from amaranth.lib import data, enum
 
 from rtl.config import HwConfig
-from rtl.program import Dest, Source
+from rtl.program import DESCRIPTOR, Dest, Source
 
 
 class Width(enum.IntEnum, shape=3):
@@ -57,6 +57,10 @@ def route(hw: HwConfig) -> data.StructLayout:
 
 COMMAND = data.StructLayout({"address": 40, "beats": 24})
 """A transfer between memory and the chip: byte address, data beats."""
+
+TRANSFER = data.StructLayout({
+    "descriptor": DESCRIPTOR, "position": 16, "program": 1, "skip": 1})
+"""A load on its way to the loader: skipped, or of the program itself."""
 
 
 TABLE_WRITE = data.StructLayout({"en": 1, "address": 11, "data": 8})

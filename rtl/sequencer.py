@@ -14,8 +14,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, flipped
 
 from rtl.config import HwConfig
-from rtl.executor import TRANSFER, ComputeExecutor, LoadExecutor
-from rtl.formats import COMMAND
+from rtl.executor import ComputeExecutor, LoadExecutor
+from rtl.formats import COMMAND, TRANSFER
 from rtl.program import DESCRIPTOR, ErrorCode, Target
 from rtl.retirement import ISSUED, Retirement
 from rtl.run_control import PROBLEM

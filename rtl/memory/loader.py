@@ -16,9 +16,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.executor import TRANSFER
 from rtl.formats import (
     TABLE_WRITE,
+    TRANSFER,
     parameter_write,
     reference_write,
     sums_write,

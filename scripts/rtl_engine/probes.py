@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from amaranth.lib import data
 
 from rtl.config import HwConfig
-from rtl.executor import TRANSFER
-from rtl.formats import event
+from rtl.formats import TRANSFER, event
 from rtl.retirement import ISSUED
 
 PUBLIC = "/*verilator public_flat_rd*/"
