@@ -3,9 +3,7 @@
 Multipliers, block RAMs and the LUTs of distributed memory follow from the geometry; see
 :mod:`boards.geometry`. The other LUTs and the flip-flops of one of each unit are a sum of a few
 terms of the geometry with non-negative weights, fitted to Yosys' counts for the designs in
-``areas.json``, which ``python -m scripts.make_areas`` makes. Its first two designs are counted of
-these sources; of the others only accelerator, registers, run control, sequencer, DMA units, store
-reader and drain are, and the rest was at d82d98a, when addresses were a few bits wider.
+``areas.json``, which ``python -m scripts.make_areas`` makes.
 """
 
 import json
