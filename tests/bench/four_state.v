@@ -20,7 +20,7 @@ module four_state;
   always #5 clock = !clock;
 
   reg [8*BYTES-1:0] memory [0:`MEMORY_WORDS-1];
-  reg [8*256-1:0] before, after;
+  reg [8*256-1:0] initial_image, final_image;
   integer length, size, latency, most;
 
   wire [39:0] araddr, awaddr;
@@ -136,13 +136,13 @@ module four_state;
 
   integer number;
   initial begin
-    if (!($value$plusargs("before=%s", before) && $value$plusargs("after=%s", after)
+    if (!($value$plusargs("before=%s", initial_image) && $value$plusargs("after=%s", final_image)
           && $value$plusargs("length=%d", length) && $value$plusargs("size=%d", size)
           && $value$plusargs("latency=%d", latency) && $value$plusargs("cycles=%d", most))) begin
       $display("an argument is missing");
       $finish;
     end
-    $readmemh(before, memory);
+    $readmemh(initial_image, memory);
     repeat (4) @(posedge clock);
     running <= 1;
     write_register(`REG_PROGRAM_LENGTH, length);
@@ -157,7 +157,7 @@ module four_state;
     for (number = 0; number < 2 * `COUNTERS; number = number + 1)
       print_register(`REG_COUNTERS + 4 * number);
     $write("\n");
-    $writememh(after, memory);
+    $writememh(final_image, memory);
     $finish;
   end
 
