@@ -13,7 +13,13 @@ from rtl.config import PRESETS
 from scripts.host import cache
 from scripts.host.processes import scratch
 from scripts.rtl_engine import engine
-from scripts.rtl_engine.verilator import COMPILERS, PACKAGES, check_tools, verilate
+from scripts.rtl_engine.verilator import (
+    COMPILERS,
+    PACKAGES,
+    check_tools,
+    verilate,
+    verilator,
+)
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "golden" / "weights" / "digits.safetensors"
@@ -56,9 +62,15 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_model_is_built_whatever_the_folder_is_called(
+def test_a_model_is_built_whatever_its_folder_and_that_of_verilator_are_called(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ODD).mkdir()
+    executable, root = verilator()
+    if root:
+        odd = tmp_path / ODD / "kit of all"
+        odd.symlink_to(root)
+        found = odd / executable.relative_to(root), odd
+        monkeypatch.setattr("scripts.rtl_engine.verilator.verilator", lambda: found)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ODD))
     with scratch() as folder:
         assert ODD in str(folder)
