@@ -114,7 +114,7 @@ def test_a_missing_program_is_one_line() -> None:
     ("echo 'ERROR: 29 of 28' >&2; echo '0 warnings, 1 error' >&2; exit 1", "ERROR: 29 of 28"),
     ("echo 'In file errors.h:' >&2; echo 'a.cpp:1: error: no x' >&2; exit 1",
      "a.cpp:1: error: no x"),
-    ("echo 'make: *** No rule to make target a.' >&2; echo '%Error: make exited with 2' >&2; exit 1",
+    ("echo 'make: *** No rule to make target a.' >&2; echo '%Error: make exited' >&2; exit 1",
      "make: *** No rule to make target a."),
     ("echo said; exit 1", "said"), ("exit 7", "exit code 7"), ("kill -9 $$", "signal SIGKILL"),
 ])
