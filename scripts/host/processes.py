@@ -8,8 +8,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -210,6 +213,44 @@ def lines(words: Sequence[object], tell: Callable[[str], object],
         process.wait()
         stop_if_asked()
         return subprocess.CompletedProcess(words, process.returncode, "", "".join(said))
+
+
+def live_with_parent(begin: Callable[[], object] | None) -> None:
+    """Let the terminal's interrupt be the parent's alone, and end when it does, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    if begin:
+        begin()
+
+
+@contextmanager
+def workers(count: int, begin: Callable[[], object] | None = None,
+            ) -> Iterator[ProcessPoolExecutor]:
+    """Start ``count`` processes of Python, which end with the block at the latest.
+
+    Each calls ``begin`` first.
+
+    Raises
+    ------
+    ProgramError
+        One of them died.
+    """
+    pool = ProcessPoolExecutor(count, get_context("spawn"), live_with_parent, (begin,))
+    try:
+        yield pool
+        pool.shutdown()
+    except BrokenProcessPool:
+        raise ProgramError("a process died: it was killed, or memory ran out") from None
+    finally:
+        with deferred():
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in active_children():
+                child.kill()
 
 
 def reason(done: subprocess.CompletedProcess) -> str:

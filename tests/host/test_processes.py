@@ -79,6 +79,74 @@ def test_a_build_that_is_stopped_leaves_nothing(number: signal.Signals, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+WORK = """
+import sys
+import time
+from scripts import cli
+from scripts.host.processes import ProgramError, workers
+
+def work(seconds):
+    time.sleep(seconds)
+    return seconds
+
+def count():
+    try:
+        with workers(2) as pool:
+            print(list(pool.map(work, {seconds})))
+    except ProgramError as error:
+        cli.refuse(error)
+        sys.exit(2)
+
+if __name__ == "__main__":
+    cli.start = count
+    cli.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_processes_of_python_end_with_the_one_that_started_them(
+        number: signal.Signals, tmp_path: Path) -> None:
+    """At once, though each has work for longer than the test."""
+    script = tmp_path / "count.py"
+    script.write_text(WORK.format(seconds=[9 * SECONDS] * 3))
+    with subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE, text=True,
+                          env=os.environ | {"PYTHONPATH": str(ROOT)}) as process:
+        try:
+            until(lambda: process.poll() is not None or len(descendants(process.pid)) >= 3)
+            time.sleep(1)
+            started = descendants(process.pid)
+            process.send_signal(number)
+            ended = process.wait(SECONDS)
+            assert ended == (-number if number == signal.SIGKILL else 128 + number)
+            until(lambda: not any(map(alive, started)), 3)
+            if number != signal.SIGKILL:  # of which Python says what it could not remove
+                assert process.stderr.read() == ""
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(("seconds", "victim"), [([0.1, 0.2], False), ([SECONDS], True)])
+def test_a_process_of_python_that_dies_is_one_line(
+        seconds: list, victim: bool, tmp_path: Path) -> None:
+    script = tmp_path / "count.py"
+    body = WORK.format(seconds=seconds)
+    script.write_text(body.replace("time.sleep(seconds)", "import os; os.kill(os.getpid(), 9)")
+                      if victim else body)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False,
+                          env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert (done.returncode, done.stdout, done.stderr) == (
+        (2, "", "error: a process died: it was killed, or memory ran out\n") if victim
+        else (0, "[0.1, 0.2]\n", ""))
+
+
+def test_tensors_for_other_processes_leave_no_complaint(tmp_path: Path) -> None:
+    """The folder for temporary files is gone before Python itself ends."""
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts", "accuracy", "digits", "--count", "1", "--theta", "8",
+         "--out", tmp_path], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
     """As ``nohup`` wants it."""
     code = ("import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
