@@ -37,7 +37,7 @@ def command(function: Callable) -> Callable:
     @wraps(function)
     def guarded(*arguments, **options):
         try:
-            check_outputs([options.get("json")])
+            check_outputs(json=options.get("json"))
             return function(*arguments, **options)
         except (ValueError, OSError, ProgramError) as error:
             refuse(error)

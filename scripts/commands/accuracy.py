@@ -39,7 +39,7 @@ def accuracy(
         raise ValueError(f"count {count} is not in 1..{TEST_IMAGES}")
     if seed < 0:
         raise ValueError(f"seed {seed} is negative")
-    check_outputs([json], read=[file_of(model)], folders={out: [PICTURE]})
+    check_outputs(json=json, read=[file_of(model)], folders={out: [PICTURE]})
     network = find(model).quantized
     if network.config.name != "digits":
         raise ValueError(f"model {model!r} is a {network.config.name}, not digits")

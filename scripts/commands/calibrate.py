@@ -65,7 +65,7 @@ def calibrate(
     for term in wanted:
         if term not in TERMS or wanted.count(term) > 1:
             raise ValueError(f"--terms {terms}: {term!r} is not one of {', '.join(TERMS)}, once")
-    check_outputs([out, json], read=[measurements])
+    check_outputs([out], json=json, read=[measurements])
     rows = read(measurements)
     made = fit(*equations(track(rows, "simulating", console=errors, transient=True,
                                 disable=not errors.is_terminal), wanted, simulated), wanted)

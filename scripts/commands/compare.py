@@ -40,7 +40,7 @@ def compare(
             console.print(table)
         return
     study = read(spec)
-    check_outputs([csv, json], read=[file_of(spec, bundled()), *study.files],
+    check_outputs([csv], json=json, read=[file_of(spec, bundled()), *study.files],
                   folders={out: report.FILES} if out else {})
     evaluator, wanted = Evaluator(study), list(points(study))
     for point in wanted:

@@ -87,7 +87,7 @@ def demo(
     """Quantize the digits network, run a digit through every engine, write Verilog and a page."""
     began = time.perf_counter()
     hw = hardware("nano")
-    check_outputs([json], folders={out: FILES})
+    check_outputs(json=json, folders={out: FILES})
     check_buildable(hw)
     real = find("digits").real
     images, labels = digits("test")

@@ -86,7 +86,7 @@ def infer(
     if trace and engine != "rtl":
         raise ValueError(f"--trace needs --engine rtl, not {engine}; deltamoe simulate --trace "
                          "has the simulator's")
-    check_outputs([trace, json], read=[file_of(model), image])
+    check_outputs([trace], json=json, read=[file_of(model), image])
     hw = hardware(hardware_name)
     if engine == "rtl":
         rtl_engine.check_buildable(hw)

@@ -36,7 +36,7 @@ def quantize(
     if not images.is_dir():
         raise ValueError(f"{images} is not a folder")
     paths = files_of(images)
-    check_outputs([out, json], read=[weights, *paths])
+    check_outputs([out], json=json, read=[weights, *paths])
     for path in paths:
         check_image(path, config)
     real = build(config, load(weights, config))

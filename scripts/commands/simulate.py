@@ -114,7 +114,7 @@ def simulate(
         raise ValueError(f"mode {mode!r} is neither dense nor zero-skip")
     if mode == "zero-skip" and image is None:
         raise ValueError("mode zero-skip needs --image, since events depend on the data")
-    check_outputs([trace, json], read=[file_of(model), image, file_of(energy_table, tables())],
+    check_outputs([trace], json=json, read=[file_of(model), image, file_of(energy_table, tables())],
                   folders={accelergy: ACCELERGY} if accelergy else {})
     program, facts = prepare(model, hw, task, Plan(Choice(Policy(mode))), image)
     began = time.perf_counter()

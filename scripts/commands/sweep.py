@@ -40,7 +40,7 @@ def sweep(
     path = find(spec_name)
     spec = load(path)
     folder = out or Path("out") / path.stem
-    check_outputs([csv, json], read=[path], folders={folder: FILES})
+    check_outputs([csv], json=json, read=[path], folders={folder: FILES})
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     team = cluster(address) if address else local(workers or os.cpu_count() or 1)
     began = time.perf_counter()

@@ -44,7 +44,7 @@ def train(
     nano = hardware("nano")
     if rtl:
         check_buildable(nano)
-    check_outputs([json], folders={out: [DELTA_FILE] if delta else FILES})
+    check_outputs(json=json, folders={out: [DELTA_FILE] if delta else FILES})
     out.mkdir(parents=True, exist_ok=True)
     if delta:
         result = compare(out, seed, count)

@@ -28,7 +28,7 @@ def verilog(
     The same bytes every time.
     """
     hw, paths = hardware(hardware_name), [out / name for name in FILES]
-    check_outputs([json], folders={out: FILES})
+    check_outputs(json=json, folders={out: FILES})
     unit = Accelerator(hw)
     with errors.status(f"generating {hardware_name}"):
         text = to_verilog(unit, "deltamoe")

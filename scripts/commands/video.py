@@ -196,7 +196,7 @@ def video(
         raise ValueError(f"engine {engine!r} is neither simulator nor rtl")
     if frames < 1:
         raise ValueError(f"frames {frames} is not at least 1")
-    check_outputs([json], folders={out: [PICTURE]} if out else {}, read=[
+    check_outputs(json=json, folders={out: [PICTURE]} if out else {}, read=[
         file_of(model), file_of(energy_table, tables()), *pictures(source, out)])
     if engine == "rtl":
         from scripts.rtl_engine.engine import check_buildable

@@ -8,14 +8,17 @@ from types import MappingProxyType
 from scripts.host.files import is_stream
 
 
-def check_outputs(files: Iterable[Path | None] = (), *, read: Iterable[Path | str | None] = (),
+def check_outputs(files: Iterable[Path | None] = (), *, json: Path | None = None,
+                  read: Iterable[Path | str | None] = (),
                   folders: Mapping[Path, Iterable[str]] = MappingProxyType({})) -> None:
     """Raise ValueError unless a command can write its results.
 
     Parameters
     ----------
     files : iterable of Path
-        Files to write, ``-`` for standard output; None where nothing was asked for.
+        Files to write; None where nothing was asked for.
+    json : Path, optional
+        One more, or ``-`` for standard output.
     read : iterable of Path or str
         Files that it reads, or folders of such; None and what does not exist are left out.
     folders : Mapping of Path to iterable of str
@@ -24,10 +27,12 @@ def check_outputs(files: Iterable[Path | None] = (), *, read: Iterable[Path | st
     Raises
     ------
     ValueError
-        A file has no folder or is one, a folder is a file or below one, one of them cannot be
-        written to, a file would be written twice, or it is read by the same command.
+        A file has no folder or is one, a folder is a file or below one, either is called ``-`` or
+        cannot be written to, a file would be written twice or is read by the same command.
     """
-    files = [path for path in files if path is not None and str(path) != "-"]
+    files = [path for path in files if path is not None]
+    if json is not None and str(json) != "-":
+        files.append(json)
     for path in files:
         check_file(path)
     for folder in folders:
@@ -50,6 +55,7 @@ def check_file(path: Path) -> None:
     """Raise ValueError unless a file can have this path."""
     if is_stream(path):
         return
+    check_name(path)
     parent = path.resolve().parent if path.is_symlink() else path.parent
     if not parent.is_dir():
         raise ValueError(f"{path}: there is no folder {parent}")
@@ -60,6 +66,7 @@ def check_file(path: Path) -> None:
 
 def check_folder(path: Path) -> None:
     """Raise ValueError unless a folder has this path or can be made there."""
+    check_name(path)
     above = path
     while not os.path.lexists(above) and above != above.parent:
         above = above.parent
@@ -67,6 +74,12 @@ def check_folder(path: Path) -> None:
         raise ValueError(f"{path} is no folder" if above == path else
                          f"{path}: {above} is no folder")
     check_writable(path, above)
+
+
+def check_name(path: Path) -> None:
+    """Raise ValueError if a path is ``-``, which is not meant as the name of a file or a folder."""
+    if str(path) == "-":
+        raise ValueError("-: only --json prints; write to a file, to a folder or to /dev/stdout")
 
 
 def check_writable(path: Path, folder: Path) -> None:

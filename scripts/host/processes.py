@@ -262,7 +262,6 @@ def reason(done: subprocess.CompletedProcess) -> str:
         for line in said:
             if word in line:
                 return line
-    if said:
-        return said[-1]
-    return (f"signal {signal.Signals(-done.returncode).name}" if done.returncode < 0
-            else f"exit code {done.returncode}")
+    if done.returncode < 0:
+        return f"signal {signal.Signals(-done.returncode).name}"
+    return said[-1] if said else f"exit code {done.returncode}"

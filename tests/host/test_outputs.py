@@ -43,6 +43,9 @@ REFUSED = {
     "sweep spec.yaml --out power.csv": "power.csv is no folder",
     "compare study.yaml --csv study.yaml": READ, "compare study.yaml --csv t --json t": TWICE,
     "compare study.yaml --out out --json out/report.html": TWICE,
+    "compare study.yaml --csv -": "-: only --json prints",
+    "simulate digits --trace -": "-: only --json prints",
+    "verilog --out -": "-: only --json prints",
     f"{VIDEO} --out img": "img/video.png would be one of the pictures of --input",
     f"{VIDEO} --out img/.": "would be one of the pictures",
     f"{VIDEO} --json img/0.png": READ, f"{VIDEO} --out power.csv": "power.csv is no folder",
@@ -88,7 +91,7 @@ def test_a_result_in_the_place_of_an_input_or_of_another_is_refused(
 
 
 def test_streams_and_standard_output_may_take_several_results(folder: Path) -> None:
-    check_outputs([Path("/dev/null"), Path("/dev/null"), Path("-"), Path("-"), None],
+    check_outputs([Path("/dev/null"), Path("/dev/null"), None], json=Path("-"),
                   read=["/dev/null", None, "nosuch"])
 
 

@@ -5,7 +5,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -128,6 +130,16 @@ def test_quantize_on_a_full_disk_is_one_line(disk: str, image: Path, small_disk:
     done = subprocess.run([*limit, *words], cwd=ROOT, capture_output=True, text=True, check=False)
     one_line(done, str(out), "No space left" if disk == "full" else "File too large")
     assert list(out.parent.glob("*safetensors*")) == []
+
+
+def test_a_full_disk_below_the_simulator_is_named(
+        small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory that the Verilog starts with is a file of its own."""
+    monkeypatch.setattr(engine, "build", lambda hw: Path("/bin/false"))
+    monkeypatch.setattr("tempfile.tempdir", str(small_disk))
+    program = SimpleNamespace(hw=None, start=0, size=0, descriptors=())
+    with pytest.raises(OSError, match="No space left on device"):
+        engine.run(program, np.zeros(1 << 20, np.uint8))
 
 
 def test_a_cache_that_holds_the_model_need_not_be_writable(

@@ -185,6 +185,7 @@ def test_a_missing_program_is_one_line() -> None:
     ("echo 'make: *** No rule to make target a.' >&2; echo '%Error: make exited' >&2; exit 1",
      "make: *** No rule to make target a."),
     ("echo said; exit 1", "said"), ("exit 7", "exit code 7"), ("kill -9 $$", "signal SIGKILL"),
+    ("echo 'warning: x' >&2; kill -9 $$", "signal SIGKILL"),
 ])
 def test_reason_is_the_line_that_says_why(script: str, expected: str) -> None:
     assert reason(run(["sh", "-c", script])) == expected
