@@ -24,10 +24,15 @@ CODE = ("import sys; from rtl.accelerator import Accelerator; from rtl.config im
         "sys.stdout.write(to_verilog(Accelerator(PRESETS['nano']), 'deltamoe'))")
 
 
-def test_same_bytes_for_any_hash_seed() -> None:
+def test_same_bytes_for_any_hash_seed_and_beside_any_yosys(tmp_path: Path) -> None:
+    """A system's own Yosys, here one that prints nothing but a version, is not asked."""
+    (tmp_path / "yosys").write_text("#!/bin/sh\n[ $1 != -V ] || echo 'Yosys 0.99 (git sha1 0)'\n")
+    (tmp_path / "yosys").chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     first, second = (subprocess.run(
-        [sys.executable, "-c", CODE], env=os.environ | {"PYTHONHASHSEED": seed}, check=True,
-        capture_output=True, cwd=Path(__file__).parents[1]).stdout for seed in ("1", "2"))
+        [sys.executable, "-c", CODE], env=os.environ | changed, check=True,
+        capture_output=True, cwd=Path(__file__).parents[1]).stdout
+        for changed in ({"PYTHONHASHSEED": "1"}, {"PYTHONHASHSEED": "2", "PATH": path}))
     assert first == second
     assert b"module deltamoe(" in first
 

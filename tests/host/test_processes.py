@@ -60,6 +60,34 @@ cli.main()
 """
 
 
+PRINT = """
+from rtl.accelerator import Accelerator
+from rtl.config import PRESETS
+from rtl.generate import to_verilog
+from scripts import cli
+
+cli.start = lambda: to_verilog(Accelerator(PRESETS["nano"]), "top")
+cli.main()
+"""
+
+
+def test_verilog_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
+    """Yosys prints it when the signal comes."""
+    with subprocess.Popen([sys.executable, "-c", PRINT], cwd=ROOT, stderr=subprocess.PIPE,
+                          text=True, env=os.environ | {"TMPDIR": str(tmp_path)}) as process:
+        try:
+            until(lambda: process.poll() is not None or descendants(process.pid))
+            time.sleep(2)  # until it has read what it is to print
+            started = descendants(process.pid)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(SECONDS) == 128 + signal.SIGTERM
+            assert process.stderr.read() == ""
+        finally:
+            process.kill()
+    until(lambda: not any(map(alive, started)), 0.1)  # what is not killed runs longer than that
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_build_that_is_stopped_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
     """Verilator, make and the compiler run when the signal comes."""
@@ -110,7 +138,8 @@ def test_processes_of_python_end_with_the_one_that_started_them(
     script = tmp_path / "count.py"
     script.write_text(WORK.format(seconds=[9 * SECONDS] * 3))
     with subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE, text=True,
-                          env=os.environ | {"PYTHONPATH": str(ROOT)}) as process:
+                          env=os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
+                          ) as process:
         try:
             until(lambda: process.poll() is not None or len(descendants(process.pid)) >= 3)
             time.sleep(1)
