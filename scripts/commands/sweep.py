@@ -12,7 +12,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from boards.area import PART
 from scripts.cli import JsonFile, app, command, console, emit, errors
 from scripts.host.files import write_all
-from scripts.host.outputs import check_outputs
+from scripts.host.outputs import alone, check_outputs
 from scripts.sweep.reading import find, load
 from scripts.sweep.record import Record
 from scripts.sweep.report import described, picture, rows, table
@@ -44,8 +44,7 @@ def sweep(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     team = cluster(address) if address else local(workers or os.cpu_count() or 1)
     began = time.perf_counter()
-    with team as hands:
-        folder.mkdir(parents=True, exist_ok=True)
+    with team as hands, alone(folder):
         record = Record(folder / FILES[0], spec)
         known = len(record.outcomes)
         with Progress(*Progress.get_default_columns()[:-1], MofNCompleteColumn(),

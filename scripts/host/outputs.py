@@ -1,11 +1,13 @@
 """Where a command writes, checked before its work: a place for each file, none that it reads."""
 
+import fcntl
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
-from scripts.host.files import is_stream
+from scripts.host.files import is_stream, naming
 
 
 def check_outputs(files: Iterable[Path | None] = (), *, json: Path | None = None,
@@ -104,3 +106,26 @@ def identity(path: Path) -> object:
     except FileNotFoundError:
         return os.path.realpath(path)
     return found.st_dev, found.st_ino
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Make a folder, and be the only process that works in it.
+
+    Raises
+    ------
+    ValueError
+        Another one does.
+    """
+    with naming(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{folder}: another process works in this folder; wait for it, or "
+                             "choose another") from None
+        yield
+    finally:
+        os.close(handle)

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from tests.sweep.conftest import SPEC
 from tests.test_cli import run
 from tests.test_compare import SMALL
 
+ROOT = Path(__file__).parents[2]
 READ, TWICE = "is read by the same command", "which is the same file"
 QUANTIZE = "quantize --weights x.safetensors --images img"
 VIDEO = "video digits --hardware nano --policy dense --input img"
@@ -102,6 +105,24 @@ def test_results_beside_inputs_are_allowed(folder: Path) -> None:
                   read=["x.safetensors", *video.pictures("img", Path("nosuch"))],
                   folders={Path("a/b/c"): ["d"], Path("img"): ["e"]})
     assert not Path("a").exists()
+
+
+def test_two_sweeps_in_one_folder_are_refused(
+        folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    """The second in one line, and the first's record stays."""
+    code = "import sys; from pathlib import Path; from scripts.host.outputs import alone\n" \
+           "with alone(Path('out')):\n    print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, text=True,
+                          stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)},
+                          ) as other:
+        assert other.stdout.readline() == "\n"
+        ended, out, err = run(monkeypatch, capsys, "sweep", "spec.yaml", "--out", "out")
+        assert (ended, out, err) == (2, "", (
+            "error: out: another process works in this folder; wait for it, or choose another\n"))
+        other.communicate("")
+    assert [path.name for path in Path("out").iterdir()] == ["kept"]
+    with outputs.alone(Path("out")), outputs.alone(Path("new/folder")):
+        assert Path("new/folder").is_dir()
 
 
 def test_what_cannot_be_written_to_is_said_first(
