@@ -14,6 +14,9 @@ from golden.tensor_file import write_tensors
 from golden.train import accuracy, train_digits
 
 CALIBRATION = 256
+FILES = ("digits.safetensors", "digits.quantized.safetensors")
+"""Real and integer weights."""
+
 Predictor = Callable[[Tensor, int], int]
 
 
@@ -23,8 +26,8 @@ def train_and_save(seed: int, folder: Path,
     torch.set_num_threads(1)
     model = train_digits(seed, progress)
     quantized = quantize(model, digits("train")[0][:CALIBRATION])
-    write_tensors(folder / "digits.safetensors", model.float().state_dict())
-    quantized.save(folder / "digits.quantized.safetensors")
+    write_tensors(folder / FILES[0], model.float().state_dict())
+    quantized.save(folder / FILES[1])
     return Network(quantized, model.float())
 
 

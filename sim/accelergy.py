@@ -14,6 +14,7 @@ from sim.spans import Result
 
 VERSION = 0.4
 ROOT = "deltamoe"
+FILES = ("ERT.yaml", "action_counts.yaml")
 LEAKS = {"static": "leak", "refresh": "refresh", "idle": "idle"}
 """Actions of each component for each cycle of the run, by kind; idle cycles count as such."""
 
@@ -46,5 +47,5 @@ def export(result: Result, spent: Energy) -> dict[str, str]:
         {"name": name, "actions": listed} for name, listed in tables.items()]}}
     counted = {"action_counts": {"version": VERSION, "local": [
         {"name": name, "action_counts": listed} for name, listed in local.items()]}}
-    return {"ERT.yaml": yaml.safe_dump(ert, sort_keys=False),
-            "action_counts.yaml": yaml.safe_dump(counted, sort_keys=False)}
+    return dict(zip(FILES, (yaml.safe_dump(body, sort_keys=False) for body in (ert, counted)),
+                    strict=True))

@@ -3,11 +3,13 @@
 import re
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import flex_attention
 
 from golden.sparsity.names import OUTSIDE, expert, layer, part, recognized
 from golden.sparsity.observer import Observer
@@ -30,9 +32,10 @@ def trace(model: nn.Module, inputs: Tensor | Iterable[Any],
       ``X.attention.scores`` and ``.values`` of the module ``X`` that computes it. Keys may be fewer
       than queries in heads, and more in tokens, as with a cache.
 
-    What is not recorded is counted, and a warning names it with its share, or without one where
-    it is not known what an operator multiplies. What a network computes outside of PyTorch, with
-    NumPy for example, and element by element is not noticed. A product whose name
+    What is not recorded is counted, sums of products by element as ``(a * b).sum(-1)`` included,
+    and a warning names it with its share, or without one where it is not known what an operator
+    multiplies. What a network computes outside of PyTorch, with NumPy for example, and by element
+    without such a sum is not noticed. A product whose name
     does not say what it is of its block (:func:`golden.sparsity.names.part`), but whose operand and
     result do, gets that as a last word of its name: ``0.fc1``.
 
@@ -71,10 +74,13 @@ def trace(model: nn.Module, inputs: Tensor | Iterable[Any],
     observer, moments = Observer(model, frozenset(routers)), []
     modes = {module: module.training for module in model.modules()}
     fast, fused = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
+    eager = flex_attention._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG
     try:
-        model.eval()
+        with suppress(NotImplementedError):  # exported modules have one mode only
+            model.eval()
         torch.backends.mha.set_fastpath_enabled(False)
         torch.backends.mkldnn.enabled = False
+        flex_attention._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = True
         with observer.watching(model), torch.inference_mode():
             for frame in frames:
                 observer.clear()
@@ -85,6 +91,7 @@ def trace(model: nn.Module, inputs: Tensor | Iterable[Any],
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         torch.backends.mkldnn.enabled = fused
+        flex_attention._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = eager
         for module, training in modes.items():
             module.training = training
         release(model)

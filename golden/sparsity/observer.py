@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch._ops import HigherOrderOperator
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from golden.sparsity.names import layer
-from golden.sparsity.origins import Origin, Origins, tensors_in
+from golden.sparsity.origins import MOVES, Origin, Origins, tensors_in
 from golden.sparsity.pieces import pieces
 
 aten = torch.ops.aten
@@ -55,14 +56,25 @@ ACTIVATIONS = {packet for name in (
 
 SUMS = {aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub}
 
+ELEMENTWISE = {aten.mul.Tensor: 0, aten.mul_.Tensor: 0, aten.addcmul.default: 1,
+               aten.addcmul_.default: 1}
+"""Products by element, and which argument is the first factor."""
+
+TOTALS = {aten.sum.default, aten.sum.dim_IntList}
+"""Operators that add elements of one tensor."""
+
 
 class Tag(NamedTuple):
-    """What a tensor was made of: products, whether behind an activation, an attention's scores."""
+    """What a tensor was made of: products, whether behind an activation, an attention's scores.
+
+    ``products`` is how many products of two elements it consists of that are not counted yet.
+    """
 
     sources: frozenset[str] = frozenset()
     activated: bool = False
     scores: "Scores | None" = None
     softmax: bool = False
+    products: int = 0
 
 
 @dataclass(eq=False)
@@ -113,6 +125,8 @@ class Observer(TorchDispatchMode):
         Those that are not recorded, by module and operator; 0 where it is not known how many.
     """
 
+    supports_higher_order_operators = True
+
     def __init__(self, model: nn.Module, wanted: frozenset[str] = frozenset()) -> None:
         super().__init__()
         self.origins, self.wanted = Origins(model), wanted
@@ -147,6 +161,8 @@ class Observer(TorchDispatchMode):
                for kind in types):
             return NotImplemented
         kwargs = kwargs or {}
+        if isinstance(func, HigherOrderOperator):
+            return self.higher_order(func, args, kwargs)
         if func not in PRODUCTS and func is not SDPA:
             with self:
                 result = func.decompose(*args, **kwargs)
@@ -164,7 +180,55 @@ class Observer(TorchDispatchMode):
             self.origins.follow(func, args, kwargs, inputs, results)
             if not self.multiplied(func, args, kwargs, result):
                 self.follow(func, inputs, results)
+                self.elements(func, args, result)
         return result
+
+    def higher_order(self, func: Any, args: tuple, kwargs: dict) -> Any:
+        """Run an operator that calls functions, ``cond`` for example, and watch these too.
+
+        One with a formula of how often it multiplies runs as a whole.
+        """
+        formula = flop_registry.get(func)
+        if formula is None:
+            return func(*map(self.watched, args), **kwargs)
+        result = func(*args, **kwargs)
+        macs = formula(*args, **kwargs, out_val=result) // 2
+        self.counted += macs
+        self.miss(self.place(func), macs)
+        return result
+
+    def watched(self, value: Any) -> Any:
+        """Return a function that is observed when it is called; other values as they are."""
+        if isinstance(value, Tensor) or not callable(value):
+            return value
+
+        def observed(*args: Any) -> Any:
+            with self:
+                return value(*args)
+        return observed
+
+    def elements(self, func: Any, args: tuple, result: Any) -> None:
+        """Count a matrix product that is spelled by element, as ``(a * b).sum(-1)``.
+
+        Of two results of products an outer product counts without the sum, which other operators
+        may take, as in attention that is linear.
+        """
+        if func in ELEMENTWISE and result.is_floating_point():
+            factors = args[ELEMENTWISE[func]:][:2]
+            if not all(isinstance(each, Tensor) and each.numel() > 1 for each in factors):
+                return
+            macs, tag = result.numel(), self.tags.get(result, Tag())
+            outer = macs > max(each.numel() for each in factors)
+            if outer and all(each in self.tags and self.tags[each].sources for each in factors):
+                self.counted += macs
+                self.miss(self.place(func), macs)
+                macs = 0
+            self.tags[result] = tag._replace(products=macs)
+        elif func in TOTALS and args[0] in self.tags and self.tags[args[0]].products:
+            macs = self.tags[args[0]].products
+            if result.numel() < macs:
+                self.counted += macs
+                self.miss(f"{self.place(func)[:-1]} of products)", macs)
 
     def multiplied(self, func: Any, args: tuple, kwargs: dict, result: Any) -> bool:
         """Count what an operator multiplies that is not recorded; return whether it does."""
@@ -183,7 +247,8 @@ class Observer(TorchDispatchMode):
 
     def place(self, func: Any) -> str:
         """Return the module that runs, and the operator."""
-        name = func.overloadpacket.__name__
+        name = func.name() if isinstance(func, HigherOrderOperator) else (
+            func.overloadpacket.__name__)
         module = self.within[-1] if self.within else ""
         return f"{module or type(self.origins.model).__name__} ({name})"
 
@@ -206,7 +271,8 @@ class Observer(TorchDispatchMode):
         tag = Tag(sources,
                   func.overloadpacket in ACTIVATIONS or any(tag.activated for tag in known),
                   next((tag.scores for tag in known if tag.scores), None),
-                  func in SOFTMAX or any(tag.softmax for tag in known))
+                  func in SOFTMAX or any(tag.softmax for tag in known),
+                  sum(tag.products for tag in known) if func in MOVES else 0)
         for result in results:
             self.tags[result] = tag
 

@@ -146,7 +146,8 @@ class Origins:
             return
         if func is aten.embedding.default:
             return
-        floats = [each for each in inputs if each.is_floating_point() and each.dim()]
+        floats = [each for each in inputs if each.dim() and (
+            each.is_floating_point() or func is aten._to_copy.default)]
         origins = [self.of(each) for each in floats]
         others = [each for each in inputs if not each.is_floating_point() and each.dim()]
         if not floats or None in origins or (
@@ -202,10 +203,13 @@ def region(first: int, reach: int, parameter: Tensor) -> str:
 
 
 def place(tensor: Tensor) -> int:
-    """Return the address of a tensor's memory, 0 where it has none, as sparse ones."""
+    """Return the address of a tensor's memory, 0 where it has none, as sparse and dual ones."""
     if nn.parameter.is_lazy(tensor) or tensor.layout is not torch.strided:
         return 0
-    return tensor.untyped_storage().data_ptr()
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except RuntimeError:
+        return 0
 
 
 def tensors_in(values: Any) -> list[Tensor]:

@@ -11,9 +11,13 @@ from golden.library import find
 from golden.sequences import KINDS
 from scripts.cli import JsonFile, app, command, console, emit
 from scripts.host.files import write
+from scripts.host.outputs import check_outputs
+from scripts.lookup import file_of
 from scripts.page import BLUE, GREEN, ORANGE, png
 from scripts.tallies import TASKS, tallies
 from scripts.terminal import Table
+
+PICTURE = "accuracy.png"
 
 
 @app.command()
@@ -35,6 +39,7 @@ def accuracy(
         raise ValueError(f"count {count} is not in 1..{TEST_IMAGES}")
     if seed < 0:
         raise ValueError(f"seed {seed} is negative")
+    check_outputs(json=json, read=[file_of(model)], folders={out: [PICTURE]})
     network = find(model).quantized
     if network.config.name != "digits":
         raise ValueError(f"model {model!r} is a {network.config.name}, not digits")
@@ -46,7 +51,7 @@ def accuracy(
             for cell, all_found in made.items()
             for value, found in zip(thetas, all_found, strict=True)]
     result = {"model": Path(model).name, "digits": count, "seed": seed, "rows": rows}
-    write(out / "accuracy.png", draw(result))
+    write(out / PICTURE, draw(result))
     if not emit(result, json):
         tell(result)
 

@@ -11,8 +11,9 @@ from rich.progress import track
 from golden.config import MODELS
 from rtl.compiler import compile_program
 from scripts.calibration import COLUMNS, IDLE, TERMS, Measurement, equations, fit, read, table
-from scripts.cli import JsonFile, app, check_folder, command, console, emit, errors
+from scripts.cli import JsonFile, app, command, console, emit, errors
 from scripts.host.files import write
+from scripts.host.outputs import check_outputs
 from scripts.lookup import hardware
 from scripts.terminal import Table
 from sim.machine import simulate
@@ -64,7 +65,7 @@ def calibrate(
     for term in wanted:
         if term not in TERMS or wanted.count(term) > 1:
             raise ValueError(f"--terms {terms}: {term!r} is not one of {', '.join(TERMS)}, once")
-    check_folder(out)
+    check_outputs([out], json=json, read=[measurements])
     rows = read(measurements)
     made = fit(*equations(track(rows, "simulating", console=errors, transient=True,
                                 disable=not errors.is_terminal), wanted, simulated), wanted)

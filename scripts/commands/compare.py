@@ -7,8 +7,10 @@ import typer
 from rich.progress import track
 
 from rtl.compiler import check
-from scripts.cli import JsonFile, app, check_folder, command, console, emit, errors
+from scripts.cli import JsonFile, app, command, console, emit, errors
 from scripts.host.files import write
+from scripts.host.outputs import check_outputs
+from scripts.lookup import file_of
 from scripts.study import report
 from scripts.study.evaluate import Evaluator, points
 from scripts.study.outcome import answer, compared, measured
@@ -38,9 +40,8 @@ def compare(
             console.print(table)
         return
     study = read(spec)
-    for path in (out, csv, json):
-        if path is not None and str(path) != "-":
-            check_folder(path, folder=path is out)
+    check_outputs([csv], json=json, read=[file_of(spec, bundled()), *study.files],
+                  folders={out: report.FILES} if out else {})
     evaluator, wanted = Evaluator(study), list(points(study))
     for point in wanted:
         if not point.model.trace:

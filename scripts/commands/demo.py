@@ -20,6 +20,7 @@ from rtl.generate import ports_json, to_verilog
 from scripts.cli import JsonFile, app, command, console, emit
 from scripts.commands.infer import mismatches, run_rtl
 from scripts.host.files import write_all
+from scripts.host.outputs import check_outputs
 from scripts.lookup import clock, hardware
 from scripts.page import page
 from scripts.rtl_engine.engine import check_buildable
@@ -30,6 +31,7 @@ from sim.facts import from_trace
 from sim.machine import simulate
 
 ENERGY_TABLE = "asic_28nm"
+FILES = ("deltamoe.v", "deltamoe.json", "digit.png", "page.html")
 NEXT = """Next:
   scripts/test
   deltamoe infer digits --engine rtl --image {image}
@@ -85,6 +87,7 @@ def demo(
     """Quantize the digits network, run a digit through every engine, write Verilog and a page."""
     began = time.perf_counter()
     hw = hardware("nano")
+    check_outputs(json=json, folders={out: FILES})
     check_buildable(hw)
     real = find("digits").real
     images, labels = digits("test")
@@ -96,12 +99,10 @@ def demo(
     unit = Accelerator(hw)
     drawn = BytesIO()
     Image.fromarray(image[0].numpy()).save(drawn, "png")
-    write_all({
-        out / "deltamoe.v": to_verilog(unit, "deltamoe"),
-        out / "deltamoe.json": ports_json(unit), out / "digit.png": drawn.getvalue(),
-        out / "page.html": page(
-            f"DeltaMoE: a handwritten {label} on {hw.name}", rows_of(tasks[0]),
-            tasks[0]["result"], hw, tasks[0]["energy"])})
+    write_all({out / name: content for name, content in zip(FILES, (
+        to_verilog(unit, "deltamoe"), ports_json(unit), drawn.getvalue(),
+        page(f"DeltaMoE: a handwritten {label} on {hw.name}", rows_of(tasks[0]),
+             tasks[0]["result"], hw, tasks[0]["energy"])), strict=True)})
     wrong = any(task["mismatches"] or task["counters_differing"] for task in tasks)
     summary = {"label": label, "hardware": hw.name, "tasks": [
         {key: value for key, value in task.items() if key not in ("energy", "result")}

@@ -14,9 +14,10 @@ from rtl.assembler import Program
 from rtl.compiler import compile_program
 from rtl.config import HwConfig
 from rtl.program import ErrorCode
-from scripts.cli import JsonFile, app, check_folder, command, console, emit, errors
+from scripts.cli import JsonFile, app, command, console, emit, errors
 from scripts.host.files import write
-from scripts.lookup import hardware, weights
+from scripts.host.outputs import check_outputs
+from scripts.lookup import file_of, hardware, weights
 from scripts.rtl_engine import engine as rtl_engine
 from scripts.terminal import Table
 from sim.facts import from_trace
@@ -82,11 +83,10 @@ def infer(
     """Run one image through the float network, the integer network or the Verilog."""
     if engine not in ENGINES:
         raise ValueError(f"engine {engine!r} is not one of {', '.join(ENGINES)}")
-    if trace:
-        if engine != "rtl":
-            raise ValueError(f"--trace needs --engine rtl, not {engine}; deltamoe simulate --trace "
-                             "has the simulator's")
-        check_folder(trace)
+    if trace and engine != "rtl":
+        raise ValueError(f"--trace needs --engine rtl, not {engine}; deltamoe simulate --trace "
+                         "has the simulator's")
+    check_outputs([trace], json=json, read=[file_of(model), image])
     hw = hardware(hardware_name)
     if engine == "rtl":
         rtl_engine.check_buildable(hw)

@@ -13,7 +13,8 @@ from golden.model import build
 from golden.picture import files_of
 from golden.quantize import quantize as run
 from golden.report import block_noise
-from scripts.cli import JsonFile, app, check_folder, command, console, emit, errors
+from scripts.cli import JsonFile, app, command, console, emit, errors
+from scripts.host.outputs import check_outputs
 from scripts.terminal import Table
 
 
@@ -32,10 +33,10 @@ def quantize(
     if model not in MODELS:
         raise ValueError(f"model {model!r} is not one of {', '.join(MODELS)}")
     config = MODELS[model]
-    check_folder(out)
     if not images.is_dir():
         raise ValueError(f"{images} is not a folder")
     paths = files_of(images)
+    check_outputs([out], json=json, read=[weights, *paths])
     for path in paths:
         check_image(path, config)
     real = build(config, load(weights, config))

@@ -11,12 +11,15 @@ from golden.policy import Choice, Plan, Policy
 from rtl.assembler import Program
 from rtl.compiler import compile_program
 from rtl.config import HwConfig
-from scripts.cli import JsonFile, app, check_folder, command, console, emit
+from scripts.cli import JsonFile, app, command, console, emit
 from scripts.host.files import write_all
-from scripts.lookup import clock, hardware
+from scripts.host.outputs import check_outputs
+from scripts.lookup import clock, file_of, hardware
 from scripts.terminal import Table
+from sim.accelergy import FILES as ACCELERGY
+from sim.accelergy import export
 from sim.energy import Energy, energy
-from sim.energy_table import find_table
+from sim.energy_table import find_table, tables
 from sim.facts import Facts, from_trace, generated
 from sim.losses import CAUSES
 from sim.machine import simulate as run
@@ -111,8 +114,8 @@ def simulate(
         raise ValueError(f"mode {mode!r} is neither dense nor zero-skip")
     if mode == "zero-skip" and image is None:
         raise ValueError("mode zero-skip needs --image, since events depend on the data")
-    if trace:
-        check_folder(trace)
+    check_outputs([trace], json=json, read=[file_of(model), image, file_of(energy_table, tables())],
+                  folders={accelergy: ACCELERGY} if accelergy else {})
     program, facts = prepare(model, hw, task, Plan(Choice(Policy(mode))), image)
     began = time.perf_counter()
     result = run(program, facts, MemoryModel(latency, interval))
@@ -121,8 +124,6 @@ def simulate(
             **describe(result, hw, spent), "seconds": time.perf_counter() - began}
     written = {trace: perfetto({"simulator": result.spans})} if trace else {}
     if accelergy:
-        from sim.accelergy import export
-
         accelergy.mkdir(parents=True, exist_ok=True)
         written |= {accelergy / name: text for name, text in export(result, spent).items()}
     write_all(written)

@@ -10,13 +10,16 @@ import typer
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from boards.area import PART
-from scripts.cli import JsonFile, app, check_folder, command, console, emit, errors
+from scripts.cli import JsonFile, app, command, console, emit, errors
 from scripts.host.files import write_all
+from scripts.host.outputs import alone, check_outputs
 from scripts.sweep.reading import find, load
 from scripts.sweep.record import Record
 from scripts.sweep.report import described, picture, rows, table
 from scripts.sweep.search import search
 from scripts.sweep.workers import LostError, cluster, local
+
+FILES = ("sweep.db", "pareto.png")
 
 
 @app.command()
@@ -37,14 +40,12 @@ def sweep(
     path = find(spec_name)
     spec = load(path)
     folder = out or Path("out") / path.stem
-    if csv:
-        check_folder(csv)
+    check_outputs([csv], json=json, read=[path], folders={folder: FILES})
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     team = cluster(address) if address else local(workers or os.cpu_count() or 1)
     began = time.perf_counter()
-    with team as hands:
-        folder.mkdir(parents=True, exist_ok=True)
-        record = Record(folder / "sweep.db", spec)
+    with team as hands, alone(folder):
+        record = Record(folder / FILES[0], spec)
         known = len(record.outcomes)
         with Progress(*Progress.get_default_columns()[:-1], MofNCompleteColumn(),
                       TimeRemainingColumn(), console=errors, transient=True,
@@ -58,7 +59,7 @@ def sweep(
                                  f"{folder}, the same command goes on") from None
     seconds = time.perf_counter() - began
     made = described(spec, points, asked)
-    written = {folder / "pareto.png": picture(spec, points)}
+    written = {folder / FILES[1]: picture(spec, points)}
     if csv:
         written[csv] = rows(spec, points).encode()
     write_all(written)

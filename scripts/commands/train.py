@@ -7,11 +7,12 @@ import typer
 from rich.progress import Progress
 
 from golden.delta_train import DELTA_FILE, LOOKED_AT, train_on_sequences
-from golden.digits import evaluate, train_and_save
+from golden.digits import FILES, evaluate, train_and_save
 from golden.images import TEST_IMAGES
 from golden.library import find
 from scripts.cli import JsonFile, app, command, console, emit, errors
 from scripts.commands.infer import run_rtl
+from scripts.host.outputs import check_outputs
 from scripts.lookup import hardware
 from scripts.rtl_engine.engine import check_buildable
 from scripts.tallies import TASKS, tallies
@@ -43,6 +44,7 @@ def train(
     nano = hardware("nano")
     if rtl:
         check_buildable(nano)
+    check_outputs(json=json, folders={out: [DELTA_FILE] if delta else FILES})
     out.mkdir(parents=True, exist_ok=True)
     if delta:
         result = compare(out, seed, count)

@@ -10,7 +10,10 @@ from rtl.generate import ports_json, to_verilog
 from rtl.waivers import verilator_control
 from scripts.cli import JsonFile, app, command, console, emit, errors
 from scripts.host.files import write_all
+from scripts.host.outputs import check_outputs
 from scripts.lookup import hardware
+
+FILES = ("deltamoe.v", "deltamoe.json", "deltamoe.vlt")
 
 
 @app.command()
@@ -24,14 +27,14 @@ def verilog(
 
     The same bytes every time.
     """
-    unit = Accelerator(hardware(hardware_name))
+    hw, paths = hardware(hardware_name), [out / name for name in FILES]
+    check_outputs(json=json, folders={out: FILES})
+    unit = Accelerator(hw)
     with errors.status(f"generating {hardware_name}"):
         text = to_verilog(unit, "deltamoe")
     out.mkdir(parents=True, exist_ok=True)
-    files = {out / "deltamoe.v": text, out / "deltamoe.json": ports_json(unit),
-             out / "deltamoe.vlt": verilator_control("deltamoe.v")}
-    write_all(files)
-    result = {"hardware": hardware_name, "files": [str(path) for path in files],
+    write_all(dict(zip(paths, (text, ports_json(unit), verilator_control(FILES[0])), strict=True)))
+    result = {"hardware": hardware_name, "files": [str(path) for path in paths],
               "lines": text.count("\n")}
     if not emit(result, json):
-        console.print(f"{out / 'deltamoe.v'}: {result['lines']:,} lines")
+        console.print(f"{paths[0]}: {result['lines']:,} lines")

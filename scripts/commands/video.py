@@ -14,6 +14,7 @@ from golden.config import ModelConfig
 from golden.density import density
 from golden.integer import Integer, Trace
 from golden.library import find
+from golden.picture import files_of
 from golden.policy import REMEMBERING, Plan, Policy
 from golden.quantized import QuantizedModel
 from golden.report import sqnr
@@ -29,14 +30,17 @@ from scripts.choosing import automatic
 from scripts.cli import JsonFile, app, command, console, emit, errors
 from scripts.film import film
 from scripts.host.files import write
-from scripts.lookup import clock, hardware, weights
+from scripts.host.outputs import check_outputs, identity
+from scripts.lookup import clock, file_of, hardware, weights
 from scripts.terminal import Table
 from sim.energy import energy
 from sim.energy_table import Table as Costs
-from sim.energy_table import find_table
+from sim.energy_table import find_table, tables
 from sim.facts import from_trace, from_traces
 from sim.machine import simulate
 from sim.memory import MemoryModel
+
+PICTURE = "video.png"
 
 LOOKAHEAD = 4
 """Frames by which the policy ``auto`` is chosen."""
@@ -120,6 +124,23 @@ def summary(frames: list[Frame]) -> dict[str, float]:
                  / sum(frame.cycles for frame in later)}
 
 
+def pictures(source: str, out: Path | None) -> list[Path]:
+    """Return the files of an input, which results must not replace.
+
+    Raises
+    ------
+    ValueError
+        It is a folder without pictures, or the picture of the result would be one of them.
+    """
+    path = Path(source)
+    if not path.is_dir():
+        return [path]
+    if out is not None and out.exists() and identity(out) == identity(path):
+        raise ValueError(f"{out / PICTURE} would be one of the pictures of --input; write to "
+                         "another folder")
+    return files_of(path)
+
+
 def begin(source: Iterator[Pixels], count: int) -> tuple[list[Pixels], Iterator[Pixels]]:
     """Return the frames that ``auto`` looks at, and all frames."""
     first = list(islice(source, min(count, LOOKAHEAD)))
@@ -175,6 +196,8 @@ def video(
         raise ValueError(f"engine {engine!r} is neither simulator nor rtl")
     if frames < 1:
         raise ValueError(f"frames {frames} is not at least 1")
+    check_outputs(json=json, folders={out: [PICTURE]} if out else {}, read=[
+        file_of(model), file_of(energy_table, tables()), *pictures(source, out)])
     if engine == "rtl":
         from scripts.rtl_engine.engine import check_buildable
 
@@ -204,7 +227,7 @@ def video(
         result["rtl"] = on_rtl(player, shown)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        write(out / "video.png", film(shown, player.traces, made, network.config, result))
+        write(out / PICTURE, film(shown, player.traces, made, network.config, result))
     if not emit(result, json):
         tell(result)
 

@@ -8,8 +8,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -212,16 +215,53 @@ def lines(words: Sequence[object], tell: Callable[[str], object],
         return subprocess.CompletedProcess(words, process.returncode, "", "".join(said))
 
 
+def live_with_parent(begin: Callable[[], object] | None) -> None:
+    """Let the terminal's interrupt be the parent's alone, and end when it does, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    if begin:
+        begin()
+
+
+@contextmanager
+def workers(count: int, begin: Callable[[], object] | None = None,
+            ) -> Iterator[ProcessPoolExecutor]:
+    """Start ``count`` processes of Python, which end with the block at the latest.
+
+    Each calls ``begin`` first.
+
+    Raises
+    ------
+    ProgramError
+        One of them died.
+    """
+    pool = ProcessPoolExecutor(count, get_context("spawn"), live_with_parent, (begin,))
+    try:
+        yield pool
+        pool.shutdown()
+    except BrokenProcessPool:
+        raise ProgramError("a process died: it was killed, or memory ran out") from None
+    finally:
+        with deferred():
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in active_children():
+                child.kill()
+
+
 def reason(done: subprocess.CompletedProcess) -> str:
     """Return the line of a failed program's output that says best why it failed."""
     said = [" ".join(line.split()) for line in (done.stderr + "\n" + done.stdout).splitlines()
             if line.strip()]
-    for word in ("No space left", "File too large", "Permission denied",
-                 "error:", "ERROR:", "Error:", "error", "ERROR", "Error"):
+    for word in ("No space left", "File too large", "Permission denied", "error:",
+                 "No rule to make", "ERROR:", "Error:", "error", "ERROR", "Error"):
         for line in said:
             if word in line:
                 return line
-    if said:
-        return said[-1]
-    return (f"signal {signal.Signals(-done.returncode).name}" if done.returncode < 0
-            else f"exit code {done.returncode}")
+    if done.returncode < 0:
+        return f"signal {signal.Signals(-done.returncode).name}"
+    return said[-1] if said else f"exit code {done.returncode}"

@@ -129,7 +129,7 @@ def run(program: Program, memory: np.ndarray, *, latency: int = 20, interval: in
     with scratch() as folder:
         given, made, seen = (folder / part for part in ("in", "out", "spans"))
         with naming(given):
-            memory.tofile(given)
+            given.write_bytes(memory.tobytes())
         command = [str(binary), str(given), str(made), str(program.start),
                    str(len(program.descriptors) if length is None else length), str(program.size),
                    str(latency), str(stall_seed), str(max_cycles), str(len(COUNTERS)),

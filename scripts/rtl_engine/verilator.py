@@ -14,7 +14,7 @@ COMPILERS = ("g++", "c++", "clang++")
 PACKAGES = {"make": "make", "ar": "binutils", "perl": "perl"}
 """Programs that a build calls, and the packages of Debian and Fedora that have them."""
 
-KIT = "kit"
+KIT = Path("kit")
 """Name, within the folder of a build, of the link to Verilator's own files."""
 
 
@@ -66,8 +66,9 @@ def verilate(folder: Path, files: Mapping[str, str], flags: Sequence[str]) -> by
     """Build a model from ``files`` in ``folder`` and return the executable.
 
     Neither make nor Verilator's makefile knows how to quote: a space, a quote or a ``$`` in the
-    path of the folder or of Verilator would break them. So all paths are relative, Verilator's
-    files are reached through a link, and make is told that its folder is called ``.``.
+    path of the folder or of Verilator would break them. So all paths are relative, Verilator and
+    its files are reached through a link, since the makefile depends on the executable too, and make
+    is told that its folder is called ``.``.
 
     Parameters
     ----------
@@ -93,8 +94,9 @@ def verilate(folder: Path, files: Mapping[str, str], flags: Sequence[str]) -> by
     path = os.pathsep.join((str(python.parent), os.environ.get("PATH", os.defpath)))
     environment = os.environ | {"PATH": path, "TMPDIR": "."}
     if root:
-        (folder / KIT).symlink_to(root)
-        environment["VERILATOR_ROOT"] = KIT
+        (folder / KIT).symlink_to(root.absolute())
+        executable = KIT / executable.relative_to(root)
+        environment["VERILATOR_ROOT"] = str(KIT)
     make = ("CURDIR=.", f"CXX={compiler}", f"LINK={compiler}", f"PYTHON3={python.name}",
             "CFG_CXXFLAGS_PCH_I=-include")
     sources = [name for name in files if name.endswith((".v", ".cpp"))]

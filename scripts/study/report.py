@@ -28,6 +28,9 @@ text-align:left;vertical-align:top}th{font-weight:600}td.n{text-align:right;whit
 .rtl{background:#d9ecf7}.model{background:#fbe9c8}.rtl,.model{padding:0 .4em;border-radius:3px}
 td.n+td:nth-child(2){min-width:13em}img{max-width:100%;display:block}.wide{overflow-x:auto}small{color:#555}"""
 
+PICTURES = ("roofline", "pareto", "energy", "layers", "stalls")
+FILES = ("report.html", *(f"{name}.png" for name in PICTURES))
+
 CLAIMS = {
     "rtl": "the present hardware executes it; the simulator that made these figures has not one "
            "cycle, byte or counter of difference to it",
@@ -147,10 +150,10 @@ def chosen(outcomes: Sequence[Outcome]) -> list[int]:
 def write(study: Study, outcomes: Sequence[Outcome], folder: Path) -> None:
     """Write ``report.html`` and its pictures into ``folder``."""
     units = Units(outcomes)
-    pictures = {
-        "roofline": figures.roofline(outcomes), "pareto": figures.pareto(outcomes, units),
-        "energy": figures.energies(outcomes, units),
-        "layers": figures.layers(outcomes, chosen(outcomes)), "stalls": figures.stalls(outcomes)}
+    pictures = dict(zip(PICTURES, (
+        figures.roofline(outcomes), figures.pareto(outcomes, units),
+        figures.energies(outcomes, units), figures.layers(outcomes, chosen(outcomes)),
+        figures.stalls(outcomes)), strict=True))
     numbered = list(enumerate(outcomes, 1))
     rows = [(number, *units.cells(outcome), outcome.bound_by, outcome.known)
             for number, outcome in numbered]
@@ -181,6 +184,6 @@ of the table below.</small></p>
 {sources(study)}
 </body></html>
 """
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     write_all({**{folder / f"{name}.png": png(figure, dpi=110, bbox_inches="tight")
-                  for name, figure in pictures.items()}, folder / "report.html": page})
+                  for name, figure in pictures.items()}, folder / FILES[0]: page})

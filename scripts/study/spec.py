@@ -18,7 +18,7 @@ from scripts.study.values import (
     PolicySpec,
     Strict,
 )
-from sim.energy_table import find_table
+from sim.energy_table import find_table, tables
 
 BUNDLED = Path(__file__).parents[1] / "studies"
 
@@ -47,6 +47,13 @@ class Study(Strict):
     def labels(self, axis: str) -> list[str]:
         """Return the values of an axis, as the report calls them."""
         return [str(getattr(value, "label", value)) for value in getattr(self, self.AXES[axis])]
+
+    @property
+    def files(self) -> list[str]:
+        """Names that may be those of files that it reads."""
+        return [*(model.trace for model in self.models if model.trace),
+                *(value.source for value in self.inputs if value.kind in {"trace", "video"}),
+                *({self.energy_table} - tables().keys())]
 
     @model_validator(mode="after")
     def possible(self) -> Self:

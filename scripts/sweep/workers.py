@@ -1,15 +1,12 @@
 """Who evaluates the points: processes of this machine, or a Dask cluster."""
 
-import os
-import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
 
+from scripts.host.processes import workers
 from scripts.sweep.evaluate import Outcome, evaluate, sources
 from scripts.sweep.spec import Spec
 
@@ -19,17 +16,6 @@ PATIENCE = 30
 
 class LostError(ValueError):
     """Whoever evaluated points is gone."""
-
-
-def live_with_parent() -> None:
-    """Let the terminal's interrupt be the parent's alone, and end when it does, however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def timed(spec: Spec, values: dict) -> tuple[Outcome, float]:
@@ -84,11 +70,8 @@ class Workers:
 @contextmanager
 def local(count: int) -> Iterator[Workers]:
     """Start ``count`` processes."""
-    executor = ProcessPoolExecutor(count, get_context("spawn"), live_with_parent)
-    try:
+    with workers(count) as executor:
         yield Workers(executor)
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager

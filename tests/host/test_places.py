@@ -5,7 +5,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -13,7 +15,13 @@ from rtl.config import PRESETS
 from scripts.host import cache
 from scripts.host.processes import scratch
 from scripts.rtl_engine import engine
-from scripts.rtl_engine.verilator import COMPILERS, PACKAGES, check_tools, verilate
+from scripts.rtl_engine.verilator import (
+    COMPILERS,
+    PACKAGES,
+    check_tools,
+    verilate,
+    verilator,
+)
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "golden" / "weights" / "digits.safetensors"
@@ -56,9 +64,15 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_model_is_built_whatever_the_folder_is_called(
+def test_a_model_is_built_whatever_its_folder_and_that_of_verilator_are_called(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ODD).mkdir()
+    executable, root = verilator()
+    if root:
+        odd = tmp_path / ODD / "kit of all"
+        odd.symlink_to(root)
+        found = odd / executable.relative_to(root), odd
+        monkeypatch.setattr("scripts.rtl_engine.verilator.verilator", lambda: found)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ODD))
     with scratch() as folder:
         assert ODD in str(folder)
@@ -116,6 +130,16 @@ def test_quantize_on_a_full_disk_is_one_line(disk: str, image: Path, small_disk:
     done = subprocess.run([*limit, *words], cwd=ROOT, capture_output=True, text=True, check=False)
     one_line(done, str(out), "No space left" if disk == "full" else "File too large")
     assert list(out.parent.glob("*safetensors*")) == []
+
+
+def test_a_full_disk_below_the_simulator_is_named(
+        small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory that the Verilog starts with is a file of its own."""
+    monkeypatch.setattr(engine, "build", lambda hw: Path("/bin/false"))
+    monkeypatch.setattr("tempfile.tempdir", str(small_disk))
+    program = SimpleNamespace(hw=None, start=0, size=0, descriptors=())
+    with pytest.raises(OSError, match="No space left on device"):
+        engine.run(program, np.zeros(1 << 20, np.uint8))
 
 
 def test_a_cache_that_holds_the_model_need_not_be_writable(

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._higher_order_ops import map as control_flow_map
+from torch._higher_order_ops import while_loop
 from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention import SDPBackend, flex_attention, sdpa_kernel
 from torch.nn.utils import prune
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -167,6 +169,11 @@ NETWORKS = {
 }
 
 
+BY_ELEMENT = {"einsum": {"EinsumExperts (sum of products)": 5 * 4 * 8}}
+"""Products that a network spells by element, which are counted and not recorded: 5 tokens' sums of
+4 experts' 8 results."""
+
+
 @contextmanager
 def in_products() -> Iterator[None]:
     """Have attention as two products, which are the only kind that the counter knows on CPUs."""
@@ -193,6 +200,8 @@ def traced(name: str) -> tuple[nn.Module, Record]:
     model = make().eval()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "the trace sees 100 % of the MACs; role")
+        if name in BY_ELEMENT:
+            warnings.filterwarnings("ignore", "the trace sees 96 % of the MACs; not: ")
         return model, golden.trace(model, frames)
 
 
@@ -200,10 +209,11 @@ def traced(name: str) -> tuple[nn.Module, Record]:
 def test_every_multiplication_is_recorded(name: str) -> None:
     """As many as PyTorch counts, and as many as dense inference of the record has."""
     model, record = traced(name)
-    assert not record.unseen
-    assert record.macs == counted(model, NETWORKS[name][1])
-    assert sum(frame.macs for frame in play("dense", record)) == record.macs
-    assert record.seen.startswith("sees 100 % of the MACs")
+    assert record.unseen == BY_ELEMENT.get(name, {})
+    recorded = record.macs - sum(record.unseen.values())
+    assert recorded == counted(model, NETWORKS[name][1])
+    assert sum(frame.macs for frame in play("dense", record)) == recorded
+    assert record.seen.startswith(f"sees {'96' if record.unseen else '100'} % of the MACs")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -294,7 +304,8 @@ def test_experts_of_one_parameter_are_products_of_their_own() -> None:
         hidden = (x @ model.w_in[number].detach()).relu().double()
         codes = record.frames[0].operands[f"experts.{number}.w_out.fc2"].double()
         assert torch.allclose(codes, hidden * 127 / float(hidden.max()), atol=0.51)
-    routed = golden.trace(model, x, {"gate": 1})
+    with pytest.warns(UserWarning, match=r"not: EinsumExperts \(sum of products\) 4 %$"):
+        routed = golden.trace(model, x, {"gate": 1})
     (frame,) = play("dense", routed)
     assert frame.routed[-1].sum() == 5
     assert frame.macs == 5 * (8 * 4 + 2 * 8 * 12)
@@ -443,6 +454,102 @@ def test_products_into_other_tensors_are_counted(name: str) -> None:
     with pytest.warns(UserWarning, match=r"sees 50 % of the MACs; not: Calls \(\w+\) 50 %"):
         record = golden.trace(Calls(WRITTEN[name], w=nn.Parameter(drawn(8, 8))), drawn(5, 8))
     assert record.macs == 2 * 5 * 8 * 8
+
+
+def outer(model: nn.Module, x: Tensor) -> Tensor:
+    """Add up all tokens' outer products, as attention does that is linear."""
+    return x + (model.layer(x)[:, :, None] * model.layer(x)[:, None]).cumsum(0).mean(1)
+
+
+BY_ELEMENT_ALONE = {
+    "layer": ("sum of products", 5 * 8 * 8, lambda model, x: (
+        x[:, None] * model.layer.weight).sum(-1)),
+    "moved": ("sum of products", 5 * 8 * 8, lambda model, x: (
+        x[None] * model.layer.weight[:, None]).permute(1, 0, 2).reshape(5, 8, 8).sum(2)),
+    "row by row": ("sum of products", 5 * 8, lambda model, x: (
+        x * model.layer.weight[:5]).sum(-1, keepdim=True) + x),
+    "in place": ("sum of products", 5 * 8 * 8, lambda model, x: x.repeat(8, 1, 1).mul_(
+        model.layer.weight[:, None]).sum(-1).mT),
+    "outer": ("mul", 5 * 8 * 8, outer),
+}
+
+
+@pytest.mark.filterwarnings("ignore:the trace")
+@pytest.mark.parametrize("name", BY_ELEMENT_ALONE)
+def test_products_by_element_are_counted(name: str) -> None:
+    what, macs, function = BY_ELEMENT_ALONE[name]
+    record = golden.trace(Calls(function, layer=nn.Linear(8, 8)), drawn(5, 8))
+    assert record.unseen == {f"Calls ({what})": macs}
+    assert record.macs == macs + 5 * 8 * 8 * (3 if name == "outer" else 1)
+
+
+@pytest.mark.parametrize("function", [
+    lambda model, x: x * model.layer.weight[0] + x, lambda model, x: (x * 2).sum(-1, True) + x,
+    lambda model, x: x * x.pow(2).mean(-1, keepdim=True).rsqrt()])
+def test_scales_and_norms_are_no_products(function: Callable) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the trace sees 100 % of the MACs; role")
+        record = golden.trace(Calls(function, layer=nn.Linear(8, 8)), drawn(5, 8))
+    assert (record.macs, record.unseen) == (5 * 8 * 8, {})
+
+
+def flexible(model: nn.Module, x: Tensor) -> Tensor:
+    """Attention of two heads with a bias by distance."""
+    q, k, v = model.qkv(x[None]).unflatten(-1, (3, 2, 16)).permute(2, 0, 3, 1, 4)
+    made = flex_attention.flex_attention(
+        q, k, v, score_mod=lambda score, batch, head, query, key: score + (query - key))
+    return made.transpose(1, 2).flatten(2)[0, :, :8]
+
+
+FUNCTIONS = {
+    "cond": (lambda model, x: torch.cond(x.sum() > 0, model.a, model.b, (x,)), 64, 0),
+    "while": (lambda model, x: while_loop(
+        lambda step, x: step < 3, lambda step, x: (step + 1, model.a(x)), (torch.tensor(0), x))[1],
+        3 * 64, 0),
+    "map": (lambda model, x: control_flow_map(model.a, x), 64, 0),
+    "flexible": (flexible, 8 * 96, 2 * 2 * 5 * 16),
+}
+
+
+@pytest.mark.filterwarnings("ignore:the trace", "ignore:Using .torch.compile")
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_operators_that_call_functions_are_looked_into(name: str) -> None:
+    """Or counted as a whole, as attention with a score function of its own."""
+    function, seen, unseen = FUNCTIONS[name]
+    before = flex_attention._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG
+    record = golden.trace(Calls(function, a=nn.Linear(8, 8), b=nn.Linear(8, 8),
+                                qkv=nn.Linear(8, 96)), drawn(5, 8))
+    assert record.macs == 5 * (seen + unseen + 64)
+    assert record.unseen == ({"Calls (flex_attention)": 5 * unseen} if unseen else {})
+    assert before == flex_attention._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG
+
+
+def test_an_exported_network_is_seen() -> None:
+    layers = nn.Sequential(nn.Linear(8, 12), nn.GELU(), nn.Linear(12, 8)).eval()
+    record = golden.trace(torch.export.export(layers, (drawn(5, 8),)).module(), drawn(5, 8))
+    assert {name: tuple(weight.shape) for name, weight in record.weights.items()} == {
+        "0.fc1": (12, 8), "2.fc2": (8, 12)}
+    assert (record.macs, record.unseen) == (2 * 5 * 8 * 12, {})
+
+
+def test_weights_in_eight_bits_are_those_of_the_network() -> None:
+    model = Calls(lambda model, x: functional.linear(x, model.codes.float() * model.scale[:, None]))
+    model.register_buffer("codes", torch.arange(-32, 32, dtype=torch.int8).view(8, 8))
+    model.register_buffer("scale", torch.arange(1.0, 9.0))
+    with pytest.warns(UserWarning, match="sees 100 % of the MACs; role in a block not recognized"):
+        record = golden.trace(model, drawn(5, 8))
+    assert torch.equal(record.weights["codes"],
+                       torch.arange(-32.0, 32).view(8, 8) * torch.arange(1.0, 9)[:, None])
+
+
+@pytest.mark.filterwarnings("ignore:the trace", "ignore:.torch.jit.script. is deprecated")
+def test_tensors_without_memory_of_their_own_are_no_parameters() -> None:
+    """The derivative of the weights is one of these, and zero."""
+    def derived(model: nn.Module, x: Tensor) -> Tensor:
+        return torch.func.jvp(model.layer, (x,), (x,))[1]
+
+    record = golden.trace(Calls(derived, layer=nn.Linear(8, 8)), drawn(5, 8))
+    assert (record.macs, record.unseen) == (4 * 5 * 8 * 8, {"layer (mm)": 5 * 8 * 8})
 
 
 def test_a_complex_product_is_four_and_not_recorded() -> None:
