@@ -118,16 +118,18 @@ def a_reset_forgets_at_once(writer: Writer, script: Script) -> None:
 def an_error_is_reported_behind_the_drain(writer: Writer, script: Script) -> None:
     """Until then the program is busy and a start is ignored."""
     load = writer.draw("network")
-    script.add("latency", 2000)
-    writer.start(script, load, writer.base(load), load.broken(3, opcode=15))
-    script.add("quiet", 2500)
+    script.add("answer", "r", 40, 2)
+    script.add("silent", "r", 41, 0)
+    writer.start(script, load, writer.base(load))
+    script.add("quiet", 3000)
     script.read("status", BUSY | DRAINING)
     other = writer.draw("halt")
     writer.start(script, other, writer.base(other))
-    writer.fails(script, ErrorCode.OPCODE, 3, status=ALL)
-    script.add("wait", 5000)
+    script.add("quiet", 100)
+    script.add("calm")
+    writer.fails(script, ErrorCode.BUS, load.reads[40], status=ALL)
+    script.add("wait", 1000)
     script.read("status", ERROR | INTERRUPT)
-    script.add("latency", 8)
 
 
 def an_end_is_kept_for_a_later_enable(writer: Writer, script: Script) -> None:
