@@ -127,6 +127,16 @@ def names(*nodes: ast.AST) -> set[str]:
     return {node.id for top in nodes for node in ast.walk(top) if isinstance(node, ast.Name)}
 
 
+def objects(*nodes: ast.AST) -> set[str]:
+    """Names that are called or handed on, not only compared or asked for a member."""
+    mere = {id(node) for node in nodes} | {
+        id(child) for top in nodes for node in ast.walk(top)
+        if isinstance(node, ast.Attribute | ast.Compare | ast.BoolOp | ast.UnaryOp)
+        for child in ast.iter_child_nodes(node)}
+    return {node.id for top in nodes for node in ast.walk(top)
+            if isinstance(node, ast.Name) and id(node) not in mere}
+
+
 def bindings(function: ast.FunctionDef) -> Iterator[tuple[set[str], ast.AST]]:
     """Names that a function binds, and what to."""
     for node in ast.walk(function):
@@ -138,36 +148,37 @@ def bindings(function: ast.FunctionDef) -> Iterator[tuple[set[str], ast.AST]]:
             yield names(node.target), node.iter
 
 
-def behind(function: ast.FunctionDef, used: set[str]) -> set[str]:
-    """Names that the names ``used`` in a function depend on, through whatever it assigns."""
-    bound, before = list(bindings(function)), set()
-    while used != before:
-        before = used
-        used = used.union(*(names(value) for targets, value in bound if targets & used))
-    return used
+def behind(function: ast.FunctionDef, *nodes: ast.AST) -> list[ast.AST]:
+    """Expressions that ``nodes`` of a function depend on, through whatever it assigns."""
+    found, bound = list(nodes), list(bindings(function))
+    for node in found:
+        read = names(node)
+        found += [value for targets, value in bound if targets & read and value not in found]
+    return found
 
 
+@cache
 def compared(path: Path) -> set[str]:
-    """Names that an assertion in a test of a file depends on, through the file's functions."""
+    """Names whose calls an assertion in a test of a file depends on, through its functions."""
     functions = {node.name: node for node in parse(path).body
                  if isinstance(node, ast.FunctionDef)}
     found = set()
     for name, function in functions.items():
         if name.startswith("test_"):
             nodes = list(ast.walk(function))
-            found |= behind(function, names(
-                *(node.test for node in nodes if isinstance(node, ast.Assert)),
+            found |= objects(*behind(
+                function, *(node.test for node in nodes if isinstance(node, ast.Assert)),
                 *(node for node in nodes if isinstance(node, ast.Call)
                   and ast.unparse(node.func).rpartition(".")[2].startswith("assert_"))))
     for name in sorted(functions.keys() & found):
         returned = [node for node in ast.walk(functions[name]) if isinstance(node, ast.Return)]
-        found |= behind(functions[name], names(*returned))
+        found |= objects(*behind(functions[name], *returned))
     return found
 
 
 @pytest.mark.parametrize("twin", sorted(set(TWINS.values())))
 def test_twin_is_tested_against_real_arithmetic(twin: str) -> None:
-    """An assertion depends on what each of its functions returns; an import is not enough."""
+    """An assertion depends on a call of each of its functions; an import is not enough."""
     public = {node.name for node in parse(modules("golden")[twin]).body
               if isinstance(node, ast.FunctionDef)}
     if twin == "golden.integer":
@@ -234,16 +245,47 @@ def simulated(function: ast.FunctionDef) -> set[str]:
         ast.unparse(made[part.id]) for part in ran
         if isinstance(part, ast.Name) and part.id in made}
     if kinds & {given.arg for given in function.args.args}:
-        kinds |= names(*function.decorator_list)  # a class that is a parameter of the test
+        kinds |= objects(*function.decorator_list)  # a class that is a parameter of the test
     return kinds
+
+
+def definitions(path: Path) -> dict[str, ast.AST]:
+    """Functions, classes and constants of a file, by name."""
+    found = {}
+    for node in parse(path).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found[node.name] = node
+        elif isinstance(node, ast.Assign):
+            found |= dict.fromkeys(names(*node.targets), node)
+    return found
+
+
+def reached(files: dict[str, Path]) -> Iterator[ast.AST]:
+    """What the tests in these files consist of: their functions, fixtures, and what those name."""
+    defined = {module: definitions(path) for module, path in files.items()}
+    imported = {module: {alias.asname or alias.name: (node.module, alias.name)
+                         for node in ast.walk(parse(path)) if isinstance(node, ast.ImportFrom)
+                         for alias in node.names} for module, path in files.items()}
+    waiting = [(module, name) for module, found in defined.items() for name in found
+               if name.startswith("test_")]
+    seen = set(waiting)
+    for module, name in waiting:
+        if name in defined.get(module, {}):
+            node = defined[module][name]
+            yield node
+            fixtures = {given.arg for given in ast.walk(node) if isinstance(given, ast.arg)}
+            following = {(module, used) for used in names(node) | fixtures} - seen
+        else:
+            following = {imported.get(module, {}).get(name)} - seen - {None}
+        seen |= following
+        waiting += following
 
 
 def test_every_unit_is_tested_alone() -> None:
     """Each is made and run by itself in a test; an import is not enough."""
-    ran = {name for folder in ("unit", "bench", "support")
-           for path in (ROOT / "tests" / folder).glob("*.py")
-           for node in ast.walk(parse(path)) if isinstance(node, ast.FunctionDef)
-           for name in simulated(node)}
+    files = modules("tests/unit", "tests/bench", "tests/support")
+    ran = {name for node in reached(files) for inner in ast.walk(node)
+           if isinstance(inner, ast.FunctionDef) for name in simulated(inner)}
     units = {owner.name for path in UNITS.values() for owner in components(path)}
     assert ran >= units
 

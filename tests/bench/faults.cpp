@@ -370,7 +370,7 @@ struct Processor {
                 monitor.revoke(EFFECT);
                 certain = true;
             }
-            if (value & 1) {
+            if ((value & 3) == 1) { // a reset wins over a start
                 monitor.start(values[REG_PROGRAM_LOW] | values[REG_PROGRAM_HIGH] << 32,
                               values[REG_PROGRAM_LENGTH],
                               values[REG_MEMORY_LOW] | values[REG_MEMORY_HIGH] << 32,

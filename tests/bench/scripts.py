@@ -171,8 +171,8 @@ class Writer:
         script.read("status", DONE | INTERRUPT)
         script.read("error_code", ErrorCode.NONE)
         script.read("error_index", 0)
-        script.add("settled", 0x100)
         script.add("compare", base, script.file(load.after))
+        script.add("settled", 0x100)
 
     def fails(self, script: Script, code: ErrorCode, *index: int, status: int = STATUS) -> None:
         """Expect an error, at one of these descriptors if any are named."""
@@ -200,12 +200,13 @@ class Writer:
         elif choice == 2:
             script.add("settled", 0x4000)
 
-    def resets(self, script: Script) -> None:
+    def resets(self, script: Script, command: int = RESET, **settings: int) -> None:
         """Reset; then everything is as after power-up but the writable registers."""
         kept = {name: int(self.rng.integers(1 << 32)) for name in WRITABLE}
         kept["interrupt_enable"] = int(self.rng.integers(2))
+        kept |= settings
         self.configure(script, kept)
-        script.write("control", RESET)
+        script.write("control", command)
         if self.rng.random() < 0.5:
             return
         script.add("wait", 8)
@@ -380,6 +381,18 @@ class Writer:
         self.start(script, load, self.base(load))
         script.add("wait", self.rng.integers(1, self.cycles(load) * 5 // 4))
         self.resets(script)
+
+    def when_start_and_reset_are_one_write(self, script: Script) -> None:
+        """The reset wins, whether a program runs or not, and the start is forgotten."""
+        if self.rng.random() < 0.5:
+            running = self.draw()
+            self.stall(script)
+            self.start(script, running, self.base(running))
+            script.add("wait", self.rng.integers(1, self.cycles(running) * 5 // 4))
+        load = self.draw()
+        base = self.base(load)
+        script.add("poke", base, script.file(load.before))
+        self.resets(script, START | RESET, **self.settings(load, base))
 
     def cycles(self, load: Workload) -> int:
         """Return how long a program takes after power-up."""

@@ -10,7 +10,22 @@ from rtl.config import PRESETS
 from rtl.counters import COUNTERS
 from rtl.generate import to_verilog
 from rtl.memory.registers import COUNTERS_OFFSET, REGISTERS
-from tests.bench.scripts import BUSY, DRAINING, Writer
+from rtl.program import ErrorCode
+from tests.bench.scripts import (
+    ALL,
+    BUSY,
+    CLEAR,
+    DONE,
+    DRAINING,
+    ERROR,
+    IMPATIENCE,
+    INTERRUPT,
+    RESET,
+    START,
+    STATUS,
+    Script,
+    Writer,
+)
 from tests.bench.workloads import copies, digits, halt, network
 from tests.support.verilator import build_harness
 
@@ -51,6 +66,125 @@ def writer(harness: Path, tmp_path_factory: pytest.TempPathFactory) -> Writer:
     writer.fresh = {load.name: list(map(int, line.split()))
                     for load, line in zip(loads, said, strict=True)}
     return writer
+
+
+def bad_settings_end_at_once(writer: Writer, script: Script) -> None:
+    """Also while the bus owes answers, which a good start would wait for."""
+    silence(writer, script)
+    load = writer.draw("halt")
+    writer.start(script, load, writer.base(load), program_length=0)
+    script.add("await", 8)
+    script.read("status", ERROR | INTERRUPT | DRAINING)
+    script.read("error_code", ErrorCode.LENGTH)
+    script.read("error_index", 0)
+    script.add("calm")
+    script.add("settled", 0x4000)
+    script.read("error_code", ErrorCode.LENGTH)
+
+
+def a_start_waits_for_the_bus(writer: Writer, script: Script) -> None:
+    """Busy until it ends well, if the answers come before the watchdog expires."""
+    silence(writer, script)
+    load = writer.draw("copies")
+    base = writer.base(load)
+    writer.start(script, load, base)
+    script.add("quiet", 3000)
+    script.read("status", BUSY | DRAINING)
+    script.add("calm")
+    writer.succeeds(script, load, base)
+    script.add("counters", *writer.fresh[load.name])
+
+
+def a_reset_forgets_at_once(writer: Writer, script: Script) -> None:
+    """While the bus still owes answers; a start may follow without another register."""
+    load = writer.draw("network")
+    base = writer.base(load)
+    script.add("silent", "r", 40, 0)
+    writer.start(script, load, base)
+    script.add("wait", 300)
+    script.read("status", BUSY)
+    script.write("control", RESET)
+    script.read("status", DRAINING)
+    script.read("error_code", ErrorCode.NONE)
+    script.add("counters", *[0] * len(COUNTERS))
+    script.add("quiet", 100)
+    script.write("control", START)
+    script.add("quiet", 100)
+    script.read("status", BUSY | DRAINING)
+    script.add("calm")
+    writer.succeeds(script, load, base)
+
+
+def an_error_is_reported_behind_the_drain(writer: Writer, script: Script) -> None:
+    """Until then the program is busy and a start is ignored."""
+    load = writer.draw("network")
+    script.add("answer", "r", 40, 2)
+    script.add("silent", "r", 41, 0)
+    writer.start(script, load, writer.base(load))
+    script.add("quiet", 3000)
+    script.read("status", BUSY | DRAINING)
+    other = writer.draw("halt")
+    writer.start(script, other, writer.base(other))
+    script.add("quiet", 100)
+    script.add("calm")
+    writer.fails(script, ErrorCode.BUS, load.reads[40], status=ALL)
+    script.add("wait", 1000)
+    script.read("status", ERROR | INTERRUPT)
+
+
+def an_end_is_kept_for_a_later_enable(writer: Writer, script: Script) -> None:
+    """The interrupt is the end that was not cleared, while it is enabled."""
+    load = writer.draw("halt")
+    writer.start(script, load, writer.base(load), interrupt_enable=0)
+    script.add("quiet", 500)
+    script.read("status", DONE | INTERRUPT)
+    script.write("interrupt_enable", 1)
+    script.add("await", 8)
+    script.write("interrupt_enable", 0)
+    script.add("wait", 8)
+    script.add("quiet", 20)
+    script.write("control", CLEAR)
+    script.write("interrupt_enable", 1)
+    script.add("wait", 8)
+    script.add("quiet", 20)
+    script.read("status", DONE)
+
+
+def a_reset_wins_over_a_start(writer: Writer, script: Script) -> None:
+    """In one write, with nothing to be ended; the registers are kept for the next start."""
+    load = writer.draw("copies")
+    base = writer.base(load)
+    script.add("poke", base, script.file(load.before))
+    writer.configure(script, writer.settings(load, base))
+    script.write("control", START | RESET)
+    script.add("quiet", 2 * writer.cycles(load))
+    script.read("status", 0)
+    script.add("counters", *[0] * len(COUNTERS))
+    script.write("control", START)
+    writer.succeeds(script, load, base)
+    script.add("counters", *writer.fresh[load.name])
+
+
+def silence(writer: Writer, script: Script) -> None:
+    """End a program by the watchdog, with the bus owing answers for ever."""
+    load = writer.draw("network")
+    script.add("silent", "r", 40, 0)
+    writer.start(script, load, writer.base(load), watchdog=IMPATIENCE)
+    writer.fails(script, ErrorCode.WATCHDOG, status=STATUS & ~DRAINING)
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize("claim", [
+    bad_settings_end_at_once, a_start_waits_for_the_bus, a_reset_forgets_at_once,
+    an_error_is_reported_behind_the_drain, an_end_is_kept_for_a_later_enable,
+    a_reset_wins_over_a_start])
+def test_the_registers_keep_their_contract(
+        claim, harness: Path, writer: Writer, tmp_path: Path, seed: int) -> None:
+    """The tables of :class:`rtl.memory.registers.Registers`, and then a right program."""
+    script = writer.begin(0, seed)
+    claim(writer, script)
+    writer.finish(script)
+    assert not play(harness, [script.lines], tmp_path, seed), script.lines
 
 
 @pytest.mark.verilator

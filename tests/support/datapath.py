@@ -7,7 +7,7 @@ from rtl.config import HwConfig
 from rtl.datapath import Datapath
 from rtl.layout import weight_tiles
 from rtl.placement import Placement
-from rtl.program import DESCRIPTOR, Target
+from rtl.program import DESCRIPTOR, Dest, Opcode, Target
 from tests.support.bench import put
 from tests.support.case import pack
 
@@ -51,18 +51,22 @@ async def load_parameters(ctx, dut: Datapath, bias: np.ndarray, multiplier: int)
 
 async def run(ctx, dut: Datapath, descriptor: int) -> None:
     """Run one packed operator until all of its results are written."""
-    for port in (dut.descriptor, dut.draining):
+    given = DESCRIPTOR.from_bits(descriptor)
+    defers = given.opcode == Opcode.LINEAR and given.dest in {Dest.KEY, Dest.GATE}
+    over, starts = (dut.ended, [dut.start, dut.deferred_started]) if defers else (
+        dut.written, [dut.start])
+    for port in (dut.descriptor, dut.draining, dut.deferred):
         put(ctx, port, descriptor)
-    ctx.set(dut.active, 1)
-    ctx.set(dut.released, 1)
-    ctx.set(dut.start, 1)
+    for port in (dut.active, dut.released, *starts):
+        ctx.set(port, 1)
     for _ in range(LIMIT):
-        written = ctx.get(dut.written)
+        ends = ctx.get(over)
         await ctx.tick()
-        ctx.set(dut.start, 0)
-        if written:
+        for port in starts:
+            ctx.set(port, 0)
+        if ends:
             return
-    raise AssertionError(f"stuck: {DESCRIPTOR.from_bits(descriptor)}")
+    raise AssertionError(f"stuck: {given}")
 
 
 async def read_residual(ctx, dut: Datapath, hw: HwConfig, address: int) -> list[int]:

@@ -12,8 +12,8 @@ from scripts.host.files import read_text, write
 from scripts.host.processes import scratch
 from scripts.rtl_engine.verilator import verilate, verilator
 
-FLAGS = ("--vpi", "--public-flat-rw", "--prefix", "Vtop", "--assert", "-Wno-fatal", "-Wno-WIDTH",
-         "-Wno-UNOPTFLAT", "-MAKEFLAGS", "OPT_FAST=-O1", "-MAKEFLAGS", "OPT_SLOW=-O0",
+FLAGS = ("--vpi", "--public-depth", "1", "--prefix", "Vtop", "--assert", "-Wno-fatal",
+         "-Wno-WIDTH", "-Wno-UNOPTFLAT", "-MAKEFLAGS", "OPT_FAST=-O1", "-MAKEFLAGS", "OPT_SLOW=-O0",
          "-LDFLAGS", "-Wl,-rpath-link,cocotb -Lcocotb -lcocotbvpi_verilator")
 
 HARNESS_FLAGS = ("--assert", "-O3", "--x-assign", "unique", "--x-initial", "unique", "-Wno-fatal",

@@ -15,7 +15,9 @@ import torch
 from golden.config import ModelConfig
 from golden.integer import Integer, Trace
 from golden.policy import Choice, Plan, Policy
+from golden.quantized import QuantizedModel
 from golden.temporal import Temporal
+from rtl.assembler import Program
 from rtl.compiler import compile_program
 from rtl.keeping import Keeping, extent
 from rtl.placement import pieces_of
@@ -148,28 +150,54 @@ def test_stalls_change_no_bit(seed: int) -> None:
 def test_weights_that_are_loaded_ahead_of_the_gate(continues: bool, policy: str, count: int,
                                                    seed: int) -> None:
     """Those of experts that were always needed; behind a gate only of the most used ones."""
+    usage = np.stack([np.roll(np.arange(8), 3), np.arange(8) % 3]).astype(np.int64)
+    model, _, task = used(8, 2, usage, seed)
+    program = compile_program(model, NANO, task, named(policy, model.config, NANO, task),
+                              continues=continues)
+    assert ahead(program) == [
+        expert for expert in np.argsort(-usage[0]).tolist()[:count] if usage[1, expert]]
+
+
+def used(experts: int, top_k: int, usage: np.ndarray, seed: int,
+         ) -> tuple[QuantizedModel, torch.Tensor, int]:
+    """Return a network whose experts calibration used as often as ``usage``, an image, a task."""
     number = 10_000 * seed
     while (config := draw_config(np.random.default_rng(number), NANO, "drawn")).num_layers < 2 or (
-            config.num_experts, config.top_k) != (8, 2):
+            config.num_experts, config.top_k) != (experts, top_k):
         number += 1
-    model, _, task = make(number, NANO, "free")
-    usage = np.stack([np.roll(np.arange(8), 3), np.ones(8)]).astype(np.int64)
+    model, image, task = make(number, NANO, "free")
+    given = torch.from_numpy(usage)
+    return QuantizedModel(model.config, {
+        name: given if name.endswith("usage") else tensor
+        for name, tensor in model.tensors.items()}), image, task
 
-    class Used:
-        """The network, with experts that calibration used as often as this."""
 
-        config = model.config
-
-        def __getitem__(self, name: str):
-            return usage if name.endswith("usage") else model[name]
-
-    program = compile_program(Used(), NANO, task, named(policy, config, NANO, task),
-                              continues=continues)
-    ahead = [int(name.split(".")[3]) for name, fields in zip(
+def ahead(program: Program) -> list[int]:
+    """Return the experts of the second layer whose weights do not wait for the gate."""
+    return [int(name.split(".")[3]) for name, fields in zip(
         program.names, program.descriptors, strict=True)
         if re.fullmatch(r"blocks\.1\.experts\.\d\.fc1\.weights\.load", name)
         and fields["wait_computes"] < fields["routed"]]
-    assert ahead == np.argsort(-usage[0]).tolist()[:count]
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize(("policy", "count"), [("dense", 3), ("zero-skip", 3), ("token-gate", 0)])
+def test_every_token_has_every_expert(policy: str, count: int, seed: int) -> None:
+    """All weights are loaded ahead, whatever calibration says, unless tokens may be unchanged."""
+    usage = np.stack([np.arange(3), np.zeros(3)]).astype(np.int64)
+    model, image, task = used(3, 3, usage, seed)
+    plan, frames = named(policy, model.config, NANO, task), [image, image.roll(1, -1)]
+    reference = Temporal(model, plan)
+    traces = [reference.run(frame, task) for frame in frames]
+    program = compile_program(model, NANO, task, plan, frames=len(frames))
+    assert ahead(program) == [2, 1, 0][:count] * len(frames)
+    result = engine.run(program, program.with_image(*(frame.numpy() for frame in frames)))
+    assert result.error == ErrorCode.NONE
+    for number, frame in enumerate(frames):
+        x, _ = program.outputs(result.memory, number)
+        np.testing.assert_array_equal(x, Integer(model).run(frame, task).x.numpy())
+    assert dict(simulate(program, from_traces(traces, model.config, plan)).counters) == (
+        result.counters)
 
 
 def test_units_fit_as_they_are_offered(seed: int) -> None:
