@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 import golden
-import scripts
+import scripts as deltamoe
 from golden.engines import integer_output
 from golden.library import WEIGHTS, default_image, find
 from golden.quantized import QuantizedModel
@@ -33,7 +33,8 @@ from sim.memory import MemoryModel
 from tests import test_cli
 from tests.sweep.conftest import SPEC
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(deltamoe.__file__).parents[1]
+NAME = deltamoe.__name__
 QUANTIZED = WEIGHTS / "digits.quantized.safetensors"
 MOST_SECONDS = 1.0
 """Of the import, on a machine that does something else: alone it takes a few milliseconds."""
@@ -47,11 +48,11 @@ def alone(code: str) -> subprocess.CompletedProcess:
 
 def test_import_is_light_and_quick() -> None:
     """And what it is said to offer is there: nothing more, nothing less."""
-    code = ("import sys, time; began = time.perf_counter(); import scripts; "
+    code = (f"import sys, time; began = time.perf_counter(); import {NAME} as deltamoe; "
             "seconds = time.perf_counter() - began; "
             "print(seconds, *(name for name in ('torch', 'amaranth', 'numpy', 'rich') "
-            "if name in sys.modules)); print(*dir(scripts)); "
-            "[getattr(scripts, name) for name in dir(scripts)]")
+            "if name in sys.modules)); print(*dir(deltamoe)); "
+            "[getattr(deltamoe, name) for name in dir(deltamoe)]")
     done = alone(code)
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
@@ -61,18 +62,18 @@ def test_import_is_light_and_quick() -> None:
     assert second.split() == [
         "HARDWARE", "MODELS", "compare", "compile", "load", "quantize", "run_verilog", "simulate",
         "sweep", "trace"]
-    with pytest.raises(AttributeError, match="'scripts' has no attribute 'nosuch'"):
-        getattr(scripts, "nosuch")  # noqa: B009
+    with pytest.raises(AttributeError, match=f"'{NAME}' has no attribute 'nosuch'"):
+        getattr(deltamoe, "nosuch")  # noqa: B009
 
 
 @pytest.mark.parametrize("code", [
-    "scripts.MODELS, scripts.HARDWARE",
-    "scripts.load('m3vit-tiny-129').table()",
-    "scripts.compile('digits').to_json()",
-    "scripts.simulate('digits').table()",
+    "deltamoe.MODELS, deltamoe.HARDWARE",
+    "deltamoe.load('m3vit-tiny-129').table()",
+    "deltamoe.compile('digits').to_json()",
+    "deltamoe.simulate('digits').table()",
 ])
 def test_presets_need_no_torch(code: str) -> None:
-    done = alone(f"import sys, scripts; {code}; sys.exit('torch' in sys.modules)")
+    done = alone(f"import sys, {NAME} as deltamoe; {code}; sys.exit('torch' in sys.modules)")
     assert done.returncode == 0, done.stderr
 
 
@@ -162,9 +163,9 @@ BAD = {
     "'nosuch' is not one of asic_28nm": lambda: simulate("digits", energy_table="nosuch"),
     "model 'nosuch' is not one of": lambda: quantize("nosuch", "w", "images"),
     "nosuch is not a folder": lambda: quantize("digits", "w", "nosuch"),
-    "study: models[0]: 'nosuch' is not one of": lambda: scripts.compare(
+    "study: models[0]: 'nosuch' is not one of": lambda: deltamoe.compare(
         {"question": "?", "models": ["nosuch"], "hardware": ["nano"]}),
-    "'nosuch' is neither a .yaml file nor one of": lambda: scripts.compare("nosuch"),
+    "'nosuch' is neither a .yaml file nor one of": lambda: deltamoe.compare("nosuch"),
     "'nosuch' is neither a file nor one of": lambda: sweep("nosuch"),
 }
 
@@ -209,7 +210,7 @@ class Watched(Progress):
 def test_compare_answers_a_mapping(tmp_path: Path) -> None:
     """The figures of a dense point are the simulator's; all points are told of."""
     watched = Watched()
-    made = scripts.compare({
+    made = deltamoe.compare({
         "question": "Does a slow memory hurt?", "models": ["digits"], "hardware": ["nano"],
         "memory": [{"latency": 20}, {"latency": 20, "interval": 4}]}, progress=watched)
     assert watched.seen == [("points", 2)]
@@ -266,7 +267,22 @@ def test_trace_counts_and_saves(tmp_path: Path) -> None:
     assert made.to_json()["macs"] == 3 * 8 * 16 + 3 * 16 * 4
     assert "sees 100 % of the MACs" in shown(made)
     made.save(tmp_path / "t.safetensors")
-    compared = scripts.compare({"question": "?", "models": [
+    compared = deltamoe.compare({"question": "?", "models": [
         {"trace": str(tmp_path / "t.safetensors")}], "hardware": ["nano"]})
     assert compared.outcomes[0].counters["macs"] == made.to_json()["macs"]
     assert list(golden.trace(model, x).products) == list(rows)
+
+
+@pytest.mark.verilator
+def test_example_of_the_readme(monkeypatch: pytest.MonkeyPatch,
+                               capsys: pytest.CaptureFixture) -> None:
+    """Its cycles are those of the table of results."""
+    text = (ROOT / "README.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    monkeypatch.setitem(sys.modules, "deltamoe", deltamoe)
+    exec(code, {})
+    figures, mismatches, answer = capsys.readouterr().out.splitlines()
+    cycles = int(figures.split()[0])
+    assert f"| m3vit-tiny-129 on `zcu102`, one frame | {cycles:,} and " in text
+    assert mismatches == "0"
+    assert answer.startswith("Frames/s (rtl) in multiples of those of dense: zero-skip ")
