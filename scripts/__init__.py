@@ -1,1 +1,34 @@
-"""Command line and tools around the accelerator."""
+"""DeltaMoE: load and quantize networks, compile, simulate and run them, compare and explore.
+
+Each function returns a small result with ``table()`` for a terminal and ``to_json()`` for a
+program; a notebook shows the table, and the picture of a result that has one. Bad input raises
+ValueError with one line that names what is wrong and what is allowed. PyTorch is imported when a
+network is built, Amaranth when Verilog is.
+"""
+
+from importlib import import_module
+from typing import Any
+
+FACE = {
+    "HARDWARE": "scripts.api.program", "MODELS": "scripts.api.networks",
+    "compare": "scripts.api.comparison", "compile": "scripts.api.program",
+    "load": "scripts.api.networks", "quantize": "scripts.api.networks",
+    "run_verilog": "scripts.api.verilog", "simulate": "scripts.api.simulation",
+    "sweep": "scripts.api.sweeps", "trace": "scripts.api.traces",
+}
+"""Names and the modules that define them."""
+
+__all__ = list(FACE)
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, and keep it."""
+    if name not in FACE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found = getattr(import_module(FACE[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    """Return the face, and nothing of how it is made."""
+    return sorted(FACE)

@@ -2,16 +2,18 @@
 
 import gc
 import json
-import math
 import sys
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial, wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from scripts.api.progress import Progress, Update
+from scripts.api.result import Result
 from scripts.host import cache
 from scripts.host.files import write
 from scripts.host.outputs import check_outputs
@@ -27,8 +29,30 @@ app = typer.Typer(
 console = Screen()
 errors = Screen(stderr=True, highlight=False, soft_wrap=True)
 
+
+class Bars(Progress):
+    """Progress as a bar on the terminal of standard error, which goes when the work is done."""
+
+    @contextmanager
+    def bar(self, what: str, total: int | None = None) -> Iterator[Update]:
+        from rich import progress
+
+        columns = (*progress.Progress.get_default_columns(), progress.TimeElapsedColumn())
+        with progress.Progress(*columns, console=errors, transient=True,
+                               disable=not errors.is_terminal) as shown:
+            yield partial(shown.update, shown.add_task(what, total=total))
+
+
+bars = Bars()
+
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Write the result here; - prints it.")]
+ModelName = Annotated[str, typer.Argument(help="Preset or quantized .safetensors file.")]
+HardwareName = Annotated[str, typer.Option("--hardware", help="Hardware preset.")]
+Task = Annotated[int, typer.Option(help="Task, from 0.")]
+Latency = Annotated[int, typer.Option(help="Cycles of the memory's latency.")]
+Interval = Annotated[int, typer.Option(help="Cycles from beat to beat of the memory.")]
+EnergyTable = Annotated[str, typer.Option(help="Energy cost table, or a file of one.")]
 
 
 def command(function: Callable) -> Callable:
@@ -54,33 +78,21 @@ def refuse(error: Exception) -> None:
     errors.print(f"error: {' '.join(said.split())}")
 
 
-def finite(value: object) -> object:
-    """Return a copy of a result with None for what is no finite number."""
-    if isinstance(value, dict):
-        return {key: finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def emit(result: dict, path: Path | None) -> bool:
-    """Write ``result`` as JSON if asked to; tell whether it went to the terminal.
-
-    JSON has no infinity, as of a ratio to no noise: it becomes null.
-    """
-    if path is None:
-        return False
-    text = json.dumps(finite(result), indent=2, allow_nan=False) + "\n"
-    if str(path) == "-":
-        sys.stdout.write(text)
-        sys.stdout.flush()
-        return True
-    write(path, text)
-    return False
+def show(result: Result, path: Path | None) -> None:
+    """Print a result's table, or write it as JSON if asked to: to ``path``, and print it too."""
+    if path is not None:
+        text = json.dumps(result.to_json(), indent=2, allow_nan=False) + "\n"
+        if str(path) == "-":
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            return
+        write(path, text)
+    console.print(result.table())
 
 
 COMMANDS = {"infer": "infer", "simulate": "simulate", "verilog": "verilog", "synth": "synth",
-            "route": "route", "bench": "bench", "sweep": "sweep", "video": "video",
+            "place-and-route": "place_and_route", "bench": "bench", "sweep": "sweep",
+            "video": "video",
             "accuracy": "accuracy", "compare": "compare", "quantize": "quantize",
             "train": "train", "calibrate": "calibrate", "list": "listing", "demo": "demo"}
 """Commands in the order of the help, and their modules."""

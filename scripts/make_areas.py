@@ -8,10 +8,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from boards.parts import PARTS
-from boards.units import UNITS
 from rtl.config import PRESETS
-from scripts.commands.synth import measure
+from scripts.api.synthesis import synthesize
 from scripts.host.files import write
 
 PART = "xcup"
@@ -32,9 +30,9 @@ DESIGNS = (
 
 def counted(preset: str, changes: dict) -> dict:
     """Return a design and what one of each of its units needs."""
-    made = measure(replace(PRESETS[preset], **changes), PARTS[PART], list(UNITS))
-    return {"preset": preset, "changes": changes, "yosys": made["yosys"], "units": {
-        unit["name"]: {"instances": unit["instances"], **unit["each"]} for unit in made["units"]}}
+    made = synthesize(replace(PRESETS[preset], **changes), PART)
+    return {"preset": preset, "changes": changes, "yosys": made.yosys, "units": {
+        unit["name"]: {"instances": unit["instances"], **unit["each"]} for unit in made.units}}
 
 
 if __name__ == "__main__":

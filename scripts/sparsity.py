@@ -1,6 +1,5 @@
 """One layer with random events, in the simulator and in Verilog: what skipping gains."""
 
-
 import numpy as np
 
 from golden.config import ModelConfig
@@ -10,6 +9,7 @@ from rtl.config import HwConfig
 from rtl.layers import Layers
 from rtl.linker import link
 from rtl.program import Dest, Mode, Opcode, Source, Target
+from scripts.api.progress import Progress
 from scripts.terminal import Table
 from sim.facts import Facts
 from sim.machine import simulate
@@ -112,10 +112,10 @@ def table(rows: list[dict]) -> Table:
     return made
 
 
-def measured(hw: HwConfig, rtl: bool, advance) -> list[dict]:
+def measured(hw: HwConfig, rtl: bool, progress: Progress) -> list[dict]:
     """Return speed-ups over dense, as shares of the ideal one, for each shape and density."""
     rng, made = np.random.default_rng(0), []
-    for depth, columns in SHAPES:
+    for depth, columns in progress.each(SHAPES, "sparsity"):
         weight = rng.integers(-3, 4, (columns, depth)).astype(np.int8)
         dense = cycles(hw, weight, None)
         least, limit = bound(hw, weight)
@@ -130,5 +130,4 @@ def measured(hw: HwConfig, rtl: bool, advance) -> list[dict]:
             if rtl:
                 row |= {"rtl": checked(hw, weight, x)}
             made.append(row)
-            advance()
     return made

@@ -6,12 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
-from rich.progress import track
-
 from golden.quantized import QuantizedModel
 from golden.sequences import KINDS, sequences
 from golden.tally import Tally, one_thread, tally
-from scripts.cli import errors
+from scripts.api.progress import QUIET, Progress
 from scripts.host.processes import workers
 
 TASKS = ("digit", "odd")
@@ -49,9 +47,9 @@ def one(share: bytes) -> tuple[Cell, list[Tally]]:
     return cell, tally(*given)
 
 
-def tallies(networks: dict[str, QuantizedModel], thetas: Sequence[int], count: int, seed: int
-            ) -> dict[Cell, list[Tally]]:
-    """Run the last ``count`` held-out digits' sequences of all kinds, with a progress bar.
+def tallies(networks: dict[str, QuantizedModel], thetas: Sequence[int], count: int, seed: int,
+            progress: Progress = QUIET) -> dict[Cell, list[Tally]]:
+    """Run the last ``count`` held-out digits' sequences of all kinds.
 
     Returns
     -------
@@ -62,7 +60,6 @@ def tallies(networks: dict[str, QuantizedModel], thetas: Sequence[int], count: i
     made = {cell: [Tally() for _ in thetas] for cell in cells}
     work = list(shares(networks, cells, thetas, count, seed))
     with workers(os.cpu_count() or 1, one_thread) as pool:
-        for cell, found in track(pool.map(one, work), "sequences", len(work), console=errors,
-                                 transient=True, disable=not errors.is_terminal):
+        for cell, found in progress.each(pool.map(one, work), "sequences", len(work)):
             made[cell] = [a + b for a, b in zip(made[cell], found, strict=True)]
     return made

@@ -7,10 +7,9 @@ import pytest
 
 from boards.area import CAPACITY, TERMS, area, counted, designs, errors, fit, hardware
 from boards.geometry import block_rams, blocks, instances, multipliers, ram_luts
-from boards.parts import PARTS
 from boards.units import UNITS
 from rtl.config import PRESETS
-from scripts.commands.synth import measure
+from scripts.api.synthesis import synthesize
 from tests import test_cli
 
 MOST = {"lut": 0.08, "ff": 0.04}
@@ -86,10 +85,10 @@ def test_block_shapes() -> None:
     pytest.param(tuple(UNITS), marks=pytest.mark.slow)])  # minutes of Yosys unless cached
 def test_counts_are_of_these_sources(names: tuple[str, ...]) -> None:
     """Else ``python -m scripts.make_areas`` makes them so."""
-    made = measure(PRESETS["nano"], PARTS["xcup"], list(names))
+    made = synthesize(PRESETS["nano"], "xcup", names)
     first = designs()[0]
     assert (first["preset"], first["changes"]) == ("nano", {})
-    for unit in made["units"]:
+    for unit in made.units:
         assert {"instances": unit["instances"], **unit["each"]} == first["units"][unit["name"]]
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from rtl.config import PRESETS
+from scripts.api.calibration import frame, simulated
 from scripts.calibration import COLUMNS, IDLE, equations, fit, read, table, terms_of
-from scripts.commands.calibrate import frame, simulated
 from sim.energy import energy
 from sim.energy_table import find_table, parse
 from tests.test_cli import run

@@ -15,8 +15,8 @@ from rtl.compiler import DENSE, compile_program
 from rtl.config import PRESETS
 from rtl.plans import Unit, named
 from rtl.program import Opcode, Target
+from scripts.api.video import places
 from scripts.choosing import Screen, Search, automatic
-from scripts.commands.video import places
 from sim.facts import from_trace
 from sim.machine import simulate
 from sim.memory import MemoryModel

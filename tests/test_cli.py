@@ -2,7 +2,6 @@
 
 import json
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,8 @@ from golden.quantized import QuantizedModel
 from golden.sparsity.registry import MECHANISMS
 from golden.tally import Tally
 from scripts import cli
-from scripts.cli import finite
+from scripts.api.result import finite
+from scripts.experiments import training
 from scripts.tallies import Cell
 
 DIGITS = WEIGHTS / "digits.safetensors"
@@ -95,13 +95,13 @@ BAD = {
     "sweep sweep-zcu102 --csv nosuch/points.csv": "no folder nosuch",
     "sweep sweep-zcu102 --json nosuch/out.json": "no folder nosuch",
     "sweep sweep-zcu102 --out good.png": "good.png",
-    "route --hardware nosuch": "'nosuch' is not one of nano",
-    "route --target xcup": "target 'xcup' is not one of ecp5",
-    "route --unit nosuch": "'nosuch' is not one of Accelerator",
-    "route --clock 0": "clock 0 is not in 1..1000 MHz",
-    "route --clock nan": "clock nan is not in 1..1000 MHz",
-    "route --seed -1": "seed -1 is not in",
-    "route --json nosuch/out.json": "no folder nosuch",
+    "place-and-route --hardware nosuch": "'nosuch' is not one of nano",
+    "place-and-route --target xcup": "target 'xcup' is not one of ecp5",
+    "place-and-route --unit nosuch": "'nosuch' is not one of Accelerator",
+    "place-and-route --clock 0": "clock 0 is not in 1..1000 MHz",
+    "place-and-route --clock nan": "clock nan is not in 1..1000 MHz",
+    "place-and-route --seed -1": "seed -1 is not in",
+    "place-and-route --json nosuch/out.json": "no folder nosuch",
     "simulate digits --energy-table nosuch": "'nosuch' is not one of asic_28nm, fpga, nor a file",
     "simulate digits --energy-table good.png": "good.png: not JSON",
     "simulate digits --clock-mhz 0": "clock 0.0 MHz is not above 0",
@@ -322,14 +322,13 @@ def test_train_delta_compares_the_same_sequences(
         trained.append((delta, seed))
         return QuantizedModel.load(QUANTIZED)
 
-    def counted(networks: dict, thetas: list[int], count: int, seed: int) -> dict:
+    def counted(networks: dict, thetas: list[int], count: int, seed: int, *_: object) -> dict:
         assert (list(networks), thetas, count, seed) == (["without", "with"], [0], 9, 4)
         return {Cell("without", "noisy", 0): [Tally(100, 90, 5000, 1000, 8000, 10000)],
                 Cell("with", "noisy", 0): [Tally(100, 89, 2500, 1000, 2000, 10000)]}
 
-    command = import_module("scripts.commands.train")
-    monkeypatch.setattr(command, "train_on_sequences", made)
-    monkeypatch.setattr(command, "tallies", counted)
+    monkeypatch.setattr(training, "train_on_sequences", made)
+    monkeypatch.setattr(training, "tallies", counted)
     code, out, err = run(monkeypatch, capsys, "train", "digits", "--delta", "--count", 9, "--seed",
                          4, "--out", tmp_path, "--json", "-")
     assert code == 0, err

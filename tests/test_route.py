@@ -123,7 +123,7 @@ def test_report_without_clock_or_path_is_refused(routed, cut: str) -> None:
 
 def test_route_prints_clock_and_path(monkeypatch: pytest.MonkeyPatch,
                                      capsys: pytest.CaptureFixture) -> None:
-    words = ["route", "--hardware", "nano", "--unit", "EventEncoder", "--json", "-"]
+    words = ["place-and-route", "--hardware", "nano", "--unit", "EventEncoder", "--json", "-"]
     code, out, _ = test_cli.run(monkeypatch, capsys, *words)
     assert code == 0
     made = json.loads(out)

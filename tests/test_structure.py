@@ -110,6 +110,27 @@ def test_imports_follow_the_direction(name: str) -> None:
             assert f"{used}.".startswith("scripts.host."), f"{name} imports {used}"
 
 
+COMMANDS = modules("scripts/commands")
+LONGEST_COMMAND = 60
+"""Lines of a command, which parses and prints; whatever else it does, a function does for it."""
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_commands_are_short(name: str) -> None:
+    assert len(COMMANDS[name].read_text().splitlines()) <= LONGEST_COMMAND
+
+
+@pytest.mark.parametrize("name", list(modules(*PACKAGES, "tests")))
+def test_nobody_imports_a_command(name: str) -> None:
+    """Not another command, no library and no test: the command line calls it by its name."""
+    path = modules(*PACKAGES, "tests")[name]
+    named = [node.value for node in ast.walk(parse(path))
+             if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    for used in [*imports(path), *named]:
+        assert not any(used.startswith(f"{command}.") or used == command
+                       for command in COMMANDS if command != "scripts.commands"), used
+
+
 def test_config_and_tables_need_no_torch() -> None:
     """Nor does anything but golden's arithmetic, through whatever it imports."""
     code = ("import sys, golden.config, golden.tables, rtl.accelerator, rtl.compiler, "

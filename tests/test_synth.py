@@ -14,7 +14,7 @@ from boards.yosys import run
 from rtl.config import PRESETS
 from rtl.generate import to_verilog
 from rtl.linear.mac_pair import MacPair
-from scripts.commands.synth import measure
+from scripts.api.synthesis import synthesize
 from scripts.rtl_engine.verilator import verilate
 from tests import test_cli
 
@@ -123,9 +123,9 @@ def test_mapped_pair_is_bit_exact(tmp_path: Path, seed: int) -> None:
 @pytest.mark.parametrize(("target", "packed"), [("xcup", True), ("xcup", False), ("ecp5", False)])
 def test_lane_group_is_multipliers_and_memory_blocks(target: str, packed: bool) -> None:
     hw = replace(NANO, packed=packed)
-    made = measure(hw, PARTS[target], ["LaneGroup"])
-    each = made["units"][0]["each"]
-    assert made["units"][0]["instances"] == hw.groups
+    made = synthesize(hw, target, ["LaneGroup"])
+    each = made.units[0]["each"]
+    assert made.units[0]["instances"] == hw.groups
     assert each["dsp"] == (hw.lanes // 2 if packed else hw.lanes)
     assert each["bram"] > 0
     sums = 2 * hw.banks * hw.word * hw.acc_width
@@ -161,7 +161,7 @@ def test_synth_json_adds_up(monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.slow  # minutes of Yosys unless its results are cached
 def test_zcu102_fits() -> None:
-    total = measure(PRESETS["zcu102"], PARTS["xcup"], list(UNITS))["total"]
+    total = synthesize(PRESETS["zcu102"], "xcup").total
     assert total["dsp"] <= 1000
     assert total["lut"] <= 150_000
     assert total["bram"] <= 800
@@ -169,6 +169,6 @@ def test_zcu102_fits() -> None:
 
 @pytest.mark.slow  # minutes of Yosys unless its results are cached
 def test_ulx3s_fits() -> None:
-    made = measure(PRESETS["ulx3s"], PARTS["ecp5"], list(UNITS))
-    for name, most in made["capacity"].items():
-        assert made["total"][name] <= most, name
+    made = synthesize(PRESETS["ulx3s"], "ecp5")
+    for name, most in made.part.capacity.items():
+        assert made.total[name] <= most, name

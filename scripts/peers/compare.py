@@ -5,15 +5,16 @@ import json
 import shutil
 import sys
 import venv
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.progress import Progress
+from rich.console import Group
+from rich.text import Text
 
 from golden.config import MODELS
 from rtl.config import PRESETS
-from scripts.cli import console, emit, errors
+from scripts.api.progress import QUIET, Progress
+from scripts.api.result import Result
 from scripts.host import cache
 from scripts.host.files import read_text, write
 from scripts.host.processes import ProgramError, reason, run, scratch
@@ -108,7 +109,44 @@ def job() -> dict:
         "gemms": [gemm._asdict() for gemm in gemms(config, facts(config, 0))]}
 
 
-def measured(advance: Callable[[], None]) -> dict:
+@dataclass(frozen=True)
+class Simulators(Result):
+    """Simulators side by side.
+
+    Attributes
+    ----------
+    products : dict
+        What all of them ran: model, hardware, blocks, rows and columns of the array, products and
+        their MACs.
+    rows : list of dict
+        By ``name`` processor seconds, MiB and cycles, or why it ``failed``.
+    """
+
+    products: dict
+    rows: list[dict]
+
+    def figures(self) -> dict:
+        return {"peers": {**self.products, "simulators": self.rows}}
+
+    def table(self) -> Group:
+        made = self.products
+        filled = Table("simulator", title=(
+            f"{made['products']} matrix products of {made['model']} ({made['blocks']} blocks), "
+            f"{made['macs']:,} MACs, {made['rows']} x {made['columns']} multipliers"))
+        for name in ("CPU s", "of ours", "MiB", "cycles", "busy"):
+            filled.add_column(name, justify="right")
+        for row in self.rows:
+            if "failed" in row:
+                filled.add_row(row["name"], "failed")
+                continue
+            busy = made["macs"] / row["cycles"] / (made["rows"] * made["columns"])
+            filled.add_row(row["name"], f"{row['seconds']:.2f}",
+                           f"{row['times_ours']:,.0f} x" if "times_ours" in row else "",
+                           f"{row['mib']:.0f}", f"{row['cycles']:,}", f"{busy:.1%}")
+        return Group(filled, *(Text(row["failed"]) for row in self.rows if "failed" in row))
+
+
+def measured(progress: Progress = QUIET) -> Simulators:
     """Run all.
 
     Raises
@@ -116,10 +154,8 @@ def measured(advance: Callable[[], None]) -> dict:
     ValueError
         No peer could be run.
     """
-    given, rows = job(), []
-    for peer in PEERS:
-        rows.append(peer.run(given))
-        advance()
+    given = job()
+    rows = [peer.run(given) for peer in progress.each(PEERS, "simulators")]
     ours, *others = rows
     if all("failed" in row for row in others):
         raise ValueError("; ".join(row["failed"] for row in others))
@@ -127,35 +163,6 @@ def measured(advance: Callable[[], None]) -> dict:
         if "failed" not in row and "failed" not in ours:
             row["times_ours"] = row["seconds"] / ours["seconds"]
     macs = sum(gemm["m"] * gemm["n"] * gemm["k"] for gemm in given["gemms"])
-    return {**{name: given[name] for name in ("model", "hardware", "blocks", "rows", "columns")},
-            "products": len(given["gemms"]), "macs": macs, "simulators": rows}
-
-
-def compared(path: Path | None) -> None:
-    """Run all, and print them side by side or write them as JSON."""
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
-        bar = progress.add_task("simulators", total=len(PEERS))
-        made = measured(lambda: progress.advance(bar))
-    if not emit({"peers": made}, path):
-        console.print(table(made))
-        for row in made["simulators"]:
-            if "failed" in row:
-                console.print(row["failed"], highlight=False, markup=False)
-
-
-def table(made: dict) -> Table:
-    """Return the table."""
-    filled = Table("simulator", title=(
-        f"{made['products']} matrix products of {made['model']} ({made['blocks']} blocks), "
-        f"{made['macs']:,} MACs, {made['rows']} x {made['columns']} multipliers"))
-    for name in ("CPU s", "of ours", "MiB", "cycles", "busy"):
-        filled.add_column(name, justify="right")
-    for row in made["simulators"]:
-        if "failed" in row:
-            filled.add_row(row["name"], "failed")
-            continue
-        busy = made["macs"] / row["cycles"] / (made["rows"] * made["columns"])
-        filled.add_row(row["name"], f"{row['seconds']:.2f}",
-                       f"{row['times_ours']:,.0f} x" if "times_ours" in row else "",
-                       f"{row['mib']:.0f}", f"{row['cycles']:,}", f"{busy:.1%}")
-    return filled
+    return Simulators({
+        **{name: given[name] for name in ("model", "hardware", "blocks", "rows", "columns")},
+        "products": len(given["gemms"]), "macs": macs}, rows)

@@ -123,12 +123,25 @@ def read(name: str) -> Study:
         raise ValueError(f"study {name!r} is neither a .yaml file nor one of "
                          f"{', '.join(bundled())}")
     try:
-        return Study.model_validate(yaml.safe_load(path.read_text("utf-8")))
+        content = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not YAML: {error}") from None
+    return checked(content, str(path))
+
+
+def checked(content: object, source: str) -> Study:
+    """Return the study of a mapping.
+
+    Raises
+    ------
+    ValueError
+        Names the ``source``, the place in it and what is allowed.
+    """
+    try:
+        return Study.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}"
                         for part in first["loc"]).lstrip(".")
         said = first["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{path}: {place and f'{place}: '}{said}") from None
+        raise ValueError(f"{source}: {place and f'{place}: '}{said}") from None

@@ -258,7 +258,7 @@ def test_cluster_with_a_killed_worker_is_the_same(spec: Path, tmp_path: Path, wh
 
 def test_outputs(spec: Path, tmp_path: Path, whole: dict, monkeypatch: pytest.MonkeyPatch,
                  capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.setattr("scripts.commands.sweep.local", lambda count: Here())
+    monkeypatch.setattr("scripts.api.sweeps.local", lambda count: Here())
     code, out, _ = test_cli.run(monkeypatch, capsys, "sweep", spec, "--out", tmp_path / "out",
                                 "--csv", tmp_path / "points.csv")
     assert code == 0

@@ -5,15 +5,15 @@ import pytest
 from golden.digits import evaluate
 from golden.library import find
 from rtl.config import PRESETS
-from scripts.commands.infer import run_rtl
+from scripts.api.verilog import classified
 
 
 @pytest.mark.verilator
 @pytest.mark.parametrize("count", [6, pytest.param(360, marks=pytest.mark.slow)])
 def test_accuracy_of_all_engines(count: int) -> None:
     network = find("digits")
-    for row in evaluate(network, count, rtl=lambda image, task: run_rtl(
-            network, PRESETS["nano"], image, task)[0].predicted):
+    for row in evaluate(network, count, rtl=lambda image, task: classified(
+            network, PRESETS["nano"], image, task)):
         assert row["rtl"] == row["integer"]
         assert abs(row["integer"] - row["float"]) <= 0.005
         assert row["float"] >= 0.97

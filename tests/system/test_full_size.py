@@ -4,7 +4,7 @@ import pytest
 
 from golden.config import MODELS
 from rtl.config import PRESETS
-from scripts.commands.bench import FRAMES, HARDWARE, MEMORY, PLATFORMS, checked, predicted
+from scripts.experiments.benchmark import FRAMES, HARDWARE, MEMORY, PLATFORMS, checked, predicted
 from sim.memory import MemoryModel
 
 

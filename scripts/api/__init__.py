@@ -1,0 +1,1 @@
+"""What ``import deltamoe`` offers and the commands call: one module for each subject."""

@@ -1,0 +1,117 @@
+"""Calibration: an energy table from measured power."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from rich.console import Group
+from rich.text import Text
+
+from golden.config import MODELS
+from rtl.compiler import compile_program
+from scripts.api.progress import QUIET, Progress
+from scripts.api.result import Result
+from scripts.calibration import TERMS, Fit, Measurement, equations, fit, read, table
+from scripts.host.files import write
+from scripts.lookup import hardware as hardware_by_name
+from scripts.terminal import Table
+from sim.machine import simulate
+from sim.memory import MemoryModel
+from sim.outline import Outline, facts
+from sim.spans import Result as Simulated
+
+UNITS = {"static": "W"}
+
+
+@cache
+def frame(model: str, hardware: str, task: int, latency: int, interval: int) -> Simulated:
+    """Simulate one frame of a preset."""
+    if model not in MODELS:
+        raise ValueError(f"model {model!r} is not one of {', '.join(MODELS)}")
+    config, hw = MODELS[model], hardware_by_name(hardware)
+    program = compile_program(Outline(config), hw, task)
+    return simulate(program, facts(config, task), MemoryModel(latency, interval))
+
+
+def simulated(row: Measurement) -> Simulated:
+    """Simulate what was measured.
+
+    Raises
+    ------
+    ValueError
+        No such preset; says in which line.
+    """
+    try:
+        return frame(row.model, row.hardware, row.task, row.latency, row.interval)
+    except ValueError as error:
+        raise ValueError(f"line {row.line}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Calibration(Result):
+    """A fit to measured power.
+
+    Attributes
+    ----------
+    fitted : Fit
+        Value and margin by term, in pJ or W, and what is left over.
+    energy_table : dict
+        The table, as ``energy_table`` of a simulation takes its file.
+    path : Path
+        That file.
+    """
+
+    fitted: Fit
+    energy_table: dict
+    path: Path
+
+    def figures(self) -> dict:
+        made = self.fitted
+        return {"measurements": made.rows, "residual_w": made.residual_w, "terms": {
+            name: {"value": value, "margin": made.margins[name], "unit": UNITS.get(name, "pJ")}
+            for name, value in made.values.items()}, "table": str(self.path)}
+
+    def table(self) -> Group:
+        shown = Table("term", "value", "+/-", "unit", title=self.energy_table["meaning"])
+        for name, term in self.figures()["terms"].items():
+            shown.add_row(name, f"{term['value']:.4g}", f"{term['margin']:.2g}", term["unit"])
+        return Group(shown, Text(f"{self.fitted.residual_w:.3g} W left over; wrote {self.path}"))
+
+
+def check_terms(wanted: Sequence[str], given: str) -> None:
+    """Raise ValueError unless ``wanted`` are terms of a fit, each once; ``given`` names them."""
+    for term in wanted:
+        if term not in TERMS or wanted.count(term) > 1:
+            raise ValueError(f"{given}: {term!r} is not one of {', '.join(TERMS)}, once")
+
+
+def calibrate(measurements: Path, out: Path, terms: Sequence[str], *,
+              progress: Progress = QUIET) -> Calibration:
+    """Fit an energy table to measured power by non-negative least squares, and write it.
+
+    Parameters
+    ----------
+    measurements : Path
+        CSV with the columns of :data:`scripts.calibration.COLUMNS`.
+    out : Path
+        Table to write.
+    terms : sequence of str
+        What is fitted, of :data:`scripts.calibration.TERMS`.
+    progress : Progress
+        Is told of every measurement.
+
+    Raises
+    ------
+    ValueError
+        Names the line of a bad measurement; or there are too few to tell the terms apart.
+    OSError
+        A file cannot be read or written.
+    """
+    check_terms(terms, ",".join(terms))
+    rows = read(measurements)
+    made = fit(*equations(progress.each(rows, "simulating"), list(terms), simulated), list(terms))
+    calibration = Calibration(made, table(made, rows, measurements.name), out)
+    write(out, json.dumps(calibration.energy_table, indent=2) + "\n")
+    return calibration

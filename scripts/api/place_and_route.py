@@ -1,0 +1,121 @@
+"""How fast the clock of a unit may be, placed and routed on its part."""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Group
+from rich.text import Text
+
+from boards import nextpnr, yosys
+from boards.frame import Frame
+from boards.parts import PARTS
+from boards.units import UNITS
+from rtl.config import HwConfig
+from rtl.generate import to_verilog
+from scripts.api.progress import QUIET, Progress
+from scripts.api.result import Result
+from scripts.cached import cached
+from scripts.terminal import Table
+
+MEASURED = ("The unit is alone on the part, each of its ports in a register beside it: all paths "
+            "that begin and end in registers of the unit or at its ports count. The rest of the "
+            "accelerator is not there.")
+
+
+@dataclass(frozen=True)
+class Routed(Result):
+    """A unit that was placed and routed.
+
+    Attributes
+    ----------
+    hardware, part, unit : str
+        Of which accelerator, on what, and which.
+    tools : dict
+        Versions of ``yosys`` and ``nextpnr``.
+    job : nextpnr.Job
+        Seed of the placer, and the clock in MHz that was aimed at.
+    timing : dict
+        ``fmax_mhz``, the critical ``path`` in ns, and ``utilization`` by kind of cell.
+    """
+
+    hardware: str
+    part: str
+    unit: str
+    tools: dict[str, str]
+    job: nextpnr.Job
+    timing: dict[str, Any]
+
+    def figures(self) -> dict:
+        return {"hardware": self.hardware, "part": self.part, "unit": self.unit,
+                "measured": MEASURED, **self.tools, "seed": self.job.seed,
+                "clock_mhz": self.job.clock_mhz, **self.timing}
+
+    def table(self) -> Group:
+        path = self.timing["path"]
+        table = Table(title=f"{self.unit} of {self.hardware} on {self.part}: "
+                            f"{self.timing['fmax_mhz']:.1f} MHz, critical path of "
+                            f"{path['ns']:.1f} ns, {path['routing_ns']:.1f} ns of it wires")
+        table.add_column("unit on the way")
+        table.add_column("ns", justify="right")
+        for step in path["units"]:
+            table.add_row(step["unit"], f"{step['ns']:.1f}")
+        return Group(
+            table, *(Text(line, no_wrap=True, overflow="ignore") for line in (
+                f"from {path['from']}", f"to {path['to']}")),
+            ", ".join(f"{cells['used']:,} of {cells['available']:,} {name}"
+                      for name, cells in self.timing["utilization"].items()),
+            MEASURED,
+            Text(f"{self.tools['yosys']}; {self.tools['nextpnr']}; seed {self.job.seed}, aimed at "
+                 f"{self.job.clock_mhz:g} MHz"))
+
+
+def place_and_route(hw: HwConfig, unit: str = "ComputeUnit", *, target: str = "ecp5",
+                    clock_mhz: float = 60, seed: int = 1, progress: Progress = QUIET) -> Routed:
+    """Place and route a unit with nextpnr: many minutes for the largest; results are kept.
+
+    Parameters
+    ----------
+    hw : HwConfig
+        The accelerator.
+    unit : str
+        Name of :data:`boards.units.UNITS`, with all that is in it.
+    target : str
+        Family of the part, of :data:`boards.parts.PARTS`, which an open tool must be able to route.
+    clock_mhz : float
+        Clock to aim at, in 1..1000 MHz.
+    seed : int
+        Where the placer begins.
+    progress : Progress
+        Is told of every stage.
+
+    Raises
+    ------
+    ValueError
+        Names the argument and what is allowed; or the part is too small.
+    ProgramError
+        Yosys or nextpnr failed.
+    """
+    families = [name for name, part in PARTS.items() if part.router]
+    if target not in families:
+        raise ValueError(f"target {target!r} is not one of {', '.join(families)}")
+    if unit not in UNITS:
+        raise ValueError(f"unit {unit!r} is not one of {', '.join(UNITS)}")
+    if not 1 <= clock_mhz <= 1000:
+        raise ValueError(f"clock {clock_mhz:g} is not in 1..1000 MHz")
+    if not 0 <= seed < 1 << 31:
+        raise ValueError(f"seed {seed} is not in 0..{(1 << 31) - 1}")
+    part, kind, job = PARTS[target], UNITS[unit], nextpnr.Job(clock_mhz=clock_mhz, seed=seed)
+    with progress.bar("generating") as update:
+        text = to_verilog(Frame(kind(hw) if inspect.signature(kind).parameters else kind()), "top")
+
+        def run() -> dict:
+            update(description="synthesizing")
+            netlist = yosys.run(yosys.netlist_script(part), {"top.v": text}, "netlist.json")
+            report = nextpnr.route(part, netlist, job, lambda stage: update(description=stage))
+            return nextpnr.timing(report, unit)
+
+        tools = {"yosys": yosys.executable()[1], "nextpnr": nextpnr.executable(part.router)[1]}
+        made = cached("route", [*tools.values(), yosys.netlist_script(part), text,
+                                *nextpnr.arguments(part, job)], run)
+    return Routed(hw.name, part.name, unit, tools, job, made)

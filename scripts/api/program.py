@@ -1,0 +1,135 @@
+"""Programs: a network compiled for a hardware preset."""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from rich.console import Group
+
+from golden.policy import Plan, Policy
+from rtl.assembler import Program
+from rtl.compiler import compile_program
+from rtl.config import PRESETS as HARDWARE
+from rtl.config import HwConfig
+from rtl.plans import named
+from rtl.program import DESCRIPTOR_BYTES, Opcode
+from scripts.api.networks import Network, load
+from scripts.api.result import Result
+from scripts.lookup import hardware as hardware_by_name
+from scripts.terminal import Table
+from sim.outline import Outline
+
+__all__ = ["HARDWARE", "Compilation", "compile", "compiled"]
+
+
+@dataclass(frozen=True)
+class Compilation(Result):
+    """A network, what it runs on, and the program of both.
+
+    Attributes
+    ----------
+    network : Network
+        What is computed.
+    hw : HwConfig
+        What computes it.
+    task, frames : int
+        Which of the network's tasks, from 0, and how many images one after another.
+    policy : str
+        Which operands are left out, by name.
+    plan : Plan
+        The same, operator by operator.
+    outline : Program
+        Its descriptors. A preset's lack weights and scales, which timing does not ask for.
+    """
+
+    network: Network
+    hw: HwConfig
+    task: int
+    frames: int
+    policy: str
+    plan: Plan
+    outline: Program
+
+    @cached_property
+    def program(self) -> Program:
+        """Descriptors and weights, as the Verilog runs them."""
+        if not self.network.preset:
+            return self.outline
+        return compile_program(self.network.weights.quantized, self.hw, self.task, self.plan,
+                               self.frames)
+
+    def figures(self) -> dict:
+        made, kinds = self.outline, Counter(
+            Opcode(word["opcode"]).name for word in self.outline.descriptors)
+        program = len(made.descriptors) * DESCRIPTOR_BYTES
+        return {"model": self.network.name, "hardware": self.hw.name, "task": self.task,
+                "frames": self.frames, "policy": self.policy,
+                "descriptors": {kind.name: kinds[kind.name] for kind in Opcode},
+                "bytes": {"state": made.start, "program": program,
+                          "weights": len(made.memory) - program,
+                          "images_and_outputs": made.size - made.start - len(made.memory)},
+                "macs": self.frames * self.network.config.macs}
+
+    def table(self) -> Group:
+        figures, tables = self.figures(), []
+        for name in ("descriptors", "bytes"):
+            made = Table(name, "", title=f"{self.network.name} on {self.hw.name}, task {self.task}")
+            for kind, count in figures[name].items():
+                made.add_row(kind, f"{count:,}")
+            tables.append(made)
+        return Group(*tables)
+
+
+def compile(model: str | Path | Network, hardware: str | HwConfig = "nano", *,
+            task: int = 0, policy: str = Policy.DENSE, theta: int = 0, frames: int = 1
+            ) -> Compilation:
+    """Compile a network for an accelerator.
+
+    Parameters
+    ----------
+    model : str, Path or Network
+        As :func:`scripts.api.networks.load` takes it.
+    hardware : str or HwConfig
+        A preset of :data:`HARDWARE`, or another geometry.
+    task : int
+        Which of the network's tasks, from 0.
+    policy : str
+        ``dense``, ``zero-skip``, ``delta`` or ``token-gate``, in all operators that have it.
+    theta : int
+        Largest difference that ``delta`` and ``token-gate`` leave out, in codes of int8.
+    frames : int
+        Images that the program computes one after another.
+
+    Raises
+    ------
+    ValueError
+        No such model, hardware, task or policy; or the network does not fit: names the dimension,
+        its value and what is allowed.
+    """
+    hw = hardware if isinstance(hardware, HwConfig) else hardware_by_name(hardware)
+    if frames < 1:
+        raise ValueError(f"frames {frames} is not at least 1")
+    network = load(model)
+    network.check_task(task)
+    plan = named(policy, network.config, hw, task, theta)
+    source = Outline(network.config) if network.preset else network.weights.quantized
+    return Compilation(network, hw, task, frames, str(policy), plan,
+                       compile_program(source, hw, task, plan, frames))
+
+
+def compiled(model: str | Path | Network | Compilation, **choices: object) -> Compilation:
+    """Return a compilation as it is, or :func:`compile` with those choices that are not None.
+
+    Raises
+    ------
+    ValueError
+        A choice for what is compiled already; or as :func:`compile`.
+    """
+    given = {name: value for name, value in choices.items() if value is not None}
+    if not isinstance(model, Compilation):
+        return compile(model, **given)
+    if given:
+        raise ValueError(f"{', '.join(given)}: the program is compiled for {model.hw.name}, task "
+                         f"{model.task}, policy {model.policy} already")
+    return model

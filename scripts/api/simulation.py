@@ -1,0 +1,207 @@
+"""Simulations: every counter, the cycles of every layer and the energy, without the hardware."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Group
+from rich.text import Text
+
+from golden.policy import REMEMBERING, Policy
+from rtl.config import HwConfig
+from scripts.api.networks import Network
+from scripts.api.program import Compilation, compiled
+from scripts.api.result import Pictured
+from scripts.lookup import clock
+from scripts.terminal import Table
+from sim.energy import Energy, energy
+from sim.energy_table import find_table
+from sim.facts import Facts, from_trace, generated
+from sim.losses import CAUSES
+from sim.machine import simulate as run
+from sim.memory import MemoryModel
+from sim.outline import facts as preset_facts
+from sim.spans import Result
+from sim.trace import perfetto
+
+
+@dataclass(frozen=True)
+class Simulation(Pictured):
+    """A simulated program.
+
+    Attributes
+    ----------
+    compilation : Compilation
+        What was simulated.
+    result : sim.spans.Result
+        Counters, layers, spans of work, and the cause of every lost cycle.
+    energy : sim.energy.Energy
+        Energy in pJ by layer, component, operand and kind, each with its bounds.
+    seconds : float
+        Time that the simulation took.
+    """
+
+    compilation: Compilation
+    result: Result
+    energy: Energy
+    seconds: float
+
+    @property
+    def cycles(self) -> int:
+        """Cycles from start to finish."""
+        return self.result.cycles
+
+    @property
+    def utilization(self) -> float:
+        """Share of the multipliers' cycles that made a product."""
+        return self.result.utilization(self.compilation.hw.mac_units)
+
+    def figures(self) -> dict:
+        result, spent = self.result, self.energy
+        return {
+            "model": self.compilation.network.name, "hardware": self.compilation.hw.name,
+            "task": self.compilation.task,
+            "cycles": result.cycles, "macs": result.counters["macs"],
+            "mac_units": self.compilation.hw.mac_units, "utilization": self.utilization,
+            "counters": dict(result.counters),
+            "layers": [{"name": layer.name, "cycles": layer.cycles, "macs": layer.macs,
+                        "stalls": dict(layer.stalls)} for layer in result.layers],
+            "lost": {"cycles": sum(result.losses.by_cause().values()),
+                     "by_cause": result.losses.by_cause(),
+                     "by_layer": result.losses.by_operator()},
+            "energy_pj": {
+                **spent.total.bounds, "table": spent.table.name, "kind": spent.table.kind,
+                "meaning": spent.table.meaning, "gaps": dict(spent.table.gaps),
+                "clock_mhz": spent.clock_mhz, "fps": spent.fps,
+                **{f"by_{name}": {key: part.bounds for key, part in parts.items()}
+                   for name, parts in (
+                       ("component", spent.by_component()), ("operand", spent.by_operand()),
+                       ("kind", spent.by_kind()), ("layer", spent.by_layer()))}},
+            "seconds": self.seconds}
+
+    def table(self) -> Group:
+        result, mac_units = self.result, self.compilation.hw.mac_units
+        return Group(self.layers(), lost(result),
+                     f"{result.cycles:,} cycles, {self.utilization:.1%} of {mac_units} "
+                     "multipliers busy", *spent(self.energy))
+
+    def layers(self) -> Table:
+        """Return the table of cycles, multiplications and the longest stall by layer."""
+        made = Table("layer", "cycles", "MACs", "longest stall", title=(
+            f"{self.compilation.network.name} on {self.compilation.hw.name}"))
+        for layer in self.result.layers:
+            cause = max(layer.stalls, key=lambda name: layer.stalls[name])
+            made.add_row(layer.name, f"{layer.cycles:,}", f"{layer.macs:,}",
+                         f"{cause} {layer.stalls[cause]:,}")
+        return made
+
+    def picture(self) -> bytes:
+        """Return a PNG: by operator, the cycles that its products need, and the rest."""
+        from scripts.page import layers, png
+
+        return png(layers(self.result, self.compilation.hw), dpi=110, bbox_inches="tight")
+
+    def perfetto(self) -> str:
+        """Return what each unit did when, as a trace for ui.perfetto.dev; a cycle is 1 us."""
+        return perfetto({"simulator": self.result.spans})
+
+    def accelergy(self) -> dict[str, str]:
+        """Return the energy table and the action counts as Accelergy reads them, by file name."""
+        from sim.accelergy import export
+
+        return export(self.result, self.energy)
+
+
+def lost(result: Result) -> Table:
+    """Return the table of cycles without products: causes, and where each is largest."""
+    table = Table("cycles lost to", "cycles", "share", "most of it in", title="Idle multipliers")
+    places = result.losses.by_operator()
+    for cause, cycles in sorted(result.losses.by_cause().items(), key=lambda row: -row[1]):
+        if cycles:
+            where = max(places, key=lambda name: places[name].get(cause, 0))
+            table.add_row(f"{cause}: {CAUSES[cause]}", f"{cycles:,.0f}",
+                          f"{cycles / result.cycles:.2%}",
+                          f"{where} {places[where][cause]:,.0f}")
+    return table
+
+
+def spent(made: Energy) -> Iterator[Table | Text]:
+    """Yield the energy by kind, and what the table has no price for."""
+    table = Table("energy, uJ", "typical", "low", "high",
+                  title=f"{made.table.name} at {made.clock_mhz:g} MHz: {made.table.meaning}")
+    for name, part in {**made.by_kind(), "total": made.total}.items():
+        table.add_row(name, *(f"{value / 1e6:,.2f}" for value in (
+            part.typical, part.low, part.high)))
+    yield table
+    for name, reason in made.table.gaps.items():
+        yield Text(f"not priced: {name}: {reason}")
+
+
+def known_facts(program: Compilation, image: Path | None) -> Facts:
+    """Return the routing and, if there is an ``image``, the operands of it.
+
+    Without one a preset has the routing of its default image, and a file's is drawn.
+    """
+    config = program.network.config
+    if image is None:
+        if program.policy != Policy.DENSE:
+            raise ValueError(f"policy {program.policy} needs an image, since events depend on "
+                             "the data")
+        return preset_facts(config, program.task) if program.network.preset else (
+            generated(config, 0))
+    from golden.engines import integer_output
+    from golden.images import load_image
+    from golden.temporal import Temporal
+
+    weights, pixels = program.network.weights, load_image(image, config)
+    if program.policy in REMEMBERING:
+        trace = Temporal(weights.quantized, program.plan).run(pixels, program.task)
+        return from_trace(trace, config, program.plan)
+    return from_trace(integer_output(weights, pixels, program.task)[1], config)
+
+
+def simulate(model: str | Path | Network | Compilation, hardware: str | HwConfig | None = None, *,
+             task: int | None = None, policy: str | None = None, image: str | Path | None = None,
+             latency: int = 20, interval: int = 1, energy_table: str = "asic_28nm",
+             clock_mhz: float | None = None, fps: float = 0.0) -> Simulation:
+    """Predict every counter of the hardware, the cycles of every layer, and the energy.
+
+    Parameters
+    ----------
+    model : str, Path, Network or Compilation
+        A preset or a quantized file; or what :func:`scripts.api.program.compile` made of it, which
+        has its ``hardware``, ``task`` and ``policy`` already.
+    hardware : str or HwConfig, optional
+        A preset, ``nano`` by default, or another geometry.
+    task : int, optional
+        Which of the network's tasks; 0 by default.
+    policy : str, optional
+        As :func:`scripts.api.program.compile` takes it; ``dense`` by default. Others need an
+        image, since what they leave out depends on the data.
+    image : str or Path, optional
+        Image of the network's size that decides the routing. Without one it is that of a preset's
+        default image, for which no weights are built, and is drawn for a file.
+    latency, interval : int
+        Cycles to the first beat of the memory, and from beat to beat.
+    energy_table : str
+        ``asic_28nm``, ``fpga``, or a file of such a table.
+    clock_mhz : float, optional
+        Clock in MHz, for static energy; else what is assumed for the preset.
+    fps : float
+        Frames a second, the time until the next of which is idle; 0: none follows.
+
+    Raises
+    ------
+    ValueError
+        Names what is wrong and what is allowed.
+    """
+    costs, memory = find_table(energy_table), MemoryModel(latency, interval)
+    made = compiled(model, hardware=hardware, task=task, policy=policy)
+    if made.frames > 1:
+        raise ValueError(f"frames {made.frames}: the facts of one image are known")
+    facts = known_facts(made, None if image is None else Path(image))
+    began = time.perf_counter()
+    result = run(made.outline if image is None else made.program, facts, memory)
+    return Simulation(made, result, energy(result, made.hw, costs, clock(made.hw, clock_mhz), fps),
+                      time.perf_counter() - began)

@@ -1,0 +1,24 @@
+"""``deltamoe place-and-route``: how fast the clock of a unit may be on its part."""
+
+from typing import Annotated
+
+import typer
+
+from scripts.api.place_and_route import place_and_route as routed
+from scripts.cli import HardwareName, JsonFile, app, bars, command, show
+from scripts.lookup import hardware as preset
+
+
+@app.command()
+@command
+def place_and_route(
+    hardware: HardwareName = "ulx3s",
+    target: Annotated[str, typer.Option(help="Family of the part: ecp5.")] = "ecp5",
+    unit: Annotated[str, typer.Option(help="Unit, with all that is in it.")] = "ComputeUnit",
+    clock: Annotated[float, typer.Option(help="Clock to aim at, in MHz.")] = 60,
+    seed: Annotated[int, typer.Option(help="Where the placer begins.")] = 1,
+    json: JsonFile = None,
+) -> None:
+    """Place and route a unit with nextpnr: its fastest clock (many minutes for the largest)."""
+    show(routed(preset(hardware), unit, target=target, clock_mhz=clock, seed=seed, progress=bars),
+         json)

@@ -1,0 +1,1 @@
+"""Questions with many answers: studies, sweeps, searches, calibration, other simulators."""

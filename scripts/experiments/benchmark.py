@@ -1,0 +1,270 @@
+"""The figures of the README, beside the limits and other accelerators."""
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+from rich.console import Group
+from rich.table import Column
+
+from golden.config import MODELS, ModelConfig
+from rtl.compiler import compile_program
+from rtl.config import PRESETS, HwConfig
+from rtl.program import Opcode, Target
+from scripts.api.progress import QUIET, Progress
+from scripts.api.result import Result as Figures
+from scripts.host.processes import ProgramError, reason, run
+from scripts.lookup import CLOCKS_MHZ
+from scripts.sparsity import measured
+from scripts.sparsity import table as sparsity_table
+from scripts.terminal import Table
+from sim.facts import Facts
+from sim.machine import simulate
+from sim.memory import MemoryModel
+from sim.outline import Outline, facts
+from sim.spans import Result
+
+HARDWARE = "zcu102"
+MEMORY = MemoryModel(latency=100)
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Memory and clock of a hardware preset on its board."""
+
+    memory: MemoryModel
+    clock_mhz: float
+
+
+PLATFORMS = {
+    HARDWARE: Platform(MEMORY, CLOCKS_MHZ[HARDWARE]),
+    "ulx3s": Platform(MemoryModel(latency=20, interval=4), CLOCKS_MHZ["ulx3s"]),  # 16-bit SDRAM
+}
+FRAMES = {"m3vit-tiny-129": 553_000, "m3vit-tiny-197": 889_000, "deit-tiny-197": 886_000}
+"""Models measured, and the cycles that a frame may take: 92 % of all multipliers."""
+
+PEERS = {
+    "Edge-MoE, M3ViT": 10_390_000, "CoQMoE, M3ViT": 1_940_000,
+}
+"""Cycles a frame at 300 MHz, from the papers' milliseconds on the same board."""
+
+GATES = {"lut": 150_000, "dsp": 1000, "bram": 800}
+"""Most that the hardware may need of a ZU9EG."""
+
+PARTS = ("frames", "bandwidth", "sparsity", "simulator", "gates")
+
+
+def needed_bytes(program, routing: Facts) -> int:
+    """Bytes of the program, the images and all weights but those of experts without tokens."""
+    hw, total = program.hw, len(program.descriptors) * 64
+    for name, fields in zip(program.names, program.descriptors, strict=True):
+        if fields["opcode"] == Opcode.LOAD and fields["target"] != Target.PROGRAM:
+            expert = fields.get("expert") if fields.get("skip_if_empty") else None
+            used = expert is None or routing.routed[int(name.split(".")[1])][expert]
+            total += fields["beats"] * hw.bus_bytes if used else 0
+    return total
+
+
+def predicted(config: ModelConfig, hw: HwConfig, memory: MemoryModel, frames: int = 1,
+              task: int = 0) -> tuple[Result, int]:
+    """Simulate some frames of a preset; return the result and the bytes they need."""
+    program = compile_program(Outline(config), hw, task, frames=frames)
+    routing = facts(config, task)
+    routing = replace(routing, later=(routing,) * (frames - 1))
+    return simulate(program, routing, memory), needed_bytes(program, routing)
+
+
+def checked(name: str, memory: MemoryModel, frames: int = 1, task: int = 0,
+            hardware: str = HARDWARE) -> dict[str, int]:
+    """Run the Verilog; return elements that differ from golden, counters from the simulator."""
+    from golden.integer import Integer
+    from golden.library import default_image, find
+    from scripts.rtl_engine import engine
+    from sim.facts import from_traces
+
+    model = find(name).quantized
+    image = default_image(model.config)
+    trace = Integer(model).run(image, task)
+    program = compile_program(model, PRESETS[hardware], task, frames=frames)
+    result = engine.run(program, program.with_image(*[image.numpy()] * frames),
+                        latency=memory.latency, interval=memory.interval)
+    expected = simulate(program, from_traces([trace] * frames, model.config), memory).counters
+    bits = sum(int((program.outputs(result.memory, n)[0] != trace.x.numpy()).sum())
+               for n in range(frames))
+    return {"elements_differing": bits, "seconds": round(result.seconds, 1),
+            "counters_differing": sum(result.counters[key] != expected[key] for key in expected),
+            "cycles": result.counters["cycles"]}
+
+
+def frame_rows(rtl: bool, progress: Progress) -> list[dict]:
+    """Cycles of single frames, and of two behind each other."""
+    cases = [(HARDWARE, name, task, 1) for name in FRAMES for task in range(MODELS[name].num_tasks)]
+    rows = []
+    for hardware, name, task, frames in progress.each(
+            [*cases, (HARDWARE, "m3vit-tiny-129", 0, 2), ("ulx3s", "m3vit-tiny-129", 0, 1)],
+            "frames"):
+        config, hw, platform = MODELS[name], PRESETS[hardware], PLATFORMS[hardware]
+        result, needed = predicted(config, hw, platform.memory, frames, task)
+        row = {"hardware": hardware, "model": name, "task": task, "frames": frames,
+               "bytes_per_cycle": hw.bus_bytes / platform.memory.interval,
+               "cycles": result.cycles,
+               "limit": FRAMES[name] * frames if hardware == HARDWARE else None,
+               "utilization": frames * config.macs / (result.cycles * hw.mac_units),
+               "clock_mhz": platform.clock_mhz,
+               "frames_per_s": frames * platform.clock_mhz * 1e6 / result.cycles,
+               "bytes_read_to_needed": result.counters["bytes_read"] / needed}
+        if rtl:
+            row |= {"rtl": checked(name, platform.memory, frames, task, hardware)}
+        rows.append(row)
+    return rows
+
+
+def bandwidth_rows(rtl: bool, progress: Progress) -> list[dict]:
+    """Utilization against memory bandwidth and the size of the weight memory."""
+    rows, config = [], MODELS["m3vit-tiny-129"]
+    for interval, depth in progress.each(
+            list(product((1, 2, 4, 8), (256, 512, 1024, 2048))), "bandwidth"):
+        memory, hw = replace(MEMORY, interval=interval), replace(
+            PRESETS[HARDWARE], weight_rows=depth)
+        result, _ = predicted(config, hw, memory)
+        row = {"bytes_per_cycle": hw.bus_bytes // interval,
+               "weight_kib": depth * hw.groups * hw.lanes // 1024, "cycles": result.cycles,
+               "utilization": config.macs / (result.cycles * hw.mac_units)}
+        if rtl and interval > 1 and depth == PRESETS[HARDWARE].weight_rows:
+            row |= {"rtl": checked("m3vit-tiny-129", memory)}
+        rows.append(row)
+    return rows
+
+
+def simulator_row() -> dict:
+    """Time and memory of one simulation, the process included; the best of three."""
+    words = [sys.executable, "-m", "scripts", "simulate", "m3vit-tiny-129", "--hardware", HARDWARE,
+             "--latency", str(MEMORY.latency), "--json", "-"]
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        done = run(words)
+        if done.returncode:
+            raise ProgramError(f"{' '.join(words[1:4])} failed: {reason(done)}")
+        times.append(time.perf_counter() - began)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return {"seconds": min(times), "limit_seconds": 1.0, "mib": peak, "limit_mib": 500}
+
+
+def gates_row(progress: Progress) -> dict:
+    """What all units need of the part, by Yosys."""
+    from scripts.api.synthesis import synthesize
+
+    made = synthesize(PRESETS[HARDWARE], "xcup", progress=progress)
+    return {"part": made.part.name, "total": made.total, "limit": GATES}
+
+
+def frames_table(hardware: str, platform: Platform, rows: list[dict]) -> Table:
+    """Return the table of one hardware preset."""
+    table = Table(*(Column(name, no_wrap=True) for name in (
+        "model and task", "cycles", "at most", "busy", "frames/s")),
+                  "read / needed", "RTL", title=(
+                      f"{hardware}: {rows[0]['bytes_per_cycle']:g} B/cycle, latency "
+                      f"{platform.memory.latency}, {platform.clock_mhz:g} MHz, cold start"))
+    for row in rows:
+        times = f" x{row['frames']}" if row["frames"] > 1 else ""
+        table.add_row(f"{row['model']}, {row['task']}{times}", f"{row['cycles']:,}",
+                      f"{row['limit']:,}" if row["limit"] else "", f"{row['utilization']:.1%}",
+                      f"{row['frames_per_s']:.1f}", f"{row['bytes_read_to_needed']:.3f}",
+                      verdict(row))
+    if hardware == HARDWARE:
+        for name, cycles in PEERS.items():
+            table.add_row(name, f"{cycles:,}", "", "", f"{300e6 / cycles:.1f}", "", "")
+    return table
+
+
+def verdict(row: dict) -> str:
+    """What the Verilog said of a row."""
+    if "rtl" not in row:
+        return ""
+    rtl = row["rtl"]
+    same = rtl["cycles"] == row["cycles"]
+    return (f"{rtl['elements_differing']} bits, {rtl['counters_differing']} counters differ"
+            + ("" if same else f", {rtl['cycles']:,} cycles"))
+
+
+def bandwidth_table(rows: list[dict]) -> Table:
+    """Return the utilization by bandwidth and weight memory."""
+    sizes = sorted({row["weight_kib"] for row in rows})
+    table = Table("B/cycle", *(f"{size} KiB" for size in sizes),
+                  title="Utilization by memory bandwidth and weight memory, m3vit-tiny-129")
+    for rate in sorted({row["bytes_per_cycle"] for row in rows}, reverse=True):
+        cells = [row for row in rows if row["bytes_per_cycle"] == rate]
+        table.add_row(str(rate), *(f"{row['utilization']:.1%}{verdict(row) and ' '}"
+                                   f"{verdict(row)}" for row in cells))
+    return table
+
+
+@dataclass(frozen=True)
+class Benchmark(Figures):
+    """The parts that were measured, of :data:`PARTS`, each with its rows or its figures."""
+
+    parts: dict[str, list[dict] | dict]
+
+    def figures(self) -> dict:
+        return self.parts
+
+    def table(self) -> Group:
+        return Group(*self.shown())
+
+    def shown(self) -> Iterator[Table | str]:
+        """Yield the tables."""
+        made = self.parts
+        if "frames" in made:
+            for hardware, platform in PLATFORMS.items():
+                yield frames_table(hardware, platform, [
+                    row for row in made["frames"] if row["hardware"] == hardware])
+        if "bandwidth" in made:
+            yield bandwidth_table(made["bandwidth"])
+        if "sparsity" in made:
+            yield sparsity_table(made["sparsity"])
+        if "simulator" in made:
+            row = made["simulator"]
+            yield (f"simulator: {row['seconds']:.2f} s (at most {row['limit_seconds']:.1f}), "
+                   f"{row['mib']:.0f} MiB (at most {row['limit_mib']})")
+        if "gates" in made:
+            row = made["gates"]
+            yield f"{row['part']}: " + ", ".join(
+                f"{row['total'][name]:,.0f} {name.upper()} (at most {limit:,})"
+                for name, limit in row["limit"].items())
+
+
+def benchmark(only: str = "", *, rtl: bool = True, progress: Progress = QUIET) -> Benchmark:
+    """Measure speed, bytes, the simulator and the area.
+
+    Parameters
+    ----------
+    only : str
+        One of :data:`PARTS`; without it, all.
+    rtl : bool
+        Whether to check against the Verilog, which takes minutes.
+    progress : Progress
+        Is told of every measurement.
+
+    Raises
+    ------
+    ValueError
+        No such part; or the Verilator model cannot be built.
+    ProgramError
+        A program that is measured failed.
+    """
+    if only and only not in PARTS:
+        raise ValueError(f"part {only!r} is not one of {', '.join(PARTS)}")
+    if rtl and only in ("", "frames", "bandwidth", "sparsity"):
+        from scripts.rtl_engine.engine import check_buildable
+
+        check_buildable(PRESETS[HARDWARE])
+    measure = {
+        "frames": lambda: frame_rows(rtl, progress),
+        "bandwidth": lambda: bandwidth_rows(rtl, progress),
+        "sparsity": lambda: measured(PRESETS[HARDWARE], rtl, progress),
+        "simulator": simulator_row, "gates": lambda: gates_row(progress)}
+    return Benchmark({name: measure[name]() for name in ([only] if only else PARTS)})
