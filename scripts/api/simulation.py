@@ -13,6 +13,7 @@ from rtl.config import HwConfig
 from scripts.api.networks import Network
 from scripts.api.program import Compilation, compiled
 from scripts.api.result import Pictured
+from scripts.host.files import write_all
 from scripts.lookup import clock
 from scripts.terminal import Table
 from sim.energy import Energy, energy
@@ -111,6 +112,20 @@ class Simulation(Pictured):
         from sim.accelergy import export
 
         return export(self.result, self.energy)
+
+    def write(self, trace: Path | None = None, accelergy: Path | None = None) -> None:
+        """Write a trace to a file, and Accelergy's files into a folder, if there are such.
+
+        Raises
+        ------
+        OSError
+            Either cannot be written to; then neither is.
+        """
+        files = {trace: self.perfetto()} if trace else {}
+        if accelergy:
+            accelergy.mkdir(parents=True, exist_ok=True)
+            files |= {accelergy / name: text for name, text in self.accelergy().items()}
+        write_all(files)
 
 
 def lost(result: Result) -> Table:

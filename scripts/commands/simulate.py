@@ -18,7 +18,6 @@ from scripts.cli import (
     command,
     show,
 )
-from scripts.host.files import write_all
 from scripts.host.outputs import check_outputs
 from scripts.lookup import file_of
 from sim.accelergy import FILES as ACCELERGY
@@ -55,9 +54,5 @@ def simulate(
                   folders={accelergy: ACCELERGY} if accelergy else {})
     made = simulated(model, hardware, task=task, policy=mode, image=image, latency=latency,
                      interval=interval, energy_table=energy_table, clock_mhz=clock_mhz, fps=fps)
-    written = {trace: made.perfetto()} if trace else {}
-    if accelergy:
-        accelergy.mkdir(parents=True, exist_ok=True)
-        written |= {accelergy / name: text for name, text in made.accelergy().items()}
-    write_all(written)
+    made.write(trace, accelergy)
     show(made, json)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from golden.library import WEIGHTS
-from scripts.commands import video
+from scripts.api import video
 from scripts.host import outputs
 from scripts.host.outputs import check_outputs
 from tests.sweep.conftest import SPEC
@@ -110,8 +110,8 @@ def test_results_beside_inputs_are_allowed(folder: Path) -> None:
 def test_two_sweeps_in_one_folder_are_refused(
         folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     """The second in one line, and the first's record stays."""
-    code = "import sys; from pathlib import Path; from scripts.host.outputs import alone\n" \
-           "with alone(Path('out')):\n    print(flush=True); sys.stdin.read()"
+    code = ("import sys; from pathlib import Path; from scripts.host.outputs import alone\n"
+            "with alone(Path('out')):\n    print(flush=True); sys.stdin.read()")
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, text=True,
                           stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)},
                           ) as other:
