@@ -61,6 +61,15 @@ REFUSED = {
     "train digits --out out --json out/digits.safetensors": TWICE,
 }
 
+ALONE = """
+import sys
+from pathlib import Path
+from scripts.host.outputs import alone
+with alone(Path('out')):
+    print(flush=True)
+    sys.stdin.read()
+"""
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -110,9 +119,7 @@ def test_results_beside_inputs_are_allowed(folder: Path) -> None:
 def test_two_sweeps_in_one_folder_are_refused(
         folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     """The second in one line, and the first's record stays."""
-    code = "import sys; from pathlib import Path; from scripts.host.outputs import alone\n" \
-           "with alone(Path('out')):\n    print(flush=True); sys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, text=True,
+    with subprocess.Popen([sys.executable, "-c", ALONE], stdin=subprocess.PIPE, text=True,
                           stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)},
                           ) as other:
         assert other.stdout.readline() == "\n"
