@@ -135,13 +135,6 @@ struct Monitor {
         for (int n = 0; n < 4; n++) offer.payload[n] = payload[n];
         return first;
     }
-    static void burst(const char *name, uint64_t address, uint64_t beats, int size, int kind) {
-        check(address % BUS_BYTES == 0, string(name) + "addr is not aligned: " + hex(address));
-        check(address % PAGE + beats * BUS_BYTES <= PAGE,
-              string(name) + " burst crosses 4 KB: " + hex(address));
-        check(beats <= BURST_BEATS && 1 << size == BUS_BYTES && kind == 1,
-              string(name) + " burst has a wrong length, size or kind");
-    }
     void reset() {
         check(!top->m_axi_arvalid && !top->m_axi_awvalid && !top->m_axi_wvalid
               && !top->s_axi_rvalid && !top->s_axi_bvalid, "a VALID is high in reset");
@@ -159,26 +152,32 @@ struct Monitor {
         read();
         write();
     }
+    // Judge an address; return whether this is the first cycle that offers it.
+    bool begins(Channel channel, bool valid, bool ready, uint64_t address, uint64_t beats,
+                int size, int kind) {
+        const string name = NAMES[channel];
+        if (!held(offers[channel], name, valid, ready, {address, beats, uint64_t(size),
+                                                        uint64_t(kind)})) return false;
+        check(address % BUS_BYTES == 0, name + "addr is not aligned: " + hex(address));
+        check(address % PAGE + beats * BUS_BYTES <= PAGE,
+              name + " burst crosses 4 KB: " + hex(address));
+        check(beats <= BURST_BEATS && 1 << size == BUS_BYTES && kind == 1,
+              name + " burst has a wrong length, size or kind");
+        check(allowed(address, beats * BUS_BYTES, channel == AR),
+              name + " outside of the window: " + hex(address) + ", " + hex(beats) + " beats");
+        return true;
+    }
     void read() {
-        uint64_t address = top->m_axi_araddr, beats = top->m_axi_arlen + 1u;
-        if (held(offers[AR], "ar", top->m_axi_arvalid, top->m_axi_arready,
-                 {address, beats, top->m_axi_arsize, top->m_axi_arburst})) {
-            burst("ar", address, beats, top->m_axi_arsize, top->m_axi_arburst);
-            check(allowed(address, beats * BUS_BYTES, true),
-                  "read outside of the window: " + hex(address) + ", " + hex(beats) + " beats");
-        }
+        begins(AR, top->m_axi_arvalid, top->m_axi_arready, top->m_axi_araddr,
+               top->m_axi_arlen + 1u, top->m_axi_arsize, top->m_axi_arburst);
         if (top->m_axi_arvalid && top->m_axi_arready)
             check(++reading <= OUTSTANDING, "too many read bursts in flight");
     }
     void write() {
         uint64_t address = top->m_axi_awaddr, beats = top->m_axi_awlen + 1u;
-        if (held(offers[AW], "aw", top->m_axi_awvalid, top->m_axi_awready,
-                 {address, beats, top->m_axi_awsize, top->m_axi_awburst})) {
-            burst("aw", address, beats, top->m_axi_awsize, top->m_axi_awburst);
-            check(allowed(address, beats * BUS_BYTES, false),
-                  "write outside of the window: " + hex(address) + ", " + hex(beats) + " beats");
+        if (begins(AW, top->m_axi_awvalid, top->m_axi_awready, address, beats,
+                   top->m_axi_awsize, top->m_axi_awburst))
             writes.push_back({address, beats});
-        }
         bool first = held(offers[W], "w", top->m_axi_wvalid, top->m_axi_wready,
                           {top->m_axi_wdata, top->m_axi_wstrb, top->m_axi_wlast});
         if (!top->m_axi_wvalid) return;

@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 
 from golden.integer import Integer
-from rtl.accelerator import Accelerator
 from rtl.compiler import compile_program
-from rtl.generate import to_verilog
 from rtl.program import DESCRIPTOR_BYTES, Opcode, pack
-from tests.support.verilator import run_bench
+from tests.support.verilator import accelerator, run_bench
 from tests.system.networks import HARDWARE, make
 
 
@@ -34,6 +32,6 @@ def test_protocol_reset_and_result(tmp_path: Path, seed: int) -> None:
     case = tmp_path / "case.npz"
     np.savez(case, memory=memory, broken=broken, expected=expected, index=index,
              size=program.size, length=len(program.descriptors))
-    run_bench(to_verilog(Accelerator(hw), "deltamoe", assertions=True), "deltamoe",
+    run_bench(accelerator(hw), "deltamoe",
               "tests.bench.bench_accelerator", tmp_path, DELTAMOE_CASE=str(case),
               DELTAMOE_SEED=str(seed))

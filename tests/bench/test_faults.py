@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rtl.accelerator import Accelerator
 from rtl.config import PRESETS
 from rtl.counters import COUNTERS
-from rtl.generate import to_verilog
 from rtl.memory.registers import COUNTERS_OFFSET, REGISTERS
 from rtl.program import ErrorCode
 from tests.bench.scripts import (
@@ -27,7 +25,7 @@ from tests.bench.scripts import (
     Writer,
 )
 from tests.bench.workloads import copies, digits, halt, network
-from tests.support.verilator import build_harness
+from tests.support.verilator import accelerator, build_harness
 
 HW = PRESETS["nano"]
 HARNESS = Path(__file__).with_name("faults.cpp")
@@ -41,7 +39,7 @@ DEFINES = {
 
 @pytest.fixture(scope="module")
 def harness() -> Path:
-    return build_harness(to_verilog(Accelerator(HW), "deltamoe", assertions=True), HARNESS, DEFINES)
+    return build_harness(accelerator(HW), HARNESS, DEFINES)
 
 
 def play(harness: Path, cases: list[list[str]], folder: Path, seed: int) -> list[str]:

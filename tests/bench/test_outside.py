@@ -5,11 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtl.accelerator import Accelerator
 from rtl.config import PRESETS
-from rtl.generate import to_verilog
 from tests.bench.workloads import network
-from tests.support.verilator import run_bench
+from tests.support.verilator import accelerator, run_bench
 
 HW = PRESETS["nano"]
 
@@ -21,6 +19,6 @@ def test_a_right_program_is_right_after_faults(cases: int, tmp_path: Path, seed:
     np.savez(case, before=np.frombuffer(load.before, np.uint8),
              after=np.frombuffer(load.after, np.uint8), length=len(load.descriptors),
              reads=len(load.reads), writes=load.stored)
-    run_bench(to_verilog(Accelerator(HW), "deltamoe", assertions=True), "deltamoe",
+    run_bench(accelerator(HW), "deltamoe",
               "tests.bench.bench_faults", tmp_path, DELTAMOE_CASE=str(case),
               DELTAMOE_SEED=str(seed), DELTAMOE_CASES=str(cases))

@@ -79,6 +79,18 @@ class Surroundings(wiring.Component):
             Assume((self.first % size == 0) & (self.end <= 1 << ADDRESS_WIDTH)),
         ]
 
+    def offer(self, m: Module, dut, name: str):
+        """Claim what holds of any address that the unit offers; return its beats, taken, waits."""
+        valid, ready, address, length = (getattr(dut.axi, f"{name}{part}")
+                                         for part in ("valid", "ready", "addr", "len"))
+        beats, taken = Signal(9), Signal()
+        m.d.comb += [beats.eq(length + 1), taken.eq(valid & ready)]
+        waits = stays(m, Assert, name, valid, ready, Cat(address, length))
+        m.d.comb += Assert(~(self.drain & valid) | waits)
+        self.follow(m, beats, taken)
+        self.bound(m, name, valid, address, beats)
+        return beats, taken, waits
+
     def follow(self, m: Module, beats, taken):
         """Return what is left of a command, beat by beat of its bursts, and where it goes on.
 
@@ -128,17 +140,13 @@ class Reading(Surroundings):
     def elaborate(self, platform):
         m = Module()
         dut = self.make(self.hw)
-        axi, beats, taken = dut.axi, Signal(9), Signal()
+        axi = dut.axi
         self.surround(m, dut)
         m.d.comb += [
             dut.o.ready.eq(self.o_ready), axi.arready.eq(self.arready),
             axi.rvalid.eq(self.rvalid), axi.rresp.eq(self.rresp), axi.rlast.eq(self.rlast),
-            beats.eq(axi.arlen + 1), taken.eq(axi.arvalid & axi.arready),
         ]
-        waits = stays(m, Assert, "ar", axi.arvalid, axi.arready, Cat(axi.araddr, axi.arlen))
-        m.d.comb += Assert(~(self.drain & axi.arvalid) | waits)
-        self.follow(m, beats, taken)
-        self.bound(m, "ar", axi.arvalid, axi.araddr, beats)
+        _, taken, _ = self.offer(m, dut, "ar")
         self.owe(m, dut, taken)
         return m
 
@@ -191,22 +199,19 @@ class Writing(Surroundings):
     def elaborate(self, platform):
         m = Module()
         dut = self.make(self.hw)
-        axi, beats, taken = dut.axi, Signal(9), Signal()
+        axi = dut.axi
         self.surround(m, dut)
         m.d.comb += [
             dut.data.valid.eq(self.data.valid), dut.data.payload.eq(self.data.payload),
             self.data.ready.eq(dut.data.ready), axi.awready.eq(self.awready),
             axi.wready.eq(self.wready), axi.bvalid.eq(self.bvalid), axi.bresp.eq(self.bresp),
-            beats.eq(axi.awlen + 1), taken.eq(axi.awvalid & axi.awready), Assert(axi.bready),
+            Assert(axi.bready),
         ]
         data, beat, drained = self.data, Signal(8 * self.hw.bus_bytes), Signal()
         stays(m, Assume, "data", data.valid, data.ready, data.payload, self.clear | dut.done)
         m.d.sync += [beat.eq(data.payload), drained.eq(self.drain & ~self.clear)]
         m.d.comb += Assume(~drained | (data.payload == beat))
-        self.follow(m, beats, taken)
-        self.bound(m, "aw", axi.awvalid, axi.awaddr, beats)
-        waits = stays(m, Assert, "aw", axi.awvalid, axi.awready, Cat(axi.awaddr, axi.awlen))
-        m.d.comb += Assert(~(self.drain & axi.awvalid) | waits)
+        beats, _, waits = self.offer(m, dut, "aw")
         self.owe(m, dut, beats, axi.awvalid & ~waits, waits)
         return m
 

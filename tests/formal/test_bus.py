@@ -35,12 +35,16 @@ def test_registers(tmp_path: Path) -> None:
     assert proven(tmp_path, unit, unit.invariants)
 
 
-class ReadsOn(DmaReader):
+class Endless:
     """Knows no drain."""
 
     def elaborate(self, platform) -> Module:
         self.drain = Const(0)
         return super().elaborate(platform)
+
+
+class ReadsOn(Endless, DmaReader):
+    """Goes on with its command."""
 
 
 class Withdraws(DmaReader):
@@ -62,12 +66,8 @@ class ReadsMore(DmaReader):
         return m
 
 
-class WritesOn(DmaWriter):
-    """Knows no drain."""
-
-    def elaborate(self, platform) -> Module:
-        self.drain = Const(0)
-        return super().elaborate(platform)
+class WritesOn(Endless, DmaWriter):
+    """Goes on with its command."""
 
 
 class NeverLast(DmaWriter):

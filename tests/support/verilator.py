@@ -7,9 +7,13 @@ from pathlib import Path
 import cocotb_tools.config
 from cocotb_tools.runner import get_runner
 
+from rtl.accelerator import Accelerator
+from rtl.config import HwConfig
+from rtl.generate import to_verilog
 from scripts.host import cache
 from scripts.host.files import read_text, write
 from scripts.host.processes import scratch
+from scripts.rtl_engine.engine import sources_key
 from scripts.rtl_engine.verilator import verilate, verilator
 
 FLAGS = ("--vpi", "--public-depth", "1", "--prefix", "Vtop", "--assert", "-Wno-fatal",
@@ -19,6 +23,16 @@ FLAGS = ("--vpi", "--public-depth", "1", "--prefix", "Vtop", "--assert", "-Wno-f
 HARNESS_FLAGS = ("--assert", "-O3", "--x-assign", "unique", "--x-initial", "unique", "-Wno-fatal",
                  "-Wno-WIDTH", "-Wno-UNOPTFLAT", "-MAKEFLAGS", "OPT_FAST=-O1",
                  "-MAKEFLAGS", "OPT_SLOW=-O0")
+
+
+def accelerator(hw: HwConfig) -> str:
+    """Return the Verilog of ``hw`` with its assertions, kept for equal sources."""
+    path = cache.folder() / f"bench-{hw.name}-{sources_key(hw)}.v"
+    if not path.exists():
+        with cache.locked(path.name):
+            if not path.exists():
+                write(path, to_verilog(Accelerator(hw), "deltamoe", assertions=True))
+    return read_text(path)
 
 
 def build_bench(text: str, top: str) -> Path:
