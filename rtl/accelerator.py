@@ -15,13 +15,13 @@ from amaranth.lib.wiring import In, Out
 from rtl.config import HwConfig
 from rtl.counters import COUNTERS
 from rtl.datapath import Datapath
+from rtl.descriptor import Opcode
 from rtl.memory.axi import AxiLite, AxiRead, AxiWrite
 from rtl.memory.dma_reader import DmaReader
 from rtl.memory.dma_writer import DmaWriter
 from rtl.memory.loader import Loader, loaded
 from rtl.memory.registers import Registers
 from rtl.memory.store_reader import StoreReader
-from rtl.program import Opcode
 from rtl.run_control import RunControl
 from rtl.sequencer import Sequencer
 from rtl.stream.pipe import pipe

@@ -11,13 +11,13 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from rtl import cycles
 from rtl.config import HwConfig
+from rtl.descriptor import Dest
 from rtl.formats import TABLE_WRITE, requantized, tag
-from rtl.program import Dest
-from rtl.timing import Timing
 
 
-class ActivationTable(wiring.Component):
+class ActivationTable(cycles.ActivationTable, wiring.Component):
     """Look up words on their way to ``Dest.HIDDEN``; let all others pass.
 
     ``u = table[bank][q mod 1024]`` for ``q`` in -512..511; :func:`golden.gelu.gelu` is its
@@ -38,7 +38,6 @@ class ActivationTable(wiring.Component):
 
     i: stream.Interface
     o: stream.Interface
-    timing = Timing(latency=1)
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw

@@ -9,9 +9,10 @@ from amaranth import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl import cycles
 from rtl.config import FIELD, HwConfig
+from rtl.descriptor import DESCRIPTOR, Dest, Mode, Opcode, Source
 from rtl.placed import placed, read_together, select, spread_valid
-from rtl.program import DESCRIPTOR, Dest, Mode, Opcode, Source
 from rtl.temporal.ranges import by_place, entries_range, kept_ranges, places_range, probes
 from rtl.transfers import load_fields, load_ranges, store_fields, store_ranges
 
@@ -32,7 +33,7 @@ def quotient(value, divisor: int):
     return sum((value + odd - 1) << bit for bit in range(shift + 1) if factor >> bit & 1) >> shift
 
 
-class Checks(wiring.Component):
+class Checks(cycles.Checks, wiring.Component):
     """Judge a descriptor against the maxima of the hardware and the size of the memory.
 
     Parameters
@@ -59,9 +60,6 @@ class Checks(wiring.Component):
     Fields and address follow the descriptor by a cycle; range ``n`` is judged in step
     ``n + LATENCY``. ``steps`` ranges are all of a descriptor's.
     """
-
-    DERIVED = 2
-    LATENCY = DERIVED + 3
 
     def __init__(self, hw: HwConfig, *, loads: bool) -> None:
         self.hw, self.loads, self.steps = hw, loads, self.ranges(loads)
@@ -108,11 +106,6 @@ class Checks(wiring.Component):
         parts = zip(*(values for *_, ranges in rules for values in ranges), strict=True)
         return [Signal(max(len(Value.cast(value)) for value in values), name=name)
                 for name, values in zip(("base", "count", "stride", "limit"), parts, strict=True)]
-
-    @staticmethod
-    def ranges(loads: bool) -> int:
-        """Most ranges of a load, or of another descriptor."""
-        return 2 if loads else 8
 
     def derive(self, m: Module):
         """Products of the descriptor's fields, a multiplication each, in registers."""

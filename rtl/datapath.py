@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.attention.probabilities import Probabilities
 from rtl.config import HwConfig
+from rtl.descriptor import DESCRIPTOR, Dest, Opcode, Source, Target, temporal
 from rtl.formats import PARAMETER
 from rtl.linear.compute_unit import ComputeUnit
 from rtl.linear.drain import Drain
@@ -25,7 +26,6 @@ from rtl.memory.store_ports import StorePorts
 from rtl.memory.store_reader import StoreReader
 from rtl.moe.dispatch import Dispatch
 from rtl.normalization import Normalization
-from rtl.program import DESCRIPTOR, Dest, Opcode, Source, Target, temporal
 from rtl.residual import Residual
 from rtl.stream.pipe import pipe
 from rtl.temporal.kept_sums import KeptSums

@@ -5,9 +5,9 @@ from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
+from rtl.descriptor import DESCRIPTOR, Dest, Opcode, Target
 from rtl.formats import COMMAND, TRANSFER
 from rtl.memory.store_reader import StoreReader
-from rtl.program import DESCRIPTOR, Dest, Opcode, Target
 from rtl.retirement import ISSUED
 
 

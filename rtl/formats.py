@@ -4,7 +4,8 @@ from amaranth import ShapeLike, signed, unsigned
 from amaranth.lib import data, enum
 
 from rtl.config import HwConfig
-from rtl.program import DESCRIPTOR, Dest, Source
+from rtl.cycles import PARAMETER_BYTES
+from rtl.descriptor import DESCRIPTOR, Dest, Source
 
 
 class Width(enum.IntEnum, shape=3):
@@ -42,6 +43,8 @@ def tokens(lanes: int) -> data.StructLayout:
 PARAMETER = data.StructLayout({"bias": signed(32), "multiplier": unsigned(16), "spare": 16})
 """Eight bytes per output channel: bias and requantization multiplier, or LayerNorm's bias and
 gain (which is signed)."""
+
+assert PARAMETER.size == 8 * PARAMETER_BYTES
 
 NORMALIZER = data.StructLayout({"multiplier": unsigned(16), "shift": 2})
 """Reciprocal of a row's sum of exponentials; the shift is ``14 + 4 * shift``."""

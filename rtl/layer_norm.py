@@ -11,13 +11,14 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from rtl import cycles
 from rtl.arith.rsqrt import Rsqrt
 from rtl.config import HwConfig
 from rtl.formats import PARAMETER, beat, parameter_write
 from rtl.normalize_lane import NormalizeLane
 
 
-class LayerNorm(wiring.Component):
+class LayerNorm(cycles.LayerNorm, wiring.Component):
     """Normalize rows of ``dim`` elements, scale and shift each channel, round to int8.
 
     ``Sx = sum x``; ``Q = sum x**2``; ``V = dim * Q - Sx**2 + epsilon``; ``m, e/2 = rsqrt(V)``;
@@ -45,11 +46,6 @@ class LayerNorm(wiring.Component):
     is read. Half a word at a time keeps up with the compute unit, which takes 24 cycles for a row
     of 192 elements, and saves half the lanes.
     """
-
-    ROWS = 4
-    SUMMED = 3
-    SCALAR = 3 + Rsqrt.LATENCY
-    LATENCY = SUMMED + SCALAR + 3 + NormalizeLane.LATENCY
 
     i: stream.Interface
     o: stream.Interface

@@ -6,8 +6,8 @@ import numpy as np
 
 from golden.policy import Choice, Policy
 from rtl import sums
+from rtl.cycles import PLANE
 from rtl.layout import columns_of, weight_tiles
-from rtl.moe.gate import PLANE
 from rtl.placement import pieces_of, place
 from rtl.program import Dest, Mode, Opcode, Source, Target
 from rtl.streaming import Streaming

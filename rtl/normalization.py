@@ -6,10 +6,10 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
+from rtl.descriptor import DESCRIPTOR
 from rtl.formats import parameter_write
 from rtl.layer_norm import LayerNorm
 from rtl.memory.row_reader import RowReader
-from rtl.program import DESCRIPTOR
 from rtl.stream.pipe import pipe
 
 

@@ -9,8 +9,10 @@ from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl import cycles
 
-class NormalizeLane(wiring.Component):
+
+class NormalizeLane(cycles.NormalizeLane, wiring.Component):
     """The part of :class:`rtl.layer_norm.LayerNorm` that every element passes.
 
     Members
@@ -28,8 +30,6 @@ class NormalizeLane(wiring.Component):
     ------
     One element a cycle. Rounding adds the half behind the shift, where few bits are left.
     """
-
-    LATENCY = 5
 
     def __init__(self) -> None:
         super().__init__({

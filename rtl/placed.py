@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from amaranth import Mux
 
 from rtl.config import HwConfig
-from rtl.program import Mode, Source
+from rtl.descriptor import Mode, Source
 
 
 def select(index, values: Iterable):

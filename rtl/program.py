@@ -12,14 +12,12 @@ stream waits for all transfers and has finished with its own.
 """
 
 from collections.abc import Mapping
+from enum import IntEnum
 
-from amaranth import Cat
-from amaranth.lib import data, enum
-
-DESCRIPTOR_BYTES = 64
+from rtl.cycles import DESCRIPTOR_BYTES
 
 
-class Opcode(enum.IntEnum, shape=4):
+class Opcode(IntEnum):
     """What a descriptor does."""
 
     LOAD = 1
@@ -29,7 +27,7 @@ class Opcode(enum.IntEnum, shape=4):
     HALT = 5
 
 
-class Target(enum.IntEnum, shape=4):
+class Target(IntEnum):
     """Memory that a ``LOAD`` fills and a ``STORE`` (of the last two or the residual) reads."""
 
     WEIGHTS = 0
@@ -43,7 +41,7 @@ class Target(enum.IntEnum, shape=4):
     REFERENCE = 8
 
 
-class Source(enum.IntEnum, shape=2):
+class Source(IntEnum):
     """Memory whose rows are the left operand."""
 
     NORMED = 0
@@ -52,7 +50,7 @@ class Source(enum.IntEnum, shape=2):
     REFERENCE = 3
 
 
-class Dest(enum.IntEnum, shape=4):
+class Dest(IntEnum):
     """What happens to the product."""
 
     ACT = 0
@@ -67,7 +65,7 @@ class Dest(enum.IntEnum, shape=4):
     CHANGED = 9
 
 
-class Mode(enum.IntEnum, shape=2):
+class Mode(IntEnum):
     """Which operand elements become events.
 
     All; those that are not the zero point; those that differ from the reference, which follows,
@@ -80,7 +78,7 @@ class Mode(enum.IntEnum, shape=2):
     REPLAY = 3
 
 
-class ErrorCode(enum.IntEnum, shape=8):
+class ErrorCode(IntEnum):
     """Why the accelerator stopped.
 
     ``OPCODE`` unknown; ``FIELD`` a field outside its maximum; ``RANGE`` beyond the end of an
@@ -137,14 +135,11 @@ descriptors go to place ``dest_base`` of the program memory.
 references are one beat.
 """
 
-DESCRIPTOR = data.StructLayout(FIELDS)
-assert DESCRIPTOR.size == 8 * DESCRIPTOR_BYTES
-
-TEMPORAL = data.StructLayout({
+TEMPORAL: dict[str, int] = {
     "state_base": 16, "reference_base": 16, "theta": 8, "places": 16,
     "fresh": 1, "keeps": 1, "stores": 1, "gated": 1, "remembers": 1, "spare": 3,
-})
-"""What ``LINEAR`` has in the place of ``kappa22`` and ``kappa26``.
+}
+"""Widths in bits of what ``LINEAR`` has in the place of ``kappa22`` and ``kappa26``.
 
 ``state_base`` is the first word of the kept sums, row by row; ``reference_base`` that of the
 reference, laid out as the operand is; differences up to ``theta`` are left out. A row of an expert
@@ -158,9 +153,13 @@ tokens' experts are kept from entry ``places`` on.
 """
 
 
-def temporal(descriptor) -> data.View:
-    """Return a descriptor's fields of :data:`TEMPORAL`."""
-    return data.View(TEMPORAL, Cat(descriptor.kappa22, descriptor.kappa26))
+def packed(fields: Mapping[str, int], widths: Mapping[str, int]) -> int:
+    """Return fields side by side, the first of ``widths`` lowest; unnamed ones are zero."""
+    value, position = 0, 0
+    for name, width in widths.items():
+        value |= int(fields.get(name, 0)) << position
+        position += width
+    return value
 
 
 def pack(fields: Mapping[str, int]) -> bytes:
@@ -171,24 +170,19 @@ def pack(fields: Mapping[str, int]) -> bytes:
     ValueError
         A field is unknown or its value does not fit.
     """
-    value, position = 0, 0
-    unknown = set(fields) - set(FIELDS) - set(TEMPORAL.members)
+    unknown = set(fields) - set(FIELDS) - set(TEMPORAL)
     if unknown:
         raise ValueError(f"unknown descriptor field {sorted(unknown)[0]!r}")
-    widths = FIELDS | TEMPORAL.members
+    widths = FIELDS | TEMPORAL
     for name, item in fields.items():
         if not 0 <= item < 1 << widths[name]:
             raise ValueError(f"descriptor field {name}={int(item)} is not in "
                              f"0..{(1 << widths[name]) - 1}")
-    if fields.keys() & TEMPORAL.members.keys():
-        given = {name: int(fields.get(name, 0)) for name in TEMPORAL.members}
-        kept = TEMPORAL.const(given).as_bits()
-        fields = {name: item for name, item in fields.items() if name not in given}
+    if fields.keys() & TEMPORAL.keys():
+        kept = packed(fields, TEMPORAL)
+        fields = {name: item for name, item in fields.items() if name not in TEMPORAL}
         fields |= {"kappa22": kept & 0xFFFFFFFF, "kappa26": kept >> 32}
-    for name, width in FIELDS.items():
-        value |= int(fields.get(name, 0)) << position
-        position += width
-    return value.to_bytes(DESCRIPTOR_BYTES, "little")
+    return packed(fields, FIELDS).to_bytes(DESCRIPTOR_BYTES, "little")
 
 
 def unpack(raw: bytes) -> dict[str, int]:

@@ -10,10 +10,11 @@ from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl import cycles
 from rtl.config import HwConfig
+from rtl.descriptor import Dest
 from rtl.formats import requantized
 from rtl.memory.halves import Halves
-from rtl.program import Dest
 
 WIDTH = 24
 """Bits kept of an element. Contributions of experts are added without saturation, and whoever
@@ -27,7 +28,7 @@ def saturate16(value):
     return Mux(above == sign.replicate(len(above)), value[:16], limit).as_signed()
 
 
-class Residual(wiring.Component):
+class Residual(cycles.Residual, wiring.Component):
     """Add words to the residual stream.
 
     ``RESIDUAL``: ``x = sat16(sat16(x) + y)``; ``COMBINE``: ``x = x + y``; ``OUTPUT``: ``x = y``,
@@ -51,7 +52,6 @@ class Residual(wiring.Component):
     follow within that time, which no operator does: each of its rows is written once.
     """
 
-    LATENCY = 3
     i: stream.Interface
 
     def __init__(self, hw: HwConfig) -> None:

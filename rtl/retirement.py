@@ -10,8 +10,9 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
 
+from rtl import cycles
 from rtl.config import HwConfig
-from rtl.program import DESCRIPTOR, Dest, Opcode, Target
+from rtl.descriptor import DESCRIPTOR, Dest, Opcode, Target
 from rtl.stream.fifo import Fifo
 from rtl.stream.pipe import pipe
 
@@ -19,7 +20,7 @@ ISSUED = data.StructLayout({"descriptor": DESCRIPTOR, "position": 16, "op": 3, "
 """An operator that has been issued; ``empty`` if it has no rows."""
 
 
-class Retirement(wiring.Component):
+class Retirement(cycles.Retirement, wiring.Component):
     """Decide whose results the drain may send, and count what has finished.
 
     Keys leave the corner turn and routes the gate long after their operator's last word was
@@ -56,8 +57,6 @@ class Retirement(wiring.Component):
     An operator issued in cycle ``t`` starts in ``t + 1``, or in the cycle after the one before it
     was written; ``finished`` counts it one cycle after its end.
     """
-
-    DEPTH = 4
 
     i: stream.Interface
 

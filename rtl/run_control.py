@@ -13,8 +13,9 @@ from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
+from rtl.cycles import DESCRIPTOR_BYTES
+from rtl.descriptor import ErrorCode
 from rtl.memory.axi import ADDRESS_WIDTH
-from rtl.program import DESCRIPTOR_BYTES, ErrorCode
 
 LENGTH_WIDTH = 16
 """Bits of a position in the program."""

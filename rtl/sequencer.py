@@ -13,10 +13,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, flipped
 
+from rtl import cycles
 from rtl.config import HwConfig
+from rtl.descriptor import DESCRIPTOR, ErrorCode, Target
 from rtl.executor import ComputeExecutor, LoadExecutor
 from rtl.formats import COMMAND, TRANSFER
-from rtl.program import DESCRIPTOR, ErrorCode, Target
 from rtl.retirement import ISSUED, Retirement
 from rtl.run_control import PROBLEM
 from rtl.stream.fifo import Fifo
@@ -24,7 +25,7 @@ from rtl.stream.pipe import pipe
 from rtl.walker import Walker
 
 
-class Sequencer(wiring.Component):
+class Sequencer(cycles.Sequencer, wiring.Component):
     """Run one program from ``begin`` until it has ``ended`` or has a ``problem``.
 
     The first thing that goes wrong is a problem at once, whatever is in flight. From then on all
@@ -54,7 +55,6 @@ class Sequencer(wiring.Component):
         (0) or operators (1); a load waits.
     """
 
-    TRANSFERS = 8
     command: stream.Interface
     transfer: stream.Interface
 

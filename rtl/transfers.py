@@ -3,7 +3,8 @@
 from amaranth import Mux
 
 from rtl.config import HwConfig
-from rtl.program import DESCRIPTOR_BYTES, Target
+from rtl.cycles import DESCRIPTOR_BYTES
+from rtl.descriptor import Target
 
 
 def store_fields(given, hw: HwConfig):

@@ -10,9 +10,10 @@ from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl import cycles
 from rtl.checks import Checks
 from rtl.config import HwConfig
-from rtl.program import DESCRIPTOR, DESCRIPTOR_BYTES, ErrorCode, Opcode
+from rtl.descriptor import DESCRIPTOR, ErrorCode, Opcode
 
 
 class State(enum.Enum, shape=3):
@@ -28,7 +29,7 @@ class State(enum.Enum, shape=3):
     GATHER = 7
 
 
-class Walker(wiring.Component):
+class Walker(cycles.Walker, wiring.Component):
     """Offer the program's loads, or everything but its loads.
 
     Parameters
@@ -61,8 +62,6 @@ class Walker(wiring.Component):
     until it is offered; the next is fetched in the cycle after it was taken.
     """
 
-    SKIP = 2
-
     o: stream.Interface
 
     def __init__(self, hw: HwConfig, *, loads: bool) -> None:
@@ -74,21 +73,6 @@ class Walker(wiring.Component):
             "o": Out(stream.Signature(DESCRIPTOR)),
             "index": Out(16), "done": Out(1), "lacks": Out(1), "error": Out(ErrorCode),
         })
-
-    @staticmethod
-    def parts(hw: HwConfig) -> int:
-        """Rows of the program memory that a descriptor takes."""
-        return DESCRIPTOR_BYTES // hw.bus_bytes
-
-    @classmethod
-    def rows(cls, hw: HwConfig) -> int:
-        """Rows of the program memory."""
-        return hw.program_depth * cls.parts(hw)
-
-    @classmethod
-    def check(cls, hw: HwConfig, loads: bool) -> int:
-        """Cycles from the fetch of an own descriptor until it is offered."""
-        return cls.SKIP + cls.parts(hw) - 1 + Checks.LATENCY + Checks.ranges(loads)
 
     def elaborate(self, platform):
         m = Module()

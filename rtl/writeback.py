@@ -12,20 +12,21 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl import cycles
 from rtl.activation_table import ActivationTable
 from rtl.attention.corner_turn import CornerTurn
 from rtl.attention.kv_writer import KvWriter
 from rtl.config import HwConfig
+from rtl.descriptor import DESCRIPTOR, Dest, temporal
 from rtl.formats import TABLE_WRITE, kv_write, requantized, route, scaled, scores
 from rtl.linear.requantize import Requantize
 from rtl.moe.combine import Combine
 from rtl.moe.gate import Gate
-from rtl.program import DESCRIPTOR, Dest, temporal
 from rtl.residual import Residual
 from rtl.stream.pipe import pipe
 
 
-class Writeback(wiring.Component):
+class Writeback(cycles.Writeback, wiring.Component):
     """The units behind the drain, and the end of the operator.
 
     Members
@@ -58,9 +59,6 @@ class Writeback(wiring.Component):
     A word of cycle ``t`` reaches its destination in ``t + LATENCY`` and counts as written in
     ``t + DONE``, but in the gate in ``t``.
     """
-
-    LATENCY = Requantize.timing.latency + ActivationTable.timing.latency + Combine.timing.latency
-    DONE = LATENCY + Residual.LATENCY
 
     i: stream.Interface
     residual: stream.Interface

@@ -8,11 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from rtl.config import HwConfig
-from rtl.linear.compute_unit import ComputeUnit
-from rtl.linear.event_encoder import EventEncoder
-from rtl.linear.event_queue import EventQueue
-from rtl.linear.operand_source import OperandSource
-from rtl.linear.worker import RUN, Worker
+from rtl.cycles import RUN, ComputeUnit, EventEncoder, EventQueue, OperandSource, Worker
 from sim.items import NOTHING, GroupState, Item, Kept, Place, Sink
 from sim.losses import Losses
 from sim.spans import Span

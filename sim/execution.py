@@ -4,9 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rtl.config import HwConfig
-from rtl.linear.item_generator import ItemGenerator
+from rtl.cycles import ItemGenerator, ProbeItems
 from rtl.program import Dest, Mode, Opcode, Source, Target
-from rtl.temporal.probe_items import ProbeItems
 from sim import operators
 from sim.datapath import Pipeline
 from sim.facts import Facts

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rtl.linear.worker import RUN
+from rtl.cycles import RUN
 
 
 class Item(NamedTuple):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from rtl.config import HwConfig
-from rtl.formats import PARAMETER
+from rtl.cycles import PARAMETER_BYTES
 from rtl.program import DESCRIPTOR_BYTES, Dest, Mode, Opcode, Target
 
 PROGRAM = "program"
@@ -122,7 +122,7 @@ class Ledger:
         self.note(layer, "accumulators", "outputs", random_update=added,
                   random_read=added + parts * drained * SUM)
         self.note(layer, "parameter_memory", "parameters",
-                  random_read=drained * PARAMETER.size // 8)
+                  random_read=drained * PARAMETER_BYTES)
         self.normalization(layer, made["norm_words"] * hw.word)
         self.results(layer, fields, drained, made)
         self.kept(layer, fields, made, kept)
@@ -133,7 +133,7 @@ class Ledger:
         self.note(layer, "normalization", "inputs", random_fill=2 * elements,
                   random_read=2 * elements)
         self.note(layer, "parameter_memory", "parameters",
-                  random_read=elements * PARAMETER.size // 8)
+                  random_read=elements * PARAMETER_BYTES)
         self.note(layer, "operand_memory", "inputs", random_fill=elements)
 
     def results(self, layer: str, fields: Mapping[str, int], drained: int, made: Counter) -> None:

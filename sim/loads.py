@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from rtl.config import HwConfig
+from rtl.cycles import Sequencer
 from rtl.program import Target
-from rtl.sequencer import Sequencer
 from sim.datapath import Pipeline
 from sim.memory import MemoryModel, Reader
 from sim.spans import Span

@@ -7,10 +7,8 @@ from itertools import accumulate
 
 from rtl.assembler import Program
 from rtl.counters import COUNTERS
-from rtl.memory.store_reader import StoreReader
+from rtl.cycles import Retirement, StoreReader, Walker
 from rtl.program import DESCRIPTOR_BYTES, Dest, Opcode, Target
-from rtl.retirement import Retirement
-from rtl.walker import Walker
 from sim.execution import Execution
 from sim.facts import Facts
 from sim.ledger import PROGRAM, Ledger

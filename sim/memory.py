@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rtl.config import HwConfig
-from rtl.memory.bursts import PAGE
+from rtl.cycles import PAGE
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from rtl.attention.corner_turn import CornerTurn
-from rtl.attention.softmax import Softmax
 from rtl.config import HwConfig
-from rtl.layer_norm import LayerNorm
-from rtl.linear.drain import Drain
-from rtl.memory.row_reader import RowReader
-from rtl.moe.gate import Gate
-from rtl.normalize_lane import NormalizeLane
+from rtl.cycles import (
+    CornerTurn,
+    Drain,
+    Gate,
+    LayerNorm,
+    NormalizeLane,
+    RowReader,
+    Softmax,
+    Writeback,
+)
 from rtl.program import Dest, Mode
-from rtl.writeback import Writeback
 from sim.items import Item, Place, Sink
 
 

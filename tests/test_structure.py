@@ -223,10 +223,29 @@ def test_every_unit_is_part_of_the_accelerator() -> None:
 
 
 def constants() -> list:
-    """Class and name of every constant that a unit declares: its cycle counts, nearly all."""
+    """Class and name of every constant of a unit: its cycle counts, nearly all in rtl.cycles."""
+    numbers = [node for node in parse(modules("rtl")["rtl.cycles"]).body
+                if isinstance(node, ast.ClassDef)]
     return [pytest.param(unit.name, target.id, id=f"{unit.name}.{target.id}")
-            for path in UNITS.values() for unit in components(path)
+            for unit in [*numbers, *(unit for path in UNITS.values() for unit in components(path))]
             for node in unit.body if isinstance(node, ast.Assign) for target in node.targets]
+
+
+def test_cycles_are_those_of_the_unit_of_their_name() -> None:
+    """Each class of rtl.cycles is a base of the unit, which so has no other numbers."""
+    units = {owner.name: owner for path in UNITS.values() for owner in components(path)}
+    for node in parse(modules("rtl")["rtl.cycles"]).body:
+        if isinstance(node, ast.ClassDef):
+            unit = units[node.name]
+            assert f"cycles.{node.name}" in map(ast.unparse, unit.bases)
+            assert not declared(node) & declared(unit)
+
+
+def declared(owner: ast.ClassDef) -> set[str]:
+    """Names that a class assigns or defines in its body."""
+    return {name for part in owner.body for name in (
+        [part.name] if isinstance(part, ast.FunctionDef) else
+        map(ast.unparse, part.targets) if isinstance(part, ast.Assign) else [])}
 
 
 @cache

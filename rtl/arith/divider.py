@@ -4,7 +4,8 @@ from amaranth import Cat, Module, Mux, ShapeLike, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-QUOTIENT = 16
+from rtl import cycles
+from rtl.cycles import QUOTIENT
 
 
 def fraction(tag: ShapeLike) -> data.StructLayout:
@@ -17,7 +18,7 @@ def quotient(tag: ShapeLike) -> data.StructLayout:
     return data.StructLayout({"value": QUOTIENT, "tag": tag})
 
 
-class Divider(wiring.Component):
+class Divider(cycles.Divider, wiring.Component):
     """Compute ``min(65535, numerator // denominator)``.
 
     Parameters
@@ -37,8 +38,6 @@ class Divider(wiring.Component):
     One division a cycle, ``LATENCY`` cycles from ``i`` to ``o``. A stall holds all stages. The
     softmax needs a result every 13 cycles for 129 tokens; a serial unit gives one in 18.
     """
-
-    LATENCY = QUOTIENT + 1
 
     i: stream.Interface
     o: stream.Interface

@@ -5,11 +5,12 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.tables import RSQRT
+from rtl import cycles
 
 WIDTH = 52
 
 
-class Rsqrt(wiring.Component):
+class Rsqrt(cycles.Rsqrt, wiring.Component):
     """Compute ``m ~ 2**16 / sqrt(v / 2**e)`` with ``e`` the even part of ``log2 v``.
 
     ``e = floor(log2 value)`` rounded down to even; ``v = value * 2**(30 - e)`` truncated;
@@ -27,8 +28,6 @@ class Rsqrt(wiring.Component):
     ------
     Four registers; the results hold while ``value`` does.
     """
-
-    LATENCY = 4
 
     def __init__(self) -> None:
         super().__init__({"value": In(WIDTH), "multiplier": Out(16), "half_exponent": Out(5)})

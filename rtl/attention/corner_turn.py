@@ -11,6 +11,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from rtl import cycles
 from rtl.config import HwConfig
 from rtl.formats import beat, tokens
 
@@ -26,7 +27,7 @@ def rotated(row: Value, places: Value, step: int) -> Value:
     return row
 
 
-class CornerTurn(wiring.Component):
+class CornerTurn(cycles.CornerTurn, wiring.Component):
     """Transpose blocks of ``P = hw.word`` tokens.
 
     A block's words leave dimension by dimension; tokens missing from the last block are zero.
@@ -47,8 +48,6 @@ class CornerTurn(wiring.Component):
     ``t + 1 + P * words``, or behind the block before it without a gap. Two blocks are held, so
     a word can enter every cycle while one leaves.
     """
-
-    LATENCY = 2
 
     i: stream.Interface
     o: stream.Interface

@@ -10,8 +10,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
+from rtl.descriptor import DESCRIPTOR
 from rtl.formats import beat, kv_write, requantized
-from rtl.program import DESCRIPTOR
 
 
 class KvWriter(wiring.Component):

@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.attention.softmax import Softmax
 from rtl.config import HwConfig
+from rtl.descriptor import DESCRIPTOR
 from rtl.formats import NORMALIZER, scores
-from rtl.program import DESCRIPTOR
 from rtl.stream.pipe import pipe
 
 

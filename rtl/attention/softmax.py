@@ -12,13 +12,14 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from rtl import cycles
 from rtl.arith.divider import Divider
 from rtl.attention.exponential import Exponential
 from rtl.config import HwConfig
 from rtl.formats import NORMALIZER, beat, scores
 
 
-class Softmax(wiring.Component):
+class Softmax(cycles.Softmax, wiring.Component):
     """Exponentials relative to the row's maximum, and the reciprocal of their sum.
 
     ``m = max(t)``; ``e = exponential(m - t)``; ``l = sum(e)``; the normalizer is
@@ -44,11 +45,6 @@ class Softmax(wiring.Component):
     or behind the row before it without a gap. A word leaves ``POWER`` cycles after it was read, a
     row's normalizer ``DIVISION`` cycles after its last word.
     """
-
-    ROWS = 4
-    FOUND = 2
-    POWER = 3
-    DIVISION = 1 + Divider.LATENCY
 
     i: stream.Interface
     o: stream.Interface

@@ -9,8 +9,8 @@ from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
+from rtl.descriptor import DESCRIPTOR, Dest, Source
 from rtl.formats import item
-from rtl.program import DESCRIPTOR, Dest, Source
 
 
 class Phase(enum.Enum, shape=1):

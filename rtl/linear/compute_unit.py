@@ -12,13 +12,14 @@ from amaranth import Cat, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl import cycles
 from rtl.config import HwConfig
 from rtl.formats import broadcast, kv_write, place, weight_write
 from rtl.linear.lane_group import LaneGroup
 from rtl.linear.worker import Worker
 
 
-class ComputeUnit(wiring.Component):
+class ComputeUnit(cycles.ComputeUnit, wiring.Component):
     """Lane groups with their workers, the parts of a sum, and the selection of results.
 
     Part ``p`` of ``2**split`` takes elements ``p * n`` to ``(p + 1) * n - 1`` of every word of
@@ -54,7 +55,6 @@ class ComputeUnit(wiring.Component):
     """
 
     i: stream.Interface
-    READ_LATENCY = 6
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw

@@ -6,15 +6,15 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl import cycles
 from rtl.attention.softmax import Softmax
 from rtl.config import HwConfig
+from rtl.descriptor import Dest
 from rtl.formats import NORMALIZER, PARAMETER, Width, drained, kept, place, scaled, tag
 from rtl.linear.compute_unit import ComputeUnit
 from rtl.moe.gate import Gate
-from rtl.program import Dest
 from rtl.stream.fifo import Fifo
 from rtl.stream.pipe import pipe
-from rtl.temporal.kept_sums import KeptSums
 
 WIDTHS = {
     Dest.KEY: Width.SYMMETRIC, Dest.VALUE: Width.SYMMETRIC, Dest.HIDDEN: Width.INT10,
@@ -25,7 +25,7 @@ WIDTHS = {
 -128."""
 
 
-class Drain(wiring.Component):
+class Drain(cycles.Drain, wiring.Component):
     """Read the oldest item's words and pair each with its bias, multiplier and shift.
 
     Members
@@ -63,11 +63,6 @@ class Drain(wiring.Component):
 
     i: stream.Interface
     o: stream.Interface
-
-    @staticmethod
-    def latency(hw: HwConfig) -> int:
-        """Cycles from the selection of a word to its sums: kept ones are added on the way."""
-        return ComputeUnit.READ_LATENCY + (KeptSums.LATENCY if hw.temporal else 0)
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw

@@ -11,12 +11,12 @@ from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl import cycles
 from rtl.config import HwConfig
 from rtl.formats import broadcast, event_word, operands, place, reference_write
-from rtl.timing import Timing
 
 
-class EventEncoder(wiring.Component):
+class EventEncoder(cycles.EventEncoder, wiring.Component):
     """Keep the elements that differ from their reference.
 
     ``delta = operand - reference``; element ``n`` becomes an event if ``n < count`` and, unless
@@ -53,7 +53,6 @@ class EventEncoder(wiring.Component):
 
     i: stream.Interface
     o: stream.Interface
-    timing = Timing(latency=1)
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw

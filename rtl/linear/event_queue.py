@@ -10,12 +10,12 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from rtl import cycles
 from rtl.config import HwConfig
 from rtl.formats import event, event_word
-from rtl.timing import Timing
 
 
-class EventQueue(wiring.Component):
+class EventQueue(cycles.EventQueue, wiring.Component):
     """Hold words of events and hand out one event a cycle.
 
     A word with ``n`` events takes ``max(n, 1)`` cycles; the word of an item without any event
@@ -44,7 +44,6 @@ class EventQueue(wiring.Component):
 
     i: stream.Interface
     o: stream.Interface
-    timing = Timing(latency=2)
 
     def __init__(self, hw: HwConfig, depth: int) -> None:
         self.hw = hw

@@ -9,15 +9,16 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl import cycles
 from rtl.config import HwConfig
+from rtl.descriptor import DESCRIPTOR, Dest, Mode, Opcode, temporal
 from rtl.formats import item
 from rtl.linear.attention_items import AttentionItems
 from rtl.linear.linear_items import LinearItems
-from rtl.program import DESCRIPTOR, Dest, Mode, Opcode, temporal
 from rtl.temporal.probe_items import ProbeItems
 
 
-class ItemGenerator(wiring.Component):
+class ItemGenerator(cycles.ItemGenerator, wiring.Component):
     """Choose between the two walks, and add what is the same for all items of the operator.
 
     Members
@@ -42,7 +43,6 @@ class ItemGenerator(wiring.Component):
         Items, one a cycle.
     """
 
-    LATENCY = 3
     o: stream.Interface
 
     def __init__(self, hw: HwConfig) -> None:

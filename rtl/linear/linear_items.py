@@ -11,8 +11,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
+from rtl.descriptor import DESCRIPTOR, Dest, temporal
 from rtl.formats import item
-from rtl.program import DESCRIPTOR, Dest, temporal
 
 
 class LinearItems(wiring.Component):

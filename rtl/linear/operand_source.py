@@ -9,12 +9,13 @@ from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl import cycles
 from rtl.config import HwConfig
+from rtl.descriptor import Source
 from rtl.formats import drained, item, operands, place, traced, words_beside
-from rtl.program import Source
 
 
-class OperandSource(wiring.Component):
+class OperandSource(cycles.OperandSource, wiring.Component):
     """Hand every item to the freest groups and stream its row.
 
     An item goes to the lowest-numbered span whose groups have no item waiting, else to the lowest
@@ -57,8 +58,6 @@ class OperandSource(wiring.Component):
     An item of ``n`` reads accepted in cycle ``t`` reads in cycles ``t`` to ``t + n - 1``; its
     first word is on ``o`` in cycle ``t + LATENCY``; the next item may be accepted in ``t + n``.
     """
-
-    LATENCY = 2
 
     i: stream.Interface
     o: stream.Interface

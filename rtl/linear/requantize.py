@@ -9,15 +9,15 @@ from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl import cycles
 from rtl.config import HwConfig
 from rtl.formats import Width, requantized, scaled, tag
-from rtl.timing import Timing
 
 BITS = {Width.INT8: 8, Width.INT10: 10, Width.INT16: 16, Width.INT20: 20, Width.INT24: 24,
         Width.SYMMETRIC: 8}
 
 
-class Requantize(wiring.Component):
+class Requantize(cycles.Requantize, wiring.Component):
     """Scale a word of accumulators to a narrower signed integer.
 
     ``saturate(floor((acc + bias) * multiplier / 2**s + 1/2))`` with ``s = 14 + 4 * shift``;
@@ -38,7 +38,6 @@ class Requantize(wiring.Component):
 
     i: stream.Interface
     o: stream.Interface
-    timing = Timing(latency=3)
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw

@@ -9,16 +9,15 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
 
+from rtl import cycles
 from rtl.config import HwConfig
+from rtl.cycles import RUN
 from rtl.formats import event, event_word
 from rtl.linear.event_queue import EventQueue
 from rtl.stream.pipe import pipe
 
-RUN = 8
-"""Most events summed before a flush: 8 * 255 * 127 fits the 19 bits of a packed product."""
 
-
-class Worker(wiring.Component):
+class Worker(cycles.Worker, wiring.Component):
     """Pop events into one bank after the other as long as a bank is free.
 
     Members
@@ -48,8 +47,6 @@ class Worker(wiring.Component):
     two runs of events are at least two cycles apart, which holds back a run of a single event by
     one cycle. Events leave through registers, so the multipliers may be far from the queue.
     """
-
-    LATENCY = 8
 
     i: stream.Interface
 

@@ -5,10 +5,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
+from rtl.cycles import PAGE
 from rtl.formats import COMMAND
 from rtl.memory.axi import ADDRESS_WIDTH
 
-PAGE = 4096
 BURST = data.StructLayout({"address": ADDRESS_WIDTH, "beats": 9, "last": 1})
 """One burst; ``last`` marks the transfer's final one."""
 

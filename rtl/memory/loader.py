@@ -16,6 +16,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
+from rtl.descriptor import Target
 from rtl.formats import (
     TABLE_WRITE,
     TRANSFER,
@@ -24,7 +25,6 @@ from rtl.formats import (
     sums_write,
     weight_write,
 )
-from rtl.program import Target
 from rtl.walker import Walker
 
 

@@ -4,11 +4,12 @@ from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl import cycles
 from rtl.config import HwConfig
 from rtl.formats import beat
 
 
-class RowReader(wiring.Component):
+class RowReader(cycles.RowReader, wiring.Component):
     """Read ``rows`` rows of ``words`` words from ``base`` on.
 
     Members
@@ -33,7 +34,6 @@ class RowReader(wiring.Component):
     available, then one for each cycle in which the port is free. Between two rows is a cycle.
     """
 
-    LATENCY = 2
     o: stream.Interface
 
     def __init__(self, hw: HwConfig) -> None:

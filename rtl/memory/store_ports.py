@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
-from rtl.program import Target
+from rtl.descriptor import Target
 
 
 class StorePorts(wiring.Component):

@@ -10,9 +10,10 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
 
+from rtl import cycles
 from rtl.config import HwConfig
+from rtl.descriptor import Target
 from rtl.formats import COMMAND
-from rtl.program import Target
 from rtl.stream.fifo import Fifo
 from rtl.stream.pipe import pipe
 
@@ -21,7 +22,7 @@ STORING = data.StructLayout({
 """A ``STORE``: the memory and its first word, byte address, beats, place in the program."""
 
 
-class StoreReader(wiring.Component):
+class StoreReader(cycles.StoreReader, wiring.Component):
     """Run the transfers of ``STORE`` one after the other.
 
     A word of the residual stream is one beat, a kept sum's two, and two words of references are
@@ -56,7 +57,6 @@ class StoreReader(wiring.Component):
     next, if the beat before has left by then. A beat is on ``o`` in the cycle after that.
     """
 
-    DEPTH = 8
     i: stream.Interface
     o: stream.Interface
     command: stream.Interface

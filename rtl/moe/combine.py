@@ -9,13 +9,13 @@ from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl import cycles
 from rtl.config import HwConfig
+from rtl.descriptor import Dest
 from rtl.formats import requantized, tag
-from rtl.program import Dest
-from rtl.timing import Timing
 
 
-class Combine(wiring.Component):
+class Combine(cycles.Combine, wiring.Component):
     """Weigh the words on their way to ``Dest.COMBINE``.
 
     ``c = floor(y * weight / 2**18 + 1/2)`` with ``y`` an expert's output at scale 2**-10 and
@@ -36,7 +36,6 @@ class Combine(wiring.Component):
 
     i: stream.Interface
     o: stream.Interface
-    timing = Timing(latency=2)
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw

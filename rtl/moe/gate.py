@@ -11,8 +11,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, flipped
 
+from rtl import cycles
 from rtl.arith.divider import Divider
 from rtl.config import HwConfig
+from rtl.cycles import GATE_LANES, PLANE
 from rtl.formats import beat, route
 from rtl.moe.gate_exponential import GateExponential
 from rtl.moe.top_k import TopK
@@ -20,14 +22,8 @@ from rtl.stream.fifo import Fifo
 from rtl.stream.pipe import pipe
 from rtl.temporal.places import Places
 
-LANES = 2
-"""Logits ranked, and exponentiated, in a cycle."""
 
-PLANE = 8
-"""Bits by which a logit is wider than a plane's sums."""
-
-
-class Gate(wiring.Component):
+class Gate(cycles.Gate, wiring.Component):
     """Softmax over all experts, then the ``top_k`` largest, not renormalized.
 
     Columns ``2e`` and ``2e + 1`` are the high and low planes of expert ``e``'s 16-bit weights:
@@ -57,18 +53,8 @@ class Gate(wiring.Component):
     are under way.
     """
 
-    TOKENS = 4
-    ROUTED = 8
-    FETCHED = 2
-    LATENCY = GateExponential.LATENCY + Divider.LATENCY + Fifo.timing.latency
-
     i: stream.Interface
     o: stream.Interface
-
-    @staticmethod
-    def steps(num_experts: int) -> int:
-        """Cycles to read all logits."""
-        return -(-num_experts // LANES)
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
@@ -86,7 +72,7 @@ class Gate(wiring.Component):
         self.width = hw.acc_width + PLANE
         self.per_word = hw.word // 2
         depth = 1 << (-(-hw.max_experts // self.per_word) - 1).bit_length()
-        m.submodules.ranking = ranking = TopK(hw.max_top_k, self.width, LANES)
+        m.submodules.ranking = ranking = TopK(hw.max_top_k, self.width, GATE_LANES)
         m.submodules.logits = logits = Memory(
             shape=data.ArrayLayout(signed(self.width), self.per_word), depth=self.TOKENS * depth,
             init=[], attrs={"ram_style": "distributed"})
@@ -113,11 +99,11 @@ class Gate(wiring.Component):
 
     def fetch(self, m: Module, read, bank, step):
         """Return the logits of ``step`` and whether each is one."""
-        index = step * LANES
+        index = step * GATE_LANES
         m.d.comb += read.addr.eq(Cat((index // self.per_word)[: self.bits], bank))
         lanes = Array(read.data[n] for n in range(self.per_word))
         return [(lanes[(index + n) % self.per_word], index + n < self.num_experts, index + n)
-                for n in range(LANES)]
+                for n in range(GATE_LANES)]
 
     def rank(self, m: Module, read, full, ranking: TopK):
         """Rank a token's logits; return when the next unit takes it over.
@@ -125,9 +111,9 @@ class Gate(wiring.Component):
         The first ones of the next token are fetched meanwhile.
         """
         bank, step, ranked, sends = Signal(range(self.TOKENS)), Signal(8), Signal(), Signal()
-        held, final, ends, enable = Signal(), Signal(), Signal(), Signal(LANES)
-        m.d.comb += [final.eq((step + 1) * LANES >= self.num_experts), ranking.clear.eq(sends)]
-        m.d.comb += [ranking.enable[n].eq(held & enable[n] & ~ranked) for n in range(LANES)]
+        held, final, ends, enable = Signal(), Signal(), Signal(), Signal(GATE_LANES)
+        m.d.comb += [final.eq((step + 1) * GATE_LANES >= self.num_experts), ranking.clear.eq(sends)]
+        m.d.comb += [ranking.enable[n].eq(held & enable[n] & ~ranked) for n in range(GATE_LANES)]
         fetched = self.fetch(m, read, bank, step)
         with m.If(sends):
             m.d.sync += ranked.eq(0)
@@ -147,13 +133,13 @@ class Gate(wiring.Component):
         bank, step, left = Signal(range(self.TOKENS)), Signal(8), Signal(8)
         routed = Signal(range(self.ROUTED + 1))
         indices = [Signal(8, name=f"winner_{n}") for n in range(self.hw.max_top_k)]
-        lanes = [GateExponential(self.width) for _ in range(LANES)]
+        lanes = [GateExponential(self.width) for _ in range(GATE_LANES)]
         reading, last = Signal(), Signal()
         steps = Signal(8)
         m.d.comb += [
-            steps.eq((self.num_experts + LANES - 1) // LANES),
+            steps.eq((self.num_experts + GATE_LANES - 1) // GATE_LANES),
             sends.eq(self.ranked & (left == 0) & (routed != self.ROUTED)),
-            self.freed.eq(reading & last), last.eq((step + 1) * LANES >= self.num_experts),
+            self.freed.eq(reading & last), last.eq((step + 1) * GATE_LANES >= self.num_experts),
         ]
         m.d.sync += routed.eq(routed + sends - (self.o.valid & self.o.ready & self.o.p.last))
         with m.If(sends):
@@ -187,7 +173,7 @@ class Gate(wiring.Component):
         """What travels beside the logits of a cycle: last of the token, whose are the winners."""
         top_k = self.hw.max_top_k
         return data.StructLayout({"last": 1, "experts": data.ArrayLayout(8, top_k),
-                                  "wins": data.ArrayLayout(top_k, LANES)})
+                                  "wins": data.ArrayLayout(top_k, GATE_LANES)})
 
     def sum(self, m: Module, lanes, beside):
         """Sum the powers and keep the winners'."""

@@ -10,9 +10,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.tables import EXP2_15BIT
+from rtl import cycles
 
 
-class GateExponential(wiring.Component):
+class GateExponential(cycles.GateExponential, wiring.Component):
     """Scale logits to 1/256 octaves and exponentiate their distance to the first one.
 
     Members
@@ -28,8 +29,6 @@ class GateExponential(wiring.Component):
     ------
     One logit a cycle, three cycles of latency.
     """
-
-    LATENCY = 3
 
     def __init__(self, width: int) -> None:
         self.width = width

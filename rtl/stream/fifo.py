@@ -5,10 +5,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl.timing import Timing
+from rtl import cycles
 
 
-class Fifo(wiring.Component):
+class Fifo(cycles.Fifo, wiring.Component):
     """Hold up to ``depth`` payloads in distributed memory.
 
     Members
@@ -23,7 +23,6 @@ class Fifo(wiring.Component):
 
     i: stream.Interface
     o: stream.Interface
-    timing = Timing(latency=1)
 
     def __init__(self, shape: ShapeLike, depth: int) -> None:
         self.shape = shape

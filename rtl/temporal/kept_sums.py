@@ -15,11 +15,12 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from rtl import cycles
 from rtl.config import HwConfig
 from rtl.formats import kept, sums_write
 
 
-class KeptSums(wiring.Component):
+class KeptSums(cycles.KeptSums, wiring.Component):
     """Add what was kept to the sums of a word, and keep the result.
 
     ``sum = acc + memory[state]`` if ``accumulates``, else ``acc``; then ``memory[state] = sum`` if
@@ -49,8 +50,6 @@ class KeptSums(wiring.Component):
     does: each of its words is drained once. A word loaded in cycle ``t`` can be read from cycle
     ``t + LATENCY`` on.
     """
-
-    LATENCY = 3
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw

@@ -10,9 +10,10 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl import cycles
 from rtl.config import HwConfig
+from rtl.descriptor import DESCRIPTOR, temporal
 from rtl.formats import item
-from rtl.program import DESCRIPTOR, temporal
 
 
 class State(enum.Enum, shape=2):
@@ -24,7 +25,7 @@ class State(enum.Enum, shape=2):
     COPY = 3
 
 
-class ProbeItems(wiring.Component):
+class ProbeItems(cycles.ProbeItems, wiring.Component):
     """Compare ``rows`` rows with their references; where one differs, make it the reference.
 
     The token gate of Eventful Transformers (Dutson et al., arXiv 2308.13494) with a threshold on
@@ -48,7 +49,6 @@ class ProbeItems(wiring.Component):
     cycles after its item was taken; the next item follows in the cycle after that.
     """
 
-    LATENCY = 3
     o: stream.Interface
 
     def __init__(self, hw: HwConfig) -> None:

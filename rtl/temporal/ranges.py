@@ -3,7 +3,7 @@
 from amaranth import Mux
 
 from rtl.config import HwConfig
-from rtl.program import Dest, Mode, temporal
+from rtl.descriptor import Dest, Mode, temporal
 
 
 def probes(given, hw: HwConfig):

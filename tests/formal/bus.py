@@ -18,9 +18,9 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.config import HwConfig
 from rtl.counters import COUNTERS
+from rtl.cycles import PAGE
 from rtl.formats import COMMAND
 from rtl.memory.axi import ADDRESS_WIDTH, OKAY, AxiLite
-from rtl.memory.bursts import PAGE
 from rtl.memory.dma_reader import DmaReader
 from rtl.memory.dma_writer import DmaWriter
 from rtl.memory.registers import COUNTERS_OFFSET, REGISTERS, Registers

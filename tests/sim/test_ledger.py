@@ -15,7 +15,7 @@ from golden.quantized import QuantizedModel
 from golden.temporal import Temporal
 from rtl.compiler import DENSE, compile_program
 from rtl.config import PRESETS
-from rtl.linear.worker import RUN
+from rtl.cycles import RUN
 from rtl.plans import named
 from rtl.program import Mode, Opcode, Target
 from scripts.sparsity import layer

@@ -5,9 +5,10 @@ from amaranth import Value
 
 from rtl.config import HwConfig
 from rtl.datapath import Datapath
+from rtl.descriptor import DESCRIPTOR
 from rtl.layout import weight_tiles
 from rtl.placement import Placement
-from rtl.program import DESCRIPTOR, Dest, Opcode, Target
+from rtl.program import Dest, Opcode, Target
 from tests.support.bench import put
 from tests.support.case import pack
 

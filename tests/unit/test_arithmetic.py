@@ -15,11 +15,12 @@ from golden.softmax import softmax
 from rtl.arith.rsqrt import Rsqrt
 from rtl.attention.exponential import Exponential
 from rtl.config import PRESETS
+from rtl.cycles import RUN
 from rtl.formats import event
 from rtl.linear.lane_group import LaneGroup
 from rtl.linear.lanes import Lanes
 from rtl.linear.mac_pair import MacPair
-from rtl.linear.worker import RUN, Worker
+from rtl.linear.worker import Worker
 from rtl.moe.gate_exponential import GateExponential
 from rtl.moe.top_k import TopK
 from rtl.normalize_lane import NormalizeLane

@@ -12,11 +12,12 @@ from rtl import formats
 from rtl.attention.probabilities import Probabilities
 from rtl.attention.softmax import Softmax
 from rtl.config import PRESETS
+from rtl.descriptor import DESCRIPTOR
 from rtl.formats import Width
 from rtl.linear.compute_unit import ComputeUnit
 from rtl.linear.drain import WIDTHS, Drain
 from rtl.normalization import Normalization
-from rtl.program import DESCRIPTOR, Dest
+from rtl.program import Dest
 from rtl.writeback import Writeback
 from sim.operators import norm_rows
 from tests.support.bench import put, simulate

@@ -9,12 +9,13 @@ from golden.residual import residual_add
 from rtl import formats
 from rtl.attention.kv_writer import KvWriter
 from rtl.config import PRESETS, lower_half
+from rtl.descriptor import DESCRIPTOR
 from rtl.linear.event_queue import EventQueue
 from rtl.memory.bursts import BURST, Bursts
 from rtl.memory.halves import Halves
 from rtl.memory.row_reader import RowReader
 from rtl.moe.dispatch import Dispatch
-from rtl.program import DESCRIPTOR, Dest
+from rtl.program import Dest
 from rtl.residual import Residual
 from sim.memory import bursts
 from tests.support import pysim

@@ -9,9 +9,10 @@ from golden.library import find
 from rtl.checks import Checks, quotient
 from rtl.compiler import compile_program
 from rtl.config import PRESETS
+from rtl.descriptor import DESCRIPTOR
 from rtl.formats import TRANSFER
 from rtl.memory.loader import Loader
-from rtl.program import DESCRIPTOR, DESCRIPTOR_BYTES, Dest, ErrorCode, Mode, Opcode, Source, Target
+from rtl.program import DESCRIPTOR_BYTES, Dest, ErrorCode, Mode, Opcode, Source, Target
 from rtl.program import pack as encode
 from rtl.walker import Walker
 from tests.support.bench import get, put, simulate

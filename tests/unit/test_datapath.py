@@ -9,9 +9,10 @@ from golden.linear import linear
 from golden.requantize import requantize
 from rtl.config import PRESETS
 from rtl.datapath import Datapath
+from rtl.descriptor import DESCRIPTOR
 from rtl.linear.item_generator import ItemGenerator
 from rtl.placement import place
-from rtl.program import DESCRIPTOR, Dest, Opcode, Source
+from rtl.program import Dest, Opcode, Source
 from sim.datapath import Pipeline
 from sim.items import Place
 from sim.operators import RowSink, linear_items

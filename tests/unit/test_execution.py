@@ -3,8 +3,9 @@
 import pytest
 
 from rtl.config import PRESETS
+from rtl.descriptor import DESCRIPTOR
 from rtl.executor import ComputeExecutor, LoadExecutor
-from rtl.program import DESCRIPTOR, Dest, ErrorCode, Opcode, Target
+from rtl.program import Dest, ErrorCode, Opcode, Target
 from rtl.program import pack as encode
 from rtl.retirement import ISSUED, Retirement
 from rtl.sequencer import Sequencer

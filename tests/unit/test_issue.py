@@ -7,12 +7,14 @@ from amaranth import Value
 
 from rtl import formats
 from rtl.config import PRESETS
+from rtl.cycles import RUN
+from rtl.descriptor import DESCRIPTOR
 from rtl.linear.attention_items import AttentionItems
 from rtl.linear.item_generator import ItemGenerator
 from rtl.linear.linear_items import LinearItems
 from rtl.linear.operand_source import OperandSource
-from rtl.linear.worker import RUN, Worker
-from rtl.program import DESCRIPTOR, Dest, Mode, Opcode, Source
+from rtl.linear.worker import Worker
+from rtl.program import Dest, Mode, Opcode, Source
 from rtl.program import pack as pack_fields
 from tests.support.bench import put, simulate
 from tests.support.case import pack

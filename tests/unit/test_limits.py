@@ -17,13 +17,14 @@ from rtl.checks import Checks
 from rtl.compiler import compile_program
 from rtl.config import FIELD, MAXIMA, PRESETS, HwConfig
 from rtl.datapath import Datapath
+from rtl.descriptor import DESCRIPTOR
 from rtl.formats import event
 from rtl.linear.attention_items import Cursor
 from rtl.linear.lane_group import LaneGroup
 from rtl.linear.worker import Worker
 from rtl.memory.store_reader import STORING, StoreReader
 from rtl.placement import place
-from rtl.program import DESCRIPTOR, FIELDS, TEMPORAL, Dest, Mode, Opcode, Source, Target, unpack
+from rtl.program import FIELDS, TEMPORAL, Dest, Mode, Opcode, Source, Target, unpack
 from rtl.program import pack as encode
 from tests.support.bench import put, simulate
 from tests.support.case import pack
@@ -45,9 +46,9 @@ SMALLEST = replace(NANO, groups=1, banks=2, attention_lag=1, queue_words=1, max_
                    param_words=1, norm_words=1, program_depth=4, burst_beats=1, outstanding=1)
 
 
-@pytest.mark.parametrize("name", [*FIELDS, *TEMPORAL.members])
+@pytest.mark.parametrize("name", [*FIELDS, *TEMPORAL])
 def test_fields_hold_no_more_than_their_width(name: str) -> None:
-    width = (FIELDS | TEMPORAL.members)[name]
+    width = (FIELDS | TEMPORAL)[name]
     most = (1 << width) - 1
     encode({name: most})
     for value in (most + 1, -1):

@@ -8,11 +8,12 @@ from amaranth import Value
 from golden.linear import linear
 from rtl import formats
 from rtl.config import PRESETS
+from rtl.descriptor import DESCRIPTOR
 from rtl.keeping import Window
 from rtl.memory.loader import Loader
 from rtl.memory.store_ports import StorePorts
 from rtl.memory.store_reader import STORING, StoreReader
-from rtl.program import DESCRIPTOR, Target
+from rtl.program import Target
 from rtl.temporal.kept_sums import KeptSums
 from sim.memory import MemoryModel, bursts
 from sim.stores import Busy, Stores

@@ -22,11 +22,12 @@ from rtl import sums
 from rtl.compiler import DENSE, compile_program
 from rtl.config import PRESETS
 from rtl.datapath import Datapath
+from rtl.descriptor import DESCRIPTOR
 from rtl.formats import beat, route
 from rtl.layers import Layers
 from rtl.moe.gate import PLANE, Gate
 from rtl.placement import head_rows, place, sets_of
-from rtl.program import DESCRIPTOR, Dest, Mode, Opcode, Source, unpack
+from rtl.program import Dest, Mode, Opcode, Source, unpack
 from rtl.program import pack as encode
 from tests.support.bench import simulate
 from tests.support.case import Case, pack

@@ -1,0 +1,240 @@
+"""Cycles and depths of the units, as numbers: what the simulator and the compiler know of them.
+
+Each class is the base of the unit of its name, whose docstring says what its numbers mean. They are
+here so that neither the simulator nor the compiler needs Amaranth.
+"""
+
+from rtl.config import HwConfig
+from rtl.timing import Timing
+
+DESCRIPTOR_BYTES = 64
+PAGE = 4096
+"""Bytes of which no burst crosses the end."""
+
+PARAMETER_BYTES = 8
+"""A column's bias and multiplier."""
+
+PLANE = 8
+"""Bits by which a logit of the gate is wider than a plane's sums."""
+
+RUN = 8
+"""Most events summed before a flush: 8 * 255 * 127 fits the 19 bits of a packed product."""
+
+QUOTIENT = 16
+"""Bits of a quotient."""
+
+GATE_LANES = 2
+"""Logits that the gate ranks, and exponentiates, in a cycle."""
+
+
+class ActivationTable:
+    """See :class:`rtl.activation_table.ActivationTable`."""
+
+    timing = Timing(latency=1)
+
+
+class Checks:
+    """See :class:`rtl.checks.Checks`."""
+
+    DERIVED = 2
+    LATENCY = DERIVED + 3
+
+    @staticmethod
+    def ranges(loads: bool) -> int:
+        """Most ranges of a load, or of another descriptor."""
+        return 2 if loads else 8
+
+
+class Combine:
+    """See :class:`rtl.moe.combine.Combine`."""
+
+    timing = Timing(latency=2)
+
+
+class ComputeUnit:
+    """See :class:`rtl.linear.compute_unit.ComputeUnit`."""
+
+    READ_LATENCY = 6
+
+
+class CornerTurn:
+    """See :class:`rtl.attention.corner_turn.CornerTurn`."""
+
+    LATENCY = 2
+
+
+class Divider:
+    """See :class:`rtl.arith.divider.Divider`."""
+
+    LATENCY = QUOTIENT + 1
+
+
+class EventEncoder:
+    """See :class:`rtl.linear.event_encoder.EventEncoder`."""
+
+    timing = Timing(latency=1)
+
+
+class EventQueue:
+    """See :class:`rtl.linear.event_queue.EventQueue`."""
+
+    timing = Timing(latency=2)
+
+
+class Fifo:
+    """See :class:`rtl.stream.fifo.Fifo`."""
+
+    timing = Timing(latency=1)
+
+
+class GateExponential:
+    """See :class:`rtl.moe.gate_exponential.GateExponential`."""
+
+    LATENCY = 3
+
+
+class Gate:
+    """See :class:`rtl.moe.gate.Gate`."""
+
+    TOKENS = 4
+    ROUTED = 8
+    FETCHED = 2
+    LATENCY = GateExponential.LATENCY + Divider.LATENCY + Fifo.timing.latency
+
+    @staticmethod
+    def steps(num_experts: int) -> int:
+        """Cycles to read all logits."""
+        return -(-num_experts // GATE_LANES)
+
+
+class ItemGenerator:
+    """See :class:`rtl.linear.item_generator.ItemGenerator`."""
+
+    LATENCY = 3
+
+
+class KeptSums:
+    """See :class:`rtl.temporal.kept_sums.KeptSums`."""
+
+    LATENCY = 3
+
+
+class Drain:
+    """See :class:`rtl.linear.drain.Drain`."""
+
+    @staticmethod
+    def latency(hw: HwConfig) -> int:
+        """Cycles from the selection of a word to its sums: kept ones are added on the way."""
+        return ComputeUnit.READ_LATENCY + (KeptSums.LATENCY if hw.temporal else 0)
+
+
+class NormalizeLane:
+    """See :class:`rtl.normalize_lane.NormalizeLane`."""
+
+    LATENCY = 5
+
+
+class Rsqrt:
+    """See :class:`rtl.arith.rsqrt.Rsqrt`."""
+
+    LATENCY = 4
+
+
+class LayerNorm:
+    """See :class:`rtl.layer_norm.LayerNorm`."""
+
+    ROWS = 4
+    SUMMED = 3
+    SCALAR = 3 + Rsqrt.LATENCY
+    LATENCY = SUMMED + SCALAR + 3 + NormalizeLane.LATENCY
+
+
+class OperandSource:
+    """See :class:`rtl.linear.operand_source.OperandSource`."""
+
+    LATENCY = 2
+
+
+class ProbeItems:
+    """See :class:`rtl.temporal.probe_items.ProbeItems`."""
+
+    LATENCY = 3
+
+
+class Requantize:
+    """See :class:`rtl.linear.requantize.Requantize`."""
+
+    timing = Timing(latency=3)
+
+
+class Residual:
+    """See :class:`rtl.residual.Residual`."""
+
+    LATENCY = 3
+
+
+class Retirement:
+    """See :class:`rtl.retirement.Retirement`."""
+
+    DEPTH = 4
+
+
+class RowReader:
+    """See :class:`rtl.memory.row_reader.RowReader`."""
+
+    LATENCY = 2
+
+
+class Sequencer:
+    """See :class:`rtl.sequencer.Sequencer`."""
+
+    TRANSFERS = 8
+
+
+class Softmax:
+    """See :class:`rtl.attention.softmax.Softmax`."""
+
+    ROWS = 4
+    FOUND = 2
+    POWER = 3
+    DIVISION = 1 + Divider.LATENCY
+
+
+class StoreReader:
+    """See :class:`rtl.memory.store_reader.StoreReader`."""
+
+    DEPTH = 8
+
+
+class Walker:
+    """See :class:`rtl.walker.Walker`."""
+
+    SKIP = 2
+
+    @staticmethod
+    def parts(hw: HwConfig) -> int:
+        """Rows of the program memory that a descriptor takes."""
+        return DESCRIPTOR_BYTES // hw.bus_bytes
+
+    @classmethod
+    def rows(cls, hw: HwConfig) -> int:
+        """Rows of the program memory."""
+        return hw.program_depth * cls.parts(hw)
+
+    @classmethod
+    def check(cls, hw: HwConfig, loads: bool) -> int:
+        """Cycles from the fetch of an own descriptor until it is offered."""
+        return cls.SKIP + cls.parts(hw) - 1 + Checks.LATENCY + Checks.ranges(loads)
+
+
+class Worker:
+    """See :class:`rtl.linear.worker.Worker`."""
+
+    LATENCY = 8
+
+
+class Writeback:
+    """See :class:`rtl.writeback.Writeback`."""
+
+    LATENCY = Requantize.timing.latency + ActivationTable.timing.latency + Combine.timing.latency
+    DONE = LATENCY + Residual.LATENCY
