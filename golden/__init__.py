@@ -7,5 +7,5 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     """Import ``golden.trace``, which needs torch, when it is first asked for."""
     if name == "trace":
-        return import_module("golden.sparsity.hooks").trace
-    raise AttributeError(f"module 'golden' has no attribute {name!r}")
+        return import_module("deltamoe.golden.sparsity.hooks").trace
+    raise AttributeError(f"module 'deltamoe.golden' has no attribute {name!r}")

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from golden.integer import Integer, Trace
-from golden.library import Network
-from golden.model import M3ViT
-from golden.quantize import RESIDUAL_SCALE
-from golden.report import sqnr
+from deltamoe.golden.integer import Integer, Trace
+from deltamoe.golden.library import Network
+from deltamoe.golden.model import M3ViT
+from deltamoe.golden.quantization.quantize import RESIDUAL_SCALE
+from deltamoe.golden.quantization.report import sqnr
 
 
 class Output(NamedTuple):

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from golden.attention import attention
-from golden.gate import gate, gate_weights, planes
-from golden.gelu import gelu
-from golden.layer_norm import layer_norm
-from golden.linear import linear
-from golden.model import patchify
-from golden.moe import moe, routed_tokens
-from golden.quantized import QuantizedModel
-from golden.requantize import requantize
-from golden.residual import residual_add
+from deltamoe.golden.arithmetic.attention import attention
+from deltamoe.golden.arithmetic.gate import gate, gate_weights, planes
+from deltamoe.golden.arithmetic.gelu import gelu
+from deltamoe.golden.arithmetic.layer_norm import layer_norm
+from deltamoe.golden.arithmetic.linear import linear
+from deltamoe.golden.arithmetic.moe import moe, routed_tokens
+from deltamoe.golden.arithmetic.requantize import requantize
+from deltamoe.golden.arithmetic.residual import residual_add
+from deltamoe.golden.model import patchify
+from deltamoe.golden.quantization.quantized import QuantizedModel
 
 LOWEST_WEIGHT = -127
 """Keys and values are the weights of the attention's products, and weights are symmetric."""
@@ -30,9 +30,9 @@ class Trace:
     ``x`` int16 (..., T, D) and ``scores`` int16 (..., classes) or None are the outputs; ``blocks``
     the residual stream after every block; ``routes`` by layer the experts and weights (..., T, k);
     ``operands`` by operator the left operand of its matrix product, an expert's tokens of all
-    images in one row after the other; ``sent``, from :mod:`golden.temporal` only, which elements
-    of it were events (bool, same shape), and ``known`` which of its rows had a state to start from
-    (bool, rows).
+    images in one row after the other; ``sent``, from :mod:`deltamoe.golden.temporal.frames` only,
+    which elements of it were events (bool, same shape), and ``known`` which of its rows had a state
+    to start from (bool, rows).
     """
 
     x: Tensor

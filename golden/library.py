@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from golden.checkpoint import load
-from golden.config import MODELS, ModelConfig
-from golden.images import digits, pattern
-from golden.model import M3ViT, build
-from golden.quantize import quantize
-from golden.quantized import QuantizedModel
-from golden.seeded import seeded
+from deltamoe.golden.config import MODELS, ModelConfig
+from deltamoe.golden.data.images import digits, pattern
+from deltamoe.golden.model import M3ViT, build
+from deltamoe.golden.quantization.checkpoint import load
+from deltamoe.golden.quantization.quantize import quantize
+from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.golden.seeded import seeded
 
 WEIGHTS = Path(__file__).with_name("weights")
 CALIBRATION_IMAGES = 2

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from golden.config import ModelConfig
-from golden.gate import top_k_experts
+from deltamoe.golden.arithmetic.gate import top_k_experts
+from deltamoe.golden.config import ModelConfig
 
 Observer = Callable[[str, Tensor], None]
 

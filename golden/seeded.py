@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from golden.config import ModelConfig
-from golden.model import expected_shapes
+from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.model import expected_shapes
 
 _GAIN = {"attn.qkv": 1.3, "attn.proj": 0.25, "fc1": 0.8, "fc2": 0.25, "htoh4": 0.8, "h4toh": 0.5,
          "w_gate": 1.0, "head": 1.0, "patch_embed": 6.0}

@@ -1,4 +1,4 @@
-"""Function tables as data, made once by ``scripts/make_tables.py``.
+"""Function tables as data, made once by ``scripts/make/tables.py``.
 
 ``exp2_8bit[f] = min(255, floor(256 * 2**(-f/64) + 1/2))``, ``exp2_15bit[f]`` the same with 15
 bits and 256 steps, ``rsqrt[i - 32] = min(65535, round(2**16 / sqrt((i + 1/2) / 32)))`` for

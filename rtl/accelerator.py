@@ -12,19 +12,19 @@ from amaranth import Cat, ClockDomain, Module, ResetInserter
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.config import HwConfig
-from rtl.counters import COUNTERS
-from rtl.datapath import Datapath
-from rtl.descriptor import Opcode
-from rtl.memory.axi import AxiLite, AxiRead, AxiWrite
-from rtl.memory.dma_reader import DmaReader
-from rtl.memory.dma_writer import DmaWriter
-from rtl.memory.loader import Loader, loaded
-from rtl.memory.registers import Registers
-from rtl.memory.store_reader import StoreReader
-from rtl.run_control import RunControl
-from rtl.sequencer import Sequencer
-from rtl.stream.pipe import pipe
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.control.counters import COUNTERS
+from deltamoe.rtl.control.registers import Registers
+from deltamoe.rtl.control.run_control import RunControl
+from deltamoe.rtl.control.sequencer import Sequencer
+from deltamoe.rtl.datapath import Datapath
+from deltamoe.rtl.descriptor import Opcode
+from deltamoe.rtl.memory.axi import AxiLite, AxiRead, AxiWrite
+from deltamoe.rtl.memory.dma_reader import DmaReader
+from deltamoe.rtl.memory.dma_writer import DmaWriter
+from deltamoe.rtl.memory.loader import Loader, loaded
+from deltamoe.rtl.memory.store_reader import StoreReader
+from deltamoe.rtl.stream.pipe import pipe
 
 
 class Accelerator(wiring.Component):
@@ -37,14 +37,14 @@ class Accelerator(wiring.Component):
     m_axi_… : AXI4
         Reads programs, weights and images; writes results.
     s_axi_… : AXI4-Lite
-        Registers; see :mod:`rtl.memory.registers`.
+        Registers; see :mod:`deltamoe.rtl.control.registers`.
     interrupt : ``Out(1)``
         A program has ended.
 
     Timing
     ------
     No output depends on an input of the same cycle. How programs start and end, and what a reset
-    does, is said in :mod:`rtl.run_control`.
+    does, is said in :mod:`deltamoe.rtl.control.run_control`.
     """
 
     def __init__(self, hw: HwConfig) -> None:

@@ -4,8 +4,8 @@ Each class is the base of the unit of its name, whose docstring says what its nu
 here so that neither the simulator nor the compiler needs Amaranth.
 """
 
-from rtl.config import HwConfig
-from rtl.timing import Timing
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.timing import Timing
 
 DESCRIPTOR_BYTES = 64
 PAGE = 4096
@@ -28,13 +28,13 @@ GATE_LANES = 2
 
 
 class ActivationTable:
-    """See :class:`rtl.activation_table.ActivationTable`."""
+    """See :class:`deltamoe.rtl.writeback.activation_table.ActivationTable`."""
 
     timing = Timing(latency=1)
 
 
 class Checks:
-    """See :class:`rtl.checks.Checks`."""
+    """See :class:`deltamoe.rtl.control.checks.descriptor.Checks`."""
 
     DERIVED = 2
     LATENCY = DERIVED + 3
@@ -46,55 +46,55 @@ class Checks:
 
 
 class Combine:
-    """See :class:`rtl.moe.combine.Combine`."""
+    """See :class:`deltamoe.rtl.writeback.combine.Combine`."""
 
     timing = Timing(latency=2)
 
 
 class ComputeUnit:
-    """See :class:`rtl.linear.compute_unit.ComputeUnit`."""
+    """See :class:`deltamoe.rtl.linear.compute_unit.ComputeUnit`."""
 
     READ_LATENCY = 6
 
 
 class CornerTurn:
-    """See :class:`rtl.attention.corner_turn.CornerTurn`."""
+    """See :class:`deltamoe.rtl.attention.corner_turn.CornerTurn`."""
 
     LATENCY = 2
 
 
 class Divider:
-    """See :class:`rtl.arith.divider.Divider`."""
+    """See :class:`deltamoe.rtl.arith.divider.Divider`."""
 
     LATENCY = QUOTIENT + 1
 
 
 class EventEncoder:
-    """See :class:`rtl.linear.event_encoder.EventEncoder`."""
+    """See :class:`deltamoe.rtl.linear.event_encoder.EventEncoder`."""
 
     timing = Timing(latency=1)
 
 
 class EventQueue:
-    """See :class:`rtl.linear.event_queue.EventQueue`."""
+    """See :class:`deltamoe.rtl.linear.event_queue.EventQueue`."""
 
     timing = Timing(latency=2)
 
 
 class Fifo:
-    """See :class:`rtl.stream.fifo.Fifo`."""
+    """See :class:`deltamoe.rtl.stream.fifo.Fifo`."""
 
     timing = Timing(latency=1)
 
 
 class GateExponential:
-    """See :class:`rtl.moe.gate_exponential.GateExponential`."""
+    """See :class:`deltamoe.rtl.moe.gate_exponential.GateExponential`."""
 
     LATENCY = 3
 
 
 class Gate:
-    """See :class:`rtl.moe.gate.Gate`."""
+    """See :class:`deltamoe.rtl.moe.gate.Gate`."""
 
     TOKENS = 4
     ROUTED = 8
@@ -108,19 +108,19 @@ class Gate:
 
 
 class ItemGenerator:
-    """See :class:`rtl.linear.item_generator.ItemGenerator`."""
+    """See :class:`deltamoe.rtl.linear.item_generator.ItemGenerator`."""
 
     LATENCY = 3
 
 
 class KeptSums:
-    """See :class:`rtl.temporal.kept_sums.KeptSums`."""
+    """See :class:`deltamoe.rtl.temporal.kept_sums.KeptSums`."""
 
     LATENCY = 3
 
 
 class Drain:
-    """See :class:`rtl.linear.drain.Drain`."""
+    """See :class:`deltamoe.rtl.linear.drain.Drain`."""
 
     @staticmethod
     def latency(hw: HwConfig) -> int:
@@ -129,19 +129,19 @@ class Drain:
 
 
 class NormalizeLane:
-    """See :class:`rtl.normalize_lane.NormalizeLane`."""
+    """See :class:`deltamoe.rtl.norm.normalize_lane.NormalizeLane`."""
 
     LATENCY = 5
 
 
 class Rsqrt:
-    """See :class:`rtl.arith.rsqrt.Rsqrt`."""
+    """See :class:`deltamoe.rtl.arith.rsqrt.Rsqrt`."""
 
     LATENCY = 4
 
 
 class LayerNorm:
-    """See :class:`rtl.layer_norm.LayerNorm`."""
+    """See :class:`deltamoe.rtl.norm.layer_norm.LayerNorm`."""
 
     ROWS = 4
     SUMMED = 3
@@ -150,49 +150,49 @@ class LayerNorm:
 
 
 class OperandSource:
-    """See :class:`rtl.linear.operand_source.OperandSource`."""
+    """See :class:`deltamoe.rtl.linear.operand_source.OperandSource`."""
 
     LATENCY = 2
 
 
 class ProbeItems:
-    """See :class:`rtl.temporal.probe_items.ProbeItems`."""
+    """See :class:`deltamoe.rtl.temporal.probe_items.ProbeItems`."""
 
     LATENCY = 3
 
 
 class Requantize:
-    """See :class:`rtl.linear.requantize.Requantize`."""
+    """See :class:`deltamoe.rtl.writeback.requantize.Requantize`."""
 
     timing = Timing(latency=3)
 
 
 class Residual:
-    """See :class:`rtl.residual.Residual`."""
+    """See :class:`deltamoe.rtl.writeback.residual.Residual`."""
 
     LATENCY = 3
 
 
 class Retirement:
-    """See :class:`rtl.retirement.Retirement`."""
+    """See :class:`deltamoe.rtl.control.retirement.Retirement`."""
 
     DEPTH = 4
 
 
 class RowReader:
-    """See :class:`rtl.memory.row_reader.RowReader`."""
+    """See :class:`deltamoe.rtl.memory.row_reader.RowReader`."""
 
     LATENCY = 2
 
 
 class Sequencer:
-    """See :class:`rtl.sequencer.Sequencer`."""
+    """See :class:`deltamoe.rtl.control.sequencer.Sequencer`."""
 
     TRANSFERS = 8
 
 
 class Softmax:
-    """See :class:`rtl.attention.softmax.Softmax`."""
+    """See :class:`deltamoe.rtl.attention.softmax.Softmax`."""
 
     ROWS = 4
     FOUND = 2
@@ -201,13 +201,13 @@ class Softmax:
 
 
 class StoreReader:
-    """See :class:`rtl.memory.store_reader.StoreReader`."""
+    """See :class:`deltamoe.rtl.memory.store_reader.StoreReader`."""
 
     DEPTH = 8
 
 
 class Walker:
-    """See :class:`rtl.walker.Walker`."""
+    """See :class:`deltamoe.rtl.control.walker.Walker`."""
 
     SKIP = 2
 
@@ -228,13 +228,13 @@ class Walker:
 
 
 class Worker:
-    """See :class:`rtl.linear.worker.Worker`."""
+    """See :class:`deltamoe.rtl.linear.worker.Worker`."""
 
     LATENCY = 8
 
 
 class Writeback:
-    """See :class:`rtl.writeback.Writeback`."""
+    """See :class:`deltamoe.rtl.writeback.writeback.Writeback`."""
 
     LATENCY = Requantize.timing.latency + ActivationTable.timing.latency + Combine.timing.latency
     DONE = LATENCY + Residual.LATENCY

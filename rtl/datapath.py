@@ -11,25 +11,25 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl.attention.probabilities import Probabilities
-from rtl.config import HwConfig
-from rtl.descriptor import DESCRIPTOR, Dest, Opcode, Source, Target, temporal
-from rtl.formats import PARAMETER
-from rtl.linear.compute_unit import ComputeUnit
-from rtl.linear.drain import Drain
-from rtl.linear.event_encoder import EventEncoder
-from rtl.linear.item_generator import ItemGenerator
-from rtl.linear.operand_source import OperandSource
-from rtl.memory.halves import Halves
-from rtl.memory.loader import Loader, loaded
-from rtl.memory.store_ports import StorePorts
-from rtl.memory.store_reader import StoreReader
-from rtl.moe.dispatch import Dispatch
-from rtl.normalization import Normalization
-from rtl.residual import Residual
-from rtl.stream.pipe import pipe
-from rtl.temporal.kept_sums import KeptSums
-from rtl.writeback import Writeback
+from deltamoe.rtl.attention.probabilities import Probabilities
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Opcode, Source, Target, temporal
+from deltamoe.rtl.formats import PARAMETER
+from deltamoe.rtl.linear.compute_unit import ComputeUnit
+from deltamoe.rtl.linear.drain import Drain
+from deltamoe.rtl.linear.event_encoder import EventEncoder
+from deltamoe.rtl.linear.item_generator import ItemGenerator
+from deltamoe.rtl.linear.operand_source import OperandSource
+from deltamoe.rtl.memory.halves import Halves
+from deltamoe.rtl.memory.loader import Loader, loaded
+from deltamoe.rtl.memory.store_ports import StorePorts
+from deltamoe.rtl.memory.store_reader import StoreReader
+from deltamoe.rtl.moe.dispatch import Dispatch
+from deltamoe.rtl.norm.normalization import Normalization
+from deltamoe.rtl.stream.pipe import pipe
+from deltamoe.rtl.temporal.kept_sums import KeptSums
+from deltamoe.rtl.writeback.residual import Residual
+from deltamoe.rtl.writeback.writeback import Writeback
 
 
 class Datapath(wiring.Component):
@@ -48,14 +48,14 @@ class Datapath(wiring.Component):
     deferred, deferred_started : ``In(DESCRIPTOR)``, ``In(1)``
         The last operator to keys or gate, and its first cycle.
     written, row_written, ended : ``Out(1)``
-        As in :class:`rtl.writeback.Writeback`.
+        As in :class:`deltamoe.rtl.writeback.writeback.Writeback`.
     inspected, occupied : ``In(8)``, ``Out(1)``
         Whether an expert has tokens.
     load_… : ``In``
-        Write ports, as :class:`rtl.memory.loader.Loader` drives them.
+        Write ports, as :class:`deltamoe.rtl.memory.loader.Loader` drives them.
     state_free, reference_free : ``Out(1)``
         Two of these memories are not written by operators in this cycle.
-    store_… : as in :class:`rtl.memory.store_reader.StoreReader`
+    store_… : as in :class:`deltamoe.rtl.memory.store_reader.StoreReader`
         Read port of what ``STORE`` reads; ``storing`` while it does.
     counts : ``Out``
         Increments of the counters of this cycle, by name.

@@ -1,4 +1,4 @@
-"""The descriptor in hardware: :mod:`rtl.program` with the shapes of its fields."""
+"""The descriptor in hardware: :mod:`deltamoe.rtl.program` with the shapes of its fields."""
 
 from enum import IntEnum
 from types import new_class
@@ -6,9 +6,9 @@ from types import new_class
 from amaranth import Cat
 from amaranth.lib import data, enum
 
-from rtl import program
-from rtl.cycles import DESCRIPTOR_BYTES
-from rtl.program import FIELDS
+from deltamoe.rtl import program
+from deltamoe.rtl.cycles import DESCRIPTOR_BYTES
+from deltamoe.rtl.program import FIELDS
 
 
 def shaped(kind: type[IntEnum], shape: int) -> enum.EnumType:
@@ -31,5 +31,5 @@ TEMPORAL = data.StructLayout(program.TEMPORAL)
 
 
 def temporal(descriptor) -> data.View:
-    """Return a descriptor's fields of :data:`rtl.program.TEMPORAL`."""
+    """Return a descriptor's fields of :data:`deltamoe.rtl.program.TEMPORAL`."""
     return data.View(TEMPORAL, Cat(descriptor.kappa22, descriptor.kappa26))

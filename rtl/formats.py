@@ -3,9 +3,9 @@
 from amaranth import ShapeLike, signed, unsigned
 from amaranth.lib import data, enum
 
-from rtl.config import HwConfig
-from rtl.cycles import PARAMETER_BYTES
-from rtl.descriptor import DESCRIPTOR, Dest, Source
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.cycles import PARAMETER_BYTES
+from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Source
 
 
 class Width(enum.IntEnum, shape=3):

@@ -7,9 +7,9 @@ import sys
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
-from scripts.host.files import write_all
-from scripts.host.place import environment
-from scripts.host.processes import ProgramError, reason, run, scratch
+from deltamoe.host.files import write_all
+from deltamoe.host.place import environment
+from deltamoe.host.processes import ProgramError, reason, run, scratch
 
 NOTES = ("generator", "top", "src", "amaranth.hierarchy", "amaranth.decoding", "unused_bits")
 """Attributes that Amaranth and Yosys leave for themselves."""

@@ -14,7 +14,7 @@ stream waits for all transfers and has finished with its own.
 from collections.abc import Mapping
 from enum import IntEnum
 
-from rtl.cycles import DESCRIPTOR_BYTES
+from deltamoe.rtl.cycles import DESCRIPTOR_BYTES
 
 
 class Opcode(IntEnum):

@@ -10,11 +10,11 @@ from importlib import import_module
 from typing import Any
 
 FACE = {
-    "HARDWARE": "scripts.api.program", "MODELS": "scripts.api.networks",
-    "compare": "scripts.api.comparison", "compile": "scripts.api.program",
-    "load": "scripts.api.networks", "quantize": "scripts.api.networks",
-    "run_verilog": "scripts.api.verilog", "simulate": "scripts.api.simulation",
-    "sweep": "scripts.api.sweeps", "trace": "scripts.api.traces",
+    "HARDWARE": "deltamoe.api.program", "MODELS": "deltamoe.api.networks",
+    "compare": "deltamoe.api.comparison", "compile": "deltamoe.api.program",
+    "load": "deltamoe.api.networks", "quantize": "deltamoe.api.networks",
+    "run_verilog": "deltamoe.api.verilog", "simulate": "deltamoe.api.simulation",
+    "sweep": "deltamoe.api.sweeps", "trace": "deltamoe.api.traces",
 }
 """Names and the modules that define them."""
 

@@ -1,6 +1,6 @@
-"""``python -m scripts`` is ``deltamoe``."""
+"""``python -m deltamoe`` is ``deltamoe``."""
 
-from scripts.cli import main
+from deltamoe.cli import main
 
 if __name__ == "__main__":
     main()

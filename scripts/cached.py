@@ -4,8 +4,8 @@ import hashlib
 import json
 from collections.abc import Callable
 
-from scripts.host import cache
-from scripts.host.files import read_text, write
+from deltamoe.host import cache
+from deltamoe.host.files import read_text, write
 
 
 def cached(kind: str, given: list[str], make: Callable[[], dict]) -> dict:

@@ -12,14 +12,14 @@ from typing import Annotated
 
 import typer
 
-from scripts.api.progress import Progress, Update
-from scripts.api.result import Result
-from scripts.host import cache
-from scripts.host.files import write
-from scripts.host.outputs import check_outputs
-from scripts.host.place import temporary_files_in_one_folder
-from scripts.host.processes import ProgramError, Stop, stoppable
-from scripts.terminal import Screen, open_streams
+from deltamoe.api.progress import Progress, Update
+from deltamoe.api.result import Result
+from deltamoe.host import cache
+from deltamoe.host.files import write
+from deltamoe.host.outputs import check_outputs
+from deltamoe.host.place import temporary_files_in_one_folder
+from deltamoe.host.processes import ProgramError, Stop, stoppable
+from deltamoe.terminal import Screen, open_streams
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -121,7 +121,7 @@ def start() -> None:
     gc.set_threshold(ALLOCATIONS)
     wanted = sys.argv[1] if len(sys.argv) > 1 else ""
     for name in [COMMANDS[wanted]] if wanted in COMMANDS else COMMANDS.values():
-        import_module(f"scripts.commands.{name}")
+        import_module(f"deltamoe.commands.{name}")
     app.callback()(lambda: None)  # a lone command, too, is called by its name
     try:
         app()

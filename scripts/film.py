@@ -4,11 +4,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from golden.config import ModelConfig
-from golden.density import columns
-from golden.integer import Trace
-from golden.video import Pixels
-from scripts.page import BLUE, GRAY, ORANGE, png
+from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.data.video import Pixels
+from deltamoe.golden.integer import Trace
+from deltamoe.golden.temporal.density import columns
+from deltamoe.page import BLUE, GRAY, ORANGE, png
 
 
 def changed(trace: Trace, config: ModelConfig) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from golden.config import MODELS
-from rtl.config import PRESETS, HwConfig
+from deltamoe.golden.config import MODELS
+from deltamoe.rtl.config import PRESETS, HwConfig
 
 CLOCKS_MHZ = {"zcu102": 300.0, "ulx3s": 60.0}
 """Clock by preset: of the published accelerators on that board; of an SDRAM at the clock."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from rtl.config import HwConfig
-from sim.energy import KINDS, Energy
-from sim.spans import Result
+from deltamoe.rtl.config import HwConfig
+from deltamoe.sim.energy.estimate import KINDS, Energy
+from deltamoe.sim.report.spans import Result
 
 # Okabe and Ito's palette, distinguishable with color blindness.
 BLUE, ORANGE, GREEN, YELLOW, SKY, RED, GRAY = (

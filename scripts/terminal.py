@@ -11,7 +11,7 @@ from rich import table
 from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableType
 from rich.measure import Measurement
 
-from scripts.host.processes import Stop
+from deltamoe.host.processes import Stop
 
 WIDE = 10_000
 """Columns where output goes to no terminal, so that nothing is folded that programs may read."""

@@ -7,12 +7,12 @@ the items gives every cycle. Latencies are those of the units in ``rtl``.
 from collections import defaultdict
 from collections.abc import Iterable
 
-from rtl.config import HwConfig
-from rtl.cycles import RUN, ComputeUnit, EventEncoder, EventQueue, OperandSource, Worker
-from sim.items import NOTHING, GroupState, Item, Kept, Place, Sink
-from sim.losses import Losses
-from sim.spans import Span
-from sim.stores import Busy
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.cycles import RUN, ComputeUnit, EventEncoder, EventQueue, OperandSource, Worker
+from deltamoe.sim.items import NOTHING, GroupState, Item, Kept, Place, Sink
+from deltamoe.sim.report.losses import Losses
+from deltamoe.sim.report.spans import Span
+from deltamoe.sim.stores import Busy
 
 SUMMED = ComputeUnit.READ_LATENCY
 ARRIVAL = OperandSource.LATENCY + EventEncoder.timing.latency + EventQueue.timing.latency

@@ -3,15 +3,15 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from rtl.config import HwConfig
-from rtl.cycles import ItemGenerator, ProbeItems
-from rtl.program import Dest, Mode, Opcode, Source, Target
-from sim import operators
-from sim.datapath import Pipeline
-from sim.facts import Facts
-from sim.items import Kept, Place, Sink
-from sim.memory import MemoryModel
-from sim.stores import Stores
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.cycles import ItemGenerator, ProbeItems
+from deltamoe.rtl.program import Dest, Mode, Opcode, Source, Target
+from deltamoe.sim import operators
+from deltamoe.sim.datapath import Pipeline
+from deltamoe.sim.facts import Facts
+from deltamoe.sim.items import Kept, Place, Sink
+from deltamoe.sim.memory import MemoryModel
+from deltamoe.sim.stores import Stores
 
 
 class Execution:

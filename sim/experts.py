@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from golden.sparsity.work import Frame, Work
-from rtl.assembler import Quantized
+from deltamoe.golden.sparsity.work import Frame, Work
+from deltamoe.rtl.compiler.assembler import Quantized
 
 
 def chosen(frame: Frame) -> dict[int, np.ndarray]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from golden.config import ModelConfig
-from golden.policy import Plan, Policy
+from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.temporal.policy import Plan, Policy
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Facts:
 
 
 def from_trace(trace, config: ModelConfig, plan: Plan | None = None) -> Facts:
-    """Take the facts from a run of :class:`golden.integer.Integer`, or of golden.temporal's.
+    """Take the facts from a run of the integer network, of one frame or of one behind others.
 
     ``plan`` is the one that the run followed, if it kept anything from the frame before.
     """

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rtl.cycles import RUN
+from deltamoe.rtl.cycles import RUN
 
 
 class Item(NamedTuple):

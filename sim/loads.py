@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from rtl.config import HwConfig
-from rtl.cycles import Sequencer
-from rtl.program import Target
-from sim.datapath import Pipeline
-from sim.memory import MemoryModel, Reader
-from sim.spans import Span
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.cycles import Sequencer
+from deltamoe.rtl.program import Target
+from deltamoe.sim.datapath import Pipeline
+from deltamoe.sim.memory import MemoryModel, Reader
+from deltamoe.sim.report.spans import Span
 
 
 class Loads:

@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
-from rtl.assembler import Program
-from rtl.counters import COUNTERS
-from rtl.cycles import Retirement, StoreReader, Walker
-from rtl.program import DESCRIPTOR_BYTES, Dest, Opcode, Target
-from sim.execution import Execution
-from sim.facts import Facts
-from sim.ledger import PROGRAM, Ledger
-from sim.loads import Loads
-from sim.memory import MemoryModel
-from sim.spans import Layer, Result, Span
+from deltamoe.rtl.compiler.assembler import Program
+from deltamoe.rtl.control.counters import COUNTERS
+from deltamoe.rtl.cycles import Retirement, StoreReader, Walker
+from deltamoe.rtl.program import DESCRIPTOR_BYTES, Dest, Opcode, Target
+from deltamoe.sim.energy.ledger import PROGRAM, Ledger
+from deltamoe.sim.execution import Execution
+from deltamoe.sim.facts import Facts
+from deltamoe.sim.loads import Loads
+from deltamoe.sim.memory import MemoryModel
+from deltamoe.sim.report.spans import Layer, Result, Span
 
 
 @dataclass
@@ -170,7 +170,7 @@ class Machine(Execution):
 def owners(program: Program) -> list[str]:
     """Return, for each descriptor, the operator that it is there for: the next one, or the last.
 
-    The program's own loads belong to :data:`sim.ledger.PROGRAM`.
+    The program's own loads belong to :data:`deltamoe.sim.energy.ledger.PROGRAM`.
     """
     made, owner = [], PROGRAM
     for name, fields in zip(reversed(program.names), reversed(program.descriptors), strict=True):

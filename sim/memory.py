@@ -8,8 +8,8 @@ write burst ``latency`` cycles after its last beat, and takes one beat every ``i
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rtl.config import HwConfig
-from rtl.cycles import PAGE
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.cycles import PAGE
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from rtl.config import HwConfig
-from rtl.cycles import (
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.cycles import (
     CornerTurn,
     Drain,
     Gate,
@@ -16,8 +16,8 @@ from rtl.cycles import (
     Softmax,
     Writeback,
 )
-from rtl.program import Dest, Mode
-from sim.items import Item, Place, Sink
+from deltamoe.rtl.program import Dest, Mode
+from deltamoe.sim.items import Item, Place, Sink
 
 
 class RowSink(Sink):
@@ -208,8 +208,8 @@ def attention_items(fields: Mapping[str, int], scores, values, hw: HwConfig,
                     place: Place) -> Iterator[Item]:
     """Items of an ``ATTENTION`` in issue order; operands are (heads, tokens, depth) or None.
 
-    Of each row, ``keys`` scores are made, which only :mod:`sim.work` sets to another number than
-    ``rows``.
+    Of each row, ``keys`` scores are made, which only :mod:`deltamoe.sim.work` sets to another
+    number than ``rows``.
     """
     tokens, dim, heads = fields["rows"], fields["columns"], fields["heads"]
     keys = fields.get("keys", tokens)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from golden.config import ModelConfig
-from golden.shapes import tensor_shapes
-from sim.facts import Facts
+from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.quantization.shapes import tensor_shapes
+from deltamoe.sim.facts import Facts
 
 
 @cache
 def routings() -> dict[str, list[dict]]:
-    """Return the routing of every preset, by task and layer; see ``scripts/make_routings.py``."""
+    """Return the routing of every preset, by task and layer; see ``scripts/make/routings.py``."""
     return json.loads(Path(__file__).with_name("routings.json").read_text("utf-8"))
 
 
@@ -24,7 +24,7 @@ class Outline:
     Parameters
     ----------
     config : ModelConfig
-        A preset of :data:`golden.config.MODELS`, or any other with its ``usage``.
+        A preset of :data:`deltamoe.golden.config.MODELS`, or any other with its ``usage``.
     usage : Mapping of int to ndarray, optional
         By layer with experts (2, E): tokens of each expert in all of the calibration, and the
         fewest of an image.

@@ -3,9 +3,9 @@
 from bisect import bisect_left
 from collections.abc import Mapping
 
-from rtl.config import HwConfig
-from rtl.program import Target
-from sim.memory import MemoryModel, bursts
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.program import Target
+from deltamoe.sim.memory import MemoryModel, bursts
 
 
 class Busy:

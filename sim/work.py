@@ -1,7 +1,8 @@
 """What a mechanism leaves to do, on the simulated datapath: its cycles with all overlaps.
 
 The program of dense inference keeps its order, placement, waits and units; only what a
-:class:`golden.sparsity.work.Work` says is left out. Assumed is hardware that, for each product,
+:class:`deltamoe.golden.sparsity.work.Work` says is left out. Assumed is hardware that, for each
+product,
 
 * sends ``events`` as zero-skipping does, through the same encoder, queues and drain;
 * computes, of each row, as many columns as a row has ``made`` on average, packed into whole words;
@@ -30,15 +31,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from golden.config import ModelConfig
-from golden.policy import operator_of
-from golden.shapes import tensor_shapes
-from golden.sparsity.work import Frame, Work
-from rtl.assembler import Program
-from rtl.config import HwConfig
-from rtl.linker import with_pieces
-from rtl.program import Mode, Opcode, Target
-from sim.facts import Facts
+from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.quantization.shapes import tensor_shapes
+from deltamoe.golden.sparsity.work import Frame, Work
+from deltamoe.golden.temporal.policy import operator_of
+from deltamoe.rtl.compiler.assembler import Program
+from deltamoe.rtl.compiler.linker import with_pieces
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.program import Mode, Opcode, Target
+from deltamoe.sim.facts import Facts
 
 SUM_BYTES = 4
 """Bytes of a sum that is remembered; a reference has one."""
@@ -313,7 +314,7 @@ def worked(program: Program, frames: Sequence[Frame],
     frames : sequence of Frame
         What is left of each inference, with its routing.
     weights : Mapping of str to Weights, optional
-        By product, if the program is not of a network of :mod:`golden.config`.
+        By product, if the program is not of a network of :mod:`deltamoe.golden.config`.
 
     Raises
     ------

@@ -10,50 +10,76 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("golden", "rtl", "sim", "boards", "scripts")
-SHARED = {"golden.config", "golden.policy", "golden.shapes", "golden.sparsity.work",
-          "golden.tables"}
+PACKAGES = {"golden": "deltamoe.golden", "rtl": "deltamoe.rtl", "sim": "deltamoe.sim",
+            "boards": "deltamoe.boards", "scripts": "deltamoe"}
+"""The name of each folder's package."""
+
+SHARED = {
+    "deltamoe.golden.config",
+    "deltamoe.golden.quantization.shapes",
+    "deltamoe.golden.sparsity.work",
+    "deltamoe.golden.tables",
+    "deltamoe.golden.temporal.policy",
+}
 """The part of golden that describes a network and holds constants, without arithmetic."""
 
 TWINS = {
-    "rtl.accelerator": "golden.integer",
-    "rtl.activation_table": "golden.gelu",
-    "rtl.arith.divider": "golden.softmax",
-    "rtl.arith.rsqrt": "golden.layer_norm",
-    "rtl.attention.corner_turn": "golden.corner_turn",
-    "rtl.attention.exponential": "golden.softmax",
-    "rtl.attention.probabilities": "golden.softmax",
-    "rtl.attention.softmax": "golden.softmax",
-    "rtl.datapath": "golden.integer",
-    "rtl.layer_norm": "golden.layer_norm",
-    "rtl.linear.compute_unit": "golden.linear",
-    "rtl.linear.event_encoder": "golden.events",
-    "rtl.linear.lane_group": "golden.linear",
-    "rtl.linear.lanes": "golden.linear",
-    "rtl.linear.mac_pair": "golden.linear",
-    "rtl.linear.requantize": "golden.requantize",
-    "rtl.moe.combine": "golden.combine",
-    "rtl.moe.dispatch": "golden.moe",
-    "rtl.moe.gate": "golden.gate",
-    "rtl.moe.gate_exponential": "golden.gate",
-    "rtl.moe.top_k": "golden.gate",
-    "rtl.normalization": "golden.layer_norm",
-    "rtl.normalize_lane": "golden.layer_norm",
-    "rtl.residual": "golden.residual",
-    "rtl.temporal.kept_sums": "golden.linear",
+    "deltamoe.rtl.accelerator": "deltamoe.golden.integer",
+    "deltamoe.rtl.writeback.activation_table": "deltamoe.golden.arithmetic.gelu",
+    "deltamoe.rtl.arith.divider": "deltamoe.golden.arithmetic.softmax",
+    "deltamoe.rtl.arith.rsqrt": "deltamoe.golden.arithmetic.layer_norm",
+    "deltamoe.rtl.attention.corner_turn": "deltamoe.golden.arithmetic.corner_turn",
+    "deltamoe.rtl.attention.exponential": "deltamoe.golden.arithmetic.softmax",
+    "deltamoe.rtl.attention.probabilities": "deltamoe.golden.arithmetic.softmax",
+    "deltamoe.rtl.attention.softmax": "deltamoe.golden.arithmetic.softmax",
+    "deltamoe.rtl.datapath": "deltamoe.golden.integer",
+    "deltamoe.rtl.norm.layer_norm": "deltamoe.golden.arithmetic.layer_norm",
+    "deltamoe.rtl.linear.compute_unit": "deltamoe.golden.arithmetic.linear",
+    "deltamoe.rtl.linear.event_encoder": "deltamoe.golden.arithmetic.events",
+    "deltamoe.rtl.linear.lane_group": "deltamoe.golden.arithmetic.linear",
+    "deltamoe.rtl.linear.lanes": "deltamoe.golden.arithmetic.linear",
+    "deltamoe.rtl.linear.mac_pair": "deltamoe.golden.arithmetic.linear",
+    "deltamoe.rtl.writeback.requantize": "deltamoe.golden.arithmetic.requantize",
+    "deltamoe.rtl.writeback.combine": "deltamoe.golden.arithmetic.combine",
+    "deltamoe.rtl.moe.dispatch": "deltamoe.golden.arithmetic.moe",
+    "deltamoe.rtl.moe.gate": "deltamoe.golden.arithmetic.gate",
+    "deltamoe.rtl.moe.gate_exponential": "deltamoe.golden.arithmetic.gate",
+    "deltamoe.rtl.moe.top_k": "deltamoe.golden.arithmetic.gate",
+    "deltamoe.rtl.norm.normalization": "deltamoe.golden.arithmetic.layer_norm",
+    "deltamoe.rtl.norm.normalize_lane": "deltamoe.golden.arithmetic.layer_norm",
+    "deltamoe.rtl.writeback.residual": "deltamoe.golden.arithmetic.residual",
+    "deltamoe.rtl.temporal.kept_sums": "deltamoe.golden.arithmetic.linear",
 }
 """Units that compute, and the integer model of the same arithmetic."""
 
 MOVERS = {
-    "rtl.attention.kv_writer", "rtl.checks", "rtl.executor", "rtl.linear.attention_items",
-    "rtl.linear.drain", "rtl.linear.event_queue", "rtl.linear.item_generator",
-    "rtl.linear.linear_items", "rtl.linear.operand_source", "rtl.linear.worker",
-    "rtl.memory.bursts", "rtl.memory.dma_reader", "rtl.memory.dma_writer", "rtl.memory.halves",
-    "rtl.memory.loader",
-    "rtl.memory.registers", "rtl.memory.row_reader", "rtl.memory.store_ports",
-    "rtl.memory.store_reader", "rtl.retirement", "rtl.run_control", "rtl.sequencer",
-    "rtl.stream.fifo", "rtl.temporal.places", "rtl.temporal.probe_items",
-    "rtl.walker", "rtl.writeback",
+    "deltamoe.rtl.attention.kv_writer",
+    "deltamoe.rtl.control.checks.descriptor",
+    "deltamoe.rtl.control.executor",
+    "deltamoe.rtl.control.registers",
+    "deltamoe.rtl.control.retirement",
+    "deltamoe.rtl.control.run_control",
+    "deltamoe.rtl.control.sequencer",
+    "deltamoe.rtl.control.walker",
+    "deltamoe.rtl.linear.attention_items",
+    "deltamoe.rtl.linear.drain",
+    "deltamoe.rtl.linear.event_queue",
+    "deltamoe.rtl.linear.item_generator",
+    "deltamoe.rtl.linear.linear_items",
+    "deltamoe.rtl.linear.operand_source",
+    "deltamoe.rtl.linear.worker",
+    "deltamoe.rtl.memory.bursts",
+    "deltamoe.rtl.memory.dma_reader",
+    "deltamoe.rtl.memory.dma_writer",
+    "deltamoe.rtl.memory.halves",
+    "deltamoe.rtl.memory.loader",
+    "deltamoe.rtl.memory.row_reader",
+    "deltamoe.rtl.memory.store_ports",
+    "deltamoe.rtl.memory.store_reader",
+    "deltamoe.rtl.stream.fifo",
+    "deltamoe.rtl.temporal.places",
+    "deltamoe.rtl.temporal.probe_items",
+    "deltamoe.rtl.writeback.writeback",
 }
 """Units that order, check, store or move values and never change one: nothing to model."""
 
@@ -67,9 +93,16 @@ def modules(*packages: str) -> dict[str, Path]:
     found = {}
     for package in packages:
         for path in sorted((ROOT / package).rglob("*.py")):
-            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            parts = path.relative_to(ROOT / package).with_suffix("").parts
+            name = ".".join((PACKAGES.get(package, package.replace("/", ".")), *parts))
             found[name.removesuffix(".__init__")] = path
     return found
+
+
+def folder_of(name: str) -> str:
+    """Return the folder that a module of the package lies in."""
+    second = name.split(".")[1] if "." in name else ""
+    return second if PACKAGES.get(second) == f"deltamoe.{second}" else "scripts"
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -79,7 +112,8 @@ def imports(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield node.module
+            if node.module != "deltamoe":
+                yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
@@ -93,24 +127,27 @@ UNITS = {name: path for name, path in modules("rtl").items() if components(path)
 
 @pytest.mark.parametrize("name", list(modules(*PACKAGES)))
 def test_imports_follow_the_direction(name: str) -> None:
-    """golden.config <- rtl <- {sim, boards, scripts}; scripts.host below all; torch in golden."""
+    """golden.config <- rtl <- sim <- boards <- the face; host below all; torch in golden."""
     allowed = {"golden": {"golden"}, "rtl": {"rtl"}, "sim": {"sim", "rtl"},
                "boards": {"boards", "rtl", "sim"}, "scripts": set(PACKAGES)}
-    package = name.split(".", maxsplit=1)[0]
+    package = folder_of(name)
     for used in imports(modules(package)[name]):
         top = used.split(".", maxsplit=1)[0]
-        assert top not in {"cocotb", "tests"}, f"{name} imports {used}"
+        assert top not in {"cocotb", "tests", *PACKAGES}, f"{name} imports {used}"
         assert top != "torch" or package == "golden", f"{name} imports {used}"
-        if top in PACKAGES and top not in allowed[package]:
+        if top != "deltamoe":
+            continue
+        if folder_of(used) not in allowed[package]:
             assert any(f"{used}.".startswith(f"{shared}.") for shared in SHARED) or (
-                f"{used}.".startswith("scripts.host.") and (
-                    package in {"golden", "boards"} or name == "rtl.generate")), (
+                f"{used}.".startswith("deltamoe.host.") and (
+                    package in {"golden", "boards"} or name == "deltamoe.rtl.generate")), (
                 f"{name} imports {used}")
-        if name.startswith("scripts.host") and top in PACKAGES:
-            assert f"{used}.".startswith("scripts.host."), f"{name} imports {used}"
+        if name.startswith("deltamoe.host"):
+            assert f"{used}.".startswith("deltamoe.host."), f"{name} imports {used}"
 
 
-COMMANDS = modules("scripts/commands")
+COMMANDS = {name: path for name, path in modules("scripts").items()
+            if name.startswith("deltamoe.commands")}
 LONGEST_COMMAND = 60
 """Lines of a command, which parses and prints; whatever else it does, a function does for it."""
 
@@ -128,13 +165,15 @@ def test_nobody_imports_a_command(name: str) -> None:
              if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     for used in [*imports(path), *named]:
         assert not any(used.startswith(f"{command}.") or used == command
-                       for command in COMMANDS if command != "scripts.commands"), used
+                       for command in COMMANDS if command != "deltamoe.commands"), used
 
 
 def test_config_and_tables_need_no_torch() -> None:
     """Nor does anything but golden's arithmetic, through whatever it imports."""
-    code = ("import sys, golden.config, golden.tables, rtl.accelerator, rtl.compiler, "
-            "sim.machine, sim.energy, sim.trace; sys.exit('torch' in sys.modules)")
+    names = ("golden.config", "golden.tables", "rtl.accelerator", "rtl.compiler.entry",
+             "sim.machine", "sim.energy.estimate", "sim.report.trace")
+    code = f"import sys, {', '.join(f'deltamoe.{name}' for name in names)}"
+    code += "; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
@@ -202,7 +241,7 @@ def test_twin_is_tested_against_real_arithmetic(twin: str) -> None:
     """An assertion depends on a call of each of its functions; an import is not enough."""
     public = {node.name for node in parse(modules("golden")[twin]).body
               if isinstance(node, ast.FunctionDef)}
-    if twin == "golden.integer":
+    if twin == "deltamoe.golden.integer":
         public = {"Integer"}
     found = {name for path in (ROOT / "tests/golden").glob("test_*.py") for name in compared(path)
              if f"{twin}.{name}" in imports(path)}
@@ -223,8 +262,8 @@ def test_every_unit_is_part_of_the_accelerator() -> None:
 
 
 def constants() -> list:
-    """Class and name of every constant of a unit: its cycle counts, nearly all in rtl.cycles."""
-    numbers = [node for node in parse(modules("rtl")["rtl.cycles"]).body
+    """Class and name of every constant of a unit: its cycle counts, nearly all of cycles."""
+    numbers = [node for node in parse(modules("rtl")["deltamoe.rtl.cycles"]).body
                 if isinstance(node, ast.ClassDef)]
     return [pytest.param(unit.name, target.id, id=f"{unit.name}.{target.id}")
             for unit in [*numbers, *(unit for path in UNITS.values() for unit in components(path))]
@@ -232,9 +271,9 @@ def constants() -> list:
 
 
 def test_cycles_are_those_of_the_unit_of_their_name() -> None:
-    """Each class of rtl.cycles is a base of the unit, which so has no other numbers."""
+    """Each class of deltamoe.rtl.cycles is a base of the unit, which so has no other numbers."""
     units = {owner.name: owner for path in UNITS.values() for owner in components(path)}
-    for node in parse(modules("rtl")["rtl.cycles"]).body:
+    for node in parse(modules("rtl")["deltamoe.rtl.cycles"]).body:
         if isinstance(node, ast.ClassDef):
             unit = units[node.name]
             assert f"cycles.{node.name}" in map(ast.unparse, unit.bases)
@@ -323,7 +362,7 @@ def reached(files: dict[str, Path]) -> Iterator[ast.AST]:
 
 def test_every_unit_is_tested_alone() -> None:
     """Each is made and run by itself in a test; an import is not enough."""
-    files = modules("tests/unit", "tests/bench", "tests/support")
+    files = modules("tests/rtl", "tests/bench", "tests/support")
     ran = {name for node in reached(files) for inner in ast.walk(node)
            if isinstance(inner, ast.FunctionDef) for name in simulated(inner)}
     units = {owner.name for path in UNITS.values() for owner in components(path)}

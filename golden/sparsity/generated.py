@@ -7,11 +7,11 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from golden.config import ModelConfig
-from golden.shapes import tensor_shapes
-from golden.sparsity.names import ATTENTION, part
-from golden.sparsity.record import Moment, Record
-from golden.sparsity.rule import largest
+from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.quantization.shapes import tensor_shapes
+from deltamoe.golden.sparsity.names import ATTENTION, part
+from deltamoe.golden.sparsity.record import Moment, Record
+from deltamoe.golden.sparsity.rule import largest
 
 CODES = 32.0
 """Deviation of operands before zeros, and of weights, in codes."""
@@ -102,7 +102,7 @@ def generated(shapes: ModelConfig | Mapping[str, tuple[int, int, int]], *, densi
 
 
 class Network:
-    """Frames of a vision transformer, in the order of :class:`golden.integer.Integer`."""
+    """Frames of a vision transformer, in the order of :class:`deltamoe.golden.integer.Integer`."""
 
     def __init__(self, config: ModelConfig, source: Source, skew: float) -> None:
         self.config, self.source = config, source

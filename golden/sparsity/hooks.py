@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import flex_attention
 
-from golden.sparsity.names import OUTSIDE, expert, layer, part, recognized
-from golden.sparsity.observer import Observer
-from golden.sparsity.record import Moment, Record
-from golden.sparsity.rule import largest
+from deltamoe.golden.sparsity.names import OUTSIDE, expert, layer, part, recognized
+from deltamoe.golden.sparsity.observer import Observer
+from deltamoe.golden.sparsity.record import Moment, Record
+from deltamoe.golden.sparsity.rule import largest
 
 
 def trace(model: nn.Module, inputs: Tensor | Iterable[Any],
@@ -36,8 +36,8 @@ def trace(model: nn.Module, inputs: Tensor | Iterable[Any],
     and a warning names it with its share, or without one where it is not known what an operator
     multiplies. What a network computes outside of PyTorch, with NumPy for example, and by element
     without such a sum is not noticed. A product whose name
-    does not say what it is of its block (:func:`golden.sparsity.names.part`), but whose operand and
-    result do, gets that as a last word of its name: ``0.fc1``.
+    does not say what it is of its block (:func:`deltamoe.golden.sparsity.names.part`), but whose
+    operand and result do, gets that as a last word of its name: ``0.fc1``.
 
     Parameters
     ----------

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from golden.sparsity.names import part
-from golden.sparsity.rule import Rule
-from golden.sparsity.work import Frame, Work
+from deltamoe.golden.sparsity.names import part
+from deltamoe.golden.sparsity.rule import Rule
+from deltamoe.golden.sparsity.work import Frame, Work
 
 
 class Ledger:

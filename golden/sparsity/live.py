@@ -3,15 +3,15 @@
 import torch
 from torch import Tensor
 
-from golden.gate import gate_weights
-from golden.integer import Trace
-from golden.linear import linear
-from golden.report import sqnr
-from golden.sparsity.ledger import Ledger
-from golden.sparsity.names import expert, layer
-from golden.sparsity.record import Moment, Recorder, heads
-from golden.sparsity.rule import Rule
-from golden.sparsity.work import Frame
+from deltamoe.golden.arithmetic.gate import gate_weights
+from deltamoe.golden.arithmetic.linear import linear
+from deltamoe.golden.integer import Trace
+from deltamoe.golden.quantization.report import sqnr
+from deltamoe.golden.sparsity.ledger import Ledger
+from deltamoe.golden.sparsity.names import expert, layer
+from deltamoe.golden.sparsity.record import Moment, Recorder, heads
+from deltamoe.golden.sparsity.rule import Rule
+from deltamoe.golden.sparsity.work import Frame
 
 ABSENT = -(1 << 40)
 """Accumulator of an expert that does not exist: its exponential is 0."""

@@ -52,12 +52,13 @@ class Mechanism:
         Whether a frame costs what it does because of those before it.
     frames : callable
         ``frames(record, calibration=None, **parameters)`` maps a
-        :class:`golden.sparsity.record.Record` to a list of :class:`golden.sparsity.work.Frame`,
-        one for each recorded frame. ``calibration`` is a record of the same network on other
-        frames; without one, the frames themselves are it.
+        :class:`deltamoe.golden.sparsity.record.Record` to a list of
+        :class:`deltamoe.golden.sparsity.work.Frame`, one for each recorded frame. ``calibration``
+        is a record of the same network on other frames; without one, the frames themselves are it.
     executed : callable, optional
         ``executed(record, **parameters)``, of what the hardware can do only, returns the network
-        (:class:`golden.quantized.QuantizedModel`) and the :class:`golden.policy.Plan` that do it.
+        (:class:`deltamoe.golden.quantization.quantized.QuantizedModel`) and the
+        :class:`deltamoe.golden.temporal.policy.Plan` that do it.
     """
 
     name: str

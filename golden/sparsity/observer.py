@@ -16,9 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from golden.sparsity.names import layer
-from golden.sparsity.origins import MOVES, Origin, Origins, tensors_in
-from golden.sparsity.pieces import pieces
+from deltamoe.golden.sparsity.names import layer
+from deltamoe.golden.sparsity.origins import MOVES, Origin, Origins, tensors_in
+from deltamoe.golden.sparsity.pieces import pieces
 
 aten = torch.ops.aten
 

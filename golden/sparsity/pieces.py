@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from golden.sparsity.origins import Origin
+from deltamoe.golden.sparsity.origins import Origin
 
 Piece = tuple[str, Tensor, Tensor, Tensor]
 

@@ -7,13 +7,13 @@ from math import log
 import torch
 from torch import Tensor
 
-from golden.config import ModelConfig
-from golden.gate import planes
-from golden.integer import Integer, Trace
-from golden.library import Network
-from golden.model import M3ViT
-from golden.quantized import QuantizedModel
-from golden.sparsity.names import recognized
+from deltamoe.golden.arithmetic.gate import planes
+from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.integer import Integer, Trace
+from deltamoe.golden.library import Network
+from deltamoe.golden.model import M3ViT
+from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.golden.sparsity.names import recognized
 
 OCTAVE, SCORE_OCTAVE = 256, 64
 """Units of a gate's and of an attention's scaled accumulator in a logarithm to base 2."""
@@ -67,7 +67,8 @@ class Record:
     zeros : Mapping of str to int
         By product the code of zero, where it is not 0.
     config : ModelConfig, optional
-        The network's dimensions; None for a network that is not one of :mod:`golden.model`.
+        The network's dimensions; None for a network that is not one of
+        :mod:`deltamoe.golden.model`.
     model : QuantizedModel, optional
         The network, if mechanisms are to be run in it.
     task : int
@@ -248,7 +249,7 @@ class Recorder(Integer):
 
     def run(self, pixels: Tensor, task: int = 0,
             experts: dict[int, Tensor] | None = None) -> Trace:
-        """Infer, as :meth:`golden.integer.Integer.run`."""
+        """Infer, as :meth:`deltamoe.golden.integer.Integer.run`."""
         self.keys: dict[str, Tensor] = {}
         self.logits: dict[int, Tensor] = {}
         return super().run(pixels, task, experts)

@@ -1,7 +1,7 @@
 """All mechanisms by name. It needs no torch: what a mechanism does is imported when it is used."""
 
-from golden.sparsity.catalog import activation, attention, routing, temporal, weights
-from golden.sparsity.mechanism import Mechanism
+from deltamoe.golden.sparsity.catalog import activation, attention, routing, temporal, weights
+from deltamoe.golden.sparsity.mechanism import Mechanism
 
 MECHANISMS: dict[str, Mechanism] = {
     mechanism.name: mechanism

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from golden.sparsity.ledger import Ledger
-from golden.sparsity.names import expert, experts_of, layer, part
-from golden.sparsity.record import Moment, for_heads
-from golden.sparsity.rule import Rule
-from golden.sparsity.work import Frame
+from deltamoe.golden.sparsity.ledger import Ledger
+from deltamoe.golden.sparsity.names import expert, experts_of, layer, part
+from deltamoe.golden.sparsity.record import Moment, for_heads
+from deltamoe.golden.sparsity.rule import Rule
+from deltamoe.golden.sparsity.work import Frame
 
 FIRST_HALF = ("q", "k", "v", "qkv", "qk", "kv", "scores", "values", "proj")
 """Products of a block's attention."""

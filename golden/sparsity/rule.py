@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from golden.policy import Plan
-from golden.quantized import QuantizedModel
-from golden.sparsity.record import Record
-from golden.sparsity.work import Work
+from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.golden.sparsity.record import Record
+from deltamoe.golden.sparsity.work import Work
+from deltamoe.golden.temporal.policy import Plan
 
 
 class Sent(NamedTuple):
@@ -45,7 +45,7 @@ class Rule:
     """
 
     blocks = False
-    """Whether it needs the blocks and heads of a network of :mod:`golden.model`."""
+    """Whether it needs the blocks and heads of a network of :mod:`deltamoe.golden.model`."""
     runs = True
     """Whether the network computes what the mechanism would; else only its work is known."""
 

@@ -1,11 +1,11 @@
 """Apply a rule to a record: inside the integer network if there is one, else operand by operand."""
 
-from golden.sparsity.live import Live
-from golden.sparsity.names import expert, layer
-from golden.sparsity.record import Record
-from golden.sparsity.replay import Replay
-from golden.sparsity.rule import Rule
-from golden.sparsity.work import Frame
+from deltamoe.golden.sparsity.live import Live
+from deltamoe.golden.sparsity.names import expert, layer
+from deltamoe.golden.sparsity.record import Record
+from deltamoe.golden.sparsity.replay import Replay
+from deltamoe.golden.sparsity.rule import Rule
+from deltamoe.golden.sparsity.work import Frame
 
 KEYS, LOGITS = ("keys", "keys of the attention"), ("logits", "logits of gates")
 NEEDED = {"route": LOGITS, "pairs": KEYS, "alive": KEYS, "attending": KEYS}

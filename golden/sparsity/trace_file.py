@@ -17,8 +17,9 @@ Metadata: ``format`` is ``deltamoe-trace-1``; ``record`` is a JSON object with
 * ``products``: for each frame the list of its products in the order in which they ran,
 * ``masks``: K of each ``{frame}.operand.{product}`` that is packed,
 * ``zeros``: the code of zero of each product where it is not 0,
-* ``config``: the fields of :class:`golden.config.ModelConfig`, or null; then products have the
-  names of :class:`golden.integer.Trace`,
+* ``config``: the fields of :class:`deltamoe.golden.config.ModelConfig`, or null; then products have
+the
+  names of :class:`deltamoe.golden.integer.Trace`,
 * ``task``: whose gates and head ran,
 * optional ``widths``: of each product of values how wide a head's values are, if not as its keys;
   ``macs``: how many multiplications all frames had, and ``unseen``: how many of them are not in
@@ -39,10 +40,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from golden.config import ModelConfig
-from golden.sparsity.names import part
-from golden.sparsity.record import Moment, Record
-from golden.tensor_file import write_tensors
+from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.quantization.tensor_file import write_tensors
+from deltamoe.golden.sparsity.names import part
+from deltamoe.golden.sparsity.record import Moment, Record
 
 FORMAT = "deltamoe-trace-1"
 WIDEST = 1 << 16

@@ -96,11 +96,11 @@ class Frame:
     Attributes
     ----------
     works : Mapping of str to Work
-        By product as :class:`golden.integer.Trace` names them: ``patch``, ``blocks.{i}.q``,
-        ``.k``, ``.v``, ``.attention.scores``, ``.attention.values``, ``.proj``, ``.fc1``,
-        ``.fc2``, ``.gate.{task}``, ``.experts.{e}.fc1``, ``.experts.{e}.fc2``, ``head.{task}``.
-        A product that does not run at all is left out. The attention's products have one row for
-        each head and token, head by head.
+        By product as :class:`deltamoe.golden.integer.Trace` names them: ``patch``,
+        ``blocks.{i}.q``, ``.k``, ``.v``, ``.attention.scores``, ``.attention.values``, ``.proj``,
+        ``.fc1``, ``.fc2``, ``.gate.{task}``, ``.experts.{e}.fc1``, ``.experts.{e}.fc2``,
+        ``head.{task}``. A product that does not run at all is left out. The attention's products
+        have one row for each head and token, head by head.
     routed : Mapping of int to ndarray
         By layer with experts the tokens of each expert (E,).
     existing : Mapping of int to ndarray

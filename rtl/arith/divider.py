@@ -4,8 +4,8 @@ from amaranth import Cat, Module, Mux, ShapeLike, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl import cycles
-from rtl.cycles import QUOTIENT
+from deltamoe.rtl import cycles
+from deltamoe.rtl.cycles import QUOTIENT
 
 
 def fraction(tag: ShapeLike) -> data.StructLayout:

@@ -4,8 +4,8 @@ from amaranth import Array, Cat, Const, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.tables import RSQRT
-from rtl import cycles
+from deltamoe.golden.tables import RSQRT
+from deltamoe.rtl import cycles
 
 WIDTH = 52
 

@@ -11,9 +11,9 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl import cycles
-from rtl.config import HwConfig
-from rtl.formats import beat, tokens
+from deltamoe.rtl import cycles
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.formats import beat, tokens
 
 
 def rotated(row: Value, places: Value, step: int) -> Value:
@@ -31,7 +31,7 @@ class CornerTurn(cycles.CornerTurn, wiring.Component):
     """Transpose blocks of ``P = hw.word`` tokens.
 
     A block's words leave dimension by dimension; tokens missing from the last block are zero.
-    :func:`golden.corner_turn.corner_turn` is its reference.
+    :func:`deltamoe.golden.arithmetic.corner_turn.corner_turn` is its reference.
 
     Members
     -------

@@ -4,7 +4,7 @@ from amaranth import Array, Const, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.tables import EXP2_8BIT
+from deltamoe.golden.tables import EXP2_8BIT
 
 
 class Exponential(wiring.Component):

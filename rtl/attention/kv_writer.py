@@ -9,9 +9,9 @@ from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.config import HwConfig
-from rtl.descriptor import DESCRIPTOR
-from rtl.formats import beat, kv_write, requantized
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.descriptor import DESCRIPTOR
+from deltamoe.rtl.formats import beat, kv_write, requantized
 
 
 class KvWriter(wiring.Component):
@@ -42,7 +42,8 @@ class KvWriter(wiring.Component):
     Timing
     ------
     Words are written in the cycle they arrive. Values and keys never arrive together, since
-    :class:`rtl.retirement.Retirement` drains values only when no keys are under way.
+    :class:`deltamoe.rtl.control.retirement.Retirement` drains values only when no keys are under
+    way.
     """
 
     values: stream.Interface

@@ -5,11 +5,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl.attention.softmax import Softmax
-from rtl.config import HwConfig
-from rtl.descriptor import DESCRIPTOR
-from rtl.formats import NORMALIZER, scores
-from rtl.stream.pipe import pipe
+from deltamoe.rtl.attention.softmax import Softmax
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.descriptor import DESCRIPTOR
+from deltamoe.rtl.formats import NORMALIZER, scores
+from deltamoe.rtl.stream.pipe import pipe
 
 
 class Probabilities(wiring.Component):

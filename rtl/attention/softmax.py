@@ -12,11 +12,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl import cycles
-from rtl.arith.divider import Divider
-from rtl.attention.exponential import Exponential
-from rtl.config import HwConfig
-from rtl.formats import NORMALIZER, beat, scores
+from deltamoe.rtl import cycles
+from deltamoe.rtl.arith.divider import Divider
+from deltamoe.rtl.attention.exponential import Exponential
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.formats import NORMALIZER, beat, scores
 
 
 class Softmax(cycles.Softmax, wiring.Component):
@@ -26,7 +26,7 @@ class Softmax(cycles.Softmax, wiring.Component):
     ``(kappa + (l >> 1)) // l`` with ``kappa22`` and shift 22 if ``l < 4096``, else with
     ``kappa26`` and shift 26. The division by ``l`` is deferred behind the product with the
     values (base 2 and a single pass after Softermax, Stevens et al., DAC 2021).
-    :func:`golden.softmax.softmax` is its reference.
+    :func:`deltamoe.golden.arithmetic.softmax.softmax` is its reference.
 
     Members
     -------

@@ -8,9 +8,9 @@ from amaranth import Array, Module, Mux, Signal
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.config import HwConfig
-from rtl.descriptor import DESCRIPTOR, Dest, Source
-from rtl.formats import item
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Source
+from deltamoe.rtl.formats import item
 
 
 class Phase(enum.Enum, shape=1):
@@ -114,7 +114,7 @@ class AttentionItems(wiring.Component):
     Members
     -------
     descriptor, start, o
-        As in :class:`rtl.linear.item_generator.ItemGenerator`.
+        As in :class:`deltamoe.rtl.linear.item_generator.ItemGenerator`.
 
     Timing
     ------

@@ -12,11 +12,11 @@ from amaranth import Cat, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl import cycles
-from rtl.config import HwConfig
-from rtl.formats import broadcast, kv_write, place, weight_write
-from rtl.linear.lane_group import LaneGroup
-from rtl.linear.worker import Worker
+from deltamoe.rtl import cycles
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.formats import broadcast, kv_write, place, weight_write
+from deltamoe.rtl.linear.lane_group import LaneGroup
+from deltamoe.rtl.linear.worker import Worker
 
 
 class ComputeUnit(cycles.ComputeUnit, wiring.Component):

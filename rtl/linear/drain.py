@@ -6,15 +6,15 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl import cycles
-from rtl.attention.softmax import Softmax
-from rtl.config import HwConfig
-from rtl.descriptor import Dest
-from rtl.formats import NORMALIZER, PARAMETER, Width, drained, kept, place, scaled, tag
-from rtl.linear.compute_unit import ComputeUnit
-from rtl.moe.gate import Gate
-from rtl.stream.fifo import Fifo
-from rtl.stream.pipe import pipe
+from deltamoe.rtl import cycles
+from deltamoe.rtl.attention.softmax import Softmax
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.descriptor import Dest
+from deltamoe.rtl.formats import NORMALIZER, PARAMETER, Width, drained, kept, place, scaled, tag
+from deltamoe.rtl.linear.compute_unit import ComputeUnit
+from deltamoe.rtl.moe.gate import Gate
+from deltamoe.rtl.stream.fifo import Fifo
+from deltamoe.rtl.stream.pipe import pipe
 
 WIDTHS = {
     Dest.KEY: Width.SYMMETRIC, Dest.VALUE: Width.SYMMETRIC, Dest.HIDDEN: Width.INT10,

@@ -11,9 +11,9 @@ from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl import cycles
-from rtl.config import HwConfig
-from rtl.formats import broadcast, event_word, operands, place, reference_write
+from deltamoe.rtl import cycles
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.formats import broadcast, event_word, operands, place, reference_write
 
 
 class EventEncoder(cycles.EventEncoder, wiring.Component):
@@ -26,8 +26,8 @@ class EventEncoder(cycles.EventEncoder, wiring.Component):
     an item of zeros still completes. With a reference of zero and ``dense`` this is plain
     inference; with the operand's zero point, zero-skipping; with the values sent last, the
     temporal delta of Yousefzadeh and Sifalakis (arXiv 2107.07305).
-    :func:`golden.events.encode` is its reference. ``wide`` words, of which all are full and the
-    reference is one, are not compared with ``theta``.
+    :func:`deltamoe.golden.arithmetic.events.encode` is its reference. ``wide`` words, of which all
+    are full and the reference is one, are not compared with ``theta``.
 
     Members
     -------

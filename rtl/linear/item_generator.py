@@ -9,13 +9,13 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl import cycles
-from rtl.config import HwConfig
-from rtl.descriptor import DESCRIPTOR, Dest, Mode, Opcode, temporal
-from rtl.formats import item
-from rtl.linear.attention_items import AttentionItems
-from rtl.linear.linear_items import LinearItems
-from rtl.temporal.probe_items import ProbeItems
+from deltamoe.rtl import cycles
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Mode, Opcode, temporal
+from deltamoe.rtl.formats import item
+from deltamoe.rtl.linear.attention_items import AttentionItems
+from deltamoe.rtl.linear.linear_items import LinearItems
+from deltamoe.rtl.temporal.probe_items import ProbeItems
 
 
 class ItemGenerator(cycles.ItemGenerator, wiring.Component):
@@ -38,7 +38,7 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
     issued : ``Out(1)``
         The operator's last item is taken.
     judged, changed, row : ``In(1)``, ``In(1)``, ``Out``
-        As in :class:`rtl.temporal.probe_items.ProbeItems`.
+        As in :class:`deltamoe.rtl.temporal.probe_items.ProbeItems`.
     o : ``Out(stream.Signature(item(hw)))``
         Items, one a cycle.
     """

@@ -13,19 +13,19 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl.config import HwConfig
-from rtl.formats import event, kv_write, weight_write
-from rtl.linear.lanes import Lanes
-from rtl.linear.worker import Worker
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.formats import event, kv_write, weight_write
+from deltamoe.rtl.linear.lanes import Lanes
+from deltamoe.rtl.linear.worker import Worker
 
 
 class LaneGroup(wiring.Component):
     """Multiply a row of weights by an event and add it to the accumulators of a bank.
 
     ``acc[bank][n] = sum(delta * memory[row][n])`` over an item's events, with ``memory`` the
-    weights or, if ``kv``, the keys and values. :func:`golden.linear.linear` is its reference.
-    Runs of up to eight events are summed in the multipliers; an adder for every two lanes of the
-    halves then adds them to distributed memory, which costs a third of the logic of an
+    weights or, if ``kv``, the keys and values. :func:`deltamoe.golden.arithmetic.linear.linear` is
+    its reference. Runs of up to eight events are summed in the multipliers; an adder for every two
+    lanes of the halves then adds them to distributed memory, which costs a third of the logic of an
     accumulator register for every lane and bank. What does not take part in an addition is reset
     in the register before, which saves the multiplexers, and the memory keeps complements:
     ``~(a + b) = ~a - b`` names the operand that the carry chain takes without a LUT. Together

@@ -12,9 +12,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl.config import HwConfig
-from rtl.formats import event
-from rtl.linear.mac_pair import MacPair
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.formats import event
+from deltamoe.rtl.linear.mac_pair import MacPair
 
 
 class Lanes(wiring.Component):

@@ -10,9 +10,9 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.config import HwConfig
-from rtl.descriptor import DESCRIPTOR, Dest, temporal
-from rtl.formats import item
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, temporal
+from deltamoe.rtl.formats import item
 
 
 class LinearItems(wiring.Component):
@@ -25,7 +25,7 @@ class LinearItems(wiring.Component):
     Members
     -------
     descriptor, start, rows, index, token, weight, place, known, o
-        As in :class:`rtl.linear.item_generator.ItemGenerator`.
+        As in :class:`deltamoe.rtl.linear.item_generator.ItemGenerator`.
 
     Timing
     ------

@@ -9,10 +9,10 @@ from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl import cycles
-from rtl.config import HwConfig
-from rtl.descriptor import Source
-from rtl.formats import drained, item, operands, place, traced, words_beside
+from deltamoe.rtl import cycles
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.descriptor import Source
+from deltamoe.rtl.formats import drained, item, operands, place, traced, words_beside
 
 
 class OperandSource(cycles.OperandSource, wiring.Component):

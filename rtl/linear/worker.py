@@ -9,12 +9,12 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
 
-from rtl import cycles
-from rtl.config import HwConfig
-from rtl.cycles import RUN
-from rtl.formats import event, event_word
-from rtl.linear.event_queue import EventQueue
-from rtl.stream.pipe import pipe
+from deltamoe.rtl import cycles
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.cycles import RUN
+from deltamoe.rtl.formats import event, event_word
+from deltamoe.rtl.linear.event_queue import EventQueue
+from deltamoe.rtl.stream.pipe import pipe
 
 
 class Worker(cycles.Worker, wiring.Component):

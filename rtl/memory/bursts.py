@@ -4,10 +4,10 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.config import HwConfig
-from rtl.cycles import PAGE
-from rtl.formats import COMMAND
-from rtl.memory.axi import ADDRESS_WIDTH
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.cycles import PAGE
+from deltamoe.rtl.formats import COMMAND
+from deltamoe.rtl.memory.axi import ADDRESS_WIDTH
 
 BURST = data.StructLayout({"address": ADDRESS_WIDTH, "beats": 9, "last": 1})
 """One burst; ``last`` marks the transfer's final one."""

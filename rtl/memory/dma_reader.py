@@ -10,12 +10,12 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.config import HwConfig
-from rtl.formats import COMMAND
-from rtl.memory.axi import OKAY, AxiRead
-from rtl.memory.bursts import Bursts
-from rtl.stream.fifo import Fifo
-from rtl.stream.pipe import pipe
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.formats import COMMAND
+from deltamoe.rtl.memory.axi import OKAY, AxiRead
+from deltamoe.rtl.memory.bursts import Bursts
+from deltamoe.rtl.stream.fifo import Fifo
+from deltamoe.rtl.stream.pipe import pipe
 
 BURST_END = data.StructLayout({"length": 8, "last": 1})
 """Beats of a burst in flight, less one; whether it is the last of its transfer."""

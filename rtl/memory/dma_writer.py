@@ -9,11 +9,11 @@ from amaranth import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.config import HwConfig
-from rtl.formats import COMMAND
-from rtl.memory.axi import OKAY, AxiWrite
-from rtl.memory.bursts import Bursts
-from rtl.stream.pipe import pipe
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.formats import COMMAND
+from deltamoe.rtl.memory.axi import OKAY, AxiWrite
+from deltamoe.rtl.memory.bursts import Bursts
+from deltamoe.rtl.stream.pipe import pipe
 
 
 class DmaWriter(wiring.Component):

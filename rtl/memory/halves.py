@@ -6,7 +6,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl.config import lower_half
+from deltamoe.rtl.config import lower_half
 
 
 class Halves(wiring.Component):

@@ -15,9 +15,10 @@ from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.config import HwConfig
-from rtl.descriptor import Target
-from rtl.formats import (
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.control.walker import Walker
+from deltamoe.rtl.descriptor import Target
+from deltamoe.rtl.formats import (
     TABLE_WRITE,
     TRANSFER,
     parameter_write,
@@ -25,7 +26,6 @@ from rtl.formats import (
     sums_write,
     weight_write,
 )
-from rtl.walker import Walker
 
 
 def loaded(hw: HwConfig) -> tuple[str, ...]:

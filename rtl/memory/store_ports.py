@@ -4,8 +4,8 @@ from amaranth import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.config import HwConfig
-from rtl.descriptor import Target
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.descriptor import Target
 
 
 class StorePorts(wiring.Component):

@@ -10,12 +10,12 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
 
-from rtl import cycles
-from rtl.config import HwConfig
-from rtl.descriptor import Target
-from rtl.formats import COMMAND
-from rtl.stream.fifo import Fifo
-from rtl.stream.pipe import pipe
+from deltamoe.rtl import cycles
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.descriptor import Target
+from deltamoe.rtl.formats import COMMAND
+from deltamoe.rtl.stream.fifo import Fifo
+from deltamoe.rtl.stream.pipe import pipe
 
 STORING = data.StructLayout({
     "target": Target, "base": 16, "address": 32, "beats": 24, "position": 16})

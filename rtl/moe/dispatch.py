@@ -13,15 +13,15 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl.config import HwConfig
-from rtl.formats import route
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.formats import route
 
 
 class Dispatch(wiring.Component):
     """One queue for each expert, in the order of the tokens.
 
     A queue holds ``max_tokens`` entries, so every routing fits: all tokens to one expert, an
-    expert without any. :func:`golden.moe.routed_tokens` is its reference.
+    expert without any. :func:`deltamoe.golden.arithmetic.moe.routed_tokens` is its reference.
 
     Members
     -------

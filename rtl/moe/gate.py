@@ -11,16 +11,16 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, flipped
 
-from rtl import cycles
-from rtl.arith.divider import Divider
-from rtl.config import HwConfig
-from rtl.cycles import GATE_LANES, PLANE
-from rtl.formats import beat, route
-from rtl.moe.gate_exponential import GateExponential
-from rtl.moe.top_k import TopK
-from rtl.stream.fifo import Fifo
-from rtl.stream.pipe import pipe
-from rtl.temporal.places import Places
+from deltamoe.rtl import cycles
+from deltamoe.rtl.arith.divider import Divider
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.cycles import GATE_LANES, PLANE
+from deltamoe.rtl.formats import beat, route
+from deltamoe.rtl.moe.gate_exponential import GateExponential
+from deltamoe.rtl.moe.top_k import TopK
+from deltamoe.rtl.stream.fifo import Fifo
+from deltamoe.rtl.stream.pipe import pipe
+from deltamoe.rtl.temporal.places import Places
 
 
 class Gate(cycles.Gate, wiring.Component):
@@ -30,7 +30,8 @@ class Gate(cycles.Gate, wiring.Component):
     ``logit = 256 * high + low``. Ranking uses the raw logits, ties go to the lower index.
     ``t = sat16(rhu(logit * multiplier, 14 + 4 * shift))`` in 1/256 octaves,
     ``E = round(2**15 * 2**(-(max - t) / 256))``, ``l = sum E`` over all experts, and
-    ``weight = min(65535, floor(E * 2**16 / l + 1/2))``. :func:`golden.gate.gate` is its reference.
+    ``weight = min(65535, floor(E * 2**16 / l + 1/2))``.
+    :func:`deltamoe.golden.arithmetic.gate.gate` is its reference.
 
     Members
     -------
@@ -43,7 +44,7 @@ class Gate(cycles.Gate, wiring.Component):
     num_experts, top_k, multiplier, shift : ``In``
         Stable while tokens are in flight.
     start, places, remembers, fresh : ``In``
-        ``start``, ``base``, … of :class:`rtl.temporal.places.Places`.
+        ``start``, ``base``, … of :class:`deltamoe.rtl.temporal.places.Places`.
 
     Timing
     ------

@@ -9,8 +9,8 @@ from amaranth import Array, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.tables import EXP2_15BIT
-from rtl import cycles
+from deltamoe.golden.tables import EXP2_15BIT
+from deltamoe.rtl import cycles
 
 
 class GateExponential(cycles.GateExponential, wiring.Component):

@@ -9,7 +9,7 @@ class TopK(wiring.Component):
     """Insert some values a cycle into a sorted list.
 
     A value goes before the first entry that it exceeds strictly, so of equal values the one that
-    came first ranks first. :func:`golden.gate.top_k_experts` is its reference.
+    came first ranks first. :func:`deltamoe.golden.arithmetic.gate.top_k_experts` is its reference.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl import cycles
+from deltamoe.rtl import cycles
 
 
 class Fifo(cycles.Fifo, wiring.Component):

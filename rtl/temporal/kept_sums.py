@@ -15,9 +15,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl import cycles
-from rtl.config import HwConfig
-from rtl.formats import kept, sums_write
+from deltamoe.rtl import cycles
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.formats import kept, sums_write
 
 
 class KeptSums(cycles.KeptSums, wiring.Component):
@@ -25,11 +25,12 @@ class KeptSums(cycles.KeptSums, wiring.Component):
 
     ``sum = acc + memory[state]`` if ``accumulates``, else ``acc``; then ``memory[state] = sum`` if
     ``stores``. With the events of a delta layer as ``acc`` the sum is that of the whole reference
-    (Neil et al., Delta Networks, arXiv 1612.05571). :func:`golden.linear.linear` of the reference
-    is its model. What is not added is reset in the register before the adder, which saves a LUT
-    for each of its bits; so a word from memory goes through the adder too, as the sum of nothing.
-    Its OR shares the LUT of the adder's bit if the sum is written as a difference,
-    ``2 a - (2 (-1 - b) + 1) = 2 (a + b) + 1``: of a sum, Yosys chooses which side stays bare.
+    (Neil et al., Delta Networks, arXiv 1612.05571).
+    :func:`deltamoe.golden.arithmetic.linear.linear` of the reference is its model. What is not
+    added is reset in the register before the adder, which saves a LUT for each of its bits; so a
+    word from memory goes through the adder too, as the sum of nothing. Its OR shares the LUT of the
+    adder's bit if the sum is written as a difference, ``2 a - (2 (-1 - b) + 1) = 2 (a + b) + 1``:
+    of a sum, Yosys chooses which side stays bare.
 
     Members
     -------

@@ -11,7 +11,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl.config import HwConfig
+from deltamoe.rtl.config import HwConfig
 
 
 class Places(wiring.Component):

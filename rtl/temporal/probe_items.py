@@ -10,10 +10,10 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl import cycles
-from rtl.config import HwConfig
-from rtl.descriptor import DESCRIPTOR, temporal
-from rtl.formats import item
+from deltamoe.rtl import cycles
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.descriptor import DESCRIPTOR, temporal
+from deltamoe.rtl.formats import item
 
 
 class State(enum.Enum, shape=2):
@@ -34,8 +34,8 @@ class ProbeItems(cycles.ProbeItems, wiring.Component):
     Members
     -------
     descriptor, start, o
-        As in :class:`rtl.linear.item_generator.ItemGenerator`. Items have ``probe``, and those
-        that move the reference ``updates``.
+        As in :class:`deltamoe.rtl.linear.item_generator.ItemGenerator`. Items have ``probe``, and
+        those that move the reference ``updates``.
     judged, changed : ``In(1)``
         The encoder has seen all of the row, and whether an element differs.
     row : ``Out(range(hw.max_tokens))``

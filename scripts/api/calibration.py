@@ -9,18 +9,18 @@ from pathlib import Path
 from rich.console import Group
 from rich.text import Text
 
-from golden.config import MODELS
-from rtl.compiler import compile_program
-from scripts.api.progress import QUIET, Progress
-from scripts.api.result import Result
-from scripts.calibration import TERMS, Fit, Measurement, equations, fit, read, table
-from scripts.host.files import write
-from scripts.lookup import hardware as hardware_by_name
-from scripts.terminal import Table
-from sim.machine import simulate
-from sim.memory import MemoryModel
-from sim.outline import Outline, facts
-from sim.spans import Result as Simulated
+from deltamoe.api.progress import QUIET, Progress
+from deltamoe.api.result import Result
+from deltamoe.experiments.calibration import TERMS, Fit, Measurement, equations, fit, read, table
+from deltamoe.golden.config import MODELS
+from deltamoe.host.files import write
+from deltamoe.lookup import hardware as hardware_by_name
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.sim.machine import simulate
+from deltamoe.sim.memory import MemoryModel
+from deltamoe.sim.outline import Outline, facts
+from deltamoe.sim.report.spans import Result as Simulated
+from deltamoe.terminal import Table
 
 UNITS = {"static": "W"}
 
@@ -94,11 +94,11 @@ def calibrate(measurements: Path, out: Path, terms: Sequence[str], *,
     Parameters
     ----------
     measurements : Path
-        CSV with the columns of :data:`scripts.calibration.COLUMNS`.
+        CSV with the columns of :data:`deltamoe.experiments.calibration.COLUMNS`.
     out : Path
         Table to write.
     terms : sequence of str
-        What is fitted, of :data:`scripts.calibration.TERMS`.
+        What is fitted, of :data:`deltamoe.experiments.calibration.TERMS`.
     progress : Progress
         Is told of every measurement.
 

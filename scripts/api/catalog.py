@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from rich.box import SIMPLE
 from rich.console import Group
 
-from golden.config import MODELS
-from golden.sparsity.registry import MECHANISMS
-from rtl.config import PRESETS, HwConfig
-from scripts.api.networks import dimensions
-from scripts.api.result import Result
-from scripts.terminal import Table
+from deltamoe.api.networks import dimensions
+from deltamoe.api.result import Result
+from deltamoe.golden.config import MODELS
+from deltamoe.golden.sparsity.registry import MECHANISMS
+from deltamoe.rtl.config import PRESETS, HwConfig
+from deltamoe.terminal import Table
 
 
 def geometry(hw: HwConfig) -> dict:

@@ -7,14 +7,14 @@ from pathlib import Path
 from rich.console import Group
 from rich.text import Text
 
-from rtl.compiler import check
-from scripts.api.progress import QUIET, Progress
-from scripts.api.result import Pictured, Result
-from scripts.study.evaluate import Evaluator, points
-from scripts.study.outcome import Outcome, answer, compared, measured
-from scripts.study.spec import Study, bundled, checked, read
-from scripts.study.table import Units, as_csv, as_json, tables
-from scripts.terminal import Table
+from deltamoe.api.progress import QUIET, Progress
+from deltamoe.api.result import Pictured, Result
+from deltamoe.experiments.study.evaluate import Evaluator, points
+from deltamoe.experiments.study.outcome import Outcome, answer, compared, measured
+from deltamoe.experiments.study.spec import Study, bundled, checked, read
+from deltamoe.experiments.study.table import Units, as_csv, as_json, tables
+from deltamoe.rtl.compiler.entry import check
+from deltamoe.terminal import Table
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,14 @@ class Comparison(Pictured):
 
     def picture(self) -> bytes:
         """Return a PNG of speed, energy and output of all points, with the Pareto front."""
-        from scripts.page import png
-        from scripts.study.figures import pareto
+        from deltamoe.experiments.study.figures import pareto
+        from deltamoe.page import png
 
         return png(pareto(self.outcomes, Units(self.outcomes)), dpi=110, bbox_inches="tight")
 
     def write(self, folder: str | Path) -> None:
         """Write ``report.html`` and its pictures into a folder, which is made if need be."""
-        from scripts.study import report
+        from deltamoe.experiments.study import report
 
         report.write(self.study, self.outcomes, Path(folder))
 

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtl.accelerator import Accelerator
-from rtl.generate import ports_json, to_verilog
-from rtl.waivers import verilator_control
-from scripts.api.result import Result
-from scripts.host.files import write_all
-from scripts.lookup import hardware as hardware_by_name
+from deltamoe.api.result import Result
+from deltamoe.host.files import write_all
+from deltamoe.lookup import hardware as hardware_by_name
+from deltamoe.rtl.accelerator import Accelerator
+from deltamoe.rtl.generate import ports_json, to_verilog
+from deltamoe.rtl.waivers import verilator_control
 
 NAME = "deltamoe"
 """The top module, and the files' name."""

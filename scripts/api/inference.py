@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.api.networks import Network, load
-from scripts.api.result import Result
-from scripts.lookup import weights
-from scripts.terminal import Table
+from deltamoe.api.networks import Network, load
+from deltamoe.api.result import Result
+from deltamoe.lookup import weights
+from deltamoe.terminal import Table
 
 if TYPE_CHECKING:
-    from golden.engines import Output
-    from golden.video import Pixels
+    from deltamoe.golden.data.video import Pixels
+    from deltamoe.golden.engines import Output
 
 ENGINES = ("float", "integer", "rtl")
 
@@ -30,9 +30,9 @@ class Inference(Result):
         ``float``, ``integer`` or ``rtl``.
     task : int
         Which of the network's tasks.
-    output : golden.engines.Output
+    output : deltamoe.golden.engines.Output
         Tokens (T, D) and class scores, if there are classes: real ones, else int16.
-    real : golden.engines.Output, optional
+    real : deltamoe.golden.engines.Output, optional
         Those of the float network, where it is known.
     """
 
@@ -46,7 +46,7 @@ class Inference(Result):
     @property
     def sqnr_db(self) -> float | None:
         """Ratio of signal to noise against the float network, in dB, of an integer output."""
-        from golden.engines import sqnr_db
+        from deltamoe.golden.engines import sqnr_db
 
         if self.real is None or self.engine == "float":
             return None
@@ -82,17 +82,17 @@ def pixels_of(network: Network, image: str | Path | None) -> "Pixels":
         It has another size, or is no image.
     """
     if image is None:
-        from golden.library import default_image
+        from deltamoe.golden.library import default_image
 
         return default_image(network.config)
-    from golden.images import load_image
+    from deltamoe.golden.data.images import load_image
 
     return load_image(Path(image), network.config)
 
 
 def real_of(network: Network, pixels: "Pixels", task: int) -> "Output | None":
     """Return the float network's output, if the network has float weights."""
-    from golden.engines import real_output
+    from deltamoe.golden.engines import real_output
 
     return None if network.weights.real is None else real_output(network.weights.real, pixels, task)
 
@@ -104,11 +104,11 @@ def infer(model: str | Path | Network, image: str | Path | None = None, *, hardw
     Parameters
     ----------
     model, task
-        As :func:`scripts.api.program.compile` takes them.
+        As :func:`deltamoe.api.program.compile` takes them.
     image : str or Path, optional
         Image of the network's size; by default its test image.
     hardware : str
-        Is named in the result; :func:`scripts.api.verilog.run_verilog` runs it.
+        Is named in the result; :func:`deltamoe.api.verilog.run_verilog` runs it.
     engine : str
         ``float`` or ``integer``.
 
@@ -117,7 +117,7 @@ def infer(model: str | Path | Network, image: str | Path | None = None, *, hardw
     ValueError
         Names what is wrong; or a quantized file has no float weights.
     """
-    from golden.engines import integer_output
+    from deltamoe.golden.engines import integer_output
 
     network = load(model)
     weights_of, pixels = network.weights, pixels_of(network, image)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from rich.console import Group
 
-from golden.config import MODELS, ModelConfig
-from scripts.api.progress import QUIET, Progress
-from scripts.api.result import Result
-from scripts.lookup import weights as weights_of
-from scripts.terminal import Table
+from deltamoe.api.progress import QUIET, Progress
+from deltamoe.api.result import Result
+from deltamoe.golden.config import MODELS, ModelConfig
+from deltamoe.lookup import weights as weights_of
+from deltamoe.terminal import Table
 
 if TYPE_CHECKING:
-    from golden.library import Network as Weights
-    from golden.report import BlockNoise
+    from deltamoe.golden.library import Network as Weights
+    from deltamoe.golden.quantization.report import BlockNoise
 
 __all__ = ["MODELS", "Network", "Quantization", "dimensions", "load", "quantize"]
 
@@ -38,7 +38,7 @@ class Network(Result):
         Preset, or the path of a quantized file.
     config : ModelConfig
         Its dimensions.
-    built : golden.library.Network, optional
+    built : deltamoe.golden.library.Network, optional
         Weights that are known already.
     """
 
@@ -51,7 +51,7 @@ class Network(Result):
         """Integer weights in ``quantized``, and float ones in ``real`` where there are any."""
         if self.built is not None:
             return self.built
-        from golden.library import find
+        from deltamoe.golden.library import find
 
         return find(self.name)
 
@@ -93,7 +93,7 @@ def load(name: str | Path | Network) -> Network:
         return name
     if str(name) in MODELS:
         return Network(str(name), MODELS[str(name)])
-    from golden.library import find
+    from deltamoe.golden.library import find
 
     found = find(str(name))
     return Network(str(name), found.quantized.config, found)
@@ -170,13 +170,13 @@ def quantize(model: str, weights: str | Path, images: str | Path, out: str | Pat
     config, folder = MODELS[model], Path(images)
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder")
-    from golden.checkpoint import load as load_weights
-    from golden.images import check_image, load_image
-    from golden.library import Network as Weights
-    from golden.model import build
-    from golden.picture import files_of
-    from golden.quantize import quantize as quantized_on
-    from golden.report import block_noise
+    from deltamoe.golden.data.images import check_image, load_image
+    from deltamoe.golden.data.picture import files_of
+    from deltamoe.golden.library import Network as Weights
+    from deltamoe.golden.model import build
+    from deltamoe.golden.quantization.checkpoint import load as load_weights
+    from deltamoe.golden.quantization.quantize import quantize as quantized_on
+    from deltamoe.golden.quantization.report import block_noise
 
     paths = files_of(folder)
     for path in paths:

@@ -7,16 +7,16 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from boards import nextpnr, yosys
-from boards.frame import Frame
-from boards.parts import PARTS
-from boards.units import UNITS
-from rtl.config import HwConfig
-from rtl.generate import to_verilog
-from scripts.api.progress import QUIET, Progress
-from scripts.api.result import Result
-from scripts.cached import cached
-from scripts.terminal import Table
+from deltamoe.api.progress import QUIET, Progress
+from deltamoe.api.result import Result
+from deltamoe.boards.synthesis import nextpnr, yosys
+from deltamoe.boards.synthesis.frame import Frame
+from deltamoe.boards.synthesis.parts import PARTS
+from deltamoe.boards.synthesis.units import UNITS
+from deltamoe.cached import cached
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.generate import to_verilog
+from deltamoe.terminal import Table
 
 MEASURED = ("The unit is alone on the part, each of its ports in a register beside it: all paths "
             "that begin and end in registers of the unit or at its ports count. The rest of the "
@@ -79,9 +79,10 @@ def place_and_route(hw: HwConfig, unit: str = "ComputeUnit", *, target: str = "e
     hw : HwConfig
         The accelerator.
     unit : str
-        Name of :data:`boards.units.UNITS`, with all that is in it.
+        Name of :data:`deltamoe.boards.synthesis.units.UNITS`, with all that is in it.
     target : str
-        Family of the part, of :data:`boards.parts.PARTS`, which an open tool must be able to route.
+        Family of the part, of :data:`deltamoe.boards.synthesis.parts.PARTS`, which an open tool
+        must be able to route.
     clock_mhz : float
         Clock to aim at, in 1..1000 MHz.
     seed : int

@@ -7,18 +7,18 @@ from pathlib import Path
 
 from rich.console import Group
 
-from golden.policy import Plan, Policy
-from rtl.assembler import Program
-from rtl.compiler import compile_program
-from rtl.config import PRESETS as HARDWARE
-from rtl.config import HwConfig
-from rtl.plans import named
-from rtl.program import DESCRIPTOR_BYTES, Opcode
-from scripts.api.networks import Network, load
-from scripts.api.result import Result
-from scripts.lookup import hardware as hardware_by_name
-from scripts.terminal import Table
-from sim.outline import Outline
+from deltamoe.api.networks import Network, load
+from deltamoe.api.result import Result
+from deltamoe.golden.temporal.policy import Plan, Policy
+from deltamoe.lookup import hardware as hardware_by_name
+from deltamoe.rtl.compiler.assembler import Program
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.compiler.plans import named
+from deltamoe.rtl.config import PRESETS as HARDWARE
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.program import DESCRIPTOR_BYTES, Opcode
+from deltamoe.sim.outline import Outline
+from deltamoe.terminal import Table
 
 __all__ = ["HARDWARE", "Compilation", "compile", "compiled"]
 
@@ -89,7 +89,7 @@ def compile(model: str | Path | Network, hardware: str | HwConfig = "nano", *,
     Parameters
     ----------
     model : str, Path or Network
-        As :func:`scripts.api.networks.load` takes it.
+        As :func:`deltamoe.api.networks.load` takes it.
     hardware : str or HwConfig
         A preset of :data:`HARDWARE`, or another geometry.
     task : int

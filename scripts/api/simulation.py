@@ -8,23 +8,23 @@ from pathlib import Path
 from rich.console import Group
 from rich.text import Text
 
-from golden.policy import REMEMBERING, Policy
-from rtl.config import HwConfig
-from scripts.api.networks import Network
-from scripts.api.program import Compilation, compiled
-from scripts.api.result import Pictured
-from scripts.host.files import write_all
-from scripts.lookup import clock
-from scripts.terminal import Table
-from sim.energy import Energy, energy
-from sim.energy_table import find_table
-from sim.facts import Facts, from_trace, generated
-from sim.losses import CAUSES
-from sim.machine import simulate as run
-from sim.memory import MemoryModel
-from sim.outline import facts as preset_facts
-from sim.spans import Result
-from sim.trace import perfetto
+from deltamoe.api.networks import Network
+from deltamoe.api.program import Compilation, compiled
+from deltamoe.api.result import Pictured
+from deltamoe.golden.temporal.policy import REMEMBERING, Policy
+from deltamoe.host.files import write_all
+from deltamoe.lookup import clock
+from deltamoe.rtl.config import HwConfig
+from deltamoe.sim.energy.estimate import Energy, energy
+from deltamoe.sim.energy.table import find_table
+from deltamoe.sim.facts import Facts, from_trace, generated
+from deltamoe.sim.machine import simulate as run
+from deltamoe.sim.memory import MemoryModel
+from deltamoe.sim.outline import facts as preset_facts
+from deltamoe.sim.report.losses import CAUSES
+from deltamoe.sim.report.spans import Result
+from deltamoe.sim.report.trace import perfetto
+from deltamoe.terminal import Table
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Simulation(Pictured):
     ----------
     compilation : Compilation
         What was simulated.
-    result : sim.spans.Result
+    result : deltamoe.sim.report.spans.Result
         Counters, layers, spans of work, and the cause of every lost cycle.
-    energy : sim.energy.Energy
+    energy : deltamoe.sim.energy.estimate.Energy
         Energy in pJ by layer, component, operand and kind, each with its bounds.
     seconds : float
         Time that the simulation took.
@@ -99,7 +99,7 @@ class Simulation(Pictured):
 
     def picture(self) -> bytes:
         """Return a PNG: by operator, the cycles that its products need, and the rest."""
-        from scripts.page import layers, png
+        from deltamoe.page import layers, png
 
         return png(layers(self.result, self.compilation.hw), dpi=110, bbox_inches="tight")
 
@@ -109,7 +109,7 @@ class Simulation(Pictured):
 
     def accelergy(self) -> dict[str, str]:
         """Return the energy table and the action counts as Accelergy reads them, by file name."""
-        from sim.accelergy import export
+        from deltamoe.sim.energy.accelergy import export
 
         return export(self.result, self.energy)
 
@@ -165,9 +165,9 @@ def known_facts(program: Compilation, image: Path | None) -> Facts:
                              "the data")
         return preset_facts(config, program.task) if program.network.preset else (
             generated(config, 0))
-    from golden.engines import integer_output
-    from golden.images import load_image
-    from golden.temporal import Temporal
+    from deltamoe.golden.data.images import load_image
+    from deltamoe.golden.engines import integer_output
+    from deltamoe.golden.temporal.frames import Temporal
 
     weights, pixels = program.network.weights, load_image(image, config)
     if program.policy in REMEMBERING:
@@ -185,14 +185,14 @@ def simulate(model: str | Path | Network | Compilation, hardware: str | HwConfig
     Parameters
     ----------
     model : str, Path, Network or Compilation
-        A preset or a quantized file; or what :func:`scripts.api.program.compile` made of it, which
+        A preset or a quantized file; or what :func:`deltamoe.api.program.compile` made of it, which
         has its ``hardware``, ``task`` and ``policy`` already.
     hardware : str or HwConfig, optional
         A preset, ``nano`` by default, or another geometry.
     task : int, optional
         Which of the network's tasks; 0 by default.
     policy : str, optional
-        As :func:`scripts.api.program.compile` takes it; ``dense`` by default. Others need an
+        As :func:`deltamoe.api.program.compile` takes it; ``dense`` by default. Others need an
         image, since what they leave out depends on the data.
     image : str or Path, optional
         Image of the network's size that decides the routing. Without one it is that of a preset's

@@ -9,16 +9,16 @@ import optuna
 from rich.console import Group
 from rich.text import Text
 
-from boards.area import PART
-from scripts.api.progress import QUIET, Progress
-from scripts.api.result import Pictured
-from scripts.host.outputs import alone
-from scripts.sweep import report
-from scripts.sweep.reading import find, load
-from scripts.sweep.record import Record
-from scripts.sweep.search import Point, search
-from scripts.sweep.spec import Spec
-from scripts.sweep.workers import LostError, cluster, local
+from deltamoe.api.progress import QUIET, Progress
+from deltamoe.api.result import Pictured
+from deltamoe.boards.area.model import PART
+from deltamoe.experiments.sweep import report
+from deltamoe.experiments.sweep.reading import find, load
+from deltamoe.experiments.sweep.record import Record
+from deltamoe.experiments.sweep.search import Point, search
+from deltamoe.experiments.sweep.spec import Spec
+from deltamoe.experiments.sweep.workers import LostError, cluster, local
+from deltamoe.host.outputs import alone
 
 FILES = ("sweep.db", "pareto.png")
 """The record of a sweep's folder, and its picture."""

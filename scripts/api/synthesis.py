@@ -9,16 +9,16 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from boards import area
-from boards.parts import PARTS, RESOURCES, Part
-from boards.units import UNITS, Unit, split
-from boards.yosys import count, executable, script
-from rtl.config import HwConfig
-from scripts.api.progress import QUIET, Progress
-from scripts.api.result import Result
-from scripts.cached import cached
-from scripts.host.files import read_text
-from scripts.terminal import Table
+from deltamoe.api.progress import QUIET, Progress
+from deltamoe.api.result import Result
+from deltamoe.boards.area import model as area
+from deltamoe.boards.synthesis.parts import PARTS, RESOURCES, Part
+from deltamoe.boards.synthesis.units import UNITS, Unit, split
+from deltamoe.boards.synthesis.yosys import count, executable, script
+from deltamoe.cached import cached
+from deltamoe.host.files import read_text
+from deltamoe.rtl.config import HwConfig
+from deltamoe.terminal import Table
 
 SUMMED = ("Each unit is synthesized alone, flattened, without the other units inside it, and "
           "multiplied by its instances; so all of the accelerator is counted once. Nothing is "
@@ -113,9 +113,9 @@ def synthesize(hw: HwConfig, target: str = "xcup", units: Sequence[str] = (), *,
     hw : HwConfig
         The accelerator.
     target : str
-        Family of the part, of :data:`boards.parts.PARTS`.
+        Family of the part, of :data:`deltamoe.boards.synthesis.parts.PARTS`.
     units : sequence of str
-        Names of :data:`boards.units.UNITS`; without any, all of them.
+        Names of :data:`deltamoe.boards.synthesis.units.UNITS`; without any, all of them.
     map_pairs : bool, optional
         Whether packed pairs of multipliers are mapped to the part's own by a techmap; by default
         where there are such pairs and such a techmap.

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group
 from rich.text import Text
 
-from scripts.api.result import Result
-from scripts.terminal import Table
+from deltamoe.api.result import Result
+from deltamoe.terminal import Table
 
 if TYPE_CHECKING:
-    from golden.sparsity.record import Record
+    from deltamoe.golden.sparsity.record import Record
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Trace(Result):
 
     Attributes
     ----------
-    record : golden.sparsity.record.Record
+    record : deltamoe.golden.sparsity.record.Record
         Operands (R, K) as int8 codes of each frame, and real weights (N, K), by product.
     """
 
@@ -53,7 +53,7 @@ class Trace(Result):
 
     def save(self, path: str | Path) -> None:
         """Write the trace, whole or not at all; a study's ``models`` take ``{trace: PATH}``."""
-        from golden.sparsity.trace_file import save
+        from deltamoe.golden.sparsity.trace_file import save
 
         save(self.record, Path(path))
 
@@ -74,8 +74,8 @@ def trace(model: Any, inputs: Any, routers: Mapping[str, int] | None = None) -> 
     ------
     ValueError
         There is nothing to record, a router is none of the products, or an operand holds NaN or
-        infinity; as :func:`golden.sparsity.hooks.trace` says.
+        infinity; as :func:`deltamoe.golden.sparsity.hooks.trace` says.
     """
-    from golden.sparsity.hooks import trace as recorded
+    from deltamoe.golden.sparsity.hooks import trace as recorded
 
     return Trace(recorded(model, inputs, routers))

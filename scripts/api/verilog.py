@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtl.assembler import Program
-from rtl.compiler import compile_program
-from rtl.config import HwConfig
-from rtl.program import ErrorCode
-from scripts.api.inference import Inference, pixels_of, real_of
-from scripts.api.networks import Network
-from scripts.api.program import Compilation, compiled
-from scripts.api.progress import QUIET, Progress
-from scripts.host.files import write
-from scripts.rtl_engine import engine
-from sim.facts import from_trace
-from sim.machine import simulate
-from sim.memory import MemoryModel
-from sim.spans import Result
-from sim.trace import differences, perfetto
+from deltamoe.api.inference import Inference, pixels_of, real_of
+from deltamoe.api.networks import Network
+from deltamoe.api.program import Compilation, compiled
+from deltamoe.api.progress import QUIET, Progress
+from deltamoe.boards.verilator import engine
+from deltamoe.host.files import write
+from deltamoe.rtl.compiler.assembler import Program
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.program import ErrorCode
+from deltamoe.sim.facts import from_trace
+from deltamoe.sim.machine import simulate
+from deltamoe.sim.memory import MemoryModel
+from deltamoe.sim.report.spans import Result
+from deltamoe.sim.report.trace import differences, perfetto
 
 if TYPE_CHECKING:
-    from golden.engines import Output
-    from golden.library import Network as Weights
-    from golden.video import Pixels
+    from deltamoe.golden.data.video import Pixels
+    from deltamoe.golden.engines import Output
+    from deltamoe.golden.library import Network as Weights
 
 BUILDING = "building the Verilator model (once) and running it"
 
@@ -37,11 +37,11 @@ class VerilogRun(Inference):
 
     Attributes
     ----------
-    reference : golden.engines.Output
+    reference : deltamoe.golden.engines.Output
         What the integer network makes of it.
-    ran : scripts.rtl_engine.engine.RunResult
+    ran : deltamoe.boards.verilator.engine.RunResult
         Memory and counters after the run; spans of work if there is a ``trace``.
-    expected : sim.spans.Result
+    expected : deltamoe.sim.report.spans.Result
         What the simulator predicts.
     trace : Path, optional
         File with the spans of simulator, Verilog and their differences.
@@ -125,7 +125,7 @@ def run_program(program: Program, *images: np.ndarray, memory: MemoryModel | Non
 
 def classified(weights: "Weights", hw: HwConfig, pixels: "Pixels", task: int) -> int | None:
     """Return the class that the Verilog finds for an image, or None without classes."""
-    from golden.engines import Output
+    from deltamoe.golden.engines import Output
 
     program = compile_program(weights.quantized, hw, task)
     return Output(*program.outputs(run_program(program, pixels.numpy()).memory)).predicted
@@ -142,7 +142,7 @@ def run_verilog(model: str | Path | Network | Compilation,
     Parameters
     ----------
     model, hardware, task
-        As :func:`scripts.api.simulation.simulate` takes them; a policy of a compilation decides
+        As :func:`deltamoe.api.simulation.simulate` takes them; a policy of a compilation decides
         which operands are sent, and changes no bit without a theta.
     image : str or Path, optional
         Image of the network's size; by default its test image.
@@ -162,7 +162,7 @@ def run_verilog(model: str | Path | Network | Compilation,
     RuntimeError
         The accelerator stopped with an error; names the descriptor.
     """
-    from golden.engines import Output, integer_output
+    from deltamoe.golden.engines import Output, integer_output
 
     memory = MemoryModel(latency, interval)
     made = compiled(model, hardware=hardware, task=task)

@@ -11,34 +11,34 @@ import numpy as np
 from rich.console import Group
 from rich.text import Text
 
-from golden.config import ModelConfig
-from golden.density import density
-from golden.integer import Integer, Trace
-from golden.picture import files_of
-from golden.policy import REMEMBERING, Plan
-from golden.quantized import QuantizedModel
-from golden.report import sqnr
-from golden.temporal import Temporal
-from golden.video import Pixels
-from golden.video import frames as read_frames
-from rtl.compiler import DENSE, compile_program
-from rtl.config import HwConfig
-from rtl.keeping import Keeping
-from rtl.plans import named
-from scripts.api.networks import Network, load
-from scripts.api.progress import QUIET, Progress
-from scripts.api.result import Pictured
-from scripts.choosing import automatic
-from scripts.host.outputs import identity
-from scripts.lookup import clock, weights
-from scripts.lookup import hardware as hardware_by_name
-from scripts.terminal import Table
-from sim.energy import energy
-from sim.energy_table import Table as Costs
-from sim.energy_table import find_table
-from sim.facts import from_trace, from_traces
-from sim.machine import simulate
-from sim.memory import MemoryModel
+from deltamoe.api.networks import Network, load
+from deltamoe.api.progress import QUIET, Progress
+from deltamoe.api.result import Pictured
+from deltamoe.experiments.policy_search import automatic
+from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.data.picture import files_of
+from deltamoe.golden.data.video import Pixels
+from deltamoe.golden.data.video import frames as read_frames
+from deltamoe.golden.integer import Integer, Trace
+from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.golden.quantization.report import sqnr
+from deltamoe.golden.temporal.density import density
+from deltamoe.golden.temporal.frames import Temporal
+from deltamoe.golden.temporal.policy import REMEMBERING, Plan
+from deltamoe.host.outputs import identity
+from deltamoe.lookup import clock, weights
+from deltamoe.lookup import hardware as hardware_by_name
+from deltamoe.rtl.compiler.entry import DENSE, compile_program
+from deltamoe.rtl.compiler.kept_state import Keeping
+from deltamoe.rtl.compiler.plans import named
+from deltamoe.rtl.config import HwConfig
+from deltamoe.sim.energy.estimate import energy
+from deltamoe.sim.energy.table import Table as Costs
+from deltamoe.sim.energy.table import find_table
+from deltamoe.sim.facts import from_trace, from_traces
+from deltamoe.sim.machine import simulate
+from deltamoe.sim.memory import MemoryModel
+from deltamoe.terminal import Table
 
 PICTURE = "video.png"
 """The picture of a video's folder."""
@@ -113,7 +113,7 @@ class Player:
 
 def on_rtl(player: Player, shown: list[Pixels], progress: Progress) -> dict:
     """Run all frames in Verilog; return elements and counters that are not as predicted."""
-    from scripts.api.verilog import run_program
+    from deltamoe.api.verilog import run_program
 
     config, count = player.model.config, len(shown)
     program = compile_program(player.model, player.hw, player.task, player.plan, frames=count)
@@ -148,7 +148,7 @@ def begin(source: Iterator[Pixels], count: int) -> tuple[list[Pixels], Iterator[
 
 
 def fastest(tried: Iterator[Plan | int], progress: Progress) -> Plan:
-    """Return the last plan of :func:`scripts.choosing.automatic`."""
+    """Return the last plan of :func:`deltamoe.experiments.policy_search.automatic`."""
     *_, plan = progress.each(tried, "policies", next(tried))
     return plan
 
@@ -240,7 +240,7 @@ class Playback(Pictured):
 
     def picture(self) -> bytes:
         """Return a PNG: the middle frame, its changed tokens, density and cycles over time."""
-        from scripts.film import film
+        from deltamoe.film import film
 
         return film(self.shown, self.traces, self.frames, self.network.config, self.figures())
 
@@ -254,7 +254,7 @@ def play(model: str | Path | Network, source: str, hardware: str = "zcu102", *,
     Parameters
     ----------
     model : str, Path or Network
-        As :func:`scripts.api.networks.load` takes it.
+        As :func:`deltamoe.api.networks.load` takes it.
     source : str
         Video file, folder of images, ``generator:fixed``, ``:object`` or ``:pan``.
     hardware : str
@@ -285,7 +285,7 @@ def play(model: str | Path | Network, source: str, hardware: str = "zcu102", *,
     if frames < 1:
         raise ValueError(f"frames {frames} is not at least 1")
     if engine == "rtl":
-        from scripts.rtl_engine.engine import check_buildable
+        from deltamoe.boards.verilator.engine import check_buildable
 
         check_buildable(hw)
     network = load(model)

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from scripts.cli import JsonFile, app, bars, command, show
-from scripts.experiments.accuracy import PICTURE
-from scripts.experiments.accuracy import accuracy as measured
-from scripts.host.outputs import check_outputs
-from scripts.lookup import file_of
+from deltamoe.cli import JsonFile, app, bars, command, show
+from deltamoe.experiments.accuracy import PICTURE
+from deltamoe.experiments.accuracy import accuracy as measured
+from deltamoe.host.outputs import check_outputs
+from deltamoe.lookup import file_of
 
 
 @app.command()

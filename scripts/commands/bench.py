@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from scripts.cli import JsonFile, app, bars, command, show
-from scripts.experiments.benchmark import PARTS, benchmark
-from scripts.peers.compare import measured
+from deltamoe.cli import JsonFile, app, bars, command, show
+from deltamoe.experiments.benchmark import PARTS, benchmark
+from deltamoe.experiments.peers.compare import measured
 
 
 @app.command()

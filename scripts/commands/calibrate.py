@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from scripts.api.calibration import calibrate as calibrated
-from scripts.api.calibration import check_terms
-from scripts.calibration import COLUMNS, IDLE, TERMS
-from scripts.cli import JsonFile, app, bars, command, show
-from scripts.host.outputs import check_outputs
+from deltamoe.api.calibration import calibrate as calibrated
+from deltamoe.api.calibration import check_terms
+from deltamoe.cli import JsonFile, app, bars, command, show
+from deltamoe.experiments.calibration import COLUMNS, IDLE, TERMS
+from deltamoe.host.outputs import check_outputs
 
 
 @app.command(help="Fit an energy table to measured power by non-negative least squares.\n\nThe CSV "

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from scripts.api.comparison import compare as answered
-from scripts.api.comparison import studies
-from scripts.cli import JsonFile, app, bars, command, show
-from scripts.host.files import write
-from scripts.host.outputs import check_outputs
-from scripts.lookup import file_of
-from scripts.study import report
-from scripts.study.spec import bundled, read
+from deltamoe.api.comparison import compare as answered
+from deltamoe.api.comparison import studies
+from deltamoe.cli import JsonFile, app, bars, command, show
+from deltamoe.experiments.study import report
+from deltamoe.experiments.study.spec import bundled, read
+from deltamoe.host.files import write
+from deltamoe.host.outputs import check_outputs
+from deltamoe.lookup import file_of
 
 
 @app.command()

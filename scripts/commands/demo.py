@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from scripts.cli import JsonFile, app, bars, command, show
-from scripts.experiments.demonstration import FILES, demonstrate
-from scripts.host.outputs import check_outputs
+from deltamoe.cli import JsonFile, app, bars, command, show
+from deltamoe.experiments.demonstration import FILES, demonstrate
+from deltamoe.host.outputs import check_outputs
 
 
 @app.command()

@@ -5,21 +5,12 @@ from typing import Annotated
 
 import typer
 
-from scripts.api.inference import ENGINES
-from scripts.api.inference import infer as inferred
-from scripts.cli import (
-    HardwareName,
-    JsonFile,
-    ModelName,
-    Task,
-    app,
-    bars,
-    command,
-    show,
-)
-from scripts.host.outputs import check_outputs
-from scripts.lookup import file_of
-from scripts.lookup import hardware as preset
+from deltamoe.api.inference import ENGINES
+from deltamoe.api.inference import infer as inferred
+from deltamoe.cli import HardwareName, JsonFile, ModelName, Task, app, bars, command, show
+from deltamoe.host.outputs import check_outputs
+from deltamoe.lookup import file_of
+from deltamoe.lookup import hardware as preset
 
 
 @app.command()
@@ -45,7 +36,7 @@ def infer(
     check_outputs([trace], json=json, read=[file_of(model), image])
     preset(hardware)
     if engine == "rtl":
-        from scripts.api.verilog import run_verilog
+        from deltamoe.api.verilog import run_verilog
 
         made = run_verilog(model, hardware, task=task, image=image, trace=trace, progress=bars)
     else:

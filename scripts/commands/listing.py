@@ -1,7 +1,7 @@
 """``deltamoe list``: the presets and the policies."""
 
-from scripts.api.catalog import catalog
-from scripts.cli import JsonFile, app, command, show
+from deltamoe.api.catalog import catalog
+from deltamoe.cli import JsonFile, app, command, show
 
 
 @app.command("list")

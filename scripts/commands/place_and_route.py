@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from scripts.api.place_and_route import place_and_route as routed
-from scripts.cli import HardwareName, JsonFile, app, bars, command, show
-from scripts.lookup import hardware as preset
+from deltamoe.api.place_and_route import place_and_route as routed
+from deltamoe.cli import HardwareName, JsonFile, app, bars, command, show
+from deltamoe.lookup import hardware as preset
 
 
 @app.command()

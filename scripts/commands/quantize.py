@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from scripts.api.networks import quantize as quantized
-from scripts.cli import JsonFile, app, bars, command, show
-from scripts.host.outputs import check_outputs
+from deltamoe.api.networks import quantize as quantized
+from deltamoe.cli import JsonFile, app, bars, command, show
+from deltamoe.host.outputs import check_outputs
 
 
 @app.command()

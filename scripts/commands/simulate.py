@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from scripts.api.simulation import simulate as simulated
-from scripts.cli import (
+from deltamoe.api.simulation import simulate as simulated
+from deltamoe.cli import (
     EnergyTable,
     HardwareName,
     Interval,
@@ -18,10 +18,10 @@ from scripts.cli import (
     command,
     show,
 )
-from scripts.host.outputs import check_outputs
-from scripts.lookup import file_of
-from sim.accelergy import FILES as ACCELERGY
-from sim.energy_table import tables
+from deltamoe.host.outputs import check_outputs
+from deltamoe.lookup import file_of
+from deltamoe.sim.energy.accelergy import FILES as ACCELERGY
+from deltamoe.sim.energy.table import tables
 
 
 @app.command()

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from scripts.api.sweeps import FILES
-from scripts.api.sweeps import sweep as explored
-from scripts.cli import JsonFile, app, bars, command, show
-from scripts.host.files import write_all
-from scripts.host.outputs import check_outputs
-from scripts.sweep.reading import find
+from deltamoe.api.sweeps import FILES
+from deltamoe.api.sweeps import sweep as explored
+from deltamoe.cli import JsonFile, app, bars, command, show
+from deltamoe.experiments.sweep.reading import find
+from deltamoe.host.files import write_all
+from deltamoe.host.outputs import check_outputs
 
 
 @app.command()

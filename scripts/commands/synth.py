@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from scripts.api.synthesis import check, synthesize
-from scripts.api.synthesis import estimate as estimated
-from scripts.cli import HardwareName, JsonFile, app, bars, command, show
-from scripts.lookup import hardware as preset
+from deltamoe.api.synthesis import check, synthesize
+from deltamoe.api.synthesis import estimate as estimated
+from deltamoe.cli import HardwareName, JsonFile, app, bars, command, show
+from deltamoe.lookup import hardware as preset
 
 
 @app.command()

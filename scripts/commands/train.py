@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from golden.delta_train import DELTA_FILE
-from golden.digits import FILES
-from scripts.cli import JsonFile, app, bars, command, show
-from scripts.experiments import training
-from scripts.host.outputs import check_outputs
+from deltamoe.cli import JsonFile, app, bars, command, show
+from deltamoe.experiments import training
+from deltamoe.golden.training.delta_train import DELTA_FILE
+from deltamoe.golden.training.digits import FILES
+from deltamoe.host.outputs import check_outputs
 
 
 @app.command()

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from scripts.api.generation import FILES, generate
-from scripts.cli import HardwareName, JsonFile, app, bars, command, show
-from scripts.host.outputs import check_outputs
-from scripts.lookup import hardware as preset
+from deltamoe.api.generation import FILES, generate
+from deltamoe.cli import HardwareName, JsonFile, app, bars, command, show
+from deltamoe.host.outputs import check_outputs
+from deltamoe.lookup import hardware as preset
 
 
 @app.command()

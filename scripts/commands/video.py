@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from golden.policy import Policy
-from scripts.api.video import PICTURE, pictures, play
-from scripts.cli import (
+from deltamoe.api.video import PICTURE, pictures, play
+from deltamoe.cli import (
     EnergyTable,
     HardwareName,
     Interval,
@@ -20,10 +19,11 @@ from scripts.cli import (
     command,
     show,
 )
-from scripts.host.files import write
-from scripts.host.outputs import check_outputs
-from scripts.lookup import file_of
-from sim.energy_table import tables
+from deltamoe.golden.temporal.policy import Policy
+from deltamoe.host.files import write
+from deltamoe.host.outputs import check_outputs
+from deltamoe.lookup import file_of
+from deltamoe.sim.energy.table import tables
 
 
 @app.command()

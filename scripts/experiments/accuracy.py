@@ -6,15 +6,15 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from golden.images import TEST_IMAGES
-from golden.library import find
-from golden.sequences import KINDS
-from scripts.api.progress import QUIET, Progress
-from scripts.api.result import Pictured
-from scripts.host.files import write
-from scripts.page import BLUE, GREEN, ORANGE, png
-from scripts.tallies import TASKS, tallies
-from scripts.terminal import Table
+from deltamoe.api.progress import QUIET, Progress
+from deltamoe.api.result import Pictured
+from deltamoe.experiments.tallies import TASKS, tallies
+from deltamoe.golden.data.images import TEST_IMAGES
+from deltamoe.golden.data.sequences import KINDS
+from deltamoe.golden.library import find
+from deltamoe.host.files import write
+from deltamoe.page import BLUE, GREEN, ORANGE, png
+from deltamoe.terminal import Table
 
 PICTURE = "accuracy.png"
 

@@ -10,22 +10,22 @@ from itertools import product
 from rich.console import Group
 from rich.table import Column
 
-from golden.config import MODELS, ModelConfig
-from rtl.compiler import compile_program
-from rtl.config import PRESETS, HwConfig
-from rtl.program import Opcode, Target
-from scripts.api.progress import QUIET, Progress
-from scripts.api.result import Result as Figures
-from scripts.host.processes import ProgramError, reason, run
-from scripts.lookup import CLOCKS_MHZ
-from scripts.sparsity import measured
-from scripts.sparsity import table as sparsity_table
-from scripts.terminal import Table
-from sim.facts import Facts
-from sim.machine import simulate
-from sim.memory import MemoryModel
-from sim.outline import Outline, facts
-from sim.spans import Result
+from deltamoe.api.progress import QUIET, Progress
+from deltamoe.api.result import Result as Figures
+from deltamoe.experiments.layer_sparsity import measured
+from deltamoe.experiments.layer_sparsity import table as sparsity_table
+from deltamoe.golden.config import MODELS, ModelConfig
+from deltamoe.host.processes import ProgramError, reason, run
+from deltamoe.lookup import CLOCKS_MHZ
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.config import PRESETS, HwConfig
+from deltamoe.rtl.program import Opcode, Target
+from deltamoe.sim.facts import Facts
+from deltamoe.sim.machine import simulate
+from deltamoe.sim.memory import MemoryModel
+from deltamoe.sim.outline import Outline, facts
+from deltamoe.sim.report.spans import Result
+from deltamoe.terminal import Table
 
 HARDWARE = "zcu102"
 MEMORY = MemoryModel(latency=100)
@@ -80,10 +80,10 @@ def predicted(config: ModelConfig, hw: HwConfig, memory: MemoryModel, frames: in
 def checked(name: str, memory: MemoryModel, frames: int = 1, task: int = 0,
             hardware: str = HARDWARE) -> dict[str, int]:
     """Run the Verilog; return elements that differ from golden, counters from the simulator."""
-    from golden.integer import Integer
-    from golden.library import default_image, find
-    from scripts.rtl_engine import engine
-    from sim.facts import from_traces
+    from deltamoe.boards.verilator import engine
+    from deltamoe.golden.integer import Integer
+    from deltamoe.golden.library import default_image, find
+    from deltamoe.sim.facts import from_traces
 
     model = find(name).quantized
     image = default_image(model.config)
@@ -141,7 +141,7 @@ def bandwidth_rows(rtl: bool, progress: Progress) -> list[dict]:
 
 def simulator_row() -> dict:
     """Time and memory of one simulation, the process included; the best of three."""
-    words = [sys.executable, "-m", "scripts", "simulate", "m3vit-tiny-129", "--hardware", HARDWARE,
+    words = [sys.executable, "-m", "deltamoe", "simulate", "m3vit-tiny-129", "--hardware", HARDWARE,
              "--latency", str(MEMORY.latency), "--json", "-"]
     times = []
     for _ in range(3):
@@ -156,7 +156,7 @@ def simulator_row() -> dict:
 
 def gates_row(progress: Progress) -> dict:
     """What all units need of the part, by Yosys."""
-    from scripts.api.synthesis import synthesize
+    from deltamoe.api.synthesis import synthesize
 
     made = synthesize(PRESETS[HARDWARE], "xcup", progress=progress)
     return {"part": made.part.name, "total": made.total, "limit": GATES}
@@ -259,7 +259,7 @@ def benchmark(only: str = "", *, rtl: bool = True, progress: Progress = QUIET) -
     if only and only not in PARTS:
         raise ValueError(f"part {only!r} is not one of {', '.join(PARTS)}")
     if rtl and only in ("", "frames", "bandwidth", "sparsity"):
-        from scripts.rtl_engine.engine import check_buildable
+        from deltamoe.boards.verilator.engine import check_buildable
 
         check_buildable(PRESETS[HARDWARE])
     measure = {

@@ -11,26 +11,26 @@ from PIL import Image
 from rich.console import Group
 from rich.text import Text
 
-from golden.digits import CALIBRATION
-from golden.engines import sqnr_db
-from golden.images import digits
-from golden.library import Network as Weights
-from golden.library import find
-from golden.quantize import quantize
-from scripts.api.generation import FILES as VERILOG
-from scripts.api.generation import generated
-from scripts.api.networks import Network
-from scripts.api.program import compile as compiled
-from scripts.api.progress import QUIET, Progress
-from scripts.api.result import Result
-from scripts.api.verilog import VerilogRun, run_verilog
-from scripts.host.files import write_all
-from scripts.lookup import clock, hardware
-from scripts.page import page
-from scripts.rtl_engine.engine import check_buildable
-from scripts.terminal import Table
-from sim.energy import Energy, energy
-from sim.energy_table import find_table
+from deltamoe.api.generation import FILES as VERILOG
+from deltamoe.api.generation import generated
+from deltamoe.api.networks import Network
+from deltamoe.api.program import compile as compiled
+from deltamoe.api.progress import QUIET, Progress
+from deltamoe.api.result import Result
+from deltamoe.api.verilog import VerilogRun, run_verilog
+from deltamoe.boards.verilator.engine import check_buildable
+from deltamoe.golden.data.images import digits
+from deltamoe.golden.engines import sqnr_db
+from deltamoe.golden.library import Network as Weights
+from deltamoe.golden.library import find
+from deltamoe.golden.quantization.quantize import quantize
+from deltamoe.golden.training.digits import CALIBRATION
+from deltamoe.host.files import write_all
+from deltamoe.lookup import clock, hardware
+from deltamoe.page import page
+from deltamoe.sim.energy.estimate import Energy, energy
+from deltamoe.sim.energy.table import find_table
+from deltamoe.terminal import Table
 
 ENERGY_TABLE = "asic_28nm"
 DIGIT = "digit.png"

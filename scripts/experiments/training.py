@@ -7,15 +7,15 @@ from pathlib import Path
 
 from rich.console import Group
 
-from golden.delta_train import DELTA_FILE, LOOKED_AT, train_on_sequences
-from golden.digits import evaluate, train_and_save
-from golden.images import TEST_IMAGES
-from golden.library import find
-from scripts.api.progress import QUIET, Progress
-from scripts.api.result import Result
-from scripts.lookup import hardware
-from scripts.tallies import TASKS, tallies
-from scripts.terminal import Table
+from deltamoe.api.progress import QUIET, Progress
+from deltamoe.api.result import Result
+from deltamoe.experiments.tallies import TASKS, tallies
+from deltamoe.golden.data.images import TEST_IMAGES
+from deltamoe.golden.library import find
+from deltamoe.golden.training.delta_train import DELTA_FILE, LOOKED_AT, train_on_sequences
+from deltamoe.golden.training.digits import evaluate, train_and_save
+from deltamoe.lookup import hardware
+from deltamoe.terminal import Table
 
 HELD_OUT = TEST_IMAGES - LOOKED_AT
 WAYS = {"without": False, "with": True}
@@ -61,8 +61,8 @@ def train(out: Path, seed: int = 0, *, rtl: bool = False, progress: Progress = Q
     """
     engines = {}
     if rtl:
-        from scripts.api.verilog import classified
-        from scripts.rtl_engine.engine import check_buildable
+        from deltamoe.api.verilog import classified
+        from deltamoe.boards.verilator.engine import check_buildable
 
         nano = hardware("nano")
         check_buildable(nano)

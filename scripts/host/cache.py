@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from scripts.host.files import naming
+from deltamoe.host.files import naming
 
 VARIABLE = "DELTAMOE_CACHE"
 """Environment variable that names the folder."""

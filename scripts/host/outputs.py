@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
-from scripts.host.files import is_stream, naming
+from deltamoe.host.files import is_stream, naming
 
 
 def check_outputs(files: Iterable[Path | None] = (), *, json: Path | None = None,

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from scripts.host import cache
-from scripts.host.processes import scratch
+from deltamoe.host import cache
+from deltamoe.host.processes import scratch
 
 OTHERS = {"YOWASP_CACHE_DIR": "YoWASP", "MPLCONFIGDIR": "matplotlib"}
 """Variables that name the caches of Yosys and nextpnr in WebAssembly and of Matplotlib.

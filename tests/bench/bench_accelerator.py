@@ -14,8 +14,8 @@ from cocotb.clock import Clock
 from cocotb.triggers import ReadOnly, RisingEdge, with_timeout
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 
-from rtl.memory.registers import COUNTERS_OFFSET, REGISTERS
-from rtl.program import ErrorCode
+from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS
+from deltamoe.rtl.program import ErrorCode
 
 
 def pauses(seed: int):

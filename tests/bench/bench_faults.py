@@ -12,9 +12,9 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 
-from rtl.counters import COUNTERS
-from rtl.memory.registers import COUNTERS_OFFSET, REGISTERS, WATCHDOG
-from rtl.program import ErrorCode
+from deltamoe.rtl.control.counters import COUNTERS
+from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS, WATCHDOG
+from deltamoe.rtl.program import ErrorCode
 from tests.bench.bench_accelerator import pauses, stable
 from tests.bench.scripts import BUSY, CLEAR, DONE, DRAINING, ERROR, INTERRUPT, RESET, START
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rtl.config import HwConfig
-from rtl.counters import COUNTERS
-from rtl.memory.registers import COUNTERS_OFFSET, REGISTERS, WATCHDOG
-from rtl.program import ErrorCode, Opcode, Target
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.control.counters import COUNTERS
+from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS, WATCHDOG
+from deltamoe.rtl.program import ErrorCode, Opcode, Target
 from tests.bench.workloads import PAGE, Workload
 
 START, RESET, CLEAR = 1, 2, 4

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from golden.integer import Integer
-from rtl.compiler import compile_program
-from rtl.program import DESCRIPTOR_BYTES, Opcode, pack
+from deltamoe.golden.integer import Integer
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.program import DESCRIPTOR_BYTES, Opcode, pack
 from tests.support.verilator import accelerator, run_bench
 from tests.system.networks import HARDWARE, make
 

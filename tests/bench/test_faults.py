@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from rtl.config import PRESETS
-from rtl.counters import COUNTERS
-from rtl.memory.registers import COUNTERS_OFFSET, REGISTERS
-from rtl.program import ErrorCode
+from deltamoe.rtl.config import PRESETS
+from deltamoe.rtl.control.counters import COUNTERS
+from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS
+from deltamoe.rtl.program import ErrorCode
 from tests.bench.scripts import (
     ALL,
     BUSY,
@@ -178,7 +178,7 @@ def silence(writer: Writer, script: Script) -> None:
     a_reset_wins_over_a_start])
 def test_the_registers_keep_their_contract(
         claim, harness: Path, writer: Writer, tmp_path: Path, seed: int) -> None:
-    """The tables of :class:`rtl.memory.registers.Registers`, and then a right program."""
+    """The tables of :class:`deltamoe.rtl.control.registers.Registers`, and then a right program."""
     script = writer.begin(0, seed)
     claim(writer, script)
     writer.finish(script)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rtl.generate import to_verilog
+from deltamoe.rtl.generate import to_verilog
 from tests.bench.units import Units
 from tests.support.verilator import run_bench
 

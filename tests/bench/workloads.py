@@ -5,16 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from golden.config import ModelConfig
-from golden.integer import Integer, Trace
-from golden.library import default_image, find
-from golden.model import build
-from golden.quantize import quantize
-from golden.seeded import seeded
-from rtl.assembler import Program
-from rtl.compiler import compile_program
-from rtl.config import HwConfig
-from rtl.program import DESCRIPTOR_BYTES, Opcode, Target, pack
+from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.integer import Integer, Trace
+from deltamoe.golden.library import default_image, find
+from deltamoe.golden.model import build
+from deltamoe.golden.quantization.quantize import quantize
+from deltamoe.golden.seeded import seeded
+from deltamoe.rtl.compiler.assembler import Program
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.program import DESCRIPTOR_BYTES, Opcode, Target, pack
 
 PAGE = 4096
 

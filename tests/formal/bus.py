@@ -7,8 +7,8 @@
 
 A memory answers what it owes, in order, when it likes and with what it likes. Commands, beats and
 stalls are whatever the solver likes. ``drain`` lasts until a cycle of ``clear``, which comes when
-the unit is idle, as :class:`rtl.run_control.RunControl` sees to. The window is any one that is
-aligned and does not wrap.
+the unit is idle, as :class:`deltamoe.rtl.control.run_control.RunControl` sees to. The window is any
+one that is aligned and does not wrap.
 """
 
 from amaranth import Array, Cat, Module, Mux, ResetInserter, ResetSignal, Signal, Value
@@ -16,15 +16,15 @@ from amaranth.hdl import Assert, Assume
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.config import HwConfig
-from rtl.counters import COUNTERS
-from rtl.cycles import PAGE
-from rtl.formats import COMMAND
-from rtl.memory.axi import ADDRESS_WIDTH, OKAY, AxiLite
-from rtl.memory.dma_reader import DmaReader
-from rtl.memory.dma_writer import DmaWriter
-from rtl.memory.registers import COUNTERS_OFFSET, REGISTERS, Registers
-from rtl.run_control import PROBLEM
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.control.counters import COUNTERS
+from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS, Registers
+from deltamoe.rtl.control.run_control import PROBLEM
+from deltamoe.rtl.cycles import PAGE
+from deltamoe.rtl.formats import COMMAND
+from deltamoe.rtl.memory.axi import ADDRESS_WIDTH, OKAY, AxiLite
+from deltamoe.rtl.memory.dma_reader import DmaReader
+from deltamoe.rtl.memory.dma_writer import DmaWriter
 
 WIDE = ADDRESS_WIDTH + 4
 """Bits in which no sum of an address and a transfer's bytes overflows."""

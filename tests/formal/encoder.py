@@ -24,9 +24,9 @@ from amaranth.hdl import Assert, Assume
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from rtl.config import HwConfig
-from rtl.formats import operands
-from rtl.linear.event_encoder import EventEncoder
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.formats import operands
+from deltamoe.rtl.linear.event_encoder import EventEncoder
 
 WEIGHT = 8
 """Bits of a weight. The highest is worth ``-2**7``."""

@@ -9,11 +9,11 @@ import pytest
 from amaranth import Const, Module
 from amaranth.lib.wiring import flipped
 
-from rtl.config import PRESETS
-from rtl.memory import bursts
-from rtl.memory.dma_reader import DmaReader
-from rtl.memory.dma_writer import DmaWriter
-from rtl.memory.registers import Registers
+from deltamoe.rtl.config import PRESETS
+from deltamoe.rtl.control.registers import Registers
+from deltamoe.rtl.memory import bursts
+from deltamoe.rtl.memory.dma_reader import DmaReader
+from deltamoe.rtl.memory.dma_writer import DmaWriter
 from tests.formal.bus import Accesses, Reading, Writing
 from tests.formal.solver import holds, proven, smt
 

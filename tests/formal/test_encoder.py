@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from amaranth import Module
 
-from rtl.config import PRESETS
-from rtl.linear.event_encoder import EventEncoder
+from deltamoe.rtl.config import PRESETS
+from deltamoe.rtl.linear.event_encoder import EventEncoder
 from tests.formal.encoder import WEIGHT, Element
 from tests.formal.solver import holds, smt
 

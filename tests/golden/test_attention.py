@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from golden.attention import attention
+from deltamoe.golden.arithmetic.attention import attention
 
 
 def operands(seed: int, tokens: int, dim: int) -> list[torch.Tensor]:

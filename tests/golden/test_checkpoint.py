@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from golden.checkpoint import load
-from golden.config import MODELS
-from golden.model import build
-from golden.seeded import seeded
+from deltamoe.golden.config import MODELS
+from deltamoe.golden.model import build
+from deltamoe.golden.quantization.checkpoint import load
+from deltamoe.golden.seeded import seeded
 
 TRAINED = MODELS["digits"]
 HEADLESS = replace(TRAINED, num_classes=())

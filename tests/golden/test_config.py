@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from golden.config import MODELS
+from deltamoe.golden.config import MODELS
 
 MACS = {
     "m3vit-tiny-129": 782_719_488,  # published: 782.719488 million

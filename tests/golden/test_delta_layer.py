@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from golden import delta_train
-from golden.delta_layer import DeltaActivation, delta_activations
-from golden.delta_train import first_steps, train_on_sequences
-from golden.images import digits
-from golden.integer import Integer
-from golden.library import find
-from golden.model import M3ViT
-from golden.quantize import quantize
-from golden.quantized import QuantizedModel
-from golden.sequences import sequences
-from golden.tally import Tally, tally
+from deltamoe.golden.data.images import digits
+from deltamoe.golden.data.sequences import sequences
+from deltamoe.golden.integer import Integer
+from deltamoe.golden.library import find
+from deltamoe.golden.model import M3ViT
+from deltamoe.golden.quantization.quantize import quantize
+from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.golden.temporal.tally import Tally, tally
+from deltamoe.golden.training import delta_train
+from deltamoe.golden.training.delta_layer import DeltaActivation, delta_activations
+from deltamoe.golden.training.delta_train import first_steps, train_on_sequences
 
 WEIGHTS = Path(__file__).parents[2] / "golden" / "weights"
 Z = torch.tensor([[[0.9, -2.6]], [[2.1, -2.4]]])             # (F, T, C): two frames of one token

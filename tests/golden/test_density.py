@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from golden.config import MODELS, ModelConfig
-from golden.density import columns, density
-from golden.integer import Trace
-from golden.model import build
-from golden.policy import Choice, Plan, Policy
-from golden.quantize import quantize
-from golden.seeded import seeded
-from golden.temporal import Temporal
+from deltamoe.golden.config import MODELS, ModelConfig
+from deltamoe.golden.integer import Trace
+from deltamoe.golden.model import build
+from deltamoe.golden.quantization.quantize import quantize
+from deltamoe.golden.seeded import seeded
+from deltamoe.golden.temporal.density import columns, density
+from deltamoe.golden.temporal.frames import Temporal
+from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 
 CONFIG = replace(MODELS["digits"], num_layers=2, image_width=6, hidden_dim=40, expert_dim=24)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from golden.events import advance, encode
+from deltamoe.golden.arithmetic.events import advance, encode
 
 
 def test_modes_on_a_row_worked_by_hand() -> None:

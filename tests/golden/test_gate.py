@@ -6,7 +6,7 @@ from math import floor
 import pytest
 import torch
 
-from golden.gate import exponential, gate, gate_weights, planes, top_k_experts
+from deltamoe.golden.arithmetic.gate import exponential, gate, gate_weights, planes, top_k_experts
 
 
 @pytest.mark.parametrize("seed", range(3))

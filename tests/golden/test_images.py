@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from golden.config import MODELS
-from golden.images import digits, load_image
+from deltamoe.golden.config import MODELS
+from deltamoe.golden.data.images import digits, load_image
 
 
 def test_train_and_test_divide_the_digits() -> None:

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from golden.config import MODELS
-from golden.integer import Integer
-from golden.model import build
-from golden.quantize import quantize
-from golden.quantized import QuantizedModel
-from golden.seeded import seeded
+from deltamoe.golden.config import MODELS
+from deltamoe.golden.integer import Integer
+from deltamoe.golden.model import build
+from deltamoe.golden.quantization.quantize import quantize
+from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.golden.seeded import seeded
 
 CONFIG = replace(MODELS["digits"], num_experts=5, top_k=3)
 IMAGE = torch.arange(64, dtype=torch.uint8).view(1, 8, 8) * 4

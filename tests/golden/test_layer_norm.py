@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from golden.layer_norm import layer_norm, reciprocal_root
+from deltamoe.golden.arithmetic.layer_norm import layer_norm, reciprocal_root
 
 GAIN_SHIFT = 9
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from golden.corner_turn import corner_turn
-from golden.gelu import gelu
-from golden.linear import linear
+from deltamoe.golden.arithmetic.corner_turn import corner_turn
+from deltamoe.golden.arithmetic.gelu import gelu
+from deltamoe.golden.arithmetic.linear import linear
 
 
 def test_linear_is_exact_at_the_extremes() -> None:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from golden.config import MODELS
-from golden.model import build, patchify
-from golden.seeded import seeded
+from deltamoe.golden.config import MODELS
+from deltamoe.golden.model import build, patchify
+from deltamoe.golden.seeded import seeded
 
 CONFIG = replace(MODELS["digits"], image_channels=3, image_width=12, num_experts=6, top_k=3)
 

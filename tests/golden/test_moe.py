@@ -6,9 +6,9 @@ from math import floor
 import pytest
 import torch
 
-from golden.combine import contribution
-from golden.moe import moe, routed_tokens
-from golden.residual import residual_add
+from deltamoe.golden.arithmetic.combine import contribution
+from deltamoe.golden.arithmetic.moe import moe, routed_tokens
+from deltamoe.golden.arithmetic.residual import residual_add
 
 
 def run(x: torch.Tensor, chosen: torch.Tensor, weights: torch.Tensor, table: torch.Tensor

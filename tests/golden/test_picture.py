@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from golden.config import MODELS
-from golden.images import check_image, load_image
-from golden.picture import files_of
-from golden.video import frames
+from deltamoe.golden.config import MODELS
+from deltamoe.golden.data.images import check_image, load_image
+from deltamoe.golden.data.picture import files_of
+from deltamoe.golden.data.video import frames
 
 COLOR = replace(MODELS["digits"], name="color", image_height=8, image_width=12, patch_size=4,
                 image_channels=3)

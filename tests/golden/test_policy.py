@@ -4,8 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from golden.config import MODELS
-from golden.policy import Choice, Plan, Policy, operator_names, operator_of, policies
+from deltamoe.golden.config import MODELS
+from deltamoe.golden.temporal.policy import (
+    Choice,
+    Plan,
+    Policy,
+    operator_names,
+    operator_of,
+    policies,
+)
 
 CONFIG = replace(MODELS["digits"], num_layers=2)
 

@@ -12,17 +12,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
-from golden.config import MODELS, ModelConfig
-from golden.digits import CALIBRATION
-from golden.images import digits
-from golden.integer import Integer
-from golden.model import M3ViT, build
-from golden.quantize import quantize
-from golden.quantized import QuantizedModel, fixed_point, integer_linear
-from golden.report import block_noise, sqnr
-from golden.scales import gelu_table, migration
-from golden.seeded import seeded
-from golden.shapes import tensor_shapes
+from deltamoe.golden.config import MODELS, ModelConfig
+from deltamoe.golden.data.images import digits
+from deltamoe.golden.integer import Integer
+from deltamoe.golden.model import M3ViT, build
+from deltamoe.golden.quantization.quantize import quantize
+from deltamoe.golden.quantization.quantized import QuantizedModel, fixed_point, integer_linear
+from deltamoe.golden.quantization.report import block_noise, sqnr
+from deltamoe.golden.quantization.scales import gelu_table, migration
+from deltamoe.golden.quantization.shapes import tensor_shapes
+from deltamoe.golden.seeded import seeded
+from deltamoe.golden.training.digits import CALIBRATION
 
 WEIGHTS = Path(__file__).parents[2] / "golden" / "weights"
 SMALL = replace(MODELS["m3vit-tiny-129"], image_height=32, image_width=48, num_layers=4)

@@ -10,15 +10,20 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from golden.config import MODELS
-from golden.images import digits
-from golden.integer import Integer
-from golden.model import M3ViT, build
-from golden.quantize import quantize, score_gain
-from golden.quantized import QuantizedModel, fixed_point, integer_linear, requantization
-from golden.quantized_format import check_format
-from golden.report import block_noise, sqnr
-from golden.scales import floored, gelu_table, migration
+from deltamoe.golden.config import MODELS
+from deltamoe.golden.data.images import digits
+from deltamoe.golden.integer import Integer
+from deltamoe.golden.model import M3ViT, build
+from deltamoe.golden.quantization.quantize import quantize, score_gain
+from deltamoe.golden.quantization.quantized import (
+    QuantizedModel,
+    fixed_point,
+    integer_linear,
+    requantization,
+)
+from deltamoe.golden.quantization.quantized_format import check_format
+from deltamoe.golden.quantization.report import block_noise, sqnr
+from deltamoe.golden.quantization.scales import floored, gelu_table, migration
 
 WEIGHTS = Path(__file__).parents[2] / "golden" / "weights" / "digits.safetensors"
 CONFIG = MODELS["digits"]
@@ -74,7 +79,7 @@ def test_constant_tensors_are_computed_as_in_floating_point(parts: str, value: f
 def test_a_gate_of_zeros_is_not_divided_by_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     """What integer NaN becomes depends on the processor."""
     rounded = []
-    monkeypatch.setattr("golden.quantize.gate_codes", lambda weight: (
+    monkeypatch.setattr("deltamoe.golden.quantization.quantize.gate_codes", lambda weight: (
         rounded.append(weight), weight.to(torch.int16))[1])
     made(changed("gate", by=torch.zeros_like))
     assert len(rounded) == 4

@@ -6,7 +6,7 @@ from math import floor
 import pytest
 import torch
 
-from golden.requantize import requantize, round_shift, saturate
+from deltamoe.golden.arithmetic.requantize import requantize, round_shift, saturate
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -3,9 +3,18 @@
 import pytest
 import torch
 
-from golden import sequences as made
-from golden.images import digits
-from golden.sequences import FRAMES, KINDS, PERIOD, REACH, film, moved, paths, sequences
+from deltamoe.golden.data import sequences as made
+from deltamoe.golden.data.images import digits
+from deltamoe.golden.data.sequences import (
+    FRAMES,
+    KINDS,
+    PERIOD,
+    REACH,
+    film,
+    moved,
+    paths,
+    sequences,
+)
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from golden.softmax import normalizer, softmax
+from deltamoe.golden.arithmetic.softmax import normalizer, softmax
 
 
 def logits(seed: int, rows: int, keys: int) -> torch.Tensor:

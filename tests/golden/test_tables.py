@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from golden.tables import EXP2_8BIT, EXP2_15BIT, RSQRT
+from deltamoe.golden.tables import EXP2_8BIT, EXP2_15BIT, RSQRT
 
 
 @pytest.mark.parametrize(("table", "bits"), [(EXP2_8BIT, 8), (EXP2_15BIT, 15)])

@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from golden.config import MODELS
-from golden.density import density
-from golden.integer import Integer
-from golden.library import find
-from golden.policy import Choice, Plan, Policy
-from golden.quantized import QuantizedModel
-from golden.report import sqnr
-from golden.sequences import sequences
-from golden.tally import Tally, tally
-from golden.temporal import Temporal
+from deltamoe.golden.config import MODELS
+from deltamoe.golden.data.sequences import sequences
+from deltamoe.golden.integer import Integer
+from deltamoe.golden.library import find
+from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.golden.quantization.report import sqnr
+from deltamoe.golden.temporal.density import density
+from deltamoe.golden.temporal.frames import Temporal
+from deltamoe.golden.temporal.policy import Choice, Plan, Policy
+from deltamoe.golden.temporal.tally import Tally, tally
 
 
 def test_counts_are_those_of_the_traces() -> None:

@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from golden import events
-from golden.config import MODELS, ModelConfig
-from golden.integer import Integer, Trace
-from golden.model import build
-from golden.policy import Choice, Plan, Policy, operator_of, policies
-from golden.quantize import quantize
-from golden.quantized import QuantizedModel
-from golden.seeded import seeded
-from golden.temporal import State, Temporal, advance
-from golden.video import frames
+from deltamoe.golden.arithmetic import events
+from deltamoe.golden.config import MODELS, ModelConfig
+from deltamoe.golden.data.video import frames
+from deltamoe.golden.integer import Integer, Trace
+from deltamoe.golden.model import build
+from deltamoe.golden.quantization.quantize import quantize
+from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.golden.seeded import seeded
+from deltamoe.golden.temporal.frames import State, Temporal, advance
+from deltamoe.golden.temporal.policy import Choice, Plan, Policy, operator_of, policies
 
 WEIGHTS = Path(__file__).parents[2] / "golden" / "weights"
 UNEVEN = replace(

@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from golden.library import WEIGHTS
-from golden.quantized import QuantizedModel
-from golden.tensor_file import encode
+from deltamoe.golden.library import WEIGHTS
+from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.golden.quantization.tensor_file import encode
 
 
 @pytest.mark.parametrize("path", sorted(WEIGHTS.glob("*.quantized.safetensors")),

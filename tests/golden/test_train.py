@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from golden import train
-from golden.images import digits
+from deltamoe.golden.data.images import digits
+from deltamoe.golden.training import train
 
 
 def test_a_seed_gives_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from golden.config import MODELS, ModelConfig
-from golden.scenes import BRIGHTNESS, NOISE, SCENES, scene, shifted, texture
-from golden.video import frames
+from deltamoe.golden.config import MODELS, ModelConfig
+from deltamoe.golden.data.scenes import BRIGHTNESS, NOISE, SCENES, scene, shifted, texture
+from deltamoe.golden.data.video import frames
 
 DIGITS, TINY = MODELS["digits"], MODELS["m3vit-tiny-129"]
 SIZES = [DIGITS, TINY, replace(DIGITS, name="tall", image_channels=2, image_height=42,

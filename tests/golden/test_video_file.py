@@ -12,11 +12,11 @@ import pytest
 from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
-from golden.config import MODELS
-from golden.container import MXF_KEY, blocks_missing, box, chunk, element, triplet
-from golden.video import frames
-from golden.video_file import check_whole
-from golden.video_file import frames as decoded
+from deltamoe.golden.config import MODELS
+from deltamoe.golden.data.container import MXF_KEY, blocks_missing, box, chunk, element, triplet
+from deltamoe.golden.data.video import frames
+from deltamoe.golden.data.video_file import check_whole
+from deltamoe.golden.data.video_file import frames as decoded
 
 WIDE = replace(MODELS["digits"], name="wide", image_height=32, image_width=48, patch_size=4,
                image_channels=3)

@@ -12,15 +12,15 @@ import subprocess
 import pytest
 import yaml
 
-from golden.config import MODELS
-from rtl.compiler import compile_program
-from rtl.config import PRESETS
-from sim.accelergy import export
-from sim.energy import Energy, energy
-from sim.energy_table import tables
-from sim.machine import simulate
-from sim.outline import Outline, facts
-from sim.spans import Result
+from deltamoe.golden.config import MODELS
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.config import PRESETS
+from deltamoe.sim.energy.accelergy import export
+from deltamoe.sim.energy.estimate import Energy, energy
+from deltamoe.sim.energy.table import tables
+from deltamoe.sim.machine import simulate
+from deltamoe.sim.outline import Outline, facts
+from deltamoe.sim.report.spans import Result
 
 ACTIONS = re.compile("(random|gated|skipped)_(read|fill|update|compute)|leak|refresh|idle")
 

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtl.config import PRESETS
-from rtl.counters import COUNTERS
-from sim import energy_table as module
-from sim.energy import KINDS, Part, energy
-from sim.energy_table import ENTRIES, FIELDS, Interval, Table, entry_of, find_table, tables
-from sim.ledger import Act
-from sim.losses import Losses
-from sim.spans import Result
+from deltamoe.rtl.config import PRESETS
+from deltamoe.rtl.control.counters import COUNTERS
+from deltamoe.sim.energy import table as module
+from deltamoe.sim.energy.estimate import KINDS, Part, energy
+from deltamoe.sim.energy.ledger import Act
+from deltamoe.sim.energy.table import ENTRIES, FIELDS, Interval, Table, entry_of, find_table, tables
+from deltamoe.sim.report.losses import Losses
+from deltamoe.sim.report.spans import Result
 
 HW = PRESETS["nano"]
 BOUNDS = ("low", "typical", "high")

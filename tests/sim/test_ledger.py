@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 import torch
 
-from golden.config import MODELS
-from golden.integer import Integer, Trace
-from golden.policy import Plan, Policy
-from golden.quantized import QuantizedModel
-from golden.temporal import Temporal
-from rtl.compiler import DENSE, compile_program
-from rtl.config import PRESETS
-from rtl.cycles import RUN
-from rtl.plans import named
-from rtl.program import Mode, Opcode, Target
-from scripts.sparsity import layer
-from sim.facts import Facts, from_trace, from_traces
-from sim.ledger import PROGRAM
-from sim.machine import owners, simulate
-from sim.outline import Outline, facts
-from sim.spans import Result
+from deltamoe.experiments.layer_sparsity import layer
+from deltamoe.golden.config import MODELS
+from deltamoe.golden.integer import Integer, Trace
+from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.golden.temporal.frames import Temporal
+from deltamoe.golden.temporal.policy import Plan, Policy
+from deltamoe.rtl.compiler.entry import DENSE, compile_program
+from deltamoe.rtl.compiler.plans import named
+from deltamoe.rtl.config import PRESETS
+from deltamoe.rtl.cycles import RUN
+from deltamoe.rtl.program import Mode, Opcode, Target
+from deltamoe.sim.energy.ledger import PROGRAM
+from deltamoe.sim.facts import Facts, from_trace, from_traces
+from deltamoe.sim.machine import owners, simulate
+from deltamoe.sim.outline import Outline, facts
+from deltamoe.sim.report.spans import Result
 from tests.system.networks import make
 from tests.system.test_sequences import sequence
 

@@ -5,17 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from golden.config import MODELS
-from golden.integer import Integer
-from golden.library import default_image, find
-from golden.policy import Choice, Plan, Policy
-from rtl.compiler import compile_program
-from rtl.config import PRESETS
-from sim.facts import from_trace
-from sim.losses import CAUSES, Losses
-from sim.machine import simulate
-from sim.memory import MemoryModel
-from sim.outline import Outline, facts
+from deltamoe.golden.config import MODELS
+from deltamoe.golden.integer import Integer
+from deltamoe.golden.library import default_image, find
+from deltamoe.golden.temporal.policy import Choice, Plan, Policy
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.config import PRESETS
+from deltamoe.sim.facts import from_trace
+from deltamoe.sim.machine import simulate
+from deltamoe.sim.memory import MemoryModel
+from deltamoe.sim.outline import Outline, facts
+from deltamoe.sim.report.losses import CAUSES, Losses
 
 
 def run(model: str, hardware: str, memory: MemoryModel, **changes):

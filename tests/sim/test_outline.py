@@ -2,15 +2,15 @@
 
 import pytest
 
-from golden.config import MODELS
-from golden.integer import Integer
-from golden.library import default_image, find
-from rtl.compiler import compile_program
-from rtl.config import PRESETS
-from rtl.program import FIELDS
-from sim.facts import from_trace
-from sim.machine import simulate
-from sim.outline import Outline, facts
+from deltamoe.golden.config import MODELS
+from deltamoe.golden.integer import Integer
+from deltamoe.golden.library import default_image, find
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.config import PRESETS
+from deltamoe.rtl.program import FIELDS
+from deltamoe.sim.facts import from_trace
+from deltamoe.sim.machine import simulate
+from deltamoe.sim.outline import Outline, facts
 
 VALUES = {"epsilon", "kappa22", "kappa26", "multiplier", "gain_shift", "shift", "zero_point"}
 """Descriptor fields that depend on the weights and on which no cycle depends."""

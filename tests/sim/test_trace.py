@@ -7,19 +7,19 @@ from itertools import pairwise
 
 import pytest
 
-from golden.config import MODELS
-from rtl.compiler import compile_program
-from rtl.config import PRESETS
-from rtl.counters import COUNTERS
-from scripts.page import UNITS, page
-from sim.energy import Energy, energy
-from sim.energy_table import tables
-from sim.ledger import Act
-from sim.losses import Losses
-from sim.machine import simulate
-from sim.outline import Outline, facts
-from sim.spans import Layer, Result, Span
-from sim.trace import differences, perfetto
+from deltamoe.golden.config import MODELS
+from deltamoe.page import UNITS, page
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.config import PRESETS
+from deltamoe.rtl.control.counters import COUNTERS
+from deltamoe.sim.energy.estimate import Energy, energy
+from deltamoe.sim.energy.ledger import Act
+from deltamoe.sim.energy.table import tables
+from deltamoe.sim.machine import simulate
+from deltamoe.sim.outline import Outline, facts
+from deltamoe.sim.report.losses import Losses
+from deltamoe.sim.report.spans import Layer, Result, Span
+from deltamoe.sim.report.trace import differences, perfetto
 
 SPANS = (Span(("load",), "w", 0, 7), Span(("compute", "group 3"), "fc1", 5, 25),
          Span(("load",), "x", 7, 8))

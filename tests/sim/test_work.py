@@ -5,19 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from golden.config import MODELS
-from golden.integer import Integer
-from golden.library import default_image, find
-from golden.policy import Choice, Plan, Policy
-from golden.shapes import tensor_shapes
-from golden.sparsity.work import Frame, Work
-from rtl.compiler import compile_program
-from rtl.config import PRESETS
-from rtl.program import Opcode
-from sim.facts import from_trace
-from sim.machine import simulate
-from sim.outline import Outline, facts
-from sim.work import State, moved, remembered, thinned, weights_of, worked
+from deltamoe.golden.config import MODELS
+from deltamoe.golden.integer import Integer
+from deltamoe.golden.library import default_image, find
+from deltamoe.golden.quantization.shapes import tensor_shapes
+from deltamoe.golden.sparsity.work import Frame, Work
+from deltamoe.golden.temporal.policy import Choice, Plan, Policy
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.config import PRESETS
+from deltamoe.rtl.program import Opcode
+from deltamoe.sim.facts import from_trace
+from deltamoe.sim.machine import simulate
+from deltamoe.sim.outline import Outline, facts
+from deltamoe.sim.work import State, moved, remembered, thinned, weights_of, worked
 
 DIGITS, NANO = MODELS["digits"], PRESETS["nano"]
 FORGETFUL = replace(NANO, state_words=64, reference_words=64)

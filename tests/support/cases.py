@@ -5,28 +5,28 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from golden.combine import contribution
-from golden.corner_turn import corner_turn
-from golden.events import encode
-from golden.gate import gate
-from golden.gelu import gelu
-from golden.layer_norm import layer_norm
-from golden.requantize import requantize
-from golden.softmax import normalizer, softmax
-from rtl import formats
-from rtl.activation_table import ActivationTable
-from rtl.arith.divider import Divider, fraction, quotient
-from rtl.attention.corner_turn import CornerTurn
-from rtl.attention.softmax import Softmax
-from rtl.config import PRESETS
-from rtl.layer_norm import LayerNorm
-from rtl.linear.event_encoder import EventEncoder
-from rtl.linear.event_queue import EventQueue
-from rtl.linear.requantize import BITS, Requantize
-from rtl.moe.combine import Combine
-from rtl.moe.gate import Gate
-from rtl.program import Dest
-from rtl.stream.fifo import Fifo
+from deltamoe.golden.arithmetic.combine import contribution
+from deltamoe.golden.arithmetic.corner_turn import corner_turn
+from deltamoe.golden.arithmetic.events import encode
+from deltamoe.golden.arithmetic.gate import gate
+from deltamoe.golden.arithmetic.gelu import gelu
+from deltamoe.golden.arithmetic.layer_norm import layer_norm
+from deltamoe.golden.arithmetic.requantize import requantize
+from deltamoe.golden.arithmetic.softmax import normalizer, softmax
+from deltamoe.rtl import formats
+from deltamoe.rtl.arith.divider import Divider, fraction, quotient
+from deltamoe.rtl.attention.corner_turn import CornerTurn
+from deltamoe.rtl.attention.softmax import Softmax
+from deltamoe.rtl.config import PRESETS
+from deltamoe.rtl.linear.event_encoder import EventEncoder
+from deltamoe.rtl.linear.event_queue import EventQueue
+from deltamoe.rtl.moe.gate import Gate
+from deltamoe.rtl.norm.layer_norm import LayerNorm
+from deltamoe.rtl.program import Dest
+from deltamoe.rtl.stream.fifo import Fifo
+from deltamoe.rtl.writeback.activation_table import ActivationTable
+from deltamoe.rtl.writeback.combine import Combine
+from deltamoe.rtl.writeback.requantize import BITS, Requantize
 from tests.support.case import Case, pack
 
 HW = PRESETS["nano"]

@@ -3,12 +3,12 @@
 import numpy as np
 from amaranth import Value
 
-from rtl.config import HwConfig
-from rtl.datapath import Datapath
-from rtl.descriptor import DESCRIPTOR
-from rtl.layout import weight_tiles
-from rtl.placement import Placement
-from rtl.program import Dest, Opcode, Target
+from deltamoe.rtl.compiler.layout import weight_tiles
+from deltamoe.rtl.compiler.placement import Placement
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.datapath import Datapath
+from deltamoe.rtl.descriptor import DESCRIPTOR
+from deltamoe.rtl.program import Dest, Opcode, Target
 from tests.support.bench import put
 from tests.support.case import pack
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
-from boards.yosys import run
+from deltamoe.boards.synthesis.yosys import run
 
 SCRIPT = "read_rtlil top.il; hierarchy -top top; proc; flatten; opt_clean; write_json top.json"
 BY_BIT = {"$not", "$and", "$or", "$xor", "$xnor", "$pos"}

@@ -7,14 +7,14 @@ from pathlib import Path
 import cocotb_tools.config
 from cocotb_tools.runner import get_runner
 
-from rtl.accelerator import Accelerator
-from rtl.config import HwConfig
-from rtl.generate import to_verilog
-from scripts.host import cache
-from scripts.host.files import read_text, write
-from scripts.host.processes import scratch
-from scripts.rtl_engine.engine import sources_key
-from scripts.rtl_engine.verilator import verilate, verilator
+from deltamoe.boards.verilator.build import verilate, verilator
+from deltamoe.boards.verilator.engine import sources_key
+from deltamoe.host import cache
+from deltamoe.host.files import read_text, write
+from deltamoe.host.processes import scratch
+from deltamoe.rtl.accelerator import Accelerator
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.generate import to_verilog
 
 FLAGS = ("--vpi", "--public-depth", "1", "--prefix", "Vtop", "--assert", "-Wno-fatal",
          "-Wno-WIDTH", "-Wno-UNOPTFLAT", "-MAKEFLAGS", "OPT_FAST=-O1", "-MAKEFLAGS", "OPT_SLOW=-O0",

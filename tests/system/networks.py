@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from golden.config import ModelConfig
-from golden.model import build
-from golden.quantize import quantize
-from golden.quantized import QuantizedModel
-from golden.seeded import seeded
-from rtl.config import PRESETS, HwConfig
+from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.model import build
+from deltamoe.golden.quantization.quantize import quantize
+from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.golden.seeded import seeded
+from deltamoe.rtl.config import PRESETS, HwConfig
 from tests.support.cases import TOGETHER
 
 NANO = PRESETS["nano"]

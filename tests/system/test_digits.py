@@ -2,10 +2,10 @@
 
 import pytest
 
-from golden.digits import evaluate
-from golden.library import find
-from rtl.config import PRESETS
-from scripts.api.verilog import classified
+from deltamoe.api.verilog import classified
+from deltamoe.golden.library import find
+from deltamoe.golden.training.digits import evaluate
+from deltamoe.rtl.config import PRESETS
 
 
 @pytest.mark.verilator

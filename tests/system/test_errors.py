@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from golden.library import default_image, find
-from rtl.assembler import Program
-from rtl.compiler import compile_program
-from rtl.config import PRESETS
-from rtl.program import DESCRIPTOR_BYTES, ErrorCode, Mode, Opcode, Target, pack
-from scripts.rtl_engine import engine
+from deltamoe.boards.verilator import engine
+from deltamoe.golden.library import default_image, find
+from deltamoe.rtl.compiler.assembler import Program
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.config import PRESETS
+from deltamoe.rtl.program import DESCRIPTOR_BYTES, ErrorCode, Mode, Opcode, Target, pack
 
 HW = PRESETS["nano"]
 

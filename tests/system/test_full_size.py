@@ -2,10 +2,10 @@
 
 import pytest
 
-from golden.config import MODELS
-from rtl.config import PRESETS
-from scripts.experiments.benchmark import FRAMES, HARDWARE, MEMORY, PLATFORMS, checked, predicted
-from sim.memory import MemoryModel
+from deltamoe.experiments.benchmark import FRAMES, HARDWARE, MEMORY, PLATFORMS, checked, predicted
+from deltamoe.golden.config import MODELS
+from deltamoe.rtl.config import PRESETS
+from deltamoe.sim.memory import MemoryModel
 
 
 @pytest.mark.verilator

@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from golden.images import digits
-from golden.integer import Integer, Trace
-from golden.library import find
-from golden.quantized import QuantizedModel
-from rtl.assembler import Program
-from rtl.compiler import compile_program
-from rtl.config import PRESETS
-from rtl.counters import COUNTERS
-from rtl.memory.registers import COUNTERS_OFFSET, REGISTERS
-from rtl.program import ErrorCode
-from scripts.rtl_engine import engine
-from sim.facts import from_trace
-from sim.machine import simulate
-from sim.memory import MemoryModel
+from deltamoe.boards.verilator import engine
+from deltamoe.golden.data.images import digits
+from deltamoe.golden.integer import Integer, Trace
+from deltamoe.golden.library import find
+from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.rtl.compiler.assembler import Program
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.config import PRESETS
+from deltamoe.rtl.control.counters import COUNTERS
+from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS
+from deltamoe.rtl.program import ErrorCode
+from deltamoe.sim.facts import from_trace
+from deltamoe.sim.machine import simulate
+from deltamoe.sim.memory import MemoryModel
 from tests.system.networks import make
 
 NANO = PRESETS["nano"]

@@ -6,14 +6,14 @@ from zlib import crc32
 import numpy as np
 import pytest
 
-from golden.integer import Integer
-from golden.policy import Choice, Plan, Policy
-from rtl.compiler import compile_program
-from rtl.program import ErrorCode
-from scripts.rtl_engine import engine
-from sim.facts import from_trace, from_traces
-from sim.machine import simulate
-from sim.memory import MemoryModel
+from deltamoe.boards.verilator import engine
+from deltamoe.golden.integer import Integer
+from deltamoe.golden.temporal.policy import Choice, Plan, Policy
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.program import ErrorCode
+from deltamoe.sim.facts import from_trace, from_traces
+from deltamoe.sim.machine import simulate
+from deltamoe.sim.memory import MemoryModel
 from tests.system.networks import HARDWARE, ROUTINGS, make
 
 

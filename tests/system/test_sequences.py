@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from golden.integer import Integer
-from golden.policy import Choice, Plan, Policy
-from golden.temporal import Temporal
-from rtl.compiler import compile_program
-from rtl.config import PRESETS
-from rtl.plans import delta_units, fill, gate_units, named
-from rtl.program import ErrorCode, Mode
-from scripts.rtl_engine import engine
-from sim.facts import from_traces
-from sim.machine import simulate
+from deltamoe.boards.verilator import engine
+from deltamoe.golden.integer import Integer
+from deltamoe.golden.temporal.frames import Temporal
+from deltamoe.golden.temporal.policy import Choice, Plan, Policy
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.compiler.plans import delta_units, fill, gate_units, named
+from deltamoe.rtl.config import PRESETS
+from deltamoe.rtl.program import ErrorCode, Mode
+from deltamoe.sim.facts import from_traces
+from deltamoe.sim.machine import simulate
 from tests.system.networks import make
 
 HW = PRESETS["nano"]

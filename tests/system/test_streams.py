@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 import torch
 
-from golden.config import ModelConfig
-from golden.integer import Integer
-from golden.policy import Choice, Plan, Policy
-from golden.temporal import Temporal
-from rtl.compiler import compile_program
-from rtl.config import PRESETS
-from rtl.keeping import Keeping, extent
-from rtl.layout import even
-from rtl.plans import delta_units, gate_units, named
-from rtl.program import ErrorCode, Opcode, Target
-from scripts.rtl_engine import engine
-from sim.facts import from_trace, from_traces
-from sim.machine import simulate
-from sim.memory import MemoryModel
+from deltamoe.boards.verilator import engine
+from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.integer import Integer
+from deltamoe.golden.temporal.frames import Temporal
+from deltamoe.golden.temporal.policy import Choice, Plan, Policy
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.compiler.kept_state import Keeping, extent
+from deltamoe.rtl.compiler.layout import even
+from deltamoe.rtl.compiler.plans import delta_units, gate_units, named
+from deltamoe.rtl.config import PRESETS
+from deltamoe.rtl.program import ErrorCode, Opcode, Target
+from deltamoe.sim.facts import from_trace, from_traces
+from deltamoe.sim.machine import simulate
+from deltamoe.sim.memory import MemoryModel
 from tests.system.networks import draw_config, make
 from tests.system.test_sequences import FRAMES, sequence
 

@@ -6,24 +6,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from golden.integer import Integer
-from golden.library import default_image, find
-from golden.temporal import Temporal
-from rtl.attention.softmax import Softmax
-from rtl.compiler import compile_program
-from rtl.config import PRESETS
-from rtl.linear.worker import Worker
-from rtl.program import ErrorCode
-from rtl.walker import Walker
-from scripts.rtl_engine import engine
-from scripts.rtl_engine.probes import probes, watched
-from sim.facts import from_trace, from_traces
-from sim.machine import simulate
-from sim.memory import MemoryModel
-from sim.trace import differences
+from deltamoe.boards.verilator import engine
+from deltamoe.boards.verilator.probes import probes, watched
+from deltamoe.golden.integer import Integer
+from deltamoe.golden.library import default_image, find
+from deltamoe.golden.temporal.frames import Temporal
+from deltamoe.rtl.attention.softmax import Softmax
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.config import PRESETS
+from deltamoe.rtl.control.walker import Walker
+from deltamoe.rtl.linear.worker import Worker
+from deltamoe.rtl.program import ErrorCode
+from deltamoe.sim.facts import from_trace, from_traces
+from deltamoe.sim.machine import simulate
+from deltamoe.sim.memory import MemoryModel
+from deltamoe.sim.report.trace import differences
+from tests.scripts.test_cli import run
 from tests.system.networks import HARDWARE, make
 from tests.system.test_sequences import both, sequence
-from tests.test_cli import run
 
 NANO = PRESETS["nano"]
 NAMES = ("simulator", "rtl")

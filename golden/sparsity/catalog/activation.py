@@ -1,7 +1,7 @@
 """What is left out because an activation is zero or small."""
 
-from golden.sparsity.catalog.entry import entry, share
-from golden.sparsity.mechanism import Parameter
+from deltamoe.golden.sparsity.catalog.entry import entry, share
+from deltamoe.golden.sparsity.mechanism import Parameter
 
 DENSITY = share(0.5, "share of the elements kept")
 COLUMNS = "; columns of weights that no token needs"

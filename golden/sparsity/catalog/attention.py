@@ -1,7 +1,7 @@
 """What is left out because a query does not attend to it."""
 
-from golden.sparsity.catalog.entry import entry, share
-from golden.sparsity.mechanism import Parameter
+from deltamoe.golden.sparsity.catalog.entry import entry, share
+from deltamoe.golden.sparsity.mechanism import Parameter
 
 DENSITY = share(0.25, "share of the keys of each query")
 PAIRS = "multiplications of query-key pairs"

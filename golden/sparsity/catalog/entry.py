@@ -4,20 +4,20 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from golden.sparsity.mechanism import Mechanism, Parameter
+from deltamoe.golden.sparsity.mechanism import Mechanism, Parameter
 
 
 def entry(name: str, family: str, source: str, executes: str, skips: str, rule: str,
           differs: str = "", *, calibrated: bool = False, remembers: bool = False,
           **parameters: Parameter) -> Mechanism:
-    """Return a mechanism whose ``rule`` is ``module.Class`` of :mod:`golden.sparsity.rules`."""
+    """Return a mechanism; ``rule`` is ``module.Class`` of :mod:`deltamoe.golden.sparsity.rules`."""
     def chosen(record: Any, values: dict[str, float]) -> Any:
         module, name_of_class = rule.split(".")
-        made = import_module(f"golden.sparsity.rules.{module}")
+        made = import_module(f"deltamoe.golden.sparsity.rules.{module}")
         return getattr(made, name_of_class)(record, **values)
 
     def frames(record: Any, calibration: Any = None, **values: float) -> Sequence[Any]:
-        return import_module("golden.sparsity.run").frames(
+        return import_module("deltamoe.golden.sparsity.run").frames(
             record, chosen(calibration or record, values), name)
 
     def executed(record: Any, **values: float) -> tuple[Any, Any]:

@@ -1,7 +1,7 @@
 """What is left out because other experts do it."""
 
-from golden.sparsity.catalog.entry import entry, share
-from golden.sparsity.mechanism import Parameter
+from deltamoe.golden.sparsity.catalog.entry import entry, share
+from deltamoe.golden.sparsity.mechanism import Parameter
 
 MACS = "multiplications and weights of experts that no token chose"
 K = Parameter(2, 1, 4096, "experts of a token")

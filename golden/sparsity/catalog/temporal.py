@@ -1,7 +1,7 @@
 """What is left out because it did not change."""
 
-from golden.sparsity.catalog.entry import entry, share
-from golden.sparsity.mechanism import Parameter
+from deltamoe.golden.sparsity.catalog.entry import entry, share
+from deltamoe.golden.sparsity.mechanism import Parameter
 
 THETA = Parameter(0, 0, 255, "largest difference, in codes, that is not sent")
 

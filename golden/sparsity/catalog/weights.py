@@ -1,7 +1,7 @@
 """What is left out because a weight is zero for good."""
 
-from golden.sparsity.catalog.entry import entry, share
-from golden.sparsity.mechanism import Parameter
+from deltamoe.golden.sparsity.catalog.entry import entry, share
+from deltamoe.golden.sparsity.mechanism import Parameter
 
 DENSITY = share(0.5, "share of the weights of the blocks' linear layers that stay")
 PRUNED = "multiplications and bytes of pruned weights; costs indices"

@@ -5,11 +5,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from golden.policy import Choice, Plan, Policy, operator_names
-from golden.quantized import QuantizedModel
-from golden.sparsity.names import layer, part, prunable
-from golden.sparsity.record import Record
-from golden.sparsity.rule import Rule, Sent, largest
+from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.golden.sparsity.names import layer, part, prunable
+from deltamoe.golden.sparsity.record import Record
+from deltamoe.golden.sparsity.rule import Rule, Sent, largest
+from deltamoe.golden.temporal.policy import Choice, Plan, Policy, operator_names
 
 LEVELS = 20
 """Steps of density in which a greedy budget is spent."""

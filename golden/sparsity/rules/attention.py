@@ -5,10 +5,10 @@ from math import inf
 import torch
 from torch import Tensor
 
-from golden.sparsity.names import part
-from golden.sparsity.record import Record
-from golden.sparsity.rule import Rule, charged, largest
-from golden.sparsity.work import Work
+from deltamoe.golden.sparsity.names import part
+from deltamoe.golden.sparsity.record import Record
+from deltamoe.golden.sparsity.rule import Rule, charged, largest
+from deltamoe.golden.sparsity.work import Work
 
 
 def probabilities(q: Tensor, k: Tensor, sharpness: Tensor | None) -> Tensor:

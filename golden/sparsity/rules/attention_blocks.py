@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from golden.sparsity.names import part
-from golden.sparsity.record import Record
-from golden.sparsity.rule import Rule, charged, largest
-from golden.sparsity.rules.attention import probabilities
-from golden.sparsity.work import Work
+from deltamoe.golden.sparsity.names import part
+from deltamoe.golden.sparsity.record import Record
+from deltamoe.golden.sparsity.rule import Rule, charged, largest
+from deltamoe.golden.sparsity.rules.attention import probabilities
+from deltamoe.golden.sparsity.work import Work
 
 
 def pooled(x: Tensor, block: int) -> Tensor:

@@ -7,11 +7,11 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from golden.sparsity.names import part
-from golden.sparsity.record import Record
-from golden.sparsity.rule import charged, largest
-from golden.sparsity.rules.weights import Pruned, Rewritten
-from golden.sparsity.work import Work
+from deltamoe.golden.sparsity.names import part
+from deltamoe.golden.sparsity.record import Record
+from deltamoe.golden.sparsity.rule import charged, largest
+from deltamoe.golden.sparsity.rules.weights import Pruned, Rewritten
+from deltamoe.golden.sparsity.work import Work
 
 CYCLES = 50
 """Most swaps of a row."""

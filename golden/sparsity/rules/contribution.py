@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from golden.sparsity.names import part, prunable
-from golden.sparsity.record import Record
-from golden.sparsity.rule import Rule, Sent, charged, largest
-from golden.sparsity.rules.activation import Chosen, Thresholds, quantile
-from golden.sparsity.work import Work
+from deltamoe.golden.sparsity.names import part, prunable
+from deltamoe.golden.sparsity.record import Record
+from deltamoe.golden.sparsity.rule import Rule, Sent, charged, largest
+from deltamoe.golden.sparsity.rules.activation import Chosen, Thresholds, quantile
+from deltamoe.golden.sparsity.work import Work
 
 
 def lengths(weight: Tensor) -> Tensor:

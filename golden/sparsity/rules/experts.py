@@ -8,12 +8,12 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from golden.quantized import QuantizedModel
-from golden.sparsity.names import expert, layer, part
-from golden.sparsity.record import Record
-from golden.sparsity.rule import Sent, charged, largest
-from golden.sparsity.rules.routing import Routing
-from golden.sparsity.work import Work
+from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.golden.sparsity.names import expert, layer, part
+from deltamoe.golden.sparsity.record import Record
+from deltamoe.golden.sparsity.rule import Sent, charged, largest
+from deltamoe.golden.sparsity.rules.routing import Routing
+from deltamoe.golden.sparsity.work import Work
 
 
 class Merged(Routing):
@@ -190,7 +190,7 @@ class Cached(Routing):
 
     Tokens come in segments, and a segment reads each of its experts at most once, those in the
     cache first. The cache outlives the frame. Routing is the network's own. The paper's cache looks
-    ahead (:func:`golden.sparsity.metrics.cache_hits`).
+    ahead (:func:`deltamoe.golden.sparsity.metrics.cache_hits`).
     """
 
     def __init__(self, record: Record, size: int, segment: int) -> None:

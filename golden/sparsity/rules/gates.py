@@ -5,11 +5,11 @@ from math import isqrt
 import torch
 from torch import Tensor
 
-from golden.sparsity.names import expert, layer, part
-from golden.sparsity.record import Record
-from golden.sparsity.rule import Sent, charged, largest
-from golden.sparsity.rules.routing import Routing
-from golden.sparsity.work import Work
+from deltamoe.golden.sparsity.names import expert, layer, part
+from deltamoe.golden.sparsity.record import Record
+from deltamoe.golden.sparsity.rule import Sent, charged, largest
+from deltamoe.golden.sparsity.rules.routing import Routing
+from deltamoe.golden.sparsity.work import Work
 
 
 class BlockFfn(Routing):

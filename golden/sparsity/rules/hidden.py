@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from golden.sparsity.names import part
-from golden.sparsity.record import Record
-from golden.sparsity.rule import Rule, Sent, charged, largest
-from golden.sparsity.work import Work
+from deltamoe.golden.sparsity.names import part
+from deltamoe.golden.sparsity.record import Record
+from deltamoe.golden.sparsity.rule import Rule, Sent, charged, largest
+from deltamoe.golden.sparsity.work import Work
 
 
 def energies(x: Tensor, groups: int) -> Tensor:

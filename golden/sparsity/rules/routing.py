@@ -6,12 +6,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from golden.policy import Choice, Plan, Policy
-from golden.quantized import QuantizedModel
-from golden.sparsity.names import part
-from golden.sparsity.record import Record
-from golden.sparsity.rule import Rule, largest
-from golden.sparsity.work import Work
+from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.golden.sparsity.names import part
+from deltamoe.golden.sparsity.record import Record
+from deltamoe.golden.sparsity.rule import Rule, largest
+from deltamoe.golden.sparsity.work import Work
+from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 
 DENSE = Plan(Choice(Policy.DENSE))
 

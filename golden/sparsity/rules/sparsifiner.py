@@ -5,13 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from golden.sparsity.names import layer as layer_of
-from golden.sparsity.names import part
-from golden.sparsity.record import Record, for_heads
-from golden.sparsity.rule import Rule, charged, largest
-from golden.sparsity.rules.attention import probabilities
-from golden.sparsity.rules.attention_blocks import pooled
-from golden.sparsity.work import Work
+from deltamoe.golden.sparsity.names import layer as layer_of
+from deltamoe.golden.sparsity.names import part
+from deltamoe.golden.sparsity.record import Record, for_heads
+from deltamoe.golden.sparsity.rule import Rule, charged, largest
+from deltamoe.golden.sparsity.rules.attention import probabilities
+from deltamoe.golden.sparsity.rules.attention_blocks import pooled
+from deltamoe.golden.sparsity.work import Work
 
 THRESHOLD = 0.02
 """Share of the largest element of a basis below which elements are 0."""

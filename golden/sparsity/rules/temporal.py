@@ -6,13 +6,13 @@ from math import inf
 import torch
 from torch import Tensor
 
-from golden.policy import Choice, Plan, Policy
-from golden.quantized import QuantizedModel
-from golden.sparsity.names import expert, layer, part
-from golden.sparsity.record import Record
-from golden.sparsity.rule import Rule, Sent, charged
-from golden.sparsity.work import Work
-from golden.temporal import State, advance
+from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.golden.sparsity.names import expert, layer, part
+from deltamoe.golden.sparsity.record import Record
+from deltamoe.golden.sparsity.rule import Rule, Sent, charged
+from deltamoe.golden.sparsity.work import Work
+from deltamoe.golden.temporal.frames import State, advance
+from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 
 SUM_BYTES = 4
 """A kept sum is an int32, a reference an int8."""
@@ -39,7 +39,7 @@ class ZeroSkip(Rule):
 
 
 class Remembering(Rule):
-    """Compare with what was sent before, as :func:`golden.temporal.advance`."""
+    """Compare with what was sent before, as :func:`deltamoe.golden.temporal.frames.advance`."""
 
     policy = Policy.DELTA
 

@@ -7,11 +7,11 @@ from math import ceil, log2
 import torch
 from torch import Tensor
 
-from golden.quantized import QuantizedModel
-from golden.sparsity.names import prunable
-from golden.sparsity.record import Record, stored
-from golden.sparsity.rule import Rule, charged, largest
-from golden.sparsity.work import Work
+from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.golden.sparsity.names import prunable
+from deltamoe.golden.sparsity.record import Record, stored
+from deltamoe.golden.sparsity.rule import Rule, charged, largest
+from deltamoe.golden.sparsity.work import Work
 
 
 class Rewritten(Rule):

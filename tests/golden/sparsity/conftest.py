@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from golden.library import find
-from golden.sparsity.record import Record, record
-from golden.video import frames
+from deltamoe.golden.data.video import frames
+from deltamoe.golden.library import find
+from deltamoe.golden.sparsity.record import Record, record
 
 
 @pytest.fixture(scope="session")

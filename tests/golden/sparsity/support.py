@@ -8,10 +8,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from golden.sparsity.mechanism import find
-from golden.sparsity.record import Moment, Record
-from golden.sparsity.registry import MECHANISMS
-from golden.sparsity.work import Frame
+from deltamoe.golden.sparsity.mechanism import find
+from deltamoe.golden.sparsity.record import Moment, Record
+from deltamoe.golden.sparsity.registry import MECHANISMS
+from deltamoe.golden.sparsity.work import Frame
 
 
 def play(name: str, given: Record, **parameters: float) -> list[Frame]:

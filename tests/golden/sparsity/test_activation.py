@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from golden.sparsity.generated import generated
-from golden.sparsity.metrics import union_density
-from golden.sparsity.record import Moment, Record
-from golden.sparsity.rules.activation import Teal
-from golden.sparsity.rules.contribution import ErrorBudget
+from deltamoe.golden.sparsity.generated import generated
+from deltamoe.golden.sparsity.metrics import union_density
+from deltamoe.golden.sparsity.record import Moment, Record
+from deltamoe.golden.sparsity.rules.activation import Teal
+from deltamoe.golden.sparsity.rules.contribution import ErrorBudget
 from tests.golden.sparsity.support import layer, play
 
 WIDE = 40_000

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from golden.config import MODELS
-from golden.sparsity.generated import generated
-from golden.sparsity.record import Record
-from golden.sparsity.rules.attention import probabilities
-from golden.sparsity.rules.attention_blocks import (
+from deltamoe.golden.config import MODELS
+from deltamoe.golden.sparsity.generated import generated
+from deltamoe.golden.sparsity.record import Record
+from deltamoe.golden.sparsity.rules.attention import probabilities
+from deltamoe.golden.sparsity.rules.attention_blocks import (
     FlexPrefill,
     blown,
     covering,
@@ -15,7 +15,7 @@ from golden.sparsity.rules.attention_blocks import (
     lines,
     root_divergence,
 )
-from golden.sparsity.rules.sparsifiner import TopPairs
+from deltamoe.golden.sparsity.rules.sparsifiner import TopPairs
 from tests.golden.sparsity.support import attention, play
 
 GENERATOR = torch.Generator().manual_seed(2)

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import yaml
 
-from golden.config import MODELS
-from golden.quantized_format import check_format
-from golden.report import sqnr
-from golden.sparsity.generated import generated
-from golden.sparsity.mechanism import find
-from golden.sparsity.record import Record
-from golden.sparsity.registry import MECHANISMS
-from golden.sparsity.rules.routing import Pruned
-from golden.sparsity.work import Frame
-from golden.temporal import Temporal
-from rtl.compiler import compile_program
-from rtl.config import PRESETS
+from deltamoe.golden.config import MODELS
+from deltamoe.golden.quantization.quantized_format import check_format
+from deltamoe.golden.quantization.report import sqnr
+from deltamoe.golden.sparsity.generated import generated
+from deltamoe.golden.sparsity.mechanism import find
+from deltamoe.golden.sparsity.record import Record
+from deltamoe.golden.sparsity.registry import MECHANISMS
+from deltamoe.golden.sparsity.rules.routing import Pruned
+from deltamoe.golden.sparsity.work import Frame
+from deltamoe.golden.temporal.frames import Temporal
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.config import PRESETS
 
 DIALS = {
     "token-activity": ({}, "active", (0.2, 0.6, 1.0)),

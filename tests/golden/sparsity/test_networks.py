@@ -16,16 +16,16 @@ from torch.nn.attention import SDPBackend, flex_attention, sdpa_kernel
 from torch.nn.utils import prune
 from torch.utils.flop_counter import FlopCounterMode
 
-import golden
-from golden.sparsity.names import expert, layer, part
-from golden.sparsity.record import Record
-from golden.sparsity.registry import MECHANISMS
-from golden.sparsity.trace_file import load, save
-from rtl.config import PRESETS
-from scripts.study.evaluate import sparse
-from scripts.study.foreign import Foreign
-from scripts.study.values import PolicySpec
-from sim.memory import MemoryModel
+from deltamoe import golden
+from deltamoe.experiments.study.evaluate import sparse
+from deltamoe.experiments.study.foreign import Foreign
+from deltamoe.experiments.study.values import PolicySpec
+from deltamoe.golden.sparsity.names import expert, layer, part
+from deltamoe.golden.sparsity.record import Record
+from deltamoe.golden.sparsity.registry import MECHANISMS
+from deltamoe.golden.sparsity.trace_file import load, save
+from deltamoe.rtl.config import PRESETS
+from deltamoe.sim.memory import MemoryModel
 from tests.golden.sparsity.support import play, spoil
 
 

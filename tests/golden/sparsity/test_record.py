@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-import golden
-from golden.config import MODELS
-from golden.integer import Integer
-from golden.sparsity.generated import generated
-from golden.sparsity.record import Moment, Record, record
-from golden.sparsity.trace_file import load, save
+from deltamoe import golden
+from deltamoe.golden.config import MODELS
+from deltamoe.golden.integer import Integer
+from deltamoe.golden.sparsity.generated import generated
+from deltamoe.golden.sparsity.record import Moment, Record, record
+from deltamoe.golden.sparsity.trace_file import load, save
 from tests.golden.sparsity.support import play, spoil
 
 
@@ -313,8 +313,9 @@ def test_a_truncated_file_is_refused(tmp_path: Path, live: Record) -> None:
 
 
 def test_names_and_figures_need_no_torch() -> None:
-    code = ("import sys, golden.config, golden.sparsity.registry, golden.sparsity.metrics; "
+    code = ("import sys, deltamoe.golden.config, deltamoe.golden.sparsity.registry, "
+            "deltamoe.golden.sparsity.metrics; "
             "sys.exit('torch' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    with pytest.raises(AttributeError, match="'golden' has no attribute 'tracer'"):
+    with pytest.raises(AttributeError, match=r"'deltamoe\.golden' has no attribute 'tracer'"):
         _ = golden.tracer

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from golden.config import MODELS
-from golden.integer import Integer
-from golden.report import sqnr
-from golden.sparsity.generated import generated
-from golden.sparsity.metrics import (
+from deltamoe.golden.config import MODELS
+from deltamoe.golden.integer import Integer
+from deltamoe.golden.quantization.report import sqnr
+from deltamoe.golden.sparsity.generated import generated
+from deltamoe.golden.sparsity.metrics import (
     cache_hits,
     chunk_sparsity,
     segment_routing,
     token_sparsity,
     union_density,
 )
-from golden.sparsity.record import Moment, Record
-from golden.sparsity.rules.experts import Merged
+from deltamoe.golden.sparsity.record import Moment, Record
+from deltamoe.golden.sparsity.rules.experts import Merged
 from tests.golden.sparsity.support import experts, play
 
 SEED = 3
@@ -189,8 +189,8 @@ def test_merging_to_a_fifth_saves_80_percent_of_the_experts() -> None:
 
 def test_the_skills_of_a_task_are_averaged(live: Record) -> None:
     """SkillNet: the mean of the active modules' outputs; weights are 16 bits below 1."""
-    from golden.sparsity.live import Live
-    from golden.sparsity.rules.routing import TaskSet
+    from deltamoe.golden.sparsity.live import Live
+    from deltamoe.golden.sparsity.rules.routing import TaskSet
 
     for count in (1, 2, 3):
         run = Live(TaskSet(live, count))
@@ -221,7 +221,7 @@ def test_the_most_used_experts_of_all_layers_lead() -> None:
 
 def test_experts_that_are_permuted_copies_merge_without_loss(live: Record) -> None:
     """The hidden units of an expert have no order: merging finds the permutation."""
-    from golden.sparsity.rules.experts import merged
+    from deltamoe.golden.sparsity.rules.experts import merged
 
     model = live.model
     tensors, name = dict(model.tensors), "blocks.1"

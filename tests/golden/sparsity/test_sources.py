@@ -2,10 +2,10 @@
 
 import pytest
 
-from golden.images import digits
-from golden.library import calibration_images, find
-from golden.sparsity.record import Record, record
-from golden.sparsity.registry import MECHANISMS
+from deltamoe.golden.data.images import digits
+from deltamoe.golden.library import calibration_images, find
+from deltamoe.golden.sparsity.record import Record, record
+from deltamoe.golden.sparsity.registry import MECHANISMS
 
 COUNT = 60
 """Test digits; one is 1.7 %."""

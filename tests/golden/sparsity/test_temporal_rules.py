@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from golden.library import find
-from golden.policy import Choice, Plan, Policy
-from golden.sparsity.record import Moment, Record, record
-from golden.sparsity.rules.temporal import ActivationDelta
-from golden.temporal import Temporal
-from golden.video import frames
+from deltamoe.golden.data.video import frames
+from deltamoe.golden.library import find
+from deltamoe.golden.sparsity.record import Moment, Record, record
+from deltamoe.golden.sparsity.rules.temporal import ActivationDelta
+from deltamoe.golden.temporal.frames import Temporal
+from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from tests.golden.sparsity.support import layer, play
 
 GENERATOR = torch.Generator().manual_seed(4)

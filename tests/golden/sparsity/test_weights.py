@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch.nn.utils import prune
 
-import golden
-from golden.integer import Integer
-from golden.library import find
-from golden.sparsity.record import Record, record
-from golden.sparsity.rules.compression import DynamicSparse, Wanda
-from golden.sparsity.rules.weights import Essential, GroupsOf, Magnitude, erdos_renyi
+from deltamoe import golden
+from deltamoe.golden.integer import Integer
+from deltamoe.golden.library import find
+from deltamoe.golden.sparsity.record import Record, record
+from deltamoe.golden.sparsity.rules.compression import DynamicSparse, Wanda
+from deltamoe.golden.sparsity.rules.weights import Essential, GroupsOf, Magnitude, erdos_renyi
 from tests.golden.sparsity.support import layer, play
 
 GENERATOR = torch.Generator().manual_seed(5)
@@ -195,7 +195,7 @@ def test_four_bits_halve_the_bytes() -> None:
     (frame,), (dense,) = play("low-bit", given, bits=4), play("dense", given)
     assert 2 * frame.weight_bytes == dense.weight_bytes
     assert frame.macs == dense.macs
-    from golden.sparsity.rules.compression import LowBit
+    from deltamoe.golden.sparsity.rules.compression import LowBit
 
     made = LowBit(given, 4).weight("fc2", weight)
     assert len(made.unique()) <= 15
@@ -211,6 +211,6 @@ def test_a_low_rank_matrix_needs_no_sparse_rows() -> None:
     assert work.predictor_macs == 5 * 1 * (12 + 8)
     assert work.macs == 5 * 12 * 2
     assert work.weight_bytes == 2 * 12
-    from golden.sparsity.rules.compression import LowRankSparse
+    from deltamoe.golden.sparsity.rules.compression import LowRankSparse
 
     assert torch.equal(LowRankSparse(given, 1, 0.0).weight("fc2", weight), weight)

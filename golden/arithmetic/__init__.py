@@ -1,0 +1,1 @@
+"""The specification of each operator in integers, one file for each."""

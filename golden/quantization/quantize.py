@@ -1,0 +1,300 @@
+"""Post-training quantization from calibration images.
+
+Weights are symmetric per output channel in -127..127, activations static. Decisions and their
+measured worth are in each function.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+
+import torch
+from torch import Tensor
+
+from deltamoe.golden.arithmetic.gate import top_k_experts
+from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.model import M3ViT
+from deltamoe.golden.quantization.quantized import (
+    QuantizedModel,
+    fixed_point,
+    integer_linear,
+    requantization,
+)
+from deltamoe.golden.quantization.scales import (
+    channel_scale,
+    floored,
+    hidden_table,
+    migration,
+    score_scales,
+    value_scale,
+)
+
+RESIDUAL_SCALE = 2.0**8
+EXPERT_SCALE = 2.0**10
+RANGE_BITS = 16
+INT16_PLANES = 127 * 256 + 127
+
+STREAM, STREAM_CODES = {"in", "middle", "out"}, 32767
+"""What the network calls the residual stream between its operators, and its largest code."""
+
+GATE_OCTAVES = 32767 / 256
+"""Largest magnitude of a gate's score in octaves: int16 in 1/256 octave."""
+
+SCORE_CODES = 16384
+"""Largest magnitude of a class score's code: half of int16, since other images score higher."""
+
+FAINT = 2.0**-8
+"""A head whose scores are a smaller share of the largest head's has a gain of its own."""
+
+
+def quantize(model: M3ViT, images: Iterable[Tensor],
+             steps: Mapping[str, Tensor] | None = None) -> QuantizedModel:
+    """Quantize ``model`` with ranges seen on ``images`` (uint8, (C, height, width)), all tasks.
+
+    ``steps`` are those of :mod:`deltamoe.golden.training.delta_layer`, by layer and name; where one
+    is given it is one code, unless the range needs a wider one. Operands are then as coarse as
+    trained.
+
+    Raises
+    ------
+    ValueError
+        No image, or one of another type or size; a weight, a step or what a layer makes of the
+        images is not finite; a step is not positive; the residual stream or a gate's scores leave
+        int16; or an operator does not fit its integers. The message names which.
+    """
+    for name, tensor in model.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{name}: contains NaN or infinity")
+    for name, step in (steps or {}).items():
+        if not (torch.isfinite(step) & (step > 0)).all():
+            raise ValueError(f"{name}: a step is not positive and finite")
+    model = deepcopy(model).double()
+    ranges, usage = calibrate(model, images)
+    ranges |= {f"{name}.step": step.detach().double() for name, step in (steps or {}).items()}
+    config, tensors = model.config, {}
+    proj = model.patch_embed["proj"]
+    patch = proj.weight.detach().flatten(1) / 256
+    tensors |= integer_linear(patch, proj.bias.detach() + 128 * patch.sum(-1), operand=128,
+                              gain=RESIDUAL_SCALE, name="patch")
+    position = model.pos_embed.detach()[0].clone()
+    position[0] += model.cls_token.detach()[0, 0]
+    position = (position * RESIDUAL_SCALE).round()
+    if position.abs().max() > STREAM_CODES:
+        raise ValueError(f"pos_embed: {float(position.abs().max()) / RESIDUAL_SCALE:.3g} is beyond "
+                         f"the residual stream's {STREAM_CODES / RESIDUAL_SCALE:.0f}")
+    tensors["position"] = position.to(torch.int16)
+    for layer, block in enumerate(model.blocks):
+        seen = {name.split(".", 1)[1]: value for name, value in ranges.items()
+                if name.startswith(f"{layer}.")}
+        tensors |= attention(block, seen, config.num_heads, f"blocks.{layer}")
+        tensors |= (experts if config.is_moe(layer) else mlp)(block, seen, f"blocks.{layer}")
+    if config.num_classes:
+        weights = torch.cat([head.weight.detach() for head in model.head])
+        scale = migration(ranges["norm"], weights)
+        tensors |= norm(model.norm, scale, "norm")
+        for task, head in enumerate(model.head):
+            tensors |= integer_linear(head.weight.detach() * scale, head.bias.detach(),
+                                      operand=128, gain=score_gain(ranges, task),
+                                      name=f"head.{task}")
+    check_stream(ranges)
+    return QuantizedModel(config, tensors | usage)
+
+
+def check_image(image: Tensor, number: int, config: ModelConfig) -> None:
+    """Raise ValueError unless an image has the network's size and its pixels are 0..255."""
+    wanted = (config.image_channels, config.image_height, config.image_width)
+    if image.dtype != torch.uint8 or tuple(image.shape) != wanted:
+        raise ValueError(f"calibration image {number} is {image.dtype} {tuple(image.shape)}, "
+                         f"{config.name} takes torch.uint8 {wanted}")
+
+
+def check_stream(ranges: Mapping[str, Tensor]) -> None:
+    """Raise ValueError if a value of the residual stream, by its ranges, would saturate."""
+    for name, seen in ranges.items():
+        largest = float(seen.max())
+        if name.split(".")[-1] in STREAM and largest * RESIDUAL_SCALE > STREAM_CODES:
+            raise ValueError(f"{name}: {largest:.4g} is beyond the residual stream's "
+                             f"{STREAM_CODES / RESIDUAL_SCALE:.0f}")
+
+
+def score_gain(ranges: Mapping[str, Tensor], task: int) -> float:
+    """Return the codes per unit of a head's class scores.
+
+    One gain serves all heads, but not those whose scores are ``FAINT``, nor heads of zeros, of
+    which any will do.
+    """
+    largest = max(float(seen) for name, seen in ranges.items() if name.startswith("scores."))
+    own = float(ranges[f"scores.{task}"])
+    return SCORE_CODES / ((largest if own >= FAINT * largest else own) or 1.0)
+
+
+def calibrate(model: M3ViT, images: Iterable[Tensor]) -> tuple[dict[str, Tensor],
+                                                               dict[str, Tensor]]:
+    """Return the ranges of all observed values, and how the experts were used.
+
+    Sums of many products differ in their last bits from processor to processor, so the network
+    runs in float64 and a range keeps ``RANGE_BITS``: the same codes come out everywhere.
+    A range is the largest magnitude of every channel; of hidden values, the largest value and the
+    negative of the smallest; of scores, by task, the largest magnitude of all. Keys, values and
+    attention outputs are taken without the biases that quantization folds away. Of
+    every gate's experts the tokens of all images and the fewest of any are counted; the compiler
+    orders them by the first and loads those ahead of the gate that no image did without.
+    """
+    folded = {}
+    for layer, block in enumerate(model.blocks):
+        _, k, v = block.attn.qkv.bias.detach().chunk(3)
+        folded |= {f"{layer}.qkv": torch.cat([torch.zeros_like(k), k, v]), f"{layer}.context": v}
+    ranges: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
+    tokens: dict[str, list[Tensor]] = defaultdict(list)
+
+    def observe(name: str, value: Tensor) -> None:
+        if name.endswith("gate"):
+            chosen = top_k_experts(value, model.config.top_k).flatten()
+            gate = f"blocks.{name}.{task}.usage"
+            tokens[gate].append(chosen.bincount(minlength=model.config.num_experts))
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{name}: the network makes NaN or infinity of a calibration image")
+        flat = (value - folded.get(name, 0)).reshape(-1, value.shape[-1])
+        if not len(flat):
+            return
+        if name == "scores":
+            name, seen = f"scores.{task}", flat.abs().max()
+        elif name.endswith("hidden"):
+            seen = torch.stack([flat.max(), -flat.min()])
+        else:
+            seen = flat.abs().amax(0)
+        ranges[name] = torch.maximum(ranges[name], seen.double())
+
+    count = 0
+    with torch.no_grad():
+        for image in images:
+            check_image(image, count, model.config)
+            count += 1
+            for task in range(model.config.num_tasks):
+                model(image.double(), task, observe)
+    if not count:
+        raise ValueError("quantization needs at least one calibration image")
+    usage = {name: torch.stack([torch.stack(seen).sum(0), torch.stack(seen).amin(0)])
+             for name, seen in tokens.items()}
+    return {name: coarse(value) for name, value in ranges.items()}, {
+        name: value.to(torch.int32) for name, value in usage.items()}
+
+
+def coarse(value: Tensor) -> Tensor:
+    """Round to ``RANGE_BITS`` significant bits."""
+    mantissa, exponent = torch.frexp(value)
+    return torch.ldexp((mantissa * 2**RANGE_BITS).round(), exponent - RANGE_BITS)
+
+
+def norm(layer: torch.nn.LayerNorm, scale: Tensor, name: str) -> dict[str, Tensor]:
+    """Gain, bias and their shift, with the channel scale folded in."""
+    gain, bias, dim = layer.weight.detach() / scale, layer.bias.detach() / scale, len(scale)
+    shift = 15
+    while shift and (float(gain.abs().max()) * 2**shift > 32767
+                     or float(bias.abs().max()) * 2 ** (shift + 12) > 2**31 - 1):
+        shift -= 1
+    if float(gain.abs().max()) * 2**shift > 32767:
+        raise ValueError(f"{name}: gain {float(gain.abs().max()):.3g} does not fit 16 bits")
+    if float(bias.abs().max()) * 2 ** (shift + 12) > 2**31 - 1:
+        raise ValueError(f"{name}: bias {float(bias.abs().max()):.3g} does not fit 32 bits")
+    return {
+        f"{name}.gain": (gain * 2**shift).round().to(torch.int16),
+        f"{name}.bias": (bias * 2 ** (shift + 12)).round().to(torch.int32),
+        f"{name}.shift": torch.tensor(shift, dtype=torch.int32),
+        f"{name}.epsilon": torch.tensor(max(1, round(dim * dim * layer.eps * 2**16))),
+    }
+
+
+def attention(block, seen: dict[str, Tensor], heads: int, name: str) -> dict[str, Tensor]:
+    """Quantize norm1, Q, K, V, the two products and the projection.
+
+    The bias of K adds a constant to every row of scores and is dropped; the bias of V passes the
+    softmax unchanged and is folded into the projection. Q and K channels are scaled against each
+    other, then share one scale a head; V keeps one a channel, which the projection undoes.
+    """
+    layer = block.attn
+    scale = channel_scale(seen, "norm1", layer.qkv.weight.detach())
+    wq, wk, wv = (layer.qkv.weight.detach() * scale).chunk(3)
+    bq, _, bv = layer.qkv.bias.detach().chunk(3)
+    per_head = len(bq) // heads
+    equal, sq, sk = score_scales(seen, heads)
+    sv, kappa = value_scale(floored(seen["qkv"].chunk(3)[2], 1e-6), seen)
+    zero = torch.zeros_like(bq)
+    product, multiplier, shift = requantization(
+        sq * sk, math.log2(math.e) * per_head**-0.5 * 64, f"{name}.attention")
+    widened = (product / (sq * sk)).sqrt()
+    sq, sk = sq * widened, sk * widened
+    wp = layer.proj.weight.detach()
+    return {
+        **norm(block.norm1, scale, f"{name}.norm1"),
+        **integer_linear(wq * equal[:, None], bq * equal, operand=128,
+                         gain=1 / sq.repeat_interleave(per_head), name=f"{name}.q"),
+        **integer_linear(wk / equal[:, None], zero, operand=128,
+                         gain=1 / sk.repeat_interleave(per_head), name=f"{name}.k"),
+        **integer_linear(wv, zero, operand=128, gain=1 / sv, name=f"{name}.v"),
+        f"{name}.attention.multiplier": multiplier,
+        f"{name}.attention.shift": torch.tensor(shift, dtype=torch.int32),
+        f"{name}.attention.kappa22": torch.tensor(round(kappa * 2**22)),
+        f"{name}.attention.kappa26": torch.tensor(round(kappa * 2**26)),
+        **integer_linear(wp * (sv / kappa), layer.proj.bias.detach() + wp @ bv, operand=128,
+                         gain=RESIDUAL_SCALE, name=f"{name}.proj"),
+    }
+
+
+def mlp(block, seen: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Quantize norm2 and the dense MLP."""
+    layer = block.mlp
+    scale = channel_scale(seen, "norm2", layer.fc1.weight.detach())
+    table, given, made, zero_point = hidden_table(seen)
+    return {
+        **norm(block.norm2, scale, f"{name}.norm2"),
+        **integer_linear(layer.fc1.weight.detach() * scale, layer.fc1.bias.detach(), operand=128,
+                         gain=1 / given, name=f"{name}.fc1"),
+        f"{name}.gelu": table,
+        **integer_linear(layer.fc2.weight.detach() * made, layer.fc2.bias.detach(), operand=255,
+                         gain=RESIDUAL_SCALE, zero_point=zero_point, name=f"{name}.fc2"),
+    }
+
+
+def gate_codes(weight: Tensor) -> Tensor:
+    """Round to 16 bits; a lower plane of -128, which no multiplier takes, becomes -127."""
+    codes = weight.round().to(torch.int32)
+    return (codes + ((codes & 255) == 128)).to(torch.int16)
+
+
+def experts(block, seen: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Quantize norm2, the gates and all experts; one migration serves them all.
+
+    A gate has one scale, and all of its codes however faint it is, since they order the experts;
+    its weights for them are then equal but for 2**-26 of an octave/256 an accumulator's unit.
+    """
+    layer = block.mlp
+    gates = torch.stack([gate.w_gate.detach().T for gate in layer.gate])         # (tasks, E, D)
+    first, second = layer.experts["htoh4"], layer.experts["h4toh"]
+    fc1, fc2 = first.weight.detach(), second.weight.detach()
+    count = len(fc1)
+    scale = channel_scale(seen, "norm2", torch.cat([gates.flatten(0, 1), fc1.flatten(0, 1)]))
+    table, given, made, zero_point = hidden_table(seen)
+    made_first = integer_linear((fc1 * scale).flatten(0, 1), first.bias.detach().flatten(),
+                                operand=128, gain=1 / given, name=f"{name}.experts.fc1")
+    made_second = integer_linear((fc2 * made).flatten(0, 1), second.bias.detach().flatten(),
+                                 operand=255, gain=EXPERT_SCALE, zero_point=zero_point,
+                                 name=f"{name}.experts.fc2")
+    tensors = norm(block.norm2, scale, f"{name}.norm2") | {f"{name}.gelu": table}
+    for key, value in (made_first | made_second).items():
+        tensors[key] = value.unflatten(0, (count, -1)) if value.dim() else value
+    for task, gate in enumerate(gates * scale):
+        step = float(gate.abs().max()) / INT16_PLANES
+        multiplier, shift = fixed_point(torch.tensor(step * math.log2(math.e) * 256,
+                                                     dtype=torch.float64), f"{name}.gate.{task}")
+        octaves = float(seen["gate"].max()) * math.log2(math.e)
+        if octaves > GATE_OCTAVES:
+            raise ValueError(f"{name}.gate: scores of {octaves:.3g} octaves are beyond "
+                             f"{GATE_OCTAVES:.0f}")
+        tensors |= {
+            f"{name}.gate.{task}.weight": gate_codes(gate / (step or 1.0)),
+            f"{name}.gate.{task}.multiplier": multiplier,
+            f"{name}.gate.{task}.shift": torch.tensor(shift, dtype=torch.int32),
+        }
+    return tensors

@@ -1,0 +1,39 @@
+"""The check of a quantized network's tensors."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from deltamoe.golden.arithmetic.gate import planes
+from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.quantization.shapes import tensor_shapes
+
+SHIFTS = (14, 18, 22, 26)
+
+def check_format(tensors: Mapping[str, Tensor], config: ModelConfig) -> None:
+    """Check that ``tensors`` are those of ``config`` and that hardware can use them.
+
+    Raises
+    ------
+    ValueError
+        A tensor is missing or has another type or shape, a weight (or a plane of a gate's) is
+        -128, a multiplier is not in 1..65535, or a shift is none that the hardware offers; the
+        message names the tensor.
+    """
+    for name, (kind, shape) in tensor_shapes(config).items():
+        dtype = getattr(torch, kind)
+        if name not in tensors:
+            raise ValueError(f"tensor {name} of type {dtype} and shape {shape} is missing")
+        tensor = tensors[name]
+        if (tensor.dtype, tuple(tensor.shape)) != (dtype, shape):
+            raise ValueError(f"tensor {name} has type {tensor.dtype} and shape "
+                             f"{tuple(tensor.shape)}, not {dtype} and {shape}")
+        if name.endswith("multiplier") and not (tensor.min() >= 1 and tensor.max() <= 65535):
+            raise ValueError(f"tensor {name} holds a multiplier outside 1..65535")
+        if name.endswith("weight") and (planes(tensor) if dtype == torch.int16 else tensor
+                                        ).min() < -127:
+            raise ValueError(f"tensor {name} holds a weight below -127")
+        allowed = range(16) if "norm" in name else SHIFTS
+        if name.endswith("shift") and int(tensor) not in allowed:
+            raise ValueError(f"tensor {name} is {int(tensor)}, not one of {tuple(allowed)}")

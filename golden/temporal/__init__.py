@@ -1,0 +1,1 @@
+"""Frame after frame: what is sent of a frame, by policy, and what that costs."""

@@ -1,0 +1,163 @@
+"""A sequence of frames in integers: each operator sends only what its policy calls new.
+
+An operator's sum is linear in its operand, so the sum of a frame is that of the codes sent so
+far plus that of the differences: ``W x = W r + W (x - r)``. Rows, not operators, have a state.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from deltamoe.golden.arithmetic.linear import linear
+from deltamoe.golden.integer import Integer, Trace
+from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.golden.temporal.policy import REMEMBERING, Choice, Plan, Policy, operator_of
+
+
+class State(NamedTuple):
+    """What the rows of one matrix product have been sent.
+
+    Attributes
+    ----------
+    tokens : Tensor
+        (R,) int64, ascending: the tokens of the rows.
+    reference : Tensor
+        (R, K) int64: the codes that the accumulators stand for.
+    acc : Tensor
+        (R, N) int64: ``reference @ weight.T``. A row that is not sent keeps it, and so its
+        requantized output; hardware may store either.
+    """
+
+    tokens: Tensor
+    reference: Tensor
+    acc: Tensor
+
+
+def recall(state: State | None, tokens: Tensor, depth: int, columns: int
+           ) -> tuple[Tensor, Tensor, Tensor]:
+    """Return which ``tokens`` (R,) have a state (R, 1), and their references and accumulators.
+
+    Those without one are 0.
+    """
+    if state is None or not len(state.tokens):
+        return (torch.zeros(len(tokens), 1, dtype=torch.bool),
+                tokens.new_zeros(len(tokens), depth), tokens.new_zeros(len(tokens), columns))
+    place = torch.searchsorted(state.tokens, tokens).clamp(max=len(state.tokens) - 1)
+    known = (state.tokens[place] == tokens)[:, None]
+    return known, state.reference[place] * known, state.acc[place] * known
+
+
+def advance(state: State | None, tokens: Tensor, x: Tensor, weight: Tensor, choice: Choice,
+            zero_point: int = 0) -> tuple[Tensor, State]:
+    """Send what is new in one matrix product.
+
+    ``d = x - reference``, ``sent`` by policy, ``reference += d[sent]``, ``acc += W d[sent]``, from
+    these references with the accumulators that belong to them:
+
+    * ``dense``: 0, and every element is sent.
+    * ``zero-skip``: ``zero_point``; sent where ``d`` is not 0.
+    * ``delta``: that of the last frame; sent where ``|d| > theta``. What is not sent stays in
+      ``d``, so ``|x - reference| <= theta`` after every frame.
+    * ``token-gate``: that of the last frame, nothing sent, for a row without ``|d| > theta``;
+      every other row is dense.
+
+    A row without a state is dense, whatever theta: ``delta`` and ``token-gate`` start so.
+
+    Parameters
+    ----------
+    state : State, optional
+        Of the last frame; ignored by ``dense`` and ``zero-skip``.
+    tokens : Tensor
+        (R,) int64, ascending: the tokens of the rows.
+    x : Tensor
+        (R, K) int64, int8 or uint8 codes.
+    weight : Tensor
+        (N, K) int64.
+    choice : Choice
+        Policy and theta.
+    zero_point : int
+        Code of zero.
+
+    Returns
+    -------
+    sent : Tensor
+        (R, K) bool.
+    state : State
+        With the accumulators of this frame, to which the bias is still to be added.
+    """
+    if choice.policy == Policy.ZERO_SKIP:
+        reference = torch.full_like(x, zero_point)
+        acc = zero_point * weight.sum(-1)                                   # (N,)
+        sent = x != zero_point
+    else:
+        known, reference, acc = recall(state, tokens, x.shape[-1], len(weight))
+        sent = (x - reference).abs() > choice.theta
+        fresh = ~known
+        if choice.policy == Policy.DENSE:
+            fresh = torch.ones_like(known)
+        if choice.policy == Policy.TOKEN_GATE:
+            fresh = fresh | sent.any(-1, keepdim=True)
+        reference, acc, sent = reference * ~fresh, acc * ~fresh, sent | fresh
+    moved = (x - reference) * sent                                          # 9 signed bits
+    return sent, State(tokens, reference + moved, acc + linear(moved, weight))
+
+
+class Temporal(Integer):
+    """Run a quantized network on one frame after another, of one or many sequences side by side.
+
+    With theta 0 every frame's result is that of :class:`deltamoe.golden.integer.Integer`. Products
+    that a frame does not run lose their state: the rows of an expert that a token left, and another
+    task's gates and head. They start as in a first frame when they come back.
+
+    Raises
+    ------
+    ValueError
+        The plan does not fit the network.
+    """
+
+    def __init__(self, model: QuantizedModel, plan: Plan) -> None:
+        super().__init__(model)
+        self.choices = plan.resolve(model.config)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        self.states: dict[str, State] = {}
+        self.made: dict[str, State] = {}
+
+    def run(self, pixels: Tensor, task: int = 0,
+            experts: dict[int, Tensor] | None = None) -> Trace:
+        """Infer every sequence's next frame, as the integer network does, with ``sent``."""
+        self.made = {}
+        trace = super().run(pixels, task, experts)
+        self.states = self.made
+        return trace
+
+    def zero_point(self, operator: str) -> int:
+        """Code of zero: ``gelu(0)`` behind an activation table, else 0."""
+        if not operator.endswith(".fc2"):
+            return 0
+        return int(self.model[f"{'.'.join(operator.split('.')[:2])}.gelu"][0])
+
+    def keep(self, trace: Trace, name: str, a: Tensor) -> None:
+        """Record an operand of the attention, and what was sent of it."""
+        super().keep(trace, name, a)
+        skips = self.choices[operator_of(name)].policy == Policy.ZERO_SKIP
+        trace.sent[name] = a != 0 if skips else torch.ones_like(a, dtype=torch.bool)
+
+    def product(self, trace: Trace, name: str, a: Tensor, weight: Tensor,
+                tokens: Tensor | None = None) -> Tensor:
+        """Record the left operand and what was sent of it; return the accumulators."""
+        trace.operands[name] = a
+        operator = operator_of(name)
+        choice = self.choices[operator]
+        x, before = a.flatten(0, -2), self.states.get(name)
+        rows = torch.arange(len(x)) if tokens is None else tokens
+        sent, state = advance(before, rows, x, weight.to(torch.int64), choice,
+                              self.zero_point(operator))
+        trace.sent[name] = sent.view(a.shape)
+        trace.known[name] = torch.isin(rows, rows[:0] if before is None else before.tokens)
+        if choice.policy in REMEMBERING:
+            self.made[name] = state
+        return state.acc.view(*a.shape[:-1], -1)

@@ -1,0 +1,250 @@
+"""Which operators keep what from one frame to the next, and where."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.temporal.policy import REMEMBERING, Choice, Plan, Policy
+from deltamoe.rtl.compiler.layout import columns_of, image_stride
+from deltamoe.rtl.config import HwConfig
+
+
+@dataclass
+class Window:
+    """Words of an on-chip memory that blocks pass through, round and round.
+
+    ``segments`` remember, behind their words, the compute descriptors and transfers that must
+    have finished before others may have these.
+    """
+
+    first: int
+    depth: int
+    name: str
+    position: int = 0
+    segments: list[tuple[int, int, int, int]] = field(default_factory=list)
+
+    def take(self, size: int, owner: str) -> tuple[int, int, int]:
+        """Return the first word, and how many compute descriptors and transfers to wait for.
+
+        Raises
+        ------
+        ValueError
+            It does not fit.
+        """
+        if size > self.depth:
+            raise ValueError(f"{owner} keeps {size} {self.name} at a time, the hardware has "
+                             f"{self.depth} left")
+        start = self.position if self.position + size <= self.depth else 0
+        self.position = start + size
+        start += self.first
+        overlapping = [s for s in self.segments if s[0] < start + size and start < s[1]]
+        self.segments = [s for s in self.segments if s not in overlapping]
+        return (start, max((s[2] for s in overlapping), default=0),
+                max((s[3] for s in overlapping), default=0))
+
+    def use(self, start: int, size: int, *, computes: int = 0, stores: int = 0) -> None:
+        """Note who must have finished before this segment is free."""
+        self.segments.append((start, start + size, computes, stores))
+
+
+@dataclass
+class Region:
+    """Words of an on-chip memory, handed out once for each name; the rest is a window."""
+
+    depth: int
+    name: str
+    used: int = 0
+    reserved: int = 0
+    bases: dict[str, int] = field(default_factory=dict)
+
+    def take(self, owner: str, size: int) -> int:
+        """Return the first word of ``owner``, the same one every time.
+
+        Raises
+        ------
+        ValueError
+            It does not fit.
+        """
+        if owner not in self.bases:
+            if self.used + size > self.depth:
+                raise ValueError(f"{owner} keeps {size} {self.name}, the hardware has "
+                                 f"{self.depth - self.used} of {self.depth} left")
+            self.bases[owner] = self.used
+            self.used += size
+        return self.bases[owner]
+
+    def window(self) -> Window:
+        """Return the words that nobody keeps, an even number of them."""
+        return Window(self.reserved, max(0, self.depth - self.reserved) // 2 * 2, self.name)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A linear layer's rows, words of a row of its operand and of its sums.
+
+    ``whole`` tells that all rows of references are needed at a time.
+    """
+
+    rows: int
+    stride: int
+    words: int
+    whole: bool
+
+    @property
+    def state_words(self) -> int:
+        """Words of its sums."""
+        return self.rows * self.words
+
+    @property
+    def reference_words(self) -> int:
+        """Words of its operand."""
+        return self.rows * self.stride
+
+
+def extent(name: str, config: ModelConfig, hw: HwConfig) -> Extent:
+    """Return the extent of an operator that is not attention; of all experts together."""
+    tokens, words, part = config.num_tokens, config.embed_dim // hw.word, name.split(".")
+    hidden = config.hidden_dim // hw.word
+    if ".experts." in name:
+        wide = config.expert_dim // hw.word
+        return Extent(tokens * config.top_k, *((words, wide) if part[3] == "fc1" else (
+            wide, words)), True)
+    if part[0] == "patch":
+        return Extent(tokens - 1, image_stride(config, hw), words, False)
+    if part[0] == "head":
+        return Extent(1, words, columns_of(config.num_classes[int(part[1])], hw) // hw.word, True)
+    if part[2] == "gate":
+        return Extent(tokens, words, columns_of(2 * config.num_experts, hw) // hw.word, True)
+    if part[2] == "fc2":
+        return Extent(tokens, hidden, words, False)
+    return Extent(tokens, words, hidden if part[2] == "fc1" else words, part[2] != "proj")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Layers whose sums and references are on chip together, or not at all.
+
+    They are queries, keys and values with one operand, an expert's two layers, the half of a block
+    behind a token gate, or any other layer. ``words`` is what they keep, ``largest`` the most that
+    is loaded together; ``stays`` that they cannot be in memory.
+    """
+
+    names: tuple[str, ...]
+    words: tuple[int, int]
+    largest: tuple[int, int]
+    stays: bool
+
+
+class Keeping:
+    """The choice of every operator that the hardware executes.
+
+    Other tasks' gates and heads are left out. A delta layer keeps its operand and its sums. A
+    token gate stands before a whole block: of dense layers (``fc1`` and ``fc2``) or of experts
+    (gate, ``experts.fc1`` and ``experts.fc2``). It keeps the block's operand and the sums of its
+    last layer, a token's once for each of its experts, so that a token that did not change costs
+    the drain of these. ``streamed`` are the layers whose operand and sums are in memory; which
+    experts the tokens had stays on chip.
+
+    Raises
+    ------
+    ValueError
+        The plan asks for what the hardware does not execute, or not for this operator.
+    """
+
+    def __init__(self, config: ModelConfig, hw: HwConfig, task: int, plan: Plan) -> None:
+        self.choices: Mapping[str, Choice] = {
+            name: choice for name, choice in plan.resolve(config).items()
+            if not re.search(rf"(gate|head)\.(?!{task}$)", name)}
+        self.config, self.hw = config, hw
+        self.state = Region(hw.state_words, "state_words")
+        self.references = Region(hw.reference_words, "reference_words")
+        self.routes = Region(hw.remembered_tokens, "tokens' experts")
+        for name, choice in self.choices.items():
+            if choice.policy in (Policy.DELTA, Policy.TOKEN_GATE) and not hw.temporal:
+                raise ValueError(f"{name}: {hw.name} executes dense and zero-skip, not "
+                                 f"{choice.policy}: its state_words are 0")
+            if choice.policy == Policy.TOKEN_GATE and self.gate(name) != choice.policy:
+                raise ValueError(f"{name}: hardware executes token-gate for a whole block: "
+                                 f"{', '.join(self.members(name)) or 'not here'}")
+        for layer in range(config.num_layers):
+            if config.is_moe(layer) and self.remembers(f"blocks.{layer}"):
+                self.routes.take(f"blocks.{layer}", config.num_tokens)
+        self.streamed = self.divide() if hw.temporal else frozenset()
+
+    def members(self, name: str) -> list[str]:
+        """Operators of the block behind a token gate that ``name`` belongs to."""
+        layer = name.split(".")[1] if name.startswith("blocks.") else ""
+        block = [part for part in self.choices if part.startswith(f"blocks.{layer}.")
+                 and any(mark in part for mark in (".fc1", ".fc2", ".gate."))]
+        return block if name in block else []
+
+    def gate(self, name: str) -> Policy | None:
+        """Return token-gate if all of its block has it, the first parts with the same theta."""
+        block = self.members(name)
+        choices = [self.choices[part] for part in block]
+        gated = block and all(choice.policy == Policy.TOKEN_GATE for choice in choices)
+        first = {choice.theta for part, choice in zip(block, choices, strict=True)
+                 if not part.endswith("fc2")}
+        last = {self.choices[part].theta for part in block if part.endswith("fc2")}
+        return Policy.TOKEN_GATE if gated and len(first) == 1 and last == {0} else None
+
+    def remembers(self, layer: str) -> bool:
+        """Tell whether a block keeps something of its experts' operands."""
+        return any(self.choices[f"{layer}.experts.{part}"].policy == Policy.DELTA
+                   for part in ("fc1", "fc2"))
+
+    def operand(self, name: str) -> str:
+        """Return the name of an operator's operand, which equal queries, keys and values share."""
+        layer, _, part = name.rpartition(".")
+        one = part in {"q", "k", "v"} and len({self.choices[f"{layer}.{n}"] for n in "qkv"}) == 1
+        return f"{layer}.norm1" if one else name
+
+    def groups(self) -> list[Group]:
+        """Return what is kept, in order."""
+        names: dict[str, list[str]] = {}
+        for name, choice in self.choices.items():
+            group = self.operand(name)
+            if choice.policy == Policy.TOKEN_GATE:
+                group = self.members(name)[0]
+            elif ".experts." in name:
+                group = group.rpartition(".")[0]
+            if choice.policy in REMEMBERING:
+                names.setdefault(group, []).append(name)
+        return [self.group(members) for members in names.values()]
+
+    def group(self, names: list[str]) -> Group:
+        """Return what some layers keep together."""
+        extents = [extent(name, self.config, self.hw) for name in names]
+        first, last, gated = extents[0], extents[-1], bool(self.gate(names[0]))
+        sums, most = (sum_or_max(one.state_words for one in extents) for sum_or_max in (sum, max))
+        references = first.reference_words
+        if gated:
+            sums = most = last.state_words
+        elif ".experts." in names[0]:
+            most, references = sums, sum(one.reference_words for one in extents)
+        return Group(tuple(names), (sums, references), (most, references),
+                     stays=".gate." in names[0] and not gated)
+
+    def divide(self) -> frozenset[str]:
+        """Reserve words for what stays on chip, and return the layers of which nothing does.
+
+        If not all fits, that stays, in order, which leaves the others room for two of the largest;
+        what a gate that is a delta layer keeps always stays.
+        """
+        groups, depths = self.groups(), (self.state.depth, self.references.depth)
+        fixed, streamed = [0, 0], set()
+        every, largest = ([choose(sizes) for sizes in zip((0, 0), *kept, strict=True)]
+                          for choose, kept in ((sum, [group.words for group in groups]),
+                                               (max, [group.largest for group in groups])))
+        fits = all(size <= depth for size, depth in zip(every, depths, strict=True))
+        room = [depth - (0 if fits else 2 * most)
+                for depth, most in zip(depths, largest, strict=True)]
+        for group in groups:
+            grown = [size + more for size, more in zip(fixed, group.words, strict=True)]
+            if group.stays or all(size <= left for size, left in zip(grown, room, strict=True)):
+                fixed = grown
+            else:
+                streamed |= set(group.names)
+        self.state.reserved, self.references.reserved = fixed
+        return frozenset(streamed)

@@ -1,0 +1,94 @@
+"""Descriptors in their final order, with the loads of the program's own pieces, and addresses."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from deltamoe.rtl.compiler.assembler import Program
+from deltamoe.rtl.compiler.streaming import Streaming
+from deltamoe.rtl.config import FIELD, HwConfig
+from deltamoe.rtl.program import DESCRIPTOR_BYTES, Opcode, Target, pack
+
+KEPT = (Target.STATE, Target.REFERENCE)
+"""Targets whose addresses are those of the state, where the memory begins."""
+
+Named = tuple[str, Mapping[str, int]]
+
+
+def pieces(count: int, hw: HwConfig) -> list[int]:
+    """Return the length of every piece of ``count`` descriptors and the loads of pieces."""
+    total = count
+    while -(-total // hw.piece) - 1 != total - count:
+        total += 1
+    return [min(hw.piece, total - start) for start in range(0, total, hw.piece)]
+
+
+def with_pieces(named: list[Named], hw: HwConfig) -> list[Named]:
+    """Insert the load of the next piece into the middle of every piece but the last.
+
+    The piece takes the place of the one before this one, so it waits for that one's compute
+    descriptors. In the middle, these have long finished, and what follows hides the transfer.
+    """
+    lengths, made, order = pieces(len(named), hw), [], [0]
+    left, computes, inserted = iter(named), [0], 0
+    for index in range(sum(lengths)):
+        piece = index // hw.piece
+        if index % hw.piece == 0:
+            computes.append(computes[-1])
+        if index % hw.piece == hw.piece // 2 and piece + 1 < len(lengths):
+            made.append(("program.load", {
+                "opcode": Opcode.LOAD, "target": Target.PROGRAM,
+                "address": (piece + 1) * hw.piece * DESCRIPTOR_BYTES,
+                "beats": lengths[piece + 1] * DESCRIPTOR_BYTES // hw.bus_bytes,
+                "rows": lengths[piece + 1], "dest_base": (piece + 1) % 2 * hw.piece,
+                "wait_computes": computes[piece],
+            }))
+            inserted = 1
+            continue
+        name, fields = next(left)
+        if fields["opcode"] == Opcode.LOAD:
+            order.append(order[-1] + 1 + inserted)
+            inserted = 0
+        elif fields["opcode"] != Opcode.HALT:
+            fields = {**fields, "wait_loads": order[fields["wait_loads"]]}
+            computes[-1] += 1
+        made.append((name, fields))
+    return made
+
+
+def encode(name: str, fields: Mapping[str, int]) -> bytes:
+    """Encode a descriptor; an error names what it is for."""
+    try:
+        return pack(fields)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def link(c: Streaming, frames: int, image_beats: int, output_beats: int) -> Program:
+    """Give every byte its address: state, program, weights in order of use, images, outputs."""
+    hw = c.hw
+    named = with_pieces(list(zip(c.names, c.descriptors, strict=True)), hw)
+    start = c.area + len(named) * DESCRIPTOR_BYTES
+    image, size = start + c.end, image_beats * hw.bus_bytes
+    output, made = image + frames * size, output_beats * hw.bus_bytes
+    images, outputs = ([first + step * n for n in range(frames)]
+                       for first, step in ((image, size), (output, made)))
+    shown, kept = iter(images), iter(outputs)
+    placed = []
+    for name, given in named:
+        fields = dict(given)
+        if fields["opcode"] == Opcode.LOAD and fields["target"] not in KEPT:
+            before = c.area if fields["target"] == Target.PROGRAM else start
+            fields["address"] = next(shown) if name == "image.load" else before + fields["address"]
+        if fields["opcode"] == Opcode.STORE and fields["target"] not in KEPT:
+            fields["address"] = next(kept)
+        placed.append(fields)
+    if len(placed) >= FIELD:
+        raise ValueError(f"{c.config.name}: a program for {frames} frames has {len(placed)} "
+                         f"descriptors, more than the {FIELD - 1} that the hardware counts")
+    code = np.frombuffer(b"".join(encode(name, fields) for (name, _), fields in zip(
+        named, placed, strict=True)), np.uint8)
+    return Program(
+        hw, c.config, c.task, c.plan, tuple(placed), tuple(name for name, _ in named),
+        c.area, np.concatenate([code, *c.blobs]), tuple(images), tuple(outputs), output_beats,
+        output + frames * made)

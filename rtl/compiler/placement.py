@@ -1,0 +1,139 @@
+"""How a matrix is spread over the lane groups."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+
+from deltamoe.rtl.config import HwConfig
+
+
+@dataclass(frozen=True)
+class Placement:
+    """``gang`` groups side by side, ``2**split`` parts of the sum, ``passes`` over the columns.
+
+    ``rows`` is the weight rows of one pass in every group; ``cycles`` what one row of operands
+    costs if the groups never wait.
+    """
+
+    gang: int
+    split: int
+    passes: int
+    rows: int
+    cycles: float
+
+    @property
+    def span(self) -> int:
+        """Groups that work on one item."""
+        return self.gang << self.split
+
+    def wide(self, depth: int, hw: HwConfig) -> bool:
+        """Tell whether its parts can take words of a row of ``depth`` that are read together."""
+        return hw.read_words > 1 and self.gang == hw.read_gang and (
+            (1 << self.split) % hw.read_words == 0 == depth % (hw.read_words * hw.word))
+
+    def fields(self, hw: HwConfig) -> dict[str, int]:
+        """Return the descriptor's fields."""
+        return {"gang": hw.gangs.index(self.gang), "split": self.split,
+                "span": hw.gangs.index(self.span), "passes": self.passes}
+
+
+def placements(depth: int, columns: int, hw: HwConfig) -> Iterator[Placement]:
+    """All placements of a matrix of ``depth`` rows and ``columns`` columns."""
+    words, tiles = -(-depth // hw.word), -(-columns // hw.lanes)
+    for gang in hw.gangs:
+        for split in hw.splits:
+            if gang << split not in hw.gangs:
+                continue
+            passes, items = -(-tiles // gang), hw.groups // (gang << split)
+            rows = words * (hw.word >> split)
+            busy = max(rows, 2) / items
+            yield Placement(gang, split, passes, rows,
+                            passes * max(busy, words, -(-columns // hw.word) / passes))
+
+
+SPARSE_SPLIT = 2
+"""Largest split where events are few and their places random.
+
+With 192 x 192 weights at density 25 % eight parts of a sum reach 78 % of the ideal speed, since an
+item lasts as long as its longest part, four parts 92 %, and two 97 % but more weight rows.
+"""
+
+
+@cache
+def place(depth: int, columns: int, hw: HwConfig, most: int | None = None, *,
+          sparse: bool = False) -> Placement:
+    """Return the placement that costs the fewest cycles, then weight rows, then passes.
+
+    Spreading the sum over all groups stores no weight twice: 576 rows of twelve groups for an
+    expert of M3ViT-tiny become 96 rows of 24 groups at the same cycles. If events are ``sparse``,
+    the sum is split into at most ``2**SPARSE_SPLIT`` parts where that fits.
+
+    Raises
+    ------
+    ValueError
+        The weights need more than ``most`` rows, by default all that there are.
+    """
+    most = hw.weight_rows if most is None else most
+    fitting = [p for p in placements(depth, columns, hw) if p.passes * p.rows <= most]
+    if not fitting:
+        least = min(p.passes * p.rows for p in placements(depth, columns, hw))
+        raise ValueError(f"a layer of depth {depth} and {columns} columns needs {least} "
+                         f"weight_rows, the hardware has {hw.weight_rows}")
+    return min(fitting, key=lambda p: (sparse and max(0, p.split - SPARSE_SPLIT), p.cycles,
+                                       p.passes * p.rows, p.passes))
+
+
+@cache
+def pieces_of(depth: int, columns: int, hw: HwConfig) -> list[range]:
+    """Return the columns of each piece of a layer that are loaded and computed together.
+
+    A layer of at most a quarter of the weight memory stays whole. A larger one is cut so that the
+    weights of some pieces are loaded while others are in use: into pieces of at most a quarter
+    (or half, or all, if they cannot be smaller) that take the fewest cycles, the largest of these.
+    On the preset ``ulx3s``, 48 columns of 192 elements are 96 of 512 rows and lose nothing.
+    """
+    def cost(width: int, most: int) -> float:
+        whole, rest = divmod(columns, width)
+        return (whole * place(depth, width, hw, most).cycles
+                + (place(depth, rest, hw, most).cycles if rest else 0))
+
+    for most in (hw.weight_rows // 4, hw.weight_rows // 2, hw.weight_rows):
+        costs = {}
+        for width in [*range(hw.lanes, columns, hw.lanes), columns]:
+            with suppress(ValueError):
+                costs[width] = cost(width, most)
+        if costs:
+            width = columns if columns in costs else min(
+                costs, key=lambda width: (costs[width], -width))
+            return [range(start, min(start + width, columns))
+                    for start in range(0, columns, width)]
+    return [range(columns)]
+
+
+def head_rows(tokens: int, head_dim: int, spread: int, hw: HwConfig) -> tuple[int, int]:
+    """Return the rows of one head's keys and of its values, spread over ``2**spread`` groups."""
+    wide = hw.lanes << spread
+    return -(-tokens // wide) * head_dim, -(-head_dim // wide) * tokens
+
+
+def sets_of(heads: int, tokens: int, head_dim: int, hw: HwConfig) -> tuple[int, int]:
+    """Return how many sets of groups share the heads out, and the spread within a set.
+
+    Of the numbers that fit, one that leaves the fewest groups idle; of these the largest. A set's
+    groups all hold all tiles if there is room, so that any may take any item; else each
+    ``2**spread``-th group holds the same ones, and as many take an item together.
+
+    Raises
+    ------
+    ValueError
+        The keys and values do not fit.
+    """
+    needs = {(sets, spread): -(-heads // sets) * sum(head_rows(tokens, head_dim, spread, hw))
+             for sets in hw.gangs for spread in hw.spreads(hw.groups // sets)}
+    fitting = [choice for choice, rows in needs.items() if rows <= hw.kv_rows]
+    if not fitting:
+        raise ValueError(f"keys and values of {heads} heads need {min(needs.values())} kv_rows, "
+                         f"the hardware has {hw.kv_rows}")
+    return min(fitting, key=lambda choice: (-(-heads // choice[0]) * choice[0], -choice[0],
+                                            choice[1]))

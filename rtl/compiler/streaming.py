@@ -1,0 +1,161 @@
+"""What layers keep, where it finds no room on chip: to and from memory.
+
+Delta layers' comes block by block of rows; experts' and token gates' all of a layer's at a time.
+
+::
+
+    memory ──► LOAD ──► window ──► LINEAR ──► window ──► STORE ──► memory
+"""
+
+from collections.abc import Iterator, Mapping
+
+from deltamoe.golden.temporal.policy import Choice
+from deltamoe.rtl.compiler.assembler import Assembler
+from deltamoe.rtl.compiler.kept_state import extent
+from deltamoe.rtl.compiler.layout import even
+from deltamoe.rtl.program import Opcode, Source, Target
+
+
+class Streaming(Assembler):
+    """Adds the loads and stores of blocks of rows to the descriptors that use them."""
+
+    def __init__(self, *given) -> None:
+        super().__init__(*given)
+        self.windows = {Target.STATE: self.keeping.state.window(),
+                        Target.REFERENCE: self.keeping.references.window()}
+        self.areas: dict[str, int] = {}
+        self.written: dict[str, int] = {}
+        self.opened: dict[str, int] = {}
+        self.held: dict[tuple[str, Target], tuple[int, int]] = {}
+        self.area = 0
+
+    def beats(self, target: Target, words: int) -> int:
+        """Beats of a transfer."""
+        return 2 * words if target == Target.STATE else words // 2
+
+    def fetch(self, name: str, target: Target, words: int) -> int:
+        """Load what the frame before left; return its first word in the window."""
+        base, computes, stores = self.windows[target].take(words, name)
+        self.bring(name, target, words, base, computes, stores)
+        return base
+
+    def bring(self, name: str, target: Target, words: int, base: int, computes: int,
+              stores: int) -> None:
+        """Load what the frame before left, once so many operators and transfers have finished.
+
+        A first frame overwrites it all, and only waits, with a load of a word or two, until those
+        who use these words have left.
+        """
+        size = self.beats(target, words)
+        if name not in self.areas:
+            self.areas[name] = self.area
+            self.area += size * self.hw.bus_bytes
+        if self.fresh:
+            size = self.beats(target, 2 if target == Target.REFERENCE else 1)
+        else:
+            stores = max(stores, self.written.get(name, 0))
+        if computes or stores or not self.fresh:
+            self.descriptors.append({
+                "opcode": Opcode.LOAD, "target": target, "address": self.areas[name],
+                "beats": size, "dest_base": base, "wait_computes": computes, "wait_loads": stores})
+            self.names.append(f"{name}.load")
+            self.loads += 1
+
+    def hold(self, names: Mapping[str, int], target: Target, owner: str) -> None:
+        """Load all that some layers keep, so many words each; have it on chip until ``close``."""
+        base, *waits = self.windows[target].take(sum(names.values()), owner)
+        for name, words in names.items():
+            self.bring(f"{name}.{target.name.lower()}", target, words, base, *waits)
+            self.held[name, target] = base, words
+            base += words
+
+    def open(self, layer: str) -> None:
+        """Load all that a layer's experts keep, whoever had the tokens."""
+        names = [name for name in (f"{layer}.experts.fc1", f"{layer}.experts.fc2")
+                 if name in self.keeping.streamed]
+        if names and not self.keeping.gate(names[0]):
+            extents = {name: extent(name, self.config, self.hw) for name in names}
+            self.hold({name: even(one.reference_words) for name, one in extents.items()},
+                      Target.REFERENCE, f"{layer}.experts")
+            self.hold({name: one.state_words for name, one in extents.items()},
+                      Target.STATE, f"{layer}.experts")
+
+    def gated(self, name: str, target: Target) -> None:
+        """Load the operand that a token gate compares, or the sums behind it, of layer ``name``."""
+        if name in self.keeping.streamed and self.keeping.gate(name):
+            one = extent(name, self.config, self.hw)
+            words = one.state_words if target == Target.STATE else even(one.reference_words)
+            self.hold({name: words}, target, name)
+
+    def base(self, name: str, target: Target, words: int) -> int:
+        """Return the first of so many words that a layer keeps on chip, or holds there."""
+        if (name, target) in self.held:
+            return self.held[name, target][0]
+        region = self.keeping.state if target == Target.STATE else self.keeping.references
+        return region.take(name, words)
+
+    def close(self) -> None:
+        """Store what is held."""
+        for (name, target), (base, words) in self.held.items():
+            self.spill(name, f"{name}.{target.name.lower()}", target, base, words)
+        self.held.clear()
+
+    def spill(self, layer: str, name: str, target: Target, base: int, words: int) -> None:
+        """Store what the next frame will load, as a part of ``layer``."""
+        self.compute(f"{layer}.store", {
+            "opcode": Opcode.STORE, "target": target, "rows": 1, "address": self.areas[name],
+            "beats": self.beats(target, words), "norm_source": base})
+        self.written[name] = self.stores
+        self.windows[target].use(base, words, stores=self.stores)
+
+    def blocks(self, name: str, operand: str, choice: Choice, fields: Mapping[str, int],
+               words: int, *, keeps: bool) -> Iterator[dict[str, int]]:
+        """Yield the fields of one block of rows after the other, with what it needs around it.
+
+        ``words`` is the words of a row of sums; ``operand`` names the references, which are stored
+        unless another descriptor with them follows.
+        """
+        rows, stride, layer = fields["rows"], fields["source_stride"], name.rpartition(".")[0]
+        size = self.block(name, rows, words, stride, whole=fields["source"] == Source.NORMED)
+        for first in range(0, rows, size):
+            count, part = min(size, rows - first), f"{operand}.reference.{first}"
+            held = even(count * stride)
+            if part not in self.opened:
+                self.opened[part] = self.fetch(part, Target.REFERENCE, held)
+            sums = self.fetch(f"{name}.sums.{first}", Target.STATE, count * words)
+            reference = self.opened[part]
+            yield {"rows": count, "source_base": fields.get("source_base", 0) + first * stride,
+                   "dest_base": fields.get("dest_base", 0) + first * fields["dest_stride"],
+                   "state_base": sums, "reference_base": reference, "theta": choice.theta,
+                   "fresh": int(self.fresh), "keeps": int(keeps),
+                   **({"by_row": 0} if first else {})}
+            self.spill(layer, f"{name}.sums.{first}", Target.STATE, sums, count * words)
+            if not keeps:
+                self.spill(layer, part, Target.REFERENCE, reference, held)
+            elif size < rows:
+                self.windows[Target.REFERENCE].use(reference, held, computes=self.made)
+            if not keeps or size < rows:
+                del self.opened[part]
+        self.whole = size >= rows
+
+    def block(self, name: str, rows: int, words: int, stride: int, *, whole: bool) -> int:
+        """Rows that the windows hold; if not all, twice, so that a block is loaded beside one.
+
+        Raises
+        ------
+        ValueError
+            They hold no row, or all are needed at a time.
+        """
+        def most(share: int) -> int:
+            return min(*(window.depth // share // size for window, size in zip(
+                self.windows.values(), (words, stride), strict=True)))
+
+        size = most(1)
+        if size < rows:
+            size = most(2) or size
+        if size < (rows if whole else 1):
+            raise ValueError(
+                f"{name} keeps {rows * words if whole else words} state_words and "
+                f"{rows * stride if whole else stride} reference_words at a time, the hardware "
+                f"has {' and '.join(str(window.depth) for window in self.windows.values())} left")
+        return min(size, rows)

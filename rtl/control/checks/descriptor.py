@@ -1,0 +1,243 @@
+"""What makes a descriptor valid: single fields, then ranges one multiplication at a time.
+
+::
+
+    descriptor ──► heads, passes ──► tiles ──►│──► range of the step ──► product ──► verdict
+"""
+
+from amaranth import Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from deltamoe.rtl import cycles
+from deltamoe.rtl.config import FIELD, HwConfig
+from deltamoe.rtl.control.checks.placement import placed, read_together, select, spread_valid
+from deltamoe.rtl.control.checks.temporal import (
+    by_place,
+    entries_range,
+    kept_ranges,
+    places_range,
+    probes,
+)
+from deltamoe.rtl.control.checks.transfers import (
+    load_fields,
+    load_ranges,
+    store_fields,
+    store_ranges,
+)
+from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Mode, Opcode, Source
+
+
+def quotient(value, divisor: int):
+    """Return ``ceil(value / divisor)`` of 8 bits: shifted, and times the reciprocal's bits.
+
+    ``ceil(v / d) = (v + d - 1) * ceil(2**s / d) >> s`` for the least ``s`` with which it holds for
+    all ``v``; a divider, or another multiplier, would take longer.
+    """
+    even = divisor & -divisor
+    odd, value = divisor // even, (value + even - 1) // even
+    if odd == 1:
+        return value
+    shift = next(s for s in range(24) if all(
+        (v + odd - 1) * -(-(1 << s) // odd) >> s == -(-v // odd) for v in range(256)))
+    factor = -(-(1 << shift) // odd)
+    return sum((value + odd - 1) << bit for bit in range(shift + 1) if factor >> bit & 1) >> shift
+
+
+class Checks(cycles.Checks, wiring.Component):
+    """Judge a descriptor against the maxima of the hardware and the size of the memory.
+
+    Parameters
+    ----------
+    hw : HwConfig
+        The maxima.
+    loads : bool
+        Whether to judge loads, or all other descriptors.
+
+    Members
+    -------
+    descriptor : ``In(DESCRIPTOR)``
+        Descriptor to judge.
+    step : ``In(range(steps + LATENCY))``
+        Cycles since the descriptor came: ranges are judged one after the other, from
+        ``DERIVED`` on.
+    memory_size : ``In(32)``
+        Bytes that addresses may reach.
+    field_valid, range_valid, address_valid : ``Out(1)``
+        Single fields are legal; a range lies in its memory, on chip or off.
+
+    Timing
+    ------
+    Fields and address follow the descriptor by a cycle; range ``n`` is judged in step
+    ``n + LATENCY``. ``steps`` ranges are all of a descriptor's.
+    """
+
+    def __init__(self, hw: HwConfig, *, loads: bool) -> None:
+        self.hw, self.loads, self.steps = hw, loads, self.ranges(loads)
+        super().__init__({
+            "descriptor": In(DESCRIPTOR), "step": In(range(self.steps + self.LATENCY)),
+            "memory_size": In(32),
+            "field_valid": Out(1), "range_valid": Out(1), "address_valid": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        given = self.descriptor
+        load = (Opcode.LOAD, load_fields(given, self.hw), load_ranges(given, self.hw))
+        rules = (load,) if self.loads else self.rules(m)
+        base, count, stride, limit = self.registers(rules)
+        product, bound = Signal((count * stride).shape()), Signal.like(limit)
+        offset = Signal.like(base)
+        end = given.address + given.beats * self.hw.bus_bytes
+        moves = (given.opcode == Opcode.LOAD) | (given.opcode == Opcode.STORE)
+
+        m.d.sync += [
+            product.eq(count * stride), bound.eq(limit), offset.eq(base),
+            self.range_valid.eq(offset + product <= bound),
+            self.address_valid.eq(~moves | ((given.address % self.hw.bus_bytes == 0)
+                                            & (given.beats != 0) & (end <= self.memory_size))),
+            self.field_valid.eq(given.opcode == Opcode.HALT),
+            *(signal.eq(0) for signal in (base, count, stride, limit)),
+        ]
+        for opcode, fields, ranges in rules:
+            assert len(ranges) <= self.steps
+            with m.If(given.opcode == opcode):
+                m.d.sync += self.field_valid.eq(fields)
+                with m.Switch(self.step):
+                    for number, values in enumerate(ranges):
+                        with m.Case(self.DERIVED + number):
+                            m.d.sync += [signal.eq(value) for signal, value in
+                                         zip((base, count, stride, limit), values, strict=True)]
+
+        return m
+
+    @staticmethod
+    def registers(rules) -> list[Signal]:
+        """Registers of a range, as wide as the widest of each part, so that none wraps."""
+        parts = zip(*(values for *_, ranges in rules for values in ranges), strict=True)
+        return [Signal(max(len(Value.cast(value)) for value in values), name=name)
+                for name, values in zip(("base", "count", "stride", "limit"), parts, strict=True)]
+
+    def derive(self, m: Module):
+        """Products of the descriptor's fields, a multiplication each, in registers."""
+        hw, given = self.hw, self.descriptor
+        wide = (hw.lanes << given.spread) - 1
+        tall = (given.rows + wide) // hw.lanes >> given.spread
+        heads, passes = Signal(8), Signal(8)
+        high = Signal(range(FIELD // hw.lanes + (1 << len(hw.spreads(hw.groups)))))
+        products = (heads * passes, heads * given.head_words * hw.word, heads * high,
+                    given.heads * given.head_words)
+        tiles, key_words, key_tiles, row = (
+            Signal(product.shape(), name=name) for name, product in zip(
+                ("tiles", "key_words", "key_tiles", "row"), products, strict=True))
+        sizes = [quotient(given.heads, hw.groups // size) for size in hw.gangs]
+        m.d.sync += [
+            heads.eq(select(given.set_size, sizes)),
+            passes.eq((given.head_words + (2 << given.spread) - 1) >> 1 >> given.spread),
+            high.eq(tall), *(register.eq(product) for register, product in zip(
+                (tiles, key_words, key_tiles, row), products, strict=True)),
+        ]
+        return heads, tiles, key_words, key_tiles, row
+
+    def rules(self, m: Module):
+        """Legal fields and ``base + count * stride <= limit`` of every opcode but ``LOAD``."""
+        given, routed = self.descriptor, self.descriptor.gather | self.descriptor.scatter
+        heads, tiles, key_words, key_tiles, row = self.derive(m)
+        return (
+            (Opcode.LINEAR, self.linear_fields(row), self.linear_ranges(heads, tiles, key_words)),
+            (Opcode.ATTENTION, self.attention_fields(),
+             self.attention_ranges(tiles, key_tiles, row)),
+            (Opcode.STORE, (given.rows == 1) & ~routed & store_fields(given, self.hw),
+             store_ranges(given, self.hw)),
+        )
+
+    def linear_fields(self, row):
+        """Legal fields of ``LINEAR``."""
+        hw, given = self.hw, self.descriptor
+        is_gate, is_kv = given.dest == Dest.GATE, (
+            (given.dest == Dest.KEY) | (given.dest == Dest.VALUE))
+        gate_valid = ((given.top_k != 0) & (given.top_k <= hw.max_top_k)
+                      & (given.top_k <= given.num_experts) & (given.num_experts <= hw.max_experts)
+                      & (given.columns >= 2 * given.num_experts)
+                      & (given.columns < 2 * given.num_experts + hw.word))
+        is_key = given.dest == Dest.KEY
+        return (
+            (given.rows != 0) & (given.rows <= hw.max_tokens)
+            & (given.depth != 0) & (given.depth <= hw.max_depth)
+            & (given.columns != 0) & (given.columns % hw.word == 0)
+            & placed(given, hw) & ((given.dest < Dest.SCORES) | probes(given, hw))
+            & (given.source != Source.PROBABILITIES)
+            & (hw.temporal | ((given.source != Source.REFERENCE) & (given.mode < Mode.DELTA)))
+            & (~is_gate | gate_valid)
+            & (~is_kv | ((given.head_words != 0) & spread_valid(given, hw)
+                         & (given.columns // hw.word == row)))
+            & (~is_key | (given.columns <= hw.max_embed))
+            & (~(given.gather | given.scatter) | (given.expert < hw.queues))
+            & (~given.wide | read_together(given, hw))
+            & (~given.norm | ((given.dim != 0) & (given.dim <= hw.max_embed)
+                              & (given.dim % hw.word == 0) & ~by_place(given, hw)))
+        )
+
+    def linear_ranges(self, heads, tiles, key_words):
+        """Ranges of ``LINEAR``.
+
+        Weights, parameters, source, destination, or the experts that a gate remembers; the
+        normalization's source and destination, or a row's places.
+        """
+        hw, given = self.hw, self.descriptor
+        columns, reads = given.columns // hw.word, (given.depth + hw.word - 1) // hw.word
+        rows = select(given.split, [reads * (hw.word >> split) for split in hw.splits])
+        rows = rows[: FIELD.bit_length()]  # the words of a row hold at most FIELD elements
+        source = Mux(given.source == Source.NORMED, hw.normed_words,
+                     Mux(given.source == Source.ACT, hw.act_words, hw.reference_words))
+        to_act = (given.dest == Dest.ACT) | (given.dest == Dest.HIDDEN)
+        written = entries_range(given, hw, self.destination_range(
+            columns, to_act, heads, tiles, key_words))
+        norm_words = given.dim // hw.word
+        return (
+            (given.weight_base, given.passes, rows, hw.weight_rows),
+            (given.param_base + columns, 0, 0, hw.param_words),
+            (given.source_base + reads, given.rows - 1, given.source_stride, source),
+            written,
+            (Mux(given.norm, given.norm_source, 0), Mux(given.norm, given.rows, 0), norm_words,
+             hw.residual_words),
+            places_range(given, hw, (
+                0, Mux(given.norm, given.rows, 0), norm_words, hw.normed_words)),
+            *kept_ranges(given, hw),
+        )
+
+    def destination_range(self, columns, to_act, heads, tiles, key_words):
+        """Range that ``LINEAR`` writes."""
+        hw, given = self.hw, self.descriptor
+        is_key, is_value = given.dest == Dest.KEY, given.dest == Dest.VALUE
+        is_kv, is_gate = is_key | is_value, given.dest == Dest.GATE
+        return (
+            Mux(is_gate | probes(given, hw), 0,
+                given.dest_base + Mux(is_key, key_words, Mux(is_value, 0, columns))),
+            Mux(is_gate | probes(given, hw), 0,
+                Mux(is_key, heads, Mux(is_value, tiles, given.rows - 1))),
+            given.dest_stride,
+            Mux(is_kv, hw.kv_rows, Mux(to_act, hw.act_words, hw.residual_words)),
+        )
+
+    def attention_fields(self):
+        """Legal fields of ``ATTENTION``."""
+        hw, given = self.hw, self.descriptor
+        return (
+            (given.rows != 0) & (given.rows <= hw.max_tokens) & (given.heads != 0)
+            & ~(given.gather | given.scatter | given.norm)
+            & (given.columns != 0) & (given.columns % hw.word == 0)
+            & (given.columns <= hw.max_depth) & spread_valid(given, hw)
+            & (given.head_words == given.columns // hw.word) & (given.mode < Mode.DELTA)
+        )
+
+    def attention_ranges(self, tiles, key_tiles, row):
+        """Ranges of ``ATTENTION``: keys, values, queries, outputs, parameters."""
+        hw, given = self.hw, self.descriptor
+        return (
+            (given.weight_base, key_tiles, given.columns, hw.kv_rows),
+            (given.norm_base, tiles, given.rows, hw.kv_rows),
+            (given.source_base + row, given.rows - 1, given.source_stride, hw.act_words),
+            (given.dest_base + row, given.rows - 1, given.source_stride, hw.act_words),
+            (given.param_base + given.heads, 0, 0, hw.param_words),
+        )

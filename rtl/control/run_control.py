@@ -1,0 +1,199 @@
+"""When a program starts, how it ends, and what must happen before the next one.
+
+::
+
+    IDLE ── start ──► CLEAR ──► START ──► RUN ── error, watchdog ──► DRAIN ◄── reset, anywhere
+     ▲                 │ ▲                 │                            │
+     ├── nobody waits ─┘ └─────────────────┼────────── drained ─────────┘
+     └────────────── finished ─────────────┘
+"""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import data, enum, wiring
+from amaranth.lib.wiring import In, Out
+
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.cycles import DESCRIPTOR_BYTES
+from deltamoe.rtl.descriptor import ErrorCode
+from deltamoe.rtl.memory.axi import ADDRESS_WIDTH
+
+LENGTH_WIDTH = 16
+"""Bits of a position in the program."""
+
+SETTINGS = data.StructLayout({
+    "program_address": 64, "length": 32, "memory_base": 64, "memory_size": 32, "watchdog": 32})
+"""What the registers say of the next program."""
+
+RUN = data.StructLayout({
+    "program_address": ADDRESS_WIDTH, "length": LENGTH_WIDTH, "memory_base": ADDRESS_WIDTH,
+    "memory_size": 32, "watchdog": 32})
+"""What is in force while a program runs: a copy, so that no register can change it."""
+
+PROBLEM = data.StructLayout({"code": ErrorCode, "index": LENGTH_WIDTH})
+"""An error and the position of the descriptor it belongs to; ``NONE`` is no error."""
+
+
+class State(enum.Enum, shape=3):
+    """Where the accelerator is."""
+
+    IDLE = 0
+    START = 1
+    RUN = 2
+    DRAIN = 3
+    CLEAR = 4
+
+
+class RunControl(wiring.Component):
+    """Let one program after the other run, none of which can see anything of the one before.
+
+    A start copies the settings and is refused, with ``LENGTH`` or ``ADDRESS``, if the program has
+    no or too many descriptors, if an address is not a multiple of the bus or has more bits than
+    the bus, or if program or memory would wrap around its end. A start while a program runs is
+    ignored.
+
+    An error, the watchdog or a reset ends a program by the *drain*: no transfer begins any more,
+    and what the bus still owes is awaited. Then everything but this and the registers is reset for
+    one cycle (*clear*) and the error, the first that happened, is reported. If nothing moves for
+    ``watchdog`` cycles it is reported at once, and the drain goes on. A start during the drain
+    waits for its end, as long as the watchdog lets it. A reset reports nothing. Every start clears
+    once more, so that a program runs as after power-up, to the cycle.
+
+    Members
+    -------
+    start, reset : ``In(1)``
+        Commands. A reset wins over a start of the same cycle.
+    settings : ``In(SETTINGS)``
+        Judged ``SETTLE`` cycles after they last changed.
+    in_force : ``Out(RUN)``
+        Copy of the settings that the last accepted start took.
+    begin, running : ``Out(1)``
+        First a cycle of this, then every cycle of that.
+    ended, problem, position : ``In(1)``, ``In(PROBLEM)``, ``In(LENGTH_WIDTH)``
+        The program has ended well; has run into an error; descriptor it is at.
+    progress, drained : ``In(1)``
+        Something has moved; the bus owes nothing and is offered nothing.
+    drain, clear : ``Out(1)``
+        Begin no transfer; reset all but memories.
+    accepted, finished, failed : ``Out(1)``
+        A start was taken or refused; the end of a program, good or bad.
+    busy, draining : ``Out(1)``
+        A program runs or waits to run, or its end has not been reported; the bus is awaited.
+    error : ``Out(PROBLEM)``
+        How the last program ended.
+
+    Timing
+    ------
+    ``clear`` follows a start by a cycle, or the drain, and ``begin`` that. An error drains from
+    the next cycle on.
+    """
+
+    SETTLE = 2
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        super().__init__({
+            "start": In(1), "reset": In(1), "settings": In(SETTINGS), "in_force": Out(RUN),
+            "begin": Out(1), "running": Out(1), "ended": In(1), "problem": In(PROBLEM),
+            "position": In(LENGTH_WIDTH), "progress": In(1), "drained": In(1),
+            "drain": Out(1), "clear": Out(1), "accepted": Out(1), "finished": Out(1),
+            "failed": Out(1), "busy": Out(1), "draining": Out(1), "error": Out(PROBLEM),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        state, unreported, waiting = Signal(State), Signal(), Signal()
+        starts, over, refusal = Signal(), Signal(), self.judge(m)
+
+        m.d.comb += [
+            self.begin.eq(state == State.START), self.running.eq(state == State.RUN),
+            self.clear.eq(state == State.CLEAR), self.drain.eq(self.draining | self.clear),
+            self.draining.eq(state == State.DRAIN),
+            self.busy.eq(self.begin | self.running | unreported | waiting),
+            self.accepted.eq(self.start & ~self.busy & ~self.reset),
+            starts.eq(self.accepted & (refusal == ErrorCode.NONE)),
+        ]
+        self.watch(m, over)
+        with m.Switch(state):
+            with m.Case(State.IDLE), m.If(starts):
+                m.d.sync += [state.eq(State.CLEAR), waiting.eq(1)]
+            with m.Case(State.START):
+                m.d.sync += state.eq(State.RUN)
+            with m.Case(State.RUN):
+                self.run(m, state, unreported, over)
+            with m.Case(State.DRAIN):
+                m.d.sync += waiting.eq(waiting | starts)
+                with m.If(self.drained):
+                    m.d.sync += state.eq(State.CLEAR)
+                with m.Elif(over):
+                    m.d.comb += self.failed.eq(1)
+                    m.d.sync += [unreported.eq(0), waiting.eq(0)]
+                    with m.If(waiting):
+                        self.report(m, ErrorCode.WATCHDOG, 0)
+            with m.Case(State.CLEAR):
+                m.d.comb += self.failed.eq(unreported)
+                m.d.sync += [state.eq(Mux(waiting | starts, State.START, State.IDLE)),
+                             unreported.eq(0), waiting.eq(0)]
+        self.take(m, starts, refusal)
+        with m.If(self.reset):
+            m.d.comb += [self.finished.eq(0), self.failed.eq(0)]
+            m.d.sync += [state.eq(State.DRAIN), unreported.eq(0), waiting.eq(0)]
+            self.report(m, ErrorCode.NONE, 0)
+
+        return m
+
+    def judge(self, m: Module) -> Signal:
+        """Return why a start would be refused, in registers."""
+        given, top = self.settings, 1 << ADDRESS_WIDTH
+        program_end, memory_end = Signal(ADDRESS_WIDTH + 1), Signal(ADDRESS_WIDTH + 1)
+        refusal, unaligned, beyond = Signal(ErrorCode), Signal(), Signal()
+        m.d.comb += [
+            unaligned.eq((given.program_address % self.hw.bus_bytes != 0)
+                         | (given.memory_base % self.hw.bus_bytes != 0)),
+            beyond.eq((given.program_address >= top) | (given.memory_base >= top)
+                      | (program_end > top) | (memory_end > top)),
+        ]
+        m.d.sync += [
+            program_end.eq(given.program_address[:ADDRESS_WIDTH]
+                           + given.length[:LENGTH_WIDTH] * DESCRIPTOR_BYTES),
+            memory_end.eq(given.memory_base[:ADDRESS_WIDTH] + given.memory_size),
+            refusal.eq(Mux((given.length == 0) | (given.length >= 1 << LENGTH_WIDTH),
+                           ErrorCode.LENGTH,
+                           Mux(unaligned | beyond, ErrorCode.ADDRESS, ErrorCode.NONE))),
+        ]
+        return refusal
+
+    def watch(self, m: Module, over: Signal) -> None:
+        """Count the cycles in which nothing moved."""
+        silence = Signal(32)
+        m.d.comb += over.eq(self.busy & (self.in_force.watchdog != 0)
+                            & (silence == self.in_force.watchdog))
+        m.d.sync += silence.eq(silence + 1)
+        with m.If(self.progress | over | ~self.busy | self.begin):
+            m.d.sync += silence.eq(0)
+
+    def run(self, m: Module, state: Signal, unreported: Signal, over: Signal) -> None:
+        """End a program that runs."""
+        with m.If(self.problem.code != ErrorCode.NONE):
+            m.d.sync += [state.eq(State.DRAIN), unreported.eq(1)]
+            self.report(m, self.problem.code, self.problem.index)
+        with m.Elif(over):
+            m.d.comb += self.failed.eq(1)
+            m.d.sync += state.eq(State.DRAIN)
+            self.report(m, ErrorCode.WATCHDOG, self.position)
+        with m.Elif(self.ended):
+            m.d.comb += self.finished.eq(1)
+            m.d.sync += state.eq(State.IDLE)
+
+    def take(self, m: Module, starts: Signal, refusal: Signal) -> None:
+        """Copy the settings of an accepted start, or say why it is refused."""
+        with m.If(starts):
+            m.d.sync += [getattr(self.in_force, name).eq(getattr(self.settings, name))
+                         for name in RUN.members]
+            self.report(m, ErrorCode.NONE, 0)
+        with m.Elif(self.accepted):
+            m.d.comb += self.failed.eq(1)
+            self.report(m, refusal, 0)
+
+    def report(self, m: Module, code, index) -> None:
+        """Say how the program ended."""
+        m.d.sync += [self.error.code.eq(code), self.error.index.eq(index)]

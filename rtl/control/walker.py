@@ -1,0 +1,138 @@
+"""Descriptors of the program in order, checked: one walker for loads, one for the rest.
+
+::
+
+    FETCH ──► DECODE ──► GATHER ──► CHECK × n ──► OFFER ──► o
+      ▲────── not mine ──┘                           └──► next
+"""
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from deltamoe.rtl import cycles
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.control.checks.descriptor import Checks
+from deltamoe.rtl.descriptor import DESCRIPTOR, ErrorCode, Opcode
+
+
+class State(enum.Enum, shape=3):
+    """Where the walker is."""
+
+    IDLE = 0
+    FETCH = 1
+    DECODE = 2
+    CHECK = 3
+    OFFER = 4
+    DONE = 5
+    ERROR = 6
+    GATHER = 7
+
+
+class Walker(cycles.Walker, wiring.Component):
+    """Offer the program's loads, or everything but its loads.
+
+    Parameters
+    ----------
+    hw : HwConfig
+        Maxima that descriptors are judged by.
+    loads : bool
+        Whose descriptors to offer.
+
+    Members
+    -------
+    start : ``In(1)``
+        Begin with descriptor 0.
+    length, limit, memory_size : ``In(16)``, ``In(16)``, ``In(32)``
+        Descriptors of the program, those loaded so far, bytes that addresses may reach.
+    address, data : ``Out(range(rows(hw)))``, ``In(8 * hw.bus_bytes)``
+        Program memory, ``parts(hw)`` rows for a descriptor; the row follows in the next cycle.
+    o : ``Out(stream.Signature(DESCRIPTOR))``
+        Valid descriptors.
+    index : ``Out(16)``
+        Position of the one offered or judged.
+    done, lacks : ``Out(1)``
+        ``HALT`` has been met; the next descriptor has not been loaded.
+    error : ``Out(ErrorCode)``
+        Why the walker stopped, or ``NONE``.
+
+    Timing
+    ------
+    A descriptor of the other walker takes ``SKIP`` cycles, an own one ``check(hw, loads)`` cycles
+    until it is offered; the next is fetched in the cycle after it was taken.
+    """
+
+    o: stream.Interface
+
+    def __init__(self, hw: HwConfig, *, loads: bool) -> None:
+        self.hw = hw
+        self.loads = loads
+        super().__init__({
+            "start": In(1), "length": In(16), "limit": In(16), "memory_size": In(32),
+            "address": Out(range(self.rows(hw))), "data": In(8 * hw.bus_bytes),
+            "o": Out(stream.Signature(DESCRIPTOR)),
+            "index": Out(16), "done": Out(1), "lacks": Out(1), "error": Out(ErrorCode),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.checks = checks = Checks(self.hw, loads=self.loads)
+        state, step = Signal(State), Signal.like(checks.step)
+        parts = self.parts(self.hw)
+        opcode, part, last = Signal(4), Signal(range(parts)), Signal()
+        gathered = Cat(self.o.payload.as_value(), self.data)[len(self.data) :]
+
+        m.d.comb += [
+            opcode.eq(self.data), last.eq(part == 0),
+            self.address.eq((self.index & (self.hw.program_depth - 1)) * parts + part),
+            self.lacks.eq((state == State.FETCH) & (self.index == self.limit)),
+            self.done.eq(state == State.DONE),
+            checks.descriptor.eq(self.o.payload), checks.step.eq(step),
+            checks.memory_size.eq(self.memory_size), self.o.valid.eq(state == State.OFFER),
+        ]
+        with m.Switch(state):
+            with m.Case(State.FETCH):
+                with m.If(self.index == self.length):
+                    self.fail(m, state, ErrorCode.LENGTH)
+                with m.Elif(~self.lacks):
+                    m.d.sync += [state.eq(State.DECODE), part.eq(int(parts > 1))]
+            with m.Case(State.DECODE):
+                m.d.sync += [self.o.payload.eq(gathered), step.eq(0), part.eq(0),
+                             self.index.eq(self.index + 1), state.eq(State.FETCH)]
+                with m.If(opcode == Opcode.HALT):
+                    m.d.sync += [state.eq(State.DONE), self.index.eq(self.index)]
+                with m.Elif((opcode == Opcode.LOAD) == self.loads):
+                    m.d.sync += [state.eq(Mux(last, State.CHECK, State.GATHER)),
+                                 self.index.eq(self.index), part.eq(Mux(last, 0, part + 1))]
+            with m.Case(State.GATHER):
+                m.d.sync += [self.o.payload.eq(gathered), part.eq(Mux(last, 0, part + 1)),
+                             state.eq(Mux(last, State.CHECK, State.GATHER))]
+            with m.Case(State.CHECK):
+                m.d.sync += step.eq(step + 1)
+                with m.If(step == Checks.LATENCY + checks.steps - 1):
+                    m.d.sync += state.eq(State.OFFER)
+                with m.If(step >= Checks.LATENCY):
+                    self.judge(m, state, checks)
+            with m.Case(State.OFFER), m.If(self.o.ready):
+                m.d.sync += [state.eq(State.FETCH), self.index.eq(self.index + 1)]
+        with m.If(self.start):
+            m.d.sync += [state.eq(State.FETCH), self.index.eq(0), self.error.eq(ErrorCode.NONE)]
+
+        return m
+
+    def judge(self, m: Module, state, checks: Checks):
+        """Stop at the first rule that the descriptor breaks."""
+        opcode = self.o.p.opcode
+        known = sum(opcode == code for code in Opcode)
+        with m.If(known == 0):
+            self.fail(m, state, ErrorCode.OPCODE)
+        with m.Elif(~checks.field_valid):
+            self.fail(m, state, ErrorCode.FIELD)
+        with m.Elif(~checks.address_valid):
+            self.fail(m, state, ErrorCode.ADDRESS)
+        with m.Elif(~checks.range_valid):
+            self.fail(m, state, ErrorCode.RANGE)
+
+    def fail(self, m: Module, state, code: ErrorCode):
+        """Enter the error state."""
+        m.d.sync += [state.eq(State.ERROR), self.error.eq(code)]

@@ -1,0 +1,1 @@
+"""LayerNorm of the rows of the residual stream."""

@@ -1,0 +1,181 @@
+"""LayerNorm of one token's row, int16 to int8.
+
+A row is kept while its sums are taken. Up to four are held, each at another step::
+
+    i ──►│──┬──► rows (4) ─────────────────►│──► D·x − Sx ──► × m ──► >> ──► × gain + bias ──► o
+            └──► Sx, Q ──► V ──► rsqrt ──► m ┘
+"""
+
+from amaranth import Array, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from deltamoe.rtl import cycles
+from deltamoe.rtl.arith.rsqrt import Rsqrt
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.formats import PARAMETER, beat, parameter_write
+from deltamoe.rtl.norm.normalize_lane import NormalizeLane
+
+
+class LayerNorm(cycles.LayerNorm, wiring.Component):
+    """Normalize rows of ``dim`` elements, scale and shift each channel, round to int8.
+
+    ``Sx = sum x``; ``Q = sum x**2``; ``V = dim * Q - Sx**2 + epsilon``; ``m, e/2 = rsqrt(V)``;
+    ``z = rhu((dim * x - Sx) * m, 4 + e/2)``; ``y = sat8(rhu(z * gain + bias, gain_shift + 12))``,
+    where ``rhu(v, s) = floor(v / 2**s + 1/2)``. The sums are exact, so one pass loses nothing.
+    :func:`deltamoe.golden.arithmetic.layer_norm.layer_norm` is its reference.
+
+    Members
+    -------
+    i : ``In(stream.Signature(beat(signed(16), hw.word)))``
+        Rows; refused only while ``ROWS`` are held.
+    o : ``Out(stream.Signature(beat(signed(8), hw.word)))``
+        Normalized rows.
+    dim, epsilon, gain_shift, param_base : ``In``
+        Elements of a row; ``round(dim**2 * eps * 2**16)``; fraction bits of the gain; first word
+        of the parameters. Stable while rows are in flight.
+    write : ``In``
+        ``en``, ``address``, ``data``: a word of parameters; ``multiplier`` is the signed gain.
+
+    Timing
+    ------
+    A row of ``n`` words whose last word came in cycle ``t`` is summed in ``t + SUMMED`` and leaves
+    in cycles ``t + LATENCY`` to ``t + LATENCY + 2 * n - 2``, one in two cycles. Rows follow each
+    other ``max(2 * n, SCALAR + 1)`` cycles apart: the scale of one is computed while the one before
+    is read. Half a word at a time keeps up with the compute unit, which takes 24 cycles for a row
+    of 192 elements, and saves half the lanes.
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        super().__init__({
+            "i": In(stream.Signature(beat(signed(16), hw.word))),
+            "o": Out(stream.Signature(beat(signed(8), hw.word))),
+            "dim": In(range(hw.max_embed + 1)), "epsilon": In(32), "gain_shift": In(4),
+            "param_base": In(range(hw.norm_words)),
+            "write": In(parameter_write(hw)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        hw = self.hw
+        self.depth = hw.embed_words
+        self.lower = Signal(data.ArrayLayout(signed(8), hw.word // 2))
+        m.submodules.rows = rows = Memory(
+            shape=data.ArrayLayout(signed(16), hw.word), depth=self.ROWS * self.depth, init=[],
+            attrs={"ram_style": "distributed"}
+        )
+        full = Array(Signal(name=f"full_{n}") for n in range(self.ROWS))
+        sums = Array(Signal(signed(27), name=f"sum_{n}") for n in range(self.ROWS))
+        squares = Array(Signal(41, name=f"squares_{n}") for n in range(self.ROWS))
+
+        self.collect(m, rows.write_port(), full, sums, squares)
+        self.emit(m, rows.read_port(), full, sums, squares)
+
+        return m
+
+    def collect(self, m: Module, write, full, sums, squares):
+        """Store a row and take its sums."""
+        given, taken = self.i.p, Signal()
+        bank, position = Signal(range(self.ROWS)), Signal(range(self.depth))
+        valid, last = Signal(2), Signal(2)
+        banks = [Signal(range(self.ROWS), name=f"bank_{stage}") for stage in range(2)]
+        word_total, word_square = Signal(signed(27)), Signal(41)
+        total, square = Signal(signed(27)), Signal(41)
+        next_total, next_square = Signal(signed(27)), Signal(41)
+        x = [write.data[n] for n in range(self.hw.word)]
+        m.d.comb += [
+            self.i.ready.eq(~full[bank]), taken.eq(self.i.valid & self.i.ready),
+            next_total.eq(total + word_total), next_square.eq(square + word_square),
+        ]
+        m.d.sync += [
+            valid.eq((valid << 1) | taken), last.eq((last << 1) | given.last),
+            banks[0].eq(bank), banks[1].eq(banks[0]),
+            write.en.eq(taken), write.addr.eq(bank * self.depth + position),
+            write.data.eq(given.data),
+            word_total.eq(sum(x)), word_square.eq(sum((e * e).as_unsigned() for e in x)),
+        ]
+        with m.If(taken):
+            m.d.sync += position.eq(position + 1)
+            with m.If(given.last):
+                m.d.sync += [position.eq(0), bank.eq(bank + 1)]
+        with m.If(valid[1]):
+            m.d.sync += [total.eq(next_total), square.eq(next_square)]
+            with m.If(last[1]):
+                m.d.sync += [total.eq(0), square.eq(0), full[banks[1]].eq(1),
+                             sums[banks[1]].eq(next_total), squares[banks[1]].eq(next_square)]
+
+    def scale(self, m: Module, rsqrt: Rsqrt, free, full, sums, squares):
+        """Compute the next row's scale; hand it on once the row before has been read."""
+        bank, step = Signal(range(self.ROWS)), Signal(range(self.SCALAR + 1))
+        total, square = Signal(signed(27)), Signal(41)
+        scaled, squared = Signal(52), Signal(52)
+        current = Signal(signed(27)), Signal(16), Signal(5)
+        self.taken = Signal()
+        m.d.comb += self.taken.eq((step == self.SCALAR) & free)
+        m.d.sync += [
+            total.eq(sums[bank]), square.eq(squares[bank]),
+            scaled.eq(self.dim * square), squared.eq(total * total),
+            rsqrt.value.eq(scaled - squared + self.epsilon),
+        ]
+        with m.If(self.taken):
+            m.d.sync += [step.eq(0), bank.eq(bank + 1), current[0].eq(total),
+                         current[1].eq(rsqrt.multiplier), current[2].eq(rsqrt.half_exponent)]
+        with m.Elif(full[bank] & (step != self.SCALAR)):
+            m.d.sync += step.eq(step + 1)
+        return current
+
+    def emit(self, m: Module, read, full, sums, squares):
+        """Read each row back through the lanes."""
+        hw = self.hw
+        m.submodules.rsqrt = rsqrt = Rsqrt()
+        m.submodules.parameters = parameters = Memory(
+            shape=data.ArrayLayout(PARAMETER, hw.word), depth=hw.norm_words, init=[],
+            attrs={"ram_style": "distributed"}
+        )
+        write, params = parameters.write_port(), parameters.read_port()
+        bank, position = Signal(range(self.ROWS)), Signal(range(self.depth))
+        reading, final, enable = Signal(), Signal(), Signal()
+        upper, second = Signal(), Signal()
+        current = self.scale(m, rsqrt, ~reading | (final & enable), full, sums, squares)
+        valid, last = Signal(NormalizeLane.LATENCY + 1), Signal(NormalizeLane.LATENCY + 1)
+
+        m.d.comb += [
+            write.en.eq(self.write.en), write.addr.eq(self.write.address),
+            write.data.eq(self.write.data),
+            enable.eq(self.o.ready | ~self.o.valid),
+            final.eq(upper & ((position + 1) * hw.word == self.dim)),
+            read.en.eq(enable), read.addr.eq(bank * self.depth + position),
+            params.en.eq(enable), params.addr.eq(self.param_base + position),
+            self.o.valid.eq(valid[-1]), self.o.p.last.eq(last[-1]),
+        ]
+        with m.If(enable):
+            m.d.sync += [valid.eq((valid << 1) | (reading & upper)), last.eq((last << 1) | final),
+                         second.eq(upper)]
+        with m.If(reading & enable):
+            m.d.sync += [position.eq(position + upper), upper.eq(~upper)]
+            with m.If(final):
+                m.d.sync += [position.eq(0), bank.eq(bank + 1), full[bank].eq(0), reading.eq(0)]
+        with m.If(self.taken):
+            m.d.sync += reading.eq(1)
+        row = Signal(signed(27)), Signal(16), Signal(5)
+        with m.If(enable):
+            m.d.sync += [part.eq(value) for part, value in zip(row, current, strict=True)]
+        half = hw.word // 2
+        for n in range(half):
+            m.submodules[f"lane_{n}"] = lane = NormalizeLane()
+            low, high = params.data[n], params.data[half + n]
+            m.d.comb += [
+                lane.enable.eq(enable), lane.dim.eq(self.dim), lane.gain_shift.eq(self.gain_shift),
+                lane.x.eq(Mux(second, read.data[half + n], read.data[n])),
+                lane.gain.eq(Mux(second, high.multiplier, low.multiplier)),
+                lane.bias.eq(Mux(second, high.bias, low.bias)),
+                lane.sum.eq(row[0]), lane.multiplier.eq(row[1]), lane.half_exponent.eq(row[2]),
+                self.o.p.data[n].eq(self.lower[n]), self.o.p.data[half + n].eq(lane.y),
+            ]
+            with m.If(enable):
+                m.d.sync += self.lower[n].eq(lane.y)

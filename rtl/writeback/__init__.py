@@ -1,0 +1,1 @@
+"""From accumulators to where their operator wants them."""

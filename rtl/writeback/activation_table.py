@@ -1,0 +1,74 @@
+"""GELU, or any other function of ten bits, by table.
+
+One register::
+
+    int10 ──► table[bank] ──►│──► uint8
+    other ──────────────────►│──► unchanged
+"""
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from deltamoe.rtl import cycles
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.descriptor import Dest
+from deltamoe.rtl.formats import TABLE_WRITE, requantized, tag
+
+
+class ActivationTable(cycles.ActivationTable, wiring.Component):
+    """Look up words on their way to ``Dest.HIDDEN``; let all others pass.
+
+    ``u = table[bank][q mod 1024]`` for ``q`` in -512..511;
+    :func:`deltamoe.golden.arithmetic.gelu.gelu` is its reference. The contents come from the weight
+    file; two banks let one be filled while the other is in use.
+
+    Members
+    -------
+    i, o : ``In(stream.Signature(requantized(hw)))``, ``Out(…)``
+        Words with their tag, which names the bank.
+    write : ``In``
+        ``en``, ``address`` (bank above the ten bits of the entry), ``data``.
+
+    Timing
+    ------
+    One word a cycle, one cycle of latency.
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        super().__init__({
+            "i": In(stream.Signature(requantized(hw))),
+            "o": Out(stream.Signature(requantized(hw))),
+            "write": In(TABLE_WRITE),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        hw, enable = self.hw, Signal()
+        passed, hidden = Signal(data.ArrayLayout(24, hw.word)), Signal()
+        kept = Signal(tag(hw))
+
+        m.d.comb += [enable.eq(self.o.ready | ~self.o.valid), self.i.ready.eq(enable),
+                     self.o.p.tag.eq(kept)]
+        with m.If(enable):
+            m.d.sync += [
+                self.o.valid.eq(self.i.valid), kept.eq(self.i.p.tag),
+                passed.eq(self.i.p.data.as_value()), hidden.eq(self.i.p.tag.dest == Dest.HIDDEN),
+            ]
+        for n in range(hw.word):
+            table = Memory(shape=8, depth=2048, init=[], attrs={"ram_style": "block"})
+            m.submodules[f"table_{n}"] = table
+            write, read = table.write_port(), table.read_port()
+            m.d.comb += [
+                write.en.eq(self.write.en), write.addr.eq(self.write.address),
+                write.data.eq(self.write.data),
+                read.en.eq(enable), read.addr.eq(Cat(self.i.p.data[n][:10], self.i.p.tag.bank)),
+                self.o.p.data[n].eq(Mux(hidden, read.data, passed[n].as_signed())),
+            ]
+
+        return m

@@ -1,0 +1,66 @@
+"""An expert's output times its weight; every other word passes.
+
+Two registers::
+
+    int20 ──►│──► × weight ──► round half up, >> 18 ──►│──► o
+"""
+
+from amaranth import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from deltamoe.rtl import cycles
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.descriptor import Dest
+from deltamoe.rtl.formats import requantized, tag
+
+
+class Combine(cycles.Combine, wiring.Component):
+    """Weigh the words on their way to ``Dest.COMBINE``.
+
+    ``c = floor(y * weight / 2**18 + 1/2)`` with ``y`` an expert's output at scale 2**-10 and
+    ``weight`` in units of 2**-16, so ``c`` is at the residual's 2**-8. Every expert's term is
+    rounded alone, which makes the sum independent of the order of the experts.
+    :func:`deltamoe.golden.arithmetic.combine.contribution` is its reference.
+
+    Members
+    -------
+    i, o : ``In(stream.Signature(requantized(hw)))``, ``Out(…)``
+        Words with their tag, which carries the weight.
+
+    Timing
+    ------
+    One word a cycle, two cycles of latency: the first register keeps the multiplication apart
+    from the table's memory.
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        super().__init__({
+            "i": In(stream.Signature(requantized(hw))),
+            "o": Out(stream.Signature(requantized(hw))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        taken = stream.Signature(requantized(self.hw)).create()
+        enable = Signal()
+        results = Signal(data.ArrayLayout(signed(24), self.hw.word))
+        kept = Signal(tag(self.hw))
+
+        m.d.comb += [enable.eq(self.o.ready | ~self.o.valid), taken.ready.eq(enable),
+                     self.i.ready.eq(taken.ready | ~taken.valid),
+                     self.o.p.data.eq(results), self.o.p.tag.eq(kept)]
+        with m.If(self.i.ready):
+            m.d.sync += [taken.valid.eq(self.i.valid), taken.payload.eq(self.i.payload)]
+        with m.If(enable):
+            m.d.sync += [self.o.valid.eq(taken.valid), kept.eq(taken.p.tag)]
+            for n in range(self.hw.word):
+                weighted = taken.p.data[n][:20].as_signed() * taken.p.tag.weight
+                m.d.sync += results[n].eq(Mux(taken.p.tag.dest == Dest.COMBINE,
+                                              (weighted + (1 << 17)) >> 18, taken.p.data[n]))
+
+        return m

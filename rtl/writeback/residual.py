@@ -1,0 +1,93 @@
+"""The residual stream of every token, and the addition into it.
+
+::
+
+    word ──► address ──► memory ──►│──► saturate 16 ──►│──► + ──► saturate 16 ──► memory
+         └────────────────────────►│──────────────────►│────┘
+"""
+
+from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from deltamoe.rtl import cycles
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.descriptor import Dest
+from deltamoe.rtl.formats import requantized
+from deltamoe.rtl.memory.halves import Halves
+
+WIDTH = 24
+"""Bits kept of an element. Contributions of experts are added without saturation, and whoever
+reads saturates to 16 bits, so ``x = sat16(x + sum of contributions)`` saturates once."""
+
+
+def saturate16(value):
+    """Clamp a signed value to 16 bits: it fits if all bits from bit 15 on are its sign."""
+    sign, above = value[-1], value[15:-1]
+    limit = Cat((~sign).replicate(15), sign)
+    return Mux(above == sign.replicate(len(above)), value[:16], limit).as_signed()
+
+
+class Residual(cycles.Residual, wiring.Component):
+    """Add words to the residual stream.
+
+    ``RESIDUAL``: ``x = sat16(sat16(x) + y)``; ``COMBINE``: ``x = x + y``; ``OUTPUT``: ``x = y``,
+    which has 16 bits.
+    :func:`deltamoe.golden.arithmetic.residual.residual_add` is its reference.
+
+    Members
+    -------
+    i : ``In(stream.Signature(requantized(hw)))``
+        Words to add; the tag's address is the word's. Always taken.
+    load : ``In``
+        ``en``, ``address``, ``data``: a word of int16 that replaces what is there, in the other
+        half of the memory than words added in the same cycle.
+    address, granted, data : ``In(range(hw.residual_words))``, ``Out(1)``, ``Out``
+        Read port for normalization and output, unless a word is being added; data follow in the
+        next cycle, saturated.
+
+    Timing
+    ------
+    A word of cycle ``t`` can be read from cycle ``t + LATENCY`` on. The same address must not
+    follow within that time, which no operator does: each of its rows is written once.
+    """
+
+    i: stream.Interface
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        word = data.ArrayLayout(signed(16), hw.word)
+        super().__init__({
+            "i": In(stream.Signature(requantized(hw))),
+            "load": In(data.StructLayout({
+                "en": 1, "address": range(hw.residual_words), "data": word})),
+            "address": In(range(hw.residual_words)), "granted": Out(1), "data": Out(word),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        stored = data.ArrayLayout(signed(WIDTH), self.hw.word)
+        m.submodules.words = words = Halves(stored, self.hw.residual_words)
+        read, word = (Signal(requantized(self.hw), name=name) for name in ("read", "word"))
+        valid, wraps = Signal(2), Signal()
+        before, added, kept = Signal(stored), Signal(stored), Signal(stored)
+
+        combines, replaces = read.tag.dest == Dest.COMBINE, read.tag.dest == Dest.OUTPUT
+        m.d.sync += [read.eq(self.i.payload), word.eq(read), wraps.eq(combines),
+                     valid.eq((valid << 1) | self.i.valid)]
+        m.d.comb += [
+            self.i.ready.eq(1), self.granted.eq(~self.i.valid), kept.eq(words.data),
+            words.address.eq(Mux(self.i.valid, self.i.p.tag.address, self.address)),
+            words.write.en.eq(valid[1]), words.write.address.eq(word.tag.address),
+            words.write.data.eq(added), words.load.en.eq(self.load.en),
+            words.load.address.eq(self.load.address),
+        ]
+        for n in range(self.hw.word):
+            m.d.comb += [words.load.data[n].eq(self.load.data[n]),
+                         self.data[n].eq(saturate16(kept[n]))]
+            total = Signal(signed(WIDTH + 1), name=f"total_{n}")
+            m.d.sync += before[n].eq(Mux(combines, kept[n], Mux(replaces, 0, self.data[n])))
+            m.d.comb += [total.eq(before[n] + word.data[n]),
+                         added[n].eq(Mux(wraps, total, saturate16(total)))]
+
+        return m

@@ -1,0 +1,166 @@
+"""Accumulators to where their operator wants them.
+
+::
+
+    drain ──► requantize ──► table ──► combine ──┬──► activations
+       └──► gate ──► dispatch                    ├──► residual stream
+                                                 ├──► values, keys (corner turn)
+                                                 └──► scores (softmax)
+"""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from deltamoe.rtl import cycles
+from deltamoe.rtl.attention.corner_turn import CornerTurn
+from deltamoe.rtl.attention.kv_writer import KvWriter
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, temporal
+from deltamoe.rtl.formats import TABLE_WRITE, kv_write, requantized, route, scaled, scores
+from deltamoe.rtl.moe.gate import Gate
+from deltamoe.rtl.stream.pipe import pipe
+from deltamoe.rtl.writeback.activation_table import ActivationTable
+from deltamoe.rtl.writeback.combine import Combine
+from deltamoe.rtl.writeback.requantize import Requantize
+from deltamoe.rtl.writeback.residual import Residual
+
+
+class Writeback(cycles.Writeback, wiring.Component):
+    """The units behind the drain, and the end of the operator.
+
+    Members
+    -------
+    descriptor, deferred, start : ``In(DESCRIPTOR)``, ``In(DESCRIPTOR)``, ``In(1)``
+        The draining operator; the last one to keys or gate, and its first cycle.
+    i : ``In(stream.Signature(scaled(hw)))``
+        Words from the drain; always taken.
+    table : ``In``
+        Write port of the activation table.
+    act : ``Out``
+        Write port of the activation memory: ``en``, ``address``, ``data``.
+    residual : ``Out(stream.Signature(requantized(hw)))``
+        Words for the residual stream.
+    kv, kv_groups : ``Out``
+        Write port of keys and values, and the groups it is for.
+    scores : ``Out(stream.Signature(scores(hw.word)))``
+        Words for the softmax.
+    routes : ``Out(stream.Signature(route(hw)))``
+        Routes for the expert queues.
+    row_written, written : ``Out(1)``
+        A row, all of the operator has been written, or is in the corner turn or the gate.
+    token_freed : ``Out(1)``
+        The gate has room for another token.
+    ended : ``Out(1)``
+        The deferred operator's last key or route is being written.
+
+    Timing
+    ------
+    A word of cycle ``t`` reaches its destination in ``t + LATENCY`` and counts as written in
+    ``t + DONE``, but in the gate in ``t``.
+    """
+
+    i: stream.Interface
+    residual: stream.Interface
+    scores: stream.Interface
+    routes: stream.Interface
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
+        byte_word = data.ArrayLayout(8, hw.word)
+        super().__init__({
+            "descriptor": In(DESCRIPTOR), "deferred": In(DESCRIPTOR), "start": In(1),
+            "i": In(stream.Signature(scaled(hw))),
+            "table": In(TABLE_WRITE),
+            "act": Out(data.StructLayout({
+                "en": 1, "address": range(hw.act_words), "data": byte_word})),
+            "residual": Out(stream.Signature(requantized(hw))),
+            "kv": Out(kv_write(hw)),
+            "scores": Out(stream.Signature(scores(hw.word))),
+            "routes": Out(stream.Signature(route(hw))), "kv_groups": Out(hw.groups),
+            "row_written": Out(1), "written": Out(1), "ended": Out(1), "token_freed": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        hw = self.hw
+        m.submodules.requantize = requantize = Requantize(hw)
+        m.submodules.table = table = ActivationTable(hw)
+        m.submodules.combine = combine = Combine(hw)
+        m.submodules.corner_turn = corner_turn = CornerTurn(hw)
+        m.submodules.kv_writer = kv_writer = KvWriter(hw)
+        m.submodules.gate = gate = Gate(hw)
+        is_gate = self.i.p.tag.dest == Dest.GATE
+
+        m.d.comb += [
+            requantize.i.payload.eq(self.i.payload),
+            requantize.i.valid.eq(self.i.valid & ~is_gate),
+            self.i.ready.eq(Mux(is_gate, gate.i.ready, requantize.i.ready)),
+            table.write.eq(self.table), kv_writer.descriptor.eq(self.descriptor),
+            kv_writer.key_descriptor.eq(self.deferred), kv_writer.start.eq(self.start),
+            self.kv.eq(kv_writer.write), self.kv_groups.eq(kv_writer.groups),
+            corner_turn.words.eq(self.deferred.columns // hw.word),
+        ]
+        pipe(m, requantize.o, table.i)
+        pipe(m, table.o, combine.i)
+        pipe(m, corner_turn.o, kv_writer.keys)
+        self.route(m, gate, is_gate)
+        self.distribute(m, combine.o, corner_turn, kv_writer)
+        self.conclude(m, combine.o, is_gate, kv_writer)
+
+        return m
+
+    def route(self, m: Module, gate: Gate, is_gate):
+        """Send the gate's accumulators to the gate."""
+        pipe(m, gate.o, wiring.flipped(self.routes))
+        m.d.comb += [
+            gate.i.valid.eq(self.i.valid & is_gate), gate.i.p.last.eq(self.i.p.tag.last),
+            gate.i.p.data.eq(self.i.p.acc), gate.num_experts.eq(self.deferred.num_experts),
+            gate.top_k.eq(self.deferred.top_k), gate.multiplier.eq(self.deferred.multiplier),
+            gate.shift.eq(self.deferred.shift), self.token_freed.eq(gate.freed),
+        ]
+        if self.hw.temporal:
+            kept = temporal(self.deferred)
+            m.d.comb += [gate.start.eq(self.start), gate.places.eq(kept.places),
+                         gate.remembers.eq(kept.remembers), gate.fresh.eq(kept.fresh)]
+
+    def distribute(self, m: Module, word: stream.Interface, corner_turn, kv_writer):
+        """Send a requantized word where its tag says."""
+        tag, valid = word.p.tag, word.valid
+        dest = tag.dest
+        to_residual = ((dest == Dest.RESIDUAL) | (dest == Dest.COMBINE) | (dest == Dest.OUTPUT))
+        m.d.comb += [
+            word.ready.eq(1),
+            self.act.en.eq(valid & ((dest == Dest.ACT) | (dest == Dest.HIDDEN))),
+            self.act.address.eq(tag.address),
+            self.residual.valid.eq(valid & to_residual), self.residual.payload.eq(word.payload),
+            kv_writer.values.valid.eq(valid & (dest == Dest.VALUE)),
+            kv_writer.values.payload.eq(word.payload),
+            corner_turn.i.valid.eq(valid & (dest == Dest.KEY)),
+            corner_turn.i.p.last.eq(tag.last), corner_turn.i.p.flush.eq(tag.flush),
+            self.scores.valid.eq(valid & (dest == Dest.SCORES)),
+            self.scores.p.last.eq(tag.last), self.scores.p.count.eq(tag.count),
+        ]
+        for n in range(self.hw.word):
+            m.d.comb += [
+                self.act.data[n].eq(word.p.data[n]), corner_turn.i.p.data[n].eq(word.p.data[n]),
+                self.scores.p.data[n].eq(word.p.data[n]),
+            ]
+
+    def conclude(self, m: Module, word: stream.Interface, is_gate, kv_writer):
+        """Tell the ends of rows and operators."""
+        ending, rows = Signal(Residual.LATENCY), Signal(Residual.LATENCY)
+        last_token = Signal(range(self.hw.max_tokens))
+        routed = self.routes.valid & self.routes.ready & self.routes.p.last
+        inner = (word.p.tag.dest == Dest.SCORES) | (word.p.tag.dest == Dest.KEY)
+        m.d.sync += [ending.eq((ending << 1) | (word.valid & word.p.tag.final)),
+                     rows.eq((rows << 1) | (word.valid & word.p.tag.last & ~inner))]
+        with m.If(self.start):
+            m.d.sync += last_token.eq(self.deferred.rows - 1)
+        with m.Elif(routed):
+            m.d.sync += last_token.eq(last_token - 1)
+        m.d.comb += [
+            self.written.eq(ending[-1] | (self.i.valid & is_gate & self.i.p.tag.final)),
+            self.row_written.eq(rows[-1]),
+            self.ended.eq(kv_writer.finished | (routed & (last_token == 0))),
+        ]

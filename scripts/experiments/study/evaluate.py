@@ -1,0 +1,248 @@
+"""Points of a study: each simulated, exactly as the hardware runs it or as a mechanism would."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import inf, log10
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deltamoe.experiments.study.inputs import InputSpec
+from deltamoe.experiments.study.spec import Study
+from deltamoe.experiments.study.subject import Subject
+from deltamoe.experiments.study.values import HardwareSpec, MemorySpec, ModelSpec, PolicySpec
+from deltamoe.golden.sparsity.names import layer, part
+from deltamoe.golden.sparsity.work import Frame
+from deltamoe.golden.temporal.policy import Choice, Plan, Policy, operator_of
+from deltamoe.rtl.compiler.assembler import Program, Quantized
+from deltamoe.rtl.compiler.entry import DENSE, compile_program
+from deltamoe.rtl.config import HwConfig
+from deltamoe.sim.experts import Remaining, chosen, renamed
+from deltamoe.sim.facts import Facts, from_trace, from_traces
+from deltamoe.sim.machine import simulate
+from deltamoe.sim.memory import MemoryModel
+from deltamoe.sim.report.spans import Result
+from deltamoe.sim.work import weights_of, worked
+
+if TYPE_CHECKING:
+    from deltamoe.experiments.study.foreign import Foreign
+
+ENOUGH = 0.85
+"""Density of an operand below which its weights are placed for few events."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of the axes' values."""
+
+    model: ModelSpec
+    hardware: HardwareSpec
+    policy: PolicySpec
+    memory: MemorySpec
+    input: InputSpec
+    batch: int
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What each value is called, by axis."""
+        return {axis: str(getattr(getattr(self, axis), "label", getattr(self, axis)))
+                for axis in Study.AXES}
+
+    @property
+    def clock_mhz(self) -> float:
+        """Million cycles in a second."""
+        return self.memory.clock_mhz or self.hardware.clock_mhz
+
+
+@dataclass(frozen=True)
+class Run:
+    """Simulations of a point, one for each frame that counts, of ``batch`` images each.
+
+    ``sqnr_db`` and ``same_class`` compare with dense inference; ``executes`` is ``rtl`` if the
+    hardware runs exactly this, else ``model``; ``known`` what is known of the data; ``idle`` that
+    a policy other than dense saved no multiplication and no weight byte of any frame.
+    """
+
+    results: tuple[Result, ...]
+    sqnr_db: tuple[float | None, ...]
+    same_class: tuple[bool | None, ...]
+    executes: str
+    known: str
+    idle: bool = False
+
+    @property
+    def quality(self) -> float | None:
+        """The frames' mean noise-to-signal ratio in dB, inverted; infinite if none has noise."""
+        known = [10 ** (-value / 10) for value in self.sqnr_db if value is not None]
+        if len(known) < len(self.sqnr_db):
+            return None
+        return -10 * log10(sum(known) / len(known)) if any(known) else inf
+
+    @property
+    def agreement(self) -> float | None:
+        """Share of the frames with the class of dense inference, if all are known."""
+        known = [value for value in self.same_class if value is not None]
+        return sum(known) / len(known) if len(known) == len(self.same_class) else None
+
+
+def points(study: Study) -> Iterator[Point]:
+    """Return all points."""
+    for values in product(*(getattr(study, name) for name in Study.AXES.values())):
+        yield Point(*values)
+
+
+def sparse(frames: Sequence[Frame], called=operator_of) -> set[str]:
+    """Return what has few events, as ``called`` by product: zero-skipping places it differently."""
+    sent: dict[str, list[float]] = {}
+    for frame in frames:
+        for name, work in frame.works.items():
+            share = 1.0 if work.events is None else float(work.events.mean() if work.rows else 1)
+            sent.setdefault(called(name), []).append(share)
+    return {name for name, shares in sent.items() if sum(shares) / len(shares) < ENOUGH}
+
+
+class Evaluator:
+    """Runs points; keeps what they have in common."""
+
+    def __init__(self, study: Study) -> None:
+        self.operands = any(policy.name != Policy.DENSE for policy in study.policies) or any(
+            source.kind != "image" for source in study.inputs)
+        self.subjects: dict[tuple[str, str], Subject] = {}
+        self.foreign: dict[str, Foreign] = {}
+
+    def subject(self, point: Point) -> Subject:
+        """Return what a point shows; other models' data is given up, as points go by model."""
+        key = point.labels["model"], point.labels["input"]
+        if key not in self.subjects:
+            self.subjects = {known: subject for known, subject in self.subjects.items()
+                             if known[0] == key[0]}
+            self.subjects[key] = Subject(point.model, point.input, operands=self.operands)
+        return self.subjects[key]
+
+    def run(self, point: Point) -> Run:
+        """Simulate a point.
+
+        Raises
+        ------
+        ValueError
+            Names the point: the network does not fit the hardware, or the mechanism the network.
+        """
+        try:
+            return self.simulated(point)
+        except ValueError as error:
+            raise ValueError(f"{', '.join(point.labels.values())}: {error}") from None
+
+    def simulated(self, point: Point) -> Run:
+        """Simulate a point by what is known of it."""
+        if point.model.trace:
+            return self.traced(point)
+        subject, hw, memory = self.subject(point), point.hardware.config, point.memory.model
+        if not self.operands:
+            outline, routing = subject.outline()
+            program = compile_program(outline, hw, subject.task, frames=point.batch)
+            later = (routing,) * (point.batch - 1)
+            result = simulate(program, Facts(routing.routed, later=later), memory)
+            return Run((result,), (inf,), (None,), "rtl", subject.known)
+        if point.policy.mechanism.executed and point.input.kind in {"image", "video"}:
+            return exact(subject, hw, memory, point)
+        return modeled(subject, hw, memory, point)
+
+
+    def traced(self, point: Point) -> Run:
+        """Simulate the work that is left of the layers of a trace."""
+        from deltamoe.experiments.study.foreign import Foreign
+
+        name, dense = point.model.trace, point.policy.name == Policy.DENSE
+        if name not in self.foreign:
+            self.foreign[name] = Foreign(Path(name))
+        network = self.foreign[name]
+        few = sparse(network.left(point.policy), str)
+        results = network.run(point.policy, point.hardware.config, point.memory.model, few)
+        idle = not dense and saves_nothing(network.left(point.policy),
+                                           network.left(PolicySpec(name=str(Policy.DENSE))))
+        quality = (inf if dense else None,) * len(results)
+        return Run(tuple(results), quality, (None,) * len(results), "model", network.known, idle)
+
+
+def exact(subject: Subject, hw: HwConfig, memory: MemoryModel, point: Point) -> Run:
+    """Simulate what the hardware does, frame after frame."""
+    task = subject.task
+    network, plan, traces = subject.executed(point.policy, hw)
+    config = network.config
+    pairs = list(zip(traces, subject.ran(DENSE), strict=True))
+    quality = tuple(noise(trace, dense) for trace, dense in pairs)
+    agrees = tuple(same(trace.predicted, dense.predicted) for trace, dense in pairs)
+    program = compile_program(network, hw, task, plan, point.batch, continues=len(traces) > 1)
+    if len(traces) == 1:
+        results = (simulate(program, from_traces(traces * point.batch, config, plan), memory),)
+    else:
+        results = tuple(simulate(program, from_trace(trace, config, plan), memory)
+                        for trace in traces[1:])
+    idle = point.policy.name != Policy.DENSE and all(
+        result.counters["macs"] >= point.batch * frame.macs
+        for result, frame in zip(results, counted(subject.dense), strict=True))
+    return Run(results, *map(counted, (quality, agrees)), "rtl", subject.known, idle)
+
+
+def modeled(subject: Subject, hw: HwConfig, memory: MemoryModel, point: Point) -> Run:
+    """Simulate the work that a mechanism leaves, frame by frame; all of it is dense inference."""
+    frames = subject.left(point.policy)
+    network = subject.network if subject.record.model else subject.outline()[0]
+    plan = Plan(Choice(Policy.DENSE), dict.fromkeys(sparse(frames), Choice(Policy.ZERO_SKIP)))
+    compiled = Compiled(subject, point, plan, network)
+    agrees = tuple(same(frame.predicted, moment.predicted) for frame, moment in zip(
+        frames, subject.record.frames, strict=True))
+    left, dense = counted(frames), point.policy.name == Policy.DENSE
+    return Run(tuple(simulate(*compiled.left(frame), memory) for frame in left),
+               tuple(inf if dense else frame.sqnr_db for frame in left), counted(agrees),
+               "rtl" if dense else "model", subject.known,
+               not dense and saves_nothing(left, counted(subject.dense)))
+
+
+def counted(values: Sequence) -> tuple:
+    """Return those of the frames that count: all behind the first, or the only one."""
+    return tuple(values[1:] or values)
+
+
+def saves_nothing(frames: Sequence[Frame], dense: Sequence[Frame]) -> bool:
+    """Return whether no frame has fewer multiplications or weight bytes than dense inference."""
+    return all(sum(work.macs for work in left.works.values()) >= whole.macs
+               and left.loaded_bytes >= whole.loaded_bytes
+               for left, whole in zip(frames, dense, strict=True))
+
+
+class Compiled:
+    """Programs of a network for a modeled point, one for each choice of its experts."""
+
+    def __init__(self, subject: Subject, point: Point, plan: Plan, network: Quantized) -> None:
+        self.subject, self.point, self.plan, self.network = subject, point, plan, network
+        self.programs: dict[str, Program] = {}
+
+    def left(self, frame: Frame) -> tuple[Program, Facts]:
+        """Return a program of the experts that exist, and a batch of a frame's work in it."""
+        experts, network, weights = chosen(frame), self.network, None
+        if experts:
+            gates = all(work.columns == 2 * len(experts[layer(name)])
+                        for name, work in frame.works.items() if part(name) == "gate")
+            weights = weights_of(network.config) if not gates else None
+            network = Remaining(network, experts, self.subject.usage(self.point.policy),
+                                gates=gates)
+        key = repr(experts)
+        if key not in self.programs:
+            self.programs[key] = compile_program(
+                network, self.point.hardware.config, self.subject.task, self.plan,
+                frames=self.point.batch)
+        left = renamed(frame, experts) if experts else frame
+        return worked(self.programs[key], [left] * self.point.batch, weights)
+
+
+def same(one: int | None, other: int | None) -> bool | None:
+    """Return whether two classes are the same, if both are known."""
+    return None if one is None or other is None else one == other
+
+
+def noise(trace, dense) -> float:
+    """Return the signal-to-noise ratio of an output in dB; infinite if no bit differs."""
+    from deltamoe.golden.quantization.report import sqnr
+
+    return inf if bool((trace.x == dense.x).all()) else sqnr(trace.x, dense.x)

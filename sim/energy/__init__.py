@@ -1,0 +1,1 @@
+"""Energy from counted actions and a table of costs with sources."""

@@ -1,0 +1,1 @@
+"""What a simulation says of itself: spans, lost cycles, traces."""

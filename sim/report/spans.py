@@ -1,0 +1,58 @@
+"""What a simulation returns: spans of work, counters, and sums by layer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from deltamoe.sim.energy.ledger import Act
+from deltamoe.sim.report.losses import Losses
+
+
+class Span(NamedTuple):
+    """``units`` worked on ``item``, in step, from cycle ``start`` to ``end``, which is excluded."""
+
+    units: tuple[str, ...]
+    item: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One compute descriptor: its cycles, multiplications and stalls by cause.
+
+    Descriptors overlap; ``start`` is where the one before left the drain and ``end`` where this
+    one did, so that the cycles of all add up.
+    """
+
+    name: str
+    start: int
+    end: int
+    macs: int
+    stalls: Mapping[str, int]
+
+    @property
+    def cycles(self) -> int:
+        """Cycles between its two ends."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Result:
+    """A simulated program; ``shares`` and ``acts`` are those of the ledger."""
+
+    counters: Mapping[str, int]
+    layers: tuple[Layer, ...]
+    spans: tuple[Span, ...]
+    losses: Losses
+    shares: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    acts: Mapping[Act, int] = field(default_factory=dict)
+
+    @property
+    def cycles(self) -> int:
+        """Cycles from start to finish."""
+        return self.counters["cycles"]
+
+    def utilization(self, mac_units: int) -> float:
+        """Share of the multipliers' cycles that did useful work."""
+        return self.counters["macs"] / (self.cycles * mac_units)

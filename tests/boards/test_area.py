@@ -1,0 +1,113 @@
+"""The area model: exact where geometry decides, within stated errors of Yosys elsewhere."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from deltamoe.api.synthesis import synthesize
+from deltamoe.boards.area.geometry import block_rams, blocks, instances, multipliers, ram_luts
+from deltamoe.boards.area.model import (
+    CAPACITY,
+    TERMS,
+    area,
+    counted,
+    designs,
+    errors,
+    fit,
+    hardware,
+)
+from deltamoe.boards.synthesis.units import UNITS
+from deltamoe.rtl.config import PRESETS
+from tests.scripts import test_cli
+
+MOST = {"lut": 0.08, "ff": 0.04}
+"""Greatest error of a design that the fit has not seen."""
+
+
+PARAMETERS = ("groups", "lanes", "packed", "banks", "queue_words", "weight_rows", "kv_rows",
+              "act_words", "read_words", "state_words", "max_experts", "max_top_k", "outstanding")
+
+
+def test_designs_differ_in_what_sweeps_vary() -> None:
+    assert len(designs()) >= 8
+    for name in PARAMETERS:
+        assert len({getattr(hardware(design), name) for design in designs()}) > 1, name
+    assert TERMS.keys() <= UNITS.keys()
+
+
+@pytest.mark.parametrize("number", range(len(designs())))
+def test_geometry_is_exact(number: int) -> None:
+    design = designs()[number]
+    hw, true = hardware(design), counted(design)
+    assert block_rams(hw) == true["bram"]
+    assert multipliers(hw) == true["dsp"]
+    assert {unit: count for unit, count in instances(hw).items() if count} == {
+        unit: found["instances"] for unit, found in design["units"].items()}
+    for unit, luts in ram_luts(hw).items():
+        assert luts == design["units"][unit]["lutram"], unit
+
+
+def test_logic_of_a_design_that_the_fit_has_not_seen() -> None:
+    for name, most in MOST.items():
+        assert max(abs(error[name]) for error in errors()) <= most
+
+
+def test_fit_recovers_a_model_of_its_own_form() -> None:
+    """Counts that are sums of the terms come back, whatever their weights."""
+    made = []
+    for design in designs():
+        units = {}
+        for unit, found in design["units"].items():
+            hw = hardware(design)
+            terms = [float(term(hw)) for term in TERMS.get(unit, (lambda hw: 1.0,))]
+            total = sum((3 + number) * term for number, term in enumerate(terms))
+            units[unit] = {**found, "lut": total + ram_luts(hw).get(unit, 0), "ff": 2 * total}
+        made.append({**design, "units": units})
+    weights = fit(made)
+    for design in made:
+        found = area(hardware(design), weights)
+        for name in ("lut", "ff"):
+            assert found[name] == pytest.approx(counted(design)[name], rel=1e-3, abs=2)
+
+
+def test_more_hardware_is_more_area() -> None:
+    base = PRESETS["zcu102"]
+    for change in ({"groups": 32}, {"weight_rows": 2048}, {"queue_words": 256}, {"lanes": 64},
+                   {"packed": False}, {"state_words": 16384}):
+        larger, smaller = area(replace(base, **change)), area(base)
+        assert all(larger[name] >= smaller[name] for name in CAPACITY)
+        assert larger != smaller or change == {"lanes": 64}
+
+
+def test_block_shapes() -> None:
+    """AMD UG573: 18 Kibit blocks are 512 x 36 to 16384 x 1, 36 Kibit ones twice that."""
+    assert blocks(36, 512) == 0.5
+    assert blocks(36, 513) == blocks(72, 512) == blocks(37, 512) == 1
+    assert blocks(1, 16384) == 0.5
+    assert blocks(8, 4096) == 1
+    assert blocks(800, 4096) == 89
+
+
+@pytest.mark.parametrize("names", [
+    ("Registers", "DmaReader", "Combine"),
+    pytest.param(tuple(UNITS), marks=pytest.mark.slow)])  # minutes of Yosys unless cached
+def test_counts_are_of_these_sources(names: tuple[str, ...]) -> None:
+    """Else ``python -m deltamoe.make.areas`` makes them so."""
+    made = synthesize(PRESETS["nano"], "xcup", names)
+    first = designs()[0]
+    assert (first["preset"], first["changes"]) == ("nano", {})
+    for unit in made.units:
+        assert {"instances": unit["instances"], **unit["each"]} == first["units"][unit["name"]]
+
+
+def test_estimate_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    code, out, _ = test_cli.run(monkeypatch, capsys, "synth", "--estimate", "--hardware", "zcu102",
+                                "--json", "-")
+    assert code == 0
+    made = json.loads(out)
+    assert made["total"] == area(PRESETS["zcu102"])
+    assert len(made["designs"]) == len(designs())
+    code, _, err = test_cli.run(monkeypatch, capsys, "synth", "--estimate", "--target", "ecp5")
+    assert code == 2
+    assert err.count("\n") == 1

@@ -1,0 +1,314 @@
+"""Assemblies of units: normalization, probabilities, compute unit, drain, writeback, sequencer."""
+
+import numpy as np
+import pytest
+import torch
+
+from deltamoe.golden.arithmetic.layer_norm import layer_norm
+from deltamoe.golden.arithmetic.linear import linear
+from deltamoe.golden.arithmetic.requantize import requantize
+from deltamoe.golden.arithmetic.softmax import normalizer, softmax
+from deltamoe.rtl import formats
+from deltamoe.rtl.attention.probabilities import Probabilities
+from deltamoe.rtl.attention.softmax import Softmax
+from deltamoe.rtl.config import PRESETS
+from deltamoe.rtl.descriptor import DESCRIPTOR
+from deltamoe.rtl.formats import Width
+from deltamoe.rtl.linear.compute_unit import ComputeUnit
+from deltamoe.rtl.linear.drain import WIDTHS, Drain
+from deltamoe.rtl.norm.normalization import Normalization
+from deltamoe.rtl.program import Dest
+from deltamoe.rtl.writeback.writeback import Writeback
+from deltamoe.sim.operators import norm_rows
+from tests.support.bench import put, simulate
+from tests.support.case import pack
+from tests.support.cases import TOGETHER, words_of
+
+HW = PRESETS["nano"]
+P = HW.word
+
+
+def tensor(values) -> torch.Tensor:
+    return torch.as_tensor(np.asarray(values), dtype=torch.int64)
+
+
+@pytest.mark.parametrize("adds", [[], [(4, 5), (12, 12), (14, 14), (60, 75)]])
+@pytest.mark.parametrize("there", [[0] * 7, [0, 5, 60, 61, 61, 61, 63], [40] * 7])
+def test_normalization_is_ready_when_the_simulator_says(
+        there: list[int], adds: list[tuple[int, int]], seed: int) -> None:
+    """Rows may be there from the start or come later; others may use the port."""
+    rng = np.random.default_rng(seed)
+    rows, dim, base = len(there), 12, 6
+    words = dim // P
+    x, gain = rng.integers(-4000, 4000, (rows, dim)), rng.integers(-900, 900, dim)
+    bias = rng.integers(-(1 << 18), 1 << 18, dim)
+    expected = layer_norm(tensor(x), tensor(gain), tensor(bias), gain_shift=5, epsilon=9)
+    dut, ready, count = Normalization(HW), [], 0
+
+    async def bench(ctx):
+        nonlocal count
+        for word in range(words):
+            put(ctx, dut.write, pack(dut.write.shape(), {"en": 1, "address": 2 + word, "data": [
+                {"bias": int(bias[word * P + n]), "multiplier": int(gain[word * P + n]) & 0xFFFF}
+                for n in range(P)]}))
+            await ctx.tick()
+        put(ctx, dut.write, 0)
+        put(ctx, dut.descriptor, pack(DESCRIPTOR, {
+            "norm": 1, "rows": rows, "dim": dim, "norm_source": base, "norm_base": 2,
+            "epsilon": 9, "gain_shift": 5}))
+        for cycle in range(250):
+            ctx.set(dut.available, sum(cycle >= time for time in there))
+            ctx.set(dut.start, cycle == 0)
+            granted = not any(first <= cycle <= last for first, last in adds)
+            ctx.set(dut.granted, granted)
+            address = ctx.get(dut.address)
+            count += ctx.get(dut.wrote)
+            while len(ready) < ctx.get(dut.rows):
+                ready.append(cycle)
+            await ctx.tick()
+            inside = granted and base <= address < base + rows * words
+            for n in range(P):
+                ctx.set(dut.residual[n],
+                        int(x.reshape(-1, P)[address - base, n]) if inside else 12345)
+        for word in range(rows * words):
+            ctx.set(dut.read_address, word)
+            await ctx.tick()
+            got = [(ctx.get(dut.read_data[n]) + 128) % 256 - 128 for n in range(P)]
+            assert got == expected.reshape(-1, P)[word].tolist()
+
+    simulate(dut, bench)
+    assert ready == norm_rows(0, rows, words, there.__getitem__, adds)
+    assert count == rows * words
+
+
+def test_probabilities_keep_the_last_rows(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    slots, tokens = HW.attention_lag + 1, 7
+    rows = rng.integers(-500, 500, (slots + 2, tokens))
+    kappa22, kappa26 = 2 << 22, 2 << 26
+    dut = Probabilities(HW)
+
+    async def bench(ctx):
+        put(ctx, dut.descriptor, pack(DESCRIPTOR, {"kappa22": kappa22, "kappa26": kappa26}))
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        freed = 0
+        for number, row in enumerate(rows):
+            for word in words_of(row.tolist(), formats.scores(P), P):
+                put(ctx, dut.i.payload, word)
+                ctx.set(dut.i.valid, 1)
+                await ctx.tick()
+            ctx.set(dut.i.valid, 0)
+            for _ in range(60):
+                freed += ctx.get(dut.freed)
+                await ctx.tick()
+            assert (ctx.get(dut.rows), freed) == (number + 1, number + 1)
+        for number in range(2, slots + 2):
+            e, total = softmax(tensor(rows[number]))
+            multiplier, shift = normalizer(total, kappa22, kappa26)
+            slot = number % slots
+            ctx.set(dut.slot, slot)
+            assert ctx.get(dut.normalizer.multiplier) == int(multiplier)
+            assert 14 + 4 * ctx.get(dut.normalizer.shift) == int(shift)
+            got = []
+            for word in range(-(-tokens // P)):
+                ctx.set(dut.read_address, slot * HW.row_words + word)
+                await ctx.tick()
+                got += [ctx.get(dut.read_data[n]) for n in range(P)]
+            assert got == e.tolist() + [0] * (len(got) - tokens)
+
+    simulate(dut, bench)
+
+
+PLACES = [(gang, split) for gang in range(len(HW.gangs)) for split in range(P.bit_length())
+          if HW.gangs[gang] << split in HW.gangs]
+
+
+@pytest.mark.parametrize(("gang", "split"), PLACES)
+def test_compute_unit_gangs_and_splits(gang: int, split: int, seed: int) -> None:
+    """An item fills the columns of a gang; every part of its sum comes from another gang."""
+    rng = np.random.default_rng(seed)
+    words, size = 3, HW.gangs[gang]
+    part, rows = P >> split, 3 * P >> split
+    weights = rng.integers(-127, 128, (HW.groups, rows, HW.lanes))
+    operand = rng.integers(-255, 256, words * P)
+    leader = HW.groups - (size << split)
+    where = {"leader": leader, "span": HW.gangs.index(size << split), "gang": gang, "split": split}
+    dut = ComputeUnit(HW)
+
+    async def bench(ctx):
+        for group in range(HW.groups):
+            for row in range(rows):
+                put(ctx, dut.weight_write, pack(dut.weight_write.shape(), {
+                    "en": 1, "row": row, "data": weights[group, row].tolist()}))
+                ctx.set(dut.weight_groups, 1 << group)
+                await ctx.tick()
+        put(ctx, dut.weight_write, 0)
+        ctx.set(dut.accept, 1 << leader)
+        ctx.set(dut.accept_span, where["span"])
+        for word in range(words):
+            put(ctx, dut.i.payload, pack(formats.broadcast(HW), {"word": {
+                "delta": operand[word * P :][:P].tolist(), "mask": (1 << P) - 1,
+                "row": word * part, "last": word == words - 1}, **where}))
+            ctx.set(dut.i.valid, 1)
+            await ctx.tick()
+            ctx.set(dut.accept, 0)
+        ctx.set(dut.i.valid, 0)
+        assert [ctx.get(waiting) for waiting in dut.waiting] == [0] * leader + [1] * (
+            HW.groups - leader)
+        for name, value in where.items():
+            ctx.set(dut.select[name], value)
+        while not ctx.get(dut.complete):
+            await ctx.tick()
+        for word in range(2 * size):
+            ctx.set(dut.word, word)
+            await ctx.tick().repeat(ComputeUnit.READ_LATENCY)
+            expected = 0
+            for number in range(1 << split):
+                group = leader + number * size + word // 2
+                memory = weights[group][:, word % 2 * P :][:, :P]
+                mine = operand.reshape(words, 1 << split, part)[:, number].reshape(-1)
+                expected = expected + linear(tensor(mine[None]), tensor(memory.T))[0]
+            assert [ctx.get(dut.acc[n]) for n in range(P)] == expected.tolist()
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("wide", [0, 1])
+@pytest.mark.parametrize("split", [2, 3])
+def test_groups_take_one_of_the_words_that_come_together(split: int, wide: int, seed: int) -> None:
+    """Part ``q * r + b`` has the ``q``-th elements of the ``b``-th word; else all words are one."""
+    rng, hw, reads, p = np.random.default_rng(seed), TOGETHER, 3, TOGETHER.word
+    parts, size = 1 << split, hw.read_words if wide else 1
+    part = size * p >> split
+    weights = rng.integers(-127, 128, (parts, reads * part, hw.lanes))
+    given = rng.integers(-255, 256, (reads, hw.read_words, p))
+    if not wide:
+        given[:] = given[:, :1]
+    sent = rng.random(given.shape) < 0.6
+    sent = sent if wide else sent[:, :1].repeat(hw.read_words, 1)
+    leader = hw.groups - parts
+    where = {"leader": leader, "span": hw.gangs.index(parts), "gang": 0, "split": split}
+    dut = ComputeUnit(hw)
+
+    async def bench(ctx):
+        for group in range(parts):
+            for row in range(reads * part):
+                put(ctx, dut.weight_write, pack(dut.weight_write.shape(), {
+                    "en": 1, "row": row, "data": weights[group, row].tolist()}))
+                ctx.set(dut.weight_groups, 1 << leader + group)
+                await ctx.tick()
+        put(ctx, dut.weight_write, 0)
+        ctx.set(dut.accept, 1 << leader)
+        ctx.set(dut.accept_span, where["span"])
+        for read in range(reads):
+            words = [{"delta": given[read, n].tolist(),
+                      "mask": sum(int(bit) << k for k, bit in enumerate(sent[read, n]))}
+                     for n in range(hw.read_words)]
+            put(ctx, dut.i.payload, pack(formats.broadcast(hw), {
+                "word": words[0] | {"row": read * part, "last": read == reads - 1},
+                "beside": words[1:], "wide": wide, **where}))
+            ctx.set(dut.i.valid, 1)
+            await ctx.tick()
+            ctx.set(dut.accept, 0)
+        ctx.set(dut.i.valid, 0)
+        for name, value in where.items():
+            ctx.set(dut.select[name], value)
+        while not ctx.get(dut.complete):
+            await ctx.tick()
+        terms = (given * sent)[:, :size].reshape(reads, size, parts // size, part)
+        for word in range(2):
+            ctx.set(dut.word, word)
+            await ctx.tick().repeat(ComputeUnit.READ_LATENCY)
+            expected = 0
+            for q in range(parts // size):
+                for b in range(size):
+                    mine = terms[:, b, q].reshape(-1)
+                    memory = weights[q * size + b][:, word * p :][:, :p]
+                    expected = expected + linear(tensor(mine[None]), tensor(memory.T))[0]
+            assert [ctx.get(dut.acc[n]) for n in range(p)] == expected.tolist()
+
+    simulate(dut, bench)
+
+
+def test_drain_keeps_issue_order_and_its_credits() -> None:
+    """Only the active operator, only when complete; a row more than the softmax holds waits."""
+    dut, layout = Drain(HW), formats.drained(HW)
+    rows = Softmax.ROWS + 1
+
+    async def bench(ctx):
+        for n in range(rows):
+            put(ctx, dut.i.payload, pack(layout, {
+                "leader": n % HW.groups, "op": 6, "words": 2, "count": 3, "dest": Dest.SCORES,
+                "address": 10 * n, "param": 20 + n, "slot": n % 2, "shift": 1, "first": 1,
+                "last": 1}))
+            ctx.set(dut.i.valid, 1)
+            await ctx.tick()
+        ctx.set(dut.i.valid, 0)
+        ctx.set(dut.complete, 1)
+        ctx.set(dut.op, 6)
+        assert not ctx.get(dut.busy), "nothing drains yet"
+        ctx.set(dut.active, 1)
+        ctx.set(dut.op, 5)
+        assert not ctx.get(dut.busy), "another operator drains"
+        ctx.set(dut.op, 6)
+        ctx.set(dut.complete, 0)
+        assert (ctx.get(dut.busy), ctx.get(dut.starved)) == (0, 1)
+        ctx.set(dut.complete, 1)
+        seen, made = [], []
+        for _ in range(2 * rows + Drain.latency(HW)):
+            if ctx.get(dut.busy):
+                seen.append((ctx.get(dut.select.leader), ctx.get(dut.word),
+                             ctx.get(dut.release)))
+            await ctx.tick()
+            if ctx.get(dut.o.valid):
+                tag = dut.o.p.tag
+                made.append((ctx.get(tag.address), ctx.get(tag.count), ctx.get(dut.o.p.width),
+                             ctx.get(dut.o.p.shift)))
+        width = WIDTHS[Dest.SCORES]
+        assert seen == [(n % HW.groups, word, word) for n in range(rows - 1) for word in range(2)]
+        assert made == [(10 * n + word, 3 if word else P, width, 1) for n in range(rows - 1)
+                        for word in range(2)]
+        assert (ctx.get(dut.busy), ctx.get(dut.credit)) == (0, 1)
+        ctx.set(dut.row_freed, 1)
+        await ctx.tick()
+        ctx.set(dut.row_freed, 0)
+        assert (ctx.get(dut.busy), ctx.get(dut.select.leader)) == (1, (rows - 1) % HW.groups)
+
+    simulate(dut, bench)
+
+
+def test_writeback_sends_words_where_they_belong(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    dut = Writeback(HW)
+    acc = rng.integers(-3000, 3000, P)
+    expected = requantize(tensor(acc), tensor(900), shift=14, width=8).tolist()
+
+    async def bench(ctx):
+        put(ctx, dut.descriptor, pack(DESCRIPTOR, {"columns": P, "head_words": 1, "rows": 1}))
+        for dest in (Dest.ACT, Dest.RESIDUAL, Dest.VALUE, Dest.SCORES):
+            width = Width.INT8
+            put(ctx, dut.i.payload, pack(formats.scaled(HW), {
+                "acc": acc.tolist(), "bias": [0] * P, "multiplier": [900] * P, "width": width,
+                "tag": {"dest": dest, "address": 40 + dest, "count": P, "first": 1, "last": 1,
+                        "final": 1}}))
+            ctx.set(dut.i.valid, 1)
+            seen, finished = {}, None
+            for cycle in range(Writeback.DONE + 2):
+                for name, enable, data in (
+                        (Dest.ACT, dut.act.en, dut.act.data),
+                        (Dest.RESIDUAL, dut.residual.valid, dut.residual.p.data),
+                        (Dest.VALUE, dut.kv.en, dut.kv.data),
+                        (Dest.SCORES, dut.scores.valid, dut.scores.p.data)):
+                    if ctx.get(enable):
+                        seen[name] = cycle, [ctx.get(data[n]) for n in range(P)]
+                if ctx.get(dut.written):
+                    finished = cycle, ctx.get(dut.row_written)
+                await ctx.tick()
+                ctx.set(dut.i.valid, 0)
+            wanted = [value % 256 for value in expected] if dest == Dest.ACT else expected
+            assert seen == {dest: (Writeback.LATENCY, wanted)}
+            assert finished == (Writeback.DONE, dest != Dest.SCORES)
+
+    simulate(dut, bench)

@@ -1,0 +1,308 @@
+"""Units that store and move: residual stream, expert queues, keys and values, rows, bursts."""
+
+import numpy as np
+import pytest
+import torch
+
+from deltamoe.golden.arithmetic.moe import routed_tokens
+from deltamoe.golden.arithmetic.residual import residual_add
+from deltamoe.rtl import formats
+from deltamoe.rtl.attention.kv_writer import KvWriter
+from deltamoe.rtl.config import PRESETS, lower_half
+from deltamoe.rtl.descriptor import DESCRIPTOR
+from deltamoe.rtl.linear.event_queue import EventQueue
+from deltamoe.rtl.memory.bursts import BURST, Bursts
+from deltamoe.rtl.memory.halves import Halves
+from deltamoe.rtl.memory.row_reader import RowReader
+from deltamoe.rtl.moe.dispatch import Dispatch
+from deltamoe.rtl.program import Dest
+from deltamoe.rtl.writeback.residual import Residual
+from deltamoe.sim.memory import bursts
+from tests.support import pysim
+from tests.support.bench import put, simulate
+from tests.support.case import PATTERNS, Case, pack
+
+HW = PRESETS["nano"]
+P = HW.word
+
+
+def descriptor(**fields: int) -> int:
+    return pack(DESCRIPTOR, fields)
+
+
+def test_residual_adds_and_saturates_once(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    dut = Residual(HW)
+    x = rng.integers(-32768, 32768, (8, P))
+    steps = [(Dest.RESIDUAL, rng.integers(-(1 << 23), 1 << 23, (8, P))),
+             (Dest.RESIDUAL, rng.integers(-9000, 9000, (8, P))),
+             (Dest.COMBINE, rng.integers(-(1 << 17), 1 << 17, (8, P))),
+             (Dest.COMBINE, rng.integers(-(1 << 17), 1 << 17, (8, P))),
+             (Dest.RESIDUAL, rng.integers(-20000, 20000, (8, P)))]
+    expected = torch.tensor(x)
+    for _, y in steps[:2]:
+        expected = residual_add(expected, torch.tensor(y))
+    expected = residual_add(expected, torch.tensor(steps[2][1] + steps[3][1]))
+    expected = residual_add(expected, torch.tensor(steps[4][1]))
+    output = rng.integers(-32768, 32768, P)
+
+    async def read(ctx, address: int) -> list[int]:
+        ctx.set(dut.address, address)
+        assert ctx.get(dut.granted)
+        await ctx.tick()
+        return [ctx.get(dut.data[n]) for n in range(P)]
+
+    async def bench(ctx):
+        for address in range(8):
+            put(ctx, dut.load, pack(dut.load.shape(), {
+                "en": 1, "address": address, "data": x[address].tolist()}))
+            await ctx.tick()
+        put(ctx, dut.load, 0)
+        for dest, rows in [*steps, (Dest.OUTPUT, np.tile(output, (9, 1))[8:])]:
+            for address, row in enumerate(rows):
+                place = 8 if dest == Dest.OUTPUT else address
+                put(ctx, dut.i.payload, pack(formats.requantized(HW), {
+                    "data": row.tolist(), "tag": {"dest": dest, "address": place}}))
+                ctx.set(dut.i.valid, 1)
+                assert not ctx.get(dut.granted), "the port reads what is added to"
+                await ctx.tick()
+            ctx.set(dut.i.valid, 0)
+            await ctx.tick().repeat(Residual.LATENCY - 1)
+        assert await read(ctx, 8) == output.tolist(), "the last word, as early as it may be read"
+        for address in range(8):
+            assert await read(ctx, address) == expected[address].tolist()
+
+    simulate(dut, bench)
+    inside = (expected.abs() < 32767).float().mean()
+    assert 0.2 < inside < 1, "the sum saturates always or never"
+
+
+def test_dispatch_holds_any_routing(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    dut, tokens, k = Dispatch(HW), HW.max_tokens, 2
+    routings = [np.stack([rng.permutation(HW.max_experts)[:k] for _ in range(tokens)]),
+                np.tile([3, 0], (tokens, 1))]
+
+    async def bench(ctx):
+        for experts in routings:
+            ctx.set(dut.clear, 1)
+            await ctx.tick()
+            ctx.set(dut.clear, 0)
+            weights = rng.integers(0, 1 << 16, (tokens, k))
+            for token in range(tokens):
+                for choice in range(k):
+                    put(ctx, dut.i.payload, pack(formats.route(HW), {
+                        "expert": int(experts[token, choice]),
+                        "weight": int(weights[token, choice]), "last": choice == k - 1}))
+                    ctx.set(dut.i.valid, 1)
+                    await ctx.tick()
+            ctx.set(dut.i.valid, 0)
+            assert ctx.get(dut.tokens) == tokens
+            for expert in range(HW.max_experts):
+                routed = routed_tokens(torch.tensor(experts), expert).tolist()
+                ctx.set(dut.expert, expert)
+                ctx.set(dut.inspected, expert)
+                assert ctx.get(dut.length) == len(routed)
+                assert ctx.get(dut.occupied) == bool(routed)
+                for index, token in enumerate(routed):
+                    ctx.set(dut.index, index)
+                    await ctx.tick()
+                    choice = experts[token].tolist().index(expert)
+                    assert (ctx.get(dut.token), ctx.get(dut.weight)) == (
+                        token, weights[token, choice])
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("depth", [6, 1030])
+def test_halves_keep_parts_of_rows(depth: int, seed: int) -> None:
+    """Each half is written and loaded, also both in the same cycle, and reads what came last."""
+    rng = np.random.default_rng(seed)
+    lower, dut, kept = lower_half(depth), Halves(16, depth, 2), {}
+    places = [0, lower - 1, lower, depth - 1]
+
+    async def bench(ctx):
+        for turn in range(60):
+            first, second = rng.permutation(places)[:2].tolist()
+            write, load = (int(value) for value in rng.integers(0, 1 << 16, 2))
+            enable, loading = (3, 3) if turn < 20 else rng.integers(0, 4, 2).tolist()
+            loads = (first >= lower) != (second >= lower)
+            put(ctx, dut.write, pack(dut.write.shape(), {
+                "en": enable, "address": first, "data": write}))
+            put(ctx, dut.load, pack(dut.load.shape(), {
+                "en": loading * loads, "address": second, "data": load}))
+            mask, filled = (0xFF * (en & 1) | 0xFF00 * (en >> 1)
+                            for en in (enable, loading * loads))
+            kept[first] = kept.get(first, 0) & ~mask | write & mask
+            kept[second] = kept.get(second, 0) & ~filled | load & filled
+            await ctx.tick()
+            put(ctx, dut.write, 0)
+            put(ctx, dut.load, 0)
+            for place, value in kept.items():
+                ctx.set(dut.address, place)
+                await ctx.tick()
+                assert ctx.get(dut.data) == value
+                upper = ctx.get(dut.upper)
+                assert (upper, ctx.get(dut.halves[upper])) == (place >= lower, value)
+        assert len(kept) == len(places)
+
+    simulate(dut, bench)
+
+
+KV_SHAPES = [(index, spread) for index, size in enumerate(HW.gangs) for spread in HW.spreads(size)]
+
+
+@pytest.mark.parametrize(("set_size", "spread"), KV_SHAPES)
+def test_values_and_keys_go_to_their_rows(set_size: int, spread: int, seed: int) -> None:
+    """Head ``h`` to set ``h % sets``; with more heads than sets they share the rows out.
+
+    Tile ``t`` goes to the groups ``t % 2**spread`` of the set.
+    """
+    rng = np.random.default_rng(seed)
+    heads, head_words, tokens, base = 3, 3, 11, 5
+    size = HW.gangs[set_size]
+    sets, step = HW.groups // size, 1 << spread
+    head_dim, dut = head_words * P, KvWriter(HW)
+    rows = rng.integers(-128, 128, (tokens, heads * head_dim))
+    memory: dict[tuple[int, int, int, int], int] = {}
+
+    async def sample(ctx):
+        """Record the write of this cycle."""
+        enable, groups = ctx.get(dut.write.en), ctx.get(dut.groups)
+        number, member = next(
+            (n, k) for n in range(sets) for k in range(step)
+            if groups == sum(1 << g for g in range(n * size + k, (n + 1) * size, step)))
+        for half in range(2):
+            for n in range(P) if enable >> half & 1 else ():
+                memory[number, member, ctx.get(dut.write.row), half * P + n] = ctx.get(
+                    dut.write.data[n])
+
+    async def bench(ctx):
+        put(ctx, dut.descriptor, descriptor(
+            dest_stride=tokens, head_words=head_words, set_size=set_size, spread=spread))
+        for token, row in enumerate(rows):
+            for word in range(heads * head_words):
+                put(ctx, dut.values.payload, pack(formats.requantized(HW), {
+                    "data": row[word * P :][:P].tolist(),
+                    "tag": {"address": base + token + word, "first": word == 0}}))
+                ctx.set(dut.values.valid, 1)
+                await sample(ctx)
+                await ctx.tick()
+        ctx.set(dut.values.valid, 0)
+        passes = -(-head_dim // (HW.lanes * step))
+        for (number, member, row, lane), value in memory.items():
+            done, token = divmod(row - base, tokens)
+            held, part = divmod(done, passes)
+            head, tile = held * sets + number, part * step + member
+            assert value == rows[token, head * head_dim + tile * HW.lanes + lane]
+        assert len(memory) == rows.size
+
+        memory.clear()
+        passes = -(-tokens // (HW.lanes * step))
+        put(ctx, dut.key_descriptor, descriptor(
+            dest_base=base, head_words=head_words, rows=tokens, set_size=set_size,
+            spread=spread, dest_stride=(passes - 1) * head_dim))
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        padded = np.pad(rows, ((0, -tokens % P), (0, 0)))
+        for block in range(len(padded) // P):
+            for dim in range(heads * head_dim):
+                last = dim == heads * head_dim - 1
+                put(ctx, dut.keys.payload, pack(formats.beat(formats.signed(8), P), {
+                    "data": padded[block * P :, dim][:P].tolist(), "last": last}))
+                ctx.set(dut.keys.valid, 1)
+                await sample(ctx)
+                assert ctx.get(dut.finished) == (last and (block + 1) * P >= tokens)
+                await ctx.tick()
+        for (number, member, row, lane), value in memory.items():
+            held, rest = divmod(row - base, passes * head_dim)
+            head = held * sets + number
+            part, dim = divmod(rest, head_dim)
+            tile = part * step + member
+            assert value == padded[tile * HW.lanes + lane, head * head_dim + dim]
+        assert len(memory) == padded.size
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("stalls", [True, False])
+def test_row_reader(stalls: bool) -> None:
+    """A sink that stalls, or a port that others use; rows that come late, a sink without room."""
+    dut, rows, words, base = RowReader(HW), 3, 4, 7
+
+    async def bench(ctx):
+        put(ctx, dut.base, base)
+        put(ctx, dut.rows, rows)
+        put(ctx, dut.words, words)
+        put(ctx, dut.available, 1)
+        ctx.set(dut.start, 1)
+        got, wait = [], 0
+        for cycle in range(90):
+            assert len(got) <= words or cycle > 30, "a row was read before it was there"
+            assert len(got) <= 2 * words or cycle > 60, "a row was read without room for it"
+            if cycle == 30:
+                put(ctx, dut.available, rows)
+            ready, granted = not stalls or cycle % 3 != 1, stalls or cycle % 4 != 3
+            ctx.set(dut.o.ready, ready)
+            ctx.set(dut.granted, granted)
+            ctx.set(dut.room, len(got) <= words or cycle >= 60)
+            address = ctx.get(dut.address)
+            if ctx.get(dut.o.valid) and ready:
+                got.append((ctx.get(dut.o.p.data[0]), ctx.get(dut.o.p.last)))
+                wait = wait or cycle
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            ctx.set(dut.data[0], address if granted else 99)
+        assert got == [(base + n, n % words == words - 1) for n in range(rows * words)]
+        assert wait == RowReader.LATENCY
+
+    simulate(dut, bench)
+
+
+def test_bursts_match_the_simulator(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    given, made = [], []
+    for _ in range(25):
+        address, beats = HW.bus_bytes * int(rng.integers(0, 2000)), int(rng.integers(1, 700))
+        given.append(pack(formats.COMMAND, {"address": address, "beats": beats}))
+        lengths = bursts(address, beats, HW)
+        for number, length in enumerate(lengths):
+            assert address // 4096 == (address + length * HW.bus_bytes - 1) // 4096
+            assert 1 <= length <= HW.burst_beats
+            made.append(pack(BURST, {"address": address, "beats": length,
+                                     "last": number == len(lengths) - 1}))
+            address += length * HW.bus_bytes
+        assert sum(lengths) == beats
+    for pattern in PATTERNS:
+        pysim.run(Case("bursts", lambda: Bursts(HW), {"i": given}, {"o": made}), pattern, seed)
+
+
+@pytest.mark.parametrize("depth", [4, 5])
+def test_event_queue_holds_its_depth_and_no_more(depth: int) -> None:
+    """Filled and emptied several times, so that its ring closes; no word is lost or repeated."""
+    dut, rounds = EventQueue(HW, depth), 4
+
+    async def bench(ctx):
+        count = 0
+        for _ in range(rounds):
+            ctx.set(dut.o.ready, 0)
+            ctx.set(dut.i.valid, 1)
+            taken = []
+            for _ in range(depth + 3):
+                put(ctx, dut.i.payload, pack(formats.event_word(HW), {
+                    "delta": [7] * P, "mask": 1, "row": count, "last": 1}))
+                if ctx.get(dut.i.ready):
+                    taken.append(count)
+                    count += 1
+                await ctx.tick()
+            assert len(taken) == depth
+            ctx.set(dut.i.valid, 0)
+            ctx.set(dut.o.ready, 1)
+            for row in taken:
+                assert ctx.get(dut.o.valid)
+                assert ctx.get(dut.o.p.row) == row
+                await ctx.tick()
+            assert not ctx.get(dut.o.valid)
+
+    simulate(dut, bench)

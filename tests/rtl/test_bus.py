@@ -1,0 +1,302 @@
+"""DMA masters and registers against a memory of fixed latency, and the simulator's cycles."""
+
+from collections import deque
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from deltamoe.rtl.config import PRESETS
+from deltamoe.rtl.control.counters import COUNTERS
+from deltamoe.rtl.control.registers import COUNTERS_OFFSET, ID, REGISTERS, Registers
+from deltamoe.rtl.memory.axi import OKAY
+from deltamoe.rtl.memory.dma_reader import DmaReader
+from deltamoe.rtl.memory.dma_writer import DmaWriter
+from deltamoe.rtl.program import ErrorCode
+from deltamoe.sim.memory import MemoryModel, Reader, bursts
+from tests.support.bench import simulate
+
+HW = PRESETS["nano"]
+LATENCY = 9
+
+
+@pytest.mark.parametrize("outstanding", [1, 2, 4])
+@pytest.mark.parametrize("interval", [1, 3])
+def test_reader_takes_the_simulated_cycles(outstanding: int, interval: int, seed: int) -> None:
+    """Commands are taken and beats arrive when ``Reader`` says, each held ``interval`` cycles."""
+    hw = replace(HW, outstanding=outstanding)
+    rng = np.random.default_rng(seed)
+    dut, queue = DmaReader(hw), deque()
+    reader = Reader(hw, MemoryModel(LATENCY))
+
+    transfers = [(8 * int(rng.integers(0, 1500)), int(rng.integers(1, 120))) for _ in range(5)]
+    expected = [reader.read(0, *transfer, 0, interval) for transfer in transfers]
+
+    async def bench(ctx):
+        left, got, ends, taken = list(transfers), [], [], []
+        held = flying = 0
+        ctx.set(dut.axi.arready, 1)
+        for cycle in range(expected[-1][1] + 20):
+            ctx.set(dut.i.valid, bool(left))
+            if left:
+                ctx.set(dut.i.p.address, left[0][0])
+                ctx.set(dut.i.p.beats, left[0][1])
+            due = bool(queue) and queue[0][1] <= cycle
+            ctx.set(dut.axi.rvalid, due)
+            ctx.set(dut.axi.rdata, queue[0][0] if due else 0)
+            ctx.set(dut.axi.rlast, queue[0][2] if due else 0)
+            held = held + 1 if due else 0
+            ctx.set(dut.o.ready, held == interval)
+            if left and ctx.get(dut.i.ready):
+                taken.append(cycle)
+                left.pop(0)
+            if ctx.get(dut.axi.arvalid):
+                start, length = ctx.get(dut.axi.araddr), ctx.get(dut.axi.arlen) + 1
+                assert ctx.get(dut.axi.arsize) == 3
+                flying += 1
+                assert flying <= outstanding
+                queue.extend((start + 8 * n, cycle + LATENCY, n == length - 1)
+                             for n in range(length))
+            if due and held == interval:
+                got.append(queue[0][0])
+                assert ctx.get(dut.o.p.data) == queue[0][0]
+                if ctx.get(dut.o.p.last):
+                    ends.append(cycle)
+                flying -= queue[0][2]
+                queue.popleft()
+                held = 0
+            await ctx.tick()
+        assert got == [address + 8 * n for address, beats in transfers for n in range(beats)]
+        assert list(zip(taken, ends, strict=True)) == expected
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("answers", [
+    ((2, 0), (0, 1)), ((0, 0), (3, 1)), ((0, 1), (0, 1)), ((0, 0), (0, 0))])
+def test_reader_reports_an_error_and_goes_on(answers) -> None:
+    """SLVERR, DECERR, a burst's end too early, none at its end; the transfer ends by its beats."""
+    dut = DmaReader(HW)
+
+    async def bench(ctx):
+        ctx.set(dut.i.p.beats, 2)
+        ctx.set(dut.i.valid, 1)
+        ctx.set(dut.axi.arready, 1)
+        ctx.set(dut.o.ready, 1)
+        await ctx.tick()
+        ctx.set(dut.i.valid, 0)
+        await ctx.tick()
+        for number, (response, last) in enumerate(answers):
+            ctx.set(dut.axi.rvalid, 1)
+            ctx.set(dut.axi.rresp, response)
+            ctx.set(dut.axi.rlast, last)
+            assert ctx.get(dut.error) == (response != 0 or last != number)
+            assert (ctx.get(dut.o.valid), ctx.get(dut.o.p.last)) == (1, number)
+            await ctx.tick()
+        assert ctx.get(dut.idle)
+        assert not ctx.get(dut.axi.rready), "a beat that nobody asked for is taken"
+
+    simulate(dut, bench)
+
+
+def test_writer_takes_the_simulated_cycles(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    dut = DmaWriter(HW)
+
+    async def bench(ctx):
+        for _ in range(4):
+            address, beats = 8 * int(rng.integers(0, 1500)), int(rng.integers(1, 60))
+            ctx.set(dut.i.p.address, address)
+            ctx.set(dut.i.p.beats, beats)
+            ctx.set(dut.i.valid, 1)
+            ctx.set(dut.axi.awready, 1)
+            ctx.set(dut.axi.wready, 1)
+            ctx.set(dut.data.valid, 1)
+            memory, sent, burst, answers, cycle, done = {}, 0, None, set(), 0, None
+            while done is None:
+                ctx.set(dut.data.payload, 1000 + sent)
+                ctx.set(dut.axi.bvalid, cycle in answers)
+                if ctx.get(dut.done):
+                    done = cycle
+                if ctx.get(dut.axi.wvalid):
+                    assert ctx.get(dut.axi.wstrb) == (1 << HW.bus_bytes) - 1
+                    memory[burst[0]] = ctx.get(dut.axi.wdata)
+                    burst = (burst[0] + 8, burst[1] - 1)
+                    assert ctx.get(dut.axi.wlast) == (burst[1] == 0)
+                    sent += 1
+                    answers |= {cycle + LATENCY} if burst[1] == 0 else set()
+                if ctx.get(dut.axi.awvalid):
+                    burst = (ctx.get(dut.axi.awaddr), ctx.get(dut.axi.awlen) + 1)
+                await ctx.tick()
+                ctx.set(dut.i.valid, 0)
+                cycle += 1
+            assert memory == {address + 8 * n: 1000 + n for n in range(beats)}
+            assert done == LATENCY + sum(1 + length for length in bursts(address, beats, HW))
+
+    simulate(dut, bench)
+
+
+class Lite:
+    """An AXI4-Lite manager that drives one channel after the other."""
+
+    def __init__(self, ctx, axi) -> None:
+        self.ctx, self.axi = ctx, axi
+
+    async def send(self, channel: str, **payload: int) -> None:
+        """Offer a payload until it is taken."""
+        ctx, axi = self.ctx, self.axi
+        for name, value in payload.items():
+            ctx.set(getattr(axi, channel + name), value)
+        ctx.set(getattr(axi, f"{channel}valid"), 1)
+        while not ctx.get(getattr(axi, f"{channel}ready")):
+            await ctx.tick()
+        await ctx.tick()
+        ctx.set(getattr(axi, f"{channel}valid"), 0)
+
+    async def answer(self, channel: str) -> None:
+        """Wait for an answer, see that it stays, take it."""
+        ctx, axi = self.ctx, self.axi
+        while not ctx.get(getattr(axi, f"{channel}valid")):
+            await ctx.tick()
+        await ctx.tick()
+        assert ctx.get(getattr(axi, f"{channel}valid")), "the answer was withdrawn"
+        assert ctx.get(getattr(axi, f"{channel}resp")) == OKAY
+        ctx.set(getattr(axi, f"{channel}ready"), 1)
+        await ctx.tick()
+        ctx.set(getattr(axi, f"{channel}ready"), 0)
+        assert not ctx.get(getattr(axi, f"{channel}valid")), "a second answer"
+
+    async def store(self, offset: int, value: int, strobe: int = 15, first: str = "aw") -> None:
+        """Write a register, address or data first."""
+        channels = {"aw": {"addr": offset}, "w": {"data": value, "strb": strobe}}
+        await self.send(first, **channels.pop(first))
+        for _ in range(3):
+            assert not self.ctx.get(self.axi.bvalid), "half a write was answered"
+            await self.ctx.tick()
+        (second, payload), = channels.items()
+        await self.send(second, **payload)
+        await self.answer("b")
+
+    async def load(self, offset: int) -> int:
+        """Read a register."""
+        await self.send("ar", addr=offset)
+        value = self.ctx.get(self.axi.rdata)
+        await self.answer("r")
+        return value
+
+
+WRITABLE = {register.offset for register in REGISTERS.values() if register.access == "rw"}
+
+
+@pytest.mark.parametrize("first", ["aw", "w"])
+def test_registers_hold_what_is_written(first: str) -> None:
+    dut = Registers()
+
+    async def bench(ctx):
+        lite = Lite(ctx, dut.axi)
+        assert await lite.load(REGISTERS["id"].offset) == ID
+        for number, offset in enumerate(sorted(WRITABLE)):
+            await lite.store(offset, 0xA5A50000 + number, first=first)
+        for number, offset in enumerate(sorted(WRITABLE)):
+            assert await lite.load(offset) == 0xA5A50000 + number
+        for name, register in REGISTERS.items():
+            if register.access == "rw":
+                assert ctx.get(getattr(dut, name)) == await lite.load(register.offset)
+        offset = REGISTERS["memory_size"].offset
+        await lite.store(offset, 0x11223344, first=first)
+        await lite.store(offset, 0xFFFFFFFF, strobe=0b0101, first=first)
+        assert await lite.load(offset) == 0x11FF33FF
+
+    simulate(dut, bench)
+
+
+def test_registers_answer_everywhere() -> None:
+    """A dump of all 4 KB, and writes to all that is not writable, do no harm."""
+    dut = Registers()
+    readable = {register.offset for register in REGISTERS.values() if "r" in register.access}
+    counters = {COUNTERS_OFFSET + 4 * word for word in range(2 * len(COUNTERS))}
+
+    async def bench(ctx):
+        lite = Lite(ctx, dut.axi)
+        for number in range(len(COUNTERS)):
+            ctx.set(dut.counters[number], (number << 40) + 7 * number)
+        before = {}
+        for offset in range(0, 4096, 4):
+            before[offset] = await lite.load(offset)
+            assert offset in readable | counters or before[offset] == 0
+        for number in range(len(COUNTERS)):
+            assert before[COUNTERS_OFFSET + 8 * number] == 7 * number
+            assert before[COUNTERS_OFFSET + 8 * number + 4] == number << 8
+        for offset in range(0, 4096, 4):
+            if offset not in WRITABLE | {REGISTERS["control"].offset}:
+                await lite.store(offset, 0xFFFFFFFF)
+                assert (ctx.get(dut.start), ctx.get(dut.reset)) == (0, 0)
+                assert await lite.load(offset) == before[offset]
+        for offset in WRITABLE:
+            assert await lite.load(offset) == before[offset], "another register was written"
+
+    simulate(dut, bench)
+
+
+def test_registers_report_how_a_program_ended() -> None:
+    dut = Registers()
+
+    async def bench(ctx):
+        lite = Lite(ctx, dut.axi)
+
+        async def pulse(*ports) -> None:
+            for port in ports:
+                ctx.set(port, 1)
+            await ctx.tick()
+            for port in ports:
+                ctx.set(port, 0)
+
+        async def status() -> int:
+            return await lite.load(REGISTERS["status"].offset)
+
+        await lite.store(REGISTERS["interrupt_enable"].offset, 1)
+        ctx.set(dut.error.code, ErrorCode.BUS)
+        ctx.set(dut.error.index, 77)
+        await pulse(dut.failed)
+        assert ctx.get(dut.interrupt)
+        assert await status() == 0b01100
+        assert await lite.load(REGISTERS["error_code"].offset) == ErrorCode.BUS
+        assert await lite.load(REGISTERS["error_index"].offset) == 77
+        await lite.store(REGISTERS["control"].offset, 4)
+        assert not ctx.get(dut.interrupt)
+        assert await status() == 0b00100
+        await pulse(dut.accepted)
+        assert await status() == 0
+        await pulse(dut.accepted, dut.failed)
+        assert await status() == 0b01100, "a refused start was not reported"
+        await lite.store(REGISTERS["control"].offset, 2)
+        assert await status() == 0
+        await pulse(dut.finished)
+        assert await status() == 0b01110 - 0b00100
+        ctx.set(dut.draining, 1)
+        ctx.set(dut.busy, 1)
+        assert await status() == 0b11011
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("lead", range(-4, 5))
+def test_no_interrupt_is_lost_to_a_clear(lead: int) -> None:
+    """A clear takes ends of earlier cycles; one of its own cycle or later stays."""
+    dut = Registers()
+
+    async def bench(ctx):
+        ctx.set(dut.interrupt_enable, 1)
+        ctx.set(dut.axi.bready, 1)
+        for cycle in range(20):
+            written = cycle == 8
+            for port in (dut.axi.awvalid, dut.axi.wvalid):
+                ctx.set(port, written)
+            ctx.set(dut.axi.awaddr, REGISTERS["control"].offset)
+            ctx.set(dut.axi.wdata, 4)
+            ctx.set(dut.axi.wstrb, 1)
+            ctx.set(dut.finished, cycle == 9 + lead)
+            await ctx.tick()
+        assert ctx.get(dut.interrupt) == (lead >= 0)
+
+    simulate(dut, bench)

@@ -1,0 +1,288 @@
+"""Descriptors: checked, walked, executed; and the beats that loads place."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from deltamoe.golden.library import find
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.config import PRESETS
+from deltamoe.rtl.control.checks.descriptor import Checks, quotient
+from deltamoe.rtl.control.walker import Walker
+from deltamoe.rtl.descriptor import DESCRIPTOR
+from deltamoe.rtl.formats import TRANSFER
+from deltamoe.rtl.memory.loader import Loader
+from deltamoe.rtl.program import DESCRIPTOR_BYTES, Dest, ErrorCode, Mode, Opcode, Source, Target
+from deltamoe.rtl.program import pack as encode
+from tests.support.bench import get, put, simulate
+from tests.support.case import pack
+from tests.support.cases import TOGETHER
+
+HW = PRESETS["nano"]
+
+
+def raw(**fields: int) -> int:
+    return int.from_bytes(encode(fields), "little")
+
+
+async def judged(ctx, dut: Checks, descriptor: int) -> list[bool]:
+    """Return whether fields, address and each range are valid."""
+    put(ctx, dut.descriptor, descriptor)
+    for step in range(dut.LATENCY + dut.steps):
+        ctx.set(dut.step, step)
+        if step == dut.LATENCY:
+            found = [ctx.get(dut.field_valid), ctx.get(dut.address_valid)]
+        if step >= dut.LATENCY:
+            found.append(ctx.get(dut.range_valid))
+        await ctx.tick()
+    return found
+
+
+def test_checks_accept_every_compiled_descriptor_and_no_smaller_memory() -> None:
+    """A compiled program passes; with one byte less of memory its last transfer does not."""
+    program = compile_program(find("digits").quantized, HW)
+    store = next(d for d in program.descriptors if d["opcode"] == Opcode.STORE)
+
+    async def bench(ctx):
+        ctx.set(dut.memory_size, program.size)
+        for fields in program.descriptors:
+            if (fields["opcode"] == Opcode.LOAD) != dut.loads:
+                continue
+            assert all(await judged(ctx, dut, raw(**fields))), fields
+        ctx.set(dut.memory_size, program.size - 1)
+        assert not (await judged(ctx, dut, raw(**store)))[1]
+
+    for loads in (True, False):
+        dut = Checks(HW, loads=loads)
+        simulate(dut, bench)
+
+
+LINEAR = {"opcode": Opcode.LINEAR, "rows": 3, "depth": 8, "columns": 16, "passes": 2,
+          "source": Source.NORMED, "source_stride": 2, "dest_stride": 4}
+
+
+@pytest.mark.parametrize(("field", "limit"), [
+    ("weight_base", HW.weight_rows - 16), ("param_base", HW.param_words - 4),
+    ("source_base", HW.normed_words - 6), ("dest_base", HW.act_words - 12)])
+def test_ranges_end_exactly_at_the_memory(field: str, limit: int) -> None:
+    dut = Checks(HW, loads=False)
+
+    async def bench(ctx):
+        for value, valid in ((limit + 1, False), (limit, True)):
+            found = await judged(ctx, dut, raw(**LINEAR, **{field: value}))
+            assert found.count(False) == (not valid), (value, found)
+
+    simulate(dut, bench)
+
+
+WIDE = {"opcode": Opcode.LINEAR, "rows": 3, "depth": 32, "columns": 8, "source": Source.ACT,
+        "source_base": 4, "source_stride": 8, "split": 2, "span": 2, "wide": 1}
+
+
+@pytest.mark.parametrize("wrong", [
+    {}, {"split": 3, "span": 3}, {"mode": Mode.ZERO_SKIP}, {"gather": 1},
+    {"source": Source.NORMED}, {"source": Source.REFERENCE}, {"mode": Mode.DELTA},
+    {"mode": Mode.REPLAY}, {"gang": 1, "span": 3}, {"split": 1, "span": 1}, {"depth": 24},
+    {"depth": 31}, {"source_base": 6}, {"source_stride": 9}])
+def test_words_are_read_together_only_where_they_can_be(wrong: dict) -> None:
+    """Whole rows of four words of activations, for gangs of one of eight groups."""
+    right = wrong in ({}, {"split": 3, "span": 3}, {"mode": Mode.ZERO_SKIP}, {"gather": 1})
+
+    def bench(dut, *, together: bool):
+        async def run(ctx):
+            assert (await judged(ctx, dut, raw(**WIDE | wrong)))[0] == (right and together)
+            assert (await judged(ctx, dut, raw(**WIDE | wrong | {"wide": 0})))[0]
+        return run
+
+    for hw in (TOGETHER, replace(TOGETHER, read_words=1)):
+        dut = Checks(hw, loads=False)
+        simulate(dut, bench(dut, together=hw.read_words > 1))
+
+
+@pytest.mark.parametrize("divisor", [1, 2, 3, 6, 12, 20, 24, 28, 31])
+def test_quotient_is_rounded_up(divisor: int) -> None:
+    for value in range(256):
+        assert quotient(value, divisor) == -(-value // divisor)
+
+
+ATTENTION = {"opcode": Opcode.ATTENTION, "rows": 5, "columns": 8, "heads": 5, "head_words": 2,
+             "set_size": 1, "spread": 1, "source_stride": 10}
+KEYS = LINEAR | {"dest": Dest.KEY, "columns": 60, "heads": 3, "head_words": 5, "set_size": 1,
+                 "spread": 1}
+
+
+@pytest.mark.parametrize(("given", "field", "limit"), [
+    # 5 heads in 2 sets of 2 groups: 3 a set, each 8 rows of keys, 5 of values
+    (ATTENTION, "weight_base", HW.kv_rows - 3 * 8), (ATTENTION, "norm_base", HW.kv_rows - 3 * 5),
+    (ATTENTION, "source_base", HW.act_words - 10 - 4 * 10),
+    (ATTENTION, "dest_base", HW.act_words - 10 - 4 * 10),
+    (ATTENTION, "param_base", HW.param_words - 5),
+    # 3 heads in 2 sets: 2 a set, of 20 columns, 4 apart
+    (KEYS, "dest_base", HW.kv_rows - 2 * 20 - 2 * 4),
+    # 2 heads, 5 words of values in 2 passes of 2 groups of 2, 4 apart
+    (KEYS | {"dest": Dest.VALUE}, "dest_base", HW.kv_rows - 4 * 4)])
+def test_ranges_of_heads_end_exactly_at_the_memory(given: dict, field: str, limit: int) -> None:
+    dut = Checks(HW, loads=False)
+
+    async def bench(ctx):
+        for value, valid in ((limit + 1, False), (limit, True)):
+            found = await judged(ctx, dut, raw(**given, **{field: value}))
+            assert found.count(False) == (not valid), (value, found)
+
+    simulate(dut, bench)
+
+
+def part_of(program: list[dict[str, int]], address: int) -> int:
+    """Row of the program memory."""
+    index, part = divmod(address, Walker.parts(HW))
+    bits = 8 * HW.bus_bytes
+    return raw(**program[min(index, len(program) - 1)]) >> part * bits & ((1 << bits) - 1)
+
+
+@pytest.mark.parametrize("late", [20, 120])
+@pytest.mark.parametrize("loads", [True, False])
+def test_walker_offers_its_own_in_the_stated_cycles(loads: bool, late: int) -> None:
+    """The last two descriptors may come late."""
+    load = {"opcode": Opcode.LOAD, "target": Target.RESIDUAL, "beats": 1}
+    program = [load, load, LINEAR, load, LINEAR, {"opcode": Opcode.HALT}]
+    own = [n for n, d in enumerate(program) if d["opcode"] != Opcode.HALT
+           and (d["opcode"] == Opcode.LOAD) == loads]
+    dut = Walker(HW, loads=loads)
+
+    async def bench(ctx):
+        ctx.set(dut.length, len(program))
+        ctx.set(dut.memory_size, 64)
+        ctx.set(dut.o.ready, 1)
+        ctx.set(dut.start, 1)
+        offers, lacked, done = [], [], None
+        for cycle in range(200):
+            address = ctx.get(dut.address)
+            ctx.set(dut.limit, 4 if cycle < late else len(program))
+            lacked.append(ctx.get(dut.lacks))
+            if ctx.get(dut.o.valid):
+                offers.append((cycle, ctx.get(dut.index)))
+            if ctx.get(dut.done) and done is None:
+                done = cycle
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            put(ctx, dut.data, part_of(program, address))
+        assert ctx.get(dut.error) == ErrorCode.NONE
+        fetch, expected, lacks = 1, [], 0
+        for index in range(len(program)):
+            if index == 4:
+                lacks, fetch = max(0, late - fetch), max(fetch, late)
+            if index in own:
+                expected.append((fetch + Walker.check(HW, loads), index))
+                fetch += Walker.check(HW, loads) + 1
+            elif index < len(program) - 1:
+                fetch += Walker.SKIP
+        assert offers == expected
+        assert done == fetch + Walker.SKIP
+        assert sum(lacked) == lacks
+        assert (lacks > 0) == (late > 20)
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize(("bad", "code"), [
+    ({"depth": 0}, ErrorCode.FIELD),
+    ({"weight_base": HW.weight_rows}, ErrorCode.RANGE),  # the first range that is judged
+    ({"mode": Mode.DELTA, "reference_base": HW.reference_words}, ErrorCode.RANGE)])  # the last
+def test_walker_stops_at_a_bad_descriptor(bad: dict, code: ErrorCode) -> None:
+    dut = Walker(HW, loads=False)
+    program = [LINEAR, LINEAR | bad]
+
+    async def bench(ctx):
+        ctx.set(dut.length, 2)
+        ctx.set(dut.limit, 2)
+        ctx.set(dut.o.ready, 1)
+        ctx.set(dut.start, 1)
+        for _ in range(60):
+            address = ctx.get(dut.address)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            put(ctx, dut.data, part_of(program, address))
+        assert (ctx.get(dut.error), ctx.get(dut.index)) == (code, 1)
+        assert not ctx.get(dut.o.valid)
+
+    simulate(dut, bench)
+
+
+def test_loader_places_weights_for_every_span(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    depth, columns = 5, 3 * HW.lanes
+    weight = rng.integers(-127, 128, (columns, depth))
+    beats = weight.reshape(3, HW.lanes, depth).swapaxes(1, 2).astype(np.int8).reshape(
+        -1, HW.bus_bytes)
+    for index, span in enumerate(HW.gangs):
+        dut, memory = Loader(HW), {}
+
+        async def bench(ctx, dut=dut, memory=memory, index=index):
+            put(ctx, dut.transfer.payload, raw(target=Target.WEIGHTS, weight_base=9, depth=depth,
+                                               span=index))
+            ctx.set(dut.i.valid, 1)
+            assert not ctx.get(dut.i.ready), "no load is expected yet"
+            ctx.set(dut.transfer.valid, 1)
+            for number, beat in enumerate(beats):
+                put(ctx, dut.i.payload, int.from_bytes(beat.tobytes(), "little")
+                    | (number == len(beats) - 1) << 8 * HW.bus_bytes)
+                ctx.set(dut.i.valid, 1)
+                assert ctx.get(dut.weight.en)
+                assert ctx.get(dut.finished) == (number == len(beats) - 1)
+                for group in range(HW.groups):
+                    if ctx.get(dut.groups) >> group & 1:
+                        memory[group, ctx.get(dut.weight.row)] = [
+                            ctx.get(dut.weight.data[n]) for n in range(HW.lanes)]
+                await ctx.tick()
+
+        simulate(dut, bench)
+        for tile in range(3):
+            for k in range(depth):
+                for group in range(tile % span, HW.groups, span):
+                    row = 9 + tile // span * depth + k
+                    assert memory[group, row] == weight[tile * HW.lanes :, k][: HW.lanes].tolist()
+
+
+def test_loader_places_the_program_and_the_table(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    code = rng.integers(0, 256, 3 * DESCRIPTOR_BYTES, np.uint8)
+    table = rng.integers(0, 256, 4 * HW.bus_bytes, np.uint8)
+    dut = Loader(HW)
+
+    async def feed(ctx, content, watch) -> None:
+        beats = content.reshape(-1, HW.bus_bytes)
+        ctx.set(dut.transfer.valid, 1)
+        for number, beat in enumerate(beats):
+            put(ctx, dut.i.payload, int.from_bytes(beat.tobytes(), "little")
+                | (number == len(beats) - 1) << 8 * HW.bus_bytes)
+            ctx.set(dut.i.valid, 1)
+            taken = False
+            while not taken:
+                watch(ctx)
+                taken = ctx.get(dut.i.ready)
+                await ctx.tick()
+        ctx.set(dut.i.valid, 0)
+
+    async def bench(ctx):
+        words, entries = {}, {}
+        put(ctx, dut.transfer.payload, pack(TRANSFER, {"program": 1}))
+        await feed(ctx, code, lambda ctx: ctx.get(dut.code.en) and words.update({
+            ctx.get(dut.code.address): get(ctx, dut.code.data)}))
+        beats = code.reshape(-1, HW.bus_bytes)
+        placed = {n: int.from_bytes(beat.tobytes(), "little") for n, beat in enumerate(beats)}
+        assert words == placed
+        words.clear()
+        put(ctx, dut.transfer.payload, pack(TRANSFER, {"descriptor": {
+            "target": Target.PROGRAM, "dest_base": 5}}))
+        await feed(ctx, code, lambda ctx: ctx.get(dut.code.en) and words.update({
+            ctx.get(dut.code.address): get(ctx, dut.code.data)}))
+        assert words == {5 * Walker.parts(HW) + n: value for n, value in placed.items()}
+        put(ctx, dut.transfer.payload, pack(DESCRIPTOR, {"target": Target.TABLE, "bank": 1}))
+        await feed(ctx, table, lambda ctx: ctx.get(dut.table.en) and entries.update({
+            ctx.get(dut.table.address): ctx.get(dut.table.data)}))
+        assert entries == {1024 + n: int(value) for n, value in enumerate(table)}
+        put(ctx, dut.transfer.payload, pack(TRANSFER, {"skip": 1}))
+        assert ctx.get(dut.finished), "a skipped load needs no beat"
+
+    simulate(dut, bench)

@@ -1,0 +1,81 @@
+"""Two layers and a store on the datapath alone, against golden and the simulator's cycles."""
+
+from collections import defaultdict
+
+import numpy as np
+import torch
+
+from deltamoe.golden.arithmetic.linear import linear
+from deltamoe.golden.arithmetic.requantize import requantize
+from deltamoe.rtl.compiler.placement import place
+from deltamoe.rtl.config import PRESETS
+from deltamoe.rtl.datapath import Datapath
+from deltamoe.rtl.descriptor import DESCRIPTOR
+from deltamoe.rtl.linear.item_generator import ItemGenerator
+from deltamoe.rtl.program import Dest, Opcode, Source
+from deltamoe.sim.datapath import Pipeline
+from deltamoe.sim.items import Place
+from deltamoe.sim.operators import RowSink, linear_items
+from tests.support.bench import put, simulate
+from tests.support.case import pack
+from tests.support.datapath import load_image, load_parameters, load_weights, read_residual
+
+HW = PRESETS["nano"]
+P = HW.word
+
+
+def test_two_layers(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows, depth, columns = 3, 2 * P, 4 * HW.lanes
+    image = rng.integers(-128, 128, (rows, depth))
+    layers = [(rng.integers(-127, 128, (columns, depth)), 8, Dest.ACT, Source.ACT),
+              (rng.integers(-127, 128, (P, columns)), 16, Dest.OUTPUT, Source.ACT)]
+    bias = rng.integers(-500, 500, columns)
+    a = torch.tensor(image)
+    expected = []
+    for weight, width, *_ in layers:
+        n = len(weight)
+        a = requantize(linear(a, torch.tensor(weight), torch.tensor(bias[:n])), 60, shift=14,
+                       width=width)
+        expected.append(a)
+    assert (expected[0].abs() < 127).float().mean() > 0.3
+    dut = Datapath(HW)
+
+    async def bench(ctx):
+        await load_image(ctx, dut, image)
+        await load_parameters(ctx, dut, bias, 60)
+        ctx.set(dut.active, 1)
+        ctx.set(dut.released, 1)
+        for (weight, _, dest, source), base in zip(layers, (0, 100), strict=True):
+            placed = place(weight.shape[1], len(weight), HW)
+            await load_weights(ctx, dut, weight, placed, base)
+            fields = {"opcode": Opcode.LINEAR, "source": source, "dest": dest, "rows": rows,
+                      "depth": weight.shape[1], "columns": len(weight), "weight_base": base,
+                      "operand_signed": 1, "source_stride": weight.shape[1] // P,
+                      "dest_stride": len(weight) // P, **placed.fields(HW)}
+            for port in (dut.descriptor, dut.draining):
+                put(ctx, port, pack(DESCRIPTOR, fields))
+            counts, cycle, done, issued = defaultdict(int), 0, None, None
+            while done is None:
+                ctx.set(dut.start, cycle == 0)
+                for name in Datapath.COUNTS:
+                    counts[name] += ctx.get(dut.counts[name])
+                if ctx.get(dut.issued):
+                    issued = cycle
+                if ctx.get(dut.written):
+                    done = cycle
+                await ctx.tick()
+                cycle += 1
+                assert cycle < 5000
+            pipeline, sink = Pipeline(HW), RowSink(HW)
+            pipeline.begin("layer", ItemGenerator.LATENCY, 0,
+                           Place(placed.gang, 1 << placed.split, HW.groups), None, sink)
+            items = linear_items(fields, None, [True] * rows, HW, pipeline.place)
+            assert [pipeline.step(item) for item in items][-1] == issued
+            assert done == sink.end == pipeline.drain_free - 1 + sink.done
+            for name in Datapath.COUNTS:
+                assert counts[name] == pipeline.counters[name], name
+        for row in range(rows):
+            assert await read_residual(ctx, dut, HW, row) == expected[1][row].tolist()
+
+    simulate(dut, bench)

@@ -1,0 +1,208 @@
+"""From checked descriptors to their end: executors, retirement, sequencer."""
+
+import pytest
+
+from deltamoe.rtl.config import PRESETS
+from deltamoe.rtl.control.executor import ComputeExecutor, LoadExecutor
+from deltamoe.rtl.control.retirement import ISSUED, Retirement
+from deltamoe.rtl.control.sequencer import Sequencer
+from deltamoe.rtl.control.walker import Walker
+from deltamoe.rtl.descriptor import DESCRIPTOR
+from deltamoe.rtl.program import Dest, ErrorCode, Opcode, Target
+from deltamoe.rtl.program import pack as encode
+from tests.support.bench import get, put, simulate
+from tests.support.case import pack
+
+HW = PRESETS["nano"]
+P = HW.word
+
+
+def raw(**fields: int) -> int:
+    return int.from_bytes(encode(fields), "little")
+
+
+def test_load_executor_waits_and_skips() -> None:
+    dut = LoadExecutor(HW)
+
+    async def bench(ctx):
+        ctx.set(dut.o.ready, 1)
+        put(ctx, dut.i.payload, raw(opcode=Opcode.LOAD, wait_computes=2, address=72, beats=5))
+        ctx.set(dut.i.valid, 1)
+        ctx.set(dut.index, 9)
+        ctx.set(dut.memory_base, 1 << 33)
+        ctx.set(dut.computes, 1)
+        assert (ctx.get(dut.waits), ctx.get(dut.i.ready)) == (1, 0)
+        ctx.set(dut.computes, 2)
+        assert ctx.get(dut.i.ready)
+        assert ctx.get(dut.o.valid)
+        assert (ctx.get(dut.o.p.position), ctx.get(dut.o.p.skip)) == (9, 0)
+        await ctx.tick()
+        assert (ctx.get(dut.command.p.address), ctx.get(dut.command.p.beats)) == ((1 << 33) + 72, 5)
+        assert (ctx.get(dut.command.valid), ctx.get(dut.i.ready)) == (1, 0)
+        ctx.set(dut.command.ready, 1)
+        await ctx.tick()
+        assert (ctx.get(dut.command.valid), ctx.get(dut.idle)) == (0, 1)
+        put(ctx, dut.i.payload, raw(opcode=Opcode.LOAD, skip_if_empty=1, routed=3, expert=3,
+                                    beats=1))
+        assert ctx.get(dut.inspected) == 3
+        assert not ctx.get(dut.o.p.skip), "the routing is not known yet"
+        ctx.set(dut.computes, 3)
+        assert ctx.get(dut.o.p.skip)
+        ctx.set(dut.occupied, 1)
+        assert not ctx.get(dut.o.p.skip)
+        ctx.set(dut.occupied, 0)
+        await ctx.tick()
+        assert (ctx.get(dut.command.valid), ctx.get(dut.i.ready)) == (0, 1)
+        ctx.set(dut.o.ready, 0)
+        assert (ctx.get(dut.waits), ctx.get(dut.i.ready)) == (1, 0), "the loader has no room"
+
+    simulate(dut, bench)
+
+
+def test_compute_executor_issues_in_order() -> None:
+    dut = ComputeExecutor(HW)
+
+    async def bench(ctx):
+        put(ctx, dut.i.payload, raw(opcode=Opcode.LINEAR, wait_loads=1, wait_computes=4, by_row=1,
+                                    rows=2))
+        ctx.set(dut.i.valid, 1)
+        ctx.set(dut.room, 1)
+        ctx.set(dut.computes, 2)
+        assert (ctx.get(dut.waits_loads), ctx.get(dut.waits_computes)) == (1, 0)
+        ctx.set(dut.loads, 1)
+        assert (ctx.get(dut.waits_loads), ctx.get(dut.waits_computes)) == (0, 1)
+        ctx.set(dut.computes, 3)
+        ctx.set(dut.room, 0)
+        assert (ctx.get(dut.waits_computes), ctx.get(dut.i.ready)) == (1, 0)
+        ctx.set(dut.room, 1)
+        op = ctx.get(dut.op)
+        await ctx.tick()
+        ctx.set(dut.rows, 2)
+        assert ctx.get(dut.started)
+        assert (ctx.get(dut.o.valid), ctx.get(dut.o.p.empty)) == (1, 0)
+        assert ctx.get(dut.op) == op + 1
+        assert not ctx.get(dut.released), "its last row is still to come"
+        ctx.set(dut.computes, 4)
+        assert ctx.get(dut.released)
+        await ctx.tick().repeat(3)
+        assert (ctx.get(dut.started), ctx.get(dut.o.valid), ctx.get(dut.idle)) == (0, 0, 0)
+        ctx.set(dut.issued, 1)
+        await ctx.tick()
+        ctx.set(dut.issued, 0)
+        assert ctx.get(dut.idle)
+        await ctx.tick()
+        ctx.set(dut.rows, 0)
+        assert (ctx.get(dut.started), ctx.get(dut.o.valid), ctx.get(dut.o.p.empty)) == (0, 1, 1)
+        await ctx.tick()
+        assert ctx.get(dut.idle), "an operator without rows has no items to wait for"
+
+    simulate(dut, bench)
+
+
+def test_retirement_defers_keys_and_keeps_order() -> None:
+    dut = Retirement(HW)
+    key = {"opcode": Opcode.LINEAR, "dest": Dest.KEY, "rows": 3}
+    query = {"opcode": Opcode.LINEAR, "dest": Dest.ACT, "rows": 4}
+
+    async def bench(ctx):
+        async def pulse(port) -> None:
+            ctx.set(port, 1)
+            await ctx.tick()
+            ctx.set(port, 0)
+
+        for op, (fields, empty) in enumerate(((key, 0), (query, 0), (query, 1), (key, 0))):
+            assert ctx.get(dut.i.ready)
+            put(ctx, dut.i.payload, pack(ISSUED, {"op": op, "empty": empty})
+                | raw(**fields))
+            await pulse(dut.i.valid)
+        assert not ctx.get(dut.i.ready), "four are held"
+        assert (ctx.get(dut.active), ctx.get(dut.head.op)) == (1, 0)
+        await pulse(dut.row_written)
+        assert ctx.get(dut.rows) == 1
+        await pulse(dut.written)
+        assert (ctx.get(dut.head.op), ctx.get(dut.started), ctx.get(dut.rows)) == (1, 1, 0)
+        assert ctx.get(dut.deferred.rows) == 3
+        await pulse(dut.written)
+        await ctx.tick()
+        assert (ctx.get(dut.head.op), ctx.get(dut.finished)) == (1, 0), "the keys are not there"
+        await pulse(dut.ended)
+        assert ctx.get(dut.finished) == 1
+        await ctx.tick()
+        assert (ctx.get(dut.head.op), ctx.get(dut.finished)) == (2, 2)
+        await ctx.tick()
+        assert (ctx.get(dut.head.op), ctx.get(dut.finished)) == (3, 3), "it was empty"
+        assert ctx.get(dut.started)
+        await ctx.tick()
+        assert (ctx.get(dut.deferred_started), ctx.get(dut.idle)) == (1, 0)
+        await pulse(dut.written)
+        assert not ctx.get(dut.idle)
+        await pulse(dut.ended)
+        assert (ctx.get(dut.idle), ctx.get(dut.finished)) == (1, 4)
+
+    simulate(dut, bench)
+
+
+def test_sequencer_runs_a_program() -> None:
+    program = [{"opcode": Opcode.LOAD, "target": Target.RESIDUAL, "beats": 1},
+               {"opcode": Opcode.LINEAR, "rows": 1, "depth": 1, "columns": P, "passes": 1,
+                "wait_loads": 1}, {"opcode": Opcode.HALT}]
+    dut = Sequencer(HW)
+
+    async def bench(ctx):
+        ctx.set(dut.length, len(program))
+        ctx.set(dut.memory_size, 64)
+        ctx.set(dut.issue_rows, 1)
+        ctx.set(dut.command.ready, 1)
+        await begin(ctx, dut)
+        assert (ctx.get(dut.transfer.valid), ctx.get(dut.transfer.p.program)) == (1, 1)
+        parts, bits = Walker.parts(HW), 8 * HW.bus_bytes
+        for row in range(parts * len(program)):
+            data = pack(DESCRIPTOR, program[row // parts]) >> row % parts * bits
+            put(ctx, dut.code, pack(dut.code.shape(), {
+                "en": 1, "address": row, "data": data & ((1 << bits) - 1)}))
+            ctx.set(dut.transferred, row == parts * len(program) - 1)
+            await ctx.tick()
+        put(ctx, dut.code, 0)
+        order = []
+        for _ in range(80):
+            loads = ctx.get(dut.transfer.valid)
+            ctx.set(dut.transferred, loads)
+            order += ["load"] * loads + ["issue"] * ctx.get(dut.issue_started)
+            order += ["drain"] * ctx.get(dut.retire_started)
+            order += ["ended"] * ctx.get(dut.ended)
+            ctx.set(dut.running, "ended" not in order)
+            ctx.set(dut.issue_issued, "issue" in order)
+            ctx.set(dut.retire_written, order[-1:] == ["drain"])
+            await ctx.tick()
+            assert get(ctx, dut.problem.code) == ErrorCode.NONE
+        assert order[:4] == ["load", "issue", "drain", "ended"]
+        assert set(order[4:]) == {"ended"}, "something began behind the end"
+        await begin(ctx, dut)
+        assert not ctx.get(dut.ended), "the end of the program before is taken for the next one's"
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("port", ["bus_error", "store_error"])
+def test_sequencer_reports_what_the_bus_answered(port: str) -> None:
+    """While a program runs, with the place of the transfer."""
+    dut = Sequencer(HW)
+
+    async def bench(ctx):
+        ctx.set(dut.length, 3)
+        ctx.set(dut.store_index, 77)
+        ctx.set(getattr(dut, port), 1)
+        assert get(ctx, dut.problem.code) == ErrorCode.NONE, "nothing runs"
+        await begin(ctx, dut)
+        assert get(ctx, dut.problem.code) == ErrorCode.BUS
+        assert ctx.get(dut.problem.index) == (77 if port == "store_error" else 0)
+
+    simulate(dut, bench)
+
+
+async def begin(ctx, dut: Sequencer) -> None:
+    """Begin a program."""
+    ctx.set(dut.begin, 1)
+    await ctx.tick()
+    ctx.set(dut.begin, 0)
+    ctx.set(dut.running, 1)

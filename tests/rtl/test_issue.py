@@ -1,0 +1,429 @@
+"""From a descriptor to events in the right queue: items, operand source, worker."""
+
+
+import numpy as np
+import pytest
+from amaranth import Value
+
+from deltamoe.rtl import formats
+from deltamoe.rtl.config import PRESETS
+from deltamoe.rtl.cycles import RUN
+from deltamoe.rtl.descriptor import DESCRIPTOR
+from deltamoe.rtl.linear.attention_items import AttentionItems
+from deltamoe.rtl.linear.item_generator import ItemGenerator
+from deltamoe.rtl.linear.linear_items import LinearItems
+from deltamoe.rtl.linear.operand_source import OperandSource
+from deltamoe.rtl.linear.worker import Worker
+from deltamoe.rtl.program import Dest, Mode, Opcode, Source
+from deltamoe.rtl.program import pack as pack_fields
+from tests.support.bench import put, simulate
+from tests.support.case import pack
+from tests.support.cases import TOGETHER
+
+HW = PRESETS["nano"]
+P = HW.word
+TOKENS = [9, 2, 30, 4]
+
+
+def read(ctx, view) -> dict:
+    """Return the scalar fields of a struct."""
+    return {name: ctx.get(Value.cast(view[name])) for name in view.shape().members
+            if name != "drained"}
+
+
+async def items_of(ctx, dut, count: int, start, ready_every: int,
+                   entry: dict[str, int] | None = None) -> list[dict]:
+    """Collect ``count`` items; the first must come ItemGenerator.LATENCY cycles after start.
+
+    What the expert's queue holds follows from the position unless ``entry`` says otherwise.
+    """
+    got, cycle, first = [], 0, None
+    ctx.set(start, 1)
+    while len(got) < count:
+        ctx.set(dut.o.ready, cycle % ready_every == 0)
+        if ctx.get(dut.o.valid):
+            first = cycle if first is None else first
+            if cycle % ready_every == 0:
+                got.append(read(ctx, dut.o.p) | {
+                    f"to_{k}": v for k, v in read(ctx, dut.o.p.drained).items()})
+        index = ctx.get(dut.index) if hasattr(dut, "index") else 0
+        await ctx.tick()
+        ctx.set(start, 0)
+        if hasattr(dut, "token"):
+            held = {"token": TOKENS[index % len(TOKENS)], "weight": 1000 + index,
+                    "place": 3 * index + 1, "known": index % 2} | (entry or {})
+            for name, value in held.items():
+                ctx.set(getattr(dut, name), value)
+        cycle += 1
+        assert cycle < 2000
+    assert first == ItemGenerator.LATENCY
+    for _ in range(20):
+        ctx.set(dut.o.ready, 1)
+        await ctx.tick()
+        assert not ctx.get(dut.o.valid), "an item too many"
+    return got
+
+
+@pytest.mark.parametrize("ready_every", [1, 3])
+@pytest.mark.parametrize(("gather", "scatter"), [(0, 0), (1, 0), (0, 1)])
+@pytest.mark.parametrize("gang", range(len(HW.gangs)))
+@pytest.mark.parametrize("unit", [LinearItems, ItemGenerator])
+def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: int) -> None:
+    rows, words, depth, width = 4, 7, 10, 2 * HW.gangs[gang]
+    split = 1 if HW.gangs[gang] < HW.groups else 0
+    span = HW.gangs.index(HW.gangs[gang] << split)
+    whole = unit is ItemGenerator
+    fields = {"opcode": Opcode.LINEAR, "source": Source.NORMED, "dest": Dest.COMBINE, "norm": 1,
+              "gang": gang, "split": split, "span": span, "shift": 2, "bank": 1,
+              "mode": Mode.ZERO_SKIP, "zero_point": 200, "gather": gather,
+              "scatter": scatter, "rows": rows, "depth": depth,
+              "columns": words * P, "weight_base": 50, "param_base": 20, "source_base": 3,
+              "source_stride": 11, "dest_base": 5, "dest_stride": 13}
+    expected, state, routed = [], 0, gather or scatter
+    for row in range(rows):
+        place = 3 * row + 1 if routed else row
+        for number, column in enumerate(range(0, words, width)):
+            count = min(width, words - column)
+            source, dest = (TOKENS[row] if used else row for used in (gather, scatter))
+            expected.append({
+                "source": Source.NORMED, "address": 3 + 11 * source, "words": 3, "tail": 2,
+                "operand_signed": 0, "row": 50 + (3 * P >> split) * number, "kv": 0, "norm": 1,
+                "need": row + 1, "columns": count * P, "set": 0, "set_size": len(HW.gangs) - 1,
+                "reference": 200 * whole, "dense": 0, "updates": 0, "theta": 0,
+                "tracks": int(not whole and (not routed or row % 2)),
+                "silent": 0, "probe": 0, "reference_address": 11 * place,
+                "to_accumulates": 0, "to_stores": 0,
+                "to_state": 13 * place + column if routed else state,
+                "to_leader": 0, "to_span": span, "to_gang": gang, "to_split": split,
+                "to_op": 5 * whole, "to_shift": 2 * whole, "to_bank": int(whole),
+                "to_words": count, "to_count": P,
+                "to_dest": Dest.COMBINE, "to_address": 5 + 13 * dest + column,
+                "to_param": 20 + column, "to_advance": 1, "to_normalize": 0, "to_slot": 0,
+                "to_weight": 1000 + row, "to_first": column == 0,
+                "to_last": column + count == words, "to_flush": row == rows - 1,
+                "to_final": row == rows - 1 and column + count == words})
+            state += count
+    dut = unit(HW)
+
+    async def bench(ctx):
+        put(ctx, dut.descriptor, pack(DESCRIPTOR, fields))
+        ctx.set(dut.rows, rows)
+        if whole:
+            ctx.set(dut.op, 5)
+        assert await items_of(ctx, dut, len(expected), dut.start, ready_every) == expected
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize(("fields", "expected"), [
+    ({"mode": Mode.DENSE}, {"dense": 1}),
+    ({"mode": Mode.DENSE, "stores": 1, "scatter": 1},
+     {"dense": 1, "to_stores": 1, "to_state": 70 + 13 * 7, "reference_address": 40 + 11 * 7}),
+    ({"mode": Mode.DELTA, "scatter": 1, "theta": 3, "expert": 1},
+     {"tracks": 1, "updates": 1, "theta": 3, "to_accumulates": 1, "to_stores": 1,
+      "to_state": 70 + 13 * 7, "reference_address": 40 + 11 * 7}),
+    ({"mode": Mode.DELTA, "gather": 1, "theta": 3},
+     {"dense": 1, "updates": 1, "theta": 3, "to_stores": 1, "to_state": 70 + 13 * 7,
+      "reference_address": 40 + 11 * 7}),
+    ({"mode": Mode.DELTA, "theta": 3}, {"tracks": 1, "updates": 1, "theta": 3,
+                                        "to_accumulates": 1, "to_stores": 1}),
+    ({"mode": Mode.DELTA, "theta": 3, "keeps": 1}, {"tracks": 1, "theta": 3,
+                                                    "to_accumulates": 1, "to_stores": 1}),
+    ({"mode": Mode.DELTA, "theta": 3, "fresh": 1}, {"dense": 1, "updates": 1, "theta": 3,
+                                                    "to_stores": 1}),
+    ({"mode": Mode.REPLAY, "theta": 3}, {"silent": 1, "to_accumulates": 1, "words": 1}),
+])
+def test_items_of_what_is_kept(fields, expected) -> None:
+    """Comparison, and what happens to the sums, by mode; a layer of two passes moves it once."""
+    dut = ItemGenerator(HW)
+    columns, known = 2 * HW.lanes, int("expert" in fields)
+    fields = {"opcode": Opcode.LINEAR, "source": Source.ACT, "rows": 1, "depth": 2 * P,
+              "columns": columns, "source_base": 6, "source_stride": 11, "dest_stride": 13,
+              "state_base": 70, "reference_base": 40, **fields}
+    zero = dict.fromkeys(("dense", "tracks", "updates", "theta", "silent", "probe",
+                          "to_accumulates", "to_stores"), 0)
+    expected = zero | {"words": 2, "to_state": 70, "reference_address": 40} | expected
+
+    async def bench(ctx):
+        put(ctx, dut.descriptor, int.from_bytes(pack_fields(fields), "little"))
+        ctx.set(dut.rows, 1)
+        first, last = await items_of(ctx, dut, 2, dut.start, 1, {"place": 7, "known": known})
+        assert {name: last[name] for name in expected} == expected | {
+            "to_state": expected["to_state"] + 2}
+        assert {name: first[name] for name in expected} == expected | {"updates": 0}
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize(("tokens", "heads", "spread"), [(1, 1, 0), (9, 2, 0), (17, 3, 1),
+                                                         (27, 2, 1), (30, 1, 2)])
+def test_attention_items(tokens: int, heads: int, spread: int) -> None:
+    """With a spread, an item takes as many tiles at a time."""
+    dim, lag, stride = 12, HW.attention_lag, 20
+    set_size = max(tokens % 2 + 1, spread)
+    wide = HW.lanes << spread
+    sets = HW.groups // HW.gangs[set_size]
+    fields = {"opcode": Opcode.ATTENTION, "rows": tokens, "heads": heads, "columns": dim,
+              "head_words": dim // P, "source_base": 2, "source_stride": stride, "dest_base": 300,
+              "weight_base": 7, "norm_base": 400, "param_base": 30, "set_size": set_size,
+              "spread": spread}
+    rows = [(token, head) for token in range(tokens) for head in range(heads)]
+
+    def tiles(number: int, is_values: bool) -> list[tuple]:
+        token, head = rows[number]
+        depth, elements = (tokens, dim) if is_values else (dim, tokens)
+        per_head = -(-elements // wide)
+        address = token * stride + head * (dim // P)
+        return [(Source.PROBABILITIES if is_values else Source.ACT,
+                 number % (lag + 1) * HW.row_words if is_values else 2 + address,
+                 (400 if is_values else 7) + (head // sets * per_head + tile) * depth,
+                 number + 1 if is_values else 0, min(wide, elements - tile * wide),
+                 300 + address + (2 << spread) * tile if is_values else None, 30 + head,
+                 number % (lag + 1), head % sets,
+                 is_values and head == heads - 1 and tile == per_head - 1)
+                for tile in range(per_head)]
+
+    order = []
+    for number in range(len(rows) + lag):
+        order += tiles(number, False) if number < len(rows) else []
+        order += tiles(number - lag, True) if 0 <= number - lag < len(rows) else []
+    dut = AttentionItems(HW)
+
+    async def bench(ctx):
+        put(ctx, dut.descriptor, pack(DESCRIPTOR, fields))
+        got = await items_of(ctx, dut, len(order), dut.start, 2)
+        for item, (source, address, row, need, columns, to, param, slot, group, last) in zip(
+                got, order, strict=True):
+            assert (item["source"], item["address"], item["row"], item["need"],
+                    item["columns"], item["to_param"], item["to_slot"], item["set"]) == (
+                source, address, row, need, columns, param, slot, group)
+            assert to is None or item["to_last"] == last
+            assert to is None or item["to_address"] == to
+        assert [item["to_final"] for item in got] == [0] * (len(got) - 1) + [1]
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("wide", [0, 1])
+def test_words_are_read_together(wide: int, seed: int) -> None:
+    """From the descriptor to the encoder: reads of four words, or of one."""
+    rng = np.random.default_rng(seed)
+    hw, rows, reads, p = TOGETHER, 3, 2, TOGETHER.word
+    size, words = hw.read_words if wide else 1, reads * hw.read_words
+    memory, other = rng.integers(0, 256, (2, 64, p))
+    items, dut = ItemGenerator(hw), OperandSource(hw)
+    made = []
+
+    async def issue(ctx):
+        put(ctx, items.descriptor, pack(DESCRIPTOR, {
+            "opcode": Opcode.LINEAR, "source": Source.ACT, "rows": rows, "depth": words * p,
+            "columns": 2 * p, "wide": wide, "split": 3, "span": len(hw.gangs) - 1,
+            "weight_base": 7, "source_base": 8, "source_stride": 16}))
+        ctx.set(items.rows, rows)
+        made.extend(await items_of(ctx, items, rows, items.start, 1))
+
+    async def bench(ctx):
+        for number, given in enumerate(made):
+            assert (given["words"], given["wide"]) == (words // size, wide)
+            assert (given["address"], given["row"]) == (8 + 16 * number, 7)
+            put(ctx, dut.i.payload, pack(formats.item(hw), {
+                name: value for name, value in given.items() if not name.startswith("to_")}
+                | {"drained": {"split": given["to_split"], "span": given["to_span"]}}))
+            ctx.set(dut.i.valid, 1)
+            ctx.set(dut.drained.ready, 1)
+            ctx.set(dut.o.ready, 1)
+            assert ctx.get(dut.i.ready)
+            seen = []
+            for _ in range(words // size + OperandSource.LATENCY):
+                address = ctx.get(dut.address)
+                await ctx.tick()
+                ctx.set(dut.i.valid, 0)
+                upper = int(rng.integers(2))
+                ctx.set(dut.upper, upper)
+                for n in range(p):
+                    ctx.set(dut.data[Source.ACT.value][n], int(memory[address % 64, n]))
+                    for k in range(hw.read_words - 1):
+                        for half, held in enumerate((other, memory)):
+                            ctx.set(dut.beside[half ^ upper ^ 1][k][n],
+                                    int(held[(address + k + 1) % 64, n]))
+                if ctx.get(dut.o.valid):
+                    sent = dut.o.p
+                    beside = sent.beside[ctx.get(sent.upper)]
+                    seen.append((ctx.get(sent.row), ctx.get(sent.wide), [
+                        [ctx.get(word[n]) % 256 for n in range(p)] for word in (
+                            sent.operand, *(beside[k] for k in range(size - 1)))]))
+            first = 8 + 16 * number
+            assert seen == [(7 + read * size * p // 8, wide,
+                             memory[first + read * size :][:size].tolist())
+                            for read in range(words // size)]
+
+    simulate(items, issue)
+    simulate(dut, bench)
+
+
+def test_operand_source_waits_and_chooses(seed: int) -> None:
+    """Needs first, then the lowest free queue; a row is read word by word, signed as asked."""
+    rng = np.random.default_rng(seed)
+    dut, memory = OperandSource(HW), rng.integers(0, 256, (64, P))
+    layout = formats.item(HW)
+
+    async def bench(ctx):
+        async def offer(**fields) -> None:
+            put(ctx, dut.i.payload, pack(layout, {"source": Source.ACT, "words": 3, "tail": 2,
+                                                  "columns": 8, **fields}))
+            ctx.set(dut.i.valid, 1)
+
+        async def step():
+            address = ctx.get(dut.address)
+            await ctx.tick()
+            for n in range(P):
+                ctx.set(dut.data[Source.ACT.value][n], int(memory[address % 64, n]))
+
+        ctx.set(dut.drained.ready, 1)
+        ctx.set(dut.o.ready, 1)
+        everywhere = {"set_size": len(HW.gangs) - 1}
+        await offer(address=10, need=2, norm=1, operand_signed=1, row=40, **everywhere,
+                    drained={"split": 1})
+        ctx.set(dut.normed_rows, 1)
+        ctx.set(dut.ready_rows, 9)
+        for worker, waiting in enumerate((1, 2, 0, 0)):
+            ctx.set(dut.waiting[worker], waiting)
+        assert (ctx.get(dut.needs), ctx.get(dut.full), ctx.get(dut.accept)) == (1, 0, 0)
+        await step()
+        ctx.set(dut.normed_rows, 2)
+        assert ctx.get(dut.accept) == 1 << 2, "the lowest idle group"
+        assert ctx.get(dut.drained.p.leader) == 2
+        await step()
+        ctx.set(dut.i.valid, 0)
+        for _ in range(OperandSource.LATENCY - 1):
+            assert not ctx.get(dut.o.valid)
+            await step()
+        for word in range(3):
+            assert ctx.get(dut.o.valid)
+            signed = (memory[10 + word] + 128) % 256 - 128
+            assert [ctx.get(dut.o.p.operand[n]) for n in range(P)] == signed.tolist()
+            assert ctx.get(dut.o.p.row) == 40 + word * P // 2
+            assert ctx.get(dut.o.p.last) == (word == 2)
+            assert ctx.get(dut.o.p.count) == (2 if word == 2 else P)
+            await step()
+        assert not ctx.get(dut.o.valid)
+        for waiting, span, group_set, accepted in (
+                ((1, 1, 2, 0), 0, (2, 0), 3), ((2, 1, 1, 2), 0, (2, 0), 1),
+                ((2, 2, 2, 2), 0, (2, 0), None), ((2, 1, 0, 0), 1, (2, 0), 2),
+                ((2, 2, 2, 1), 1, (2, 0), 0), ((3, 2, 2, 1), 1, (2, 0), 2),
+                ((3, 2, 0, 0), 2, (2, 0), None), ((2, 2, 2, 2), 2, (2, 0), 0),
+                ((0, 0, 1, 2), 0, (1, 1), 2), ((0, 0, 2, 1), 0, (1, 1), 2),
+                ((0, 0, 3, 2), 0, (1, 1), 3), ((0, 0, 3, 3), 0, (1, 1), None),
+                ((0, 0, 2, 1), 0, (0, 3), 3)):
+            size, number = group_set
+            await offer(address=0, set_size=size, set=number, drained={"span": span})
+            for group, value in enumerate(waiting):
+                ctx.set(dut.waiting[group], value)
+            assert ctx.get(dut.accept) == (0 if accepted is None else 1 << accepted)
+            assert ctx.get(dut.full) == (accepted is None)
+        half, third = HW.queue_words // 2, HW.queue_words // 3
+        for words, waiting, found in ((half + 1, 1, 0), (half + 1, 0, 1), (half, 1, 1),
+                                      (third + 1, 2, 0), (third + 1, 1, 1), (third, 2, 1)):
+            await offer(words=words, set_size=0, set=0)
+            ctx.set(dut.waiting[0], waiting)
+            assert ctx.get(dut.accept) == found, "what waits must fit the queue if it is as long"
+        for group in range(HW.groups):
+            ctx.set(dut.waiting[group], 0)
+        for first, waiting, found in ((half + 1, 1, 0), (half, 1, 1), (half, 2, 0),
+                                      (third + 1, 2, 0), (third, 2, 1), (third, 3, 0)):
+            await offer(words=first, set_size=0, set=0)
+            assert ctx.get(dut.accept) == 1, "nothing waits"
+            await ctx.tick()
+            ctx.set(dut.i.valid, 0)
+            ctx.set(dut.waiting[0], waiting)
+            await ctx.tick().repeat(first)
+            for _ in range(2):
+                await offer(words=1, set_size=0, set=0)
+                assert ctx.get(dut.accept) == found, "what is longer still waits"
+                await offer(words=1, set_size=0, set=1)
+                assert ctx.get(dut.accept) == 2, "elsewhere nothing waits"
+                await ctx.tick()
+            ctx.set(dut.waiting[0], 0)
+            await ctx.tick()
+        for needed, released, probabilities, taken in ((3, 0, 3, 0), (3, 1, 2, 0), (3, 1, 3, 1)):
+            await offer(source=Source.PROBABILITIES, need=needed, **everywhere)
+            ctx.set(dut.released, released)
+            ctx.set(dut.probability_rows, probabilities)
+            assert ctx.get(dut.i.ready) == taken
+        ctx.set(dut.drained.ready, 0)
+        assert not ctx.get(dut.i.ready), "its record has no room"
+
+    simulate(dut, bench)
+
+
+def test_worker_goes_round_its_banks_and_waits_for_their_drain() -> None:
+    """One item more than banks; runs of one event keep their distance."""
+    dut, banks = Worker(HW), HW.banks
+    masks = [0b1011, 0b1111, 0b1000, 0b0001, 0b0111][: banks + 1]
+
+    async def bench(ctx):
+        popped, flushes, complete, last = [], [], [], []
+        released = False
+        for cycle in range(80):
+            item = cycle
+            if item < len(masks):
+                put(ctx, dut.i.payload, pack(formats.event_word(HW), {
+                    "delta": [1, 2, 3, 4], "mask": masks[item], "row": 10 * item, "last": 1,
+                    "empty": not masks[item]}))
+            ctx.set(dut.i.valid, item < len(masks))
+            ctx.set(dut.accept, item < len(masks) and item < 2)
+            if ctx.get(dut.valid):
+                event = dut.event
+                popped.append((ctx.get(event.row), ctx.get(event.delta), ctx.get(event.begin),
+                               ctx.get(event.fresh), ctx.get(event.last), ctx.get(event.bank)))
+                if ctx.get(event.flush):
+                    flushes.append(cycle)
+                if ctx.get(event.last):
+                    last.append(cycle)
+            if ctx.get(dut.complete) and len(complete) == released:
+                complete.append(cycle)
+            if cycle == 40:
+                assert len(last) == banks
+                assert ctx.get(dut.blocked)
+            ctx.set(dut.release, cycle == 50)
+            released |= cycle == 50
+            await ctx.tick()
+        assert complete[0] == last[0] - 1 + Worker.LATENCY, "an event leaves a cycle after its pop"
+        expected = []
+        for item, mask in enumerate(masks):
+            sent = [n for n in range(P) if mask >> n & 1]
+            expected += [(10 * item + n, n + 1, n == sent[0], 1, n == sent[-1], item % banks)
+                         for n in sent]
+        assert popped == expected
+        assert flushes == last
+        assert [cycle - last[0] for cycle in last[:banks]] == [0, 4, 6, 8], "no cycle is lost"
+        assert last[-1] > 50, "the last item must follow the release"
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("count", [8, 9, 17, 24])
+def test_worker_flushes_every_eight_events(count: int) -> None:
+    dut = Worker(HW)
+
+    async def bench(ctx):
+        seen = []
+        for cycle in range(60):
+            first = cycle * P
+            if first < count:
+                put(ctx, dut.i.payload, pack(formats.event_word(HW), {
+                    "delta": [1] * P, "mask": (1 << min(P, count - first)) - 1, "row": first,
+                    "last": first + P >= count}))
+            ctx.set(dut.i.valid, first < count)
+            ctx.set(dut.accept, cycle == 0)
+            if ctx.get(dut.valid):
+                seen.append((cycle, ctx.get(dut.event.begin), ctx.get(dut.event.flush),
+                             ctx.get(dut.event.fresh)))
+            await ctx.tick()
+        cycles, begins, flushes, fresh = zip(*seen, strict=True)
+        assert list(begins) == [n % RUN == 0 for n in range(count)]
+        assert list(flushes) == [n % RUN == RUN - 1 or n == count - 1 for n in range(count)]
+        assert list(fresh) == [n < RUN for n in range(count)]
+        assert cycles[-1] - cycles[0] == count - 1 + (count % RUN == 1)
+
+    simulate(dut, bench)

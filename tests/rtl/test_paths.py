@@ -1,0 +1,70 @@
+"""No output of the accelerator depends on an input in the same cycle."""
+
+from amaranth import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from deltamoe.rtl.accelerator import Accelerator
+from deltamoe.rtl.config import PRESETS
+from tests.support.paths import combinational_paths
+
+
+class Inner(wiring.Component):
+    """Hands its input on."""
+
+    i: In(4)
+    o: Out(4)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.o.eq(self.i)
+        return m
+
+
+class Known(wiring.Component):
+    """One path, or none, of each kind."""
+
+    a: In(4)
+    b: In(4)
+    choice: In(1)
+    low: Out(1)
+    high: Out(1)
+    sum_low: Out(1)
+    sum_high: Out(1)
+    chosen: Out(4)
+    equal: Out(1)
+    registered: Out(4)
+    looked_up: Out(4)
+    fetched: Out(4)
+    nested: Out(4)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.inner = inner = Inner()
+        m.submodules.memory = memory = Memory(shape=4, depth=16, init=range(16))
+        now, later = memory.read_port(domain="comb"), memory.read_port()
+        both, total = Signal(4), Signal(4)
+        m.d.comb += [
+            both[0].eq(self.a[0] & ~self.a[1]), both[3].eq(self.b[3]),
+            self.low.eq(both[0]), self.high.eq(both[3]),
+            total.eq(self.choice + self.b), self.sum_low.eq(total[0]), self.sum_high.eq(total[3]),
+            self.equal.eq(self.a == self.b), inner.i.eq(self.a), self.nested.eq(inner.o),
+            now.addr.eq(self.a), self.looked_up.eq(now.data),
+            later.addr.eq(self.a), later.en.eq(self.choice), self.fetched.eq(later.data),
+        ]
+        with m.If(self.choice):
+            m.d.comb += self.chosen.eq(self.b)
+        m.d.sync += self.registered.eq(self.a)
+        return m
+
+
+def test_the_walker_finds_each_kind_of_path_and_no_other() -> None:
+    assert combinational_paths(Known()) == {
+        ("a", "low"), ("b", "high"), ("choice", "sum_low"), ("b", "sum_low"),
+        ("choice", "sum_high"), ("b", "sum_high"), ("choice", "chosen"), ("b", "chosen"),
+        ("a", "equal"), ("b", "equal"), ("a", "looked_up"), ("a", "nested")}
+
+
+def test_no_output_of_the_accelerator_depends_on_an_input_in_the_same_cycle() -> None:
+    assert combinational_paths(Accelerator(PRESETS["nano"])) == set()

@@ -1,0 +1,215 @@
+"""State on its way between memory and chip: loaded, stored, and the words that it passes."""
+
+import numpy as np
+import pytest
+import torch
+from amaranth import Value
+
+from deltamoe.golden.arithmetic.linear import linear
+from deltamoe.rtl import formats
+from deltamoe.rtl.compiler.kept_state import Window
+from deltamoe.rtl.config import PRESETS
+from deltamoe.rtl.descriptor import DESCRIPTOR
+from deltamoe.rtl.memory.loader import Loader
+from deltamoe.rtl.memory.store_ports import StorePorts
+from deltamoe.rtl.memory.store_reader import STORING, StoreReader
+from deltamoe.rtl.program import Target
+from deltamoe.rtl.temporal.kept_sums import KeptSums
+from deltamoe.sim.memory import MemoryModel, bursts
+from deltamoe.sim.stores import Busy, Stores
+from tests.support.bench import put, simulate
+from tests.support.case import pack
+
+HW = PRESETS["nano"]
+P = HW.word
+BITS = 8 * HW.bus_bytes
+
+
+@pytest.mark.parametrize("target", [Target.STATE, Target.REFERENCE])
+def test_loader_places_what_is_kept(target: Target, seed: int) -> None:
+    """Word by word, whenever nobody else writes there."""
+    rng = np.random.default_rng(seed)
+    beats = rng.integers(0, 1 << 62, 8).tolist()
+    whole = b"".join(beat.to_bytes(HW.bus_bytes, "little") for beat in beats)
+    size = 4 * P if target == Target.STATE else P
+    expected = [(30 + n, int.from_bytes(whole[n * size :][:size], "little"))
+                for n in range(len(whole) // size)]
+    dut = Loader(HW)
+
+    async def bench(ctx):
+        put(ctx, dut.transfer.payload, pack(DESCRIPTOR, {"target": target, "dest_base": 30}))
+        ctx.set(dut.transfer.valid, 1)
+        port, free = ((dut.state, dut.state_free) if target == Target.STATE
+                      else (dut.reference, dut.reference_free))
+        placed, number, cycles = [], 0, 0
+        while number < len(beats):
+            put(ctx, dut.i.payload, beats[number] | (number == len(beats) - 1) << BITS)
+            ctx.set(dut.i.valid, 1)
+            ctx.set(free, int(rng.integers(2)))
+            if ctx.get(port.en):
+                assert ctx.get(free), "someone else writes"
+                placed.append((ctx.get(port.address), ctx.get(Value.cast(port.data))))
+            taken = ctx.get(dut.i.ready)
+            assert ctx.get(dut.finished) == (taken and number == len(beats) - 1)
+            number += taken
+            cycles += 1
+            assert cycles < 200
+            await ctx.tick()
+        assert placed == expected
+
+    simulate(dut, bench)
+
+
+def test_kept_sums_take_words_from_memory_and_give_them_back(seed: int) -> None:
+    """A loaded word is added to like one that was kept; reading makes way for operators."""
+    rng = np.random.default_rng(seed)
+    dut, rows, most = KeptSums(HW), 6, 1 << HW.acc_width - 2
+    loaded = rng.integers(-most, most, (rows, P))
+    loaded[0, :2] = -most, most - 1
+    weight = torch.tensor(rng.integers(-127, 128, (P, 5)))
+    x = torch.tensor(rng.integers(-128, 128, (rows, 5)))
+    events, expected = linear(x, weight), linear(x, weight).numpy() + loaded
+
+    async def bench(ctx):
+        for row in range(rows):
+            put(ctx, dut.load, pack(formats.sums_write(HW), {
+                "en": 1, "address": 40 + row, "data": loaded[row].tolist()}))
+            for n in range(P):
+                ctx.set(dut.acc[n], 99)
+            await ctx.tick()
+        put(ctx, dut.load, 0)
+        await ctx.tick().repeat(KeptSums.LATENCY)
+        for row in range(rows):
+            for n in range(P):
+                ctx.set(dut.acc[n], int(events[row, n]))
+            ctx.set(dut.address, 7)
+            put(ctx, dut.where, pack(dut.where.shape(), {
+                "state": 40 + row, "accumulates": 1, "stores": 1}))
+            assert not ctx.get(dut.granted)
+            await ctx.tick()
+        put(ctx, dut.where, 0)
+        await ctx.tick().repeat(KeptSums.LATENCY)
+        for row in range(rows):
+            ctx.set(dut.address, 40 + row)
+            assert ctx.get(dut.granted)
+            await ctx.tick()
+            assert [ctx.get(dut.data[n]) for n in range(P)] == expected[row].tolist()
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("interval", [1, 3])
+@pytest.mark.parametrize("target", [Target.RESIDUAL, Target.STATE, Target.REFERENCE])
+def test_store_reader_takes_the_simulated_cycles(target: Target, interval: int, seed: int) -> None:
+    """Two transfers behind each other past a port that others use, to a writer with its pauses."""
+    rng = np.random.default_rng(seed)
+    dut, memory = StoreReader(HW), MemoryModel(9, interval)
+    taken = rng.random(600) < (0 if target == Target.RESIDUAL else 0.6)
+    words = rng.integers(0, 1 << 62, 200).tolist()
+    transfers = [(10, 80, 6), (60, 4032, 20)]
+    busy = Busy()
+    for cycle in np.flatnonzero(taken).tolist():
+        busy.add(cycle, cycle)
+    stores = Stores(HW, memory, {} if target == Target.RESIDUAL else {target: busy})
+    stores.entered = [(0, {"target": target, "address": address, "beats": beats})
+                      for _, address, beats in transfers]
+    stores.entered[1] = (1, stores.entered[1][1])
+
+    def beat(base: int, number: int) -> int:
+        if target == Target.STATE:
+            return words[base + number // 2] ^ number % 2
+        if target == Target.REFERENCE:
+            low, high = (words[base + 2 * number + n] % (1 << BITS // 2) for n in range(2))
+            return low | high << BITS // 2
+        return words[base + number]
+
+    async def bench(ctx):
+        got, ends, left, next_write, opens, read = [], [], 0, 0, None, None
+        for cycle in range(600):
+            ctx.set(dut.i.valid, cycle < len(transfers))
+            if cycle < len(transfers):
+                base, address, beats = transfers[cycle]
+                put(ctx, dut.i.payload, pack(STORING, {
+                    "target": target, "base": base, "address": address, "beats": beats,
+                    "position": cycle}))
+            ctx.set(dut.granted, not taken[cycle])
+            if read is not None:
+                word, half = read
+                value = words[word] ^ (half if target == Target.STATE else 0)
+                if target == Target.REFERENCE:
+                    value %= 1 << BITS // 2
+                    value |= value << BITS // 2
+                ctx.set(dut.data, value)
+            if ctx.get(dut.command.valid):
+                assert ctx.get(dut.command.p.address) == transfers[len(ends)][1]
+                lengths, opens = bursts(*transfers[len(ends)][1:], HW), cycle + 1
+            ready = left > 0 and cycle >= next_write
+            ctx.set(dut.o.ready, ready)
+            whole = len(got) == sum(beats for *_, beats in transfers[: len(ends) + 1])
+            ctx.set(dut.done, whole and cycle == got[-1][0] + memory.latency)
+            if ctx.get(dut.finished):
+                assert ctx.get(dut.position) == len(ends)
+                ends.append(cycle)
+                if len(ends) == len(transfers):
+                    break
+            if ready and ctx.get(dut.o.valid):
+                got.append((cycle, ctx.get(dut.o.payload)))
+                left, next_write = left - 1, cycle + interval
+                opens = cycle + 1 if not left and lengths else None
+            elif opens is not None and cycle >= opens and not left:
+                left, opens = lengths.pop(0), None
+            read = (min(ctx.get(dut.address), 199), ctx.get(dut.half)) if not taken[cycle] else (
+                199, 0)
+            await ctx.tick()
+        assert [value for _, value in got] == [
+            beat(base, n) for base, _, beats in transfers for n in range(beats)]
+        assert ends == [stores.end(n) for n in range(len(transfers))]
+
+    simulate(dut, bench)
+
+
+def test_store_ports_choose_one_of_four_beats(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    dut = StorePorts(HW)
+    residual, sums, reference = (rng.integers(-most, most, P).tolist()
+                                 for most in (1 << 15, 1 << HW.acc_width - 1, 1 << 7))
+    wide = [np.array(part, kind).tobytes() for part, kind in (
+        (residual, "<i2"), (reference * 2, "<i1"), (sums, "<i4"))]
+
+    async def bench(ctx):
+        for n in range(P):
+            ctx.set(dut.residual[n], residual[n])
+            ctx.set(dut.sums[n], sums[n])
+            ctx.set(dut.reference[n], reference[n] % 256)
+        for target, half, port, bits in (
+                (Target.RESIDUAL, 0, "residual", wide[0]), (Target.REFERENCE, 1, "reference",
+                                                            wide[1]),
+                (Target.STATE, 0, "sums", wide[2][: HW.bus_bytes]),
+                (Target.STATE, 1, "sums", wide[2][HW.bus_bytes :])):
+            ctx.set(dut.target, target)
+            ctx.set(dut.half, half)
+            await ctx.tick()
+            assert ctx.get(dut.data) == int.from_bytes(bits, "little")
+            for granted in (1, 0):
+                ctx.set(getattr(dut, f"{port}_granted"), granted)
+                assert ctx.get(dut.granted) == granted
+
+    simulate(dut, bench)
+
+
+def test_windows_are_handed_out_round_and_round() -> None:
+    window = Window(100, 10, "state_words")
+    assert window.take(6, "a") == (100, 0, 0)
+    window.use(100, 6, stores=3)
+    assert window.take(4, "b") == (106, 0, 0)
+    window.use(106, 4, computes=7)
+    assert window.take(7, "c") == (100, 7, 3)
+    with pytest.raises(ValueError, match="d keeps 11 state_words at a time, the hardware has 10"):
+        window.take(11, "d")
+
+
+def test_busy_ports() -> None:
+    busy = Busy()
+    for first, last in ((3, 4), (5, 5), (9, 12)):
+        busy.add(first, last)
+    assert [busy.free(cycle) for cycle in (2, 3, 5, 6, 9, 12, 13)] == [2, 6, 6, 6, 13, 13, 13]
