@@ -260,29 +260,3 @@ class HwConfig:
     def score_rows(self) -> int:
         """Most rows of scores of an operator: of each token, and of each head that finds room."""
         return self.max_tokens * min(255, self.param_words)
-
-
-PRESETS = {
-    "nano": HwConfig(
-        name="nano", groups=4, lanes=8, queue_words=64,
-        max_tokens=32, max_embed=64, max_depth=128, max_experts=8, max_top_k=4,
-        weight_rows=1024, kv_rows=512, act_words=1024, normed_words=512, residual_words=1024,
-        state_words=8192, reference_words=4096, param_words=256, norm_words=64, program_depth=64,
-        burst_beats=16, outstanding=2,
-    ),
-    "ulx3s": HwConfig(
-        name="ulx3s", groups=12, lanes=8, queue_words=192, attention_lag=15,
-        max_tokens=256, max_embed=192, max_depth=768, max_experts=16, max_top_k=4,
-        weight_rows=512, kv_rows=1024, act_words=24768, normed_words=6192, residual_words=6192,
-        param_words=128, norm_words=96, program_depth=64,
-        burst_beats=32, outstanding=4,
-    ),
-    "zcu102": HwConfig(
-        name="zcu102", groups=24, lanes=64, packed=True, queue_words=64, attention_lag=31,
-        max_tokens=256, max_embed=256, max_depth=1024, max_experts=32, max_top_k=8,
-        weight_rows=512, kv_rows=512, act_words=8192, normed_words=2048, residual_words=2048,
-        read_words=4,
-        state_words=4096, reference_words=4096, param_words=256, norm_words=32, program_depth=256,
-        burst_beats=64, outstanding=8,
-    ),
-}

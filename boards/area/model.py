@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import nnls
 
+from deltamoe.boards import PRESETS
 from deltamoe.boards.area.geometry import block_rams, instances, multipliers, ram_luts
 from deltamoe.boards.synthesis.parts import PARTS
-from deltamoe.rtl.config import PRESETS, HwConfig
+from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.linear.compute_unit import ComputeUnit
 
 PART = PARTS["xcup"]

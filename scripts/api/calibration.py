@@ -11,10 +11,10 @@ from rich.text import Text
 
 from deltamoe.api.progress import QUIET, Progress
 from deltamoe.api.result import Result
+from deltamoe.boards import hardware as hardware_by_name
 from deltamoe.experiments.calibration import TERMS, Fit, Measurement, equations, fit, read, table
 from deltamoe.golden.config import MODELS
 from deltamoe.host.files import write
-from deltamoe.lookup import hardware as hardware_by_name
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.sim.machine import simulate
 from deltamoe.sim.memory import MemoryModel

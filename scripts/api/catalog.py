@@ -8,9 +8,10 @@ from rich.console import Group
 
 from deltamoe.api.networks import dimensions
 from deltamoe.api.result import Result
+from deltamoe.boards import PRESETS
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.sparsity.registry import MECHANISMS
-from deltamoe.rtl.config import PRESETS, HwConfig
+from deltamoe.rtl.config import HwConfig
 from deltamoe.terminal import Table
 
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deltamoe.api.result import Result
+from deltamoe.boards import hardware as hardware_by_name
 from deltamoe.host.files import write_all
-from deltamoe.lookup import hardware as hardware_by_name
 from deltamoe.rtl.accelerator import Accelerator
 from deltamoe.rtl.generate import ports_json, to_verilog
 from deltamoe.rtl.waivers import verilator_control

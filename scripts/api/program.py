@@ -9,8 +9,8 @@ from rich.console import Group
 
 from deltamoe.api.networks import Network, load
 from deltamoe.api.result import Result
+from deltamoe.boards import hardware as hardware_by_name
 from deltamoe.golden.temporal.policy import Plan, Policy
-from deltamoe.lookup import hardware as hardware_by_name
 from deltamoe.rtl.compiler.assembler import Program
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.compiler.plans import named

@@ -11,9 +11,9 @@ from rich.text import Text
 from deltamoe.api.networks import Network
 from deltamoe.api.program import Compilation, compiled
 from deltamoe.api.result import Pictured
+from deltamoe.boards import clock
 from deltamoe.golden.temporal.policy import REMEMBERING, Policy
 from deltamoe.host.files import write_all
-from deltamoe.lookup import clock
 from deltamoe.rtl.config import HwConfig
 from deltamoe.sim.energy.estimate import Energy, energy
 from deltamoe.sim.energy.table import find_table

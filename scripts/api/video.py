@@ -14,6 +14,8 @@ from rich.text import Text
 from deltamoe.api.networks import Network, load
 from deltamoe.api.progress import QUIET, Progress
 from deltamoe.api.result import Pictured
+from deltamoe.boards import clock
+from deltamoe.boards import hardware as hardware_by_name
 from deltamoe.experiments.policy_search import automatic
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.data.picture import files_of
@@ -26,8 +28,7 @@ from deltamoe.golden.temporal.density import density
 from deltamoe.golden.temporal.frames import Temporal
 from deltamoe.golden.temporal.policy import REMEMBERING, Plan
 from deltamoe.host.outputs import identity
-from deltamoe.lookup import clock, weights
-from deltamoe.lookup import hardware as hardware_by_name
+from deltamoe.lookup import weights
 from deltamoe.rtl.compiler.entry import DENSE, compile_program
 from deltamoe.rtl.compiler.kept_state import Keeping
 from deltamoe.rtl.compiler.plans import named

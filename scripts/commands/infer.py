@@ -7,10 +7,10 @@ import typer
 
 from deltamoe.api.inference import ENGINES
 from deltamoe.api.inference import infer as inferred
+from deltamoe.boards import hardware as preset
 from deltamoe.cli import HardwareName, JsonFile, ModelName, Task, app, bars, command, show
 from deltamoe.host.outputs import check_outputs
 from deltamoe.lookup import file_of
-from deltamoe.lookup import hardware as preset
 
 
 @app.command()

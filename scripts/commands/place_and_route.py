@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from deltamoe.api.place_and_route import place_and_route as routed
+from deltamoe.boards import hardware as preset
 from deltamoe.cli import HardwareName, JsonFile, app, bars, command, show
-from deltamoe.lookup import hardware as preset
 
 
 @app.command()

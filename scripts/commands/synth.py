@@ -6,8 +6,8 @@ import typer
 
 from deltamoe.api.synthesis import check, synthesize
 from deltamoe.api.synthesis import estimate as estimated
+from deltamoe.boards import hardware as preset
 from deltamoe.cli import HardwareName, JsonFile, app, bars, command, show
-from deltamoe.lookup import hardware as preset
 
 
 @app.command()

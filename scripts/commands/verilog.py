@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from deltamoe.api.generation import FILES, generate
+from deltamoe.boards import hardware as preset
 from deltamoe.cli import HardwareName, JsonFile, app, bars, command, show
 from deltamoe.host.outputs import check_outputs
-from deltamoe.lookup import hardware as preset
 
 
 @app.command()

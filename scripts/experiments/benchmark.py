@@ -12,13 +12,14 @@ from rich.table import Column
 
 from deltamoe.api.progress import QUIET, Progress
 from deltamoe.api.result import Result as Figures
+from deltamoe.boards import BOARDS, PRESETS
+from deltamoe.boards.board import Board
 from deltamoe.experiments.layer_sparsity import measured
 from deltamoe.experiments.layer_sparsity import table as sparsity_table
 from deltamoe.golden.config import MODELS, ModelConfig
 from deltamoe.host.processes import ProgramError, reason, run
-from deltamoe.lookup import CLOCKS_MHZ
 from deltamoe.rtl.compiler.entry import compile_program
-from deltamoe.rtl.config import PRESETS, HwConfig
+from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.program import Opcode, Target
 from deltamoe.sim.facts import Facts
 from deltamoe.sim.machine import simulate
@@ -28,21 +29,7 @@ from deltamoe.sim.report.spans import Result
 from deltamoe.terminal import Table
 
 HARDWARE = "zcu102"
-MEMORY = MemoryModel(latency=100)
-
-
-@dataclass(frozen=True)
-class Platform:
-    """Memory and clock of a hardware preset on its board."""
-
-    memory: MemoryModel
-    clock_mhz: float
-
-
-PLATFORMS = {
-    HARDWARE: Platform(MEMORY, CLOCKS_MHZ[HARDWARE]),
-    "ulx3s": Platform(MemoryModel(latency=20, interval=4), CLOCKS_MHZ["ulx3s"]),  # 16-bit SDRAM
-}
+MEMORY = BOARDS[HARDWARE].memory
 FRAMES = {"m3vit-tiny-129": 553_000, "m3vit-tiny-197": 889_000, "deit-tiny-197": 886_000}
 """Models measured, and the cycles that a frame may take: 92 % of all multipliers."""
 
@@ -106,18 +93,18 @@ def frame_rows(rtl: bool, progress: Progress) -> list[dict]:
     for hardware, name, task, frames in progress.each(
             [*cases, (HARDWARE, "m3vit-tiny-129", 0, 2), ("ulx3s", "m3vit-tiny-129", 0, 1)],
             "frames"):
-        config, hw, platform = MODELS[name], PRESETS[hardware], PLATFORMS[hardware]
-        result, needed = predicted(config, hw, platform.memory, frames, task)
+        config, hw, board = MODELS[name], PRESETS[hardware], BOARDS[hardware]
+        result, needed = predicted(config, hw, board.memory, frames, task)
         row = {"hardware": hardware, "model": name, "task": task, "frames": frames,
-               "bytes_per_cycle": hw.bus_bytes / platform.memory.interval,
+               "bytes_per_cycle": hw.bus_bytes / board.memory.interval,
                "cycles": result.cycles,
                "limit": FRAMES[name] * frames if hardware == HARDWARE else None,
                "utilization": frames * config.macs / (result.cycles * hw.mac_units),
-               "clock_mhz": platform.clock_mhz,
-               "frames_per_s": frames * platform.clock_mhz * 1e6 / result.cycles,
+               "clock_mhz": board.clock_mhz,
+               "frames_per_s": frames * board.clock_mhz * 1e6 / result.cycles,
                "bytes_read_to_needed": result.counters["bytes_read"] / needed}
         if rtl:
-            row |= {"rtl": checked(name, platform.memory, frames, task, hardware)}
+            row |= {"rtl": checked(name, board.memory, frames, task, hardware)}
         rows.append(row)
     return rows
 
@@ -162,13 +149,13 @@ def gates_row(progress: Progress) -> dict:
     return {"part": made.part.name, "total": made.total, "limit": GATES}
 
 
-def frames_table(hardware: str, platform: Platform, rows: list[dict]) -> Table:
-    """Return the table of one hardware preset."""
+def frames_table(board: Board, rows: list[dict]) -> Table:
+    """Return the table of one board."""
     table = Table(*(Column(name, no_wrap=True) for name in (
         "model and task", "cycles", "at most", "busy", "frames/s")),
                   "read / needed", "RTL", title=(
-                      f"{hardware}: {rows[0]['bytes_per_cycle']:g} B/cycle, latency "
-                      f"{platform.memory.latency}, {platform.clock_mhz:g} MHz, cold start"))
+                      f"{board.hardware.name}: {rows[0]['bytes_per_cycle']:g} B/cycle, latency "
+                      f"{board.memory.latency}, {board.clock_mhz:g} MHz, cold start"))
     for row in rows:
         times = f" x{row['frames']}" if row["frames"] > 1 else ""
         table.add_row(f"{row['model']}, {row['task']}{times}", f"{row['cycles']:,}",
@@ -219,8 +206,8 @@ class Benchmark(Figures):
         """Yield the tables."""
         made = self.parts
         if "frames" in made:
-            for hardware, platform in PLATFORMS.items():
-                yield frames_table(hardware, platform, [
+            for hardware in dict.fromkeys(row["hardware"] for row in made["frames"]):
+                yield frames_table(BOARDS[hardware], [
                     row for row in made["frames"] if row["hardware"] == hardware])
         if "bandwidth" in made:
             yield bandwidth_table(made["bandwidth"])

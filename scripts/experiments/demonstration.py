@@ -18,6 +18,7 @@ from deltamoe.api.program import compile as compiled
 from deltamoe.api.progress import QUIET, Progress
 from deltamoe.api.result import Result
 from deltamoe.api.verilog import VerilogRun, run_verilog
+from deltamoe.boards import clock, hardware
 from deltamoe.boards.verilator.engine import check_buildable
 from deltamoe.golden.data.images import digits
 from deltamoe.golden.engines import sqnr_db
@@ -26,7 +27,6 @@ from deltamoe.golden.library import find
 from deltamoe.golden.quantization.quantize import quantize
 from deltamoe.golden.training.digits import CALIBRATION
 from deltamoe.host.files import write_all
-from deltamoe.lookup import clock, hardware
 from deltamoe.page import page
 from deltamoe.sim.energy.estimate import Energy, energy
 from deltamoe.sim.energy.table import find_table

@@ -9,12 +9,12 @@ from rich.console import Group
 
 from deltamoe.api.progress import QUIET, Progress
 from deltamoe.api.result import Result
+from deltamoe.boards import hardware
 from deltamoe.experiments.tallies import TASKS, tallies
 from deltamoe.golden.data.images import TEST_IMAGES
 from deltamoe.golden.library import find
 from deltamoe.golden.training.delta_train import DELTA_FILE, LOOKED_AT, train_on_sequences
 from deltamoe.golden.training.digits import evaluate, train_and_save
-from deltamoe.lookup import hardware
 from deltamoe.terminal import Table
 
 HELD_OUT = TEST_IMAGES - LOOKED_AT

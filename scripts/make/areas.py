@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from deltamoe.api.synthesis import synthesize
+from deltamoe.boards import PRESETS
 from deltamoe.boards.area import model
 from deltamoe.host.files import write
-from deltamoe.rtl.config import PRESETS
 
 PART = "xcup"
 DESIGNS = (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deltamoe.rtl.config import PRESETS
+from deltamoe.boards import PRESETS
 from deltamoe.rtl.control.counters import COUNTERS
 from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS
 from deltamoe.rtl.program import ErrorCode

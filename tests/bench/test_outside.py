@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deltamoe.rtl.config import PRESETS
+from deltamoe.boards import PRESETS
 from tests.bench.workloads import network
 from tests.support.verilator import accelerator, run_bench
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from deltamoe.api.synthesis import synthesize
+from deltamoe.boards import PRESETS
 from deltamoe.boards.area.geometry import block_rams, blocks, instances, multipliers, ram_luts
 from deltamoe.boards.area.model import (
     CAPACITY,
@@ -18,7 +19,6 @@ from deltamoe.boards.area.model import (
     hardware,
 )
 from deltamoe.boards.synthesis.units import UNITS
-from deltamoe.rtl.config import PRESETS
 from tests.scripts import test_cli
 
 MOST = {"lut": 0.08, "ff": 0.04}

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from deltamoe.api.synthesis import synthesize
+from deltamoe.boards import PRESETS
 from deltamoe.boards.synthesis.parts import PARTS
 from deltamoe.boards.synthesis.units import UNITS, split
 from deltamoe.boards.synthesis.yosys import run
 from deltamoe.boards.verilator.build import verilate
-from deltamoe.rtl.config import PRESETS
 from deltamoe.rtl.generate import to_verilog
 from deltamoe.rtl.linear.mac_pair import MacPair
 from tests.scripts import test_cli

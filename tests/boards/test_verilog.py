@@ -12,10 +12,10 @@ from amaranth.hdl import CombinationalCycle
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
+from deltamoe.boards import PRESETS
 from deltamoe.boards.verilator import engine
 from deltamoe.boards.verilator.build import verilator
 from deltamoe.rtl.accelerator import Accelerator
-from deltamoe.rtl.config import PRESETS
 from deltamoe.rtl.generate import to_verilog
 from deltamoe.rtl.waivers import verilator_control
 

@@ -9,7 +9,7 @@ import pytest
 from amaranth import Const, Module
 from amaranth.lib.wiring import flipped
 
-from deltamoe.rtl.config import PRESETS
+from deltamoe.boards import PRESETS
 from deltamoe.rtl.control.registers import Registers
 from deltamoe.rtl.memory import bursts
 from deltamoe.rtl.memory.dma_reader import DmaReader

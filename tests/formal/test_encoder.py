@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from amaranth import Module
 
-from deltamoe.rtl.config import PRESETS
+from deltamoe.boards import PRESETS
 from deltamoe.rtl.linear.event_encoder import EventEncoder
 from tests.formal.encoder import WEIGHT, Element
 from tests.formal.solver import holds, smt

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from deltamoe.boards import PRESETS
 from deltamoe.golden.arithmetic.gate import exponential as gate_exponential
 from deltamoe.golden.arithmetic.gate import top_k_experts
 from deltamoe.golden.arithmetic.layer_norm import reciprocal_root
@@ -14,7 +15,6 @@ from deltamoe.golden.arithmetic.requantize import round_shift, saturate
 from deltamoe.golden.arithmetic.softmax import softmax
 from deltamoe.rtl.arith.rsqrt import Rsqrt
 from deltamoe.rtl.attention.exponential import Exponential
-from deltamoe.rtl.config import PRESETS
 from deltamoe.rtl.cycles import RUN
 from deltamoe.rtl.formats import event
 from deltamoe.rtl.linear.lane_group import LaneGroup

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from deltamoe.boards import PRESETS
 from deltamoe.golden.arithmetic.layer_norm import layer_norm
 from deltamoe.golden.arithmetic.linear import linear
 from deltamoe.golden.arithmetic.requantize import requantize
@@ -11,7 +12,6 @@ from deltamoe.golden.arithmetic.softmax import normalizer, softmax
 from deltamoe.rtl import formats
 from deltamoe.rtl.attention.probabilities import Probabilities
 from deltamoe.rtl.attention.softmax import Softmax
-from deltamoe.rtl.config import PRESETS
 from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.formats import Width
 from deltamoe.rtl.linear.compute_unit import ComputeUnit

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from deltamoe.boards import PRESETS
 from deltamoe.golden.arithmetic.moe import routed_tokens
 from deltamoe.golden.arithmetic.residual import residual_add
 from deltamoe.rtl import formats
 from deltamoe.rtl.attention.kv_writer import KvWriter
-from deltamoe.rtl.config import PRESETS, lower_half
+from deltamoe.rtl.config import lower_half
 from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.linear.event_queue import EventQueue
 from deltamoe.rtl.memory.bursts import BURST, Bursts

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deltamoe.rtl.config import PRESETS
+from deltamoe.boards import PRESETS
 from deltamoe.rtl.control.counters import COUNTERS
 from deltamoe.rtl.control.registers import COUNTERS_OFFSET, ID, REGISTERS, Registers
 from deltamoe.rtl.memory.axi import OKAY

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deltamoe.boards import PRESETS
 from deltamoe.golden.library import find
 from deltamoe.rtl.compiler.entry import compile_program
-from deltamoe.rtl.config import PRESETS
 from deltamoe.rtl.control.checks.descriptor import Checks, quotient
 from deltamoe.rtl.control.walker import Walker
 from deltamoe.rtl.descriptor import DESCRIPTOR

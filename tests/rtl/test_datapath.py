@@ -5,10 +5,10 @@ from collections import defaultdict
 import numpy as np
 import torch
 
+from deltamoe.boards import PRESETS
 from deltamoe.golden.arithmetic.linear import linear
 from deltamoe.golden.arithmetic.requantize import requantize
 from deltamoe.rtl.compiler.placement import place
-from deltamoe.rtl.config import PRESETS
 from deltamoe.rtl.datapath import Datapath
 from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.linear.item_generator import ItemGenerator

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deltamoe.rtl.config import PRESETS
+from deltamoe.boards import PRESETS
 from deltamoe.rtl.control.executor import ComputeExecutor, LoadExecutor
 from deltamoe.rtl.control.retirement import ISSUED, Retirement
 from deltamoe.rtl.control.sequencer import Sequencer

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from amaranth import Value
 
+from deltamoe.boards import PRESETS
 from deltamoe.rtl import formats
-from deltamoe.rtl.config import PRESETS
 from deltamoe.rtl.cycles import RUN
 from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.linear.attention_items import AttentionItems

@@ -8,6 +8,7 @@ import torch
 from amaranth.back import rtlil
 from amaranth.hdl import Fragment
 
+from deltamoe.boards import PRESETS
 from deltamoe.golden.arithmetic.linear import linear
 from deltamoe.golden.arithmetic.requantize import requantize
 from deltamoe.golden.library import find
@@ -15,7 +16,7 @@ from deltamoe.rtl.accelerator import Accelerator
 from deltamoe.rtl.compiler import linker
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.compiler.placement import place
-from deltamoe.rtl.config import FIELD, MAXIMA, PRESETS, HwConfig
+from deltamoe.rtl.config import FIELD, MAXIMA, HwConfig
 from deltamoe.rtl.control.checks.descriptor import Checks
 from deltamoe.rtl.datapath import Datapath
 from deltamoe.rtl.descriptor import DESCRIPTOR

@@ -5,8 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from deltamoe.boards import PRESETS
 from deltamoe.rtl.accelerator import Accelerator
-from deltamoe.rtl.config import PRESETS
 from tests.support.paths import combinational_paths
 
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deltamoe.boards import PRESETS
 from deltamoe.rtl.compiler.layout import weight_tiles
 from deltamoe.rtl.compiler.placement import Placement, head_rows, pieces_of, place, sets_of
-from deltamoe.rtl.config import PRESETS
 
 ZCU102 = PRESETS["zcu102"]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deltamoe.rtl.config import PRESETS
+from deltamoe.boards import PRESETS
 from deltamoe.rtl.temporal.places import Places
 from tests.support.bench import simulate
 

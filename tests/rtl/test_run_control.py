@@ -2,7 +2,7 @@
 
 import pytest
 
-from deltamoe.rtl.config import PRESETS
+from deltamoe.boards import PRESETS
 from deltamoe.rtl.control.run_control import RUN, RunControl
 from deltamoe.rtl.memory.axi import ADDRESS_WIDTH
 from deltamoe.rtl.program import DESCRIPTOR_BYTES, ErrorCode

@@ -5,10 +5,10 @@ import pytest
 import torch
 from amaranth import Value
 
+from deltamoe.boards import PRESETS
 from deltamoe.golden.arithmetic.linear import linear
 from deltamoe.rtl import formats
 from deltamoe.rtl.compiler.kept_state import Window
-from deltamoe.rtl.config import PRESETS
 from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.memory.loader import Loader
 from deltamoe.rtl.memory.store_ports import StorePorts

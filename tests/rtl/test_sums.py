@@ -9,6 +9,7 @@ import pytest
 import torch
 from amaranth import signed
 
+from deltamoe.boards import PRESETS
 from deltamoe.golden.arithmetic.attention import attention
 from deltamoe.golden.arithmetic.gate import gate
 from deltamoe.golden.arithmetic.linear import linear
@@ -22,7 +23,6 @@ from deltamoe.rtl.compiler import sums
 from deltamoe.rtl.compiler.entry import DENSE, compile_program
 from deltamoe.rtl.compiler.layers import Layers
 from deltamoe.rtl.compiler.placement import head_rows, place, sets_of
-from deltamoe.rtl.config import PRESETS
 from deltamoe.rtl.datapath import Datapath
 from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.formats import beat, route

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from deltamoe.boards import PRESETS
 from deltamoe.golden.arithmetic.events import advance, encode
 from deltamoe.golden.arithmetic.linear import linear
 from deltamoe.golden.config import MODELS
@@ -13,7 +14,6 @@ from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl import formats
 from deltamoe.rtl.compiler.kept_state import Keeping, Region
 from deltamoe.rtl.compiler.plans import named
-from deltamoe.rtl.config import PRESETS
 from deltamoe.rtl.linear.event_encoder import EventEncoder
 from deltamoe.rtl.moe.dispatch import Dispatch
 from deltamoe.rtl.program import Dest, Opcode, Source

@@ -21,11 +21,11 @@ from deltamoe.api.simulation import simulate
 from deltamoe.api.sweeps import sweep
 from deltamoe.api.traces import trace
 from deltamoe.api.verilog import run_verilog
+from deltamoe.boards import PRESETS
 from deltamoe.golden.engines import integer_output
 from deltamoe.golden.library import WEIGHTS, default_image, find
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.rtl.compiler.entry import compile_program
-from deltamoe.rtl.config import PRESETS
 from deltamoe.sim.facts import from_trace
 from deltamoe.sim.machine import simulate as simulate_program
 from deltamoe.sim.memory import MemoryModel

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from deltamoe.api.calibration import frame, simulated
+from deltamoe.boards import PRESETS
 from deltamoe.experiments.calibration import COLUMNS, IDLE, equations, fit, read, table, terms_of
-from deltamoe.rtl.config import PRESETS
 from deltamoe.sim.energy.estimate import energy
 from deltamoe.sim.energy.table import find_table, parse
 from tests.scripts.test_cli import run

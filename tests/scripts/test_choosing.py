@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from deltamoe.api.video import places
+from deltamoe.boards import PRESETS
 from deltamoe.experiments.policy_search import Screen, Search, automatic
 from deltamoe.golden.data.video import frames
 from deltamoe.golden.integer import Integer
@@ -15,7 +16,6 @@ from deltamoe.golden.temporal.frames import Temporal
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl.compiler.entry import DENSE, compile_program
 from deltamoe.rtl.compiler.plans import Unit, named
-from deltamoe.rtl.config import PRESETS
 from deltamoe.rtl.program import Opcode, Target
 from deltamoe.sim.facts import from_trace
 from deltamoe.sim.machine import simulate

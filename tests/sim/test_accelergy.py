@@ -12,9 +12,9 @@ import subprocess
 import pytest
 import yaml
 
+from deltamoe.boards import PRESETS
 from deltamoe.golden.config import MODELS
 from deltamoe.rtl.compiler.entry import compile_program
-from deltamoe.rtl.config import PRESETS
 from deltamoe.sim.energy.accelergy import export
 from deltamoe.sim.energy.estimate import Energy, energy
 from deltamoe.sim.energy.table import tables

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deltamoe.rtl.config import PRESETS
+from deltamoe.boards import PRESETS
 from deltamoe.rtl.control.counters import COUNTERS
 from deltamoe.sim.energy import table as module
 from deltamoe.sim.energy.estimate import KINDS, Part, energy

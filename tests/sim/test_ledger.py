@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from deltamoe.boards import PRESETS
 from deltamoe.experiments.layer_sparsity import layer
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.integer import Integer, Trace
@@ -16,7 +17,6 @@ from deltamoe.golden.temporal.frames import Temporal
 from deltamoe.golden.temporal.policy import Plan, Policy
 from deltamoe.rtl.compiler.entry import DENSE, compile_program
 from deltamoe.rtl.compiler.plans import named
-from deltamoe.rtl.config import PRESETS
 from deltamoe.rtl.cycles import RUN
 from deltamoe.rtl.program import Mode, Opcode, Target
 from deltamoe.sim.energy.ledger import PROGRAM

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deltamoe.boards import PRESETS
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.integer import Integer
 from deltamoe.golden.library import default_image, find
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl.compiler.entry import compile_program
-from deltamoe.rtl.config import PRESETS
 from deltamoe.sim.facts import from_trace
 from deltamoe.sim.machine import simulate
 from deltamoe.sim.memory import MemoryModel

@@ -2,11 +2,11 @@
 
 import pytest
 
+from deltamoe.boards import PRESETS
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.integer import Integer
 from deltamoe.golden.library import default_image, find
 from deltamoe.rtl.compiler.entry import compile_program
-from deltamoe.rtl.config import PRESETS
 from deltamoe.rtl.program import FIELDS
 from deltamoe.sim.facts import from_trace
 from deltamoe.sim.machine import simulate

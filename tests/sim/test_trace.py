@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import pytest
 
+from deltamoe.boards import PRESETS
 from deltamoe.golden.config import MODELS
 from deltamoe.page import UNITS, page
 from deltamoe.rtl.compiler.entry import compile_program
-from deltamoe.rtl.config import PRESETS
 from deltamoe.rtl.control.counters import COUNTERS
 from deltamoe.sim.energy.estimate import Energy, energy
 from deltamoe.sim.energy.ledger import Act

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deltamoe.boards import PRESETS
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.integer import Integer
 from deltamoe.golden.library import default_image, find
@@ -12,7 +13,6 @@ from deltamoe.golden.quantization.shapes import tensor_shapes
 from deltamoe.golden.sparsity.work import Frame, Work
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl.compiler.entry import compile_program
-from deltamoe.rtl.config import PRESETS
 from deltamoe.rtl.program import Opcode
 from deltamoe.sim.facts import from_trace
 from deltamoe.sim.machine import simulate

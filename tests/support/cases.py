@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from deltamoe.boards import PRESETS
 from deltamoe.golden.arithmetic.combine import contribution
 from deltamoe.golden.arithmetic.corner_turn import corner_turn
 from deltamoe.golden.arithmetic.events import encode
@@ -17,7 +18,6 @@ from deltamoe.rtl import formats
 from deltamoe.rtl.arith.divider import Divider, fraction, quotient
 from deltamoe.rtl.attention.corner_turn import CornerTurn
 from deltamoe.rtl.attention.softmax import Softmax
-from deltamoe.rtl.config import PRESETS
 from deltamoe.rtl.linear.event_encoder import EventEncoder
 from deltamoe.rtl.linear.event_queue import EventQueue
 from deltamoe.rtl.moe.gate import Gate

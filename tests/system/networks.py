@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from deltamoe.boards import PRESETS
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.model import build
 from deltamoe.golden.quantization.quantize import quantize
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.seeded import seeded
-from deltamoe.rtl.config import PRESETS, HwConfig
+from deltamoe.rtl.config import HwConfig
 from tests.support.cases import TOGETHER
 
 NANO = PRESETS["nano"]

@@ -3,9 +3,9 @@
 import pytest
 
 from deltamoe.api.verilog import classified
+from deltamoe.boards import PRESETS
 from deltamoe.golden.library import find
 from deltamoe.golden.training.digits import evaluate
-from deltamoe.rtl.config import PRESETS
 
 
 @pytest.mark.verilator

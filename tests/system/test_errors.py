@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deltamoe.boards import PRESETS
 from deltamoe.boards.verilator import engine
 from deltamoe.golden.library import default_image, find
 from deltamoe.rtl.compiler.assembler import Program
 from deltamoe.rtl.compiler.entry import compile_program
-from deltamoe.rtl.config import PRESETS
 from deltamoe.rtl.program import DESCRIPTOR_BYTES, ErrorCode, Mode, Opcode, Target, pack
 
 HW = PRESETS["nano"]

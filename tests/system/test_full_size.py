@@ -2,9 +2,9 @@
 
 import pytest
 
-from deltamoe.experiments.benchmark import FRAMES, HARDWARE, MEMORY, PLATFORMS, checked, predicted
+from deltamoe.boards import BOARDS, PRESETS
+from deltamoe.experiments.benchmark import FRAMES, HARDWARE, MEMORY, checked, predicted
 from deltamoe.golden.config import MODELS
-from deltamoe.rtl.config import PRESETS
 from deltamoe.sim.memory import MemoryModel
 
 
@@ -32,7 +32,7 @@ def test_two_frames_and_a_slow_memory(interval: int, frames: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("task", range(2))
 def test_small_part(task: int) -> None:
-    result = checked("m3vit-tiny-129", PLATFORMS["ulx3s"].memory, task=task, hardware="ulx3s")
+    result = checked("m3vit-tiny-129", BOARDS["ulx3s"].memory, task=task, hardware="ulx3s")
     assert (result["elements_differing"], result["counters_differing"]) == (0, 0)
 
 

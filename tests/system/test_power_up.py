@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from torch import Tensor
 
+from deltamoe.boards import PRESETS
 from deltamoe.boards.verilator import engine
 from deltamoe.golden.data.images import digits
 from deltamoe.golden.integer import Integer, Trace
@@ -19,7 +20,6 @@ from deltamoe.golden.library import find
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.rtl.compiler.assembler import Program
 from deltamoe.rtl.compiler.entry import compile_program
-from deltamoe.rtl.config import PRESETS
 from deltamoe.rtl.control.counters import COUNTERS
 from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS
 from deltamoe.rtl.program import ErrorCode

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from deltamoe.boards import PRESETS
 from deltamoe.boards.verilator import engine
 from deltamoe.golden.integer import Integer
 from deltamoe.golden.temporal.frames import Temporal
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.compiler.plans import delta_units, fill, gate_units, named
-from deltamoe.rtl.config import PRESETS
 from deltamoe.rtl.program import ErrorCode, Mode
 from deltamoe.sim.facts import from_traces
 from deltamoe.sim.machine import simulate

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from deltamoe.boards import PRESETS
 from deltamoe.boards.verilator import engine
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.integer import Integer
@@ -16,7 +17,6 @@ from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.compiler.kept_state import Keeping, extent
 from deltamoe.rtl.compiler.layout import even
 from deltamoe.rtl.compiler.plans import delta_units, gate_units, named
-from deltamoe.rtl.config import PRESETS
 from deltamoe.rtl.program import ErrorCode, Opcode, Target
 from deltamoe.sim.facts import from_trace, from_traces
 from deltamoe.sim.machine import simulate

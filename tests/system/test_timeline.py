@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deltamoe.boards import PRESETS
 from deltamoe.boards.verilator import engine
 from deltamoe.boards.verilator.probes import probes, watched
 from deltamoe.golden.integer import Integer
@@ -13,7 +14,6 @@ from deltamoe.golden.library import default_image, find
 from deltamoe.golden.temporal.frames import Temporal
 from deltamoe.rtl.attention.softmax import Softmax
 from deltamoe.rtl.compiler.entry import compile_program
-from deltamoe.rtl.config import PRESETS
 from deltamoe.rtl.control.walker import Walker
 from deltamoe.rtl.linear.worker import Worker
 from deltamoe.rtl.program import ErrorCode

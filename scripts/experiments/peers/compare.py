@@ -13,12 +13,12 @@ from rich.text import Text
 
 from deltamoe.api.progress import QUIET, Progress
 from deltamoe.api.result import Result
+from deltamoe.boards import PRESETS
 from deltamoe.experiments.peers.layers import gemms
 from deltamoe.golden.config import MODELS
 from deltamoe.host import cache
 from deltamoe.host.files import read_text, write
 from deltamoe.host.processes import ProgramError, reason, run, scratch
-from deltamoe.rtl.config import PRESETS
 from deltamoe.sim.outline import facts
 from deltamoe.terminal import Table
 

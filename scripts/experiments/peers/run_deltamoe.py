@@ -10,9 +10,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from deltamoe.boards import PRESETS
 from deltamoe.golden.config import MODELS
 from deltamoe.rtl.compiler.entry import compile_program
-from deltamoe.rtl.config import PRESETS
 from deltamoe.sim.machine import simulate
 from deltamoe.sim.memory import MemoryModel
 from deltamoe.sim.outline import Outline, facts

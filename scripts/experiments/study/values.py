@@ -6,11 +6,11 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from deltamoe.boards import PRESETS, clock
 from deltamoe.golden.config import MODELS, ModelConfig
 from deltamoe.golden.sparsity.mechanism import Mechanism, find
 from deltamoe.golden.sparsity.registry import MECHANISMS
-from deltamoe.lookup import clock
-from deltamoe.rtl.config import PRESETS, HwConfig
+from deltamoe.rtl.config import HwConfig
 from deltamoe.sim.memory import MemoryModel
 
 Count = Annotated[int, Field(ge=1)]

@@ -15,9 +15,9 @@ from pydantic import (
     model_validator,
 )
 
+from deltamoe.boards import PRESETS, clock
 from deltamoe.golden.config import MODELS
-from deltamoe.lookup import clock
-from deltamoe.rtl.config import PRESETS, HwConfig
+from deltamoe.rtl.config import HwConfig
 from deltamoe.sim.energy.table import tables
 from deltamoe.sim.memory import MemoryModel
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from deltamoe.boards import PRESETS
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.quantization.quantized_format import check_format
 from deltamoe.golden.quantization.report import sqnr
@@ -18,7 +19,6 @@ from deltamoe.golden.sparsity.rules.routing import Pruned
 from deltamoe.golden.sparsity.work import Frame
 from deltamoe.golden.temporal.frames import Temporal
 from deltamoe.rtl.compiler.entry import compile_program
-from deltamoe.rtl.config import PRESETS
 
 DIALS = {
     "token-activity": ({}, "active", (0.2, 0.6, 1.0)),

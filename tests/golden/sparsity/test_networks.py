@@ -17,6 +17,7 @@ from torch.nn.utils import prune
 from torch.utils.flop_counter import FlopCounterMode
 
 from deltamoe import golden
+from deltamoe.boards import PRESETS
 from deltamoe.experiments.study.evaluate import sparse
 from deltamoe.experiments.study.foreign import Foreign
 from deltamoe.experiments.study.values import PolicySpec
@@ -24,7 +25,6 @@ from deltamoe.golden.sparsity.names import expert, layer, part
 from deltamoe.golden.sparsity.record import Record
 from deltamoe.golden.sparsity.registry import MECHANISMS
 from deltamoe.golden.sparsity.trace_file import load, save
-from deltamoe.rtl.config import PRESETS
 from deltamoe.sim.memory import MemoryModel
 from tests.golden.sparsity.support import play, spoil
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deltamoe.boards import PRESETS
 from deltamoe.boards.verilator import engine
 from deltamoe.boards.verilator.build import COMPILERS, PACKAGES, check_tools, verilate, verilator
 from deltamoe.host import cache
 from deltamoe.host.processes import scratch
-from deltamoe.rtl.config import PRESETS
 
 ROOT = Path(__file__).parents[3]
 DIGITS = ROOT / "golden" / "weights" / "digits.safetensors"

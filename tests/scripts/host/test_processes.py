@@ -62,7 +62,7 @@ cli.main()
 
 PRINT = """
 from deltamoe.rtl.accelerator import Accelerator
-from deltamoe.rtl.config import PRESETS
+from deltamoe.boards import PRESETS
 from deltamoe.rtl.generate import to_verilog
 from deltamoe import cli
 

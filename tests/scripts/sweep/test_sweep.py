@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from deltamoe.boards import PRESETS
 from deltamoe.boards.area.model import CAPACITY
 from deltamoe.experiments.sweep.evaluate import Outcome, evaluate
 from deltamoe.experiments.sweep.reading import load
 from deltamoe.experiments.sweep.record import Record
 from deltamoe.experiments.sweep.search import search
 from deltamoe.experiments.sweep.spec import Spec
-from deltamoe.rtl.config import PRESETS
 from tests.scripts import test_cli
 
 ROOT = Path(__file__).parents[3]

@@ -1,0 +1,21 @@
+"""ZCU102: an AMD XCZU9EG with DDR4-2133 of 64 bits on the programmable logic's side."""
+
+from deltamoe.boards.board import Board
+from deltamoe.rtl.config import HwConfig
+from deltamoe.sim.memory import MemoryModel
+
+ZCU102 = Board(
+    hardware=HwConfig(
+        name="zcu102", groups=24, lanes=64, packed=True, queue_words=64, attention_lag=31,
+        max_tokens=256, max_embed=256, max_depth=1024, max_experts=32, max_top_k=8,
+        weight_rows=512, kv_rows=512, act_words=8192, normed_words=2048, residual_words=2048,
+        read_words=4,
+        state_words=4096, reference_words=4096, param_words=256, norm_words=32, program_depth=256,
+        burst_beats=64, outstanding=8,
+    ),
+    part="xcup",
+    clock_mhz=300.0,
+    clock_source="assumed: the clock of the published accelerators on this board",
+    memory=MemoryModel(latency=100, interval=1),
+    memory_source="assumed: 64 bytes a cycle is all that the board's DDR4 has",
+)

@@ -1,0 +1,196 @@
+"""Write the tables and timing diagrams of the documents: ``python -m deltamoe.make.documents``.
+
+A document holds each between ``<!-- name -->`` and ``<!-- end -->``; the names are those of
+:data:`TABLES`. ``tests/test_documents.py`` fails if one is not what the code says.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from enum import IntEnum
+from pathlib import Path
+
+from deltamoe.boards import PRESETS, clock
+from deltamoe.boards.synthesis.parts import PARTS, RESOURCES
+from deltamoe.boards.synthesis.units import UNITS
+from deltamoe.experiments.study.spec import bundled, read
+from deltamoe.golden.config import MODELS
+from deltamoe.golden.sparsity.registry import MECHANISMS
+from deltamoe.host.files import read_text, write
+from deltamoe.lookup import weights
+from deltamoe.make import waveforms
+from deltamoe.make.meanings import ATTENDS, FIELDS, KEPT
+from deltamoe.rtl import program
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.control.counters import COUNTERS
+from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS
+from deltamoe.rtl.timing import Timing
+from deltamoe.sim.report.losses import CAUSES
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("rtl", "golden", "sim", "boards", "tests", "scripts")
+DOCUMENTS = (ROOT / "README.md", *(ROOT / folder / "README.md" for folder in FOLDERS))
+
+BLOCK = re.compile(r"^<!-- (?P<name>[\w-]+) -->\n(?P<made>.*?)^<!-- end -->$",
+                   re.MULTILINE | re.DOTALL)
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return a table in Markdown."""
+    names = list(head)
+    lines = [names, ["---"] * len(names), *(map(str, row) for row in rows)]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
+                     for line in lines)
+
+
+def descriptors() -> str:
+    """Return the fields of a descriptor: where they lie, for which opcodes, what they mean."""
+    rows, first = [], 0
+    for name, bits in program.FIELDS.items():
+        opcodes, meaning = FIELDS[name]
+        rows.append((f"`{name}`", first, bits, ", ".join(opcode.name for opcode in opcodes),
+                     meaning))
+        first += bits
+    return table(("field", "first bit", "bits", "set for", "meaning"), rows)
+
+
+def temporal() -> str:
+    """Return the fields that ``LINEAR`` has in the place of two others."""
+    first = sum(bits for name, bits in list(program.FIELDS.items())[
+        : list(program.FIELDS).index("kappa22")])
+    rows = []
+    for name, shape in program.TEMPORAL.members.items():
+        rows.append((f"`{name}`", first, shape, KEPT[name]))
+        first += shape
+    return table(("field", "first bit", "bits", "meaning"), rows)
+
+
+def enumerations() -> str:
+    """Return the values of the fields that have names."""
+    kinds = [kind for _, kind in inspect.getmembers(program, inspect.isclass)
+             if issubclass(kind, IntEnum) and kind.__module__ == program.__name__]
+    return table(("enumeration", "values"), (
+        (f"`{kind.__name__}`", ", ".join(f"{member.value} `{member.name}`" for member in kind))
+        for kind in kinds))
+
+
+def attention() -> str:
+    """Return a descriptor of attention: that of the digits' first block on ``nano``."""
+    made = compile_program(waveforms.digits(), PRESETS["nano"])
+    found = made.descriptors[made.names.index("blocks.0.attention")]
+    return table(("field", "value", "holds"), (
+        (f"`{name}`", int(found.get(name, 0)), ATTENDS[name])
+        for name in program.FIELDS if name in ATTENDS))
+
+
+def registers() -> str:
+    """Return the registers."""
+    rows = [(f"0x{register.offset:03x}", f"`{name}`", register.access, register.meaning)
+            for name, register in REGISTERS.items()]
+    return table(("offset", "register", "access", "meaning"), rows)
+
+
+def counters() -> str:
+    """Return the performance counters with their offsets."""
+    return table(("offset", "counter", "counts"), (
+        (f"0x{COUNTERS_OFFSET + 8 * n:03x}", f"`{name}`", meaning)
+        for n, (name, meaning) in enumerate(COUNTERS.items())))
+
+
+def timing() -> str:
+    """Return the cycles that units state as constants."""
+    rows = []
+    for name, unit in UNITS.items():
+        said = [f"`{key}` {value}" for key, value in vars(unit).items()
+                if key.isupper() and type(value) is int]
+        for value in vars(unit).values():
+            if isinstance(value, Timing):
+                said.append(f"`timing.latency` {value.latency}")
+        path = f"{unit.__module__.removeprefix('deltamoe.').replace('.', '/')}.py"
+        if said:
+            rows.append((f"`{name}`", f"`{path}`", ", ".join(said)))
+    return table(("unit", "file", "constants"), rows)
+
+
+def policies() -> str:
+    """Return the sparsity policies of the literature."""
+    return table(("policy", "family", "source", "by", "parameters"), (
+        (f"`{name}`", made.family, made.source, made.executes, ", ".join(
+            f"`{key}` {parameter.default:g}" for key, parameter in made.parameters.items()))
+        for name, made in MECHANISMS.items()))
+
+
+def models() -> str:
+    """Return the presets of networks."""
+    return table(("network", "tokens", "width", "blocks", "heads", "experts", "of a token",
+                  "tasks", "multiplications", "weights"), (
+        (f"`{name}`", made.num_tokens, made.embed_dim, made.num_layers, made.num_heads,
+         made.num_experts or "none", made.top_k or "none", made.num_tasks, f"{made.macs:,}",
+         weights(name)) for name, made in MODELS.items()))
+
+
+def hardware() -> str:
+    """Return the presets of hardware."""
+    return table(("preset", "multipliers", "lane groups", "lanes", "word", "bus", "weight memory",
+                  "tokens, at most", "keeps sums", "clock assumed"), (
+        (f"`{name}`", hw.mac_units, hw.groups, hw.lanes, f"{hw.word} elements",
+         f"{hw.bus_bytes} bytes", f"{hw.weight_bytes // 1024} KiB", hw.max_tokens,
+         "yes" if hw.temporal else "no", f"{clock(hw):g} MHz") for name, hw in PRESETS.items()))
+
+
+def parts() -> str:
+    """Return the parts that are known."""
+    return table(("target", "part", *RESOURCES, "one memory block", "placed and routed by"), (
+        (f"`{name}`", part.name, *(f"{part.capacity[kind]:,}" for kind in RESOURCES), part.block,
+         part.router or "nothing here") for name, part in PARTS.items()))
+
+
+def losses() -> str:
+    """Return the causes for which a multiplier makes no product."""
+    return table(("cause", "meaning"), CAUSES.items())
+
+
+def studies() -> str:
+    """Return the studies that come along."""
+    return table(("study", "question"), (
+        (f"`{name}`", read(name).question) for name in bundled()))
+
+
+def fenced(draw: Callable[[], str]) -> Callable[[], str]:
+    """Return what makes a diagram as a block of code."""
+    return lambda: f"```text\n{draw()}\n```"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "descriptors": descriptors, "temporal": temporal, "enumerations": enumerations,
+    "attention": attention, "registers": registers, "counters": counters, "timing": timing,
+    "policies": policies, "models": models, "hardware": hardware, "parts": parts,
+    "losses": losses, "studies": studies,
+    **{f"{draw.__name__.replace('_', '-')}-diagram": fenced(draw) for draw in (
+        waveforms.event_encoder, waveforms.requantize, waveforms.activation_table,
+        waveforms.layer_norm, waveforms.registers)},
+}
+"""What makes each table, by the name between its markers."""
+
+
+def rewritten(text: str) -> str:
+    """Return a document with all of its tables made anew.
+
+    Raises
+    ------
+    ValueError
+        A marker has a name that none of :data:`TABLES` has, or no end.
+    """
+    opened = re.findall(r"^<!-- ([\w-]+) -->$", text, re.MULTILINE)
+    for name in opened:
+        if name != "end" and name not in TABLES:
+            raise ValueError(f"marker {name!r} is not one of {', '.join(TABLES)}")
+    if opened != [name for found in BLOCK.finditer(text) for name in (found["name"], "end")]:
+        raise ValueError("each marker of a table must be followed by <!-- end -->")
+    return BLOCK.sub(
+        lambda found: f"<!-- {found['name']} -->\n{TABLES[found['name']]()}\n<!-- end -->", text)
+
+
+if __name__ == "__main__":
+    for document in DOCUMENTS:
+        write(document, rewritten(read_text(document)))

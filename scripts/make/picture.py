@@ -1,0 +1,87 @@
+"""Make ``scripts/experiments/studies/frame.png``: one frame of M3ViT on ``zcu102``, over time.
+
+The simulator runs it; no weights are needed, since nothing is skipped and its routing is known.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from deltamoe import experiments
+from deltamoe.boards import PRESETS
+from deltamoe.golden.config import MODELS
+from deltamoe.golden.sparsity.names import expert, part
+from deltamoe.host.files import write
+from deltamoe.page import BLUE, GRAY, GREEN, ORANGE, RED, SKY, YELLOW, png
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.sim.machine import simulate
+from deltamoe.sim.memory import MemoryModel
+from deltamoe.sim.outline import Outline, facts
+from deltamoe.sim.report.spans import Result
+
+MODEL, HARDWARE, MEMORY = "m3vit-tiny-129", "zcu102", MemoryModel(100)
+BINS = 260
+"""Points along the time axis."""
+
+KINDS = {
+    "patches": (GRAY, {"patch"}), "queries, keys, values, projection": (SKY, {
+        "q", "k", "v", "proj"}), "attention": (BLUE, {"attention"}),
+    "dense MLP": (GREEN, {"fc1", "fc2"}), "gate": (RED, {"gate"}), "experts": (ORANGE, {"experts"}),
+}
+"""Kinds of operators, their colors, and what their names end in."""
+
+
+def kind(operator: str) -> str:
+    """Return the kind of an operator by its name."""
+    last = "experts" if expert(operator) is not None else part(operator)
+    return next(name for name, (_, ends) in KINDS.items() if last in ends)
+
+
+def busy(spans: list[tuple[int, int]], edges: np.ndarray) -> np.ndarray:
+    """Return in how many cycles of each bin the spans lie, overlapping ones counted each."""
+    total = np.zeros(len(edges) - 1)
+    for start, end in spans:
+        first, last = np.searchsorted(edges, [start, end], "right") - 1
+        for n in range(first, min(last, len(total) - 1) + 1):
+            total[n] += min(end, edges[n + 1]) - max(start, edges[n])
+    return total
+
+
+def frame(result: Result) -> Figure:
+    """Draw which operators keep the lane groups busy, and when memory is read, over the cycles."""
+    hw = PRESETS[HARDWARE]
+    edges = np.linspace(0, result.cycles, BINS + 1)
+    middles, width = (edges[1:] + edges[:-1]) / 2, edges[1]
+    spans: dict[str, list[tuple[int, int]]] = {name: [] for name in KINDS}
+    loads = []
+    for span in result.spans:
+        groups = sum(unit.startswith("group") for unit in span.units)
+        if groups:
+            spans[kind(span.item)] += [(span.start, span.end)] * groups
+        elif span.units == ("load",):
+            loads.append((span.start, span.end))
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    above, below = figure.subplots(2, sharex=True, height_ratios=(5, 1))
+    above.stackplot(middles, [100 * busy(made, edges) / (hw.groups * width)
+                              for made in spans.values()], labels=list(KINDS),
+                    colors=[color for color, _ in KINDS.values()], linewidth=0)
+    above.set(ylim=(0, 100), xlim=(0, result.cycles), ylabel="busy lane groups, %",
+              title=f"One frame of {MODEL} on {HARDWARE}: {result.cycles:,} cycles, "
+                    f"{MODELS[MODEL].macs / result.cycles / hw.mac_units:.1%} of "
+                    f"{hw.mac_units} multiplications a cycle")
+    figure.legend(*above.get_legend_handles_labels(), loc="outside lower center",
+                  ncols=len(KINDS), fontsize=9, frameon=False)
+    below.fill_between(middles, 100 * busy(loads, edges) / width, color=YELLOW, linewidth=0)
+    below.set(ylim=(0, 100), xlabel="cycle", ylabel="loads, %")
+    return figure
+
+
+def run() -> Result:
+    """Simulate the frame."""
+    config = MODELS[MODEL]
+    return simulate(compile_program(Outline(config), PRESETS[HARDWARE]), facts(config, 0), MEMORY)
+
+
+if __name__ == "__main__":
+    write(Path(experiments.__file__).with_name("studies") / "frame.png", png(frame(run()), dpi=110))

@@ -1,0 +1,192 @@
+"""The documents say what the code says, and lead somewhere."""
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deltamoe.boards import PRESETS
+from deltamoe.golden.config import MODELS
+from deltamoe.golden.library import default_image, find
+from deltamoe.golden.sparsity.names import part
+from deltamoe.golden.sparsity.record import record
+from deltamoe.golden.sparsity.registry import MECHANISMS
+from deltamoe.host.files import read_text
+from deltamoe.make import waveforms
+from deltamoe.make.documents import DOCUMENTS, FOLDERS, ROOT, TABLES, rewritten
+from deltamoe.make.meanings import ATTENDS, FIELDS, KEPT
+from deltamoe.rtl import program
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.compiler.plans import named
+from deltamoe.rtl.linear.event_encoder import EventEncoder
+from deltamoe.rtl.norm.layer_norm import LayerNorm
+from deltamoe.rtl.program import FIELDS as WIDTHS
+from deltamoe.rtl.program import TEMPORAL, Opcode, pack
+from deltamoe.rtl.writeback.activation_table import ActivationTable
+from deltamoe.rtl.writeback.requantize import Requantize
+from deltamoe.sim.outline import Outline
+
+LINES = 150
+"""Most lines of the first page."""
+
+MARKED = re.compile(r"<!-- (?!end)([\w-]+) -->")
+EACH = pytest.mark.parametrize(
+    "document", DOCUMENTS, ids=[str(path.relative_to(ROOT)) for path in DOCUMENTS])
+
+
+def code(text: str) -> Iterator[str]:
+    """Words in backquotes, and in blocks of code."""
+    for block in re.findall(r"```\w*\n(.*?)```", text, re.DOTALL):
+        yield from block.split()
+    for span in re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+        yield from span.split()
+
+
+def anchors(text: str) -> set[str]:
+    """Names by which the headings of a document can be linked to."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL),
+                          re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@EACH
+def test_tables_are_those_of_the_code(document: Path) -> None:
+    """Else: python -m deltamoe.make.documents."""
+    text = read_text(document)
+    assert text == rewritten(text)
+
+
+def test_every_table_is_shown() -> None:
+    shown = [name for path in DOCUMENTS for name in MARKED.findall(read_text(path))]
+    assert sorted(shown) == sorted(TABLES)
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("<!-- nothing -->\n<!-- end -->\n", "marker 'nothing' is not one of descriptors, "),
+    ("<!-- losses -->\n", "must be followed by <!-- end -->"),
+    ("<!-- losses -->\n<!-- counters -->\n<!-- end -->\n", "must be followed by <!-- end -->"),
+])
+def test_a_wrong_marker_is_refused(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        rewritten(text)
+
+
+@EACH
+def test_paths_exist(document: Path) -> None:
+    """Those that begin with a folder of the repository."""
+    words = {word.strip(".,;:()") for word in code(read_text(document))}
+    paths = {word for word in words if word.partition("/")[0] in FOLDERS and "/" in word}
+    assert paths, "no path at all is found"
+    assert not sorted(path for path in paths if not (ROOT / path).exists())
+
+
+@EACH
+def test_modules_exist(document: Path) -> None:
+    words = set(re.findall(r"\bdeltamoe(?:\.[a-z_]+)+", " ".join(code(read_text(document)))))
+    modules = {word for word in words if word.split(".")[1] in {*FOLDERS, "host", "make"}}
+    assert not sorted(name for name in modules if importlib.util.find_spec(name) is None)
+
+
+@EACH
+def test_links_lead_somewhere(document: Path) -> None:
+    text = read_text(document)
+    links = re.findall(r"\]\(([^)]+)\)|src=\"([^\"]+)\"", text)
+    assert links
+    for link in map("".join, links):
+        if link.startswith("https://"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = document.parent / name if name else document
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(read_text(target)), link
+
+
+def test_the_first_page_is_short() -> None:
+    assert len(read_text(DOCUMENTS[0]).splitlines()) <= LINES
+
+
+def test_every_field_of_a_descriptor_is_explained() -> None:
+    assert list(FIELDS) == list(WIDTHS)
+    assert list(KEPT) == list(TEMPORAL.members)
+    assert ATTENDS.keys() == {name for name, field in FIELDS.items()
+                              if Opcode.ATTENTION in field.opcodes}
+
+
+@pytest.mark.parametrize(("table", "names"), [
+    ("descriptors", list(WIDTHS)), ("temporal", list(TEMPORAL.members))])
+def test_bits_of_a_descriptor_are_where_the_table_says(table: str, names: list[str]) -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (\d+) \|", TABLES[table](), re.MULTILINE)
+    assert [name for name, *_ in rows] == names
+    for name, first, bits in rows:
+        largest = (1 << int(bits)) - 1
+        assert int.from_bytes(pack({name: largest}), "little") == largest << int(first)
+
+
+@pytest.mark.parametrize(("model", "preset", "policy"), [
+    ("digits", "nano", "dense"), ("digits", "nano", "delta"), ("digits", "nano", "token-gate"),
+    ("m3vit-tiny-129", "zcu102", "zero-skip"), ("m3vit-tiny-129", "ulx3s", "dense")])
+def test_programs_set_a_field_only_for_the_opcodes_of_the_table(
+        model: str, preset: str, policy: str) -> None:
+    hw, config = PRESETS[preset], MODELS[model]
+    network = waveforms.digits() if model == "digits" else Outline(config)
+    made = compile_program(network, hw, 0, named(policy, config, hw), frames=2)
+    opcodes = {name: field.opcodes for name, field in FIELDS.items()} | dict.fromkeys(
+        KEPT, (Opcode.LINEAR,))
+    for fields in made.descriptors:
+        for name, value in fields.items():
+            assert not value or fields["opcode"] in opcodes[name], (name, fields["opcode"])
+
+
+def test_enumerations_are_all_there() -> None:
+    table = TABLES["enumerations"]()
+    for kind in (program.Opcode, program.Target, program.Source, program.Dest, program.Mode,
+                 program.ErrorCode):
+        assert f"| `{kind.__name__}` |" in table
+
+
+def bar(diagram: str, name: str) -> list[bool]:
+    """Return when a bit is high, column by column."""
+    line = next(line for line in diagram.splitlines() if line.startswith(name))
+    return [cell[0] == "█" for cell in line.removeprefix(name).split()]
+
+
+@pytest.mark.parametrize(("draw", "latency"), [
+    (waveforms.event_encoder, EventEncoder.timing.latency),
+    (waveforms.requantize, Requantize.timing.latency),
+    (waveforms.activation_table, ActivationTable.timing.latency)])
+def test_diagrams_show_the_latency_that_the_unit_states(draw, latency: int) -> None:
+    diagram = draw()
+    assert bar(diagram, "o.valid").index(True) - bar(diagram, "i.valid").index(True) == latency
+
+
+def test_the_diagram_of_layer_norm_shows_its_latency_and_interval() -> None:
+    """Two words a row: the last of the first row comes in cycle 1."""
+    diagram = waveforms.layer_norm()
+    labels = diagram.splitlines()[0].removeprefix("cycle").split()
+    left = [int(label) for label, valid in zip(labels, bar(diagram, "o.valid"), strict=True)
+            if valid]
+    first, second = 1 + LayerNorm.LATENCY, max(2 * 2, LayerNorm.SCALAR + 1)
+    assert left == [first, first + 2, first + second, first + second + 2]
+
+
+def test_the_policy_of_the_example_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above a share of 1 of the largest is nothing; above 0 is what zero-skipping sends."""
+    example = re.search(r"```python\n(.*?)```", read_text(ROOT / "golden/README.md"), re.DOTALL)
+    monkeypatch.setitem(MECHANISMS, "near-largest", None)
+    exec(example[1], {})
+    network = find("digits")
+    seen = record(network, [default_image(network.quantized.config)])
+    policy = MECHANISMS["near-largest"]
+    nothing, nonzero, dense, skipping = (
+        mechanism.frames(seen, **mechanism.given(values))[0] for mechanism, values in (
+            (policy, {"share": 1}), (policy, {"share": 0}), (MECHANISMS["dense"], {}),
+            (MECHANISMS["zero-skip"], {})))
+    second = {name for name in dense.works if part(name) == "fc2"}
+    assert sum(dense.works[name].macs for name in second) > 0
+    assert not any(work.macs for name, work in nothing.works.items() if part(name) == "fc2")
+    assert nothing.works["blocks.0.fc1"].macs == dense.works["blocks.0.fc1"].macs
+    for name in second:
+        assert nonzero.works[name].macs == skipping.works[name].macs
