@@ -162,7 +162,7 @@ def frames_table(board: Board, rows: list[dict]) -> Table:
                       f"{row['limit']:,}" if row["limit"] else "", f"{row['utilization']:.1%}",
                       f"{row['frames_per_s']:.1f}", f"{row['bytes_read_to_needed']:.3f}",
                       verdict(row))
-    if hardware == HARDWARE:
+    if board.hardware.name == HARDWARE:
         for name, cycles in PEERS.items():
             table.add_row(name, f"{cycles:,}", "", "", f"{300e6 / cycles:.1f}", "", "")
     return table
