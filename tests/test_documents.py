@@ -110,13 +110,13 @@ def test_the_first_page_is_short() -> None:
 
 def test_every_field_of_a_descriptor_is_explained() -> None:
     assert list(FIELDS) == list(WIDTHS)
-    assert list(KEPT) == list(TEMPORAL.members)
+    assert list(KEPT) == list(TEMPORAL)
     assert ATTENDS.keys() == {name for name, field in FIELDS.items()
                               if Opcode.ATTENTION in field.opcodes}
 
 
 @pytest.mark.parametrize(("table", "names"), [
-    ("descriptors", list(WIDTHS)), ("temporal", list(TEMPORAL.members))])
+    ("descriptors", list(WIDTHS)), ("temporal", list(TEMPORAL))])
 def test_bits_of_a_descriptor_are_where_the_table_says(table: str, names: list[str]) -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (\d+) \|", TABLES[table](), re.MULTILINE)
     assert [name for name, *_ in rows] == names

@@ -59,7 +59,7 @@ def temporal() -> str:
     first = sum(bits for name, bits in list(program.FIELDS.items())[
         : list(program.FIELDS).index("kappa22")])
     rows = []
-    for name, shape in program.TEMPORAL.members.items():
+    for name, shape in program.TEMPORAL.items():
         rows.append((f"`{name}`", first, shape, KEPT[name]))
         first += shape
     return table(("field", "first bit", "bits", "meaning"), rows)
