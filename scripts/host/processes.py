@@ -216,8 +216,8 @@ def reason(done: subprocess.CompletedProcess) -> str:
     """Return the line of a failed program's output that says best why it failed."""
     said = [" ".join(line.split()) for line in (done.stderr + "\n" + done.stdout).splitlines()
             if line.strip()]
-    for word in ("No space left", "File too large", "Permission denied", "error:", "ERROR:", "Error:",
-                 "error", "ERROR", "Error"):
+    for word in ("No space left", "File too large", "Permission denied", "error:", "ERROR:",
+                 "Error:", "error", "ERROR", "Error"):
         for line in said:
             if word in line:
                 return line

@@ -112,7 +112,8 @@ def test_a_missing_program_is_one_line() -> None:
     ("echo a; echo 'x: No space left on device' >&2; echo 'make: Error 1' >&2; exit 1",
      "x: No space left on device"),
     ("echo 'ERROR: 29 of 28' >&2; echo '0 warnings, 1 error' >&2; exit 1", "ERROR: 29 of 28"),
-    ("echo 'In file errors.h:' >&2; echo 'a.cpp:1: error: no x' >&2; exit 1", "a.cpp:1: error: no x"),
+    ("echo 'In file errors.h:' >&2; echo 'a.cpp:1: error: no x' >&2; exit 1",
+     "a.cpp:1: error: no x"),
     ("echo said; exit 1", "said"), ("exit 7", "exit code 7"), ("kill -9 $$", "signal SIGKILL"),
 ])
 def test_reason_is_the_line_that_says_why(script: str, expected: str) -> None:
