@@ -31,7 +31,8 @@ REGISTERS = {
     "version": Register(0x04, "r", "version of this map"),
     "control": Register(0x08, "w", "bit 0 start, bit 1 reset, bit 2 clear interrupt"),
     "status": Register(0x0C, "r", "bit 0 busy, bit 1 done, bit 2 error, bit 3 interrupt, "
-                       "bit 4 the bus still owes answers of a program that was ended"),
+                       "enabled or not, bit 4 the bus still owes answers of a program that was "
+                       "ended"),
     "interrupt_enable": Register(0x10, "rw", "bit 0 raises the interrupt on done or error"),
     "error_code": Register(0x14, "r", "ErrorCode of the last run"),
     "error_index": Register(0x18, "r", "descriptor it stopped at"),

@@ -22,7 +22,7 @@ FLAGS = ("--vpi", "--public-depth", "1", "--prefix", "Vtop", "--assert", "-Wno-f
 
 HARNESS_FLAGS = ("--assert", "-O3", "--x-assign", "unique", "--x-initial", "unique", "-Wno-fatal",
                  "-Wno-WIDTH", "-Wno-UNOPTFLAT", "-MAKEFLAGS", "OPT_FAST=-O1",
-                 "-MAKEFLAGS", "OPT_SLOW=-O0")
+                 "-MAKEFLAGS", "OPT_SLOW=-O0", "-MAKEFLAGS", "OPT_GLOBAL=-O0")
 
 
 def accelerator(hw: HwConfig) -> str:
