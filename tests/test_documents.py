@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import deltamoe
 from deltamoe.boards import PRESETS
+from deltamoe.cli import COMMANDS
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.library import default_image, find
 from deltamoe.golden.sparsity.names import part
@@ -190,3 +192,13 @@ def test_the_policy_of_the_example_runs(monkeypatch: pytest.MonkeyPatch) -> None
     assert nothing.works["blocks.0.fc1"].macs == dense.works["blocks.0.fc1"].macs
     for name in second:
         assert nonzero.works[name].macs == skipping.works[name].macs
+
+
+@EACH
+def test_examples_name_what_there_is(document: Path) -> None:
+    """What ``import deltamoe`` offers, and commands."""
+    text = read_text(document)
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        assert set(re.findall(r"\bdeltamoe\.([a-z_A-Z]+)\(", block)) <= set(deltamoe.__all__)
+    named = set(re.findall(r"(?:^|`)deltamoe ([a-z][a-z-]*)", text, re.MULTILINE))
+    assert named <= COMMANDS.keys()
