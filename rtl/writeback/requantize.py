@@ -82,7 +82,7 @@ class Requantize(cycles.Requantize, wiring.Component):
         odd, so that -128 becomes -127 by the same bit that leaves 127 alone. The unit takes 3,463
         LUTs on ``zcu102``, and 6,658 with comparisons against the limits of each width.
         """
-        halves = Signal(signed(len(product) - 13), name=f"halves_{number}")
+        halves = Signal(signed(max(24, len(product) - 13)), name=f"halves_{number}")
         result = Signal(signed(24), name=f"result_{number}")
         largest = Signal(23, name=f"largest_{number}")
         lowest_is_odd = Signal(name=f"lowest_is_odd_{number}")

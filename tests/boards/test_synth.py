@@ -105,7 +105,7 @@ def test_mapped_pair_is_bit_exact(tmp_path: Path, seed: int) -> None:
     assert netlist.count("DSP48E2") == 1
     assert "MacPair " not in netlist
     words, expected = stimulus(random.Random(seed))
-    model = Path(__file__).parent / "support" / "dsp48e2.v"
+    model = Path(__file__).parents[1] / "support" / "dsp48e2.v"
     reference = to_verilog(MacPair(packed=True), "reference")
     bench = reference + netlist + model.read_text() + BENCH % {"count": len(words)}
     verilate(tmp_path, {"bench.v": bench, "main.cpp": MAIN},

@@ -200,7 +200,7 @@ def test_tables_of_files(tmp_path) -> None:
 
 
 def test_faulty_tables_of_the_simulator_do_not_load(tmp_path, monkeypatch) -> None:
-    (tmp_path / "energy_tables.json").write_text(json.dumps({"t": body(source=None)}))
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "energy_table.py"))
+    (tmp_path / "tables.json").write_text(json.dumps({"t": body(source=None)}))
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "table.py"))
     with pytest.raises(ValueError, match="table t, entry mac: lacks source"):
         module.tables.__wrapped__()
