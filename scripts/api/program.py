@@ -9,12 +9,12 @@ from rich.console import Group
 
 from deltamoe.api.networks import Network, load
 from deltamoe.api.result import Result
+from deltamoe.boards import PRESETS as HARDWARE
 from deltamoe.boards import hardware as hardware_by_name
 from deltamoe.golden.temporal.policy import Plan, Policy
 from deltamoe.rtl.compiler.assembler import Program
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.compiler.plans import named
-from deltamoe.rtl.config import PRESETS as HARDWARE
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.program import DESCRIPTOR_BYTES, Opcode
 from deltamoe.sim.outline import Outline
