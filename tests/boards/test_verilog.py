@@ -20,7 +20,7 @@ from deltamoe.rtl.generate import to_verilog
 from deltamoe.rtl.waivers import verilator_control
 
 CODE = ("import sys; from deltamoe.rtl.accelerator import Accelerator; "
-        "from deltamoe.rtl.config import PRESETS; "
+        "from deltamoe.boards import PRESETS; "
         "from deltamoe.rtl.generate import to_verilog; "
         "sys.stdout.write(to_verilog(Accelerator(PRESETS['nano']), 'deltamoe'))")
 
