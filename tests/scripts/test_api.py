@@ -12,7 +12,6 @@ from PIL import Image
 from torch import nn
 
 import deltamoe
-from deltamoe import golden
 from deltamoe.api.networks import Network, load, quantize
 from deltamoe.api.program import compile
 from deltamoe.api.progress import Progress
@@ -25,6 +24,7 @@ from deltamoe.boards import PRESETS
 from deltamoe.golden.engines import integer_output
 from deltamoe.golden.library import WEIGHTS, default_image, find
 from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.golden.sparsity import hooks
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.sim.facts import from_trace
 from deltamoe.sim.machine import simulate as simulate_program
@@ -270,7 +270,7 @@ def test_trace_counts_and_saves(tmp_path: Path) -> None:
     compared = deltamoe.compare({"question": "?", "models": [
         {"trace": str(tmp_path / "t.safetensors")}], "hardware": ["nano"]})
     assert compared.outcomes[0].counters["macs"] == made.to_json()["macs"]
-    assert list(golden.trace(model, x).products) == list(rows)
+    assert list(hooks.trace(model, x).products) == list(rows)
 
 
 @pytest.mark.verilator
@@ -283,6 +283,6 @@ def test_example_of_the_readme(monkeypatch: pytest.MonkeyPatch,
     exec(code, {})
     figures, mismatches, answer = capsys.readouterr().out.splitlines()
     cycles = int(figures.split()[0])
-    assert f"| m3vit-tiny-129 on `zcu102`, one frame | {cycles:,} and " in text
+    assert f"| m3vit-tiny-129 on `zcu102`, one frame | {cycles:,} cycles, " in text
     assert mismatches == "0"
     assert answer.startswith("Frames/s (rtl) in multiples of those of dense: zero-skip ")

@@ -16,11 +16,11 @@ from torch.nn.attention import SDPBackend, flex_attention, sdpa_kernel
 from torch.nn.utils import prune
 from torch.utils.flop_counter import FlopCounterMode
 
-from deltamoe import golden
 from deltamoe.boards import PRESETS
 from deltamoe.experiments.study.evaluate import sparse
 from deltamoe.experiments.study.foreign import Foreign
 from deltamoe.experiments.study.values import PolicySpec
+from deltamoe.golden.sparsity import hooks
 from deltamoe.golden.sparsity.names import expert, layer, part
 from deltamoe.golden.sparsity.record import Record
 from deltamoe.golden.sparsity.registry import MECHANISMS
@@ -202,7 +202,7 @@ def traced(name: str) -> tuple[nn.Module, Record]:
         warnings.filterwarnings("ignore", "the trace sees 100 % of the MACs; role")
         if name in BY_ELEMENT:
             warnings.filterwarnings("ignore", "the trace sees 96 % of the MACs; not: ")
-        return model, golden.trace(model, frames)
+        return model, hooks.trace(model, frames)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -284,7 +284,7 @@ def test_masks_are_in_the_probabilities(mask: Tensor) -> None:
             return functional.scaled_dot_product_attention(q, k, v, mask)
 
     q, k, v = drawn(1, 2, 3, 4), drawn(1, 2, 5, 4, seed=1), drawn(1, 2, 5, 6, seed=2)
-    record = golden.trace(Net(), [(q, k, v)])
+    record = hooks.trace(Net(), [(q, k, v)])
     bias = torch.zeros(3, 5).masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else mask
     e = (q @ k.mT / 2 + bias).softmax(-1)[0].double()
     codes = record.frames[0].operands["attention.values"]
@@ -305,7 +305,7 @@ def test_experts_of_one_parameter_are_products_of_their_own() -> None:
         codes = record.frames[0].operands[f"experts.{number}.w_out.fc2"].double()
         assert torch.allclose(codes, hidden * 127 / float(hidden.max()), atol=0.51)
     with pytest.warns(UserWarning, match=r"not: EinsumExperts \(sum of products\) 4 %$"):
-        routed = golden.trace(model, x, {"gate": 1})
+        routed = hooks.trace(model, x, {"gate": 1})
     (frame,) = play("dense", routed)
     assert frame.routed[-1].sum() == 5
     assert frame.macs == 5 * (8 * 4 + 2 * 8 * 12)
@@ -350,7 +350,7 @@ def test_what_is_not_seen_is_named_with_its_share(tmp_path: Path) -> None:
     # Of 16 pixels, 4 x 27 in the stem, 4 x 4 in the head, and 4 x 4 of each in the last product.
     words = r"^the trace sees 11 % of the MACs; not: stem \(convolution\) 77 %, Net \(bmm\) 11 %"
     with pytest.warns(UserWarning, match=words):
-        record = golden.trace(Net(), drawn(1, 3, 4, 4))
+        record = hooks.trace(Net(), drawn(1, 3, 4, 4))
     assert record.macs == 16 * (4 * 27 + 16 + 16)
     assert record.unseen == {"stem (convolution)": 16 * 108, "Net (bmm)": 256}
     path = tmp_path / "net.safetensors"
@@ -383,7 +383,7 @@ def test_a_network_is_left_as_it_was() -> None:
     model = encoder().train()
     model.layers[0].eval()
     fast = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
-    golden.trace(model, drawn(1, 5, 16))
+    hooks.trace(model, drawn(1, 5, 16))
     assert model.training
     assert not model.layers[0].training
     assert model.layers[1].training
@@ -436,7 +436,7 @@ UNCOUNTED = {
 def test_what_cannot_be_counted_is_named(name: str, tmp_path: Path) -> None:
     words, make = UNCOUNTED[name]
     with pytest.warns(UserWarning, match=f"neither seen nor counted: .*({words})"):
-        record = golden.trace(make(), drawn(5, 8))
+        record = hooks.trace(make(), drawn(5, 8))
     assert list(record.unseen.values()) == [0]
     assert record.macs == 5 * 8 * 8
     save(record, tmp_path / "net.safetensors")
@@ -452,7 +452,7 @@ WRITTEN = {
 @pytest.mark.parametrize("name", WRITTEN)
 def test_products_into_other_tensors_are_counted(name: str) -> None:
     with pytest.warns(UserWarning, match=r"sees 50 % of the MACs; not: Calls \(\w+\) 50 %"):
-        record = golden.trace(Calls(WRITTEN[name], w=nn.Parameter(drawn(8, 8))), drawn(5, 8))
+        record = hooks.trace(Calls(WRITTEN[name], w=nn.Parameter(drawn(8, 8))), drawn(5, 8))
     assert record.macs == 2 * 5 * 8 * 8
 
 
@@ -478,7 +478,7 @@ BY_ELEMENT_ALONE = {
 @pytest.mark.parametrize("name", BY_ELEMENT_ALONE)
 def test_products_by_element_are_counted(name: str) -> None:
     what, macs, function = BY_ELEMENT_ALONE[name]
-    record = golden.trace(Calls(function, layer=nn.Linear(8, 8)), drawn(5, 8))
+    record = hooks.trace(Calls(function, layer=nn.Linear(8, 8)), drawn(5, 8))
     assert record.unseen == {f"Calls ({what})": macs}
     assert record.macs == macs + 5 * 8 * 8 * (3 if name == "outer" else 1)
 
@@ -489,7 +489,7 @@ def test_products_by_element_are_counted(name: str) -> None:
 def test_scales_and_norms_are_no_products(function: Callable) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "the trace sees 100 % of the MACs; role")
-        record = golden.trace(Calls(function, layer=nn.Linear(8, 8)), drawn(5, 8))
+        record = hooks.trace(Calls(function, layer=nn.Linear(8, 8)), drawn(5, 8))
     assert (record.macs, record.unseen) == (5 * 8 * 8, {})
 
 
@@ -517,7 +517,7 @@ def test_operators_that_call_functions_are_looked_into(name: str) -> None:
     """Or counted as a whole, as attention with a score function of its own."""
     function, seen, unseen = FUNCTIONS[name]
     before = flex_attention._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG
-    record = golden.trace(Calls(function, a=nn.Linear(8, 8), b=nn.Linear(8, 8),
+    record = hooks.trace(Calls(function, a=nn.Linear(8, 8), b=nn.Linear(8, 8),
                                 qkv=nn.Linear(8, 96)), drawn(5, 8))
     assert record.macs == 5 * (seen + unseen + 64)
     assert record.unseen == ({"Calls (flex_attention)": 5 * unseen} if unseen else {})
@@ -526,7 +526,7 @@ def test_operators_that_call_functions_are_looked_into(name: str) -> None:
 
 def test_an_exported_network_is_seen() -> None:
     layers = nn.Sequential(nn.Linear(8, 12), nn.GELU(), nn.Linear(12, 8)).eval()
-    record = golden.trace(torch.export.export(layers, (drawn(5, 8),)).module(), drawn(5, 8))
+    record = hooks.trace(torch.export.export(layers, (drawn(5, 8),)).module(), drawn(5, 8))
     assert {name: tuple(weight.shape) for name, weight in record.weights.items()} == {
         "0.fc1": (12, 8), "2.fc2": (8, 12)}
     assert (record.macs, record.unseen) == (2 * 5 * 8 * 12, {})
@@ -537,7 +537,7 @@ def test_weights_in_eight_bits_are_those_of_the_network() -> None:
     model.register_buffer("codes", torch.arange(-32, 32, dtype=torch.int8).view(8, 8))
     model.register_buffer("scale", torch.arange(1.0, 9.0))
     with pytest.warns(UserWarning, match="sees 100 % of the MACs; role in a block not recognized"):
-        record = golden.trace(model, drawn(5, 8))
+        record = hooks.trace(model, drawn(5, 8))
     assert torch.equal(record.weights["codes"],
                        torch.arange(-32.0, 32).view(8, 8) * torch.arange(1.0, 9)[:, None])
 
@@ -548,7 +548,7 @@ def test_tensors_without_memory_of_their_own_are_no_parameters() -> None:
     def derived(model: nn.Module, x: Tensor) -> Tensor:
         return torch.func.jvp(model.layer, (x,), (x,))[1]
 
-    record = golden.trace(Calls(derived, layer=nn.Linear(8, 8)), drawn(5, 8))
+    record = hooks.trace(Calls(derived, layer=nn.Linear(8, 8)), drawn(5, 8))
     assert (record.macs, record.unseen) == (4 * 5 * 8 * 8, {"layer (mm)": 5 * 8 * 8})
 
 
@@ -556,7 +556,7 @@ def test_a_complex_product_is_four_and_not_recorded() -> None:
     model = Calls(lambda model, x: (torch.complex(x, x) @ model.w).imag,
                   w=nn.Parameter(torch.complex(drawn(8, 8), drawn(8, 8))))
     with pytest.warns(UserWarning, match=r"sees 20 % of the MACs; not: Calls \(mm\) 80 %"):
-        record = golden.trace(model, drawn(5, 8))
+        record = hooks.trace(model, drawn(5, 8))
     assert list(record.weights) == ["last"]
 
 
@@ -566,7 +566,7 @@ def test_other_weights_of_one_parameter_are_another_product(frames: int) -> None
     flat, square = nn.Parameter(drawn(128)), nn.Parameter(drawn(8, 8))
     model = Calls(lambda model, x: x @ flat[:64].view(8, 8) @ flat[64:].view(8, 8)
                   @ square @ square.mT @ square, flat=flat, square=square)
-    record = golden.trace(model, [drawn(5, 8)] * frames)
+    record = hooks.trace(model, [drawn(5, 8)] * frames)
     assert list(record.weights) == ["flat", "flat.use_2", "square", "square.use_2", "last"]
     for name, weight in {"flat": flat[:64].view(8, 8).mT, "flat.use_2": flat[64:].view(8, 8).mT,
                          "square": square.mT, "square.use_2": square}.items():
@@ -588,7 +588,7 @@ def test_einsum_with_heads_in_any_order() -> None:
 
     with FlopCounterMode(display=False) as counter:
         Heads()(drawn(1, 9, 16))
-    record = golden.trace(Heads(), drawn(1, 9, 16))
+    record = hooks.trace(Heads(), drawn(1, 9, 16))
     assert record.macs == counter.get_total_flops() // 2
     assert not record.unseen
 
@@ -597,7 +597,7 @@ def test_pruned_layers_keep_their_names() -> None:
     model = PatchVit().eval()
     for block in model.blocks:
         prune.l1_unstructured(block["up"], "weight", 0.5)
-    record = golden.trace(model, drawn(1, 3, 8, 8))
+    record = hooks.trace(model, drawn(1, 3, 8, 8))
     assert not record.unrecognized
     assert float((record.weights["blocks.0.up.fc1"] == 0).float().mean()) == 0.5
 
@@ -606,7 +606,7 @@ def test_pruned_layers_keep_their_names() -> None:
 def test_scripted_parts_are_seen_and_no_hook_is_left() -> None:
     model = nn.Sequential(nn.Linear(8, 8), torch.jit.script(nn.Sequential(nn.Linear(8, 4))))
     with pytest.warns(UserWarning, match="role in a block not recognized"):
-        record = golden.trace(model, drawn(5, 8))
+        record = hooks.trace(model, drawn(5, 8))
     assert record.macs == 5 * (64 + 32)
     assert not record.unseen
     assert not model[0]._forward_hooks
@@ -623,7 +623,7 @@ def test_what_a_network_keeps_of_its_run_can_be_trained_with() -> None:
             return self.fc1(x) * self.table
 
     model = Cached()
-    golden.trace(model, drawn(5, 8))
+    hooks.trace(model, drawn(5, 8))
     model(drawn(5, 8)).sum().backward()
     assert model.fc1.weight.grad is not None
 
@@ -634,7 +634,7 @@ def test_an_exception_of_a_network_leaves_nothing_behind() -> None:
 
     model = Calls(fails).train()
     with pytest.raises(ArithmeticError, match="the network's own"):
-        golden.trace(model, drawn(5, 8))
+        hooks.trace(model, drawn(5, 8))
     assert model.training
     assert model.last.training
     assert not any(each._forward_hooks or each._forward_pre_hooks for each in model.modules())

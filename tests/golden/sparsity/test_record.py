@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deltamoe import golden
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.integer import Integer
+from deltamoe.golden.sparsity import hooks
 from deltamoe.golden.sparsity.generated import generated
 from deltamoe.golden.sparsity.record import Moment, Record, record
 from deltamoe.golden.sparsity.trace_file import load, save
@@ -75,7 +75,7 @@ def test_real_weights_and_biases_give_the_results(live: Record) -> None:
 
 def test_hooks_record_every_linear_layer(shown: list[Tensor]) -> None:
     model = Mlp().train()
-    given = golden.trace(model, shown)
+    given = hooks.trace(model, shown)
     assert model.training
     assert not model.gate._forward_hooks
     assert given.products == ["gate", "experts.0.0.fc1", "experts.1.0.fc1", "down_proj"]
@@ -95,9 +95,9 @@ def test_hooks_record_every_linear_layer(shown: list[Tensor]) -> None:
 
 def test_inputs_may_be_tensors_arguments_or_dictionaries(shown: list[Tensor]) -> None:
     model = Mlp()
-    whole = golden.trace(model, shown[0])
+    whole = hooks.trace(model, shown[0])
     for frame in ((shown[0], 2.0), {"x": shown[0], "scale": 0.5}):
-        given = golden.trace(model, [frame])
+        given = hooks.trace(model, [frame])
         assert all(torch.equal(given.frames[0].operands[name], whole.frames[0].operands[name])
                    for name in whole.products)
 
@@ -112,7 +112,7 @@ def test_routers_are_recorded_and_mechanisms_route(shown: list[Tensor]) -> None:
             return self.layers[1](self.layers[0](x).unflatten(0, (2, 5)))
 
     model = Net()
-    given = golden.trace(model, shown, {"layers.0.gate": 1, "layers.1.gate": 1})
+    given = hooks.trace(model, shown, {"layers.0.gate": 1, "layers.1.gate": 1})
     dense, _ = play("dense", given)
     for layer in range(2):
         ran = given.frames[0].operands
@@ -151,7 +151,7 @@ class Heads(nn.Module):
 def test_attention_is_recorded_by_the_function_called() -> None:
     model = Attending()
     x = torch.randn(1, 6, 8, generator=torch.Generator().manual_seed(3))
-    given = golden.trace(model, x)
+    given = hooks.trace(model, x)
     assert given.products[:4] == ["blocks.0.qkv", "heads.0.attention.scores",
                                   "heads.0.attention.values", "blocks.0.proj"]
     (moment,) = given.frames
@@ -177,10 +177,10 @@ def test_what_cannot_be_traced_is_refused(shown: list[Tensor]) -> None:
             (shown, {"gate": 3}, r"^router 'gate': 3 experts of a token are not in 1\.\.2$"),
             ([shown[0] * float("nan")], None, "^operand of gate holds NaN or infinity$")):
         with pytest.raises(ValueError, match=words):
-            golden.trace(model, inputs, routers)
+            hooks.trace(model, inputs, routers)
     assert not model.gate._forward_hooks
     with pytest.raises(ValueError, match=r"^ReLU has no matrix product that can be recorded$"):
-        golden.trace(nn.ReLU(), shown)
+        hooks.trace(nn.ReLU(), shown)
 
 
 def test_statistics_are_those_asked_for() -> None:
@@ -246,7 +246,7 @@ def test_a_file_gives_back_the_record(tmp_path: Path, live: Record, shown: list[
     """Of the network, of a foreign one, and of a mask alone; mechanisms see no difference."""
     mask = torch.rand(3, 13, generator=torch.Generator().manual_seed(0)) < 0.3
     masked = Record((Moment({"fc2": mask}),), {"fc2": torch.ones(4, 13)})
-    for number, given in enumerate((live, golden.trace(Mlp(), shown), masked)):
+    for number, given in enumerate((live, hooks.trace(Mlp(), shown), masked)):
         path = tmp_path / f"{number}.safetensors"
         save(given, path)
         back = load(path)
@@ -317,5 +317,3 @@ def test_names_and_figures_need_no_torch() -> None:
             "deltamoe.golden.sparsity.metrics; "
             "sys.exit('torch' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    with pytest.raises(AttributeError, match=r"'deltamoe\.golden' has no attribute 'tracer'"):
-        _ = golden.tracer

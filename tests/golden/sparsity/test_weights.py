@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn.utils import prune
 
-from deltamoe import golden
 from deltamoe.golden.integer import Integer
 from deltamoe.golden.library import find
+from deltamoe.golden.sparsity import hooks
 from deltamoe.golden.sparsity.record import Record, record
 from deltamoe.golden.sparsity.rules.compression import DynamicSparse, Wanda
 from deltamoe.golden.sparsity.rules.weights import Essential, GroupsOf, Magnitude, erdos_renyi
@@ -35,7 +35,7 @@ def test_two_of_four_halves_multiplications_and_bytes_and_adds_two_bits() -> Non
 @pytest.mark.parametrize("name", ["n-m", "magnitude", "teal", "wina", "wanda"])
 def test_layers_of_any_name_are_sparse(name: str) -> None:
     network = torch.nn.Sequential(torch.nn.Linear(32, 16), torch.nn.ReLU(), torch.nn.Linear(16, 8))
-    given = golden.trace(network, [torch.randn(5, 32, generator=GENERATOR)])
+    given = hooks.trace(network, [torch.randn(5, 32, generator=GENERATOR)])
     (sparse,), (dense,) = play(name, given), play("dense", given)
     assert sparse.works.keys() == {"0.fc1", "2.fc2"}
     assert all(work.macs < 0.8 * dense.works[name].macs for name, work in sparse.works.items())
