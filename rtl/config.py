@@ -1,4 +1,4 @@
-"""How fast: the geometry of one accelerator, validated, with named presets.
+"""How fast: the geometry of one accelerator, validated. ``boards/`` has the presets.
 
 What is computed comes from the program in memory; only the maxima stated here bound it.
 """
