@@ -9,6 +9,7 @@ import pytest
 
 import deltamoe
 from deltamoe.boards import PRESETS
+from deltamoe.boards.synthesis.units import UNITS
 from deltamoe.cli import COMMANDS
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.library import default_image, find
@@ -19,13 +20,14 @@ from deltamoe.host.files import read_text
 from deltamoe.make import waveforms
 from deltamoe.make.documents import DOCUMENTS, FOLDERS, ROOT, TABLES, rewritten
 from deltamoe.make.meanings import ATTENDS, FIELDS, KEPT
-from deltamoe.rtl import program
+from deltamoe.rtl import cycles, program
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.compiler.plans import named
 from deltamoe.rtl.linear.event_encoder import EventEncoder
 from deltamoe.rtl.norm.layer_norm import LayerNorm
 from deltamoe.rtl.program import FIELDS as WIDTHS
 from deltamoe.rtl.program import TEMPORAL, Opcode, pack
+from deltamoe.rtl.timing import Timing
 from deltamoe.rtl.writeback.activation_table import ActivationTable
 from deltamoe.rtl.writeback.requantize import Requantize
 from deltamoe.sim.outline import Outline
@@ -192,6 +194,17 @@ def test_the_policy_of_the_example_runs(monkeypatch: pytest.MonkeyPatch) -> None
     assert nothing.works["blocks.0.fc1"].macs == dense.works["blocks.0.fc1"].macs
     for name in second:
         assert nonzero.works[name].macs == skipping.works[name].macs
+
+
+def test_cycles_of_every_unit_are_told() -> None:
+    """Those of :mod:`deltamoe.rtl.cycles`, which the units inherit."""
+    told = dict(re.findall(r"^\| `(\w+)` \| `[^`]+` \| (.*) \|$", TABLES["timing"](), re.MULTILINE))
+    stated = {unit for unit in UNITS if any(
+        (key.isupper() and type(value) is int) or isinstance(value, Timing)
+        for key, value in vars(getattr(cycles, unit, object)).items())}
+    assert len(stated) > 15
+    assert stated <= told.keys()
+    assert f"`LATENCY` {cycles.LayerNorm.LATENCY}" in told["LayerNorm"]
 
 
 @EACH

@@ -101,9 +101,11 @@ def timing() -> str:
     """Return the cycles that units state as constants."""
     rows = []
     for name, unit in UNITS.items():
-        said = [f"`{key}` {value}" for key, value in vars(unit).items()
+        stated = {key: value for kind in reversed(unit.__mro__)
+                  if kind.__module__.startswith("deltamoe.") for key, value in vars(kind).items()}
+        said = [f"`{key}` {value}" for key, value in stated.items()
                 if key.isupper() and type(value) is int]
-        for value in vars(unit).values():
+        for value in stated.values():
             if isinstance(value, Timing):
                 said.append(f"`timing.latency` {value.latency}")
         path = f"{unit.__module__.removeprefix('deltamoe.').replace('.', '/')}.py"
