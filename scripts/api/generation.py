@@ -35,7 +35,8 @@ class Generated(Result):
                 "files": [str(self.folder / name) for name in self.files], "lines": self.lines}
 
     def table(self) -> str:
-        return f"{self.folder / FILES[0]}: {self.lines:,} lines"
+        _, ports, waivers = (self.folder / name for name in FILES)
+        return f"{self.folder / FILES[0]}: {self.lines:,} lines; {ports}, {waivers}"
 
 
 def generated(hardware: str) -> dict[str, str]:

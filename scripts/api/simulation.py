@@ -94,7 +94,7 @@ class Simulation(Pictured):
         for layer in self.result.layers:
             cause = max(layer.stalls, key=lambda name: layer.stalls[name])
             made.add_row(layer.name, f"{layer.cycles:,}", f"{layer.macs:,}",
-                         f"{cause} {layer.stalls[cause]:,}")
+                         f"{cause} {layer.stalls[cause]:,}" if layer.stalls[cause] else "none")
         return made
 
     def picture(self) -> bytes:
