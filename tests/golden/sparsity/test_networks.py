@@ -429,9 +429,18 @@ UNCOUNTED = {
                                        w=nn.Parameter(drawn(1, 8, 8)))),
     "sparse": ("_sparse_addmm", lambda: Calls(lambda model, x: torch.sparse.mm(model.w, x.mT).mT,
                                               w=nn.Parameter(drawn(8, 8).to_sparse()))),
+    "compressed rows": (r"\(mm\)", lambda: Calls(
+        lambda model, x: x + (drawn(5, 5).to_sparse_csr() @ x))),
+    "sparse rows": (r"\(mm\)", lambda: Calls(lambda model, x: x.relu().to_sparse() @ model.w,
+                                        w=nn.Parameter(drawn(8, 8)))),
+    "determinant": ("_linalg_det", lambda: Calls(lambda model, x: x * torch.det(x[:, :5]))),
+    "weighted bag": ("_embedding_bag", lambda: Calls(lambda model, x: functional.embedding_bag(
+        torch.arange(8).expand(5, 8), model.w, per_sample_weights=x, mode="sum"),
+        w=nn.Parameter(drawn(8, 8)))),
 }
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
 @pytest.mark.parametrize("name", UNCOUNTED)
 def test_what_cannot_be_counted_is_named(name: str, tmp_path: Path) -> None:
     words, make = UNCOUNTED[name]
