@@ -67,7 +67,7 @@ ELEMENTWISE = {aten.mul.Tensor: 0, aten.mul_.Tensor: 0, aten.addcmul.default: 1,
                aten.addcmul_.default: 1}
 """Products by element, and which argument is the first factor."""
 
-TOTALS = {aten.sum.default, aten.sum.dim_IntList}
+TOTALS = {aten.sum.default, aten.sum.dim_IntList, aten.mean.default, aten.mean.dim}
 """Operators that add elements of one tensor."""
 
 
@@ -215,14 +215,15 @@ class Observer(TorchDispatchMode):
         return observed
 
     def elements(self, func: Any, args: tuple, result: Any) -> None:
-        """Count a matrix product that is spelled by element, as ``(a * b).sum(-1)``.
+        """Count a matrix product that is spelled by element, as ``(a * b).sum(-1)``; no square.
 
         Of two results of products an outer product counts without the sum, which other operators
         may take, as in attention that is linear.
         """
         if func in ELEMENTWISE and result.is_floating_point():
             factors = args[ELEMENTWISE[func]:][:2]
-            if not all(isinstance(each, Tensor) and each.numel() > 1 for each in factors):
+            if not all(isinstance(each, Tensor) and each.numel() > 1 for each in factors) or (
+                    factors[0] is factors[1]):
                 return
             macs, tag = result.numel(), self.tags.get(result, Tag())
             outer = macs > max(each.numel() for each in factors)
