@@ -17,7 +17,7 @@ from deltamoe.golden.sparsity.record import Moment, Record
 from deltamoe.golden.sparsity.rule import largest
 
 
-def trace(model: nn.Module, inputs: Tensor | Iterable[Any],
+def trace(model: nn.Module, inputs: Tensor | Mapping[str, Any] | Iterable[Any],
           routers: Mapping[str, int] | None = None) -> Record:
     """Run ``model`` and record what it multiplies.
 
@@ -43,8 +43,9 @@ def trace(model: nn.Module, inputs: Tensor | Iterable[Any],
     ----------
     model : nn.Module
         Runs in evaluation mode without gradients, and is left as it was.
-    inputs : Tensor or iterable
-        One frame, or frames: each a tensor, a tuple of arguments or a dictionary of them.
+    inputs : Tensor, mapping or iterable
+        One frame that is a tensor or a dictionary of arguments, or frames in a list: each a tensor,
+        a tuple of arguments or a dictionary of them.
     routers : Mapping of str to int, optional
         By name the layers that choose experts, and how many of them a token gets. Their experts
         are those of the same block with a name ``experts.{number}``; for a token they count as work
@@ -59,8 +60,9 @@ def trace(model: nn.Module, inputs: Tensor | Iterable[Any],
     Raises
     ------
     ValueError
-        There is no frame or nothing to record, a router is none of the products or has fewer
-        experts, or an operand holds NaN or infinity.
+        The model is no module or holds parameters without values (device ``meta``), the inputs are
+        of another kind, there is no frame or nothing to record, a router is none of the products or
+        has fewer experts, or an operand holds NaN or infinity.
 
     Warns
     -----
@@ -68,9 +70,7 @@ def trace(model: nn.Module, inputs: Tensor | Iterable[Any],
         Not all multiplications are recorded, or what a product is of its block is not recognized.
     """
     routers = routers or {}
-    frames = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    if not frames:
-        raise ValueError("there is no frame to record")
+    frames = given(model, inputs, routers)
     observer, moments = Observer(model, frozenset(routers)), []
     modes = {module: module.training for module in model.modules()}
     fast, fused = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
@@ -102,6 +102,24 @@ def trace(model: nn.Module, inputs: Tensor | Iterable[Any],
     if made.unseen or made.unrecognized:
         warnings.warn(f"the trace {made.seen}", stacklevel=2)
     return made
+
+
+def given(model: nn.Module, inputs: Any, routers: Any) -> list[Any]:
+    """Return the frames; raise ValueError unless these arguments can be traced."""
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"the model is {type(model).__name__}, not a torch.nn.Module")
+    bare = next((name for name, each in model.named_parameters() if each.is_meta), None)
+    if bare is not None:
+        raise ValueError(f"parameter {bare} has no values, it is on device meta; load the weights")
+    if not isinstance(routers, Mapping) or not all(type(each) is int for each in routers.values()):
+        raise ValueError("routers are a dictionary of names and integers, as {'gate': 2}")
+    if isinstance(inputs, str | bytes) or not isinstance(inputs, Tensor | Iterable):
+        raise ValueError(f"the inputs are {type(inputs).__name__}, not a tensor, a dictionary of "
+                         "arguments or a list of frames")
+    frames = [inputs] if isinstance(inputs, Tensor | Mapping) else list(inputs)
+    if not frames:
+        raise ValueError("there is no frame to record")
+    return frames
 
 
 def release(model: nn.Module) -> None:

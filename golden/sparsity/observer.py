@@ -23,6 +23,9 @@ from deltamoe.golden.sparsity.pieces import pieces
 aten = torch.ops.aten
 
 SDPA = aten.scaled_dot_product_attention.default
+BAGS = {aten._embedding_bag.default, aten._embedding_bag_forward_only.default}
+"""Sums of rows of a table, which multiply only if each row has a weight."""
+
 PRODUCTS = {aten.mm.default: 0, aten.bmm.default: 0, aten.mv.default: 0, aten.addmm.default: 1,
             aten.baddbmm.default: 1, aten.addmv.default: 1}
 """Matrix products, and which argument is the left operand."""
@@ -30,17 +33,21 @@ PRODUCTS = {aten.mm.default: 0, aten.bmm.default: 0, aten.mv.default: 0, aten.ad
 UNCOUNTED = {
     "_addmm_activation", "_cdist_forward", "_cslt_sparse_mm", "_cudnn_rnn",
     "_dyn_quant_matmul_4bit", "_euclidean_dist", "_fft_c2c", "_fft_c2r", "_fft_r2c",
-    "_grouped_mm", "_int_mm", "_linalg_eigh", "_linalg_solve_ex", "_linalg_svd",
+    "_grouped_mm", "_int_mm", "_linalg_det", "_linalg_eigh", "_linalg_eigvals",
+    "_linalg_slogdet", "_linalg_solve_ex", "_linalg_svd",
     "_native_multi_head_attention", "_pdist_forward",
     "_scaled_dot_product_flash_attention_for_cpu", "_scaled_grouped_mm", "_scaled_mm_v2",
     "_sparse_addmm", "_sparse_mm_reduce_impl", "_sparse_semi_structured_addmm",
     "_sparse_semi_structured_mm", "_sparse_sparse_matmul", "_thnn_fused_gru_cell",
     "_thnn_fused_lstm_cell", "_transformer_encoder_layer_fwd", "_trilinear",
     "_weight_int4pack_mm", "_weight_int4pack_mm_for_cpu", "_weight_int8pack_mm", "addbmm",
-    "addmv", "addr", "conv_tbc", "dot", "linalg_cholesky_ex", "linalg_inv_ex",
-    "linalg_lu_factor_ex", "linalg_matrix_exp", "linalg_qr", "linalg_solve_triangular",
-    "linalg_vecdot", "miopen_rnn", "mkldnn_convolution", "mkldnn_linear", "mkldnn_rnn_layer",
-    "smm", "sparse_sampled_addmm", "sspaddmm", "vdot"}
+    "addmv", "addr", "cholesky_inverse", "cholesky_solve", "conv_tbc", "dot", "geqrf",
+    "linalg_cholesky_ex", "linalg_eig", "linalg_householder_product", "linalg_inv_ex",
+    "linalg_ldl_factor_ex", "linalg_ldl_solve", "linalg_lstsq", "linalg_lu",
+    "linalg_lu_factor_ex", "linalg_lu_solve", "linalg_matrix_exp", "linalg_pinv", "linalg_qr",
+    "linalg_solve_triangular", "linalg_vecdot", "miopen_rnn", "mkldnn_convolution",
+    "mkldnn_linear", "mkldnn_rnn_layer", "ormqr", "smm", "sparse_sampled_addmm", "sspaddmm",
+    "triangular_solve", "vdot"}
 """Operators that multiply, and for which PyTorch has no formula of how often."""
 
 KNOWN = {"aten", "prim", "prims", "profiler", "c10d", "_c10d_functional"}
@@ -60,7 +67,7 @@ ELEMENTWISE = {aten.mul.Tensor: 0, aten.mul_.Tensor: 0, aten.addcmul.default: 1,
                aten.addcmul_.default: 1}
 """Products by element, and which argument is the first factor."""
 
-TOTALS = {aten.sum.default, aten.sum.dim_IntList}
+TOTALS = {aten.sum.default, aten.sum.dim_IntList, aten.mean.default, aten.mean.dim}
 """Operators that add elements of one tensor."""
 
 
@@ -208,14 +215,15 @@ class Observer(TorchDispatchMode):
         return observed
 
     def elements(self, func: Any, args: tuple, result: Any) -> None:
-        """Count a matrix product that is spelled by element, as ``(a * b).sum(-1)``.
+        """Count a matrix product that is spelled by element, as ``(a * b).sum(-1)``; no square.
 
         Of two results of products an outer product counts without the sum, which other operators
         may take, as in attention that is linear.
         """
         if func in ELEMENTWISE and result.is_floating_point():
             factors = args[ELEMENTWISE[func]:][:2]
-            if not all(isinstance(each, Tensor) and each.numel() > 1 for each in factors):
+            if not all(isinstance(each, Tensor) and each.numel() > 1 for each in factors) or (
+                    factors[0] is factors[1]):
                 return
             macs, tag = result.numel(), self.tags.get(result, Tag())
             outer = macs > max(each.numel() for each in factors)
@@ -239,7 +247,8 @@ class Observer(TorchDispatchMode):
                            out_val=result) // 2
             self.counted += macs
             self.miss(self.place(func), macs)
-        elif name in UNCOUNTED or (func.namespace not in KNOWN and tensors_in(result)):
+        elif name in UNCOUNTED or (func.namespace not in KNOWN and tensors_in(result)) or (
+                func in BAGS and weighted(func, args, kwargs)):
             self.unseen.setdefault(self.place(func), 0)
         else:
             return False
@@ -277,8 +286,14 @@ class Observer(TorchDispatchMode):
             self.tags[result] = tag
 
     def matrices(self, func: Any, args: tuple, result: Tensor) -> None:
-        """Enter a product of two matrices, or of batches of them."""
+        """Enter a product of two matrices, or of batches of them.
+
+        Of a sparse operand it is not known how many multiplications it takes.
+        """
         left, right = args[PRODUCTS[func]:][:2]
+        if any(each.layout is not torch.strided for each in (left, right)):
+            self.unseen.setdefault(self.place(func), 0)
+            return
         a = left if left.dim() == 3 else left[None]
         b = right if right.dim() == 3 else right[None] if right.dim() == 2 else right[None, :, None]
         macs = prod(a.shape) * b.shape[-1]
@@ -463,6 +478,12 @@ class Observer(TorchDispatchMode):
         """Note that a module has run."""
         if self.within and get_ident() == self.thread:
             self.within.pop()
+
+
+def weighted(func: Any, args: tuple, kwargs: dict) -> bool:
+    """Whether a sum of rows of a table has a weight for each row."""
+    place = [each.name for each in func._schema.arguments].index("per_sample_weights")
+    return (args[place] if place < len(args) else kwargs.get("per_sample_weights")) is not None
 
 
 def copied(x: Tensor) -> Tensor:

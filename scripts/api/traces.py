@@ -65,16 +65,18 @@ def trace(model: Any, inputs: Any, routers: Mapping[str, int] | None = None) -> 
     ----------
     model : torch.nn.Module
         Runs in evaluation mode without gradients, and is left as it was.
-    inputs : Tensor or iterable
-        One frame, or frames: each a tensor, a tuple of arguments or a dictionary of them.
+    inputs : Tensor, mapping or iterable
+        One frame that is a tensor or a dictionary of arguments, or frames in a list: each a tensor,
+        a tuple of arguments or a dictionary of them.
     routers : mapping of str to int, optional
         By name the layers that choose experts, and how many of them a token gets.
 
     Raises
     ------
     ValueError
-        There is nothing to record, a router is none of the products, or an operand holds NaN or
-        infinity; as :func:`deltamoe.golden.sparsity.hooks.trace` says.
+        An argument is of another kind, there is nothing to record, a router is none of the
+        products, or an operand holds NaN or infinity; as
+        :func:`deltamoe.golden.sparsity.hooks.trace` says.
     """
     from deltamoe.golden.sparsity.hooks import trace as recorded
 

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator, Mapping
@@ -8,8 +9,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from errno import EACCES, EISDIR
 from pathlib import Path
 
-STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
-"""Beginnings of paths that name a stream of a process, even where it leads to a regular file."""
+STREAMS = re.compile(r"/dev/(std(in|out|err)$|fd/)|/proc/[^/]+/(task/\d+/)?fd/")
+"""Paths that name a stream of a process, even where it leads to a regular file."""
 
 
 @contextmanager
@@ -79,7 +80,7 @@ def write_all(contents: Mapping[Path, str | bytes], *, mode: int = 0o666) -> Non
 def is_stream(path: Path) -> bool:
     """Tell whether a path leads to something that can be written to but not replaced."""
     with naming(path):
-        return str(path).startswith(STREAMS) or (
+        return bool(STREAMS.match(str(path))) or (
             path.exists() and not path.is_file() and not path.is_dir())
 
 

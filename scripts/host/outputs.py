@@ -58,7 +58,10 @@ def check_file(path: Path) -> None:
     if is_stream(path):
         return
     check_name(path)
-    parent = path.resolve().parent if path.is_symlink() else path.parent
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if target.is_symlink():
+        raise ValueError(f"{path} is a symbolic link that leads to itself")
+    parent = target.parent
     if not parent.is_dir():
         raise ValueError(f"{path}: there is no folder {parent}")
     if path.is_dir():
@@ -104,7 +107,8 @@ def identity(path: Path) -> object:
     try:
         found = path.stat()
     except FileNotFoundError:
-        return os.path.realpath(path)
+        with naming(path):
+            return os.path.realpath(path)
     return found.st_dev, found.st_ino
 
 

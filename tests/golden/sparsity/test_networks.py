@@ -429,9 +429,18 @@ UNCOUNTED = {
                                        w=nn.Parameter(drawn(1, 8, 8)))),
     "sparse": ("_sparse_addmm", lambda: Calls(lambda model, x: torch.sparse.mm(model.w, x.mT).mT,
                                               w=nn.Parameter(drawn(8, 8).to_sparse()))),
+    "compressed rows": (r"\(mm\)", lambda: Calls(
+        lambda model, x: x + (drawn(5, 5).to_sparse_csr() @ x))),
+    "sparse rows": (r"\(mm\)", lambda: Calls(lambda model, x: x.relu().to_sparse() @ model.w,
+                                        w=nn.Parameter(drawn(8, 8)))),
+    "determinant": ("_linalg_det", lambda: Calls(lambda model, x: x * torch.det(x[:, :5]))),
+    "weighted bag": ("_embedding_bag", lambda: Calls(lambda model, x: functional.embedding_bag(
+        torch.arange(8).expand(5, 8), model.w, per_sample_weights=x, mode="sum"),
+        w=nn.Parameter(drawn(8, 8)))),
 }
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
 @pytest.mark.parametrize("name", UNCOUNTED)
 def test_what_cannot_be_counted_is_named(name: str, tmp_path: Path) -> None:
     words, make = UNCOUNTED[name]
@@ -464,6 +473,8 @@ def outer(model: nn.Module, x: Tensor) -> Tensor:
 BY_ELEMENT_ALONE = {
     "layer": ("sum of products", 5 * 8 * 8, lambda model, x: (
         x[:, None] * model.layer.weight).sum(-1)),
+    "mean": ("mean of products", 5 * 8 * 8, lambda model, x: (
+        x[:, None] * model.layer.weight).mean(-1)),
     "moved": ("sum of products", 5 * 8 * 8, lambda model, x: (
         x[None] * model.layer.weight[:, None]).permute(1, 0, 2).reshape(5, 8, 8).sum(2)),
     "row by row": ("sum of products", 5 * 8, lambda model, x: (
@@ -485,7 +496,9 @@ def test_products_by_element_are_counted(name: str) -> None:
 
 @pytest.mark.parametrize("function", [
     lambda model, x: x * model.layer.weight[0] + x, lambda model, x: (x * 2).sum(-1, True) + x,
-    lambda model, x: x * x.pow(2).mean(-1, keepdim=True).rsqrt()])
+    lambda model, x: x * x.pow(2).mean(-1, keepdim=True).rsqrt(),
+    lambda model, x: x * (x * x).mean(-1, keepdim=True).rsqrt(),
+    lambda model, x: x * (x * x).sum(-1, keepdim=True).rsqrt()])
 def test_scales_and_norms_are_no_products(function: Callable) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "the trace sees 100 % of the MACs; role")

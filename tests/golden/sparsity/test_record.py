@@ -183,6 +183,25 @@ def test_what_cannot_be_traced_is_refused(shown: list[Tensor]) -> None:
         hooks.trace(nn.ReLU(), shown)
 
 
+@pytest.mark.parametrize(("model", "inputs", "routers", "words"), [
+    (torch.relu, torch.ones(1), None, "^the model is builtin_.*, not a torch.nn.Module$"),
+    (nn.Linear(2, 2, device="meta"), torch.ones(1, 2), None, "^parameter weight has no values"),
+    (nn.Linear(2, 2), None, None, "^the inputs are NoneType, not a tensor"),
+    (nn.Linear(2, 2), "x.png", None, "^the inputs are str, not a tensor"),
+    (nn.Linear(2, 2), torch.ones(1, 2), ["weight"], "^routers are a dictionary of names"),
+    (nn.Linear(2, 2), torch.ones(1, 2), {"last": "2"}, "^routers are a dictionary of names")])
+def test_arguments_of_another_kind_are_refused(
+        model: object, inputs: object, routers: object, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        hooks.trace(model, inputs, routers)
+
+
+@pytest.mark.filterwarnings("ignore:the trace sees 100 % of the MACs")
+def test_a_dictionary_is_one_frame() -> None:
+    record = hooks.trace(nn.Linear(2, 2), {"input": torch.ones(3, 2)})
+    assert (len(record.frames), record.macs) == (1, 3 * 2 * 2)
+
+
 def test_statistics_are_those_asked_for() -> None:
     given = generated({"fc1": (64, 4000, 2)}, density=0.3, token_correlation=0.2,
                       time_correlation=0.6, frames=3, seed=7)

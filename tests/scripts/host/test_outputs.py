@@ -93,6 +93,29 @@ def test_a_result_in_the_place_of_an_input_or_of_another_is_refused(
     assert contents(folder) == before
 
 
+def test_a_link_to_itself_is_refused(folder: Path) -> None:
+    (folder / "loop").symlink_to("loop")
+    with pytest.raises(ValueError, match=r"^loop is a symbolic link that leads to itself$"):
+        check_outputs([Path("loop")])
+
+
+def test_a_folder_that_was_removed_is_said_of_the_file(
+        folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "gone").mkdir()
+    monkeypatch.chdir(folder / "gone")
+    (folder / "gone").rmdir()
+    with pytest.raises(FileNotFoundError) as caught:
+        check_outputs([Path("x.json")])
+    assert caught.value.filename == "x.json"
+
+
+@pytest.mark.parametrize("way", ["/proc/self/cwd/q.safetensors",
+                                 "/proc/thread-self/cwd/q.safetensors"])
+def test_a_file_by_way_of_a_process_is_a_file(way: str, folder: Path) -> None:
+    with pytest.raises(ValueError, match="is read by the same command"):
+        check_outputs([Path(way)], read=["q.safetensors"])
+
+
 def test_streams_and_standard_output_may_take_several_results(folder: Path) -> None:
     check_outputs([Path("/dev/null"), Path("/dev/null"), None], json=Path("-"),
                   read=["/dev/null", None, "nosuch"])
