@@ -72,6 +72,10 @@ def check_file(path: Path) -> None:
 def check_folder(path: Path) -> None:
     """Raise ValueError unless a folder has this path or can be made there."""
     check_name(path)
+    with naming(path):
+        target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_dir():
+        raise ValueError(f"{path} is no folder")
     above = path
     while not os.path.lexists(above) and above != above.parent:
         above = above.parent

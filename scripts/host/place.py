@@ -32,23 +32,28 @@ def temporary_files_in_one_folder() -> Iterator[None]:
             return
         default, tempfile.tempdir = tempfile.tempdir, str(folder)
         os.environ["TMPDIR"] = str(folder)
+        os.environ["MPLBACKEND"] = "agg"  # pictures only go to files
         place_caches(folder)
         try:
             yield
         finally:
             tempfile.tempdir = default
-            for name in ("TMPDIR", *OTHERS):
+            for name in ("TMPDIR", "MPLBACKEND", *OTHERS):
                 os.environ.pop(name, None)
                 if name in before:
                     os.environ[name] = before[name]
 
 
 def place_caches(folder: Path) -> None:
-    """Give other programs a folder for their caches if the user's cannot be written to."""
+    """Give other programs a folder for their caches if the user's cannot be written to.
+
+    That of YoWASP may hold what is needed already.
+    """
     caches = cache.user_caches()
     for variable, name in OTHERS.items():
-        if variable not in os.environ and (caches is None or not (
-                (caches / name).exists() or cache.writable(caches))):
+        theirs = os.environ.get(variable) or (caches and caches / name)
+        if not theirs or not (cache.writable(Path(theirs))
+                              or (name == "YoWASP" and Path(theirs).is_dir())):
             os.environ[variable] = str(usable(folder) / name)
 
 

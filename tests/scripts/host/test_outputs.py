@@ -109,6 +109,11 @@ def test_a_folder_that_was_removed_is_said_of_the_file(
     assert caught.value.filename == "x.json"
 
 
+def test_a_file_by_way_of_a_missing_folder_is_no_folder(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"^nosuch/\.\./power\.csv is no folder$"):
+        check_outputs(folders={Path("nosuch/../power.csv"): ["x"]})
+
+
 @pytest.mark.parametrize("way", ["/proc/self/cwd/q.safetensors",
                                  "/proc/thread-self/cwd/q.safetensors"])
 def test_a_file_by_way_of_a_process_is_a_file(way: str, folder: Path) -> None:

@@ -167,3 +167,12 @@ def test_a_cache_that_holds_the_model_need_not_be_writable(
     with pytest.raises(ValueError, match=f"the cache {kept} cannot be written to"):
         engine.build(hw)
     engine.build.cache_clear()
+
+
+@pytest.mark.parametrize("variables", [{"MPLBACKEND": "nosuch"}, {"MPLCONFIGDIR": "/dev/null"}])
+def test_pictures_need_nothing_of_matplotlibs_settings(variables: dict, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text("question: Does it pay?\nmodels: [digits]\n"
+                                         "hardware: [nano]\npolicies: [dense, zero-skip]\n")
+    done = deltamoe("compare", "study.yaml", "--out", "out", cwd=tmp_path, **variables)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out" / "pareto.png").stat().st_size
