@@ -1,0 +1,133 @@
+"""What a network runs, as values: a part of a block, and whose it is; no torch."""
+
+from dataclasses import dataclass, replace
+from enum import Enum, StrEnum
+
+from deltamoe.golden.config import ModelConfig
+
+
+class Part(StrEnum):
+    """What an operator is of its network or of its block."""
+
+    PATCH = "patch"
+    Q = "q"
+    K = "k"
+    V = "v"
+    ATTENTION = "attention"
+    SCORES = "scores"
+    VALUES = "values"
+    PROJ = "proj"
+    FC1 = "fc1"
+    FC2 = "fc2"
+    GATE = "gate"
+    HEAD = "head"
+
+
+QKV = (Part.Q, Part.K, Part.V)
+"""What makes the operands of the attention."""
+
+
+class Experts(Enum):
+    """Whose an operator is, if not one expert's."""
+
+    EVERY = "every"
+
+
+EVERY = Experts.EVERY
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator of a network, or one matrix product of an operator.
+
+    A plan chooses for operators, and a network stores the tensors of operators: those of
+    :func:`operators`. A trace has products: the attention is two of them, scores and values, and a
+    layer of the experts is one of each expert. Any other operator is its only product.
+
+    Attributes
+    ----------
+    part : Part
+        What it is.
+    layer : int, optional
+        Its block; None for the patches and the heads.
+    expert : int or Experts, optional
+        Its expert, or ``EVERY``; None outside the experts.
+    task : int, optional
+        Whose gate or head it is; None for all others, which every task runs.
+    """
+
+    part: Part
+    layer: int | None = None
+    expert: int | Experts | None = None
+    task: int | None = None
+
+    def __str__(self) -> str:
+        words = [] if self.layer is None else [block(self.layer)]
+        if self.part in (Part.SCORES, Part.VALUES):
+            words.append(Part.ATTENTION)
+        if self.expert is not None:
+            words.append("experts" if self.expert is EVERY else f"experts.{self.expert}")
+        words.append(self.part)
+        return ".".join(words if self.task is None else [*words, str(self.task)])
+
+    @property
+    def whole(self) -> "Operator":
+        """The operator of which this is a product; itself if it is none of several."""
+        if self.part in (Part.SCORES, Part.VALUES):
+            return replace(self, part=Part.ATTENTION)
+        return self if self.expert is None else self.of_expert(EVERY)
+
+    @property
+    def block(self) -> str:
+        """Name of its block, which begins the names of what all operators of the block use."""
+        if self.layer is None:
+            raise ValueError(f"{self} is in no block")
+        return block(self.layer)
+
+    def of_expert(self, expert: int | Experts) -> "Operator":
+        """Return the same layer of one expert, or of ``EVERY``."""
+        return replace(self, expert=expert)
+
+    def beside(self, part: Part) -> "Operator":
+        """Return another part of the same block and of the same experts."""
+        return replace(self, part=part)
+
+    def runs_for(self, task: int) -> bool:
+        """Whether an inference of ``task`` runs it."""
+        return self.task in (None, task)
+
+
+def block(layer: int) -> str:
+    """Return the name of a block."""
+    return f"blocks.{layer}"
+
+
+def feed_forward(config: ModelConfig, layer: int) -> tuple[Operator, Operator]:
+    """Return the two layers of the second half of a block: dense ones, or those of the experts."""
+    expert = EVERY if config.is_moe(layer) else None
+    return Operator(Part.FC1, layer, expert), Operator(Part.FC2, layer, expert)
+
+
+def operators(config: ModelConfig) -> tuple[Operator, ...]:
+    """Return all operators of a network, of every task, in the order in which they run."""
+    found = [Operator(Part.PATCH)]
+    for layer in range(config.num_layers):
+        found += [Operator(part, layer) for part in (*QKV, Part.ATTENTION, Part.PROJ)]
+        if config.is_moe(layer):
+            found += [Operator(Part.GATE, layer, task=task) for task in range(config.num_tasks)]
+        found += feed_forward(config, layer)
+    return (*found, *(Operator(Part.HEAD, task=task) for task in range(len(config.num_classes))))
+
+
+def operator_named(name: str, config: ModelConfig) -> Operator:
+    """Return the operator of ``config`` that is printed as ``name``.
+
+    Raises
+    ------
+    ValueError
+        There is none; the message lists those that there are.
+    """
+    found = {str(operator): operator for operator in operators(config)}
+    if name not in found:
+        raise ValueError(f"{config.name} has no operator {name!r}; it has {', '.join(found)}")
+    return found[name]
