@@ -10,7 +10,7 @@ from torch import Tensor
 from deltamoe.golden.integer import Integer, Trace
 from deltamoe.golden.library import Network
 from deltamoe.golden.model import M3ViT
-from deltamoe.golden.quantization.quantize import RESIDUAL_SCALE
+from deltamoe.golden.numerics import RESIDUAL_SCALE
 from deltamoe.golden.quantization.report import sqnr
 
 

@@ -17,10 +17,18 @@ from deltamoe.golden.arithmetic.moe import moe, routed_tokens
 from deltamoe.golden.arithmetic.requantize import requantize
 from deltamoe.golden.arithmetic.residual import residual_add
 from deltamoe.golden.model import patchify
+from deltamoe.golden.numerics import (
+    ACTIVATION,
+    EXPERT,
+    HIDDEN,
+    PIXEL_ZERO,
+    PLANE,
+    SCORE,
+    UPDATE,
+    WEIGHT,
+    Result,
+)
 from deltamoe.golden.quantization.quantized import QuantizedModel
-
-LOWEST_WEIGHT = -127
-"""Keys and values are the weights of the attention's products, and weights are symmetric."""
 
 
 @dataclass
@@ -72,8 +80,8 @@ class Integer:
             raise ValueError(f"task {task} is not in 0..{config.num_tasks - 1}")
         position = self.tensor("position")
         trace = Trace(position)
-        patches = patchify(pixels.to(torch.int64), config.patch_size) - 128     # (..., T-1, patch)
-        embedded = self.linear("patch", patches, 24, trace)                      # (..., T-1, D)
+        patches = patchify(pixels.to(torch.int64), config.patch_size) - PIXEL_ZERO
+        embedded = self.linear("patch", patches, UPDATE, trace)                  # (..., T-1, D)
         first = position[:1].expand_as(embedded[..., :1, :])
         x = torch.cat([first, residual_add(position[1:], embedded)], -2)         # (..., T, D)
         for layer in range(config.num_layers):
@@ -82,7 +90,7 @@ class Integer:
         trace.x = x
         if config.num_classes:
             h = self.norm("norm", x[..., :1, :])
-            trace.scores = self.linear(f"head.{task}", h, 16, trace)[..., 0, :]
+            trace.scores = self.linear(f"head.{task}", h, SCORE, trace)[..., 0, :]
         return trace
 
     def tensor(self, name: str) -> Tensor:
@@ -102,9 +110,9 @@ class Integer:
         trace.operands[name] = a
         return linear(a, weight)
 
-    def linear(self, name: str, a: Tensor, width: int, trace: Trace,
+    def linear(self, name: str, a: Tensor, result: Result, trace: Trace,
                expert: int | None = None, tokens: Tensor | None = None) -> Tensor:
-        """Multiply, add the bias, requantize to ``width`` bits."""
+        """Multiply, add the bias, requantize."""
         weight, bias, multiplier = (self.tensor(f"{name}.{part}")
                                     for part in ("weight", "bias", "multiplier"))
         key = name
@@ -112,7 +120,7 @@ class Integer:
             weight, bias, multiplier = weight[expert], bias[expert], multiplier[expert]
             key = name.replace("experts", f"experts.{expert}")
         acc = self.product(trace, key, a, weight, tokens) + bias
-        return requantize(acc, multiplier, shift=self.model.number(f"{name}.shift"), width=width)
+        return requantize(acc, multiplier, self.model.number(f"{name}.shift"), result)
 
     def norm(self, name: str, x: Tensor) -> Tensor:
         """Normalize rows."""
@@ -127,15 +135,15 @@ class Integer:
         h = self.norm(f"{name}.norm2", x)
         if self.model.config.is_moe(layer):
             return self.moe(layer, x, h, task, trace, experts)
-        hidden = gelu(self.linear(f"{name}.fc1", h, 10, trace), self.model[f"{name}.gelu"])
-        return residual_add(x, self.linear(f"{name}.fc2", hidden, 24, trace))
+        hidden = gelu(self.linear(f"{name}.fc1", h, HIDDEN, trace), self.model[f"{name}.gelu"])
+        return residual_add(x, self.linear(f"{name}.fc2", hidden, UPDATE, trace))
 
     def attend(self, layer: int, x: Tensor, trace: Trace) -> Tensor:
         """First half of a block, (..., T, D) to (..., T, D)."""
         name, heads = f"blocks.{layer}", self.model.config.num_heads
         h = self.norm(f"{name}.norm1", x)
-        q, k, v = (self.linear(f"{name}.{part}", h, 8, trace) for part in "qkv")  # (..., T, D)
-        k, v = (part.clamp(min=LOWEST_WEIGHT) for part in (k, v))
+        q, k, v = (self.linear(f"{name}.{part}", h, result, trace)                # (..., T, D)
+                   for part, result in (("q", ACTIVATION), ("k", WEIGHT), ("v", WEIGHT)))
         out, e = attention(q, k, v, self.tensor(f"{name}.attention.multiplier"),
                            *(self.model.number(f"{name}.attention.{part}")
                              for part in ("shift", "kappa22", "kappa26")),
@@ -143,7 +151,7 @@ class Integer:
         self.keep(trace, f"{name}.attention.scores",
                   q.unflatten(-1, (heads, -1)).transpose(-3, -2))                # (..., H, T, Dh)
         self.keep(trace, f"{name}.attention.values", e)                          # (..., H, T, T)
-        return residual_add(x, self.linear(f"{name}.proj", out, 24, trace))
+        return residual_add(x, self.linear(f"{name}.proj", out, UPDATE, trace))
 
     def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor | None:
         """Return which keys a query attends to, (H, T, T) bool; all of them, said as None."""
@@ -162,7 +170,7 @@ class Integer:
         name = f"blocks.{layer}"
         acc = self.product(trace, f"{name}.gate.{task}", h,
                            planes(self.model[f"{name}.gate.{task}.weight"]))     # (..., T, 2E)
-        logits = 256 * acc[..., 0::2] + acc[..., 1::2]                           # (..., T, E)
+        logits = (acc[..., 0::2] << PLANE) + acc[..., 1::2]                          # (..., T, E)
         scale = (self.model.number(f"{name}.gate.{task}.multiplier"),
                  self.model.number(f"{name}.gate.{task}.shift"))
         chosen, weights = self.choose(layer, h, logits, scale, forced)
@@ -172,8 +180,8 @@ class Integer:
 
         def expert(index: int, rows: Tensor) -> Tensor:
             tokens = routed_tokens(flat[2], index)
-            hidden = gelu(self.linear(f"{name}.experts.fc1", rows, 10, trace, index, tokens),
+            hidden = gelu(self.linear(f"{name}.experts.fc1", rows, HIDDEN, trace, index, tokens),
                           self.model[f"{name}.gelu"])
-            return self.linear(f"{name}.experts.fc2", hidden, 20, trace, index, tokens)
+            return self.linear(f"{name}.experts.fc2", hidden, EXPERT, trace, index, tokens)
 
         return moe(*flat, expert).view(x.shape)

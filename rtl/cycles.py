@@ -14,9 +14,6 @@ PAGE = 4096
 PARAMETER_BYTES = 8
 """A column's bias and multiplier."""
 
-PLANE = 8
-"""Bits by which a logit of the gate is wider than a plane's sums."""
-
 RUN = 8
 """Most events summed before a flush: 8 * 255 * 127 fits the 19 bits of a packed product."""
 

@@ -1,22 +1,15 @@
 """Payload layouts that cross unit boundaries."""
 
 from amaranth import ShapeLike, signed, unsigned
-from amaranth.lib import data, enum
+from amaranth.lib import data
 
+from deltamoe.golden.numerics import ACTIVATION, EXPERT, HIDDEN, SCORE, UPDATE, WEIGHT
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.cycles import PARAMETER_BYTES
 from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Source
 
-
-class Width(enum.IntEnum, shape=3):
-    """Bits that a requantized element saturates to; ``SYMMETRIC`` is int8 without -128."""
-
-    INT8 = 0
-    INT10 = 1
-    INT16 = 2
-    INT20 = 3
-    INT24 = 4
-    SYMMETRIC = 5
+RESULTS = (ACTIVATION, HIDDEN, SCORE, EXPERT, UPDATE, WEIGHT)
+"""What a requantized element saturates to, each by its code in hardware."""
 
 
 def beat(element: ShapeLike, lanes: int) -> data.StructLayout:
@@ -47,7 +40,8 @@ gain (which is signed)."""
 assert PARAMETER.size == 8 * PARAMETER_BYTES
 
 NORMALIZER = data.StructLayout({"multiplier": unsigned(16), "shift": 2})
-"""Reciprocal of a row's sum of exponentials; the shift is ``14 + 4 * shift``."""
+"""Reciprocal of a row's sum of exponentials; the shift is that of
+:data:`deltamoe.golden.numerics.SHIFTS` at ``shift``."""
 
 def route(hw: HwConfig) -> data.StructLayout:
     """One of a token's ``top_k`` experts and its weight in units of 2**-16.
@@ -231,10 +225,11 @@ def scaled(hw: HwConfig) -> data.StructLayout:
         "acc": data.ArrayLayout(signed(hw.acc_width), hw.word),
         "bias": data.ArrayLayout(signed(32), hw.word),
         "multiplier": data.ArrayLayout(unsigned(16), hw.word),
-        "shift": 2, "width": Width, "tag": tag(hw),
+        "shift": 2, "width": range(len(RESULTS)), "tag": tag(hw),
     })
 
 
 def requantized(hw: HwConfig) -> data.StructLayout:
-    """A word of requantized elements, sign-extended to 24 bits."""
-    return data.StructLayout({"data": data.ArrayLayout(signed(24), hw.word), "tag": tag(hw)})
+    """A word of requantized elements, sign-extended to the widest result."""
+    return data.StructLayout({
+        "data": data.ArrayLayout(signed(UPDATE.bits), hw.word), "tag": tag(hw)})

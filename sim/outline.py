@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.numerics import SHIFTS
 from deltamoe.golden.quantization.shapes import tensor_shapes
 from deltamoe.sim.facts import Facts
 
@@ -41,7 +42,7 @@ class Outline:
             if self.usage is not None:
                 return np.array(self.usage[int(layer)], kind)
             return np.array(routings()[self.config.name][int(task)][layer]["usage"], kind)
-        value = 14 if name.endswith("shift") and "norm" not in name else 0
+        value = SHIFTS[0] if name.endswith("shift") and "norm" not in name else 0
         return np.broadcast_to(np.array(value, kind), shape)
 
 

@@ -16,6 +16,7 @@ PACKAGES = {"golden": "deltamoe.golden", "rtl": "deltamoe.rtl", "sim": "deltamoe
 
 SHARED = {
     "deltamoe.golden.config",
+    "deltamoe.golden.numerics",
     "deltamoe.golden.operators",
     "deltamoe.golden.quantization.shapes",
     "deltamoe.golden.sparsity.work",

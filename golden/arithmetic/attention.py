@@ -8,8 +8,7 @@ from torch import Tensor
 from deltamoe.golden.arithmetic.linear import linear
 from deltamoe.golden.arithmetic.requantize import requantize
 from deltamoe.golden.arithmetic.softmax import normalizer, softmax
-
-LOWEST_LOGIT = -(1 << 15)
+from deltamoe.golden.numerics import ACTIVATION, SCORE
 
 
 class Attention(NamedTuple):
@@ -33,8 +32,8 @@ def attention(
 ) -> Attention:
     """Scores, softmax and sum of values of every head.
 
-    ``logits = requantize(q . k, multiplier[h], shift, 16)``; ``e, total = softmax(logits)``;
-    ``out = requantize(sum_j e[j] v[j], *normalizer(total), 8)``.
+    ``logits = requantize(q . k, multiplier[h], shift, SCORE)``; ``e, total = softmax(logits)``;
+    ``out = requantize(sum_j e[j] v[j], *normalizer(total), ACTIVATION)``.
 
     Parameters
     ----------
@@ -53,11 +52,11 @@ def attention(
     heads = multiplier.shape[0]
     q, k, v = (t.unflatten(-1, (heads, -1)).transpose(-3, -2) for t in (q, k, v))  # (..., H, T, Dh)
     multiplier = multiplier.to(torch.int64).view(heads, 1, 1)
-    logits = requantize(linear(q, k), multiplier, shift=shift, width=16)  # (..., H, T, T)
+    logits = requantize(linear(q, k), multiplier, shift, SCORE)  # (..., H, T, T)
     if pairs is not None:
-        logits = logits.masked_fill(~pairs, LOWEST_LOGIT)
+        logits = logits.masked_fill(~pairs, SCORE.lowest)
     e, total = softmax(logits)
     scale, scale_shift = normalizer(total, kappa22, kappa26)  # (..., H, T)
     acc = linear(e, v.mT)  # (..., H, T, Dh)
-    out = requantize(acc, scale[..., None], shift=scale_shift[..., None], width=8)
+    out = requantize(acc, scale[..., None], scale_shift[..., None], ACTIVATION)
     return Attention(out.transpose(-3, -2).flatten(-2), e)

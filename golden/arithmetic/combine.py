@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from deltamoe.golden.arithmetic.requantize import round_shift
+from deltamoe.golden.numerics import COMBINE_SHIFT
 
 
 def contribution(expert_out: Tensor, weight: Tensor) -> Tensor:
@@ -22,4 +23,4 @@ def contribution(expert_out: Tensor, weight: Tensor) -> Tensor:
     Tensor
         int64, scale ``2**-8``.
     """
-    return round_shift(expert_out * weight, 18)
+    return round_shift(expert_out * weight, COMBINE_SHIFT)

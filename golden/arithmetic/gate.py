@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from deltamoe.golden.arithmetic.requantize import requantize
+from deltamoe.golden.numerics import LARGEST_MULTIPLIER, PLANE, ROUTE_FRACTION, SCORE
 from deltamoe.golden.tables import EXP2_15BIT
 
 
@@ -38,7 +39,7 @@ def top_k_experts(acc: Tensor, top_k: int) -> Tensor:
 def gate_weights(acc: Tensor, multiplier: int, shift: int, experts: Tensor) -> Tensor:
     """Softmax over all experts, kept for the chosen ones and not renormalized.
 
-    ``t = requantize(acc, multiplier, shift=shift, width=16)`` in 1/256 octave,
+    ``t = requantize(acc, multiplier, shift, SCORE)`` in 1/256 octave,
     ``e = exponential(max(t) - t)``, ``weight = min(65535, floor(e * 2**16 / sum(e) + 1/2))``.
 
     Parameters
@@ -55,10 +56,10 @@ def gate_weights(acc: Tensor, multiplier: int, shift: int, experts: Tensor) -> T
     Tensor
         (T, K) int64 in 0..65535, units of ``2**-16``.
     """
-    t = requantize(acc, multiplier, shift=shift, width=16)
+    t = requantize(acc, multiplier, shift, SCORE)
     e = exponential(t.amax(-1, keepdim=True) - t)
     total = e.sum(-1, keepdim=True)
-    weights = (((e << 17) + total) // (2 * total)).clamp(max=65535)
+    weights = (((e << (ROUTE_FRACTION + 1)) + total) // (2 * total)).clamp(max=LARGEST_MULTIPLIER)
     return weights.gather(-1, experts)
 
 
@@ -89,6 +90,7 @@ def planes(weight: Tensor) -> Tensor:
     ``weight = 256 * high + low`` with both in -128..127, so a gate runs as a linear layer of
     twice as many columns.
     """
-    low = ((weight.to(torch.int64) + 128) & 255) - 128
-    high = (weight.to(torch.int64) - low) >> 8
+    half = 1 << (PLANE - 1)
+    low = ((weight.to(torch.int64) + half) & (2 * half - 1)) - half
+    high = (weight.to(torch.int64) - low) >> PLANE
     return torch.stack([high, low], dim=1).flatten(0, 1)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from deltamoe.golden.numerics import HIDDEN
+
 
 def gelu(q: Tensor, table: Tensor) -> Tensor:
     """Look ``q`` up: ``table[q & 1023]``, so negative ``q`` use the upper half.
@@ -19,4 +21,4 @@ def gelu(q: Tensor, table: Tensor) -> Tensor:
     Tensor
         int64 in 0..255, shaped as ``q``.
     """
-    return table.to(torch.int64)[q & 1023]
+    return table.to(torch.int64)[q & ((1 << HIDDEN.bits) - 1)]

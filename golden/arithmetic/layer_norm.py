@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from deltamoe.golden.arithmetic.requantize import round_shift, saturate
+from deltamoe.golden.numerics import ACTIVATION, NORM_FRACTION
 from deltamoe.golden.tables import RSQRT
 
 
@@ -40,7 +41,7 @@ def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, gain_shift: int, epsilon: 
 
     ``V = D * sum(x**2) - sum(x)**2 + epsilon``; ``z = (D * x - sum(x)) / sqrt(V)`` with 12
     fraction bits by :func:`reciprocal_root`;
-    ``out = saturate(round_shift(z * gain + bias, gain_shift + 12), 8)``.
+    ``out = saturate(round_shift(z * gain + bias, gain_shift + 12), ACTIVATION)``.
 
     Parameters
     ----------
@@ -66,4 +67,4 @@ def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, gain_shift: int, epsilon: 
     variance = dim * (x * x).sum(-1, keepdim=True) - total * total + epsilon
     root, half_exponent = reciprocal_root(variance)
     z = round_shift((dim * x - total) * root, 4 + half_exponent)
-    return saturate(round_shift(z * gain + bias, gain_shift + 12), 8)
+    return saturate(round_shift(z * gain + bias, gain_shift + NORM_FRACTION), ACTIVATION)

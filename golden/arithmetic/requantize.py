@@ -2,6 +2,8 @@
 
 from torch import Tensor
 
+from deltamoe.golden.numerics import Result
+
 
 def round_shift(value: Tensor, shift: int | Tensor) -> Tensor:
     """Divide by ``2**shift``, halves rounded up: ``floor(value / 2**shift + 1/2)``.
@@ -21,14 +23,14 @@ def round_shift(value: Tensor, shift: int | Tensor) -> Tensor:
     return (value + ((1 << shift) >> 1)) >> shift
 
 
-def saturate(value: Tensor, width: int) -> Tensor:
-    """Clamp to the range of a signed integer of ``width`` bits."""
-    limit = 1 << (width - 1)
-    return value.clamp(-limit, limit - 1)
+def saturate(value: Tensor, result: Result) -> Tensor:
+    """Clamp to the codes of ``result``."""
+    return value.clamp(result.lowest, result.highest)
 
 
-def requantize(acc: Tensor, multiplier: int | Tensor, *, shift: int | Tensor, width: int) -> Tensor:
-    """Compute ``saturate(floor(acc * multiplier / 2**shift + 1/2), width)``.
+def requantize(acc: Tensor, multiplier: int | Tensor, shift: int | Tensor,
+               result: Result) -> Tensor:
+    """Compute ``saturate(floor(acc * multiplier / 2**shift + 1/2), result)``.
 
     Parameters
     ----------
@@ -37,13 +39,13 @@ def requantize(acc: Tensor, multiplier: int | Tensor, *, shift: int | Tensor, wi
     multiplier : int or Tensor
         0..65535, broadcast against ``acc``.
     shift : int or Tensor
-        Any shift; the hardware offers 14, 18, 22 and 26.
-    width : int
-        Bits of the signed result.
+        Any shift; the hardware offers :data:`deltamoe.golden.numerics.SHIFTS`.
+    result : Result
+        What the sum is saturated to.
 
     Returns
     -------
     Tensor
         int64.
     """
-    return saturate(round_shift(acc * multiplier, shift), width)
+    return saturate(round_shift(acc * multiplier, shift), result)

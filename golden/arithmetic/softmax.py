@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from deltamoe.golden.numerics import KAPPA_SHIFTS, LARGEST_MULTIPLIER, LONG_ROW
 from deltamoe.golden.tables import EXP2_8BIT
 
 
@@ -51,7 +52,8 @@ def normalizer(total: Tensor, kappa22: int, kappa26: int) -> tuple[Tensor, Tenso
     multiplier, shift : Tensor
         int64, shaped as ``total``.
     """
-    wide = total >= 4096
+    wide = total >= LONG_ROW
     kappa = torch.where(wide, kappa26, kappa22)
-    multiplier = ((kappa + (total >> 1)) // total).clamp(max=65535)
-    return multiplier, torch.where(wide, 26, 22)
+    multiplier = ((kappa + (total >> 1)) // total).clamp(max=LARGEST_MULTIPLIER)
+    short, long = KAPPA_SHIFTS
+    return multiplier, torch.where(wide, long, short)

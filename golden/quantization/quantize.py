@@ -15,6 +15,21 @@ from torch import Tensor
 from deltamoe.golden.arithmetic.gate import top_k_experts
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.model import M3ViT
+from deltamoe.golden.numerics import (
+    ACTIVATION,
+    EXPERT_SCALE,
+    GATE_OCTAVE,
+    KAPPA_SHIFTS,
+    LARGEST_CODE,
+    NORM_FRACTION,
+    PIXEL_ZERO,
+    PLANE,
+    RESIDUAL,
+    RESIDUAL_SCALE,
+    SCORE,
+    SCORE_OCTAVE,
+    WEIGHT,
+)
 from deltamoe.golden.quantization.quantized import (
     QuantizedModel,
     fixed_point,
@@ -30,19 +45,22 @@ from deltamoe.golden.quantization.scales import (
     value_scale,
 )
 
-RESIDUAL_SCALE = 2.0**8
-EXPERT_SCALE = 2.0**10
 RANGE_BITS = 16
-INT16_PLANES = 127 * 256 + 127
 
-STREAM, STREAM_CODES = {"in", "middle", "out"}, 32767
-"""What the network calls the residual stream between its operators, and its largest code."""
+SIGNED = -ACTIVATION.lowest
+"""Largest magnitude of an operand's code; behind an activation table ``LARGEST_CODE``."""
 
-GATE_OCTAVES = 32767 / 256
-"""Largest magnitude of a gate's score in octaves: int16 in 1/256 octave."""
+GATE_CODES = WEIGHT.highest * (1 << PLANE) + WEIGHT.highest
+"""Largest code of a gate's weight, both of whose planes are weights."""
 
-SCORE_CODES = 16384
-"""Largest magnitude of a class score's code: half of int16, since other images score higher."""
+STREAM = {"in", "middle", "out"}
+"""What the network calls the residual stream between its operators."""
+
+GATE_OCTAVES = SCORE.highest / GATE_OCTAVE
+"""Largest magnitude of a gate's score in octaves."""
+
+SCORE_CODES = 1 << (SCORE.bits - 2)
+"""Largest magnitude of a class score's code: half of all, since other images score higher."""
 
 FAINT = 2.0**-8
 """A head whose scores are a smaller share of the largest head's has a gain of its own."""
@@ -75,14 +93,14 @@ def quantize(model: M3ViT, images: Iterable[Tensor],
     config, tensors = model.config, {}
     proj = model.patch_embed["proj"]
     patch = proj.weight.detach().flatten(1) / 256
-    tensors |= integer_linear(patch, proj.bias.detach() + 128 * patch.sum(-1), operand=128,
-                              gain=RESIDUAL_SCALE, name="patch")
+    tensors |= integer_linear(patch, proj.bias.detach() + PIXEL_ZERO * patch.sum(-1),
+                              operand=SIGNED, gain=RESIDUAL_SCALE, name="patch")
     position = model.pos_embed.detach()[0].clone()
     position[0] += model.cls_token.detach()[0, 0]
     position = (position * RESIDUAL_SCALE).round()
-    if position.abs().max() > STREAM_CODES:
+    if position.abs().max() > RESIDUAL.highest:
         raise ValueError(f"pos_embed: {float(position.abs().max()) / RESIDUAL_SCALE:.3g} is beyond "
-                         f"the residual stream's {STREAM_CODES / RESIDUAL_SCALE:.0f}")
+                         f"the residual stream's {RESIDUAL.highest / RESIDUAL_SCALE:.0f}")
     tensors["position"] = position.to(torch.int16)
     for layer, block in enumerate(model.blocks):
         seen = {name.split(".", 1)[1]: value for name, value in ranges.items()
@@ -95,7 +113,7 @@ def quantize(model: M3ViT, images: Iterable[Tensor],
         tensors |= norm(model.norm, scale, "norm")
         for task, head in enumerate(model.head):
             tensors |= integer_linear(head.weight.detach() * scale, head.bias.detach(),
-                                      operand=128, gain=score_gain(ranges, task),
+                                      operand=SIGNED, gain=score_gain(ranges, task),
                                       name=f"head.{task}")
     check_stream(ranges)
     return QuantizedModel(config, tensors | usage)
@@ -113,9 +131,9 @@ def check_stream(ranges: Mapping[str, Tensor]) -> None:
     """Raise ValueError if a value of the residual stream, by its ranges, would saturate."""
     for name, seen in ranges.items():
         largest = float(seen.max())
-        if name.split(".")[-1] in STREAM and largest * RESIDUAL_SCALE > STREAM_CODES:
+        if name.split(".")[-1] in STREAM and largest * RESIDUAL_SCALE > RESIDUAL.highest:
             raise ValueError(f"{name}: {largest:.4g} is beyond the residual stream's "
-                             f"{STREAM_CODES / RESIDUAL_SCALE:.0f}")
+                             f"{RESIDUAL.highest / RESIDUAL_SCALE:.0f}")
 
 
 def score_gain(ranges: Mapping[str, Tensor], task: int) -> float:
@@ -190,19 +208,21 @@ def coarse(value: Tensor) -> Tensor:
 def norm(layer: torch.nn.LayerNorm, scale: Tensor, name: str) -> dict[str, Tensor]:
     """Gain, bias and their shift, with the channel scale folded in."""
     gain, bias, dim = layer.weight.detach() / scale, layer.bias.detach() / scale, len(scale)
-    shift = 15
-    while shift and (float(gain.abs().max()) * 2**shift > 32767
-                     or float(bias.abs().max()) * 2 ** (shift + 12) > 2**31 - 1):
-        shift -= 1
-    if float(gain.abs().max()) * 2**shift > 32767:
-        raise ValueError(f"{name}: gain {float(gain.abs().max()):.3g} does not fit 16 bits")
-    if float(bias.abs().max()) * 2 ** (shift + 12) > 2**31 - 1:
-        raise ValueError(f"{name}: bias {float(bias.abs().max()):.3g} does not fit 32 bits")
+    largest, most = float(gain.abs().max()), float(bias.abs().max())
+    fits = {"gain": lambda shift: largest * 2**shift <= 2**15 - 1,
+            "bias": lambda shift: most * 2 ** (shift + NORM_FRACTION) <= 2**31 - 1}
+    shift = next((shift for shift in range(15, 0, -1)
+                  if all(fit(shift) for fit in fits.values())), 0)
+    if not fits["gain"](shift):
+        raise ValueError(f"{name}: gain {largest:.3g} does not fit 16 bits")
+    if not fits["bias"](shift):
+        raise ValueError(f"{name}: bias {most:.3g} does not fit 32 bits")
     return {
         f"{name}.gain": (gain * 2**shift).round().to(torch.int16),
-        f"{name}.bias": (bias * 2 ** (shift + 12)).round().to(torch.int32),
+        f"{name}.bias": (bias * 2 ** (shift + NORM_FRACTION)).round().to(torch.int32),
         f"{name}.shift": torch.tensor(shift, dtype=torch.int32),
-        f"{name}.epsilon": torch.tensor(max(1, round(dim * dim * layer.eps * 2**16))),
+        f"{name}.epsilon": torch.tensor(
+            max(1, round(dim * dim * layer.eps * RESIDUAL_SCALE**2))),
     }
 
 
@@ -222,22 +242,22 @@ def attention(block, seen: dict[str, Tensor], heads: int, name: str) -> dict[str
     sv, kappa = value_scale(floored(seen["qkv"].chunk(3)[2], 1e-6), seen)
     zero = torch.zeros_like(bq)
     product, multiplier, shift = requantization(
-        sq * sk, math.log2(math.e) * per_head**-0.5 * 64, f"{name}.attention")
+        sq * sk, math.log2(math.e) * per_head**-0.5 * SCORE_OCTAVE, f"{name}.attention")
     widened = (product / (sq * sk)).sqrt()
     sq, sk = sq * widened, sk * widened
     wp = layer.proj.weight.detach()
     return {
         **norm(block.norm1, scale, f"{name}.norm1"),
-        **integer_linear(wq * equal[:, None], bq * equal, operand=128,
+        **integer_linear(wq * equal[:, None], bq * equal, operand=SIGNED,
                          gain=1 / sq.repeat_interleave(per_head), name=f"{name}.q"),
-        **integer_linear(wk / equal[:, None], zero, operand=128,
+        **integer_linear(wk / equal[:, None], zero, operand=SIGNED,
                          gain=1 / sk.repeat_interleave(per_head), name=f"{name}.k"),
-        **integer_linear(wv, zero, operand=128, gain=1 / sv, name=f"{name}.v"),
+        **integer_linear(wv, zero, operand=SIGNED, gain=1 / sv, name=f"{name}.v"),
         f"{name}.attention.multiplier": multiplier,
         f"{name}.attention.shift": torch.tensor(shift, dtype=torch.int32),
-        f"{name}.attention.kappa22": torch.tensor(round(kappa * 2**22)),
-        f"{name}.attention.kappa26": torch.tensor(round(kappa * 2**26)),
-        **integer_linear(wp * (sv / kappa), layer.proj.bias.detach() + wp @ bv, operand=128,
+        **{f"{name}.attention.kappa{shift}": torch.tensor(round(kappa * 2**shift))
+           for shift in KAPPA_SHIFTS},
+        **integer_linear(wp * (sv / kappa), layer.proj.bias.detach() + wp @ bv, operand=SIGNED,
                          gain=RESIDUAL_SCALE, name=f"{name}.proj"),
     }
 
@@ -249,18 +269,20 @@ def mlp(block, seen: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     table, given, made, zero_point = hidden_table(seen)
     return {
         **norm(block.norm2, scale, f"{name}.norm2"),
-        **integer_linear(layer.fc1.weight.detach() * scale, layer.fc1.bias.detach(), operand=128,
+        **integer_linear(layer.fc1.weight.detach() * scale, layer.fc1.bias.detach(), operand=SIGNED,
                          gain=1 / given, name=f"{name}.fc1"),
         f"{name}.gelu": table,
-        **integer_linear(layer.fc2.weight.detach() * made, layer.fc2.bias.detach(), operand=255,
-                         gain=RESIDUAL_SCALE, zero_point=zero_point, name=f"{name}.fc2"),
+        **integer_linear(layer.fc2.weight.detach() * made, layer.fc2.bias.detach(),
+                         operand=LARGEST_CODE, gain=RESIDUAL_SCALE, zero_point=zero_point,
+                         name=f"{name}.fc2"),
     }
 
 
 def gate_codes(weight: Tensor) -> Tensor:
     """Round to 16 bits; a lower plane of -128, which no multiplier takes, becomes -127."""
     codes = weight.round().to(torch.int32)
-    return (codes + ((codes & 255) == 128)).to(torch.int16)
+    lowest = 1 << (PLANE - 1)
+    return (codes + ((codes & (2 * lowest - 1)) == lowest)).to(torch.int16)
 
 
 def experts(block, seen: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -277,16 +299,16 @@ def experts(block, seen: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     scale = channel_scale(seen, "norm2", torch.cat([gates.flatten(0, 1), fc1.flatten(0, 1)]))
     table, given, made, zero_point = hidden_table(seen)
     made_first = integer_linear((fc1 * scale).flatten(0, 1), first.bias.detach().flatten(),
-                                operand=128, gain=1 / given, name=f"{name}.experts.fc1")
+                                operand=SIGNED, gain=1 / given, name=f"{name}.experts.fc1")
     made_second = integer_linear((fc2 * made).flatten(0, 1), second.bias.detach().flatten(),
-                                 operand=255, gain=EXPERT_SCALE, zero_point=zero_point,
+                                 operand=LARGEST_CODE, gain=EXPERT_SCALE, zero_point=zero_point,
                                  name=f"{name}.experts.fc2")
     tensors = norm(block.norm2, scale, f"{name}.norm2") | {f"{name}.gelu": table}
     for key, value in (made_first | made_second).items():
         tensors[key] = value.unflatten(0, (count, -1)) if value.dim() else value
     for task, gate in enumerate(gates * scale):
-        step = float(gate.abs().max()) / INT16_PLANES
-        multiplier, shift = fixed_point(torch.tensor(step * math.log2(math.e) * 256,
+        step = float(gate.abs().max()) / GATE_CODES
+        multiplier, shift = fixed_point(torch.tensor(step * math.log2(math.e) * GATE_OCTAVE,
                                                      dtype=torch.float64), f"{name}.gate.{task}")
         octaves = float(seen["gate"].max()) * math.log2(math.e)
         if octaves > GATE_OCTAVES:

@@ -10,7 +10,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from deltamoe.golden.config import ModelConfig
-from deltamoe.golden.quantization.quantized_format import SHIFTS, check_format
+from deltamoe.golden.numerics import LARGEST_MULTIPLIER, SHIFTS, WEIGHT
+from deltamoe.golden.quantization.quantized_format import check_format
 from deltamoe.golden.quantization.tensor_file import write_tensors
 
 ACC_WIDTH = 25
@@ -78,8 +79,8 @@ def integer_linear(weight: Tensor, bias: Tensor, *, operand: int, gain: Tensor |
                    zero_point: int = 0, name: str) -> dict[str, Tensor]:
     """Quantize a linear layer per output channel; a bias may not outgrow the accumulator.
 
-    A channel's scale is the least of which 127 holds its weights, and wider where the accumulator
-    could need more than 25 bits, or where :func:`requantization` asks for it.
+    A channel's scale is the least of which the largest code holds its weights, and wider where the
+    accumulator could need more than 25 bits, or where :func:`requantization` asks for it.
 
     Parameters
     ----------
@@ -98,10 +99,11 @@ def integer_linear(weight: Tensor, bias: Tensor, *, operand: int, gain: Tensor |
         A multiplier is 4 or more, or not finite.
     """
     limit = (1 << (ACC_WIDTH - 1)) - 1
-    scale = torch.maximum(weight.abs().amax(-1) / 127, bias.abs() / MAX_BIAS)
+    scale = torch.maximum(weight.abs().amax(-1) / WEIGHT.highest, bias.abs() / MAX_BIAS)
     while True:
         scale, multiplier, shift = requantization(scale, gain, name)
-        codes = (weight / scale[:, None]).round().clamp(-127, 127).to(torch.int64)
+        codes = (weight / scale[:, None]).round().clamp(
+            WEIGHT.lowest, WEIGHT.highest).to(torch.int64)
         offset = (bias / scale).round().to(torch.int64) - zero_point * codes.sum(-1)
         bound = codes.abs().sum(-1) * operand + offset.abs()
         if not (bound > limit).any():
@@ -140,7 +142,7 @@ def requantization(scale: Tensor, gain: Tensor | float, name: str) -> tuple[Tens
 
 
 def fixed_point(real: Tensor, name: str) -> tuple[Tensor, int]:
-    """Return 16-bit multipliers, at least 1, and the largest common shift of 14, 18, 22, 26.
+    """Return 16-bit multipliers, at least 1, and the largest common shift of ``SHIFTS``.
 
     Raises
     ------
@@ -151,6 +153,6 @@ def fixed_point(real: Tensor, name: str) -> tuple[Tensor, int]:
     if not torch.isfinite(real).all():
         raise ValueError(f"{name}: requantization multiplier is not finite")
     for shift in reversed(SHIFTS):
-        if round(largest * 2**shift) < 1 << 16:
+        if round(largest * 2**shift) <= LARGEST_MULTIPLIER:
             return (real * 2**shift).round().clamp(min=1).to(torch.int32), shift
     raise ValueError(f"{name}: requantization multiplier {largest:.3g} is not below 4")

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from deltamoe.golden.arithmetic.gate import planes
 from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.numerics import LARGEST_MULTIPLIER, SHIFTS, WEIGHT
 from deltamoe.golden.quantization.shapes import tensor_shapes
 
-SHIFTS = (14, 18, 22, 26)
 
 def check_format(tensors: Mapping[str, Tensor], config: ModelConfig) -> None:
     """Check that ``tensors`` are those of ``config`` and that hardware can use them.
@@ -29,11 +29,13 @@ def check_format(tensors: Mapping[str, Tensor], config: ModelConfig) -> None:
         if (tensor.dtype, tuple(tensor.shape)) != (dtype, shape):
             raise ValueError(f"tensor {name} has type {tensor.dtype} and shape "
                              f"{tuple(tensor.shape)}, not {dtype} and {shape}")
-        if name.endswith("multiplier") and not (tensor.min() >= 1 and tensor.max() <= 65535):
-            raise ValueError(f"tensor {name} holds a multiplier outside 1..65535")
+        if name.endswith("multiplier") and not (
+                tensor.min() >= 1 and tensor.max() <= LARGEST_MULTIPLIER):
+            raise ValueError(f"tensor {name} holds a multiplier outside "
+                             f"1..{LARGEST_MULTIPLIER}")
         if name.endswith("weight") and (planes(tensor) if dtype == torch.int16 else tensor
-                                        ).min() < -127:
-            raise ValueError(f"tensor {name} holds a weight below -127")
+                                        ).min() < WEIGHT.lowest:
+            raise ValueError(f"tensor {name} holds a weight below {WEIGHT.lowest}")
         allowed = range(16) if "norm" in name else SHIFTS
         if name.endswith("shift") and int(tensor) not in allowed:
             raise ValueError(f"tensor {name} is {int(tensor)}, not one of {tuple(allowed)}")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deltamoe.golden.integer import Integer, Trace
 from deltamoe.golden.model import M3ViT
-from deltamoe.golden.quantization.quantize import RESIDUAL_SCALE
+from deltamoe.golden.numerics import RESIDUAL_SCALE
 from deltamoe.golden.quantization.quantized import QuantizedModel
 
 

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-MAX_KAPPA = 65535 * 255 / 2**22 * 0.999
+from deltamoe.golden.numerics import (
+    ACTIVATION,
+    HIDDEN,
+    KAPPA_SHIFTS,
+    LARGEST_CODE,
+    LARGEST_MULTIPLIER,
+)
+
+MAX_KAPPA = LARGEST_MULTIPLIER * LARGEST_CODE / 2 ** KAPPA_SHIFTS[0] * 0.999
 
 FLAT = 3.0
 """Below the negative of this, GELU is nearly zero, so its table has to reach no further."""
@@ -43,14 +51,14 @@ def migration(seen: Tensor, weight: Tensor) -> Tensor:
     """
     seen = floored(seen, 1e-3).clamp(min=float(seen.median()) / 4)
     ratio = seen ** 0.75 / floored(weight.abs().amax(0), 1e-6) ** 0.25
-    return ratio * float((seen / ratio).max()) / 127
+    return ratio * float((seen / ratio).max()) / ACTIVATION.highest
 
 
 def channel_scale(seen: dict[str, Tensor], name: str, weight: Tensor) -> Tensor:
     """Scale of each normalized channel: its step, or else migrated."""
     if f"{name}.step" not in seen:
         return migration(seen[name], weight)
-    return torch.maximum(seen[f"{name}.step"], seen[name] / 127)
+    return torch.maximum(seen[f"{name}.step"], seen[name] / ACTIVATION.highest)
 
 
 def score_scales(seen: dict[str, Tensor], heads: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -60,20 +68,21 @@ def score_scales(seen: dict[str, Tensor], heads: int) -> tuple[Tensor, Tensor, T
     """
     q, k, _ = (floored(value, 1e-6) for value in seen["qkv"].chunk(3))
     if "query.step" in seen:
-        equal, sq = 1 / torch.maximum(seen["query.step"], q / 127), torch.ones(heads).double()
+        equal = 1 / torch.maximum(seen["query.step"], q / ACTIVATION.highest)
+        sq = torch.ones(heads).double()
     else:
         equal = (k / q).sqrt()
-        sq = (q * equal).view(heads, -1).amax(-1) / 127
-    return equal, sq, (k / equal).view(heads, -1).amax(-1) / 127
+        sq = (q * equal).view(heads, -1).amax(-1) / ACTIVATION.highest
+    return equal, sq, (k / equal).view(heads, -1).amax(-1) / ACTIVATION.highest
 
 
 def value_scale(value: Tensor, seen: dict[str, Tensor]) -> tuple[Tensor, float]:
     """Scale of each channel of V, and by how much that of the attention's output is finer."""
-    scale = value / 127
+    scale = value / ACTIVATION.highest
     if "context.step" not in seen:
         largest = float((seen["context"] / scale).max())
-        return scale, min(127 / max(largest, 1e-6), MAX_KAPPA)
-    made = torch.maximum(torch.maximum(seen["context.step"], seen["context"] / 127),
+        return scale, min(ACTIVATION.highest / max(largest, 1e-6), MAX_KAPPA)
+    made = torch.maximum(torch.maximum(seen["context.step"], seen["context"] / ACTIVATION.highest),
                          scale / MAX_KAPPA)
     kappa = float((scale / made).max())
     return made * kappa, kappa
@@ -104,11 +113,12 @@ def gelu_table(largest: float, lowest: float, step: float = 0
     reach, below_zero = max(largest, FLAT), 0.17
     if 0 < max(largest, lowest) < SMALL:
         reach = below_zero = max(largest, lowest)
-    given = reach / 511
-    step = max((given * 511 + below_zero) / 255, step)
+    given = reach / HIDDEN.highest
+    step = max((given * HIDDEN.highest + below_zero) / LARGEST_CODE, step)
     below = round(below_zero / step)
-    apart = max(1, 255 // (round(given * 511 / step) + below))
-    codes = torch.arange(1024)
-    codes = torch.where(codes > 511, codes - 1024, codes).double()
+    apart = max(1, LARGEST_CODE // (round(given * HIDDEN.highest / step) + below))
+    count = 1 << HIDDEN.bits
+    codes = torch.arange(count)
+    codes = torch.where(codes > HIDDEN.highest, codes - count, codes).double()
     table = ((functional.gelu(codes * given) / step).round() + below) * apart
-    return table.clamp(0, 255).to(torch.uint8), given, step / apart, below * apart
+    return table.clamp(0, LARGEST_CODE).to(torch.uint8), given, step / apart, below * apart

@@ -6,6 +6,7 @@ from torch import Tensor
 from deltamoe.golden.arithmetic.gate import gate_weights
 from deltamoe.golden.arithmetic.linear import linear
 from deltamoe.golden.integer import Trace
+from deltamoe.golden.numerics import LARGEST_MULTIPLIER, ROUTE_FRACTION, Result
 from deltamoe.golden.quantization.report import sqnr
 from deltamoe.golden.sparsity.ledger import Ledger
 from deltamoe.golden.sparsity.names import expert, layer
@@ -54,10 +55,10 @@ class Live(Recorder):
             self.skipped[member] = self.ledger.skipped
         return linear(value, weight)
 
-    def linear(self, name: str, a: Tensor, width: int, trace: Trace,
+    def linear(self, name: str, a: Tensor, result: Result, trace: Trace,
                expert: int | None = None, tokens: Tensor | None = None) -> Tensor:
         """Multiply, add the bias, requantize; what is not made is 0."""
-        out = super().linear(name, a, width, trace, expert, tokens)
+        out = super().linear(name, a, result, trace, expert, tokens)
         return out if self.skipped is None else out * ~self.skipped
 
     def block(self, layer: int, x: Tensor, task: int, trace: Trace,
@@ -111,7 +112,8 @@ class Live(Recorder):
             if wanted.dtype == torch.bool:
                 weights = gate_weights(logits, *scale, chosen) * member.gather(-1, chosen)
             else:
-                weights = (wanted.gather(-1, chosen) * 65536).round().clamp(max=65535).long()
+                weights = (wanted.gather(-1, chosen) * (1 << ROUTE_FRACTION)).round().clamp(
+                    max=LARGEST_MULTIPLIER).long()
             self.members[layer] = member
         else:
             member = torch.zeros(logits.shape, dtype=torch.bool).scatter(-1, chosen, True)

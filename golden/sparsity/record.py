@@ -12,11 +12,9 @@ from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.integer import Integer, Trace
 from deltamoe.golden.library import Network
 from deltamoe.golden.model import M3ViT
+from deltamoe.golden.numerics import GATE_OCTAVE, SCORE_OCTAVE
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.sparsity.names import recognized
-
-OCTAVE, SCORE_OCTAVE = 256, 64
-"""Units of a gate's and of an attention's scaled accumulator in a logarithm to base 2."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +199,7 @@ def stored(product: str) -> tuple[str, slice | int]:
 def natural(logits: Tensor, scale: tuple[int, int]) -> Tensor:
     """Return a gate's accumulators as natural logits."""
     multiplier, shift = scale
-    return logits.double() * (multiplier / 2**shift / OCTAVE * log(2))
+    return logits.double() * (multiplier / 2**shift / GATE_OCTAVE * log(2))
 
 
 def weights_of(model: QuantizedModel, task: int) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from deltamoe.golden.numerics import KAPPA_SHIFTS, LONG_ROW, SCORE, SHIFTS
 from deltamoe.rtl import cycles
 from deltamoe.rtl.arith.divider import Divider
 from deltamoe.rtl.attention.exponential import Exponential
@@ -82,7 +83,7 @@ class Softmax(cycles.Softmax, wiring.Component):
         """Store a row, find each word's maximum, and one cycle later the row's."""
         hw, given = self.hw, self.i.p
         bank, position = Signal(range(self.ROWS)), Signal(range(hw.row_words))
-        lowest = -(1 << 15)
+        lowest = SCORE.lowest
         found, ends, before, largest = Signal(), Signal(), Signal(range(self.ROWS)), Signal(
             signed(16))
         running, highest = Signal(signed(16), init=lowest), Signal(signed(16))
@@ -143,6 +144,7 @@ class Softmax(cycles.Softmax, wiring.Component):
     def divide(self, m: Module, enable, valid, last):
         """Sum the exponentials of ``o``; connect the divider to the sum and to ``normalizer``."""
         m.submodules.divider = divider = Divider(1)
+        short, long = map(SHIFTS.index, KAPPA_SHIFTS)
         total, goes_on = Signal(range(255 * self.hw.max_tokens + 1)), Signal()
         ends, is_large = Signal(), Signal()
         m.d.comb += enable.eq((self.o.ready | ~self.o.valid) & (~ends | divider.i.ready))
@@ -152,10 +154,10 @@ class Softmax(cycles.Softmax, wiring.Component):
                 m.d.sync += [goes_on.eq(~last), total.eq(
                     Mux(goes_on, total, 0) + sum(self.o.p.data[n] for n in range(self.hw.word)))]
         m.d.comb += [
-            is_large.eq(total >= 4096), divider.i.valid.eq(ends & enable),
+            is_large.eq(total >= LONG_ROW), divider.i.valid.eq(ends & enable),
             divider.i.p.denominator.eq(total), divider.i.p.tag.eq(is_large),
             divider.i.p.numerator.eq(Mux(is_large, self.kappa26, self.kappa22) + (total >> 1)),
             self.normalizer.valid.eq(divider.o.valid), divider.o.ready.eq(self.normalizer.ready),
             self.normalizer.p.multiplier.eq(divider.o.p.value),
-            self.normalizer.p.shift.eq(Mux(divider.o.p.tag, 3, 2)),
+            self.normalizer.p.shift.eq(Mux(divider.o.p.tag, long, short)),
         ]

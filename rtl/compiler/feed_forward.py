@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from deltamoe.golden.numerics import PLANE, SHIFTS
 from deltamoe.rtl.compiler.layers import MODES, Layers
 from deltamoe.rtl.program import Dest, Mode, Opcode, Source, Target
 
@@ -97,8 +98,9 @@ def route(c: Layers, name: str, fields: Fields, *, gated: bool) -> None:
     """Place the gate: both planes of its weights, side by side."""
     config, choice = c.config, c.keeping.choices[name]
     weight = c.tensor(f"{name}.weight").astype(np.int64)
-    low = (weight + 128) % 256 - 128
-    planes = np.stack([(weight - low) >> 8, low], axis=1).reshape(-1, config.embed_dim)
+    half = 1 << (PLANE - 1)
+    low = (weight + half) % (2 * half) - half
+    planes = np.stack([(weight - low) >> PLANE, low], axis=1).reshape(-1, config.embed_dim)
     fields = {"rows": config.num_tokens, **fields}
     fields |= c.kept(name, name, choice, fields, len(planes), 0)
     layer = name.split(".gate")[0]
@@ -108,7 +110,7 @@ def route(c: Layers, name: str, fields: Fields, *, gated: bool) -> None:
     c.linear(name, planes, mode=MODES[choice.policy], dest=Dest.GATE,
              num_experts=config.num_experts, top_k=config.top_k, gated=int(gated),
              multiplier=int(c.tensor(f"{name}.multiplier")),
-             shift=(int(c.tensor(f"{name}.shift")) - 14) // 4, **fields)
+             shift=SHIFTS.index(int(c.tensor(f"{name}.shift"))), **fields)
     c.gate = c.made
 
 

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from deltamoe.golden.numerics import PLANE, SHIFTS
 from deltamoe.golden.temporal.policy import Choice, Policy
 from deltamoe.rtl.compiler import sums
 from deltamoe.rtl.compiler.layout import columns_of, weight_tiles
 from deltamoe.rtl.compiler.placement import pieces_of, place
 from deltamoe.rtl.compiler.streaming import Streaming
-from deltamoe.rtl.cycles import PLANE
 from deltamoe.rtl.program import Dest, Mode, Opcode, Source, Target
 
 MODES = {Policy.DENSE: Mode.DENSE, Policy.ZERO_SKIP: Mode.ZERO_SKIP, Policy.DELTA: Mode.DELTA,
@@ -72,8 +72,8 @@ class Layers(Streaming):
         sums.check(name, sums.layer(weight, bias, Mode(fields["mode"]), **given), self.hw)
         if fields["dest"] == Dest.GATE:
             planes = weight.astype(np.int64)
-            sums.check(name, sums.layer(256 * planes[0::2] + planes[1::2], 0, Mode.DENSE, **given),
-                       self.hw, PLANE)
+            whole = (planes[0::2] << PLANE) + planes[1::2]
+            sums.check(name, sums.layer(whole, 0, Mode.DENSE, **given), self.hw, PLANE)
 
     def replay(self, name: str, made: Mapping[str, int], **fields: int) -> None:
         """Add what a layer made for the tokens that did not change, once more."""
@@ -128,7 +128,7 @@ class Layers(Streaming):
                 kept |= self.slots(operand, fields, slots, before)
             made = self.linear(
                 name, weight[part], biases=bias[part], multipliers=multiplier[part],
-                zero_point=zero_point, shift=(shift - 14) // 4, mode=mode, **kept)
+                zero_point=zero_point, shift=SHIFTS.index(shift), mode=mode, **kept)
             if slots:
                 self.replay(name, made, wait_computes=self.gate, by_row=0)
             fields["norm"] = 0

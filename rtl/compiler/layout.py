@@ -3,6 +3,7 @@
 import numpy as np
 
 from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.numerics import PIXEL_ZERO
 from deltamoe.rtl.config import HwConfig
 
 
@@ -57,12 +58,12 @@ def image_stride(config: ModelConfig, hw: HwConfig) -> int:
 
 
 def image_rows(pixels: np.ndarray, config: ModelConfig, hw: HwConfig) -> np.ndarray:
-    """Bytes of uint8 ``pixels`` (C, height, width): patch by patch, minus 128, whole beats."""
+    """Bytes of uint8 ``pixels`` (C, height, width): codes, patch by patch, in whole beats."""
     size = config.patch_size
     channels, height, width = pixels.shape
     tiles = pixels.reshape(channels, height // size, size, width // size, size)
     patches = tiles.transpose(1, 3, 0, 2, 4).reshape(-1, config.patch_dim)
-    codes = (patches.astype(np.int16) - 128).astype(np.int8)
+    codes = (patches.astype(np.int16) - PIXEL_ZERO).astype(np.int8)
     padded = np.pad(codes, ((0, 0), (0, image_stride(config, hw) * hw.word - config.patch_dim)))
     flat = padded.view(np.uint8).reshape(-1)
     return np.pad(flat, (0, -len(flat) % hw.bus_bytes))

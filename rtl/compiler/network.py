@@ -3,6 +3,7 @@
 import numpy as np
 
 from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.numerics import SHIFTS
 from deltamoe.rtl.compiler import sums
 from deltamoe.rtl.compiler.assembler import Program
 from deltamoe.rtl.compiler.feed_forward import experts, mlp
@@ -140,7 +141,7 @@ class Network:
             "opcode": Opcode.ATTENTION, "columns": head_dim, "param_base": param,
             "mode": MODES[c.keeping.choices[f"{name}.attention"].policy],
             "norm_base": values, "dest_base": context,
-            "shift": (int(c.tensor(f"{name}.attention.shift")) - 14) // 4,
+            "shift": SHIFTS.index(int(c.tensor(f"{name}.attention.shift"))),
             "kappa22": int(c.tensor(f"{name}.attention.kappa22")),
             "kappa26": int(c.tensor(f"{name}.attention.kappa26")), **rows, **shape,
             **self.after(by_row=True),

@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deltamoe.golden.numerics import ACTIVATION, LARGEST_CODE, WEIGHT
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.program import Mode
 
-SIGNED, UNSIGNED, DIFFERENCE = (-128, 127), (0, 255), (-255, 255)
+SIGNED, UNSIGNED = (ACTIVATION.lowest, ACTIVATION.highest), (0, LARGEST_CODE)
+DIFFERENCE = -LARGEST_CODE, LARGEST_CODE
 """Least and largest operand of 8 bits, with and without a sign; difference of two of them."""
-WEIGHT = 127
-"""Largest magnitude of a weight, a key or a value."""
 
 
 class Range(NamedTuple):
@@ -50,7 +50,7 @@ def products(weight: np.ndarray, low: int, high: int, bias: np.ndarray | int = 0
 
 def attention(tokens: int, head_dim: int) -> Range:
     """Bound the scores, int8 queries times keys, and the sums of values times exponentials."""
-    largest = max(-SIGNED[0] * WEIGHT * head_dim, UNSIGNED[1] * WEIGHT * tokens)
+    largest = max(-SIGNED[0] * WEIGHT.highest * head_dim, UNSIGNED[1] * WEIGHT.highest * tokens)
     return Range(-largest, largest)
 
 

@@ -6,23 +6,22 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from deltamoe.golden.numerics import ACTIVATION, EXPERT, HIDDEN, SCORE, UPDATE, WEIGHT
 from deltamoe.rtl import cycles
 from deltamoe.rtl.attention.softmax import Softmax
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Dest
-from deltamoe.rtl.formats import NORMALIZER, PARAMETER, Width, drained, kept, place, scaled, tag
+from deltamoe.rtl.formats import NORMALIZER, PARAMETER, RESULTS, drained, kept, place, scaled, tag
 from deltamoe.rtl.linear.compute_unit import ComputeUnit
 from deltamoe.rtl.moe.gate import Gate
 from deltamoe.rtl.stream.fifo import Fifo
 from deltamoe.rtl.stream.pipe import pipe
 
-WIDTHS = {
-    Dest.KEY: Width.SYMMETRIC, Dest.VALUE: Width.SYMMETRIC, Dest.HIDDEN: Width.INT10,
-    Dest.SCORES: Width.INT16, Dest.OUTPUT: Width.INT16,
-    Dest.COMBINE: Width.INT20, Dest.RESIDUAL: Width.INT24,
+MADE = {
+    Dest.KEY: WEIGHT, Dest.VALUE: WEIGHT, Dest.HIDDEN: HIDDEN, Dest.SCORES: SCORE,
+    Dest.OUTPUT: SCORE, Dest.COMBINE: EXPERT, Dest.RESIDUAL: UPDATE,
 }
-"""Saturation by destination; all others are int8. Keys and values become weights, which have no
--128."""
+"""What a sum becomes by its destination; an activation for all others."""
 
 
 class Drain(cycles.Drain, wiring.Component):
@@ -143,12 +142,12 @@ class Drain(cycles.Drain, wiring.Component):
             self.o.valid.eq(valid[-1]), made.acc.eq(self.acc), made.tag.eq(tags[-1]),
             self.slot.eq(slots[-1]),
             made.shift.eq(Mux(normalize[-1], self.normalizer.shift, shifts[-1])),
-            made.width.eq(Width.INT8),
+            made.width.eq(RESULTS.index(ACTIVATION)),
         ]
         with m.Switch(tags[-1].dest):
-            for dest, width in WIDTHS.items():
+            for dest, result in MADE.items():
                 with m.Case(dest):
-                    m.d.comb += made.width.eq(width)
+                    m.d.comb += made.width.eq(RESULTS.index(result))
         if hw.temporal:
             places = [Signal(self.where.shape(), name=f"where_{n}")
                       for n in range(ComputeUnit.READ_LATENCY)]

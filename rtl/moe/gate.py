@@ -11,10 +11,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, flipped
 
+from deltamoe.golden.numerics import PLANE, ROUTE_FRACTION
 from deltamoe.rtl import cycles
 from deltamoe.rtl.arith.divider import Divider
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.cycles import GATE_LANES, PLANE
+from deltamoe.rtl.cycles import GATE_LANES
 from deltamoe.rtl.formats import beat, route
 from deltamoe.rtl.moe.gate_exponential import GateExponential
 from deltamoe.rtl.moe.top_k import TopK
@@ -28,7 +29,7 @@ class Gate(cycles.Gate, wiring.Component):
 
     Columns ``2e`` and ``2e + 1`` are the high and low planes of expert ``e``'s 16-bit weights:
     ``logit = 256 * high + low``. Ranking uses the raw logits, ties go to the lower index.
-    ``t = sat16(rhu(logit * multiplier, 14 + 4 * shift))`` in 1/256 octaves,
+    ``t = sat16(rhu(logit * multiplier, SHIFTS[shift]))`` in 1/256 octaves,
     ``E = round(2**15 * 2**(-(max - t) / 256))``, ``l = sum E`` over all experts, and
     ``weight = min(65535, floor(E * 2**16 / l + 1/2))``.
     :func:`deltamoe.golden.arithmetic.gate.gate` is its reference.
@@ -210,7 +211,7 @@ class Gate(cycles.Gate, wiring.Component):
         m.d.sync += [held[n].eq(source[n + 1]) for n in range(count - 1)]
         m.d.comb += [
             divider.i.valid.eq(now != 0), divider.i.p.numerator.eq(
-                (source[0].power << 17) + total),
+                (source[0].power << (ROUTE_FRACTION + 1)) + total),
             divider.i.p.denominator.eq(total << 1), divider.i.p.tag.expert.eq(source[0].expert),
             divider.i.p.tag.last.eq(now == 1),
             routes.i.valid.eq(divider.o.valid), divider.o.ready.eq(1),

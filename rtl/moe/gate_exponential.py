@@ -9,6 +9,7 @@ from amaranth import Array, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from deltamoe.golden.numerics import SCORE, SHIFTS
 from deltamoe.golden.tables import EXP2_15BIT
 from deltamoe.rtl import cycles
 
@@ -45,10 +46,9 @@ class GateExponential(cycles.GateExponential, wiring.Component):
         distance, entry, octave = Signal(17), Signal(15), Signal(9)
 
         with m.Switch(self.shift):
-            for code in range(4):
-                bits = 14 + 4 * code
+            for code, places in enumerate(SHIFTS):
                 with m.Case(code):
-                    m.d.comb += halves.eq(product >> (bits - 1))
+                    m.d.comb += halves.eq(product >> (places - 1))
         rounded = (halves + 1) >> 1
         table = Array(Const(value, 15) for value in EXP2_15BIT)
         m.d.comb += [
@@ -63,7 +63,8 @@ class GateExponential(cycles.GateExponential, wiring.Component):
                     m.d.comb += power.eq((entry + (1 << (bits - 1))) >> bits)
         m.d.sync += [
             product.eq(self.logit * self.multiplier),
-            t.eq(Mux(rounded > 32767, 32767, Mux(rounded < -32768, -32768, rounded))),
+            t.eq(Mux(rounded > SCORE.highest, SCORE.highest,
+                     Mux(rounded < SCORE.lowest, SCORE.lowest, rounded))),
             valid.eq((valid << 1) | self.valid), leads.eq((leads << 1) | self.leads),
             self.power.eq(power), self.done.eq(valid[1] & ~leads[1]),
         ]

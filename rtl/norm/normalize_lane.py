@@ -9,6 +9,7 @@ from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from deltamoe.golden.numerics import ACTIVATION, NORM_FRACTION
 from deltamoe.rtl import cycles
 
 
@@ -43,13 +44,14 @@ class NormalizeLane(cycles.NormalizeLane, wiring.Component):
         centered, product = Signal(signed(34)), Signal(signed(50))
         z, scaled = Signal(signed(20)), Signal(signed(40))
         multiplier = Signal(16)
+        lowest, highest = ACTIVATION.lowest, ACTIVATION.highest
         halves = [Signal(5, name=f"half_exponent_{n}") for n in range(2)]
         gains = [Signal(signed(16), name=f"gain_{n}") for n in range(3)]
         biases = [Signal(signed(32), name=f"bias_{n}") for n in range(3)]
 
         rounded = ((product >> (3 + halves[1])) + 1) >> 1
         result = Signal(signed(28))
-        m.d.comb += result.eq(((scaled >> (self.gain_shift + 11)) + 1) >> 1)
+        m.d.comb += result.eq(((scaled >> (self.gain_shift + (NORM_FRACTION - 1))) + 1) >> 1)
         with m.If(self.enable):
             m.d.sync += [
                 centered.eq(self.dim * self.x - self.sum), multiplier.eq(self.multiplier),
@@ -57,7 +59,7 @@ class NormalizeLane(cycles.NormalizeLane, wiring.Component):
                 halves[0].eq(self.half_exponent), halves[1].eq(halves[0]),
                 gains[0].eq(self.gain), biases[0].eq(self.bias),
                 scaled.eq(z * gains[2] + biases[2]),
-                self.y.eq(Mux(result > 127, 127, Mux(result < -128, -128, result))),
+                self.y.eq(Mux(result > highest, highest, Mux(result < lowest, lowest, result))),
             ]
             for stage in range(2):
                 m.d.sync += [gains[stage + 1].eq(gains[stage]),

@@ -11,6 +11,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from deltamoe.golden.numerics import HIDDEN, UPDATE
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Dest
@@ -50,7 +51,7 @@ class ActivationTable(cycles.ActivationTable, wiring.Component):
     def elaborate(self, platform):
         m = Module()
         hw, enable = self.hw, Signal()
-        passed, hidden = Signal(data.ArrayLayout(24, hw.word)), Signal()
+        passed, hidden = Signal(data.ArrayLayout(UPDATE.bits, hw.word)), Signal()
         kept = Signal(tag(hw))
 
         m.d.comb += [enable.eq(self.o.ready | ~self.o.valid), self.i.ready.eq(enable),
@@ -61,13 +62,14 @@ class ActivationTable(cycles.ActivationTable, wiring.Component):
                 passed.eq(self.i.p.data.as_value()), hidden.eq(self.i.p.tag.dest == Dest.HIDDEN),
             ]
         for n in range(hw.word):
-            table = Memory(shape=8, depth=2048, init=[], attrs={"ram_style": "block"})
+            table = Memory(shape=8, depth=2 << HIDDEN.bits, init=[], attrs={"ram_style": "block"})
             m.submodules[f"table_{n}"] = table
             write, read = table.write_port(), table.read_port()
             m.d.comb += [
                 write.en.eq(self.write.en), write.addr.eq(self.write.address),
                 write.data.eq(self.write.data),
-                read.en.eq(enable), read.addr.eq(Cat(self.i.p.data[n][:10], self.i.p.tag.bank)),
+                read.en.eq(enable),
+                read.addr.eq(Cat(self.i.p.data[n][: HIDDEN.bits], self.i.p.tag.bank)),
                 self.o.p.data[n].eq(Mux(hidden, read.data, passed[n].as_signed())),
             ]
 

@@ -9,6 +9,7 @@ from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from deltamoe.golden.numerics import COMBINE_SHIFT, EXPERT, UPDATE
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Dest
@@ -48,7 +49,7 @@ class Combine(cycles.Combine, wiring.Component):
         m = Module()
         taken = stream.Signature(requantized(self.hw)).create()
         enable = Signal()
-        results = Signal(data.ArrayLayout(signed(24), self.hw.word))
+        results = Signal(data.ArrayLayout(signed(UPDATE.bits), self.hw.word))
         kept = Signal(tag(self.hw))
 
         m.d.comb += [enable.eq(self.o.ready | ~self.o.valid), taken.ready.eq(enable),
@@ -59,8 +60,9 @@ class Combine(cycles.Combine, wiring.Component):
         with m.If(enable):
             m.d.sync += [self.o.valid.eq(taken.valid), kept.eq(taken.p.tag)]
             for n in range(self.hw.word):
-                weighted = taken.p.data[n][:20].as_signed() * taken.p.tag.weight
-                m.d.sync += results[n].eq(Mux(taken.p.tag.dest == Dest.COMBINE,
-                                              (weighted + (1 << 17)) >> 18, taken.p.data[n]))
+                weighted = taken.p.data[n][: EXPERT.bits].as_signed() * taken.p.tag.weight
+                rounded = (weighted + (1 << (COMBINE_SHIFT - 1))) >> COMBINE_SHIFT
+                m.d.sync += results[n].eq(Mux(taken.p.tag.dest == Dest.COMBINE, rounded,
+                                              taken.p.data[n]))
 
         return m

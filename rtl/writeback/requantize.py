@@ -9,18 +9,16 @@ from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from deltamoe.golden.numerics import SHIFTS, UPDATE, WEIGHT
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.formats import Width, requantized, scaled, tag
-
-BITS = {Width.INT8: 8, Width.INT10: 10, Width.INT16: 16, Width.INT20: 20, Width.INT24: 24,
-        Width.SYMMETRIC: 8}
+from deltamoe.rtl.formats import RESULTS, requantized, scaled, tag
 
 
 class Requantize(cycles.Requantize, wiring.Component):
     """Scale a word of accumulators to a narrower signed integer.
 
-    ``saturate(floor((acc + bias) * multiplier / 2**s + 1/2))`` with ``s = 14 + 4 * shift``;
+    ``saturate(floor((acc + bias) * multiplier / 2**s + 1/2))`` with ``s = SHIFTS[shift]``;
     :func:`deltamoe.golden.arithmetic.requantize.requantize` is its reference. ``acc + bias`` must
     fit ``acc_width`` bits, which :mod:`deltamoe.rtl.compiler.sums` proves from the weights.
 
@@ -52,7 +50,7 @@ class Requantize(cycles.Requantize, wiring.Component):
         factors = Signal(data.ArrayLayout(16, hw.word), reset_less=True)
         products = Signal(data.ArrayLayout(signed(hw.acc_width + 16), hw.word), reset_less=True)
         shifts = [Signal(2, name=f"shift_{n}", reset_less=True) for n in range(2)]
-        widths = [Signal(Width, name=f"width_{n}", reset_less=True) for n in range(2)]
+        widths = [Signal(range(len(RESULTS)), name=f"width_{n}", reset_less=True) for n in range(2)]
         tags = [Signal(tag(hw), name=f"tag_{n}", reset_less=True) for n in range(2)]
         valid = Signal(2)
 
@@ -82,26 +80,26 @@ class Requantize(cycles.Requantize, wiring.Component):
         odd, so that -128 becomes -127 by the same bit that leaves 127 alone. The unit takes 3,463
         LUTs on ``zcu102``, and 6,658 with comparisons against the limits of each width.
         """
-        halves = Signal(signed(max(24, len(product) - 13)), name=f"halves_{number}")
-        result = Signal(signed(24), name=f"result_{number}")
-        largest = Signal(23, name=f"largest_{number}")
+        bits = UPDATE.bits
+        halves = Signal(signed(max(bits, len(product) - SHIFTS[0] + 1)), name=f"halves_{number}")
+        result = Signal(signed(bits), name=f"result_{number}")
+        largest = Signal(bits - 1, name=f"largest_{number}")
         lowest_is_odd = Signal(name=f"lowest_is_odd_{number}")
-        shifted = [product >> (13 + 4 * code) for code in range(4)]
+        shifted = [product >> (places - 1) for places in SHIFTS]
         rounded = ((halves + 1) >> 1)[:len(halves)]
         negative = rounded[-1]
         size = rounded ^ negative.replicate(len(rounded))
-        outside = size[23:].any() | (size[:23] & ~largest).any()
+        outside = size[bits - 1 :].any() | (size[: bits - 1] & ~largest).any()
 
         m.d.comb += halves.eq(Mux(shift[1], Mux(shift[0], shifted[3], shifted[2]),
                                   Mux(shift[0], shifted[1], shifted[0])))
         with m.Switch(width):
-            for name, bits in BITS.items():
-                with m.Case(name):
-                    m.d.comb += [largest.eq((1 << (bits - 1)) - 1),
-                                 lowest_is_odd.eq(name is Width.SYMMETRIC)]
+            for code, kind in enumerate(RESULTS):
+                with m.Case(code):
+                    m.d.comb += [largest.eq(kind.highest), lowest_is_odd.eq(kind.symmetric)]
         limit = Cat(largest ^ negative.replicate(len(largest)), negative)
-        m.d.comb += result.eq(Mux(outside, limit, rounded[:24]))
-        with m.If(lowest_is_odd & (outside | size[:7].all())):
+        m.d.comb += result.eq(Mux(outside, limit, rounded[:bits]))
+        with m.If(lowest_is_odd & (outside | size[: WEIGHT.bits - 1].all())):
             m.d.comb += result[0].eq(1)
 
         return result

@@ -10,29 +10,31 @@ from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from deltamoe.golden.numerics import RESIDUAL, UPDATE
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Dest
 from deltamoe.rtl.formats import requantized
 from deltamoe.rtl.memory.halves import Halves
 
-WIDTH = 24
+WIDTH = UPDATE.bits
 """Bits kept of an element. Contributions of experts are added without saturation, and whoever
-reads saturates to 16 bits, so ``x = sat16(x + sum of contributions)`` saturates once."""
+reads saturates, so ``x = saturate(x + sum of contributions)`` saturates once."""
 
 
-def saturate16(value):
-    """Clamp a signed value to 16 bits: it fits if all bits from bit 15 on are its sign."""
-    sign, above = value[-1], value[15:-1]
-    limit = Cat((~sign).replicate(15), sign)
-    return Mux(above == sign.replicate(len(above)), value[:16], limit).as_signed()
+def saturated(value):
+    """Clamp to what the stream holds: a value fits if all bits above those are its sign."""
+    magnitude = RESIDUAL.bits - 1
+    sign, above = value[-1], value[magnitude:-1]
+    limit = Cat((~sign).replicate(magnitude), sign)
+    return Mux(above == sign.replicate(len(above)), value[: RESIDUAL.bits], limit).as_signed()
 
 
 class Residual(cycles.Residual, wiring.Component):
     """Add words to the residual stream.
 
-    ``RESIDUAL``: ``x = sat16(sat16(x) + y)``; ``COMBINE``: ``x = x + y``; ``OUTPUT``: ``x = y``,
-    which has 16 bits.
+    ``RESIDUAL``: ``x = saturate(saturate(x) + y)``; ``COMBINE``: ``x = x + y``;
+    ``OUTPUT``: ``x = y``, which is a score.
     :func:`deltamoe.golden.arithmetic.residual.residual_add` is its reference.
 
     Members
@@ -40,7 +42,7 @@ class Residual(cycles.Residual, wiring.Component):
     i : ``In(stream.Signature(requantized(hw)))``
         Words to add; the tag's address is the word's. Always taken.
     load : ``In``
-        ``en``, ``address``, ``data``: a word of int16 that replaces what is there, in the other
+        ``en``, ``address``, ``data``: a word that replaces what is there, in the other
         half of the memory than words added in the same cycle.
     address, granted, data : ``In(range(hw.residual_words))``, ``Out(1)``, ``Out``
         Read port for normalization and output, unless a word is being added; data follow in the
@@ -56,7 +58,7 @@ class Residual(cycles.Residual, wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        word = data.ArrayLayout(signed(16), hw.word)
+        word = data.ArrayLayout(signed(RESIDUAL.bits), hw.word)
         super().__init__({
             "i": In(stream.Signature(requantized(hw))),
             "load": In(data.StructLayout({
@@ -84,10 +86,10 @@ class Residual(cycles.Residual, wiring.Component):
         ]
         for n in range(self.hw.word):
             m.d.comb += [words.load.data[n].eq(self.load.data[n]),
-                         self.data[n].eq(saturate16(kept[n]))]
+                         self.data[n].eq(saturated(kept[n]))]
             total = Signal(signed(WIDTH + 1), name=f"total_{n}")
             m.d.sync += before[n].eq(Mux(combines, kept[n], Mux(replaces, 0, self.data[n])))
             m.d.comb += [total.eq(before[n] + word.data[n]),
-                         added[n].eq(Mux(wraps, total, saturate16(total)))]
+                         added[n].eq(Mux(wraps, total, saturated(total)))]
 
         return m

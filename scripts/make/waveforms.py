@@ -14,6 +14,7 @@ from amaranth.sim import Simulator
 
 from deltamoe.boards import PRESETS
 from deltamoe.golden import library
+from deltamoe.golden.numerics import ACTIVATION
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.rtl import formats
 from deltamoe.rtl.control.registers import REGISTERS, Registers
@@ -164,8 +165,9 @@ def event_encoder() -> str:
 def requantize() -> str:
     """Draw three words, of which the receiver does not take the first at once."""
     payloads = [{"acc": [acc] * HW.word, "bias": [100] * HW.word,
-                 "multiplier": [1 << 13] * HW.word, "shift": 0, "width": formats.Width.INT8,
-                 "tag": {"dest": Dest.ACT}} for acc in (61, 62, 9_999)]
+                 "multiplier": [1 << 13] * HW.word, "shift": 0,
+                 "width": formats.RESULTS.index(ACTIVATION), "tag": {"dest": Dest.ACT}}
+                for acc in (61, 62, 9_999)]
     rows = [*stream("i", acc=(lambda p: p.acc[0], str)), *stream("o", data=(
         lambda p: p.data[0], str))]
     return diagram(Requantize(HW), rows, payloads={"i": payloads}, cycles=8, given=[

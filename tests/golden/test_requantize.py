@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from deltamoe.golden.arithmetic.requantize import requantize, round_shift, saturate
+from deltamoe.golden.numerics import ACTIVATION, WEIGHT, Result
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -21,7 +22,7 @@ def test_equals_the_exact_fraction_rounded_half_up(shift: int, width: int, seed:
     multiplier[:20] = 1 << 13  # exact halves for shift 14: acc * 2**13 / 2**14
     acc[:20] = (2 * torch.randint(-limit // 2, limit // 2, (20,), generator=generator) + 1) << (
         shift - 14)
-    got = requantize(acc, multiplier, shift=shift, width=width)
+    got = requantize(acc, multiplier, shift, Result(width))
     exact = [Fraction(a * m, 1 << shift) for a, m in
              zip(acc.tolist(), multiplier.tolist(), strict=True)]
     assert all(value.denominator == 2 for value in exact[:20]), "no ties"
@@ -40,4 +41,5 @@ def test_halves_round_up_on_both_sides_of_zero() -> None:
 
 def test_saturation_ends_at_the_range() -> None:
     values = torch.tensor([-(1 << 40), -129, -128, 127, 128, 1 << 40])
-    assert saturate(values, 8).tolist() == [-128, -128, -128, 127, 127, 127]
+    assert saturate(values, ACTIVATION).tolist() == [-128, -128, -128, 127, 127, 127]
+    assert saturate(values, WEIGHT).tolist() == [-127, -127, -127, 127, 127, 127]

@@ -13,6 +13,7 @@ from deltamoe.golden.arithmetic.layer_norm import reciprocal_root
 from deltamoe.golden.arithmetic.linear import linear
 from deltamoe.golden.arithmetic.requantize import round_shift, saturate
 from deltamoe.golden.arithmetic.softmax import softmax
+from deltamoe.golden.numerics import ACTIVATION
 from deltamoe.rtl.arith.rsqrt import Rsqrt
 from deltamoe.rtl.attention.exponential import Exponential
 from deltamoe.rtl.cycles import RUN
@@ -131,7 +132,7 @@ def test_normalize_lane(seed: int) -> None:
         z = round_shift(tensor((dim * x - total) * m), 4 + half)
         if not -(1 << 19) <= int(z) < 1 << 19:
             continue
-        y = saturate(round_shift(z * gain + bias, shift + 12), 8)
+        y = saturate(round_shift(z * gain + bias, shift + 12), ACTIVATION)
         inner += abs(int(y)) < 127
         cases.append((dim, x, total, m, half, gain, bias, shift, int(y)))
     assert inner > 0.2 * len(cases)

@@ -9,13 +9,14 @@ from deltamoe.golden.arithmetic.layer_norm import layer_norm
 from deltamoe.golden.arithmetic.linear import linear
 from deltamoe.golden.arithmetic.requantize import requantize
 from deltamoe.golden.arithmetic.softmax import normalizer, softmax
+from deltamoe.golden.numerics import ACTIVATION
 from deltamoe.rtl import formats
 from deltamoe.rtl.attention.probabilities import Probabilities
 from deltamoe.rtl.attention.softmax import Softmax
 from deltamoe.rtl.descriptor import DESCRIPTOR
-from deltamoe.rtl.formats import Width
+from deltamoe.rtl.formats import RESULTS
 from deltamoe.rtl.linear.compute_unit import ComputeUnit
-from deltamoe.rtl.linear.drain import WIDTHS, Drain
+from deltamoe.rtl.linear.drain import MADE, Drain
 from deltamoe.rtl.norm.normalization import Normalization
 from deltamoe.rtl.program import Dest
 from deltamoe.rtl.writeback.writeback import Writeback
@@ -266,7 +267,7 @@ def test_drain_keeps_issue_order_and_its_credits() -> None:
                 tag = dut.o.p.tag
                 made.append((ctx.get(tag.address), ctx.get(tag.count), ctx.get(dut.o.p.width),
                              ctx.get(dut.o.p.shift)))
-        width = WIDTHS[Dest.SCORES]
+        width = RESULTS.index(MADE[Dest.SCORES])
         assert seen == [(n % HW.groups, word, word) for n in range(rows - 1) for word in range(2)]
         assert made == [(10 * n + word, 3 if word else P, width, 1) for n in range(rows - 1)
                         for word in range(2)]
@@ -283,12 +284,12 @@ def test_writeback_sends_words_where_they_belong(seed: int) -> None:
     rng = np.random.default_rng(seed)
     dut = Writeback(HW)
     acc = rng.integers(-3000, 3000, P)
-    expected = requantize(tensor(acc), tensor(900), shift=14, width=8).tolist()
+    expected = requantize(tensor(acc), tensor(900), 14, ACTIVATION).tolist()
 
     async def bench(ctx):
         put(ctx, dut.descriptor, pack(DESCRIPTOR, {"columns": P, "head_words": 1, "rows": 1}))
         for dest in (Dest.ACT, Dest.RESIDUAL, Dest.VALUE, Dest.SCORES):
-            width = Width.INT8
+            width = RESULTS.index(ACTIVATION)
             put(ctx, dut.i.payload, pack(formats.scaled(HW), {
                 "acc": acc.tolist(), "bias": [0] * P, "multiplier": [900] * P, "width": width,
                 "tag": {"dest": dest, "address": 40 + dest, "count": P, "first": 1, "last": 1,

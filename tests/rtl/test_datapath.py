@@ -8,6 +8,7 @@ import torch
 from deltamoe.boards import PRESETS
 from deltamoe.golden.arithmetic.linear import linear
 from deltamoe.golden.arithmetic.requantize import requantize
+from deltamoe.golden.numerics import ACTIVATION, SCORE
 from deltamoe.rtl.compiler.placement import place
 from deltamoe.rtl.datapath import Datapath
 from deltamoe.rtl.descriptor import DESCRIPTOR
@@ -28,15 +29,15 @@ def test_two_layers(seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows, depth, columns = 3, 2 * P, 4 * HW.lanes
     image = rng.integers(-128, 128, (rows, depth))
-    layers = [(rng.integers(-127, 128, (columns, depth)), 8, Dest.ACT, Source.ACT),
-              (rng.integers(-127, 128, (P, columns)), 16, Dest.OUTPUT, Source.ACT)]
+    layers = [(rng.integers(-127, 128, (columns, depth)), ACTIVATION, Dest.ACT, Source.ACT),
+              (rng.integers(-127, 128, (P, columns)), SCORE, Dest.OUTPUT, Source.ACT)]
     bias = rng.integers(-500, 500, columns)
     a = torch.tensor(image)
     expected = []
-    for weight, width, *_ in layers:
+    for weight, result, *_ in layers:
         n = len(weight)
-        a = requantize(linear(a, torch.tensor(weight), torch.tensor(bias[:n])), 60, shift=14,
-                       width=width)
+        a = requantize(linear(a, torch.tensor(weight), torch.tensor(bias[:n])), 60, 14,
+                       result)
         expected.append(a)
     assert (expected[0].abs() < 127).float().mean() > 0.3
     dut = Datapath(HW)

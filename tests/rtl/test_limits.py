@@ -12,6 +12,7 @@ from deltamoe.boards import PRESETS
 from deltamoe.golden.arithmetic.linear import linear
 from deltamoe.golden.arithmetic.requantize import requantize
 from deltamoe.golden.library import find
+from deltamoe.golden.numerics import SCORE
 from deltamoe.rtl.accelerator import Accelerator
 from deltamoe.rtl.compiler import linker
 from deltamoe.rtl.compiler.entry import compile_program
@@ -139,7 +140,7 @@ def test_linear_reaches_the_last_word_of_every_memory(seed: int) -> None:
                 **fields, "fresh": int(frame == 0)}))))
             total = linear(torch.tensor(a), torch.tensor(weight), torch.tensor(bias))
             assert await read_residual(ctx, dut, TALL, last["dest_base"]) == requantize(
-                total, 1 << 12, shift=14, width=16)[0].tolist()
+                total, 1 << 12, 14, SCORE)[0].tolist()
 
     simulate(dut, bench)
 

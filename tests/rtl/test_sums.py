@@ -16,6 +16,7 @@ from deltamoe.golden.arithmetic.linear import linear
 from deltamoe.golden.arithmetic.requantize import requantize
 from deltamoe.golden.library import find
 from deltamoe.golden.model import build
+from deltamoe.golden.numerics import PLANE, SCORE
 from deltamoe.golden.quantization.quantize import quantize
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.seeded import seeded
@@ -26,7 +27,7 @@ from deltamoe.rtl.compiler.placement import head_rows, place, sets_of
 from deltamoe.rtl.datapath import Datapath
 from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.formats import beat, route
-from deltamoe.rtl.moe.gate import PLANE, Gate
+from deltamoe.rtl.moe.gate import Gate
 from deltamoe.rtl.program import Dest, Mode, Opcode, Source, unpack
 from deltamoe.rtl.program import pack as encode
 from tests.support.bench import simulate
@@ -145,7 +146,7 @@ def compute(*layers: Extreme) -> None:
                     **({"fresh": int(number == 0)} if kept else {})}))))
                 sent = a - (given.zero_point if given.mode == Mode.ZERO_SKIP else 0)
                 total = linear(torch.tensor(sent[None]), torch.tensor(given.row[None])) + given.bias
-                expected = requantize(total, 1 << 12, shift=14, width=16)
+                expected = requantize(total, 1 << 12, 14, SCORE)
                 assert await read_residual(ctx, dut, NARROW, 0) == [int(expected)] * NARROW.word
             assert int(total) == given.limit, given
 

@@ -14,6 +14,7 @@ from deltamoe.golden.arithmetic.gelu import gelu
 from deltamoe.golden.arithmetic.layer_norm import layer_norm
 from deltamoe.golden.arithmetic.requantize import requantize
 from deltamoe.golden.arithmetic.softmax import normalizer, softmax
+from deltamoe.golden.numerics import SHIFTS
 from deltamoe.rtl import formats
 from deltamoe.rtl.arith.divider import Divider, fraction, quotient
 from deltamoe.rtl.attention.corner_turn import CornerTurn
@@ -26,7 +27,7 @@ from deltamoe.rtl.program import Dest
 from deltamoe.rtl.stream.fifo import Fifo
 from deltamoe.rtl.writeback.activation_table import ActivationTable
 from deltamoe.rtl.writeback.combine import Combine
-from deltamoe.rtl.writeback.requantize import BITS, Requantize
+from deltamoe.rtl.writeback.requantize import Requantize
 from tests.support.case import Case, pack
 
 HW = PRESETS["nano"]
@@ -145,10 +146,10 @@ def tagged(rng: np.random.Generator, dest: Dest) -> dict:
 
 def requantize_case(rng: np.random.Generator) -> Case:
     given, out, inner = [], [], 0
-    names = list(BITS)
     for number in range(192):
-        name, code = names[number % 6], number // 6 % 4
-        shift, limit = 14 + 4 * code, 1 << (BITS[name] - 1)
+        width, code = number % 6, number // 6 % 4
+        kind, shift = formats.RESULTS[width], SHIFTS[code]
+        limit = 1 << (kind.bits - 1)
         multiplier = rng.integers(1, 1 << 16, P)
         wanted = rng.uniform(-1.4, 1.4, P) * limit * 2.0**shift / multiplier
         top = (1 << (HW.acc_width - 1)) - 1
@@ -161,14 +162,12 @@ def requantize_case(rng: np.random.Generator) -> Case:
         acc = np.clip(total - bias, -top - 1, top)
         total = np.clip(acc + bias, -top - 1, top)
         bias = total - acc
-        result = requantize(tensor(total), tensor(multiplier), shift=shift, width=BITS[name])
-        if name == formats.Width.SYMMETRIC:
-            result = result.clamp(min=-127)
+        result = requantize(tensor(total), tensor(multiplier), shift, kind)
         inner += int((result.abs() < limit - 1).sum())
         tag = tagged(rng, Dest.ACT)
         given.append(pack(formats.scaled(HW), {
             "acc": acc.tolist(), "bias": bias.tolist(), "multiplier": multiplier.tolist(),
-            "shift": code, "width": name, "tag": tag}))
+            "shift": code, "width": width, "tag": tag}))
         out.append(pack(formats.requantized(HW), {"data": result.tolist(), "tag": tag}))
     assert inner > 0.3 * 192 * P, "stimulus hardly leaves saturation"
     return Case("requantize", lambda: Requantize(HW), {"i": given}, {"o": out},
