@@ -24,6 +24,7 @@ from deltamoe.rtl.memory.dma_reader import DmaReader
 from deltamoe.rtl.memory.dma_writer import DmaWriter
 from deltamoe.rtl.memory.loader import Loader, loaded
 from deltamoe.rtl.memory.store_reader import StoreReader
+from deltamoe.rtl.record import Area, Record
 from deltamoe.rtl.stream.pipe import pipe
 
 
@@ -46,6 +47,8 @@ class Accelerator(wiring.Component):
     No output depends on an input of the same cycle. How programs start and end, and what a reset
     does, is said in :mod:`deltamoe.rtl.control.run_control`.
     """
+
+    record = Record(twin="integer", area=Area())
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw

@@ -26,6 +26,7 @@ from deltamoe.rtl.memory.store_ports import StorePorts
 from deltamoe.rtl.memory.store_reader import StoreReader
 from deltamoe.rtl.moe.dispatch import Dispatch
 from deltamoe.rtl.norm.normalization import Normalization
+from deltamoe.rtl.record import Area, Ram, Record
 from deltamoe.rtl.stream.pipe import pipe
 from deltamoe.rtl.temporal.kept_sums import KeptSums
 from deltamoe.rtl.writeback.residual import Residual
@@ -60,6 +61,13 @@ class Datapath(wiring.Component):
     counts : ``Out``
         Increments of the counters of this cycle, by name.
     """
+
+    record = Record(twin="integer", area=Area(
+        block=lambda hw: (
+            *Halves.rams(8 * hw.word * hw.act_row, hw.act_words // hw.act_row, hw.act_row),
+            Ram(data.ArrayLayout(PARAMETER, hw.word), hw.param_words),
+            *((Ram(8 * hw.word, hw.reference_words),) if hw.temporal else ())),
+        grows=lambda hw: (hw.word, hw.word * hw.temporal, hw.word * (hw.act_row - 2))))
 
     COUNTS = ("source_busy", "source_needs", "source_full", "events", "macs", "macs_skipped",
               "worker_busy", "worker_blocked", "drain_busy", "drain_starved", "drain_credit",

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from deltamoe.rtl.record import Record, units
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = {"golden": "deltamoe.golden", "rtl": "deltamoe.rtl", "sim": "deltamoe.sim",
             "boards": "deltamoe.boards", "scripts": "deltamoe"}
@@ -25,65 +27,6 @@ SHARED = {
 }
 """The part of golden that describes a network and holds constants, without arithmetic."""
 
-TWINS = {
-    "deltamoe.rtl.accelerator": "deltamoe.golden.integer",
-    "deltamoe.rtl.writeback.activation_table": "deltamoe.golden.arithmetic.gelu",
-    "deltamoe.rtl.arith.divider": "deltamoe.golden.arithmetic.softmax",
-    "deltamoe.rtl.arith.rsqrt": "deltamoe.golden.arithmetic.layer_norm",
-    "deltamoe.rtl.attention.corner_turn": "deltamoe.golden.arithmetic.corner_turn",
-    "deltamoe.rtl.attention.exponential": "deltamoe.golden.arithmetic.softmax",
-    "deltamoe.rtl.attention.probabilities": "deltamoe.golden.arithmetic.softmax",
-    "deltamoe.rtl.attention.softmax": "deltamoe.golden.arithmetic.softmax",
-    "deltamoe.rtl.datapath": "deltamoe.golden.integer",
-    "deltamoe.rtl.norm.layer_norm": "deltamoe.golden.arithmetic.layer_norm",
-    "deltamoe.rtl.linear.compute_unit": "deltamoe.golden.arithmetic.linear",
-    "deltamoe.rtl.linear.event_encoder": "deltamoe.golden.arithmetic.events",
-    "deltamoe.rtl.linear.lane_group": "deltamoe.golden.arithmetic.linear",
-    "deltamoe.rtl.linear.lanes": "deltamoe.golden.arithmetic.linear",
-    "deltamoe.rtl.linear.mac_pair": "deltamoe.golden.arithmetic.linear",
-    "deltamoe.rtl.writeback.requantize": "deltamoe.golden.arithmetic.requantize",
-    "deltamoe.rtl.writeback.combine": "deltamoe.golden.arithmetic.combine",
-    "deltamoe.rtl.moe.dispatch": "deltamoe.golden.arithmetic.moe",
-    "deltamoe.rtl.moe.gate": "deltamoe.golden.arithmetic.gate",
-    "deltamoe.rtl.moe.gate_exponential": "deltamoe.golden.arithmetic.gate",
-    "deltamoe.rtl.moe.top_k": "deltamoe.golden.arithmetic.gate",
-    "deltamoe.rtl.norm.normalization": "deltamoe.golden.arithmetic.layer_norm",
-    "deltamoe.rtl.norm.normalize_lane": "deltamoe.golden.arithmetic.layer_norm",
-    "deltamoe.rtl.writeback.residual": "deltamoe.golden.arithmetic.residual",
-    "deltamoe.rtl.temporal.kept_sums": "deltamoe.golden.arithmetic.linear",
-}
-"""Units that compute, and the integer model of the same arithmetic."""
-
-MOVERS = {
-    "deltamoe.rtl.attention.kv_writer",
-    "deltamoe.rtl.control.checks.descriptor",
-    "deltamoe.rtl.control.executor",
-    "deltamoe.rtl.control.registers",
-    "deltamoe.rtl.control.retirement",
-    "deltamoe.rtl.control.run_control",
-    "deltamoe.rtl.control.sequencer",
-    "deltamoe.rtl.control.walker",
-    "deltamoe.rtl.linear.attention_items",
-    "deltamoe.rtl.linear.drain",
-    "deltamoe.rtl.linear.event_queue",
-    "deltamoe.rtl.linear.item_generator",
-    "deltamoe.rtl.linear.linear_items",
-    "deltamoe.rtl.linear.operand_source",
-    "deltamoe.rtl.linear.worker",
-    "deltamoe.rtl.memory.bursts",
-    "deltamoe.rtl.memory.dma_reader",
-    "deltamoe.rtl.memory.dma_writer",
-    "deltamoe.rtl.memory.halves",
-    "deltamoe.rtl.memory.loader",
-    "deltamoe.rtl.memory.row_reader",
-    "deltamoe.rtl.memory.store_ports",
-    "deltamoe.rtl.memory.store_reader",
-    "deltamoe.rtl.stream.fifo",
-    "deltamoe.rtl.temporal.places",
-    "deltamoe.rtl.temporal.probe_items",
-    "deltamoe.rtl.writeback.writeback",
-}
-"""Units that order, check, store or move values and never change one: nothing to model."""
 
 @cache
 def parse(path: Path) -> ast.Module:
@@ -125,6 +68,8 @@ def components(path: Path) -> list[ast.ClassDef]:
 
 
 UNITS = {name: path for name, path in modules("rtl").items() if components(path)}
+TWINS = sorted({f"deltamoe.golden.{unit.record.twin}" for unit in units().values()
+                if unit.record.twin is not None})
 
 
 @pytest.mark.parametrize("name", list(modules(*PACKAGES)))
@@ -179,9 +124,14 @@ def test_config_and_tables_need_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-def test_every_unit_computes_or_moves() -> None:
-    assert not TWINS.keys() & MOVERS
-    assert TWINS.keys() | MOVERS == UNITS.keys()
+def test_every_unit_has_a_record() -> None:
+    """It computes what a module of golden does, or moves values and never changes one."""
+    named = [owner.name for path in UNITS.values() for owner in components(path)]
+    assert sorted(named) == sorted(units()), "two units of one name, or one without a record"
+    assert set(TWINS) <= modules("golden").keys()
+    for twin, moves in ((None, None), ("integer", "moves")):
+        with pytest.raises(ValueError, match="a unit computes or moves"):
+            Record(twin=twin, moves=moves)
 
 
 def names(*nodes: ast.AST) -> set[str]:
@@ -238,7 +188,7 @@ def compared(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("twin", sorted(set(TWINS.values())))
+@pytest.mark.parametrize("twin", TWINS)
 def test_twin_is_tested_against_real_arithmetic(twin: str) -> None:
     """An assertion depends on a call of each of its functions; an import is not enough."""
     public = {node.name for node in parse(modules("golden")[twin]).body
@@ -269,7 +219,8 @@ def constants() -> list:
                 if isinstance(node, ast.ClassDef)]
     return [pytest.param(unit.name, target.id, id=f"{unit.name}.{target.id}")
             for unit in [*numbers, *(unit for path in UNITS.values() for unit in components(path))]
-            for node in unit.body if isinstance(node, ast.Assign) for target in node.targets]
+            for node in unit.body if isinstance(node, ast.Assign) for target in node.targets
+            if target.id != "record"]
 
 
 def test_cycles_are_those_of_the_unit_of_their_name() -> None:

@@ -2,72 +2,32 @@
 
 Multipliers, block RAMs and the LUTs of distributed memory follow from the geometry; see
 :mod:`deltamoe.boards.area.geometry`. The other LUTs and the flip-flops of one of each unit are a
-sum of a few terms of the geometry with non-negative weights, fitted to Yosys' counts for the
-designs in ``areas.json``, which ``python -m deltamoe.make.areas`` makes.
+sum of a few terms with non-negative weights: a constant, and what the unit's record says that it
+grows with. They are fitted to Yosys' counts for the designs in ``areas.json``, which
+``python -m deltamoe.make.areas`` makes.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
-from math import log2
 from pathlib import Path
 
 import numpy as np
 from scipy.optimize import nnls
 
 from deltamoe.boards import PRESETS
-from deltamoe.boards.area.geometry import block_rams, instances, multipliers, ram_luts
+from deltamoe.boards.area.geometry import areas, block_rams, luts, multipliers
 from deltamoe.boards.synthesis.parts import PARTS
+from deltamoe.boards.synthesis.units import UNITS
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.linear.compute_unit import ComputeUnit
 
 PART = PARTS["xcup"]
 CAPACITY = {name: PART.capacity[name] for name in ("lut", "ff", "dsp", "bram")}
 FITTED = ("logic", "ff")
-"""LUTs without those of :func:`deltamoe.boards.area.geometry.ram_luts`; flip-flops."""
+"""LUTs without those of :func:`memory`; flip-flops."""
 
 Design = dict
 """An entry of ``areas.json``: preset, changes, counts by unit."""
-
-def added(hw: HwConfig) -> int:
-    """Return the flip-flops between the adders of the compute unit.
-
-    Groups are added in pairs, a level a stage; a chain of two or more single words is a shift
-    register in LUTs.
-    """
-    levels = [hw.groups]
-    while len(levels) < ComputeUnit.READ_LATENCY:
-        levels.append(-(-levels[-1] // 2))
-    single = levels.count(1)
-    return (sum(levels) - (single if single > 1 else 0)) * hw.word * hw.acc_width
-
-
-def beside(hw: HwConfig) -> int:
-    """Return the elements that are read beside a word."""
-    return hw.word * (hw.read_words - 1)
-
-
-ONE = (lambda hw: 1.0,)
-WORD = (*ONE, lambda hw: hw.word)
-TERMS: dict[str, Sequence[Callable[[HwConfig], float]]] = {
-    "Datapath": (*WORD, lambda hw: hw.word * hw.temporal, lambda hw: hw.word * (hw.act_row - 2)),
-    "ItemGenerator": (*ONE, lambda hw: hw.groups, lambda hw: hw.temporal),
-    "OperandSource": (*WORD, lambda hw: hw.groups, lambda hw: hw.word * hw.temporal, beside),
-    "EventEncoder": (*WORD, lambda hw: hw.word * hw.temporal, beside),
-    "ComputeUnit": (*ONE, lambda hw: hw.groups, added),
-    "Worker": (*WORD, lambda hw: hw.word * (hw.queue_words // 64), lambda hw: hw.banks),
-    "LaneGroup": (*ONE, lambda hw: hw.word * hw.packed, lambda hw: hw.word * (not hw.packed)),
-    "Drain": (*WORD, lambda hw: 6 * hw.groups / 64, lambda hw: hw.temporal),
-    "CornerTurn": (*WORD, lambda hw: hw.word * log2(hw.word)),
-    "Gate": (*WORD, lambda hw: hw.max_experts, lambda hw: hw.max_top_k),
-    "KvWriter": (*WORD, lambda hw: hw.groups),
-    "Dispatch": (*ONE, lambda hw: hw.queues * hw.max_tokens.bit_length()),
-    "Probabilities": (*WORD, lambda hw: hw.attention_lag + 1),
-    **dict.fromkeys(("Sequencer", "Loader", "StoreReader", "StorePorts", "Requantize",
-                     "ActivationTable", "Combine", "Residual", "LayerNorm", "Softmax",
-                     "KeptSums"), WORD),
-}
-"""What the logic of a unit grows with; one that is not named has always the same size."""
 
 
 @cache
@@ -89,7 +49,12 @@ def counted(design: Design) -> dict[str, float]:
 
 def row(unit: str, hw: HwConfig) -> np.ndarray:
     """Return the terms of a unit."""
-    return np.array([float(term(hw)) for term in TERMS.get(unit, ONE)])
+    return np.array([1.0, *map(float, UNITS[unit].record.area.grows(hw))])
+
+
+def memory(unit: str, hw: HwConfig) -> int:
+    """Return the LUTs of distributed memory in one of a unit that follow from its size."""
+    return sum(map(luts, UNITS[unit].record.area.distributed(hw)))
 
 
 def fit(given: Sequence[Design]) -> dict[tuple[str, str], np.ndarray]:
@@ -100,7 +65,7 @@ def fit(given: Sequence[Design]) -> dict[tuple[str, str], np.ndarray]:
         terms = np.array([row(unit, hardware(design)) for design in having])
         for kind in FITTED:
             counts = np.array([
-                design["units"][unit]["lut"] - ram_luts(hardware(design)).get(unit, 0)
+                design["units"][unit]["lut"] - memory(unit, hardware(design))
                 if kind == "logic" else design["units"][unit]["ff"] for design in having])
             scale = 1 / np.maximum(counts, 1)
             weights[unit, kind] = nnls(terms * scale[:, None], counts * scale)[0]
@@ -116,11 +81,11 @@ def fitted() -> dict[tuple[str, str], np.ndarray]:
 def area(hw: HwConfig, weights: dict[tuple[str, str], np.ndarray] | None = None,
          ) -> dict[str, float]:
     """Return LUTs, flip-flops, multipliers and block RAMs of a design for :data:`PART`."""
-    weights, units, memory = weights or fitted(), instances(hw), ram_luts(hw)
+    weights = weights or fitted()
     logic, flip_flops = (
-        sum(count * float(row(unit, hw) @ weights[unit, kind]) for unit, count in units.items())
+        sum(count * float(row(unit, hw) @ weights[unit, kind]) for unit, count, _ in areas(hw))
         for kind in FITTED)
-    return {"lut": round(logic) + sum(units[unit] * luts for unit, luts in memory.items()),
+    return {"lut": round(logic) + sum(count * memory(unit, hw) for unit, count, _ in areas(hw)),
             "ff": round(flip_flops), "dsp": multipliers(hw), "bram": block_rams(hw)}
 
 

@@ -1,7 +1,8 @@
 """The accelerator as units that are synthesized alone, so that each is counted exactly once.
 
-A unit's Verilog holds all of it but the units of :data:`UNITS` inside it: these are black boxes
-there. So every part of the accelerator is in one unit, and a unit counts as often as it occurs.
+These are the units whose record has an area. A unit's Verilog holds all of it but the others of
+them inside it, which are black boxes there. So every part of the accelerator is in one unit, and a
+unit counts as often as it occurs.
 """
 
 import inspect
@@ -15,48 +16,13 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from deltamoe.rtl.accelerator import Accelerator
-from deltamoe.rtl.attention.corner_turn import CornerTurn
-from deltamoe.rtl.attention.kv_writer import KvWriter
-from deltamoe.rtl.attention.probabilities import Probabilities
-from deltamoe.rtl.attention.softmax import Softmax
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.control.registers import Registers
-from deltamoe.rtl.control.run_control import RunControl
-from deltamoe.rtl.control.sequencer import Sequencer
-from deltamoe.rtl.datapath import Datapath
 from deltamoe.rtl.generate import to_verilog
-from deltamoe.rtl.linear.compute_unit import ComputeUnit
-from deltamoe.rtl.linear.drain import Drain
-from deltamoe.rtl.linear.event_encoder import EventEncoder
-from deltamoe.rtl.linear.item_generator import ItemGenerator
-from deltamoe.rtl.linear.lane_group import LaneGroup
 from deltamoe.rtl.linear.mac_pair import MacPair
-from deltamoe.rtl.linear.operand_source import OperandSource
-from deltamoe.rtl.linear.worker import Worker
-from deltamoe.rtl.memory.dma_reader import DmaReader
-from deltamoe.rtl.memory.dma_writer import DmaWriter
-from deltamoe.rtl.memory.loader import Loader
-from deltamoe.rtl.memory.store_ports import StorePorts
-from deltamoe.rtl.memory.store_reader import StoreReader
-from deltamoe.rtl.moe.dispatch import Dispatch
-from deltamoe.rtl.moe.gate import Gate
-from deltamoe.rtl.norm.layer_norm import LayerNorm
-from deltamoe.rtl.norm.normalization import Normalization
-from deltamoe.rtl.norm.normalize_lane import NormalizeLane
-from deltamoe.rtl.temporal.kept_sums import KeptSums
-from deltamoe.rtl.writeback.activation_table import ActivationTable
-from deltamoe.rtl.writeback.combine import Combine
-from deltamoe.rtl.writeback.requantize import Requantize
-from deltamoe.rtl.writeback.residual import Residual
-from deltamoe.rtl.writeback.writeback import Writeback
+from deltamoe.rtl.record import units
 
-UNITS = {unit.__name__: unit for unit in (
-    Accelerator, Registers, RunControl, Sequencer, DmaReader, DmaWriter, Loader, StoreReader,
-    Datapath, StorePorts, ItemGenerator, OperandSource, EventEncoder, ComputeUnit, Worker,
-    LaneGroup, Drain, Writeback, Requantize, ActivationTable, Combine, CornerTurn, KvWriter, Gate,
-    Dispatch, Residual, Normalization, LayerNorm, NormalizeLane, Probabilities, Softmax, KeptSums,
-)}
-"""Units by name; whoever contains another comes before it."""
+UNITS = {name: unit for name, unit in units().items() if unit.record.area is not None}
+"""Units that are synthesized alone, by name."""
 
 
 @dataclass(frozen=True)
@@ -121,19 +87,25 @@ def boxed(top: wiring.Component, kinds: tuple[type, ...]) -> Iterator[list[wirin
             kind.elaborate = original
 
 
+def make(kind: type[wiring.Component], hw: HwConfig) -> wiring.Component:
+    """Return a unit; some are the same for every accelerator."""
+    return kind(hw) if inspect.signature(kind).parameters else kind()
+
+
 def split(hw: HwConfig, *, box_pairs: bool) -> Iterator[Unit]:
     """Return all units that an accelerator has; ``box_pairs`` makes MacPair a black box too."""
     kinds = (*UNITS.values(), MacPair) if box_pairs else tuple(UNITS.values())
-    counts = Counter({"Accelerator": 1})
-    for name, kind in UNITS.items():
-        if not counts[name]:
-            continue
-        unit = kind(hw) if inspect.signature(kind).parameters else kind()
+
+    def inside(kind: type[wiring.Component], instances: int) -> Iterator[Unit]:
+        unit = make(kind, hw)
         with boxed(unit, kinds) as found:
             text = to_verilog(unit, "top")
-        inside = Counter(type(box).__name__ for box in found)
-        for box, count in inside.items():
-            counts[box] += count * counts[name]
-        different = {type(box): box for box in found}
-        yield Unit(name, counts[name], text, "".join(map(black_box, different.values())),
-                   dict(inside))
+        boxes = {type(box): black_box(box) for box in found}
+        counts = Counter(map(type, found))
+        yield Unit(kind.__name__, instances, text, "".join(boxes.values()),
+                   {box.__name__: count for box, count in counts.items()})
+        for box, count in counts.items():
+            if box is not MacPair:
+                yield from inside(box, instances * count)
+
+    return inside(Accelerator, 1)

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
 from deltamoe.rtl.cycles import QUOTIENT
+from deltamoe.rtl.record import Record
 
 
 def fraction(tag: ShapeLike) -> data.StructLayout:
@@ -38,6 +39,8 @@ class Divider(cycles.Divider, wiring.Component):
     One division a cycle, ``LATENCY`` cycles from ``i`` to ``o``. A stall holds all stages. The
     softmax needs a result every 13 cycles for 129 tokens; a serial unit gives one in 18.
     """
+
+    record = Record(twin="arithmetic.softmax")
 
     i: stream.Interface
     o: stream.Interface

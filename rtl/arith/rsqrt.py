@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from deltamoe.golden.tables import RSQRT
 from deltamoe.rtl import cycles
+from deltamoe.rtl.record import Record
 
 WIDTH = 52
 
@@ -28,6 +29,8 @@ class Rsqrt(cycles.Rsqrt, wiring.Component):
     ------
     Four registers; the results hold while ``value`` does.
     """
+
+    record = Record(twin="arithmetic.layer_norm")
 
     def __init__(self) -> None:
         super().__init__({"value": In(WIDTH), "multiplier": Out(16), "half_exponent": Out(5)})

@@ -6,6 +6,8 @@ Element ``d`` of token ``i`` is kept in bank ``(d + i) % P``, so both a word of 
     i ──► rotate by token ──► banks ──►│──► rotate back by dimension ──► o
 """
 
+from math import log2
+
 from amaranth import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
@@ -14,6 +16,7 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import beat, tokens
+from deltamoe.rtl.record import Area, Ram, Record
 
 
 def rotated(row: Value, places: Value, step: int) -> Value:
@@ -48,6 +51,10 @@ class CornerTurn(cycles.CornerTurn, wiring.Component):
     ``t + 1 + P * words``, or behind the block before it without a gap. Two blocks are held, so
     a word can enter every cycle while one leaves.
     """
+
+    record = Record(twin="arithmetic.corner_turn", area=Area(
+        block=lambda hw: (Ram(8, 2 * hw.max_embed, hw.word),),
+        grows=lambda hw: (hw.word, hw.word * log2(hw.word))))
 
     i: stream.Interface
     o: stream.Interface

@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.golden.tables import EXP2_8BIT
+from deltamoe.rtl.record import Record
 
 
 class Exponential(wiring.Component):
@@ -24,6 +25,8 @@ class Exponential(wiring.Component):
     ------
     Combinational.
     """
+
+    record = Record(twin="arithmetic.softmax")
 
     def __init__(self) -> None:
         super().__init__({"distance": In(17), "e": Out(8)})

@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.formats import beat, kv_write, requantized
+from deltamoe.rtl.record import Area, Record
 
 
 class KvWriter(wiring.Component):
@@ -45,6 +46,9 @@ class KvWriter(wiring.Component):
     :class:`deltamoe.rtl.control.retirement.Retirement` drains values only when no keys are under
     way.
     """
+
+    record = Record(moves="finds the place of keys and values", area=Area(
+        grows=lambda hw: (hw.word, hw.groups)))
 
     values: stream.Interface
     keys: stream.Interface

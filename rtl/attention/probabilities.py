@@ -9,6 +9,7 @@ from deltamoe.rtl.attention.softmax import Softmax
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.formats import NORMALIZER, scores
+from deltamoe.rtl.record import Area, Ram, Record
 from deltamoe.rtl.stream.pipe import pipe
 
 
@@ -35,6 +36,10 @@ class Probabilities(wiring.Component):
     ------
     A row counts in the cycle after its normalizer, which follows its last word.
     """
+
+    record = Record(twin="arithmetic.softmax", area=Area(
+        block=lambda hw: (Ram(8 * hw.word, hw.probability_words),),
+        grows=lambda hw: (hw.word, hw.attention_lag + 1)))
 
     i: stream.Interface
 

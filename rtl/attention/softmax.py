@@ -18,6 +18,7 @@ from deltamoe.rtl.arith.divider import Divider
 from deltamoe.rtl.attention.exponential import Exponential
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import NORMALIZER, beat, scores
+from deltamoe.rtl.record import Area, Ram, Record
 
 
 class Softmax(cycles.Softmax, wiring.Component):
@@ -46,6 +47,10 @@ class Softmax(cycles.Softmax, wiring.Component):
     or behind the row before it without a gap. A word leaves ``POWER`` cycles after it was read, a
     row's normalizer ``DIVISION`` cycles after its last word.
     """
+
+    record = Record(twin="arithmetic.softmax", area=Area(
+        block=lambda hw: (Ram(16 * hw.word, Softmax.ROWS * hw.row_words),),
+        grows=lambda hw: (hw.word,)))
 
     i: stream.Interface
     o: stream.Interface

@@ -9,6 +9,7 @@ from deltamoe.rtl.control.retirement import ISSUED
 from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Opcode, Target
 from deltamoe.rtl.formats import COMMAND, TRANSFER
 from deltamoe.rtl.memory.store_reader import StoreReader
+from deltamoe.rtl.record import Record
 
 
 class State(enum.Enum, shape=2):
@@ -47,6 +48,8 @@ class LoadExecutor(wiring.Component):
     A load taken in cycle ``t`` is on ``o`` in ``t`` and asks the reader in ``t + 1``; the next is
     taken after the reader took the command. A skipped load takes one cycle.
     """
+
+    record = Record(moves="orders loads")
 
     i: stream.Interface
     o: stream.Interface
@@ -124,6 +127,8 @@ class ComputeExecutor(wiring.Component):
     they have finished, so that what they contend for is not read ahead of it. One
     that probes for changes has no results: it goes on to the retirement when it has ended.
     """
+
+    record = Record(moves="orders operators")
 
     i: stream.Interface
     o: stream.Interface

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out, flipped
 from deltamoe.rtl.control.counters import COUNTERS
 from deltamoe.rtl.control.run_control import PROBLEM
 from deltamoe.rtl.memory.axi import OKAY, AxiLite
+from deltamoe.rtl.record import Area, Record
 
 ID = 0x44654D6F  # "DeMo"
 VERSION = 1
@@ -104,6 +105,8 @@ class Registers(wiring.Component):
     two cycles after the later one. A read is answered in the cycle after its address. All outputs
     of ``axi`` are registers.
     """
+
+    record = Record(moves="stores settings and counts", area=Area())
 
     def __init__(self) -> None:
         self.writable = [name for name, register in REGISTERS.items() if register.access == "rw"]

@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out, flipped
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Opcode, Target
+from deltamoe.rtl.record import Record
 from deltamoe.rtl.stream.fifo import Fifo
 from deltamoe.rtl.stream.pipe import pipe
 
@@ -57,6 +58,8 @@ class Retirement(cycles.Retirement, wiring.Component):
     An operator issued in cycle ``t`` starts in ``t + 1``, or in the cycle after the one before it
     was written; ``finished`` counts it one cycle after its end.
     """
+
+    record = Record(moves="orders results")
 
     i: stream.Interface
 

@@ -16,6 +16,7 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.cycles import DESCRIPTOR_BYTES
 from deltamoe.rtl.descriptor import ErrorCode
 from deltamoe.rtl.memory.axi import ADDRESS_WIDTH
+from deltamoe.rtl.record import Area, Record
 
 LENGTH_WIDTH = 16
 """Bits of a position in the program."""
@@ -86,6 +87,8 @@ class RunControl(wiring.Component):
     ``clear`` follows a start by a cycle, or the drain, and ``begin`` that. An error drains from
     the next cycle on.
     """
+
+    record = Record(moves="orders programs", area=Area())
 
     SETTLE = 2
 

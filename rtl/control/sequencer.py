@@ -21,6 +21,7 @@ from deltamoe.rtl.control.run_control import PROBLEM
 from deltamoe.rtl.control.walker import Walker
 from deltamoe.rtl.descriptor import DESCRIPTOR, ErrorCode, Target
 from deltamoe.rtl.formats import COMMAND, TRANSFER
+from deltamoe.rtl.record import Area, Ram, Record
 from deltamoe.rtl.stream.fifo import Fifo
 from deltamoe.rtl.stream.pipe import pipe
 
@@ -55,6 +56,11 @@ class Sequencer(cycles.Sequencer, wiring.Component):
         For the counters: operators in flight; no descriptor to issue; the next waits for loads
         (0) or operators (1); a load waits.
     """
+
+    record = Record(moves="orders descriptors", area=Area(
+        multipliers=lambda hw: 6,
+        block=lambda hw: (Ram(8 * hw.bus_bytes, Walker.rows(hw), copies=2),),
+        grows=lambda hw: (hw.word,)))
 
     command: stream.Interface
     transfer: stream.Interface

@@ -14,6 +14,7 @@ from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.control.checks.descriptor import Checks
 from deltamoe.rtl.descriptor import DESCRIPTOR, ErrorCode, Opcode
+from deltamoe.rtl.record import Record
 
 
 class State(enum.Enum, shape=3):
@@ -61,6 +62,8 @@ class Walker(cycles.Walker, wiring.Component):
     A descriptor of the other walker takes ``SKIP`` cycles, an own one ``check(hw, loads)`` cycles
     until it is offered; the next is fetched in the cycle after it was taken.
     """
+
+    record = Record(moves="reads descriptors")
 
     o: stream.Interface
 

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Source
 from deltamoe.rtl.formats import item
+from deltamoe.rtl.record import Record
 
 
 class Phase(enum.Enum, shape=1):
@@ -40,6 +41,8 @@ class Cursor(wiring.Component):
         the pass, the pass's first weight row, rows before; words of this pass, valid elements of
         its last word; first, last pass of its row; last token; all rows done.
     """
+
+    record = Record(moves="counts tokens, heads and passes")
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
@@ -120,6 +123,8 @@ class AttentionItems(wiring.Component):
     ------
     The first item is on ``o`` three cycles after ``start``, then one a cycle.
     """
+
+    record = Record(moves="orders items")
 
     o: stream.Interface
 

@@ -17,6 +17,20 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import broadcast, kv_write, place, weight_write
 from deltamoe.rtl.linear.lane_group import LaneGroup
 from deltamoe.rtl.linear.worker import Worker
+from deltamoe.rtl.record import Area, Record
+
+
+def added(hw: HwConfig) -> int:
+    """Return the flip-flops between the adders of the compute unit.
+
+    Groups are added in pairs, a level a stage; a chain of two or more single words is a shift
+    register in LUTs.
+    """
+    levels = [hw.groups]
+    while len(levels) < ComputeUnit.READ_LATENCY:
+        levels.append(-(-levels[-1] // 2))
+    single = levels.count(1)
+    return (sum(levels) - (single if single > 1 else 0)) * hw.word * hw.acc_width
 
 
 class ComputeUnit(cycles.ComputeUnit, wiring.Component):
@@ -53,6 +67,8 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
     ------
     See :class:`Worker`; ``acc`` follows ``select`` and ``word`` by ``READ_LATENCY`` cycles.
     """
+
+    record = Record(twin="arithmetic.linear", area=Area(grows=lambda hw: (hw.groups, added(hw))))
 
     i: stream.Interface
 

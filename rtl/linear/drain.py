@@ -14,6 +14,7 @@ from deltamoe.rtl.descriptor import Dest
 from deltamoe.rtl.formats import NORMALIZER, PARAMETER, RESULTS, drained, kept, place, scaled, tag
 from deltamoe.rtl.linear.compute_unit import ComputeUnit
 from deltamoe.rtl.moe.gate import Gate
+from deltamoe.rtl.record import Area, Ram, Record
 from deltamoe.rtl.stream.fifo import Fifo
 from deltamoe.rtl.stream.pipe import pipe
 
@@ -59,6 +60,10 @@ class Drain(cycles.Drain, wiring.Component):
     One word a cycle; ``o`` follows ``select`` by ``latency(hw)`` cycles. No more rows of scores or
     tokens are under way than the softmax and the gate can hold, so neither ever refuses a word.
     """
+
+    record = Record(moves="pairs sums with their parameters", area=Area(
+        distributed=lambda hw: (Ram(drained(hw), 6 * hw.groups),),
+        grows=lambda hw: (hw.word, 6 * hw.groups / 64, hw.temporal)))
 
     i: stream.Interface
     o: stream.Interface

@@ -14,6 +14,7 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import broadcast, event_word, operands, place, reference_write
+from deltamoe.rtl.record import Area, Record
 
 
 class EventEncoder(cycles.EventEncoder, wiring.Component):
@@ -50,6 +51,10 @@ class EventEncoder(cycles.EventEncoder, wiring.Component):
     ------
     One word a cycle, one cycle of latency.
     """
+
+    record = Record(twin="arithmetic.events", area=Area(
+        multipliers=lambda hw: 2,
+        grows=lambda hw: (hw.word, hw.word * hw.temporal, hw.word * (hw.read_words - 1))))
 
     i: stream.Interface
     o: stream.Interface

@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import event, event_word
+from deltamoe.rtl.record import Record
 
 
 class EventQueue(cycles.EventQueue, wiring.Component):
@@ -41,6 +42,8 @@ class EventQueue(cycles.EventQueue, wiring.Component):
     An event leaves at the earliest two cycles after its word came in: the head is a register, so
     what an event leaves of its word does not wait for the memory.
     """
+
+    record = Record(moves="stores events")
 
     i: stream.Interface
     o: stream.Interface

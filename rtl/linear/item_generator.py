@@ -15,6 +15,7 @@ from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Mode, Opcode, temporal
 from deltamoe.rtl.formats import item
 from deltamoe.rtl.linear.attention_items import AttentionItems
 from deltamoe.rtl.linear.linear_items import LinearItems
+from deltamoe.rtl.record import Area, Record
 from deltamoe.rtl.temporal.probe_items import ProbeItems
 
 
@@ -42,6 +43,10 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
     o : ``Out(stream.Signature(item(hw)))``
         Items, one a cycle.
     """
+
+    record = Record(moves="orders items", area=Area(
+        multipliers=lambda hw: 2 + 2 * hw.temporal,
+        grows=lambda hw: (hw.groups, hw.temporal)))
 
     o: stream.Interface
 

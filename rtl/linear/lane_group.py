@@ -17,6 +17,7 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import event, kv_write, weight_write
 from deltamoe.rtl.linear.lanes import Lanes
 from deltamoe.rtl.linear.worker import Worker
+from deltamoe.rtl.record import Area, Ram, Record
 
 
 class LaneGroup(wiring.Component):
@@ -50,6 +51,13 @@ class LaneGroup(wiring.Component):
     ``t + Worker.LATENCY - 1`` and in the upper half's one cycle later. Runs must end at least two
     cycles apart.
     """
+
+    record = Record(twin="arithmetic.linear", area=Area(
+        instances=lambda hw: hw.groups,
+        multipliers=lambda hw: hw.lanes // (2 if hw.packed else 1),
+        block=lambda hw: (Ram(8 * hw.word, hw.weight_rows, 2), Ram(8 * hw.word, hw.kv_rows, 2)),
+        distributed=lambda hw: (Ram(hw.word * hw.acc_width, 2 * hw.banks, 2),),
+        grows=lambda hw: (hw.word * hw.packed, hw.word * (not hw.packed))))
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw

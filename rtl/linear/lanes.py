@@ -15,6 +15,7 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import event
 from deltamoe.rtl.linear.mac_pair import MacPair
+from deltamoe.rtl.record import Record
 
 
 class Lanes(wiring.Component):
@@ -35,6 +36,8 @@ class Lanes(wiring.Component):
     ------
     A run whose last event came in cycle ``t`` ends in cycle ``t + LATENCY``.
     """
+
+    record = Record(twin="arithmetic.linear")
 
     LATENCY = 2 + MacPair.LATENCY
 

@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, temporal
 from deltamoe.rtl.formats import item
+from deltamoe.rtl.record import Record
 
 
 class LinearItems(wiring.Component):
@@ -31,6 +32,8 @@ class LinearItems(wiring.Component):
     ------
     The first item is on ``o`` three cycles after ``start``, then one a cycle.
     """
+
+    record = Record(moves="orders items")
 
     o: stream.Interface
 

@@ -10,6 +10,8 @@ from amaranth import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from deltamoe.rtl.record import Record
+
 FIELD = 19
 """Bits of the lower sum within a packed one."""
 
@@ -37,6 +39,8 @@ class MacPair(wiring.Component):
     low, high : ``Out(signed(20))``
         Sums up to the event whose weights came three cycles before.
     """
+
+    record = Record(twin="arithmetic.linear")
 
     LATENCY = 3
 

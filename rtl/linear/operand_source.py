@@ -13,6 +13,7 @@ from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Source
 from deltamoe.rtl.formats import drained, item, operands, place, traced, words_beside
+from deltamoe.rtl.record import Area, Record
 
 
 class OperandSource(cycles.OperandSource, wiring.Component):
@@ -58,6 +59,10 @@ class OperandSource(cycles.OperandSource, wiring.Component):
     An item of ``n`` reads accepted in cycle ``t`` reads in cycles ``t`` to ``t + n - 1``; its
     first word is on ``o`` in cycle ``t + LATENCY``; the next item may be accepted in ``t + n``.
     """
+
+    record = Record(moves="orders operands", area=Area(
+        grows=lambda hw: (
+            hw.word, hw.groups, hw.word * hw.temporal, hw.word * (hw.read_words - 1))))
 
     i: stream.Interface
     o: stream.Interface

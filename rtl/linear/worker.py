@@ -14,6 +14,7 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.cycles import RUN
 from deltamoe.rtl.formats import event, event_word
 from deltamoe.rtl.linear.event_queue import EventQueue
+from deltamoe.rtl.record import Area, Ram, Record
 from deltamoe.rtl.stream.pipe import pipe
 
 
@@ -47,6 +48,11 @@ class Worker(cycles.Worker, wiring.Component):
     two runs of events are at least two cycles apart, which holds back a run of a single event by
     one cycle. Events leave through registers, so the multipliers may be far from the queue.
     """
+
+    record = Record(moves="orders events", area=Area(
+        instances=lambda hw: hw.groups,
+        distributed=lambda hw: (Ram(event_word(hw), hw.queue_words),),
+        grows=lambda hw: (hw.word, hw.word * (hw.queue_words // 64), hw.banks)))
 
     i: stream.Interface
 

@@ -8,6 +8,7 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.cycles import PAGE
 from deltamoe.rtl.formats import COMMAND
 from deltamoe.rtl.memory.axi import ADDRESS_WIDTH
+from deltamoe.rtl.record import Record
 
 BURST = data.StructLayout({"address": ADDRESS_WIDTH, "beats": 9, "last": 1})
 """One burst; ``last`` marks the transfer's final one."""
@@ -28,6 +29,8 @@ class Bursts(wiring.Component):
     The first burst is on ``o`` in the cycle after its command came in, then one a cycle; the
     next command may enter in the cycle in which the last burst leaves.
     """
+
+    record = Record(moves="splits commands")
 
     i: stream.Interface
     o: stream.Interface

@@ -14,6 +14,7 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import COMMAND
 from deltamoe.rtl.memory.axi import OKAY, AxiRead
 from deltamoe.rtl.memory.bursts import Bursts
+from deltamoe.rtl.record import Area, Ram, Record
 from deltamoe.rtl.stream.fifo import Fifo
 from deltamoe.rtl.stream.pipe import pipe
 
@@ -45,6 +46,9 @@ class DmaReader(wiring.Component):
     A command of cycle ``t`` raises ``arvalid`` in ``t + 1``; bursts follow one a cycle while
     fewer than ``outstanding`` are in flight. ``o`` is the R channel without a register.
     """
+
+    record = Record(moves="reads beats", area=Area(
+        distributed=lambda hw: (Ram(9, hw.outstanding),)))
 
     i: stream.Interface
     o: stream.Interface

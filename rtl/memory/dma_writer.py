@@ -13,6 +13,7 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import COMMAND
 from deltamoe.rtl.memory.axi import OKAY, AxiWrite
 from deltamoe.rtl.memory.bursts import Bursts
+from deltamoe.rtl.record import Area, Record
 from deltamoe.rtl.stream.pipe import pipe
 
 
@@ -42,6 +43,8 @@ class DmaWriter(wiring.Component):
     cycle after its address was first offered on, whether that was taken or not, since a memory may
     wait for both; the next address follows the last beat, without waiting for a response.
     """
+
+    record = Record(moves="writes beats", area=Area())
 
     i: stream.Interface
     data: stream.Interface

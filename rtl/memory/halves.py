@@ -7,6 +7,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.config import lower_half
+from deltamoe.rtl.record import Ram, Record
 
 
 class Halves(wiring.Component):
@@ -37,6 +38,8 @@ class Halves(wiring.Component):
     A row written in cycle ``t`` can be read from cycle ``t + 1`` on.
     """
 
+    record = Record(moves="stores rows")
+
     def __init__(self, shape: ShapeLike, depth: int, parts: int = 1) -> None:
         self.shape, self.depth, self.parts = shape, depth, parts
         write = data.StructLayout({"en": parts, "address": range(depth), "data": shape})
@@ -44,6 +47,12 @@ class Halves(wiring.Component):
             "write": In(write), "load": In(write), "address": In(range(depth)),
             "data": Out(shape), "halves": Out(shape).array(2), "upper": Out(1),
         })
+
+    @staticmethod
+    def rams(shape: ShapeLike, depth: int, parts: int = 1) -> tuple[Ram, Ram]:
+        """Both memories of one that is made with these arguments."""
+        lower = lower_half(depth)
+        return Ram(shape, lower, parts=parts), Ram(shape, depth - lower, parts=parts)
 
     def elaborate(self, platform):
         m = Module()

@@ -26,6 +26,7 @@ from deltamoe.rtl.formats import (
     sums_write,
     weight_write,
 )
+from deltamoe.rtl.record import Area, Record
 
 
 def loaded(hw: HwConfig) -> tuple[str, ...]:
@@ -58,6 +59,8 @@ class Loader(wiring.Component):
     One beat a cycle, written as it arrives; a beat of table entries takes ``lanes`` cycles, one of
     references two in which their memory is free. A word's second beat of sums waits for theirs.
     """
+
+    record = Record(moves="finds the place of loaded beats", area=Area(grows=lambda hw: (hw.word,)))
 
     i: stream.Interface
 

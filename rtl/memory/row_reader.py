@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import beat
+from deltamoe.rtl.record import Record
 
 
 class RowReader(cycles.RowReader, wiring.Component):
@@ -33,6 +34,8 @@ class RowReader(cycles.RowReader, wiring.Component):
     The first word is on ``o`` two cycles after ``start``, or in the cycle after its row became
     available, then one for each cycle in which the port is free. Between two rows is a cycle.
     """
+
+    record = Record(moves="reads rows")
 
     o: stream.Interface
 

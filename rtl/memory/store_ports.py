@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Target
+from deltamoe.rtl.record import Area, Record
 
 
 class StorePorts(wiring.Component):
@@ -26,6 +27,8 @@ class StorePorts(wiring.Component):
     ------
     Combinational; ``half`` is delayed by the cycle that a memory takes.
     """
+
+    record = Record(moves="chooses among ports", area=Area(grows=lambda hw: (hw.word,)))
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw

@@ -14,6 +14,7 @@ from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Target
 from deltamoe.rtl.formats import COMMAND
+from deltamoe.rtl.record import Area, Record
 from deltamoe.rtl.stream.fifo import Fifo
 from deltamoe.rtl.stream.pipe import pipe
 
@@ -56,6 +57,8 @@ class StoreReader(cycles.StoreReader, wiring.Component):
     in ``t + 1`` and reads from ``t + 2`` on. Data that were granted in a cycle are taken in the
     next, if the beat before has left by then. A beat is on ``o`` in the cycle after that.
     """
+
+    record = Record(moves="reads what is stored", area=Area(grows=lambda hw: (hw.word,)))
 
     i: stream.Interface
     o: stream.Interface

@@ -15,6 +15,13 @@ from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import route
+from deltamoe.rtl.record import Area, Ram, Record
+
+
+def queued(hw: HwConfig) -> data.StructLayout:
+    """Return what a queue holds of a token."""
+    return data.StructLayout({"token": (hw.max_tokens - 1).bit_length(), "weight": 16, **({
+        "place": range(hw.max_tokens * hw.max_top_k), "known": 1} if hw.temporal else {})})
 
 
 class Dispatch(wiring.Component):
@@ -46,6 +53,11 @@ class Dispatch(wiring.Component):
         Tokens routed since ``clear``.
     """
 
+    record = Record(twin="arithmetic.moe", area=Area(
+        block=lambda hw: (Ram(queued(hw), hw.queues * hw.max_tokens),),
+        distributed=lambda hw: (Ram(1, hw.max_tokens),) if hw.temporal else (),
+        grows=lambda hw: (hw.queues * hw.max_tokens.bit_length(),)))
+
     i: stream.Interface
 
     def __init__(self, hw: HwConfig) -> None:
@@ -66,10 +78,8 @@ class Dispatch(wiring.Component):
         m = Module()
         hw = self.hw
         bits = (hw.max_tokens - 1).bit_length()
-        entry = data.StructLayout({"token": bits, "weight": 16, **({
-            "place": range(hw.max_tokens * hw.max_top_k), "known": 1} if hw.temporal else {})})
         m.submodules.entries = entries = Memory(
-            shape=entry, depth=hw.queues * hw.max_tokens, init=[],
+            shape=queued(hw), depth=hw.queues * hw.max_tokens, init=[],
             attrs={"ram_style": "block"}
         )
         write, read = entries.write_port(), entries.read_port()

@@ -19,6 +19,7 @@ from deltamoe.rtl.cycles import GATE_LANES
 from deltamoe.rtl.formats import beat, route
 from deltamoe.rtl.moe.gate_exponential import GateExponential
 from deltamoe.rtl.moe.top_k import TopK
+from deltamoe.rtl.record import Area, Ram, Record
 from deltamoe.rtl.stream.fifo import Fifo
 from deltamoe.rtl.stream.pipe import pipe
 from deltamoe.rtl.temporal.places import Places
@@ -55,6 +56,14 @@ class Gate(cycles.Gate, wiring.Component):
     are under way.
     """
 
+    record = Record(twin="arithmetic.gate", area=Area(
+        multipliers=lambda hw: 4,
+        block=Places.rams,
+        distributed=lambda hw: (
+            Ram((hw.acc_width + PLANE) * (hw.word // 2), Gate.TOKENS * Gate.rows(hw), 2),
+            Ram(route(hw), Gate.ROUTED * hw.max_top_k)),
+        grows=lambda hw: (hw.word, hw.max_experts, hw.max_top_k)))
+
     i: stream.Interface
     o: stream.Interface
 
@@ -68,12 +77,17 @@ class Gate(cycles.Gate, wiring.Component):
                 "fresh": In(1)} if hw.temporal else {}),
         })
 
+    @staticmethod
+    def rows(hw: HwConfig) -> int:
+        """Rows that the logits of a token take, a power of two."""
+        return 1 << (-(-hw.max_experts // (hw.word // 2)) - 1).bit_length()
+
     def elaborate(self, platform):
         m = Module()
         hw = self.hw
         self.width = hw.acc_width + PLANE
         self.per_word = hw.word // 2
-        depth = 1 << (-(-hw.max_experts // self.per_word) - 1).bit_length()
+        depth = self.rows(hw)
         m.submodules.ranking = ranking = TopK(hw.max_top_k, self.width, GATE_LANES)
         m.submodules.logits = logits = Memory(
             shape=data.ArrayLayout(signed(self.width), self.per_word), depth=self.TOKENS * depth,

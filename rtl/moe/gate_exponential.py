@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.golden.numerics import SCORE, SHIFTS
 from deltamoe.golden.tables import EXP2_15BIT
 from deltamoe.rtl import cycles
+from deltamoe.rtl.record import Record
 
 
 class GateExponential(cycles.GateExponential, wiring.Component):
@@ -30,6 +31,8 @@ class GateExponential(cycles.GateExponential, wiring.Component):
     ------
     One logit a cycle, three cycles of latency.
     """
+
+    record = Record(twin="arithmetic.gate")
 
     def __init__(self, width: int) -> None:
         self.width = width

@@ -4,6 +4,8 @@ from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from deltamoe.rtl.record import Record
+
 
 class TopK(wiring.Component):
     """Insert some values a cycle into a sorted list.
@@ -33,6 +35,8 @@ class TopK(wiring.Component):
     ------
     ``lanes`` values a cycle, listed in the next.
     """
+
+    record = Record(twin="arithmetic.gate")
 
     def __init__(self, depth: int, width: int, lanes: int) -> None:
         self.depth = depth

@@ -16,6 +16,7 @@ from deltamoe.rtl.arith.rsqrt import Rsqrt
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import PARAMETER, beat, parameter_write
 from deltamoe.rtl.norm.normalize_lane import NormalizeLane
+from deltamoe.rtl.record import Area, Record
 
 
 class LayerNorm(cycles.LayerNorm, wiring.Component):
@@ -46,6 +47,10 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
     is read. Half a word at a time keeps up with the compute unit, which takes 24 cycles for a row
     of 192 elements, and saves half the lanes.
     """
+
+    record = Record(twin="arithmetic.layer_norm", area=Area(
+        multipliers=lambda hw: hw.word + 7,
+        grows=lambda hw: (hw.word,)))
 
     i: stream.Interface
     o: stream.Interface

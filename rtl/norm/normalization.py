@@ -10,6 +10,7 @@ from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.formats import parameter_write
 from deltamoe.rtl.memory.row_reader import RowReader
 from deltamoe.rtl.norm.layer_norm import LayerNorm
+from deltamoe.rtl.record import Area, Ram, Record
 from deltamoe.rtl.stream.pipe import pipe
 
 
@@ -39,6 +40,9 @@ class Normalization(wiring.Component):
     Row ``r`` is complete ``RowReader.LATENCY + words + LayerNorm.LATENCY + words - 1`` cycles
     after ``start`` for ``r = 0`` and follows LayerNorm's interval after that.
     """
+
+    record = Record(twin="arithmetic.layer_norm", area=Area(
+        block=lambda hw: (Ram(8 * hw.word, hw.normed_words),)))
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw

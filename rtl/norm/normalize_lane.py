@@ -11,10 +11,13 @@ from amaranth.lib.wiring import In, Out
 
 from deltamoe.golden.numerics import ACTIVATION, NORM_FRACTION
 from deltamoe.rtl import cycles
+from deltamoe.rtl.record import Area, Record
 
 
 class NormalizeLane(cycles.NormalizeLane, wiring.Component):
-    """The part of :class:`deltamoe.rtl.norm.layer_norm.LayerNorm` that every element passes.
+    """Normalize one element after the other, each with the scalars of its row.
+
+    The part of :class:`deltamoe.rtl.norm.layer_norm.LayerNorm` that every element passes.
 
     Members
     -------
@@ -31,6 +34,10 @@ class NormalizeLane(cycles.NormalizeLane, wiring.Component):
     ------
     One element a cycle. Rounding adds the half behind the shift, where few bits are left.
     """
+
+    record = Record(twin="arithmetic.layer_norm", area=Area(
+        instances=lambda hw: hw.word // 2,
+        multipliers=lambda hw: 4))
 
     def __init__(self) -> None:
         super().__init__({

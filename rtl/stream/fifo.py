@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
+from deltamoe.rtl.record import Record
 
 
 class Fifo(cycles.Fifo, wiring.Component):
@@ -20,6 +21,8 @@ class Fifo(cycles.Fifo, wiring.Component):
     ------
     One transfer a cycle on each side; one cycle of latency.
     """
+
+    record = Record(moves="stores payloads")
 
     i: stream.Interface
     o: stream.Interface

@@ -18,6 +18,7 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import kept, sums_write
+from deltamoe.rtl.record import Area, Ram, Record
 
 
 class KeptSums(cycles.KeptSums, wiring.Component):
@@ -51,6 +52,11 @@ class KeptSums(cycles.KeptSums, wiring.Component):
     does: each of its words is drained once. A word loaded in cycle ``t`` can be read from cycle
     ``t + LATENCY`` on.
     """
+
+    record = Record(twin="arithmetic.linear", area=Area(
+        instances=lambda hw: int(hw.temporal),
+        block=lambda hw: (Ram(hw.acc_width * hw.word, hw.state_words),),
+        grows=lambda hw: (hw.word,)))
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw

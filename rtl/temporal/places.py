@@ -12,6 +12,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.record import Ram, Record
 
 
 class Places(wiring.Component):
@@ -38,6 +39,8 @@ class Places(wiring.Component):
     One winner a cycle. Between the last one of a token and the first of the next passes a cycle.
     """
 
+    record = Record(moves="finds the place of a token's experts")
+
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
@@ -46,6 +49,12 @@ class Places(wiring.Component):
             "winners": In(8).array(hw.max_top_k),
             "valid": In(1), "last": In(1), "expert": In(8), "slot": Out(4), "known": Out(1),
         })
+
+    @staticmethod
+    def rams(hw: HwConfig) -> tuple[Ram, ...]:
+        """Its memory, if frames are compared at all."""
+        bits = max(1, (hw.max_experts - 1).bit_length())
+        return (Ram(bits * hw.max_top_k, hw.remembered_tokens),) if hw.temporal else ()
 
     def elaborate(self, platform):
         m = Module()

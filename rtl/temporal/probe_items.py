@@ -14,6 +14,7 @@ from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR, temporal
 from deltamoe.rtl.formats import item
+from deltamoe.rtl.record import Record
 
 
 class State(enum.Enum, shape=2):
@@ -48,6 +49,8 @@ class ProbeItems(cycles.ProbeItems, wiring.Component):
     The first item is on ``o`` three cycles after ``start``. A row of ``n`` words is judged ``n``
     cycles after its item was taken; the next item follows in the cycle after that.
     """
+
+    record = Record(moves="orders items")
 
     o: stream.Interface
 

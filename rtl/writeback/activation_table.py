@@ -16,6 +16,7 @@ from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Dest
 from deltamoe.rtl.formats import TABLE_WRITE, requantized, tag
+from deltamoe.rtl.record import Area, Ram, Record
 
 
 class ActivationTable(cycles.ActivationTable, wiring.Component):
@@ -36,6 +37,10 @@ class ActivationTable(cycles.ActivationTable, wiring.Component):
     ------
     One word a cycle, one cycle of latency.
     """
+
+    record = Record(twin="arithmetic.gelu", area=Area(
+        block=lambda hw: (Ram(8, 2048, hw.word),),
+        grows=lambda hw: (hw.word,)))
 
     i: stream.Interface
     o: stream.Interface

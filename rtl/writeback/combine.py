@@ -14,6 +14,7 @@ from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Dest
 from deltamoe.rtl.formats import requantized, tag
+from deltamoe.rtl.record import Area, Record
 
 
 class Combine(cycles.Combine, wiring.Component):
@@ -34,6 +35,10 @@ class Combine(cycles.Combine, wiring.Component):
     One word a cycle, two cycles of latency: the first register keeps the multiplication apart
     from the table's memory.
     """
+
+    record = Record(twin="arithmetic.combine", area=Area(
+        multipliers=lambda hw: hw.word,
+        grows=lambda hw: (hw.word,)))
 
     i: stream.Interface
     o: stream.Interface

@@ -13,6 +13,7 @@ from deltamoe.golden.numerics import SHIFTS, UPDATE, WEIGHT
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import RESULTS, requantized, scaled, tag
+from deltamoe.rtl.record import Area, Record
 
 
 class Requantize(cycles.Requantize, wiring.Component):
@@ -33,6 +34,10 @@ class Requantize(cycles.Requantize, wiring.Component):
     ------
     One word a cycle. A stall on ``o`` holds all registers.
     """
+
+    record = Record(twin="arithmetic.requantize", area=Area(
+        multipliers=lambda hw: hw.word,
+        grows=lambda hw: (hw.word,)))
 
     i: stream.Interface
     o: stream.Interface

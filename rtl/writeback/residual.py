@@ -16,6 +16,7 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Dest
 from deltamoe.rtl.formats import requantized
 from deltamoe.rtl.memory.halves import Halves
+from deltamoe.rtl.record import Area, Record
 
 WIDTH = UPDATE.bits
 """Bits kept of an element. Contributions of experts are added without saturation, and whoever
@@ -53,6 +54,10 @@ class Residual(cycles.Residual, wiring.Component):
     A word of cycle ``t`` can be read from cycle ``t + LATENCY`` on. The same address must not
     follow within that time, which no operator does: each of its rows is written once.
     """
+
+    record = Record(twin="arithmetic.residual", area=Area(
+        block=lambda hw: Halves.rams(24 * hw.word, hw.residual_words),
+        grows=lambda hw: (hw.word,)))
 
     i: stream.Interface
 

@@ -19,6 +19,7 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, temporal
 from deltamoe.rtl.formats import TABLE_WRITE, kv_write, requantized, route, scaled, scores
 from deltamoe.rtl.moe.gate import Gate
+from deltamoe.rtl.record import Area, Record
 from deltamoe.rtl.stream.pipe import pipe
 from deltamoe.rtl.writeback.activation_table import ActivationTable
 from deltamoe.rtl.writeback.combine import Combine
@@ -59,6 +60,8 @@ class Writeback(cycles.Writeback, wiring.Component):
     A word of cycle ``t`` reaches its destination in ``t + LATENCY`` and counts as written in
     ``t + DONE``, but in the gate in ``t``.
     """
+
+    record = Record(moves="hands results to the unit they are for", area=Area())
 
     i: stream.Interface
     residual: stream.Interface

@@ -1,6 +1,5 @@
 """How fast the clock of a unit may be, placed and routed on its part."""
 
-import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from deltamoe.api.result import Result
 from deltamoe.boards.synthesis import nextpnr, yosys
 from deltamoe.boards.synthesis.frame import Frame
 from deltamoe.boards.synthesis.parts import PARTS
-from deltamoe.boards.synthesis.units import UNITS
+from deltamoe.boards.synthesis.units import UNITS, make
 from deltamoe.cached import cached
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.generate import to_verilog
@@ -106,9 +105,9 @@ def place_and_route(hw: HwConfig, unit: str = "ComputeUnit", *, target: str = "e
         raise ValueError(f"clock {clock_mhz:g} is not in 1..1000 MHz")
     if not 0 <= seed < 1 << 31:
         raise ValueError(f"seed {seed} is not in 0..{(1 << 31) - 1}")
-    part, kind, job = PARTS[target], UNITS[unit], nextpnr.Job(clock_mhz=clock_mhz, seed=seed)
+    part, job = PARTS[target], nextpnr.Job(clock_mhz=clock_mhz, seed=seed)
     with progress.bar("generating") as update:
-        text = to_verilog(Frame(kind(hw) if inspect.signature(kind).parameters else kind()), "top")
+        text = to_verilog(Frame(make(UNITS[unit], hw)), "top")
 
         def run() -> dict:
             update(description="synthesizing")

@@ -24,6 +24,7 @@ from deltamoe.rtl import program
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.control.counters import COUNTERS
 from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS
+from deltamoe.rtl.record import units
 from deltamoe.rtl.timing import Timing
 from deltamoe.sim.report.losses import CAUSES
 
@@ -97,6 +98,20 @@ def counters() -> str:
         for n, (name, meaning) in enumerate(COUNTERS.items())))
 
 
+def path_of(kind: type) -> str:
+    """Return the file of a class."""
+    return f"{kind.__module__.removeprefix('deltamoe.').replace('.', '/')}.py"
+
+
+def every_unit() -> str:
+    """Return all units: their files, their integer models, what they do."""
+    return table(("unit", "file", "integer model", "does"), (
+        (f"`{name}`", f"`{path_of(unit)}`",
+         f"`golden/{unit.record.twin.replace('.', '/')}.py`" if unit.record.twin else "–",
+         inspect.getdoc(unit).splitlines()[0].replace("``", "`"))
+        for name, unit in units().items()))
+
+
 def timing() -> str:
     """Return the cycles that units state as constants."""
     rows = []
@@ -108,9 +123,8 @@ def timing() -> str:
         for value in stated.values():
             if isinstance(value, Timing):
                 said.append(f"`timing.latency` {value.latency}")
-        path = f"{unit.__module__.removeprefix('deltamoe.').replace('.', '/')}.py"
         if said:
-            rows.append((f"`{name}`", f"`{path}`", ", ".join(said)))
+            rows.append((f"`{name}`", f"`{path_of(unit)}`", ", ".join(said)))
     return table(("unit", "file", "constants"), rows)
 
 
@@ -166,8 +180,8 @@ def fenced(draw: Callable[[], str]) -> Callable[[], str]:
 TABLES: dict[str, Callable[[], str]] = {
     "descriptors": descriptors, "temporal": temporal, "enumerations": enumerations,
     "attention": attention, "registers": registers, "counters": counters, "timing": timing,
-    "policies": policies, "models": models, "hardware": hardware, "parts": parts,
-    "losses": losses, "studies": studies,
+    "units": every_unit, "policies": policies, "models": models, "hardware": hardware,
+    "parts": parts, "losses": losses, "studies": studies,
     **{f"{draw.__name__.replace('_', '-')}-diagram": fenced(draw) for draw in (
         waveforms.event_encoder, waveforms.requantize, waveforms.activation_table,
         waveforms.layer_norm, waveforms.registers)},

@@ -7,18 +7,20 @@ import pytest
 
 from deltamoe.api.synthesis import synthesize
 from deltamoe.boards import PRESETS
-from deltamoe.boards.area.geometry import block_rams, blocks, instances, multipliers, ram_luts
+from deltamoe.boards.area.geometry import areas, block_rams, blocks, luts, multipliers
 from deltamoe.boards.area.model import (
     CAPACITY,
-    TERMS,
     area,
     counted,
     designs,
     errors,
     fit,
     hardware,
+    memory,
+    row,
 )
 from deltamoe.boards.synthesis.units import UNITS
+from deltamoe.rtl.record import Ram
 from tests.scripts import test_cli
 
 MOST = {"lut": 0.08, "ff": 0.04}
@@ -33,19 +35,22 @@ def test_designs_differ_in_what_sweeps_vary() -> None:
     assert len(designs()) >= 8
     for name in PARAMETERS:
         assert len({getattr(hardware(design), name) for design in designs()}) > 1, name
-    assert TERMS.keys() <= UNITS.keys()
 
 
 @pytest.mark.parametrize("number", range(len(designs())))
 def test_geometry_is_exact(number: int) -> None:
+    """Of every unit, by its own record, and so of all of them."""
     design = designs()[number]
-    hw, true = hardware(design), counted(design)
+    hw, true, units = hardware(design), counted(design), design["units"]
+    assert {name: count for name, count, _ in areas(hw)} == {
+        name: found["instances"] for name, found in units.items()}
+    for name, _, own in areas(hw):
+        assert sum(map(blocks, own.block(hw))) == units[name]["bram"], name
+        assert own.multipliers(hw) == units[name]["dsp"], name
+        if own.distributed(hw):
+            assert sum(map(luts, own.distributed(hw))) == units[name]["lutram"], name
     assert block_rams(hw) == true["bram"]
     assert multipliers(hw) == true["dsp"]
-    assert {unit: count for unit, count in instances(hw).items() if count} == {
-        unit: found["instances"] for unit, found in design["units"].items()}
-    for unit, luts in ram_luts(hw).items():
-        assert luts == design["units"][unit]["lutram"], unit
 
 
 def test_logic_of_a_design_that_the_fit_has_not_seen() -> None:
@@ -60,9 +65,8 @@ def test_fit_recovers_a_model_of_its_own_form() -> None:
         units = {}
         for unit, found in design["units"].items():
             hw = hardware(design)
-            terms = [float(term(hw)) for term in TERMS.get(unit, (lambda hw: 1.0,))]
-            total = sum((3 + number) * term for number, term in enumerate(terms))
-            units[unit] = {**found, "lut": total + ram_luts(hw).get(unit, 0), "ff": 2 * total}
+            total = sum((3 + number) * term for number, term in enumerate(row(unit, hw)))
+            units[unit] = {**found, "lut": total + memory(unit, hw), "ff": 2 * total}
         made.append({**design, "units": units})
     weights = fit(made)
     for design in made:
@@ -82,11 +86,13 @@ def test_more_hardware_is_more_area() -> None:
 
 def test_block_shapes() -> None:
     """AMD UG573: 18 Kibit blocks are 512 x 36 to 16384 x 1, 36 Kibit ones twice that."""
-    assert blocks(36, 512) == 0.5
-    assert blocks(36, 513) == blocks(72, 512) == blocks(37, 512) == 1
-    assert blocks(1, 16384) == 0.5
-    assert blocks(8, 4096) == 1
-    assert blocks(800, 4096) == 89
+    assert blocks(Ram(36, 512)) == 0.5
+    assert blocks(Ram(36, 513)) == blocks(Ram(72, 512)) == blocks(Ram(37, 512)) == 1
+    assert blocks(Ram(1, 16384)) == 0.5
+    assert blocks(Ram(8, 4096)) == 1
+    assert blocks(Ram(800, 4096)) == 89
+    assert blocks(Ram(800, 4096, copies=2)) == 178
+    assert blocks(Ram(64, 512, parts=8)) == blocks(Ram(72, 512)) == 1
 
 
 @pytest.mark.parametrize("names", [

@@ -1,5 +1,6 @@
 """Cases of the stream units, drawn from a seed, answered by the golden models."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -53,6 +54,20 @@ def words_of(row: list[int], layout, width: int, **rest) -> list[int]:
     return made
 
 
+MAKERS: dict[str, Callable[[np.random.Generator], Case]] = {}
+"""What draws the case of each name."""
+
+
+def draws(name: str, *args) -> Callable:
+    """Name the case that the function draws with ``args``."""
+    def keep(maker: Callable[..., Case]) -> Callable[..., Case]:
+        MAKERS[name] = lambda rng: maker(rng, *args)
+        return maker
+
+    return keep
+
+
+@draws("softmax")
 def softmax_case(rng: np.random.Generator) -> Case:
     kappa22, kappa26 = 3 << 22, 3 << 26
     given, out, factors = [], [], []
@@ -73,6 +88,7 @@ def softmax_case(rng: np.random.Generator) -> Case:
                 {"kappa22": kappa22, "kappa26": kappa26})
 
 
+@draws("layer_norm")
 def layer_norm_case(rng: np.random.Generator) -> Case:
     dim, base, shift, epsilon = 24, 3, 7, 38
     gain = rng.integers(-20000, 20000, dim)
@@ -99,6 +115,7 @@ def layer_norm_case(rng: np.random.Generator) -> Case:
                 {"dim": dim, "epsilon": epsilon, "gain_shift": shift, "param_base": base}, setup)
 
 
+@draws("corner_turn")
 def corner_turn_case(rng: np.random.Generator) -> Case:
     given, out, words = [], [], 3
     for count in (1, P, 2 * P + 1, 5, 3 * P):
@@ -112,6 +129,7 @@ def corner_turn_case(rng: np.random.Generator) -> Case:
     return Case("corner_turn", lambda: CornerTurn(HW), {"i": given}, {"o": out}, {"words": words})
 
 
+@draws("gate")
 def gate_case(rng: np.random.Generator) -> Case:
     experts, k, multiplier, code = 7, 3, 20011, 1
     shift = 14 + 4 * code
@@ -144,6 +162,7 @@ def tagged(rng: np.random.Generator, dest: Dest) -> dict:
             "count": P, "last": int(rng.integers(2))}
 
 
+@draws("requantize")
 def requantize_case(rng: np.random.Generator) -> Case:
     given, out, inner = [], [], 0
     for number in range(192):
@@ -174,6 +193,7 @@ def requantize_case(rng: np.random.Generator) -> Case:
                 cycles=Requantize.timing.cycles(192))
 
 
+@draws("activation_table")
 def activation_case(rng: np.random.Generator) -> Case:
     table = rng.integers(0, 256, 1024)
     setup = [{"write": pack(formats.TABLE_WRITE, {
@@ -191,6 +211,7 @@ def activation_case(rng: np.random.Generator) -> Case:
                 {}, setup, ActivationTable.timing.cycles(60))
 
 
+@draws("combine")
 def combine_case(rng: np.random.Generator) -> Case:
     given, out = [], []
     for number in range(80):
@@ -206,6 +227,9 @@ def combine_case(rng: np.random.Generator) -> Case:
                 cycles=Combine.timing.cycles(80))
 
 
+@draws("encoder_dense", True)
+@draws("encoder_skip", False)
+@draws("encoder_delta", False, 3)
 def encoder_case(rng: np.random.Generator, dense: bool, theta: int = 0) -> Case:
     """Without ``theta`` one reference for all elements, as in zero-skipping; else one for each."""
     given, out = [], []
@@ -241,6 +265,7 @@ def encoder_case(rng: np.random.Generator, dense: bool, theta: int = 0) -> Case:
                 {"i": given}, {"o": out})
 
 
+@draws("encoder_together")
 def encoder_together_case(rng: np.random.Generator) -> Case:
     """Words that are read together and single ones, each beside copies of it, in any order."""
     given, out, more, size = [], [], TOGETHER.read_words - 1, TOGETHER.word
@@ -284,6 +309,7 @@ def encode_row(operand, reference, dense, theta):
         {} if dense else {"reference": tensor(reference), "theta": theta}))
 
 
+@draws("event_queue")
 def queue_case(rng: np.random.Generator) -> Case:
     given, out = [], []
     for number in range(60):
@@ -303,6 +329,7 @@ def queue_case(rng: np.random.Generator) -> Case:
     return Case("event_queue", lambda: EventQueue(HW, HW.queue_words), {"i": given}, {"o": out})
 
 
+@draws("divider")
 def divider_case(rng: np.random.Generator) -> Case:
     pairs = [(0, 1), (65535, 1), (65536, 1), ((1 << 40) - 1, 1), ((1 << 24) - 1, (1 << 24) - 1)]
     pairs += [(int(d * q + r), int(d)) for d, q, r in zip(
@@ -315,21 +342,11 @@ def divider_case(rng: np.random.Generator) -> Case:
             for k, (n, d) in enumerate(pairs)]}, cycles=Divider.LATENCY + len(pairs))
 
 
+@draws("fifo")
 def fifo_case(rng: np.random.Generator) -> Case:
     words = rng.integers(0, 256, 50).tolist()
     return Case("fifo", lambda: Fifo(8, 3), {"i": words}, {"o": words},
                 cycles=Fifo.timing.cycles(50))
-
-
-MAKERS = {
-    "softmax": softmax_case, "layer_norm": layer_norm_case, "corner_turn": corner_turn_case,
-    "gate": gate_case, "requantize": requantize_case, "activation_table": activation_case,
-    "combine": combine_case, "encoder_dense": lambda rng: encoder_case(rng, True),
-    "encoder_skip": lambda rng: encoder_case(rng, False),
-    "encoder_delta": lambda rng: encoder_case(rng, False, 3),
-    "encoder_together": encoder_together_case, "event_queue": queue_case,
-    "divider": divider_case, "fifo": fifo_case,
-}
 
 
 def make(name: str, seed: int) -> Case:

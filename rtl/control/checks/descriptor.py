@@ -26,6 +26,7 @@ from deltamoe.rtl.control.checks.transfers import (
     store_ranges,
 )
 from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Mode, Opcode, Source
+from deltamoe.rtl.record import Record
 
 
 def quotient(value, divisor: int):
@@ -71,6 +72,8 @@ class Checks(cycles.Checks, wiring.Component):
     Fields and address follow the descriptor by a cycle; range ``n`` is judged in step
     ``n + LATENCY``. ``steps`` ranges are all of a descriptor's.
     """
+
+    record = Record(moves="judges descriptors")
 
     def __init__(self, hw: HwConfig, *, loads: bool) -> None:
         self.hw, self.loads, self.steps = hw, loads, self.ranges(loads)
