@@ -289,12 +289,26 @@ def definitions(path: Path) -> dict[str, ast.AST]:
             found[node.name] = node
         elif isinstance(node, ast.Assign):
             found |= dict.fromkeys(names(*node.targets), node)
+        elif isinstance(node, ast.AnnAssign):
+            found |= dict.fromkeys(names(node.target), node)
+    return found
+
+
+def registered(path: Path) -> dict[str, set[str]]:
+    """Functions that a decorator of a file enters into a table, by the table's name."""
+    defined, found = definitions(path), {}
+    for name, node in defined.items():
+        for decorator in getattr(node, "decorator_list", ()):
+            for entered in ast.walk(defined.get(ast.unparse(decorator).split("(")[0], ast.Pass())):
+                if isinstance(entered, ast.Subscript) and isinstance(entered.ctx, ast.Store):
+                    found.setdefault(ast.unparse(entered.value), set()).add(name)
     return found
 
 
 def reached(files: dict[str, Path]) -> Iterator[ast.AST]:
     """What the tests in these files consist of: their functions, fixtures, and what those name."""
     defined = {module: definitions(path) for module, path in files.items()}
+    entered = {module: registered(path) for module, path in files.items()}
     imported = {module: {alias.asname or alias.name: (node.module, alias.name)
                          for node in ast.walk(parse(path)) if isinstance(node, ast.ImportFrom)
                          for alias in node.names} for module, path in files.items()}
@@ -306,7 +320,8 @@ def reached(files: dict[str, Path]) -> Iterator[ast.AST]:
             node = defined[module][name]
             yield node
             fixtures = {given.arg for given in ast.walk(node) if isinstance(given, ast.arg)}
-            following = {(module, used) for used in names(node) | fixtures} - seen
+            listed = entered[module].get(name, set())
+            following = {(module, used) for used in names(node) | fixtures | listed} - seen
         else:
             following = {imported.get(module, {}).get(name)} - seen - {None}
         seen |= following
