@@ -28,6 +28,7 @@ from deltamoe.golden.numerics import (
     WEIGHT,
     Result,
 )
+from deltamoe.golden.operators import QKV, Operator, Part, feed_forward
 from deltamoe.golden.quantization.quantized import QuantizedModel
 
 
@@ -37,8 +38,8 @@ class Trace:
 
     ``x`` int16 (..., T, D) and ``scores`` int16 (..., classes) or None are the outputs; ``blocks``
     the residual stream after every block; ``routes`` by layer the experts and weights (..., T, k);
-    ``operands`` by operator the left operand of its matrix product, an expert's tokens of all
-    images in one row after the other; ``sent``, from :mod:`deltamoe.golden.temporal.frames` only,
+    ``operands`` by product the left operand, an expert's tokens of all images in one row after the
+    other; ``sent``, from :mod:`deltamoe.golden.temporal.frames` only,
     which elements of it were events (bool, same shape), and ``known`` which of its rows had a state
     to start from (bool, rows).
     """
@@ -47,9 +48,9 @@ class Trace:
     scores: Tensor | None = None
     blocks: list[Tensor] = field(default_factory=list)
     routes: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    operands: dict[str, Tensor] = field(default_factory=dict)
-    sent: dict[str, Tensor] = field(default_factory=dict)
-    known: dict[str, Tensor] = field(default_factory=dict)
+    operands: dict[Operator, Tensor] = field(default_factory=dict)
+    sent: dict[Operator, Tensor] = field(default_factory=dict)
+    known: dict[Operator, Tensor] = field(default_factory=dict)
 
     @property
     def predicted(self) -> int | None:
@@ -81,7 +82,7 @@ class Integer:
         position = self.tensor("position")
         trace = Trace(position)
         patches = patchify(pixels.to(torch.int64), config.patch_size) - PIXEL_ZERO
-        embedded = self.linear("patch", patches, UPDATE, trace)                  # (..., T-1, D)
+        embedded = self.linear(Operator(Part.PATCH), patches, UPDATE, trace)     # (..., T-1, D)
         first = position[:1].expand_as(embedded[..., :1, :])
         x = torch.cat([first, residual_add(position[1:], embedded)], -2)         # (..., T, D)
         for layer in range(config.num_layers):
@@ -90,36 +91,33 @@ class Integer:
         trace.x = x
         if config.num_classes:
             h = self.norm("norm", x[..., :1, :])
-            trace.scores = self.linear(f"head.{task}", h, SCORE, trace)[..., 0, :]
+            trace.scores = self.linear(Operator(Part.HEAD, task=task), h, SCORE, trace)[..., 0, :]
         return trace
 
     def tensor(self, name: str) -> Tensor:
         """Return a tensor as int64."""
         return self.model[name].to(torch.int64)
 
-    def keep(self, trace: Trace, name: str, a: Tensor) -> None:
+    def keep(self, trace: Trace, product: Operator, a: Tensor) -> None:
         """Record the left operand of a product of the attention."""
-        trace.operands[name] = a
+        trace.operands[product] = a
 
-    def product(self, trace: Trace, name: str, a: Tensor, weight: Tensor,
+    def product(self, trace: Trace, product: Operator, a: Tensor, weight: Tensor,
                 tokens: Tensor | None = None) -> Tensor:
         """Record the left operand ``a`` (R, K); multiply by ``weight`` (N, K), without bias.
 
         ``tokens`` (R,), ascending, are the tokens of the rows of an expert.
         """
-        trace.operands[name] = a
+        trace.operands[product] = a
         return linear(a, weight)
 
-    def linear(self, name: str, a: Tensor, result: Result, trace: Trace,
-               expert: int | None = None, tokens: Tensor | None = None) -> Tensor:
+    def linear(self, product: Operator, a: Tensor, result: Result, trace: Trace,
+               tokens: Tensor | None = None) -> Tensor:
         """Multiply, add the bias, requantize."""
-        weight, bias, multiplier = (self.tensor(f"{name}.{part}")
-                                    for part in ("weight", "bias", "multiplier"))
-        key = name
-        if expert is not None:
-            weight, bias, multiplier = weight[expert], bias[expert], multiplier[expert]
-            key = name.replace("experts", f"experts.{expert}")
-        acc = self.product(trace, key, a, weight, tokens) + bias
+        name, index = product.whole, ... if product.expert is None else product.expert
+        weight, bias, multiplier = (self.tensor(f"{name}.{kind}")[index]
+                                    for kind in ("weight", "bias", "multiplier"))
+        acc = self.product(trace, product, a, weight, tokens) + bias
         return requantize(acc, multiplier, self.model.number(f"{name}.shift"), result)
 
     def norm(self, name: str, x: Tensor) -> Tensor:
@@ -135,23 +133,24 @@ class Integer:
         h = self.norm(f"{name}.norm2", x)
         if self.model.config.is_moe(layer):
             return self.moe(layer, x, h, task, trace, experts)
-        hidden = gelu(self.linear(f"{name}.fc1", h, HIDDEN, trace), self.model[f"{name}.gelu"])
-        return residual_add(x, self.linear(f"{name}.fc2", hidden, UPDATE, trace))
+        fc1, fc2 = feed_forward(self.model.config, layer)
+        hidden = gelu(self.linear(fc1, h, HIDDEN, trace), self.model[f"{name}.gelu"])
+        return residual_add(x, self.linear(fc2, hidden, UPDATE, trace))
 
     def attend(self, layer: int, x: Tensor, trace: Trace) -> Tensor:
         """First half of a block, (..., T, D) to (..., T, D)."""
         name, heads = f"blocks.{layer}", self.model.config.num_heads
         h = self.norm(f"{name}.norm1", x)
-        q, k, v = (self.linear(f"{name}.{part}", h, result, trace)                # (..., T, D)
-                   for part, result in (("q", ACTIVATION), ("k", WEIGHT), ("v", WEIGHT)))
+        q, k, v = (self.linear(Operator(part, layer), h, result, trace)          # (..., T, D)
+                   for part, result in zip(QKV, (ACTIVATION, WEIGHT, WEIGHT), strict=True))
         out, e = attention(q, k, v, self.tensor(f"{name}.attention.multiplier"),
                            *(self.model.number(f"{name}.attention.{part}")
                              for part in ("shift", "kappa22", "kappa26")),
                            self.pairs(layer, q, k))
-        self.keep(trace, f"{name}.attention.scores",
+        self.keep(trace, Operator(Part.SCORES, layer),
                   q.unflatten(-1, (heads, -1)).transpose(-3, -2))                # (..., H, T, Dh)
-        self.keep(trace, f"{name}.attention.values", e)                          # (..., H, T, T)
-        return residual_add(x, self.linear(f"{name}.proj", out, UPDATE, trace))
+        self.keep(trace, Operator(Part.VALUES, layer), e)                        # (..., H, T, T)
+        return residual_add(x, self.linear(Operator(Part.PROJ, layer), out, UPDATE, trace))
 
     def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor | None:
         """Return which keys a query attends to, (H, T, T) bool; all of them, said as None."""
@@ -167,12 +166,11 @@ class Integer:
     def moe(self, layer: int, x: Tensor, h: Tensor, task: int, trace: Trace,
             forced: Tensor | None) -> Tensor:
         """Gate, experts and their weighted sum; saturated once, after all experts."""
-        name = f"blocks.{layer}"
-        acc = self.product(trace, f"{name}.gate.{task}", h,
-                           planes(self.model[f"{name}.gate.{task}.weight"]))     # (..., T, 2E)
-        logits = (acc[..., 0::2] << PLANE) + acc[..., 1::2]                          # (..., T, E)
-        scale = (self.model.number(f"{name}.gate.{task}.multiplier"),
-                 self.model.number(f"{name}.gate.{task}.shift"))
+        gate, (fc1, fc2) = Operator(Part.GATE, layer, task=task), feed_forward(
+            self.model.config, layer)
+        acc = self.product(trace, gate, h, planes(self.model[f"{gate}.weight"]))  # (..., T, 2E)
+        logits = (acc[..., 0::2] << PLANE) + acc[..., 1::2]                      # (..., T, E)
+        scale = (self.model.number(f"{gate}.multiplier"), self.model.number(f"{gate}.shift"))
         chosen, weights = self.choose(layer, h, logits, scale, forced)
         trace.routes[layer] = chosen, weights
 
@@ -180,8 +178,8 @@ class Integer:
 
         def expert(index: int, rows: Tensor) -> Tensor:
             tokens = routed_tokens(flat[2], index)
-            hidden = gelu(self.linear(f"{name}.experts.fc1", rows, HIDDEN, trace, index, tokens),
-                          self.model[f"{name}.gelu"])
-            return self.linear(f"{name}.experts.fc2", hidden, EXPERT, trace, index, tokens)
+            hidden = gelu(self.linear(fc1.of_expert(index), rows, HIDDEN, trace, tokens),
+                          self.model[f"{gate.block}.gelu"])
+            return self.linear(fc2.of_expert(index), hidden, EXPERT, trace, tokens)
 
         return moe(*flat, expert).view(x.shape)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.operators import Part
 from deltamoe.golden.temporal.policy import Plan, Policy
 
 
@@ -42,16 +43,16 @@ def from_trace(trace, config: ModelConfig, plan: Plan | None = None) -> Facts:
     """
     facts = Facts({layer: counts(experts, config)
                    for layer, (experts, _) in trace.routes.items()},
-                  {name: np.asarray(value) for name, value in trace.operands.items()})
+                  {str(product): np.asarray(value) for product, value in trace.operands.items()})
     if plan is None:
         return facts
-    sent, known = ({name: np.asarray(mask) for name, mask in made.items()}
-                   for made in (trace.sent, trace.known))
+    sent, known = ({str(product): np.asarray(mask) for product, mask in masks.items()}
+                   for masks in (trace.sent, trace.known))
     changed, silent, routed = {}, {}, dict(facts.routed)
-    for name, choice in plan.resolve(config).items():
-        if choice.policy == Policy.TOKEN_GATE and (name.endswith(".fc1") or ".gate." in name) and (
-                ".experts." not in name and name in sent):
-            layer, moved = int(name.split(".")[1]), sent[name].any(-1)
+    for operator, choice in plan.resolve(config).items():
+        begins = operator.part in (Part.FC1, Part.GATE) and operator.expert is None
+        if choice.policy == Policy.TOKEN_GATE and begins and operator in trace.sent:
+            layer, moved = operator.layer, np.asarray(trace.sent[operator]).any(-1)
             changed[layer] = moved.tolist()
             experts = trace.routes[layer][0] if layer in trace.routes else None
             for made, tokens in ((routed, moved), (silent, ~moved)):

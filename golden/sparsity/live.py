@@ -7,9 +7,9 @@ from deltamoe.golden.arithmetic.gate import gate_weights
 from deltamoe.golden.arithmetic.linear import linear
 from deltamoe.golden.integer import Trace
 from deltamoe.golden.numerics import LARGEST_MULTIPLIER, ROUTE_FRACTION, Result
+from deltamoe.golden.operators import Operator, Part
 from deltamoe.golden.quantization.report import sqnr
 from deltamoe.golden.sparsity.ledger import Ledger
-from deltamoe.golden.sparsity.names import expert, layer
 from deltamoe.golden.sparsity.record import Moment, Recorder, heads
 from deltamoe.golden.sparsity.rule import Rule
 from deltamoe.golden.sparsity.work import Frame
@@ -38,15 +38,15 @@ class Live(Recorder):
             sqnr_db=sqnr(trace.x, moment.output),
             predicted=trace.predicted)
 
-    def product(self, trace: Trace, name: str, a: Tensor, weight: Tensor,
+    def product(self, trace: Trace, product: Operator, a: Tensor, weight: Tensor,
                 tokens: Tensor | None = None) -> Tensor:
         """Enter a product and multiply what is left of it."""
-        trace.operands[name] = a
+        trace.operands[product], name = a, str(product)
         zero = self.rule.record.zeros.get(name, 0)
         rows = torch.arange(len(a)) if tokens is None else tokens
         member = torch.ones(len(rows), dtype=torch.bool)
-        if expert(name) is not None and layer(name) in self.members:
-            member = self.members[layer(name)][rows, expert(name)]
+        if product.expert is not None and product.layer in self.members:
+            member = self.members[product.layer][rows, product.expert]
         value = a.clone()
         value[member] = zero + self.ledger.product(name, a[member] - zero, weight, rows[member])
         self.skipped = None
@@ -55,10 +55,10 @@ class Live(Recorder):
             self.skipped[member] = self.ledger.skipped
         return linear(value, weight)
 
-    def linear(self, name: str, a: Tensor, result: Result, trace: Trace,
-               expert: int | None = None, tokens: Tensor | None = None) -> Tensor:
+    def linear(self, product: Operator, a: Tensor, result: Result, trace: Trace,
+               tokens: Tensor | None = None) -> Tensor:
         """Multiply, add the bias, requantize; what is not made is 0."""
-        out = super().linear(name, a, result, trace, expert, tokens)
+        out = super().linear(product, a, result, trace, tokens)
         return out if self.skipped is None else out * ~self.skipped
 
     def block(self, layer: int, x: Tensor, task: int, trace: Trace,
@@ -88,12 +88,12 @@ class Live(Recorder):
         self.attends = self.rule.pairs(layer, heads(q, count), heads(k, count))
         return self.attends
 
-    def keep(self, trace: Trace, name: str, a: Tensor) -> None:
+    def keep(self, trace: Trace, product: Operator, a: Tensor) -> None:
         """Enter a product of the attention."""
-        super().keep(trace, name, a)
-        self.ledger.attention(name, a, self.attends, a.shape[1] if name.endswith("scores")
-                              else self.model.config.head_dim)
-        if name.endswith("values"):
+        super().keep(trace, product, a)
+        self.ledger.attention(str(product), a, self.attends, a.shape[1]
+                              if product.part == Part.SCORES else self.model.config.head_dim)
+        if product.part == Part.VALUES:
             self.attended = spread(a, self.present)
 
     def choose(self, layer: int, h: Tensor, logits: Tensor, scale: tuple[int, int],

@@ -286,7 +286,8 @@ def record(network: Network | QuantizedModel, frames: Iterable[Tensor], task: in
     recorder, moments = Recorder(model), []
     for pixels in frames:
         trace = recorder.run(pixels, task)
-        moments.append(Moment(trace.operands, recorder.keys, recorder.logits,
+        operands = {str(product): a for product, a in trace.operands.items()}
+        moments.append(Moment(operands, recorder.keys, recorder.logits,
                               {layer: chosen for layer, (chosen, _) in trace.routes.items()},
                               pixels, trace.x, trace.predicted))
     if not moments:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from deltamoe.golden.arithmetic.linear import linear
 from deltamoe.golden.integer import Integer, Trace
+from deltamoe.golden.operators import Operator, Part
 from deltamoe.golden.quantization.quantized import QuantizedModel
-from deltamoe.golden.temporal.policy import REMEMBERING, Choice, Plan, Policy, operator_of
+from deltamoe.golden.temporal.policy import REMEMBERING, Choice, Plan, Policy
 
 
 class State(NamedTuple):
@@ -123,8 +124,8 @@ class Temporal(Integer):
 
     def reset(self) -> None:
         """Forget all frames."""
-        self.states: dict[str, State] = {}
-        self.made: dict[str, State] = {}
+        self.states: dict[Operator, State] = {}
+        self.made: dict[Operator, State] = {}
 
     def run(self, pixels: Tensor, task: int = 0,
             experts: dict[int, Tensor] | None = None) -> Trace:
@@ -134,30 +135,27 @@ class Temporal(Integer):
         self.states = self.made
         return trace
 
-    def zero_point(self, operator: str) -> int:
+    def zero_point(self, product: Operator) -> int:
         """Code of zero: ``gelu(0)`` behind an activation table, else 0."""
-        if not operator.endswith(".fc2"):
-            return 0
-        return int(self.model[f"{'.'.join(operator.split('.')[:2])}.gelu"][0])
+        return int(self.model[f"{product.block}.gelu"][0]) if product.part == Part.FC2 else 0
 
-    def keep(self, trace: Trace, name: str, a: Tensor) -> None:
+    def keep(self, trace: Trace, product: Operator, a: Tensor) -> None:
         """Record an operand of the attention, and what was sent of it."""
-        super().keep(trace, name, a)
-        skips = self.choices[operator_of(name)].policy == Policy.ZERO_SKIP
-        trace.sent[name] = a != 0 if skips else torch.ones_like(a, dtype=torch.bool)
+        super().keep(trace, product, a)
+        skips = self.choices[product.whole].policy == Policy.ZERO_SKIP
+        trace.sent[product] = a != 0 if skips else torch.ones_like(a, dtype=torch.bool)
 
-    def product(self, trace: Trace, name: str, a: Tensor, weight: Tensor,
+    def product(self, trace: Trace, product: Operator, a: Tensor, weight: Tensor,
                 tokens: Tensor | None = None) -> Tensor:
         """Record the left operand and what was sent of it; return the accumulators."""
-        trace.operands[name] = a
-        operator = operator_of(name)
-        choice = self.choices[operator]
-        x, before = a.flatten(0, -2), self.states.get(name)
+        trace.operands[product] = a
+        choice = self.choices[product.whole]
+        x, before = a.flatten(0, -2), self.states.get(product)
         rows = torch.arange(len(x)) if tokens is None else tokens
         sent, state = advance(before, rows, x, weight.to(torch.int64), choice,
-                              self.zero_point(operator))
-        trace.sent[name] = sent.view(a.shape)
-        trace.known[name] = torch.isin(rows, rows[:0] if before is None else before.tokens)
+                              self.zero_point(product))
+        trace.sent[product] = sent.view(a.shape)
+        trace.known[product] = torch.isin(rows, rows[:0] if before is None else before.tokens)
         if choice.policy in REMEMBERING:
-            self.made[name] = state
+            self.made[product] = state
         return state.acc.view(*a.shape[:-1], -1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.operators import Operator, Part, operators
 
 
 class Policy(StrEnum):
@@ -43,16 +44,15 @@ class Plan:
     default : Choice
         For the operators that have its policy and are not named in ``operators``; those that lack
         it skip zeros, which changes no result.
-    operators : Mapping of str to Choice
-        By name: ``patch``, ``blocks.{i}.q``, ``.k``, ``.v``, ``.attention`` (both products),
-        ``.proj``, ``.fc1``, ``.fc2`` or ``.gate.{task}``, ``.experts.fc1``, ``.experts.fc2``
-        (every expert); ``head.{task}``.
+    operators : Mapping of Operator to Choice
+        Those of :func:`deltamoe.golden.operators.operators`: the attention's is for both of its
+        products, a layer's of the experts for every expert.
     """
 
     default: Choice = Choice(Policy.DELTA)
-    operators: Mapping[str, Choice] = field(default_factory=dict)
+    operators: Mapping[Operator, Choice] = field(default_factory=dict)
 
-    def resolve(self, config: ModelConfig) -> dict[str, Choice]:
+    def resolve(self, config: ModelConfig) -> dict[Operator, Choice]:
         """Return the choice of each operator of ``config``.
 
         Raises
@@ -61,17 +61,17 @@ class Plan:
             An operator or a policy does not exist, an operator lacks its policy, or a theta is
             negative or has nothing to compare with.
         """
-        names = operator_names(config)
-        for name in self.operators:
-            if name not in names:
-                raise ValueError(f"{config.name} has no operator {name!r}; it has "
-                                 f"{', '.join(names)}")
+        every = operators(config)
+        for operator in self.operators:
+            if operator not in every:
+                raise ValueError(f"{config.name} has no operator '{operator}'; it has "
+                                 f"{', '.join(map(str, every))}")
         check("the default", self.default, tuple(Policy))
-        for name, choice in self.operators.items():
-            check(name, choice, policies(name))
-        return {name: self.operators.get(name) or (
-            self.default if self.default.policy in policies(name) else Choice(Policy.ZERO_SKIP)
-        ) for name in names}
+        for operator, choice in self.operators.items():
+            check(str(operator), choice, policies(operator))
+        return {operator: self.operators.get(operator) or (
+            self.default if self.default.policy in policies(operator)
+            else Choice(Policy.ZERO_SKIP)) for operator in every}
 
 
 def check(name: str, choice: Choice, allowed: tuple[Policy, ...]) -> None:
@@ -86,37 +86,19 @@ def check(name: str, choice: Choice, allowed: tuple[Policy, ...]) -> None:
                          f"earlier frame; only {' and '.join(REMEMBERING)} do")
 
 
-def operator_names(config: ModelConfig) -> list[str]:
-    """Return the operators with a policy, in the order in which they run."""
-    names = ["patch"]
-    for layer in range(config.num_layers):
-        parts = ["q", "k", "v", "attention", "proj"]
-        if config.is_moe(layer):
-            parts += [f"gate.{task}" for task in range(config.num_tasks)]
-            parts += ["experts.fc1", "experts.fc2"]
-        else:
-            parts += ["fc1", "fc2"]
-        names += [f"blocks.{layer}.{part}" for part in parts]
-    return names + [f"head.{task}" for task in range(len(config.num_classes))]
-
-
-def policies(operator: str) -> tuple[Policy, ...]:
+def policies(operator: Operator) -> tuple[Policy, ...]:
     """Return the policies that ``operator`` has.
 
     Attention is always recomputed. One changed key changes all its column of scores, so following
     the changes of both factors costs ``2 R T d`` for ``R`` changed tokens instead of ``T**2 d``:
     less only for fewer than half of the ``T`` tokens, and it needs ``T * T`` accumulators a head.
     """
-    if operator.endswith(".attention"):
+    if operator.part == Part.ATTENTION:
         return Policy.DENSE, Policy.ZERO_SKIP
     return tuple(Policy)
 
 
 def operator_of(product: str) -> str:
-    """Return the operator of one matrix product, as a trace names it.
-
-    ``blocks.1.experts.3.fc1`` is of ``blocks.1.experts.fc1``, ``blocks.0.attention.scores`` and
-    ``.values`` are of ``blocks.0.attention``; every other is one itself.
-    """
+    """Return the operator of one matrix product, as a record names it."""
     return re.sub(r"\.experts\.\d+|\.attention\..*",
                   lambda part: f".{part[0].split('.')[1]}", product)

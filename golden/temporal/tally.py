@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from deltamoe.golden.integer import Integer, Trace
+from deltamoe.golden.operators import Part
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.temporal.density import columns
 from deltamoe.golden.temporal.frames import Temporal
@@ -65,13 +66,13 @@ def one_thread() -> None:
 
 def count(model: QuantizedModel, trace: Trace, dense: Trace, labels: Tensor) -> Tally:
     """Count one frame of each sequence, ``labels`` (N,)."""
-    sent = {name: int(mask.sum()) for name, mask in trace.sent.items()}
-    cost = {name: columns(name, model.config) for name in sent}
+    sent = {product: int(mask.sum()) for product, mask in trace.sent.items()}
+    cost = {product: columns(product, model.config) for product in sent}
     return Tally(
         len(labels), int((trace.scores.argmax(-1) == labels).sum()), sum(sent.values()),
-        sum(events for name, events in sent.items() if ".attention." in name),
-        sum(events * cost[name] for name, events in sent.items()),
-        sum(a.numel() * cost[name] for name, a in trace.operands.items()),
+        sum(events for product, events in sent.items() if product.whole.part == Part.ATTENTION),
+        sum(events * cost[product] for product, events in sent.items()),
+        sum(a.numel() * cost[product] for product, a in trace.operands.items()),
         int(dense.x.square().sum()), int((trace.x - dense.x).square().sum()))
 
 

@@ -1,10 +1,10 @@
 """Which operators keep what from one frame to the next, and where."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
 from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.operators import EVERY, QKV, Operator, Part, block, feed_forward
 from deltamoe.golden.temporal.policy import REMEMBERING, Choice, Plan, Policy
 from deltamoe.rtl.compiler.layout import columns_of, image_stride
 from deltamoe.rtl.config import HwConfig
@@ -50,15 +50,15 @@ class Window:
 
 @dataclass
 class Region:
-    """Words of an on-chip memory, handed out once for each name; the rest is a window."""
+    """Words of an on-chip memory, handed out once for each owner; the rest is a window."""
 
     depth: int
     name: str
     used: int = 0
     reserved: int = 0
-    bases: dict[str, int] = field(default_factory=dict)
+    bases: dict[Hashable, int] = field(default_factory=dict)
 
-    def take(self, owner: str, size: int) -> int:
+    def take(self, owner: Hashable, size: int) -> int:
         """Return the first word of ``owner``, the same one every time.
 
         Raises
@@ -102,23 +102,35 @@ class Extent:
         return self.rows * self.stride
 
 
-def extent(name: str, config: ModelConfig, hw: HwConfig) -> Extent:
+def extent(operator: Operator, config: ModelConfig, hw: HwConfig) -> Extent:
     """Return the extent of an operator that is not attention; of all experts together."""
-    tokens, words, part = config.num_tokens, config.embed_dim // hw.word, name.split(".")
-    hidden = config.hidden_dim // hw.word
-    if ".experts." in name:
-        wide = config.expert_dim // hw.word
-        return Extent(tokens * config.top_k, *((words, wide) if part[3] == "fc1" else (
-            wide, words)), True)
-    if part[0] == "patch":
-        return Extent(tokens - 1, image_stride(config, hw), words, False)
-    if part[0] == "head":
-        return Extent(1, words, columns_of(config.num_classes[int(part[1])], hw) // hw.word, True)
-    if part[2] == "gate":
-        return Extent(tokens, words, columns_of(2 * config.num_experts, hw) // hw.word, True)
-    if part[2] == "fc2":
-        return Extent(tokens, hidden, words, False)
-    return Extent(tokens, words, hidden if part[2] == "fc1" else words, part[2] != "proj")
+    tokens, words = config.num_tokens, config.embed_dim // hw.word
+    experts = operator.expert is not None
+    rows = tokens * config.top_k if experts else tokens
+    hidden = (config.expert_dim if experts else config.hidden_dim) // hw.word
+    match operator.part:
+        case Part.PATCH:
+            return Extent(tokens - 1, image_stride(config, hw), words, False)
+        case Part.HEAD:
+            classes = config.num_classes[operator.task]
+            return Extent(1, words, columns_of(classes, hw) // hw.word, True)
+        case Part.GATE:
+            return Extent(tokens, words, columns_of(2 * config.num_experts, hw) // hw.word, True)
+        case Part.FC1:
+            return Extent(rows, words, hidden, True)
+        case Part.FC2:
+            return Extent(rows, hidden, words, experts)
+    return Extent(tokens, words, words, operator.part != Part.PROJ)
+
+
+@dataclass(frozen=True)
+class Normalized:
+    """The operand that queries, keys and values of a block share."""
+
+    layer: int
+
+    def __str__(self) -> str:
+        return f"{block(self.layer)}.norm1"
 
 
 @dataclass(frozen=True)
@@ -130,7 +142,7 @@ class Group:
     is loaded together; ``stays`` that they cannot be in memory.
     """
 
-    names: tuple[str, ...]
+    operators: tuple[Operator, ...]
     words: tuple[int, int]
     largest: tuple[int, int]
     stays: bool
@@ -153,80 +165,80 @@ class Keeping:
     """
 
     def __init__(self, config: ModelConfig, hw: HwConfig, task: int, plan: Plan) -> None:
-        self.choices: Mapping[str, Choice] = {
-            name: choice for name, choice in plan.resolve(config).items()
-            if not re.search(rf"(gate|head)\.(?!{task}$)", name)}
+        self.choices: Mapping[Operator, Choice] = {
+            operator: choice for operator, choice in plan.resolve(config).items()
+            if operator.runs_for(task)}
         self.config, self.hw = config, hw
         self.state = Region(hw.state_words, "state_words")
         self.references = Region(hw.reference_words, "reference_words")
         self.routes = Region(hw.remembered_tokens, "tokens' experts")
-        for name, choice in self.choices.items():
+        for operator, choice in self.choices.items():
             if choice.policy in (Policy.DELTA, Policy.TOKEN_GATE) and not hw.temporal:
-                raise ValueError(f"{name}: {hw.name} executes dense and zero-skip, not "
+                raise ValueError(f"{operator}: {hw.name} executes dense and zero-skip, not "
                                  f"{choice.policy}: its state_words are 0")
-            if choice.policy == Policy.TOKEN_GATE and self.gate(name) != choice.policy:
-                raise ValueError(f"{name}: hardware executes token-gate for a whole block: "
-                                 f"{', '.join(self.members(name)) or 'not here'}")
+            if choice.policy == Policy.TOKEN_GATE and self.gate(operator) != choice.policy:
+                members = ", ".join(map(str, self.members(operator)))
+                raise ValueError(f"{operator}: hardware executes token-gate for a whole block: "
+                                 f"{members or 'not here'}")
         for layer in range(config.num_layers):
-            if config.is_moe(layer) and self.remembers(f"blocks.{layer}"):
-                self.routes.take(f"blocks.{layer}", config.num_tokens)
+            if config.is_moe(layer) and self.remembers(layer):
+                self.routes.take(block(layer), config.num_tokens)
         self.streamed = self.divide() if hw.temporal else frozenset()
 
-    def members(self, name: str) -> list[str]:
-        """Operators of the block behind a token gate that ``name`` belongs to."""
-        layer = name.split(".")[1] if name.startswith("blocks.") else ""
-        block = [part for part in self.choices if part.startswith(f"blocks.{layer}.")
-                 and any(mark in part for mark in (".fc1", ".fc2", ".gate."))]
-        return block if name in block else []
+    def members(self, operator: Operator) -> list[Operator]:
+        """Operators of the block behind a token gate that ``operator`` belongs to."""
+        second = (Part.GATE, Part.FC1, Part.FC2)
+        return [other for other in self.choices if other.layer == operator.layer
+                and other.part in second] if operator.part in second else []
 
-    def gate(self, name: str) -> Policy | None:
+    def gate(self, operator: Operator) -> Policy | None:
         """Return token-gate if all of its block has it, the first parts with the same theta."""
-        block = self.members(name)
-        choices = [self.choices[part] for part in block]
-        gated = block and all(choice.policy == Policy.TOKEN_GATE for choice in choices)
-        first = {choice.theta for part, choice in zip(block, choices, strict=True)
-                 if not part.endswith("fc2")}
-        last = {self.choices[part].theta for part in block if part.endswith("fc2")}
+        members = self.members(operator)
+        gated = members and all(self.choices[member].policy == Policy.TOKEN_GATE
+                                for member in members)
+        first, last = ({self.choices[member].theta for member in members
+                        if (member.part == Part.FC2) == ends} for ends in (False, True))
         return Policy.TOKEN_GATE if gated and len(first) == 1 and last == {0} else None
 
-    def remembers(self, layer: str) -> bool:
+    def remembers(self, layer: int) -> bool:
         """Tell whether a block keeps something of its experts' operands."""
-        return any(self.choices[f"{layer}.experts.{part}"].policy == Policy.DELTA
-                   for part in ("fc1", "fc2"))
+        return any(self.choices[operator].policy == Policy.DELTA
+                   for operator in feed_forward(self.config, layer))
 
-    def operand(self, name: str) -> str:
-        """Return the name of an operator's operand, which equal queries, keys and values share."""
-        layer, _, part = name.rpartition(".")
-        one = part in {"q", "k", "v"} and len({self.choices[f"{layer}.{n}"] for n in "qkv"}) == 1
-        return f"{layer}.norm1" if one else name
+    def operand(self, operator: Operator) -> Operator | Normalized:
+        """Return what names an operator's operand, which equal queries, keys and values share."""
+        layer = operator.layer
+        one = operator.part in QKV and len(
+            {self.choices[Operator(part, layer)] for part in QKV}) == 1
+        return Normalized(layer) if one else operator
 
     def groups(self) -> list[Group]:
         """Return what is kept, in order."""
-        names: dict[str, list[str]] = {}
-        for name, choice in self.choices.items():
-            group = self.operand(name)
+        groups: dict[Hashable, list[Operator]] = {}
+        for operator, choice in self.choices.items():
+            owner = self.operand(operator)
             if choice.policy == Policy.TOKEN_GATE:
-                group = self.members(name)[0]
-            elif ".experts." in name:
-                group = group.rpartition(".")[0]
+                owner = self.members(operator)[0]
+            elif operator.expert is EVERY:
+                owner = operator.beside(Part.FC1)
             if choice.policy in REMEMBERING:
-                names.setdefault(group, []).append(name)
-        return [self.group(members) for members in names.values()]
+                groups.setdefault(owner, []).append(operator)
+        return [self.group(members) for members in groups.values()]
 
-    def group(self, names: list[str]) -> Group:
+    def group(self, operators: list[Operator]) -> Group:
         """Return what some layers keep together."""
-        extents = [extent(name, self.config, self.hw) for name in names]
-        first, last, gated = extents[0], extents[-1], bool(self.gate(names[0]))
+        extents = [extent(operator, self.config, self.hw) for operator in operators]
+        first, last, gated = extents[0], extents[-1], bool(self.gate(operators[0]))
         sums, most = (sum_or_max(one.state_words for one in extents) for sum_or_max in (sum, max))
         references = first.reference_words
         if gated:
             sums = most = last.state_words
-        elif ".experts." in names[0]:
+        elif operators[0].expert is EVERY:
             most, references = sums, sum(one.reference_words for one in extents)
-        return Group(tuple(names), (sums, references), (most, references),
-                     stays=".gate." in names[0] and not gated)
+        return Group(tuple(operators), (sums, references), (most, references),
+                     stays=operators[0].part == Part.GATE and not gated)
 
-    def divide(self) -> frozenset[str]:
+    def divide(self) -> frozenset[Operator]:
         """Reserve words for what stays on chip, and return the layers of which nothing does.
 
         If not all fits, that stays, in order, which leaves the others room for two of the largest;
@@ -245,6 +257,6 @@ class Keeping:
             if group.stays or all(size <= left for size, left in zip(grown, room, strict=True)):
                 fixed = grown
             else:
-                streamed |= set(group.names)
+                streamed |= set(group.operators)
         self.state.reserved, self.references.reserved = fixed
         return frozenset(streamed)

@@ -1,10 +1,11 @@
 """Linear layers as descriptors: cut into pieces, spread over the groups, kept by their policy."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 
 import numpy as np
 
 from deltamoe.golden.numerics import PLANE, SHIFTS
+from deltamoe.golden.operators import Operator
 from deltamoe.golden.temporal.policy import Choice, Policy
 from deltamoe.rtl.compiler import sums
 from deltamoe.rtl.compiler.layout import columns_of, weight_tiles
@@ -84,62 +85,63 @@ class Layers(Streaming):
             "depth": hw.word, "weight_base": 0, "passes": 0, "source_base": 0, "source_stride": 0,
             "wide": 0, **fields})
 
-    def layer(self, name: str, *, expert: int | None = None, queue: int | None = None,
+    def layer(self, operator: Operator, *, expert: int | None = None, queue: int | None = None,
               zero_point: int = 0, **fields) -> None:
-        """Add the linear layer ``name`` of the model, its bias as its mode needs it.
+        """Add a linear layer of the model, its bias as its mode needs it.
 
         Keys and values stay whole; any other layer may be cut into pieces of its columns.
         ``expert`` selects its weights and its tokens, ``queue`` only tokens. ``operand`` names the
         reference of a delta layer that shares it; ``keeps`` if another layer behind this one shares
         it. ``slots`` is how often a token's sums are kept behind a gate.
         """
-        choice = self.keeping.choices[name]
-        slots, operand = fields.pop("slots", 0), fields.pop("operand", name)
+        choice, product = self.keeping.choices[operator], operator
+        slots, operand = fields.pop("slots", 0), fields.pop("operand", operator)
         mode = MODES[choice.policy]
-        weight, bias, multiplier = (self.tensor(f"{name}.{part}", expert)
+        weight, bias, multiplier = (self.tensor(f"{operator}.{part}", expert)
                                     for part in ("weight", "bias", "multiplier"))
         bias = bias.astype(np.int64)
         if mode == Mode.ZERO_SKIP:
             bias += zero_point * weight.astype(np.int64).sum(-1)
-        shift = int(self.tensor(f"{name}.shift"))
+        shift = int(self.tensor(f"{operator}.shift"))
         if expert is not None:
             fields |= {"expert": expert, "skip": {
                 "skip_if_empty": 1, "expert": expert, "routed": self.gate}}
-            name = name.replace("experts", f"experts.{expert}")
+            product = operator.of_expert(expert)
         elif queue is not None:
             fields |= {"expert": queue}
         count, depth = weight.shape
         base, keeps = fields.pop("dest_base", 0), fields.pop("keeps", 0)
-        for columns in self.pieces(name, depth, count, fields):
+        for columns in self.pieces(product, depth, count, fields):
             part, before = slice(columns.start, columns.stop), columns.start // self.hw.word
             kept = {**fields, "dest_base": base + before}
             if choice.policy == Policy.DELTA and expert is not None:
                 kept |= self.by_place(operand, choice, fields, before)
                 kept["keeps"] = int(columns.stop < count)
-            elif choice.policy == Policy.DELTA and name in self.keeping.streamed:
+            elif choice.policy == Policy.DELTA and product in self.keeping.streamed:
                 kept["blocks"] = self.blocks(
-                    f"{name}.{before}", operand, choice, kept,
+                    product, before, operand, choice, kept,
                     columns_of(len(columns), self.hw) // self.hw.word,
                     keeps=bool(keeps or columns.stop < count))
             elif choice.policy == Policy.DELTA:
-                kept |= self.kept(name, operand, choice, fields, count, before)
+                kept |= self.kept(product, operand, choice, fields, count, before)
                 kept["keeps"] = int(keeps or columns.stop < count)
             if slots:
                 kept |= self.slots(operand, fields, slots, before)
             made = self.linear(
-                name, weight[part], biases=bias[part], multipliers=multiplier[part],
+                str(product), weight[part], biases=bias[part], multipliers=multiplier[part],
                 zero_point=zero_point, shift=SHIFTS.index(shift), mode=mode, **kept)
             if slots:
-                self.replay(name, made, wait_computes=self.gate, by_row=0)
+                self.replay(str(product), made, wait_computes=self.gate, by_row=0)
             fields["norm"] = 0
 
-    def pieces(self, name: str, depth: int, count: int, fields: Mapping[str, int]) -> list[range]:
+    def pieces(self, product: Operator, depth: int, count: int,
+               fields: Mapping[str, int]) -> list[range]:
         """Columns that are loaded together; if all rows are kept at a time, no more than fit."""
         hw, window = self.hw, self.windows[Target.STATE].depth
         if fields["dest"] in (Dest.KEY, Dest.VALUE):
             return [range(count)]
         made = pieces_of(depth, count, hw)
-        if name in self.keeping.streamed and fields["source"] == Source.NORMED:
+        if product in self.keeping.streamed and fields["source"] == Source.NORMED:
             words, rows = columns_of(len(made[0]), hw) // hw.word, fields["rows"]
             if rows * words > window:
                 width = max(1, window // 2 // rows) * hw.word
@@ -147,32 +149,32 @@ class Layers(Streaming):
                         for first in range(whole.start, whole.stop, width)]
         return made
 
-    def kept(self, name: str, operand: str, choice: Choice, fields: Mapping[str, int],
+    def kept(self, product: Operator, operand: Hashable, choice: Choice, fields: Mapping[str, int],
              count: int, before: int) -> dict[str, int]:
         """Fields of a delta layer: where its operand and its sums are kept."""
         if choice.policy != Policy.DELTA:
             return {}
         rows, words = fields["rows"], columns_of(count, self.hw) // self.hw.word
         return {
-            "state_base": self.keeping.state.take(name, rows * words) + rows * before,
+            "state_base": self.keeping.state.take(product, rows * words) + rows * before,
             "reference_base": self.keeping.references.take(
                 operand, rows * fields["source_stride"]),
             "theta": choice.theta, "fresh": int(self.fresh),
         }
 
-    def slots(self, name: str, fields: Mapping[str, int], slots: int, before: int,
+    def slots(self, operator: Operator, fields: Mapping[str, int], slots: int, before: int,
               ) -> dict[str, int]:
         """Fields of a layer whose sums are kept by token, once for each of its experts."""
         places = slots * fields["rows"]
-        state = self.base(name, Target.STATE, places * fields["dest_stride"])
+        state = self.base(operator, Target.STATE, places * fields["dest_stride"])
         return {"state_base": state + before, "places": places, "top_k": slots, "stores": 1}
 
-    def by_place(self, name: str, choice: Choice, fields: Mapping[str, int], before: int,
-                 ) -> dict[str, int]:
+    def by_place(self, operator: Operator, choice: Choice, fields: Mapping[str, int],
+                 before: int) -> dict[str, int]:
         """Fields of an expert's delta layer: what is kept is found by token and expert."""
         slots = self.config.top_k
         places = slots * fields["rows"]
-        state = self.base(name, Target.STATE, places * fields["dest_stride"])
-        reference = self.base(name, Target.REFERENCE, places * fields["source_stride"])
+        state = self.base(operator, Target.STATE, places * fields["dest_stride"])
+        reference = self.base(operator, Target.REFERENCE, places * fields["source_stride"])
         return {"state_base": state + before, "reference_base": reference, "places": places,
                 "top_k": slots, "theta": choice.theta, "fresh": int(self.fresh)}

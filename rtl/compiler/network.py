@@ -4,6 +4,7 @@ import numpy as np
 
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.numerics import SHIFTS
+from deltamoe.golden.operators import QKV, Operator, Part, block
 from deltamoe.rtl.compiler import sums
 from deltamoe.rtl.compiler.assembler import Program
 from deltamoe.rtl.compiler.feed_forward import experts, mlp
@@ -60,9 +61,9 @@ class Network:
         self.base = half * (frame % turns)
         self.embed(frame, self.stored[frame - turns] if frame >= turns else 0)
         for layer in range(config.num_layers):
-            self.attention(f"blocks.{layer}")
+            self.attention(layer)
             place = experts if config.is_moe(layer) else mlp
-            self.stream = place(c, f"blocks.{layer}", self.normalized(f"blocks.{layer}.norm2"),
+            self.stream = place(c, layer, self.normalized(f"{block(layer)}.norm2"),
                                 self.residual())
         self.left.append(c.computes)
         if config.num_classes:
@@ -105,12 +106,12 @@ class Network:
         c.descriptors[-1]["beats"] = self.image_beats
         c.load("position", Target.RESIDUAL, residual_rows(c.tensor("position")), free,
                dest_base=self.base)
-        c.layer("patch", rows=self.tokens - 1, source=Source.ACT, source_base=base,
+        c.layer(Operator(Part.PATCH), rows=self.tokens - 1, source=Source.ACT, source_base=base,
                 source_stride=stride, **self.residual() | {"dest_base": self.base + self.words})
         self.patched.append(c.computes)
         self.stream = self.after(by_row=True)
 
-    def attention(self, name: str) -> None:
+    def attention(self, layer: int) -> None:
         """K, Q, V, the two products, the projection.
 
         Keys come first because the corner turn hands them on late.
@@ -124,35 +125,36 @@ class Network:
         rows = {"rows": self.tokens, "source_stride": self.words}
         shape = {"heads": heads, "head_words": head_dim // hw.word,
                  "set_size": hw.gangs.index(hw.groups // sets), "spread": spread}
-        norm = self.normalized(f"{name}.norm1")
-        operand = c.keeping.operand(f"{name}.q")
-        one = operand != f"{name}.q"
+        norm = self.normalized(f"{block(layer)}.norm1")
+        q, k, v = (Operator(part, layer) for part in QKV)
+        operand, name = c.keeping.operand(q), Operator(Part.ATTENTION, layer)
+        one = operand != q
         share = {"operand": operand} if one else {}
-        c.layer(f"{name}.k", source=Source.NORMED, dest=Dest.KEY, keeps=int(one),
+        c.layer(k, source=Source.NORMED, dest=Dest.KEY, keeps=int(one),
                 dest_stride=key_rows - head_dim, **rows, **shape, **norm, **share)
-        c.layer(f"{name}.q", source=Source.NORMED, dest=Dest.ACT, dest_stride=self.words,
+        c.layer(q, source=Source.NORMED, dest=Dest.ACT, dest_stride=self.words,
                 keeps=int(one), **rows, **share)
-        c.layer(f"{name}.v", source=Source.NORMED, dest=Dest.VALUE, dest_base=values,
+        c.layer(v, source=Source.NORMED, dest=Dest.VALUE, dest_base=values,
                 dest_stride=self.tokens, **rows, **shape, **share)
-        sums.check(f"{name}.attention", sums.attention(self.tokens, head_dim), hw)
-        multiplier = c.tensor(f"{name}.attention.multiplier").repeat(hw.word)
-        param = c.parameters(f"{name}.attention", np.zeros_like(multiplier), multiplier)
-        c.compute(f"{name}.attention", {
+        sums.check(str(name), sums.attention(self.tokens, head_dim), hw)
+        multiplier = c.tensor(f"{name}.multiplier").repeat(hw.word)
+        param = c.parameters(str(name), np.zeros_like(multiplier), multiplier)
+        c.compute(str(name), {
             "opcode": Opcode.ATTENTION, "columns": head_dim, "param_base": param,
-            "mode": MODES[c.keeping.choices[f"{name}.attention"].policy],
+            "mode": MODES[c.keeping.choices[name].policy],
             "norm_base": values, "dest_base": context,
-            "shift": SHIFTS.index(int(c.tensor(f"{name}.attention.shift"))),
-            "kappa22": int(c.tensor(f"{name}.attention.kappa22")),
-            "kappa26": int(c.tensor(f"{name}.attention.kappa26")), **rows, **shape,
+            "shift": SHIFTS.index(int(c.tensor(f"{name}.shift"))),
+            "kappa22": int(c.tensor(f"{name}.kappa22")),
+            "kappa26": int(c.tensor(f"{name}.kappa26")), **rows, **shape,
             **self.after(by_row=True),
         })
-        c.layer(f"{name}.proj", source=Source.ACT, source_base=context, **rows,
+        c.layer(Operator(Part.PROJ, layer), source=Source.ACT, source_base=context, **rows,
                 **self.residual(), **self.after(by_row=True))
         self.stream = self.after(by_row=True)
 
     def head(self) -> None:
         """The task's head on the class token, behind the tokens in the residual stream."""
         norm = self.normalized("norm")
-        self.c.layer(f"head.{self.c.task}", rows=1, source=Source.NORMED,
+        self.c.layer(Operator(Part.HEAD, task=self.c.task), rows=1, source=Source.NORMED,
                      source_stride=self.words, dest=Dest.OUTPUT,
                      dest_base=self.base + self.tokens * self.words, dest_stride=0, **norm)

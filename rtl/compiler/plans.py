@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.operators import EVERY, QKV, Operator, Part, feed_forward
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl.compiler.kept_state import extent
 from deltamoe.rtl.compiler.layout import even
@@ -21,7 +22,7 @@ class Unit:
     can be in memory.
     """
 
-    choices: Mapping[str, Choice]
+    choices: Mapping[Operator, Choice]
     state_words: int
     reference_words: int
     macs: int
@@ -51,49 +52,50 @@ def delta_units(config: ModelConfig, hw: HwConfig, theta: int) -> Iterator[Unit]
     dim, hidden, wide = config.embed_dim, config.hidden_dim, config.expert_dim
     choice, remembered = Choice(Policy.DELTA, theta), hw.remembered_tokens // config.num_tokens
 
-    def unit(names: list[str], depth: int, columns: int) -> Unit:
-        one = extent(names[0], config, hw)
-        words = one.words if names[0].endswith("fc1") else 1
+    def unit(depth: int, columns: int, *operators: Operator) -> Unit:
+        first = operators[0]
+        one = extent(first, config, hw)
+        words = one.words if first.part == Part.FC1 else 1
         least = (one.state_words // words, one.reference_words) if one.whole else (
             one.words, one.stride)
-        if ".experts." in names[0]:
+        if first.expert is EVERY:
             least = one.state_words, one.reference_words
-        return Unit(dict.fromkeys(names, choice), len(names) * one.state_words,
-                    one.reference_words, len(names) * one.rows * depth * columns, least)
+        return Unit(dict.fromkeys(operators, choice), len(operators) * one.state_words,
+                    one.reference_words, len(operators) * one.rows * depth * columns, least)
 
-    yield unit(["patch"], config.patch_dim, dim)
+    yield unit(config.patch_dim, dim, Operator(Part.PATCH))
     for layer in range(config.num_layers):
-        name = f"blocks.{layer}"
-        yield unit([f"{name}.{part}" for part in "qkv"], dim, dim)
-        yield unit([f"{name}.proj"], dim, dim)
+        yield unit(dim, dim, *(Operator(part, layer) for part in QKV))
+        yield unit(dim, dim, Operator(Part.PROJ, layer))
+        fc1, fc2 = feed_forward(config, layer)
         if not config.is_moe(layer):
-            yield unit([f"{name}.fc1"], dim, hidden)
-            yield unit([f"{name}.fc2"], hidden, dim)
+            yield unit(dim, hidden, fc1)
+            yield unit(hidden, dim, fc2)
         elif layer // 2 < remembered:
-            both = [extent(f"{name}.experts.{part}", config, hw) for part in ("fc1", "fc2")]
+            both = [extent(operator, config, hw) for operator in (fc1, fc2)]
             if (sum(one.state_words for one in both) <= hw.state_words
                     and sum(one.reference_words for one in both) <= hw.reference_words):
-                yield unit([f"{name}.experts.fc1"], dim, wide)
-            yield unit([f"{name}.experts.fc2"], wide, dim)
+                yield unit(dim, wide, fc1)
+            yield unit(wide, dim, fc2)
 
 
 def gate_units(config: ModelConfig, hw: HwConfig, task: int, theta: int) -> Iterator[Unit]:
     """Return the second halves of blocks, each behind a token gate."""
     tokens, words = config.num_tokens, config.embed_dim // hw.word
     for layer in range(config.num_layers):
-        moe, name = config.is_moe(layer), f"blocks.{layer}"
-        first = [f"gate.{task}", "experts.fc1"] if moe else ["fc1"]
+        moe, (fc1, fc2) = config.is_moe(layer), feed_forward(config, layer)
+        first = [Operator(Part.GATE, layer, task=task), fc1] if moe else [fc1]
         slots, hidden = (config.top_k, config.expert_dim) if moe else (1, config.hidden_dim)
         kept = slots * tokens * words, tokens * words
         yield Unit(
-            {**{f"{name}.{part}": Choice(Policy.TOKEN_GATE, theta) for part in first},
-             f"{name}.{'experts.fc2' if moe else 'fc2'}": Choice(Policy.TOKEN_GATE)},
+            {**dict.fromkeys(first, Choice(Policy.TOKEN_GATE, theta)),
+             fc2: Choice(Policy.TOKEN_GATE)},
             *kept, 2 * slots * tokens * config.embed_dim * hidden, kept)
 
 
-def fill(units: Iterator[Unit], hw: HwConfig) -> dict[str, Choice]:
+def fill(units: Iterator[Unit], hw: HwConfig) -> dict[Operator, Choice]:
     """Return the choices of the units worth most, as many as the hardware has words for."""
-    chosen: dict[str, Choice] = {}
+    chosen: dict[Operator, Choice] = {}
     state, references = hw.state_words, hw.reference_words
     for unit in sorted(units, key=lambda unit: -unit.worth):
         if unit.state_words <= state and unit.reference_words <= references and not (
@@ -124,5 +126,5 @@ def named(policy: str, config: ModelConfig, hw: HwConfig, task: int = 0, theta: 
                          f"executes {Policy.DENSE} and {Policy.ZERO_SKIP}")
     units = (delta_units(config, hw, theta) if policy == Policy.DELTA
              else gate_units(config, hw, task, theta))
-    return Plan(Choice(Policy.DENSE), {name: choice for unit in units if unit.streams(hw)
-                                       for name, choice in unit.choices.items()})
+    return Plan(Choice(Policy.DENSE), {operator: choice for unit in units if unit.streams(hw)
+                                       for operator, choice in unit.choices.items()})

@@ -7,8 +7,9 @@ Delta layers' comes block by block of rows; experts' and token gates' all of a l
     memory ──► LOAD ──► window ──► LINEAR ──► window ──► STORE ──► memory
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 
+from deltamoe.golden.operators import Operator, block, feed_forward
 from deltamoe.golden.temporal.policy import Choice
 from deltamoe.rtl.compiler.assembler import Assembler
 from deltamoe.rtl.compiler.kept_state import extent
@@ -26,7 +27,7 @@ class Streaming(Assembler):
         self.areas: dict[str, int] = {}
         self.written: dict[str, int] = {}
         self.opened: dict[str, int] = {}
-        self.held: dict[tuple[str, Target], tuple[int, int]] = {}
+        self.held: dict[tuple[Hashable, Target], tuple[int, int]] = {}
         self.area = 0
 
     def beats(self, target: Target, words: int) -> int:
@@ -61,43 +62,44 @@ class Streaming(Assembler):
             self.names.append(f"{name}.load")
             self.loads += 1
 
-    def hold(self, names: Mapping[str, int], target: Target, owner: str) -> None:
+    def hold(self, words_of: Mapping[Operator, int], target: Target, owner: str) -> None:
         """Load all that some layers keep, so many words each; have it on chip until ``close``."""
-        base, *waits = self.windows[target].take(sum(names.values()), owner)
-        for name, words in names.items():
-            self.bring(f"{name}.{target.name.lower()}", target, words, base, *waits)
-            self.held[name, target] = base, words
+        base, *waits = self.windows[target].take(sum(words_of.values()), owner)
+        for operator, words in words_of.items():
+            self.bring(f"{operator}.{target.name.lower()}", target, words, base, *waits)
+            self.held[operator, target] = base, words
             base += words
 
-    def open(self, layer: str) -> None:
+    def open(self, layer: int) -> None:
         """Load all that a layer's experts keep, whoever had the tokens."""
-        names = [name for name in (f"{layer}.experts.fc1", f"{layer}.experts.fc2")
-                 if name in self.keeping.streamed]
-        if names and not self.keeping.gate(names[0]):
-            extents = {name: extent(name, self.config, self.hw) for name in names}
-            self.hold({name: even(one.reference_words) for name, one in extents.items()},
-                      Target.REFERENCE, f"{layer}.experts")
-            self.hold({name: one.state_words for name, one in extents.items()},
-                      Target.STATE, f"{layer}.experts")
+        streamed = [operator for operator in feed_forward(self.config, layer)
+                    if operator in self.keeping.streamed]
+        if streamed and not self.keeping.gate(streamed[0]):
+            extents = {operator: extent(operator, self.config, self.hw) for operator in streamed}
+            owner = f"{block(layer)}.experts"
+            self.hold({operator: even(one.reference_words) for operator, one in extents.items()},
+                      Target.REFERENCE, owner)
+            self.hold({operator: one.state_words for operator, one in extents.items()},
+                      Target.STATE, owner)
 
-    def gated(self, name: str, target: Target) -> None:
-        """Load the operand that a token gate compares, or the sums behind it, of layer ``name``."""
-        if name in self.keeping.streamed and self.keeping.gate(name):
-            one = extent(name, self.config, self.hw)
+    def gated(self, operator: Operator, target: Target) -> None:
+        """Load the operand that a token gate compares, or the sums behind it."""
+        if operator in self.keeping.streamed and self.keeping.gate(operator):
+            one = extent(operator, self.config, self.hw)
             words = one.state_words if target == Target.STATE else even(one.reference_words)
-            self.hold({name: words}, target, name)
+            self.hold({operator: words}, target, str(operator))
 
-    def base(self, name: str, target: Target, words: int) -> int:
+    def base(self, operator: Operator, target: Target, words: int) -> int:
         """Return the first of so many words that a layer keeps on chip, or holds there."""
-        if (name, target) in self.held:
-            return self.held[name, target][0]
+        if (operator, target) in self.held:
+            return self.held[operator, target][0]
         region = self.keeping.state if target == Target.STATE else self.keeping.references
-        return region.take(name, words)
+        return region.take(operator, words)
 
     def close(self) -> None:
         """Store what is held."""
-        for (name, target), (base, words) in self.held.items():
-            self.spill(name, f"{name}.{target.name.lower()}", target, base, words)
+        for (operator, target), (base, words) in self.held.items():
+            self.spill(str(operator), f"{operator}.{target.name.lower()}", target, base, words)
         self.held.clear()
 
     def spill(self, layer: str, name: str, target: Target, base: int, words: int) -> None:
@@ -108,14 +110,15 @@ class Streaming(Assembler):
         self.written[name] = self.stores
         self.windows[target].use(base, words, stores=self.stores)
 
-    def blocks(self, name: str, operand: str, choice: Choice, fields: Mapping[str, int],
-               words: int, *, keeps: bool) -> Iterator[dict[str, int]]:
+    def blocks(self, product: Operator, before: int, operand: Hashable, choice: Choice,
+               fields: Mapping[str, int], words: int, *, keeps: bool) -> Iterator[dict[str, int]]:
         """Yield the fields of one block of rows after the other, with what it needs around it.
 
-        ``words`` is the words of a row of sums; ``operand`` names the references, which are stored
+        ``before`` is the words of a row in front of the columns that come, ``words`` those of its
+        sums; ``operand`` names the references, which are stored
         unless another descriptor with them follows.
         """
-        rows, stride, layer = fields["rows"], fields["source_stride"], name.rpartition(".")[0]
+        name, rows, stride = f"{product}.{before}", fields["rows"], fields["source_stride"]
         size = self.block(name, rows, words, stride, whole=fields["source"] == Source.NORMED)
         for first in range(0, rows, size):
             count, part = min(size, rows - first), f"{operand}.reference.{first}"
@@ -129,9 +132,9 @@ class Streaming(Assembler):
                    "state_base": sums, "reference_base": reference, "theta": choice.theta,
                    "fresh": int(self.fresh), "keeps": int(keeps),
                    **({"by_row": 0} if first else {})}
-            self.spill(layer, f"{name}.sums.{first}", Target.STATE, sums, count * words)
+            self.spill(str(product), f"{name}.sums.{first}", Target.STATE, sums, count * words)
             if not keeps:
-                self.spill(layer, part, Target.REFERENCE, reference, held)
+                self.spill(str(product), part, Target.REFERENCE, reference, held)
             elif size < rows:
                 self.windows[Target.REFERENCE].use(reference, held, computes=self.made)
             if not keeps or size < rows:

@@ -133,8 +133,8 @@ def on_rtl(player: Player, shown: list[Pixels], progress: Progress) -> dict:
 def places(plan: Plan, config: ModelConfig, hw: HwConfig, task: int) -> dict[str, str]:
     """Return where the operators that remember have their state."""
     keeping = Keeping(config, hw, task, plan)
-    return {name: "memory" if name in keeping.streamed else "on chip"
-            for name, choice in keeping.choices.items() if choice.policy in REMEMBERING}
+    return {str(operator): "memory" if operator in keeping.streamed else "on chip"
+            for operator, choice in keeping.choices.items() if choice.policy in REMEMBERING}
 
 
 def begin(source: Iterator[Pixels], count: int) -> tuple[list[Pixels], Iterator[Pixels]]:

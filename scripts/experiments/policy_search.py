@@ -1,6 +1,5 @@
 """The plan ``auto``: for each layer what pays on the first frames of a video."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -8,9 +7,10 @@ from dataclasses import replace
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.data.video import Pixels
 from deltamoe.golden.integer import Trace
+from deltamoe.golden.operators import Operator
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.temporal.frames import Temporal
-from deltamoe.golden.temporal.policy import Choice, Plan, Policy, operator_of
+from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.compiler.plans import Unit, delta_units, fill, gate_units
 from deltamoe.rtl.config import HwConfig
@@ -26,7 +26,7 @@ def share(unit: Unit, traces: Sequence[Trace]) -> float:
         masks = [trace.sent[first].any(-1) for trace in traces]
     else:
         masks = [mask for trace in traces for product, mask in trace.sent.items()
-                 if operator_of(product) in unit.choices]
+                 if product.whole in unit.choices]
     return sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
 
 
@@ -34,13 +34,14 @@ ENOUGH = 0.85
 """Density above which zero-skipping is left alone: it places weights for few events."""
 
 
-def zero_skipping(model: QuantizedModel, task: int, frame: Pixels) -> dict[str, Choice]:
+def zero_skipping(model: QuantizedModel, task: int, frame: Pixels) -> dict[Operator, Choice]:
     """Return the operators with enough zeros in their operands."""
     skip, sent, elements = Choice(Policy.ZERO_SKIP), Counter(), Counter()
     for product, mask in Temporal(model, Plan(skip)).run(frame, task).sent.items():
-        sent[operator_of(product)] += int(mask.sum())
-        elements[operator_of(product)] += mask.numel()
-    return {name: skip for name, count in sent.items() if count < ENOUGH * elements[name]}
+        sent[product.whole] += int(mask.sum())
+        elements[product.whole] += mask.numel()
+    return {operator: skip for operator, count in sent.items()
+            if count < ENOUGH * elements[operator]}
 
 
 def savings(config: ModelConfig, hw: HwConfig, task: int, theta: int, traces: Sequence[Trace]
@@ -50,10 +51,10 @@ def savings(config: ModelConfig, hw: HwConfig, task: int, theta: int, traces: Se
     return [replace(unit, macs=round(unit.macs * (1 - share(unit, traces)))) for unit in units]
 
 
-def kind(unit: Unit) -> tuple[tuple[str, Policy], ...]:
+def kind(unit: Unit) -> tuple[tuple[Operator, Policy], ...]:
     """Return what a unit has in common with those of other blocks."""
-    return tuple((re.sub(r"^blocks\.\d+", "blocks", name), choice.policy)
-                 for name, choice in unit.choices.items())
+    return tuple((replace(operator, layer=None), choice.policy)
+                 for operator, choice in unit.choices.items())
 
 
 class Screen:
@@ -118,7 +119,7 @@ class Search:
     MOST = 100
     """Plans that are tried."""
 
-    def __init__(self, screen: Screen, skipping: Mapping[str, Choice], units: Sequence[Unit]
+    def __init__(self, screen: Screen, skipping: Mapping[Operator, Choice], units: Sequence[Unit]
                  ) -> None:
         self.screen, self.units = screen, units
         self.choices = [skipping, *(unit.choices for unit in units)]
@@ -135,13 +136,14 @@ class Search:
     def plan(self, parts: Parts) -> Plan:
         """Return the plan; zero-skipping gives way."""
         return Plan(Choice(Policy.DENSE), {
-            name: choice for part in sorted(parts) for name, choice in self.choices[part].items()})
+            operator: choice for part in sorted(parts)
+            for operator, choice in self.choices[part].items()})
 
     def toggled(self, parts: Parts, group: Parts) -> Parts:
         """Return parts without a group that is in them, else with it instead of what it hits."""
-        names = {name for part in group - {0} for name in self.choices[part]}
+        hit = {operator for part in group - {0} for operator in self.choices[part]}
         rest = Parts(part for part in parts - group
-                     if not part or not names & self.choices[part].keys())
+                     if not part or not hit & self.choices[part].keys())
         return rest if group <= parts else rest | group
 
     def pays(self, unit: Unit) -> bool:

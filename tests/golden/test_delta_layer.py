@@ -12,6 +12,7 @@ from deltamoe.golden.data.sequences import sequences
 from deltamoe.golden.integer import Integer
 from deltamoe.golden.library import find
 from deltamoe.golden.model import M3ViT
+from deltamoe.golden.operators import Operator, Part
 from deltamoe.golden.quantization.quantize import quantize
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.temporal.tally import Tally, tally
@@ -117,10 +118,10 @@ def test_integers_send_the_trained_codes() -> None:
                 lambda module, given, out, name=name: seen.__setitem__(name, out / module.step))
         model(images[:1].float(), 0)
     trace = Integer(quantized).run(images[0])
-    for name, operator, near in (("norm1", "q", 0.05), ("query", "attention.scores", 0.1),
-                                 ("context", "proj", 0.05),
-                                 ("norm2", "fc1", 0.2), ("hidden", "fc2", 0.2)):
-        codes = trace.operands[f"blocks.0.{operator}"]
+    for name, part, near in (("norm1", Part.Q, 0.05), ("query", Part.SCORES, 0.1),
+                             ("context", Part.PROJ, 0.05),
+                             ("norm2", Part.FC1, 0.2), ("hidden", Part.FC2, 0.2)):
+        codes = trace.operands[Operator(part, 0)]
         if name == "hidden":
             apart = quantized["blocks.0.gelu"].unique().diff().unique()
             assert len(apart) == 1, "all codes are multiples of a step"

@@ -8,6 +8,7 @@ import torch
 from deltamoe.golden.config import MODELS, ModelConfig
 from deltamoe.golden.integer import Trace
 from deltamoe.golden.model import build
+from deltamoe.golden.operators import Operator, Part
 from deltamoe.golden.quantization.quantize import quantize
 from deltamoe.golden.seeded import seeded
 from deltamoe.golden.temporal.density import columns, density
@@ -23,19 +24,21 @@ def test_an_elements_multiplications_add_up_to_the_networks(config: ModelConfig)
     pixels = torch.arange(48, dtype=torch.uint8).view(1, 8, 6)
     trace = Temporal(quantize(build(config, seeded(config, 0)), [pixels]),
                      Plan(Choice(Policy.DENSE))).run(pixels, 1)
-    counted = {name: a.numel() * columns(name, config) for name, a in trace.operands.items()}
-    assert counted.pop("head.1") == 32 * 2
-    assert counted["blocks.1.gate.1"] == 13 * 32 * 2 * config.num_experts
-    assert sum(counted.values()) - counted["blocks.1.gate.1"] // 2 == config.macs
+    counted = {product: a.numel() * columns(product, config)
+               for product, a in trace.operands.items()}
+    assert counted.pop(Operator(Part.HEAD, task=1)) == 32 * 2
+    gate = counted[Operator(Part.GATE, 1, task=1)]
+    assert gate == 13 * 32 * 2 * config.num_experts
+    assert sum(counted.values()) - gate // 2 == config.macs
     assert density(trace, config) == 1
 
 
 def test_density_weighs_each_event_by_its_columns() -> None:
-    sent = {"blocks.0.fc1": torch.zeros(2, 32), "blocks.0.fc2": torch.zeros(2, 40),
-            "blocks.1.experts.3.fc1": torch.ones(1, 32)}
-    sent["blocks.0.fc1"][0, :3] = 1
-    sent["blocks.0.fc2"][:, 5] = 1
+    fc1, fc2, expert = Operator(Part.FC1, 0), Operator(Part.FC2, 0), Operator(Part.FC1, 1, 3)
+    sent = {fc1: torch.zeros(2, 32), fc2: torch.zeros(2, 40), expert: torch.ones(1, 32)}
+    sent[fc1][0, :3] = 1
+    sent[fc2][:, 5] = 1
     trace = Trace(torch.zeros(0), operands=sent, sent={n: m.bool() for n, m in sent.items()})
     dense = 2 * 32 * 40 + 2 * 40 * 32
-    assert density(trace, CONFIG, ["blocks.0.fc1", "blocks.0.fc2"]) == (3 * 40 + 2 * 32) / dense
+    assert density(trace, CONFIG, [fc1, fc2]) == (3 * 40 + 2 * 32) / dense
     assert density(trace, CONFIG) == (3 * 40 + 2 * 32 + 32 * 24) / (dense + 32 * 24)

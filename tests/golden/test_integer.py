@@ -8,6 +8,7 @@ import torch
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.integer import Integer
 from deltamoe.golden.model import build
+from deltamoe.golden.operators import EVERY, Operator, Part
 from deltamoe.golden.quantization.quantize import quantize
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.seeded import seeded
@@ -26,8 +27,8 @@ def test_all_tokens_may_go_to_one_set_of_experts(integer: Integer, expert: int) 
     route = torch.tensor([[expert, (expert + 1) % 5, (expert + 2) % 5]]).expand(17, 3)
     trace = integer.run(IMAGE, 0, {1: route})
     assert torch.equal(trace.routes[1][0], route)
-    assert len(trace.operands[f"blocks.1.experts.{expert}.fc1"]) == 17
-    assert f"blocks.1.experts.{(expert + 3) % 5}.fc1" not in trace.operands
+    assert len(trace.operands[Operator(Part.FC1, 1, expert)]) == 17
+    assert Operator(Part.FC1, 1, (expert + 3) % 5) not in trace.operands
 
 
 def test_the_order_of_a_tokens_experts_is_free(integer: Integer) -> None:
@@ -56,19 +57,19 @@ def test_tasks_have_their_own_gates(integer: Integer) -> None:
 def test_every_product_is_recorded_in_order_with_operands_of_9_bits(integer: Integer) -> None:
     trace = integer.run(IMAGE, 0)
     dense = ["q", "k", "v", "attention.scores", "attention.values", "proj", "fc1", "fc2"]
-    names = list(trace.operands)
+    names = [str(product) for product in trace.operands]
     assert names[:9] == ["patch", *(f"blocks.0.{part}" for part in dense)]
     assert names[-1] == "head.0"
     assert names[9 + 6] == "blocks.1.gate.0"
     chosen = trace.routes[1][0]
     for expert in range(5):
-        rows = trace.operands.get(f"blocks.1.experts.{expert}.fc1")
+        rows = trace.operands.get(Operator(Part.FC1, 1, expert))
         assert (0 if rows is None else len(rows)) == int((chosen == expert).sum())
-    for name, operand in trace.operands.items():
-        unsigned = name.endswith(("fc2", "values"))
+    for product, operand in trace.operands.items():
+        unsigned = product.part in (Part.FC2, Part.VALUES)
         assert operand.min() >= (0 if unsigned else -128)
         assert operand.max() <= (255 if unsigned else 127)
-    assert trace.operands["blocks.0.attention.values"].shape == (2, 17, 17)
+    assert trace.operands[Operator(Part.VALUES, 0)].shape == (2, 17, 17)
 
 
 def test_extreme_weights_never_leave_the_residual_range(integer: Integer) -> None:
@@ -92,14 +93,14 @@ def overdriven(integer: Integer, name: str) -> Integer:
 
 
 def test_patches_are_pixels_less_128(integer: Integer) -> None:
-    first = integer.run(IMAGE, 0).operands["patch"][0]
+    first = integer.run(IMAGE, 0).operands[Operator(Part.PATCH)][0]
     assert first.tolist() == [int(IMAGE[0, y, x]) - 128 for y in (0, 1) for x in (0, 1)]
 
 
 def test_hidden_values_saturate_at_10_bits(integer: Integer) -> None:
     trace = overdriven(integer, "blocks.1.experts.fc1").run(IMAGE, 0)
-    hidden = torch.cat([rows.flatten() for name, rows in trace.operands.items()
-                        if name.startswith("blocks.1.experts") and name.endswith("fc2")])
+    hidden = torch.cat([rows.flatten() for product, rows in trace.operands.items()
+                        if product.whole == Operator(Part.FC2, 1, EVERY)])
     counts = hidden.bincount(minlength=256)
     assert set(counts.topk(2).indices.tolist()) == {511 >> 2, 512 >> 2}
 

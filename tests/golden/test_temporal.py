@@ -16,11 +16,12 @@ from deltamoe.golden.config import MODELS, ModelConfig
 from deltamoe.golden.data.video import frames
 from deltamoe.golden.integer import Integer, Trace
 from deltamoe.golden.model import build
+from deltamoe.golden.operators import Operator, Part, operators
 from deltamoe.golden.quantization.quantize import quantize
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.seeded import seeded
 from deltamoe.golden.temporal.frames import State, Temporal, advance
-from deltamoe.golden.temporal.policy import Choice, Plan, Policy, operator_of, policies
+from deltamoe.golden.temporal.policy import Choice, Plan, Policy, policies
 
 WEIGHTS = Path(__file__).parents[2] / "golden" / "weights"
 UNEVEN = replace(
@@ -82,9 +83,10 @@ def test_sequences_side_by_side_are_sequences_one_by_one() -> None:
             each = [run.run(frame) for run, frame in zip(alone, pixels, strict=True)]
             assert torch.equal(made.x, torch.stack([trace.x for trace in each]))
             assert torch.equal(made.scores, torch.stack([trace.scores for trace in each]))
-            for name, sent in made.sent.items():
-                rows = [trace.sent[name] for trace in each if name in trace.sent]
-                assert torch.equal(sent, (torch.cat if ".experts." in name else torch.stack)(rows))
+            for product, sent in made.sent.items():
+                rows = [trace.sent[product] for trace in each if product in trace.sent]
+                assert torch.equal(sent, (torch.cat if product.expert is not None
+                                          else torch.stack)(rows))
 
 
 def test_images_at_once_are_images_one_by_one() -> None:
@@ -102,8 +104,8 @@ def test_images_at_once_are_images_one_by_one() -> None:
 
 def test_policies_and_tasks_may_be_mixed() -> None:
     model = network("uneven")
-    names = list(Plan().resolve(model.config))
-    mixed = {name: Choice(policies(name)[n % len(policies(name))]) for n, name in enumerate(names)}
+    mixed = {operator: Choice(policies(operator)[n % len(policies(operator))])
+             for n, operator in enumerate(operators(model.config))}
     assert len({choice.policy for choice in mixed.values()}) == 4
     temporal = Temporal(model, Plan(operators=mixed))
     for number, pixels in enumerate(video(model.config, "object")):
@@ -118,16 +120,16 @@ def test_identical_frames_send_only_what_is_recomputed() -> None:
         temporal = Temporal(model, Plan(Choice(policy, 3)))
         first = temporal.run(pixels)
         choices = temporal.choices
-        for name, sent in first.sent.items():
-            if choices[operator_of(name)].policy == policy:
+        for product, sent in first.sent.items():
+            if choices[product.whole].policy == policy:
                 assert sent.all(), "a first frame is dense"
         again = temporal.run(pixels)
         assert not differing(again, first)
-        quiet = {name for name, sent in again.sent.items() if not sent.any()}
-        assert quiet == {name for name in again.sent
-                         if choices[operator_of(name)].policy == policy}
+        quiet = {product for product, sent in again.sent.items() if not sent.any()}
+        assert quiet == {product for product in again.sent
+                         if choices[product.whole].policy == policy}
         temporal.reset()
-        assert temporal.run(pixels).sent["patch"].all()
+        assert temporal.run(pixels).sent[Operator(Part.PATCH)].all()
 
 
 class Remembering(Integer):
@@ -136,30 +138,30 @@ class Remembering(Integer):
     def __init__(self, model: QuantizedModel, theta: int) -> None:
         super().__init__(model)
         self.theta = theta
-        self.old: dict[tuple[str, int], Tensor] = {}
-        self.new: dict[tuple[str, int], Tensor] = {}
+        self.old: dict[tuple[Operator, int], Tensor] = {}
+        self.new: dict[tuple[Operator, int], Tensor] = {}
         self.restarts = 0
 
     def run(self, pixels: Tensor, task: int = 0, experts: dict | None = None) -> Trace:
         self.old, self.new = self.new, {}
         return super().run(pixels, task, experts)
 
-    def product(self, trace: Trace, name: str, a: Tensor, weight: Tensor,
+    def product(self, trace: Trace, product: Operator, a: Tensor, weight: Tensor,
                 tokens: Tensor | None = None) -> Tensor:
         sent = torch.zeros_like(a, dtype=torch.bool)
         held = []
         for row, token in enumerate(range(len(a)) if tokens is None else tokens.tolist()):
-            reference = self.old.get((name, token))
+            reference = self.old.get((product, token))
             if reference is None:
                 self.restarts += bool(self.old)
                 found, reference = events.encode(a[row], "dense"), torch.zeros_like(a[row])
             else:
                 found = events.encode(a[row], "delta", reference=reference, theta=self.theta)
             held.append(events.advance(reference, found))
-            self.new[name, token] = held[-1]
+            self.new[product, token] = held[-1]
             sent[row, [k for k, _ in found]] = True
-        super().product(trace, name, a, weight, tokens)
-        trace.sent[name] = sent
+        super().product(trace, product, a, weight, tokens)
+        trace.sent[product] = sent
         return torch.stack(held) @ weight.to(torch.int64).T
 
 
@@ -193,20 +195,20 @@ def test_a_token_starts_again_with_an_expert_it_left(policy: Policy) -> None:
     pixels = video(model.config, "fixed", 1)[0]
     first, second, third = (temporal.run(pixels, 0, {1: route, 3: home}).sent
                             for route in (home, away, home))
-    for layer in ("fc1", "fc2"):
+    for part in (Part.FC1, Part.FC2):
         for expert in range(3):
-            assert first[f"blocks.1.experts.{expert}.{layer}"].all()
+            assert first[Operator(part, 1, expert)].all()
         for expert in (0, 1):
-            name = f"blocks.1.experts.{expert}.{layer}"
-            assert second[name].shape[0] == 15
-            assert not second[name].any()
-            assert third[name][0].all(), "the state outlived the routing"
-            assert not third[name][1:].any()
+            product = Operator(part, 1, expert)
+            assert second[product].shape[0] == 15
+            assert not second[product].any()
+            assert third[product][0].all(), "the state outlived the routing"
+            assert not third[product][1:].any()
         for expert in (3, 4):
-            assert second[f"blocks.1.experts.{expert}.{layer}"].all()
-            assert f"blocks.1.experts.{expert}.{layer}" not in third
-        assert not second[f"blocks.1.experts.2.{layer}"].any(), "token 0 kept expert 2"
-        assert not third[f"blocks.1.experts.2.{layer}"].any()
+            assert second[Operator(part, 1, expert)].all()
+            assert Operator(part, 1, expert) not in third
+        assert not second[Operator(part, 1, 2)].any(), "token 0 kept expert 2"
+        assert not third[Operator(part, 1, 2)].any()
 
 
 def test_an_expert_without_any_token_forgets_them_all() -> None:
@@ -217,18 +219,18 @@ def test_an_expert_without_any_token_forgets_them_all() -> None:
     for route in (low, high):
         temporal.run(pixels, 0, {1: route, 3: low})
     sent = temporal.run(pixels, 0, {1: low, 3: low}).sent
-    assert sent["blocks.1.experts.0.fc1"].all()
-    assert not sent["blocks.1.experts.2.fc1"].any()
+    assert sent[Operator(Part.FC1, 1, 0)].all()
+    assert not sent[Operator(Part.FC1, 1, 2)].any()
 
 
 def test_zero_is_the_code_of_gelu_of_0_behind_a_table() -> None:
     model = network("uneven")
     trace = Temporal(model, Plan(Choice(Policy.ZERO_SKIP))).run(video(model.config, "pan", 1)[0])
-    for name, a in trace.operands.items():
-        zero = int(model[f"blocks.{name.split('.')[1]}.gelu"][0]) if "fc2" in name else 0
-        assert torch.equal(trace.sent[name], a != zero), name
+    for product, a in trace.operands.items():
+        zero = int(model[f"{product.block}.gelu"][0]) if product.part == Part.FC2 else 0
+        assert torch.equal(trace.sent[product], a != zero), product
     assert int(model["blocks.0.gelu"][0]) != 0
-    hidden = trace.sent["blocks.0.fc2"]
+    hidden = trace.sent[Operator(Part.FC2, 0)]
     assert 0 < hidden.sum() < hidden.numel()
 
 
@@ -239,12 +241,12 @@ def test_a_refused_frame_leaves_the_state_as_it_was() -> None:
     temporal.run(pixels)
     with pytest.raises(ValueError, match="the network takes"):
         temporal.run(pixels[:, :4])
-    assert not temporal.run(pixels).sent["patch"].any()
+    assert not temporal.run(pixels).sent[Operator(Part.PATCH)].any()
 
 
 def test_a_plan_is_checked_against_the_network() -> None:
     with pytest.raises(ValueError, match=r"digits has no operator 'blocks\.9\.q'"):
-        Temporal(network("digits"), Plan(operators={"blocks.9.q": DELTA}))
+        Temporal(network("digits"), Plan(operators={Operator(Part.Q, 9): DELTA}))
 
 
 def play(rows: list[Tensor], weight: Tensor, choice: Choice) -> list[tuple[Tensor, State]]:
@@ -349,13 +351,13 @@ def test_thetas_reach_their_operator() -> None:
     model = network("digits")
     first, second = islice(frames("generator:pan", model.config), 2)
     exact = Integer(model).run(second)
-    names = list(Plan().resolve(model.config))
-    for name in names:
-        if Policy.DELTA not in policies(name) or name.endswith(".1") or "expert" in name:
+    for operator in operators(model.config):
+        if Policy.DELTA not in policies(operator) or not operator.runs_for(0) or (
+                operator.expert is not None):
             continue
         temporal = Temporal(model, Plan(
-            Choice(Policy.DENSE), {name: Choice(Policy.DELTA, 255)}))
+            Choice(Policy.DENSE), {operator: Choice(Policy.DELTA, 255)}))
         temporal.run(first)
         trace = temporal.run(second)
-        assert [n for n, sent in trace.sent.items() if not sent.any()] == [name]
+        assert [n for n, sent in trace.sent.items() if not sent.any()] == [operator]
         assert differing(trace, exact)

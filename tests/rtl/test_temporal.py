@@ -10,6 +10,7 @@ from deltamoe.boards import PRESETS
 from deltamoe.golden.arithmetic.events import advance, encode
 from deltamoe.golden.arithmetic.linear import linear
 from deltamoe.golden.config import MODELS
+from deltamoe.golden.operators import EVERY, Operator, Part, feed_forward
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl import formats
 from deltamoe.rtl.compiler.kept_state import Keeping, Region
@@ -203,20 +204,26 @@ def test_dispatch_sets_unchanged_tokens_apart(seed: int) -> None:
     assert 0 < changed.sum() < tokens
 
 
-def gated(layer: int, theta: int = 0) -> dict[str, Choice]:
+GATE = Operator(Part.GATE, 1, task=0)
+
+
+def gated(layer: int, theta: int = 0) -> dict[Operator, Choice]:
     """Choices of a token gate before the second half of a block of the digits network."""
-    names = ("gate.0", "experts.fc1", "experts.fc2") if DIGITS.is_moe(layer) else ("fc1", "fc2")
-    return {f"blocks.{layer}.{name}": Choice(
-        Policy.TOKEN_GATE, 0 if name.endswith("fc2") else theta) for name in names}
+    fc1, fc2 = feed_forward(DIGITS, layer)
+    first = [GATE, fc1] if DIGITS.is_moe(layer) else [fc1]
+    return {**dict.fromkeys((replace(operator, layer=layer) for operator in first),
+                            Choice(Policy.TOKEN_GATE, theta)), fc2: Choice(Policy.TOKEN_GATE)}
 
 
 @pytest.mark.parametrize(("operators", "hardware", "said"), [
-    ({"blocks.1.experts.fc1": Choice(Policy.DELTA)}, PRESETS["ulx3s"], "its state_words are 0"),
-    ({"patch": Choice(Policy.TOKEN_GATE)}, HW, "whole block: not here"),
-    ({"blocks.0.fc1": Choice(Policy.TOKEN_GATE)}, HW, "block: blocks.0.fc1, blocks.0.fc2"),
-    (gated(0, 2) | {"blocks.0.fc2": Choice(Policy.TOKEN_GATE, 1)}, HW, "blocks.0.fc1, "),
-    (gated(1, 2) | {"blocks.1.gate.0": Choice(Policy.TOKEN_GATE, 1)}, HW, "blocks.1.gate.0"),
-    ({"patch": Choice(Policy.DELTA)}, PRESETS["ulx3s"], "ulx3s executes dense and zero-skip"),
+    ({Operator(Part.FC1, 1, EVERY): Choice(Policy.DELTA)}, PRESETS["ulx3s"],
+     "its state_words are 0"),
+    ({Operator(Part.PATCH): Choice(Policy.TOKEN_GATE)}, HW, "whole block: not here"),
+    ({Operator(Part.FC1, 0): Choice(Policy.TOKEN_GATE)}, HW, "block: blocks.0.fc1, blocks.0.fc2"),
+    (gated(0, 2) | {Operator(Part.FC2, 0): Choice(Policy.TOKEN_GATE, 1)}, HW, "blocks.0.fc1, "),
+    (gated(1, 2) | {GATE: Choice(Policy.TOKEN_GATE, 1)}, HW, "blocks.1.gate.0"),
+    ({Operator(Part.PATCH): Choice(Policy.DELTA)}, PRESETS["ulx3s"],
+     "ulx3s executes dense and zero-skip"),
 ])
 def test_what_hardware_does_not_execute(operators, hardware, said: str) -> None:
     with pytest.raises(ValueError, match=said):
@@ -225,7 +232,7 @@ def test_what_hardware_does_not_execute(operators, hardware, said: str) -> None:
 
 def test_gates_of_other_tasks_do_not_matter() -> None:
     plan = Plan(Choice(Policy.DENSE), gated(1, 3))
-    assert Keeping(DIGITS, HW, 0, plan).gate("blocks.1.experts.fc2") == Policy.TOKEN_GATE
+    assert Keeping(DIGITS, HW, 0, plan).gate(Operator(Part.FC2, 1, EVERY)) == Policy.TOKEN_GATE
     with pytest.raises(ValueError, match=r"gate\.1"):
         Keeping(DIGITS, HW, 1, plan)
 
@@ -233,7 +240,7 @@ def test_gates_of_other_tasks_do_not_matter() -> None:
 def every_gate() -> Plan:
     """Gates before all blocks of the digits network: 136 words of sums, of experts 272."""
     return Plan(Choice(Policy.DENSE), {
-        name: choice for layer in range(4) for name, choice in gated(layer).items()})
+        operator: choice for layer in range(4) for operator, choice in gated(layer).items()})
 
 
 @pytest.mark.parametrize(("sums", "references", "stays", "reserved"), [
@@ -244,17 +251,17 @@ def test_gates_stay_on_chip_or_leave_room_for_two(sums: int, references: int, st
                                                   reserved: list[int]) -> None:
     plan = every_gate()
     keeping = Keeping(DIGITS, replace(HW, state_words=sums, reference_words=references), 0, plan)
-    assert keeping.streamed == {name for name in plan.operators
-                                if int(name.split(".")[1]) not in stays}
+    assert keeping.streamed == {operator for operator in plan.operators
+                                if operator.layer not in stays}
     assert [keeping.state.reserved, keeping.references.reserved] == reserved
 
 
 def test_token_gate_takes_the_blocks_that_stay_or_stream() -> None:
-    for sums, references, layers in ((272, 136, "0123"), (271, 136, "02"), (135, 136, ""),
-                                     (4096, 135, "")):
+    for sums, references, layers in ((272, 136, {0, 1, 2, 3}), (271, 136, {0, 2}),
+                                     (135, 136, set()), (4096, 135, set())):
         hw = replace(HW, state_words=sums, reference_words=references)
-        names = named("token-gate", DIGITS, hw).operators
-        assert {name.split(".")[1] for name in names} == set(layers)
+        gates = named("token-gate", DIGITS, hw).operators
+        assert {operator.layer for operator in gates} == layers
 
 
 def test_regions_are_handed_out_once() -> None:

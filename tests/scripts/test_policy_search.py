@@ -12,6 +12,7 @@ from deltamoe.experiments.policy_search import Screen, Search, automatic
 from deltamoe.golden.data.video import frames
 from deltamoe.golden.integer import Integer
 from deltamoe.golden.library import find
+from deltamoe.golden.operators import EVERY, Operator, Part
 from deltamoe.golden.temporal.frames import Temporal
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl.compiler.entry import DENSE, compile_program
@@ -73,7 +74,7 @@ def test_state_is_said_where_it_is(hw) -> None:
         program.names, program.descriptors, strict=True)
         if word["opcode"] == Opcode.STORE and word.get("target") == Target.STATE}
     said = places(plan, network.config, hw, 0)
-    assert said.keys() == plan.operators.keys()
+    assert list(said) == list(map(str, plan.operators))
     assert stored == {name for name, where in said.items() if where == "memory"}
     assert bool(stored) == (hw is SMALL)
 
@@ -85,21 +86,21 @@ def test_it_is_said_where_token_gates_keep_what() -> None:
     plan = named("token-gate", network.config, hw)
     program = compile_program(network, hw, 0, plan, continues=True)
     said = places(plan, network.config, hw, 0)
-    assert said.keys() == plan.operators.keys()
+    assert list(said) == list(map(str, plan.operators))
     for target in (Target.STATE, Target.REFERENCE):
         stored = {name.split(".")[1] for name, word in zip(
             program.names, program.descriptors, strict=True)
             if word["opcode"] == Opcode.STORE and word.get("target") == target}
         assert stored == {"1", "2", "3"}
-        assert {name: "memory" if name.split(".")[1] in stored else "on chip"
-                for name in said} == said
+        assert {str(operator): "memory" if str(operator.layer) in stored else "on chip"
+                for operator in plan.operators} == said
 
 
 def test_auto_follows_experts_whose_operands_hardly_move() -> None:
     network = find("digits").quantized
     shown = list(frames("generator:fixed", network.config, SEEN, 5))
     *_, plan = automatic(network, NANO, 0, 0, shown, MemoryModel())
-    assert {"blocks.1.experts.fc2", "blocks.3.experts.fc2"} <= plan.operators.keys()
+    assert {Operator(Part.FC2, layer, EVERY) for layer in (1, 3)} <= plan.operators.keys()
 
 
 def own(plan: Plan, shown, memory: MemoryModel, hw) -> int:
@@ -179,13 +180,14 @@ def test_all_plans_share_the_first_frame(policy: str) -> None:
 BLOCKS = 4
 
 
-def unit(names: Iterable[str], saved: int, beats: int, policy: Policy = Policy.DELTA) -> Unit:
+def unit(operators: Iterable[Operator], saved: int, beats: int,
+         policy: Policy = Policy.DELTA) -> Unit:
     """A unit that streams, and saves and reads so many cycles."""
-    return Unit(dict.fromkeys(names, Choice(policy)), 0, beats, saved * NANO.mac_units, (0, 0))
+    return Unit(dict.fromkeys(operators, Choice(policy)), 0, beats, saved * NANO.mac_units, (0, 0))
 
 
 def searched(units: Iterable[Unit], judge: Callable[[Plan], float],
-             skipping: Mapping[str, Choice] | None = None) -> tuple[Search, list[Plan]]:
+             skipping: Mapping[Operator, Choice] | None = None) -> tuple[Search, list[Plan]]:
     """Search with cycles that a function says, next to nothing fitting on chip."""
     screen = SimpleNamespace(hw=replace(NANO, reference_words=4), memory=MemoryModel(),
                              judge=judge)
@@ -193,23 +195,22 @@ def searched(units: Iterable[Unit], judge: Callable[[Plan], float],
     return search, list(search.run(frozenset()))
 
 
-def layers(part: str, saved: Iterable[int], beats: int) -> list[Unit]:
-    return [unit([f"blocks.{layer}.{part}"], one, beats) for layer, one in enumerate(saved)]
+def layers(part: Part, saved: Iterable[int], beats: int) -> list[Unit]:
+    return [unit([Operator(part, layer)], one, beats) for layer, one in enumerate(saved)]
 
 
-def found(search: Search) -> set[str]:
+def found(search: Search) -> set[Operator]:
     return set(search.plan(search.best()).operators)
 
 
 def beside(units: Iterable[Unit], room: int) -> Callable[[Plan], float]:
     """A block of 100 cycles, less what is saved, if its state is read in ``room`` and that."""
-    by_name = {name: one for one in units for name in one.choices}
+    unit_of = {operator: one for one in units for operator in one.choices}
 
     def judge(plan: Plan) -> float:
         total = 0
         for layer in range(BLOCKS):
-            kept = [by_name[name] for name in plan.operators
-                    if name.startswith(f"blocks.{layer}.")]
+            kept = [unit_of[operator] for operator in plan.operators if operator.layer == layer]
             compute = 100 - sum(one.macs for one in kept) // NANO.mac_units
             total += max(compute, 60 - room + sum(one.beats() for one in kept))
         return total
@@ -219,58 +220,60 @@ def beside(units: Iterable[Unit], room: int) -> Callable[[Plan], float]:
 
 def test_kinds_that_pay_alone_and_not_together() -> None:
     """``proj`` and ``fc1`` have no room together; ``fc2`` has, but one of them gains nothing."""
-    units = [*layers("proj", [20] * BLOCKS, 20), *layers("fc1", [45] * BLOCKS, 40),
-             *layers("fc2", [10] * BLOCKS, 5)]
+    units = [*layers(Part.PROJ, [20] * BLOCKS, 20), *layers(Part.FC1, [45] * BLOCKS, 40),
+             *layers(Part.FC2, [10] * BLOCKS, 5)]
 
     def judge(plan: Plan) -> float:
-        kinds = {name.split(".")[-1] for name in plan.operators}
+        kinds = {operator.part for operator in plan.operators}
         return beside(units, 60)(plan) + 12 * len(kinds)
 
     search, _ = searched(units, judge)
-    assert found(search) == {f"blocks.{layer}.{part}" for layer in range(BLOCKS)
-                             for part in ("fc1", "fc2")}
+    assert found(search) == {Operator(part, layer) for layer in range(BLOCKS)
+                             for part in (Part.FC1, Part.FC2)}
 
 
 def test_a_layer_unlike_its_kind() -> None:
     """One ``fc2`` saves nothing and one ``fc1`` much."""
-    units = [*layers("fc2", [40, 40, 5, 40], 15), *layers("fc1", [5, 5, 60, 5], 50)]
+    units = [*layers(Part.FC2, [40, 40, 5, 40], 15), *layers(Part.FC1, [5, 5, 60, 5], 50)]
 
     def judge(plan: Plan) -> float:
         return beside(units, 60)(plan) + 12 * len(plan.operators)
 
     search, _ = searched(units, judge)
-    assert found(search) == {"blocks.0.fc2", "blocks.1.fc2", "blocks.2.fc1", "blocks.3.fc2"}
+    assert found(search) == {Operator(Part.FC1, 2), *(Operator(Part.FC2, n) for n in (0, 1, 3))}
 
 
 def test_a_gate_is_whole_or_not_there() -> None:
     """It takes the place of the layers that it shares with others, and they its own."""
-    gates = [unit([f"blocks.{layer}.fc1", f"blocks.{layer}.fc2"], 0, 1, Policy.TOKEN_GATE)
+    gates = [unit([Operator(part, layer) for part in (Part.FC1, Part.FC2)], 0, 1, Policy.TOKEN_GATE)
              for layer in range(BLOCKS)]
     gated, skip = Choice(Policy.TOKEN_GATE), Choice(Policy.ZERO_SKIP)
 
     def judge(plan: Plan) -> float:
         cost = 0
         for layer in range(BLOCKS):
-            first, second = (plan.operators.get(f"blocks.{layer}.fc{n}") for n in (1, 2))
+            first, second = (plan.operators.get(Operator(part, layer))
+                             for part in (Part.FC1, Part.FC2))
             assert (first == gated) == (second == gated)
             cost += (50 if layer != 2 else 90) if first == gated else (
                 100 - 30 * (second == Choice(Policy.DELTA)) - 4 * (first == skip))
         return cost
 
-    search, _ = searched([*layers("fc2", [0] * BLOCKS, 1), *gates], judge,
-                         {f"blocks.{layer}.fc1": skip for layer in range(BLOCKS)})
+    search, _ = searched([*layers(Part.FC2, [0] * BLOCKS, 1), *gates], judge,
+                         {Operator(Part.FC1, layer): skip for layer in range(BLOCKS)})
     plan = search.plan(search.best())
     assert plan.operators == {
-        f"blocks.{layer}.fc{n}": (gated if layer != 2 else skip if n == 1 else
-                                  Choice(Policy.DELTA)) for layer in range(BLOCKS) for n in (1, 2)}
+        Operator(part, layer): (gated if layer != 2 else skip if part == Part.FC1 else
+                                Choice(Policy.DELTA))
+        for layer in range(BLOCKS) for part in (Part.FC1, Part.FC2)}
 
 
 def test_a_search_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """After so many plans, each of them another."""
-    units = [*layers("fc2", [40] * BLOCKS, 15), *layers("fc1", [5] * BLOCKS, 50)]
+    units = [*layers(Part.FC2, [40] * BLOCKS, 15), *layers(Part.FC1, [5] * BLOCKS, 50)]
     _, plans = searched(units, beside(units, 60))
     assert len({frozenset(plan.operators) for plan in plans}) == len(plans) > 5
     monkeypatch.setattr(Search, "MOST", 5)
     search, fewer = searched(units, beside(units, 60))
     assert fewer == plans[:5]
-    assert found(search) == {f"blocks.{layer}.fc2" for layer in range(BLOCKS)}
+    assert found(search) == {Operator(Part.FC2, layer) for layer in range(BLOCKS)}

@@ -160,9 +160,10 @@ def test_kept_sums_are_read_and_replaced(seed: int) -> None:
     model, _, _, traces, _ = watched("delta", seed)
     sizes = {"fc1": (model.config.embed_dim, model.config.expert_dim)}
     sizes["fc2"] = sizes["fc1"][::-1]
-    rows = [{name: int((~mask).sum()) for name, mask in trace.known.items() if ".experts." in name}
-            for trace in traces[1:]]
-    new = [sum(count * sizes[name[-3:]][1] * 4 for name, count in row.items()) for row in rows]
+    rows = [{product: int((~mask).sum()) for product, mask in trace.known.items()
+             if product.expert is not None} for trace in traces[1:]]
+    new = [sum(count * sizes[product.part][1] * 4 for product, count in row.items())
+           for row in rows]
     assert (sum(new) > 0) == any(
         not torch.equal(*(trace.routes[layer][0].sort(-1).values for trace in pair))
         for pair in pairwise(traces) for layer in traces[0].routes)
@@ -174,10 +175,10 @@ def test_kept_sums_are_read_and_replaced(seed: int) -> None:
     assert done(whole, operand="sums", action="random_update") == 3 * kept
     assert done(whole, operand="sums", action="random_read") == 2 * kept - sum(new)
     compared = result.counters["reference_words"] * HW.word - sum(
-        count * sizes[name[-3:]][0] for name, count in rows[0].items())
+        count * sizes[product.part][0] for product, count in rows[0].items())
     assert done(result, operand="references", action="random_read") == compared
     assert 0 < done(result, operand="references", action="random_update") <= compared + sum(
-        count * sizes[name[-3:]][0] for name, count in rows[0].items())
+        count * sizes[product.part][0] for product, count in rows[0].items())
 
 
 def test_replayed_rows_only_read_what_was_kept(seed: int) -> None:

@@ -9,6 +9,7 @@ from deltamoe.boards import PRESETS
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.integer import Integer
 from deltamoe.golden.library import default_image, find
+from deltamoe.golden.operators import Part
 from deltamoe.golden.quantization.shapes import tensor_shapes
 from deltamoe.golden.sparsity.work import Frame, Work
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
@@ -101,10 +102,11 @@ def test_masks_of_zeros_are_the_hardwares_zero_skipping() -> None:
     assert exact.counters["macs_skipped"] > 0
     routed = from_trace(trace, DIGITS).routed
     skipping = {}
+    operands = {str(product): (product, a) for product, a in trace.operands.items()}
     for name, work in works(DIGITS, routed).items():
-        zero = int(network[f"{'.'.join(name.split('.')[:2])}.gelu"][0]) if (
-            name.endswith("fc2")) else 0
-        mask = trace.operands[name].numpy() != zero
+        product, a = operands[name]
+        zero = int(network[f"{product.block}.gelu"][0]) if product.part == Part.FC2 else 0
+        mask = a.numpy() != zero
         skipping[name] = replace(work, events=mask.reshape(work.rows, work.depth))
     assert simulate(*worked(program, [Frame(skipping, routed)])
                     ).counters == exact.counters

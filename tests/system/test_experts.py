@@ -15,6 +15,7 @@ import torch
 from deltamoe.boards.verilator import engine
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.integer import Integer, Trace
+from deltamoe.golden.operators import EVERY, Operator, Part, feed_forward, operators
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.temporal.frames import Temporal
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
@@ -36,23 +37,21 @@ NANO, SMALL = HARDWARE["nano"], HARDWARE["small"]
 DELTA, ZERO_SKIP = Policy.DELTA, Policy.ZERO_SKIP
 
 
-def experts_of(plan: Plan) -> set[str]:
-    return {name for name in plan.operators if ".experts." in name}
+def experts_of(plan: Plan) -> set[Operator]:
+    return {operator for operator in plan.operators if operator.expert is EVERY}
 
 
 def kept(config: ModelConfig, task: int, theta: int) -> Plan:
     """Delta experts behind a delta gate, all on chip; the rest skips zeros."""
-    gates = [f"blocks.{layer}.gate.{task}" for layer in range(config.num_layers)
-             if config.is_moe(layer)]
-    experts = [f"blocks.{layer}.experts.{part}" for layer in range(config.num_layers)
-               if config.is_moe(layer) for part in ("fc1", "fc2")]
-    return Plan(Choice(ZERO_SKIP), dict.fromkeys([*gates, *experts], Choice(DELTA, theta)))
+    chosen = [operator for operator in operators(config) if operator.expert is EVERY or (
+        operator.part == Part.GATE and operator.runs_for(task))]
+    return Plan(Choice(ZERO_SKIP), dict.fromkeys(chosen, Choice(DELTA, theta)))
 
 
 def second(config: ModelConfig, task: int, theta: int) -> Plan:
     """The experts' second layers alone, cut into pieces where the weight memory is small."""
     return Plan(Choice(Policy.DENSE), {
-        f"blocks.{layer}.experts.fc2": Choice(DELTA, theta)
+        Operator(Part.FC2, layer, EVERY): Choice(DELTA, theta)
         for layer in range(config.num_layers) if config.is_moe(layer)})
 
 
@@ -107,8 +106,9 @@ def moving(hw, plan, theta: int, seed: int):
         frames = film(image, np.random.default_rng(number))
         reference = Temporal(model, chosen)
         traces = [reference.run(frame, task) for frame in frames]
-        known = torch.cat([mask for trace in traces[1:] for name, mask in trace.known.items()
-                           if ".experts." in name])
+        known = torch.cat([mask for trace in traces[1:]
+                           for product, mask in trace.known.items()
+                           if product.expert is not None])
         if min(wanderings(traces, 1)) > 10 and 0.1 < known.float().mean() < 0.95:
             return model, task, chosen, frames, traces
     raise AssertionError("no tokens of twenty networks move")
@@ -215,20 +215,21 @@ def test_units_fit_as_they_are_offered(seed: int) -> None:
              for part in ("fc1", "fc2")]
     for spare, parts in ((-1, {"fc2"}), (0, {"fc1", "fc2"})):
         hw = replace(NANO, state_words=sum(sizes) + spare)
-        names = [name.split(".") for unit in delta_units(config, hw, 0) for name in unit.choices]
-        experts = [name for name in names if "experts" in name]
-        assert {name[3] for name in experts} == parts
-        assert len({name[1] for name in experts}) == hw.remembered_tokens // config.num_tokens
+        experts = [operator for unit in delta_units(config, hw, 0) for operator in unit.choices
+                   if operator.expert is EVERY]
+        assert {operator.part for operator in experts} == parts
+        layers = {operator.layer for operator in experts}
+        assert len(layers) == hw.remembered_tokens // config.num_tokens
 
 
 def test_layers_that_no_window_holds_together(seed: int) -> None:
     model, _, task = draw(NANO, kept, seed)
-    config, name = model.config, "blocks.1.experts"
-    sums = [extent(f"{name}.{part}", config, NANO).state_words for part in ("fc1", "fc2")]
+    config, both = model.config, feed_forward(model.config, 1)
+    sums = [extent(operator, config, NANO).state_words for operator in both]
     hw = replace(NANO, name="tight", state_words=sum(sums) - 1)
-    plan = Plan(Choice(Policy.DENSE), {f"{name}.{part}": Choice(DELTA) for part in ("fc1", "fc2")})
-    with pytest.raises(ValueError, match=(rf"{name} keeps {sum(sums)} state_words at a time, the "
-                                          "hardware has .* left")):
+    plan = Plan(Choice(Policy.DENSE), dict.fromkeys(both, Choice(DELTA)))
+    with pytest.raises(ValueError, match=(rf"blocks\.1\.experts keeps {sum(sums)} state_words at "
+                                          "a time, the hardware has .* left")):
         compile_program(model, hw, task, plan)
 
 

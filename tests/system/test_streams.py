@@ -11,6 +11,7 @@ from deltamoe.boards import PRESETS
 from deltamoe.boards.verilator import engine
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.integer import Integer
+from deltamoe.golden.operators import EVERY, Operator, Part
 from deltamoe.golden.temporal.frames import Temporal
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl.compiler.entry import compile_program
@@ -27,26 +28,28 @@ from tests.system.test_sequences import FRAMES, sequence
 HW = replace(PRESETS["nano"], name="scarce", state_words=256, reference_words=192)
 """A window that holds no layer of some networks, and all of one layer but not of two of others."""
 
+KEYS = Operator(Part.K, 0)
+
 
 def both(config: ModelConfig, task: int, theta: int) -> Plan:
     """Token gates before all halves of blocks that stream, delta layers elsewhere."""
     units = (*delta_units(config, HW, theta), *gate_units(config, HW, task, theta))
     return Plan(Choice(Policy.DENSE), {
-        name: choice for unit in units if unit.streams(HW)
-        for name, choice in unit.choices.items()})
+        operator: choice for unit in units if unit.streams(HW)
+        for operator, choice in unit.choices.items()})
 
 
 def plan_of(policy: str, config: ModelConfig, task: int = 0, theta: int = 0) -> Plan:
     return both(config, task, theta) if policy == "both" else named(policy, config, HW, task, theta)
 
 
-def streamed(config: ModelConfig, policy: str = "delta") -> set[str]:
+def streamed(config: ModelConfig, policy: str = "delta") -> set[Operator]:
     return set(Keeping(config, HW, 0, plan_of(policy, config)).streamed)
 
 
 def in_blocks(config: ModelConfig) -> bool:
     """A layer's rows do not fit at a time, and another's do only in pieces of its columns."""
-    extents = {name: extent(name, config, HW) for name in streamed(config)}
+    extents = {operator: extent(operator, config, HW) for operator in streamed(config)}
     return any(not one.whole and one.reference_words > HW.reference_words
                for one in extents.values()) and any(
         one.whole and one.state_words > HW.state_words for one in extents.values())
@@ -62,8 +65,9 @@ def behind_gates(config: ModelConfig) -> bool:
 
     The windows hold no three of them, nor the sums of neighbors; the references end in half a beat.
     """
-    names = streamed(config, "token-gate")
-    sums = [extent(name, config, HW).state_words for name in names if name.endswith("fc2")]
+    behind = streamed(config, "token-gate")
+    sums = [extent(operator, config, HW).state_words for operator in behind
+            if operator.part == Part.FC2]
     references = config.num_tokens * config.embed_dim // HW.word
     return len(sums) > 2 and min(sums) + max(sums) > HW.state_words and (
         config.top_k > 1 and references % 2 == 1 and 3 * references > HW.reference_words)
@@ -71,9 +75,10 @@ def behind_gates(config: ModelConfig) -> bool:
 
 def beside_gates(config: ModelConfig) -> bool:
     """Token gates before experts and delta layers share the windows, others the chip."""
-    names = streamed(config, "both")
-    ends = {name.split(".", 2)[2] for name in names if name.startswith("blocks.")}
-    return {"q", "experts.fc2"} <= ends and len(names) < len(plan_of("both", config).operators)
+    found = streamed(config, "both")
+    kinds = {(operator.part, operator.expert) for operator in found}
+    return {(Part.Q, None), (Part.FC2, EVERY)} <= kinds and (
+        len(found) < len(plan_of("both", config).operators))
 
 
 def draw(kind: Callable[[ModelConfig], bool], seed: int):
@@ -122,8 +127,8 @@ def test_sequence(kind, policy: str, theta: int, seed: int) -> None:
     blocks = [fields["rows"] for name, fields in zip(program.names, program.descriptors,
                                                      strict=True) if name.endswith(".fc2")]
     assert kind is not in_blocks or len(set(blocks)) > 1 or len(blocks) > FRAMES
-    changed = [trace.sent[name].any(-1) for trace in traces[1:] for name in trace.sent
-               if kind in (behind_gates, beside_gates) and name.endswith(f".gate.{task}")]
+    changed = [sent.any(-1) for trace in traces[1:] for product, sent in trace.sent.items()
+               if kind in (behind_gates, beside_gates) and product.part == Part.GATE]
     assert bool(changed) == (policy != "delta")
     assert not changed or 0.1 < torch.cat(changed).float().mean() < 0.9
 
@@ -135,10 +140,11 @@ def test_a_later_program_finds_the_state_in_memory(kind, policy: str, seed: int)
     rng = np.random.default_rng(seed)
     model, image, task = draw(kind, seed)
     config, plan = model.config, plan_of(policy, model.config, task, 1)
-    names = {name for name in plan.operators
-             if policy == "token-gate" or (name in streamed(config) and ".experts." not in name)}
-    plan = Plan(plan.default, {name: plan.operators[name] for name in names})
-    assert Keeping(config, HW, task, plan).streamed == names
+    chosen = {operator: choice for operator, choice in plan.operators.items()
+              if policy == "token-gate" or (operator in streamed(config)
+                                            and operator.expert is None)}
+    plan = Plan(plan.default, chosen)
+    assert Keeping(config, HW, task, plan).streamed == chosen.keys()
     first, later = (compile_program(model, HW, task, plan, continues=continues)
                     for continues in (False, True))
     assert first.start == later.start > 0
@@ -175,8 +181,8 @@ def test_what_no_window_holds() -> None:
     """Keys need all their rows at a time."""
     model, _, task = draw(in_blocks, 0)
     tiny = replace(HW, name="tiny", state_words=8)
-    assert not named("delta", model.config, tiny).operators.keys() & {"blocks.0.k"}
-    plan = Plan(Choice(Policy.DENSE), {"blocks.0.k": Choice(Policy.DELTA)})
+    assert not named("delta", model.config, tiny).operators.keys() & {KEYS}
+    plan = Plan(Choice(Policy.DENSE), {KEYS: Choice(Policy.DELTA)})
     with pytest.raises(ValueError, match=r"blocks\.0\.k.* keeps .* state_words .* at a time"):
         compile_program(model, tiny, task, plan)
 
@@ -186,11 +192,12 @@ def test_what_no_window_holds() -> None:
 def test_gates_that_no_window_holds(layer: int, target: Target) -> None:
     """All that a gate keeps is needed at a time; one that finds no room has no other place."""
     model, _, task = draw(behind_gates, 0)
-    chosen = {name: choice for name, choice in plan_of("token-gate", model.config, task).operators.
-              items() if name.startswith(f"blocks.{layer}.")}
+    gates = plan_of("token-gate", model.config, task).operators
+    chosen = {operator: choice for operator, choice in gates.items() if operator.layer == layer}
     first, *_, last = chosen
-    name, field = ((last, "state_words") if target == Target.STATE else (first, "reference_words"))
-    words = getattr(extent(name, model.config, HW), field)
+    operator, field = (last, "state_words") if target == Target.STATE else (
+        first, "reference_words")
+    words = getattr(extent(operator, model.config, HW), field)
     words = even(words) if target == Target.REFERENCE else words
     plan = Plan(Choice(Policy.DENSE), chosen)
     enough, tiny = (replace(HW, **{field: even(words) - short}) for short in (0, 2))
@@ -201,6 +208,6 @@ def test_gates_that_no_window_holds(layer: int, target: Target) -> None:
     odd = named("token-gate", model.config, replace(enough, **{field: even(words) - 1}), task)
     assert not chosen.keys() & odd.operators.keys()
     assert not chosen.keys() & named("token-gate", model.config, tiny, task).operators.keys()
-    with pytest.raises(ValueError, match=rf"^{name} keeps {words} {field} at a time, the hardware "
-                                         rf"has {even(words) - 2} left$"):
+    with pytest.raises(ValueError, match=rf"^{operator} keeps {words} {field} at a time, the "
+                                         rf"hardware has {even(words) - 2} left$"):
         compile_program(model, tiny, task, plan)

@@ -5,11 +5,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from deltamoe.golden.operators import Part, operators
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.sparsity.names import layer, part, prunable
 from deltamoe.golden.sparsity.record import Record
 from deltamoe.golden.sparsity.rule import Rule, Sent, largest
-from deltamoe.golden.temporal.policy import Choice, Plan, Policy, operator_names
+from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 
 LEVELS = 20
 """Steps of density in which a greedy budget is spent."""
@@ -32,8 +33,8 @@ class Table(Rule):
             table = model[f"blocks.{number}.gelu"]
             kept = self.kept(number, table.long() - int(table[0]))
             tensors[f"blocks.{number}.gelu"] = torch.where(kept, table, table[0])
-        skipping = {name: Choice(Policy.ZERO_SKIP) for name in operator_names(model.config)
-                    if name.endswith(".fc2")}
+        skipping = {operator: Choice(Policy.ZERO_SKIP) for operator in operators(model.config)
+                    if operator.part == Part.FC2}
         return replace(model, tensors=tensors), Plan(Choice(Policy.DENSE), skipping)
 
 

@@ -11,6 +11,7 @@ from deltamoe.experiments.study.inputs import InputSpec
 from deltamoe.experiments.study.spec import Study
 from deltamoe.experiments.study.subject import Subject
 from deltamoe.experiments.study.values import HardwareSpec, MemorySpec, ModelSpec, PolicySpec
+from deltamoe.golden.operators import operator_named
 from deltamoe.golden.sparsity.names import layer, part
 from deltamoe.golden.sparsity.work import Frame
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy, operator_of
@@ -188,7 +189,8 @@ def modeled(subject: Subject, hw: HwConfig, memory: MemoryModel, point: Point) -
     """Simulate the work that a mechanism leaves, frame by frame; all of it is dense inference."""
     frames = subject.left(point.policy)
     network = subject.network if subject.record.model else subject.outline()[0]
-    plan = Plan(Choice(Policy.DENSE), dict.fromkeys(sparse(frames), Choice(Policy.ZERO_SKIP)))
+    skipping = (operator_named(name, network.config) for name in sparse(frames))
+    plan = Plan(Choice(Policy.DENSE), dict.fromkeys(skipping, Choice(Policy.ZERO_SKIP)))
     compiled = Compiled(subject, point, plan, network)
     agrees = tuple(same(frame.predicted, moment.predicted) for frame, moment in zip(
         frames, subject.record.frames, strict=True))

@@ -226,7 +226,8 @@ def test_what_the_hardware_executes_is_this_exactly(name: str, live: Record) -> 
     run = Temporal(network, plan)
     for moment, frame in zip(live.frames, mechanism.frames(live, **parameters), strict=True):
         trace = run.run(moment.pixels)
-        for product, sent in trace.sent.items():
+        for operator, sent in trace.sent.items():
+            product = str(operator)
             work = frame.works[product if name != "expert-pruning" else original(product, live)]
             wanted = np.True_ if work.events is None else work.events
             assert (sent.flatten(0, -2).numpy() == wanted).all(), product

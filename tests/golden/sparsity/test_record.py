@@ -49,9 +49,9 @@ def test_a_record_holds_what_the_integer_network_multiplied(live: Record) -> Non
     for moment in live.frames:
         trace = Integer(live.model).run(moment.pixels)
         assert torch.equal(moment.output, trace.x)
-        assert moment.operands.keys() == trace.operands.keys()
-        assert all(torch.equal(moment.operands[name], trace.operands[name])
-                   for name in trace.operands)
+        assert list(moment.operands) == list(map(str, trace.operands))
+        assert all(torch.equal(moment.operands[str(product)], operand)
+                   for product, operand in trace.operands.items())
         for layer, (chosen, _) in trace.routes.items():
             assert torch.equal(moment.routes[layer], chosen)
             assert torch.equal(moment.logits[layer].argsort(dim=-1, descending=True, stable=True)
