@@ -63,6 +63,18 @@ def netlist_script(part: Part) -> str:
                       f"{part.flow} -top top -run map_luts: -json netlist.json"])
 
 
+def unit_netlist_script(part: Part, *, map_pairs: bool) -> str:
+    """Return the commands that synthesize ``top.v``, its black boxes in ``boxes.v``, to a netlist.
+
+    Those of :func:`script` with the names of :func:`netlist_script`. What a part's library says
+    of its own cells must not be written: Yosys cannot.
+    """
+    pairs = ["techmap -map pairs.v"] if map_pairs else []
+    return "; ".join([READ, *pairs, f"{part.flow} -top top -run begin:map_luts", "autoname",
+                      "rename -hide w:*", f"{part.flow} -top top -run map_luts:check",
+                      "blackbox =A:whitebox", "write_json netlist.json"])
+
+
 def run(commands: str, files: dict[str, str], made: str) -> str:
     """Run ``commands`` in a new folder of ``files`` and return the file ``made``.
 
@@ -79,10 +91,24 @@ def run(commands: str, files: dict[str, str], made: str) -> str:
         return read_text(folder / made)
 
 
+def sources(part: Part, text: str, boxes: str, *, map_pairs: bool) -> dict[str, str]:
+    """Return the files that the scripts of a unit read."""
+    pairs = {"pairs.v": read_text(part.pair_map)} if map_pairs else {}
+    return {"top.v": text, "boxes.v": boxes, **pairs}
+
+
 def count(part: Part, text: str, boxes: str, *, map_pairs: bool) -> dict[str, int]:
     """Return the cells of ``text`` synthesized for ``part``, by kind."""
-    files = {"top.v": text, "boxes.v": boxes}
-    if map_pairs:
-        files["pairs.v"] = read_text(part.pair_map)
-    stat = run(script(part, map_pairs=map_pairs), files, "cells.json")
+    stat = run(script(part, map_pairs=map_pairs), sources(part, text, boxes, map_pairs=map_pairs),
+               "cells.json")
     return json.loads(stat)["design"]["num_cells_by_type"]
+
+
+def unit_netlist(part: Part, text: str, boxes: str, *, map_pairs: bool) -> dict:
+    """Return the ports and the cells of ``text`` synthesized for ``part``, as Yosys writes them."""
+    made = run(unit_netlist_script(part, map_pairs=map_pairs),
+               sources(part, text, boxes, map_pairs=map_pairs), "netlist.json")
+    top = json.loads(made)["modules"]["top"]
+    return {"ports": top["ports"], "cells": {
+        name: {key: cell[key] for key in ("type", "parameters", "port_directions", "connections")}
+        for name, cell in top["cells"].items()}}

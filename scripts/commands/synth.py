@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from deltamoe.api.depth import levels
 from deltamoe.api.synthesis import check, synthesize
 from deltamoe.api.synthesis import estimate as estimated
 from deltamoe.boards import hardware as preset
@@ -19,12 +20,18 @@ def synth(
         help="Only this unit; may be repeated. Without it, all.")] = None,
     estimate: Annotated[bool, typer.Option(
         "--estimate", help="By the model that sweeps use, and its errors; without Yosys.")] = False,
+    depth: Annotated[bool, typer.Option(
+        "--depth", help="LUT levels between registers of the whole accelerator.")] = False,
     json: JsonFile = None,
 ) -> None:
     """Synthesize with Yosys and count LUTs, flip-flops, multipliers and memory blocks by unit."""
     hw = preset(hardware)
     check(target, unit or ())
-    if estimate:
+    if depth:
+        if estimate or unit:
+            raise ValueError("--depth looks at the whole accelerator, not with --estimate or --unit")
+        show(levels(hw, target, progress=bars), json)
+    elif estimate:
         if target != "xcup" or unit:
             raise ValueError("--estimate knows all of the accelerator on xcup, no --unit")
         show(estimated(hw), json)
