@@ -6,9 +6,9 @@ LUTs are in the same slice. A distributed memory is read as a LUT is. A path tha
 memory without an output register, or goes through a multiplier whose registers are not used,
 counts several levels there.
 
-ECP5, speed grade 6, in ns, from nextpnr's reports of this accelerator: LUT 0.24 and a wire of 1.1 on
-average, so 1.34 a level; a carry cell 0.45 in, 0.07 along, 0.44 out; a block memory 5.7 behind the
-clock; a multiplier 3.9. UltraScale+, speed grade -2, by AMD's DS925: a block memory about 1.0
+ECP5, speed grade 6, in ns, from nextpnr's reports of this accelerator: LUT 0.24 and a wire of 1.1
+on average, so 1.34 a level; a carry cell 0.45 in, 0.07 along, 0.44 out; a block memory 5.7 behind
+the clock; a multiplier 3.9. UltraScale+, speed grade -2, by AMD's DS925: a block memory about 1.0
 without its register, a DSP48E2 without its registers about 3, against 0.4 a level.
 """
 

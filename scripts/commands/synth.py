@@ -29,7 +29,7 @@ def synth(
     check(target, unit or ())
     if depth:
         if estimate or unit:
-            raise ValueError("--depth looks at the whole accelerator, not with --estimate or --unit")
+            raise ValueError("--depth is of the whole accelerator: no --unit, no --estimate")
         show(levels(hw, target, progress=bars), json)
     elif estimate:
         if target != "xcup" or unit:
