@@ -207,7 +207,7 @@ class Playback(Pictured):
         made = {"model": self.network.name, "weights": weights(self.network.name),
                 "hardware": self.hw.name, "input": self.source, "policy": self.policy,
                 "theta": self.theta, "operators": {
-                    name: str(choice.policy) for name, choice in self.plan.resolve(
+                    str(operator): str(choice.policy) for operator, choice in self.plan.resolve(
                         self.network.config).items()},
                 "state": self.state, "frames": [asdict(frame) for frame in self.frames],
                 "summary": self.summary}
