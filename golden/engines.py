@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deltamoe.golden.integer import Integer, Trace
+from deltamoe.golden.integer import Trace, infer
 from deltamoe.golden.library import Network
 from deltamoe.golden.model import M3ViT
 from deltamoe.golden.numerics import RESIDUAL_SCALE
@@ -46,7 +46,7 @@ def real_output(model: M3ViT, image: Tensor, task: int) -> Output:
 
 def integer_output(network: Network, image: Tensor, task: int) -> tuple[Output, Trace]:
     """Run the integer network."""
-    trace = Integer(network.quantized).run(image, task)
+    trace = infer(network.quantized, image, task)
     scores = None if trace.scores is None else trace.scores.numpy().astype(np.int16)
     return Output(trace.x.numpy().astype(np.int16), scores), trace
 

@@ -1,14 +1,17 @@
-"""The network in integers: the exact specification of the hardware.
+"""The network in integers: the exact specification of the hardware. Read it top to bottom.
 
 int64 throughout, no float; a division only in the softmax's normalizer and the gate's weights.
+Shapes: T tokens, D embed_dim, H heads, Dh head_dim, E experts of which a token has k.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from deltamoe.golden.arithmetic.attention import attention
+from deltamoe.golden.arithmetic.attention import attention, heads
 from deltamoe.golden.arithmetic.gate import gate, gate_weights, planes
 from deltamoe.golden.arithmetic.gelu import gelu
 from deltamoe.golden.arithmetic.layer_norm import layer_norm
@@ -28,27 +31,31 @@ from deltamoe.golden.numerics import (
     WEIGHT,
     Result,
 )
-from deltamoe.golden.operators import QKV, Operator, Part, feed_forward
+from deltamoe.golden.operators import Operator, Part
+from deltamoe.golden.operators import block as named
 from deltamoe.golden.quantization.quantized import QuantizedModel
 
 
-@dataclass
+@dataclass(frozen=True)
 class Trace:
     """What one inference made.
 
     ``x`` int16 (..., T, D) and ``scores`` int16 (..., classes) or None are the outputs; ``blocks``
-    the residual stream after every block; ``routes`` by layer the experts and weights (..., T, k);
-    ``operands`` by product the left operand, an expert's tokens of all images in one row after the
-    other; ``sent``, from :mod:`deltamoe.golden.temporal.frames` only,
-    which elements of it were events (bool, same shape), and ``known`` which of its rows had a state
-    to start from (bool, rows).
+    the residual stream after every block; ``operands`` by product the left operand, an expert's
+    tokens of all images in one row after the other; ``keys`` by layer (..., H, T, Dh); by layer
+    with experts the accumulators of the gate, ``logits`` (..., T, E), and ``routes``, the experts
+    and weights (..., T, k). From :mod:`deltamoe.golden.temporal.frames` only: ``sent``, which
+    elements of an operand were events (bool, same shape), and ``known``, which of its rows had a
+    state to start from (bool, rows).
     """
 
     x: Tensor
     scores: Tensor | None = None
     blocks: list[Tensor] = field(default_factory=list)
-    routes: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     operands: dict[Operator, Tensor] = field(default_factory=dict)
+    keys: dict[int, Tensor] = field(default_factory=dict)
+    logits: dict[int, Tensor] = field(default_factory=dict)
+    routes: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     sent: dict[Operator, Tensor] = field(default_factory=dict)
     known: dict[Operator, Tensor] = field(default_factory=dict)
 
@@ -58,128 +65,188 @@ class Trace:
         return None if self.scores is None else int(self.scores.argmax())
 
 
-class Integer:
-    """Run a quantized network."""
+class Product(Protocol):
+    """How the sums of a matrix product are made."""
 
-    def __init__(self, model: QuantizedModel) -> None:
-        self.model = model
+    def __call__(self, product: Operator, a: Tensor, weight: Tensor, bias: Tensor | None,
+                 tokens: Tensor | None) -> Tensor:
+        """Return ``a @ weight.T + bias``, or what stands for it.
 
-    def run(self, pixels: Tensor, task: int = 0,
-            experts: dict[int, Tensor] | None = None) -> Trace:
-        """Infer uint8 ``pixels`` (..., C, height, width); ``experts`` forces the routing by layer.
-
-        Raises
-        ------
-        ValueError
-            The image's shape or the task does not fit the network.
+        ``a`` is (..., T, K) and ``weight`` (N, K); of an expert ``a`` is (R, K), and ``tokens``
+        (R,), ascending, are the tokens of the rows. A gate has no bias.
         """
-        config = self.model.config
-        wanted = (config.image_channels, config.image_height, config.image_width)
-        if tuple(pixels.shape[-3:]) != wanted:
-            raise ValueError(f"image is {tuple(pixels.shape)}, the network takes {wanted}")
-        if not 0 <= task < config.num_tasks:
-            raise ValueError(f"task {task} is not in 0..{config.num_tasks - 1}")
-        position = self.tensor("position")
-        trace = Trace(position)
-        patches = patchify(pixels.to(torch.int64), config.patch_size) - PIXEL_ZERO
-        embedded = self.linear(Operator(Part.PATCH), patches, UPDATE, trace)     # (..., T-1, D)
-        first = position[:1].expand_as(embedded[..., :1, :])
-        x = torch.cat([first, residual_add(position[1:], embedded)], -2)         # (..., T, D)
-        for layer in range(config.num_layers):
-            x = self.block(layer, x, task, trace, (experts or {}).get(layer))
-            trace.blocks.append(x)
-        trace.x = x
-        if config.num_classes:
-            h = self.norm("norm", x[..., :1, :])
-            trace.scores = self.linear(Operator(Part.HEAD, task=task), h, SCORE, trace)[..., 0, :]
-        return trace
+
+
+def multiply(product: Operator, a: Tensor, weight: Tensor, bias: Tensor | None,
+             tokens: Tensor | None) -> Tensor:
+    """Multiply every element, which is a :class:`Product`."""
+    return linear(a, weight, bias)
+
+
+def mix(c: "Context", layer: int, q: Tensor, k: Tensor, v: Tensor,
+        pairs: Tensor | None = None) -> Tensor:
+    """Attention of queries to keys and values, all (..., T, D).
+
+    ``pairs`` (H, T, T) bool are the keys that a query attends to; all if left out.
+    """
+    name, count = Operator(Part.ATTENTION, layer), c.model.config.num_heads
+    scale = (c.model.number(f"{name}.{kind}") for kind in ("shift", "kappa22", "kappa26"))
+    out, e = attention(q, k, v, c.model[f"{name}.multiplier"], *scale, pairs)    # (..., H, T, T)
+    c.operands[Operator(Part.SCORES, layer)] = heads(q, count)                   # (..., H, T, Dh)
+    c.operands[Operator(Part.VALUES, layer)] = e
+    c.keys[layer] = heads(k, count)
+    return out
+
+
+def gate_scale(model: QuantizedModel, layer: int, task: int) -> tuple[int, int]:
+    """Return multiplier and shift of a gate's accumulators."""
+    name = Operator(Part.GATE, layer, task=task)
+    return model.number(f"{name}.multiplier"), model.number(f"{name}.shift")
+
+
+def choose(c: "Context", layer: int, h: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the experts and weights (..., T, k) of tokens ``h``, by the gate's accumulators."""
+    forced, scale = c.experts.get(layer), gate_scale(c.model, layer, c.task)
+    if forced is not None:
+        return forced, gate_weights(logits, *scale, forced)
+    return gate(logits, *scale, c.model.config.top_k)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all functions of an inference read, how they compute, and what they note.
+
+    Attributes
+    ----------
+    model : QuantizedModel
+        The network.
+    task : int
+        Whose gates and head run.
+    experts : Mapping of int to Tensor
+        By layer, experts (..., T, k) that replace those of the gate.
+    product : Product
+        How the sums of all products are made but for the two of the attention.
+    mix, choose : callable
+        How tokens attend and how they get experts: :func:`mix`, :func:`choose`, or what calls them.
+    operands, keys, logits, routes : dict
+        Noted as :class:`Trace` has them, in the order in which the products run.
+    """
+
+    model: QuantizedModel
+    task: int = 0
+    experts: Mapping[int, Tensor] = field(default_factory=dict)
+    product: Product = multiply
+    mix: Callable[["Context", int, Tensor, Tensor, Tensor], Tensor] = mix
+    choose: Callable[["Context", int, Tensor, Tensor], tuple[Tensor, Tensor]] = choose
+    operands: dict[Operator, Tensor] = field(default_factory=dict)
+    keys: dict[int, Tensor] = field(default_factory=dict)
+    logits: dict[int, Tensor] = field(default_factory=dict)
+    routes: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def tensor(self, name: str) -> Tensor:
-        """Return a tensor as int64."""
+        """Return a tensor of the network as int64."""
         return self.model[name].to(torch.int64)
 
-    def keep(self, trace: Trace, product: Operator, a: Tensor) -> None:
-        """Record the left operand of a product of the attention."""
-        trace.operands[product] = a
 
-    def product(self, trace: Trace, product: Operator, a: Tensor, weight: Tensor,
-                tokens: Tensor | None = None) -> Tensor:
-        """Record the left operand ``a`` (R, K); multiply by ``weight`` (N, K), without bias.
+def layer_of(c: Context, operator: Operator, a: Tensor, result: Result,
+             tokens: Tensor | None = None) -> Tensor:
+    """One linear layer: multiply, add the bias, requantize. ``tokens`` as in :class:`Product`."""
+    name, part = operator.whole, ... if operator.expert is None else operator.expert
+    weight, bias, multiplier = (c.tensor(f"{name}.{kind}")[part]
+                                for kind in ("weight", "bias", "multiplier"))
+    c.operands[operator] = a
+    acc = c.product(operator, a, weight, bias, tokens)                           # (..., N)
+    return requantize(acc, multiplier, c.model.number(f"{name}.shift"), result)
 
-        ``tokens`` (R,), ascending, are the tokens of the rows of an expert.
-        """
-        trace.operands[product] = a
-        return linear(a, weight)
 
-    def linear(self, product: Operator, a: Tensor, result: Result, trace: Trace,
-               tokens: Tensor | None = None) -> Tensor:
-        """Multiply, add the bias, requantize."""
-        name, index = product.whole, ... if product.expert is None else product.expert
-        weight, bias, multiplier = (self.tensor(f"{name}.{kind}")[index]
-                                    for kind in ("weight", "bias", "multiplier"))
-        acc = self.product(trace, product, a, weight, tokens) + bias
-        return requantize(acc, multiplier, self.model.number(f"{name}.shift"), result)
+def norm(c: Context, name: str, x: Tensor) -> Tensor:
+    """Normalize rows."""
+    return layer_norm(x, c.tensor(f"{name}.gain"), c.tensor(f"{name}.bias"),
+                      gain_shift=c.model.number(f"{name}.shift"),
+                      epsilon=c.model.number(f"{name}.epsilon"))
 
-    def norm(self, name: str, x: Tensor) -> Tensor:
-        """Normalize rows."""
-        return layer_norm(x, self.tensor(f"{name}.gain"), self.tensor(f"{name}.bias"),
-                          gain_shift=self.model.number(f"{name}.shift"),
-                          epsilon=self.model.number(f"{name}.epsilon"))
 
-    def block(self, layer: int, x: Tensor, task: int, trace: Trace,
-              experts: Tensor | None) -> Tensor:
-        """One block, (..., T, D) to (..., T, D)."""
-        x, name = self.attend(layer, x, trace), f"blocks.{layer}"
-        h = self.norm(f"{name}.norm2", x)
-        if self.model.config.is_moe(layer):
-            return self.moe(layer, x, h, task, trace, experts)
-        fc1, fc2 = feed_forward(self.model.config, layer)
-        hidden = gelu(self.linear(fc1, h, HIDDEN, trace), self.model[f"{name}.gelu"])
-        return residual_add(x, self.linear(fc2, hidden, UPDATE, trace))
+def attend(c: Context, layer: int, x: Tensor) -> Tensor:
+    """First half of a block, (..., T, D) to (..., T, D)."""
+    h = norm(c, f"{named(layer)}.norm1", x)
+    q = layer_of(c, Operator(Part.Q, layer), h, ACTIVATION)
+    k, v = (layer_of(c, Operator(part, layer), h, WEIGHT) for part in (Part.K, Part.V))
+    context = c.mix(c, layer, q, k, v)
+    return residual_add(x, layer_of(c, Operator(Part.PROJ, layer), context, UPDATE))
 
-    def attend(self, layer: int, x: Tensor, trace: Trace) -> Tensor:
-        """First half of a block, (..., T, D) to (..., T, D)."""
-        name, heads = f"blocks.{layer}", self.model.config.num_heads
-        h = self.norm(f"{name}.norm1", x)
-        q, k, v = (self.linear(Operator(part, layer), h, result, trace)          # (..., T, D)
-                   for part, result in zip(QKV, (ACTIVATION, WEIGHT, WEIGHT), strict=True))
-        out, e = attention(q, k, v, self.tensor(f"{name}.attention.multiplier"),
-                           *(self.model.number(f"{name}.attention.{part}")
-                             for part in ("shift", "kappa22", "kappa26")),
-                           self.pairs(layer, q, k))
-        self.keep(trace, Operator(Part.SCORES, layer),
-                  q.unflatten(-1, (heads, -1)).transpose(-3, -2))                # (..., H, T, Dh)
-        self.keep(trace, Operator(Part.VALUES, layer), e)                        # (..., H, T, T)
-        return residual_add(x, self.linear(Operator(Part.PROJ, layer), out, UPDATE, trace))
 
-    def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor | None:
-        """Return which keys a query attends to, (H, T, T) bool; all of them, said as None."""
-        return None
+def feed_forward(c: Context, layer: int, x: Tensor) -> Tensor:
+    """Second half of a block, (..., T, D) to (..., T, D)."""
+    h = norm(c, f"{named(layer)}.norm2", x)
+    if c.model.config.is_moe(layer):
+        return mixture(c, layer, x, h)
+    hidden = layer_of(c, Operator(Part.FC1, layer), h, HIDDEN)
+    hidden = gelu(hidden, c.model[f"{named(layer)}.gelu"])
+    return residual_add(x, layer_of(c, Operator(Part.FC2, layer), hidden, UPDATE))
 
-    def choose(self, layer: int, h: Tensor, logits: Tensor, scale: tuple[int, int],
-               forced: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the experts and weights (T, k) of the tokens, ``logits`` (T, E) accumulators."""
-        if forced is not None:
-            return forced, gate_weights(logits, *scale, forced)
-        return gate(logits, *scale, self.model.config.top_k)
 
-    def moe(self, layer: int, x: Tensor, h: Tensor, task: int, trace: Trace,
-            forced: Tensor | None) -> Tensor:
-        """Gate, experts and their weighted sum; saturated once, after all experts."""
-        gate, (fc1, fc2) = Operator(Part.GATE, layer, task=task), feed_forward(
-            self.model.config, layer)
-        acc = self.product(trace, gate, h, planes(self.model[f"{gate}.weight"]))  # (..., T, 2E)
-        logits = (acc[..., 0::2] << PLANE) + acc[..., 1::2]                      # (..., T, E)
-        scale = (self.model.number(f"{gate}.multiplier"), self.model.number(f"{gate}.shift"))
-        chosen, weights = self.choose(layer, h, logits, scale, forced)
-        trace.routes[layer] = chosen, weights
+def mixture(c: Context, layer: int, x: Tensor, h: Tensor) -> Tensor:
+    """Gate, experts and their weighted sum; saturated once, after all experts."""
+    gates = Operator(Part.GATE, layer, task=c.task)
+    c.operands[gates] = h
+    acc = c.product(gates, h, planes(c.model[f"{gates}.weight"]), None, None)    # (..., T, 2E)
+    c.logits[layer] = logits = (acc[..., 0::2] << PLANE) + acc[..., 1::2]        # (..., T, E)
+    c.routes[layer] = experts, weights = c.choose(c, layer, h, logits)           # (..., T, k)
+    rows = [part.reshape(-1, part.shape[-1]) for part in (x, h, experts, weights)]
 
-        flat = [part.reshape(-1, part.shape[-1]) for part in (x, h, chosen, weights)]
+    def expert(index: int, a: Tensor) -> Tensor:
+        tokens = routed_tokens(rows[2], index)
+        hidden = layer_of(c, Operator(Part.FC1, layer, index), a, HIDDEN, tokens)
+        hidden = gelu(hidden, c.model[f"{named(layer)}.gelu"])
+        return layer_of(c, Operator(Part.FC2, layer, index), hidden, EXPERT, tokens)
 
-        def expert(index: int, rows: Tensor) -> Tensor:
-            tokens = routed_tokens(flat[2], index)
-            hidden = gelu(self.linear(fc1.of_expert(index), rows, HIDDEN, trace, tokens),
-                          self.model[f"{gate.block}.gelu"])
-            return self.linear(fc2.of_expert(index), hidden, EXPERT, trace, tokens)
+    return moe(*rows, expert).view(x.shape)
 
-        return moe(*flat, expert).view(x.shape)
+
+def block(c: Context, layer: int, x: Tensor) -> Tensor:
+    """One block, (..., T, D) to (..., T, D)."""
+    return feed_forward(c, layer, attend(c, layer, x))
+
+
+def embed(c: Context, pixels: Tensor) -> Tensor:
+    """Patches and the class token, each with its position: (..., T, D)."""
+    position = c.tensor("position")                                              # (T, D)
+    patches = patchify(pixels.to(torch.int64), c.model.config.patch_size) - PIXEL_ZERO
+    embedded = layer_of(c, Operator(Part.PATCH), patches, UPDATE)                # (..., T-1, D)
+    first = position[:1].expand_as(embedded[..., :1, :])
+    return torch.cat([first, residual_add(position[1:], embedded)], -2)
+
+
+def classify(c: Context, x: Tensor) -> Tensor:
+    """Scores (..., classes) of the class token, which is the first."""
+    h = norm(c, "norm", x[..., :1, :])
+    return layer_of(c, Operator(Part.HEAD, task=c.task), h, SCORE)[..., 0, :]
+
+
+def run(c: Context, pixels: Tensor,
+        block: Callable[[Context, int, Tensor], Tensor] = block) -> Trace:
+    """Infer as :func:`infer` in a context, its blocks by :func:`block` or what calls its halves."""
+    config, blocks = c.model.config, []
+    wanted = (config.image_channels, config.image_height, config.image_width)
+    if tuple(pixels.shape[-3:]) != wanted:
+        raise ValueError(f"image is {tuple(pixels.shape)}, the network takes {wanted}")
+    if not 0 <= c.task < config.num_tasks:
+        raise ValueError(f"task {c.task} is not in 0..{config.num_tasks - 1}")
+    x = embed(c, pixels)
+    for layer in range(config.num_layers):
+        x = block(c, layer, x)
+        blocks.append(x)
+    scores = classify(c, x) if config.num_classes else None
+    return Trace(x, scores, blocks, c.operands, c.keys, c.logits, c.routes)
+
+
+def infer(model: QuantizedModel, pixels: Tensor, task: int = 0,
+          experts: Mapping[int, Tensor] | None = None) -> Trace:
+    """Infer uint8 ``pixels`` (..., C, height, width); ``experts`` forces the routing by layer.
+
+    Raises
+    ------
+    ValueError
+        The image's shape or the task does not fit the network.
+    """
+    return run(Context(model, task, experts or {}), pixels)

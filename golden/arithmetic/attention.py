@@ -26,6 +26,11 @@ class Attention(NamedTuple):
     e: Tensor
 
 
+def heads(x: Tensor, count: int) -> Tensor:
+    """Split (..., T, D) into (..., H, T, D / H), ``count`` heads of consecutive columns."""
+    return x.unflatten(-1, (count, -1)).transpose(-3, -2)
+
+
 def attention(
     q: Tensor, k: Tensor, v: Tensor, multiplier: Tensor, shift: int, kappa22: int, kappa26: int,
     pairs: Tensor | None = None
@@ -49,9 +54,9 @@ def attention(
         (H, T, T) bool, which keys a query attends to; all if left out. The logits of the others
         are the lowest code, whose exponential is 0; a query without a key gets the mean value.
     """
-    heads = multiplier.shape[0]
-    q, k, v = (t.unflatten(-1, (heads, -1)).transpose(-3, -2) for t in (q, k, v))  # (..., H, T, Dh)
-    multiplier = multiplier.to(torch.int64).view(heads, 1, 1)
+    count = multiplier.shape[0]
+    q, k, v = (heads(t, count) for t in (q, k, v))  # each (..., H, T, Dh)
+    multiplier = multiplier.to(torch.int64).view(count, 1, 1)
     logits = requantize(linear(q, k), multiplier, shift, SCORE)  # (..., H, T, T)
     if pairs is not None:
         logits = logits.masked_fill(~pairs, SCORE.lowest)

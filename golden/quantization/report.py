@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from deltamoe.golden.integer import Integer, Trace
+from deltamoe.golden.integer import Context, block, infer
 from deltamoe.golden.model import M3ViT
 from deltamoe.golden.numerics import RESIDUAL_SCALE
 from deltamoe.golden.quantization.quantized import QuantizedModel
@@ -51,8 +51,7 @@ def block_noise(
     Both follow the integer network's routing: a flipped expert changes a token's whole row and
     would hide the arithmetic. The layer that loses most has the smallest ``own``.
     """
-    integer = Integer(quantized)
-    trace = integer.run(image, task)
+    trace = infer(quantized, image, task)
     routes = {layer: experts for layer, (experts, _) in trace.routes.items()}
     seen: dict[str, Tensor] = {}
     with torch.no_grad():
@@ -61,7 +60,7 @@ def block_noise(
     given = seen["in"]
     for layer, total in enumerate(trace.blocks):
         codes = (given * RESIDUAL_SCALE).round().to(torch.int64)
-        alone = integer.block(layer, codes, task, Trace(codes), routes.get(layer))
+        alone = block(Context(quantized, task, routes), layer, codes)
         given = seen[f"{layer}.out"]
         rows.append(BlockNoise(layer, sqnr(total / RESIDUAL_SCALE, given),
                                sqnr(alone / RESIDUAL_SCALE, given)))

@@ -102,7 +102,7 @@ def generated(shapes: ModelConfig | Mapping[str, tuple[int, int, int]], *, densi
 
 
 class Network:
-    """Frames of a vision transformer, in the order of :class:`deltamoe.golden.integer.Integer`."""
+    """Frames of a vision transformer, in the order of :class:`deltamoe.golden.integer.infer`."""
 
     def __init__(self, config: ModelConfig, source: Source, skew: float) -> None:
         self.config, self.source = config, source

@@ -3,14 +3,16 @@
 import torch
 from torch import Tensor
 
+from deltamoe.golden import integer
+from deltamoe.golden.arithmetic.attention import heads
 from deltamoe.golden.arithmetic.gate import gate_weights
 from deltamoe.golden.arithmetic.linear import linear
-from deltamoe.golden.integer import Trace
-from deltamoe.golden.numerics import LARGEST_MULTIPLIER, ROUTE_FRACTION, Result
+from deltamoe.golden.integer import Context, attend, feed_forward, gate_scale
+from deltamoe.golden.numerics import LARGEST_MULTIPLIER, ROUTE_FRACTION
 from deltamoe.golden.operators import Operator, Part
 from deltamoe.golden.quantization.report import sqnr
 from deltamoe.golden.sparsity.ledger import Ledger
-from deltamoe.golden.sparsity.record import Moment, Recorder, heads
+from deltamoe.golden.sparsity.record import Moment, natural
 from deltamoe.golden.sparsity.rule import Rule
 from deltamoe.golden.sparsity.work import Frame
 
@@ -18,12 +20,11 @@ ABSENT = -(1 << 40)
 """Accumulator of an expert that does not exist: its exponential is 0."""
 
 
-class Live(Recorder):
-    """Run the integer network under a rule."""
+class Live:
+    """The integer network under a rule, whose methods are what a context computes with."""
 
     def __init__(self, rule: Rule) -> None:
-        super().__init__(rule.network(rule.record.model))
-        self.rule = rule
+        self.rule, self.model = rule, rule.network(rule.record.model)
 
     def frame(self, moment: Moment) -> Frame:
         """Run one frame."""
@@ -31,17 +32,22 @@ class Live(Recorder):
         self.members: dict[int, Tensor] = {}
         self.attended: Tensor | None = None
         self.present: Tensor | None = None
-        trace = self.run(moment.pixels, self.rule.record.task)
+        trace = integer.run(self.context(), moment.pixels, self.block)
         if not self.rule.runs:
             return self.ledger.made()
         return self.ledger.made(
             sqnr_db=sqnr(trace.x, moment.output),
             predicted=trace.predicted)
 
-    def product(self, trace: Trace, product: Operator, a: Tensor, weight: Tensor,
-                tokens: Tensor | None = None) -> Tensor:
-        """Enter a product and multiply what is left of it."""
-        trace.operands[product], name = a, str(product)
+    def context(self) -> Context:
+        """Return what a frame of the network computes with."""
+        return Context(self.model, self.rule.record.task, product=self.product, mix=self.mix,
+                       choose=self.choose)
+
+    def product(self, product: Operator, a: Tensor, weight: Tensor, bias: Tensor | None,
+                tokens: Tensor | None) -> Tensor:
+        """Enter a product and multiply what is left of it; a layer's sums not made are 0."""
+        name = str(product)
         zero = self.rule.record.zeros.get(name, 0)
         rows = torch.arange(len(a)) if tokens is None else tokens
         member = torch.ones(len(rows), dtype=torch.bool)
@@ -49,64 +55,52 @@ class Live(Recorder):
             member = self.members[product.layer][rows, product.expert]
         value = a.clone()
         value[member] = zero + self.ledger.product(name, a[member] - zero, weight, rows[member])
-        self.skipped = None
-        if self.ledger.skipped is not None:
-            self.skipped = torch.zeros(len(a), len(weight), dtype=torch.bool)
-            self.skipped[member] = self.ledger.skipped
-        return linear(value, weight)
+        acc = linear(value, weight, bias)
+        if self.ledger.skipped is not None and product.part != Part.GATE:
+            acc[member] = acc[member].masked_fill(self.ledger.skipped, 0)
+        return acc
 
-    def linear(self, product: Operator, a: Tensor, result: Result, trace: Trace,
-               tokens: Tensor | None = None) -> Tensor:
-        """Multiply, add the bias, requantize; what is not made is 0."""
-        out = super().linear(product, a, result, trace, tokens)
-        return out if self.skipped is None else out * ~self.skipped
-
-    def block(self, layer: int, x: Tensor, task: int, trace: Trace,
-              experts: Tensor | None) -> Tensor:
+    def block(self, c: Context, layer: int, x: Tensor) -> Tensor:
         """One block, of the tokens that take part in it."""
         self.present = self.rule.alive(layer, x, self.attended)
         if self.present is None:
-            return super().block(layer, x, task, trace, experts)
+            return feed_forward(c, layer, self.attend(c, layer, x))
         out = x.clone()
-        out[self.present] = super().block(layer, x[self.present], task, trace, experts)
+        out[self.present] = feed_forward(c, layer, self.attend(c, layer, x[self.present]))
         return out
 
-    def attend(self, layer: int, x: Tensor, trace: Trace) -> Tensor:
+    def attend(self, c: Context, layer: int, x: Tensor) -> Tensor:
         """First half of a block, of the tokens that take part in it."""
         active = self.rule.attending(layer, x)
         if active is None:
-            return super().attend(layer, x, trace)
+            return attend(c, layer, x)
         out = x.clone()
         if active.any():
-            out[active] = super().attend(layer, x[active], trace)
+            out[active] = attend(c, layer, x[active])
         return out
 
-    def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor | None:
-        """Ask the rule for the pairs."""
-        super().pairs(layer, q, k)
-        count = self.model.config.num_heads
-        self.attends = self.rule.pairs(layer, heads(q, count), heads(k, count))
-        return self.attends
+    def mix(self, c: Context, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Ask the rule for the pairs, and enter both products of the attention."""
+        config = self.model.config
+        pairs = self.rule.pairs(layer, *(heads(x, config.num_heads) for x in (q, k)))
+        out = integer.mix(c, layer, q, k, v, pairs)
+        for part, columns in ((Part.SCORES, len(q)), (Part.VALUES, config.head_dim)):
+            product = Operator(part, layer)
+            self.ledger.attention(str(product), c.operands[product], pairs, columns)
+        self.attended = spread(c.operands[product], self.present)
+        return out
 
-    def keep(self, trace: Trace, product: Operator, a: Tensor) -> None:
-        """Enter a product of the attention."""
-        super().keep(trace, product, a)
-        self.ledger.attention(str(product), a, self.attends, a.shape[1]
-                              if product.part == Part.SCORES else self.model.config.head_dim)
-        if product.part == Part.VALUES:
-            self.attended = spread(a, self.present)
-
-    def choose(self, layer: int, h: Tensor, logits: Tensor, scale: tuple[int, int],
-               forced: Tensor | None) -> tuple[Tensor, Tensor]:
+    def choose(self, c: Context, layer: int, h: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Ask the rule for the experts; one that a token does not use has weight 0."""
-        allowed = self.rule.allowed(layer)
+        allowed, scale = self.rule.allowed(layer), gate_scale(self.model, layer, c.task)
         if allowed is not None:
             logits = logits.masked_fill(~allowed, ABSENT)
-        chosen, weights = super().choose(layer, h, logits, scale, forced)
-        wanted = self.rule.route(layer, h, self.logits[layer])
+        chosen, weights = integer.choose(c, layer, h, logits)
+        real = natural(logits, scale)
+        wanted = self.rule.route(layer, h, real)
         if wanted is not None:
             member = wanted != 0                                             # (T, E)
-            ranked = self.logits[layer].masked_fill(~member, -torch.inf)
+            ranked = real.masked_fill(~member, -torch.inf)
             chosen = ranked.argsort(dim=-1, descending=True, stable=True)[:, :max(
                 1, int(member.sum(-1).max()))]
             if wanted.dtype == torch.bool:

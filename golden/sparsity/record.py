@@ -9,10 +9,11 @@ from torch import Tensor
 
 from deltamoe.golden.arithmetic.gate import planes
 from deltamoe.golden.config import ModelConfig
-from deltamoe.golden.integer import Integer, Trace
+from deltamoe.golden.integer import gate_scale, infer
 from deltamoe.golden.library import Network
 from deltamoe.golden.model import M3ViT
 from deltamoe.golden.numerics import GATE_OCTAVE, SCORE_OCTAVE
+from deltamoe.golden.operators import Operator, Part
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.sparsity.names import recognized
 
@@ -242,36 +243,9 @@ def zeros_of(model: QuantizedModel, products: Iterable[str]) -> dict[str, int]:
             if name.endswith(".fc2")}
 
 
-class Recorder(Integer):
-    """Run a quantized network and keep keys and logits too."""
-
-    def run(self, pixels: Tensor, task: int = 0,
-            experts: dict[int, Tensor] | None = None) -> Trace:
-        """Infer, as :meth:`deltamoe.golden.integer.Integer.run`."""
-        self.keys: dict[str, Tensor] = {}
-        self.logits: dict[int, Tensor] = {}
-        return super().run(pixels, task, experts)
-
-    def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor | None:
-        """Keep the keys."""
-        self.keys[f"blocks.{layer}.attention"] = heads(k, self.model.config.num_heads)
-        return super().pairs(layer, q, k)
-
-    def choose(self, layer: int, h: Tensor, logits: Tensor, scale: tuple[int, int],
-               forced: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Keep the logits."""
-        self.logits[layer] = natural(logits, scale)
-        return super().choose(layer, h, logits, scale, forced)
-
-
 def for_heads(keys: Tensor, count: int) -> Tensor:
     """Return keys (H', S, Dh) for each of ``count`` heads of queries, which share them in order."""
     return keys if len(keys) == count else keys.repeat_interleave(count // len(keys), 0)
-
-
-def heads(x: Tensor, count: int) -> Tensor:
-    """Split (T, D) into (H, T, Dh)."""
-    return x.unflatten(-1, (count, -1)).transpose(0, 1)
 
 
 def record(network: Network | QuantizedModel, frames: Iterable[Tensor], task: int = 0) -> Record:
@@ -283,13 +257,16 @@ def record(network: Network | QuantizedModel, frames: Iterable[Tensor], task: in
         There is no frame, or one or the task does not fit the network.
     """
     model = network if isinstance(network, QuantizedModel) else network.quantized
-    recorder, moments = Recorder(model), []
+    moments = []
     for pixels in frames:
-        trace = recorder.run(pixels, task)
-        operands = {str(product): a for product, a in trace.operands.items()}
-        moments.append(Moment(operands, recorder.keys, recorder.logits,
-                              {layer: chosen for layer, (chosen, _) in trace.routes.items()},
-                              pixels, trace.x, trace.predicted))
+        trace = infer(model, pixels, task)
+        moments.append(Moment(
+            {str(product): a for product, a in trace.operands.items()},
+            {str(Operator(Part.ATTENTION, layer)): keys for layer, keys in trace.keys.items()},
+            {layer: natural(logits, gate_scale(model, layer, task))
+             for layer, logits in trace.logits.items()},
+            {layer: experts for layer, (experts, _) in trace.routes.items()},
+            pixels, trace.x, trace.predicted))
     if not moments:
         raise ValueError("there is no frame to record")
     weights, real = weights_of(model, task), getattr(network, "real", None)

@@ -4,13 +4,15 @@ An operator's sum is linear in its operand, so the sum of a frame is that of the
 far plus that of the differences: ``W x = W r + W (x - r)``. Rows, not operators, have a state.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from deltamoe.golden.arithmetic.linear import linear
-from deltamoe.golden.integer import Integer, Trace
+from deltamoe.golden.integer import Context, Trace, run
 from deltamoe.golden.operators import Operator, Part
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.temporal.policy import REMEMBERING, Choice, Plan, Policy
@@ -104,10 +106,10 @@ def advance(state: State | None, tokens: Tensor, x: Tensor, weight: Tensor, choi
     return sent, State(tokens, reference + moved, acc + linear(moved, weight))
 
 
-class Temporal(Integer):
-    """Run a quantized network on one frame after another, of one or many sequences side by side.
+class Temporal:
+    """A quantized network on one frame after another, of one or many sequences side by side.
 
-    With theta 0 every frame's result is that of :class:`deltamoe.golden.integer.Integer`. Products
+    With theta 0 every frame's result is that of :func:`deltamoe.golden.integer.infer`. Products
     that a frame does not run lose their state: the rows of an expert that a token left, and another
     task's gates and head. They start as in a first frame when they come back.
 
@@ -118,44 +120,46 @@ class Temporal(Integer):
     """
 
     def __init__(self, model: QuantizedModel, plan: Plan) -> None:
-        super().__init__(model)
-        self.choices = plan.resolve(model.config)
+        self.model, self.choices = model, plan.resolve(model.config)
         self.reset()
 
     def reset(self) -> None:
         """Forget all frames."""
         self.states: dict[Operator, State] = {}
-        self.made: dict[Operator, State] = {}
 
     def run(self, pixels: Tensor, task: int = 0,
-            experts: dict[int, Tensor] | None = None) -> Trace:
-        """Infer every sequence's next frame, as the integer network does, with ``sent``."""
-        self.made = {}
-        trace = super().run(pixels, task, experts)
-        self.states = self.made
-        return trace
+            experts: Mapping[int, Tensor] | None = None) -> Trace:
+        """Infer every sequence's next frame, with what was ``sent`` and ``known``."""
+        before, after = self.states, {}
+        sent: dict[Operator, Tensor] = {}
+        known: dict[Operator, Tensor] = {}
+
+        def send(product: Operator, a: Tensor, weight: Tensor, bias: Tensor | None,
+                 tokens: Tensor | None) -> Tensor:
+            """Multiply what is new, as :class:`deltamoe.golden.integer.Product`."""
+            choice, state = self.choices[product.whole], before.get(product)
+            x = a.flatten(0, -2)
+            rows = torch.arange(len(x)) if tokens is None else tokens
+            moved, following = advance(state, rows, x, weight, choice, self.zero_point(product))
+            sent[product] = moved.view(a.shape)
+            known[product] = torch.isin(rows, rows[:0] if state is None else state.tokens)
+            if choice.policy in REMEMBERING:
+                after[product] = following
+            acc = following.acc.view(*a.shape[:-1], -1)
+            return acc if bias is None else acc + bias
+
+        trace = run(Context(self.model, task, experts or {}, send), pixels)
+        self.states = after
+        sent |= {product: self.attended(product, a) for product, a in trace.operands.items()
+                 if product not in sent}
+        return replace(trace, sent={product: sent[product] for product in trace.operands},
+                       known=known)
 
     def zero_point(self, product: Operator) -> int:
         """Code of zero: ``gelu(0)`` behind an activation table, else 0."""
         return int(self.model[f"{product.block}.gelu"][0]) if product.part == Part.FC2 else 0
 
-    def keep(self, trace: Trace, product: Operator, a: Tensor) -> None:
-        """Record an operand of the attention, and what was sent of it."""
-        super().keep(trace, product, a)
+    def attended(self, product: Operator, a: Tensor) -> Tensor:
+        """Return what is sent of an operand of the attention, which is always recomputed."""
         skips = self.choices[product.whole].policy == Policy.ZERO_SKIP
-        trace.sent[product] = a != 0 if skips else torch.ones_like(a, dtype=torch.bool)
-
-    def product(self, trace: Trace, product: Operator, a: Tensor, weight: Tensor,
-                tokens: Tensor | None = None) -> Tensor:
-        """Record the left operand and what was sent of it; return the accumulators."""
-        trace.operands[product] = a
-        choice = self.choices[product.whole]
-        x, before = a.flatten(0, -2), self.states.get(product)
-        rows = torch.arange(len(x)) if tokens is None else tokens
-        sent, state = advance(before, rows, x, weight.to(torch.int64), choice,
-                              self.zero_point(product))
-        trace.sent[product] = sent.view(a.shape)
-        trace.known[product] = torch.isin(rows, rows[:0] if before is None else before.tokens)
-        if choice.policy in REMEMBERING:
-            self.made[product] = state
-        return state.acc.view(*a.shape[:-1], -1)
+        return a != 0 if skips else torch.ones_like(a, dtype=torch.bool)

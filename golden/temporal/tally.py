@@ -6,7 +6,7 @@ from dataclasses import astuple, dataclass
 import torch
 from torch import Tensor
 
-from deltamoe.golden.integer import Integer, Trace
+from deltamoe.golden.integer import Trace, infer
 from deltamoe.golden.operators import Part
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.temporal.density import columns
@@ -89,13 +89,13 @@ def tally(model: QuantizedModel, shown: Tensor, digit: Tensor, task: int, thetas
     """
     if not model.config.num_classes:
         raise ValueError(f"{model.config.name} has no classes")
-    exact, labels = Integer(model), labels_of(task, digit)
+    labels = labels_of(task, digit)
     runs = [Temporal(model, Plan(Choice(Policy.DELTA, theta))) for theta in thetas]
     made = [Tally() for _ in thetas]
     for number, pixels in enumerate(shown.unbind(1)):
         traces = [run.run(pixels, task) for run in runs]
         if number:
-            dense = exact.run(pixels, task) if any(thetas) else traces[0]
+            dense = infer(model, pixels, task) if any(thetas) else traces[0]
             made = [before + count(model, trace, dense, labels)
                     for before, trace in zip(made, traces, strict=True)]
     return made

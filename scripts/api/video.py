@@ -21,7 +21,7 @@ from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.data.picture import files_of
 from deltamoe.golden.data.video import Pixels
 from deltamoe.golden.data.video import frames as read_frames
-from deltamoe.golden.integer import Integer, Trace
+from deltamoe.golden.integer import Trace, infer
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.quantization.report import sqnr
 from deltamoe.golden.temporal.density import density
@@ -88,7 +88,7 @@ class Player:
                  memory: MemoryModel, costs: Costs) -> None:
         self.model, self.hw, self.task, self.plan = model, hw, task, plan
         self.memory, self.costs = memory, costs
-        self.reference, self.exact = Temporal(model, plan), Integer(model)
+        self.reference = Temporal(model, plan)
         self.programs = [compile_program(model, hw, task, plan, continues=later)
                          for later in (False, True)]
         self.dense = compile_program(model, hw, task, DENSE)
@@ -97,7 +97,8 @@ class Player:
     def show(self, pixels: Pixels) -> Frame:
         """Infer the next frame."""
         config = self.model.config
-        trace, dense = (run.run(pixels, self.task) for run in (self.reference, self.exact))
+        trace = self.reference.run(pixels, self.task)
+        dense = infer(self.model, pixels, self.task)
         program = self.programs[bool(self.traces)]
         result = simulate(program, from_trace(trace, config, self.plan), self.memory)
         before = simulate(self.dense, from_trace(dense, config), self.memory).cycles

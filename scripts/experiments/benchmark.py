@@ -68,13 +68,13 @@ def checked(name: str, memory: MemoryModel, frames: int = 1, task: int = 0,
             hardware: str = HARDWARE) -> dict[str, int]:
     """Run the Verilog; return elements that differ from golden, counters from the simulator."""
     from deltamoe.boards.verilator import engine
-    from deltamoe.golden.integer import Integer
+    from deltamoe.golden.integer import infer
     from deltamoe.golden.library import default_image, find
     from deltamoe.sim.facts import from_traces
 
     model = find(name).quantized
     image = default_image(model.config)
-    trace = Integer(model).run(image, task)
+    trace = infer(model, image, task)
     program = compile_program(model, PRESETS[hardware], task, frames=frames)
     result = engine.run(program, program.with_image(*[image.numpy()] * frames),
                         latency=memory.latency, interval=memory.interval)

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from deltamoe.golden.config import MODELS
-from deltamoe.golden.integer import Integer
+from deltamoe.golden.integer import infer
 from deltamoe.golden.library import default_image, find
 from deltamoe.host.files import write
 from deltamoe.sim import outline
@@ -20,7 +20,7 @@ def routing(name: str) -> list[dict[str, dict]]:
     config, image = model.config, default_image(model.config)
     made = []
     for task in range(config.num_tasks):
-        routes = Integer(model).run(image, task).routes
+        routes = infer(model, image, task).routes
         made.append({str(layer): {
             "usage": model[f"blocks.{layer}.gate.{task}.usage"].tolist(),
             "tokens": experts.flatten().bincount(minlength=config.num_experts).tolist(),

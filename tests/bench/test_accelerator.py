@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deltamoe.golden.integer import Integer
+from deltamoe.golden.integer import infer
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.program import DESCRIPTOR_BYTES, Opcode, pack
 from tests.support.verilator import accelerator, run_bench
@@ -20,7 +20,7 @@ def test_protocol_reset_and_result(tmp_path: Path, seed: int) -> None:
         make(number, hw, "free") for number in count(1000 * seed + 4))
         if made[0].config.num_classes == ())
     program = compile_program(model, hw, task)
-    trace = Integer(model).run(image, task)
+    trace = infer(model, image, task)
     memory = program.with_image(image.numpy())
     expected = memory.copy()
     words = trace.x.numpy().astype("<i2").reshape(-1)

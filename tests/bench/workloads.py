@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from deltamoe.golden.config import ModelConfig
-from deltamoe.golden.integer import Integer, Trace
+from deltamoe.golden.integer import Trace, infer
 from deltamoe.golden.library import default_image, find
 from deltamoe.golden.model import build
 from deltamoe.golden.quantization.quantize import quantize
@@ -87,7 +87,7 @@ def network(hw: HwConfig) -> Workload:
         np.random.default_rng(0).integers(0, 256, (4, 1, 2, 4)).astype(np.uint8))
     model = quantize(build(config, seeded(config, 0)), images[1:])
     return compiled(hw, "network", compile_program(model, hw), images[0],
-                    Integer(model).run(images[0]))
+                    infer(model, images[0]))
 
 
 def compiled(hw: HwConfig, name: str, program: Program, image: torch.Tensor,
@@ -144,4 +144,4 @@ def digits(hw: HwConfig) -> Workload:
     """Return the trained network of handwritten digits."""
     model = find("digits").quantized
     image = default_image(model.config)
-    return compiled(hw, "digits", compile_program(model, hw), image, Integer(model).run(image))
+    return compiled(hw, "digits", compile_program(model, hw), image, infer(model, image))

@@ -9,7 +9,7 @@ import torch
 
 from deltamoe.golden.data.images import digits
 from deltamoe.golden.data.sequences import sequences
-from deltamoe.golden.integer import Integer
+from deltamoe.golden.integer import infer
 from deltamoe.golden.library import find
 from deltamoe.golden.model import M3ViT
 from deltamoe.golden.operators import Operator, Part
@@ -117,7 +117,7 @@ def test_integers_send_the_trained_codes() -> None:
             made.register_forward_hook(
                 lambda module, given, out, name=name: seen.__setitem__(name, out / module.step))
         model(images[:1].float(), 0)
-    trace = Integer(quantized).run(images[0])
+    trace = infer(quantized, images[0])
     for name, part, near in (("norm1", Part.Q, 0.05), ("query", Part.SCORES, 0.1),
                              ("context", Part.PROJ, 0.05),
                              ("norm2", Part.FC1, 0.2), ("hidden", Part.FC2, 0.2)):

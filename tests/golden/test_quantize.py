@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from deltamoe.golden.config import MODELS, ModelConfig
 from deltamoe.golden.data.images import digits
-from deltamoe.golden.integer import Integer
+from deltamoe.golden.integer import infer
 from deltamoe.golden.model import M3ViT, build
 from deltamoe.golden.quantization.quantize import quantize
 from deltamoe.golden.quantization.quantized import QuantizedModel, fixed_point, integer_linear
@@ -103,7 +103,7 @@ def test_routing_agrees_except_at_near_ties() -> None:
     agree = []
     for seed in range(4):
         image = pictures(SMALL, 1, 100 + seed)[0]
-        trace = Integer(quantized(SMALL)).run(image, seed % 2)
+        trace = infer(quantized(SMALL), image, seed % 2)
         seen: dict[str, torch.Tensor] = {}
         forced = {layer: chosen for layer, (chosen, _) in trace.routes.items()}
         model(image.float(), seed % 2, seen.__setitem__, forced)
@@ -282,8 +282,8 @@ def test_committed_digits_are_as_accurate_in_integers(task: int) -> None:
     images, digit = digits("test")
     labels = digit if task == 0 else digit % 2
     scores = network(MODELS["digits"], trained=True)(images.float(), task)[1]
-    integer = Integer(QuantizedModel.load(WEIGHTS / "digits.quantized.safetensors"))
-    codes = torch.stack([integer.run(image, task).scores for image in images])
+    model = QuantizedModel.load(WEIGHTS / "digits.quantized.safetensors")
+    codes = torch.stack([infer(model, image, task).scores for image in images])
     right = [int((values.argmax(-1) == labels).sum()) for values in (scores, codes)]
     assert right[0] >= 0.97 * len(images)
     assert abs(right[0] - right[1]) <= 0.005 * len(images)

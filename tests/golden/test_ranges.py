@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.data.images import digits
-from deltamoe.golden.integer import Integer
+from deltamoe.golden.integer import infer
 from deltamoe.golden.model import M3ViT, build
 from deltamoe.golden.quantization.quantize import quantize, score_gain
 from deltamoe.golden.quantization.quantized import (
@@ -50,7 +50,7 @@ def made(model: M3ViT, images: Tensor | None = None) -> QuantizedModel:
 def scores(model: M3ViT, quantized: QuantizedModel, task: int) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         real = model.float()(IMAGE.float(), task)[1]
-    return real, Integer(quantized).run(IMAGE, task).scores
+    return real, infer(quantized, IMAGE, task).scores
 
 
 PARTS = {"heads": ("head",), "gates": ("gate",), "fc1": ("fc1", "htoh4"),
@@ -66,7 +66,7 @@ def test_constant_tensors_are_computed_as_in_floating_point(parts: str, value: f
     for row in block_noise(model.float(), quantized, IMAGE):
         # Noise is that of the residual stream's 1/256 beside a signal of 1/8 to 1.
         assert row.own > 24 or (parts == "all" and value != 0.05)
-    trace = Integer(quantized).run(IMAGE)
+    trace = infer(quantized, IMAGE)
     if parts == "all" and value == 0:
         assert not trace.x.any()
     if parts in {"heads", "all"} and value == 0:
@@ -92,7 +92,7 @@ def test_the_unit_of_a_heads_scores_does_not_matter(factor: float) -> None:
     plain = made(changed("head.0", by=lambda tensor: tensor))
     model = changed("head.0", by=lambda tensor: tensor * factor)
     quantized = made(model)
-    before, after = (Integer(each).run(IMAGE).scores for each in (plain, quantized))
+    before, after = (infer(each, IMAGE).scores for each in (plain, quantized))
     # A subnormal float has few bits itself.
     assert sqnr(after, before) > (25 if factor == SUBNORMAL else 35)
     assert after.argmax() == before.argmax()

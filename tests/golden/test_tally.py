@@ -5,7 +5,7 @@ import torch
 
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.data.sequences import sequences
-from deltamoe.golden.integer import Integer
+from deltamoe.golden.integer import infer
 from deltamoe.golden.library import find
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.quantization.report import sqnr
@@ -26,7 +26,7 @@ def test_counts_are_those_of_the_traces() -> None:
     for frames in shown:
         run = Temporal(model, Plan(Choice(Policy.DELTA, 6)))
         traces += [run.run(pixels, 1) for pixels in frames][1:]
-        dense += [Integer(model).run(pixels, 1) for pixels in frames[1:]]
+        dense += [infer(model, pixels, 1) for pixels in frames[1:]]
     assert loose.events == sum(int(mask.sum()) for made in traces for mask in made.sent.values())
     assert loose.density == pytest.approx(
         sum(density(made, model.config) for made in traces) / 4, rel=0.01)

@@ -14,7 +14,7 @@ from torch import Tensor
 from deltamoe.golden.arithmetic import events
 from deltamoe.golden.config import MODELS, ModelConfig
 from deltamoe.golden.data.video import frames
-from deltamoe.golden.integer import Integer, Trace
+from deltamoe.golden.integer import Context, Trace, infer, run
 from deltamoe.golden.model import build
 from deltamoe.golden.operators import Operator, Part, operators
 from deltamoe.golden.quantization.quantize import quantize
@@ -60,7 +60,7 @@ def differing(one: Trace, other: Trace) -> list[str]:
 def test_theta_0_changes_no_bit(name: str, kind: str) -> None:
     model = network(name)
     shown = video(model.config, kind)
-    exact = [Integer(model).run(pixels) for pixels in shown]
+    exact = [infer(model, pixels) for pixels in shown]
     for policy in Policy:
         temporal = Temporal(model, Plan(Choice(policy)))
         for pixels, reference in zip(shown, exact, strict=True):
@@ -92,9 +92,9 @@ def test_sequences_side_by_side_are_sequences_one_by_one() -> None:
 def test_images_at_once_are_images_one_by_one() -> None:
     model = network("uneven")
     images = torch.stack(video(model.config, "object", 6)).unflatten(0, (2, 3))
-    made = Integer(model).run(images, 1)
+    made = infer(model, images, 1)
     for place in ((0, 0), (0, 2), (1, 1)):
-        alone = Integer(model).run(images[place], 1)
+        alone = infer(model, images[place], 1)
         assert torch.equal(made.x[place], alone.x)
         assert torch.equal(made.scores[place], alone.scores)
         for layer, routes in alone.routes.items():
@@ -110,7 +110,7 @@ def test_policies_and_tasks_may_be_mixed() -> None:
     temporal = Temporal(model, Plan(operators=mixed))
     for number, pixels in enumerate(video(model.config, "object")):
         task = number // 3 % 2
-        assert not differing(temporal.run(pixels, task), Integer(model).run(pixels, task))
+        assert not differing(temporal.run(pixels, task), infer(model, pixels, task))
 
 
 def test_identical_frames_send_only_what_is_recomputed() -> None:
@@ -132,22 +132,23 @@ def test_identical_frames_send_only_what_is_recomputed() -> None:
         assert temporal.run(pixels).sent[Operator(Part.PATCH)].all()
 
 
-class Remembering(Integer):
+class Remembering:
     """Delta as the event encoder has it, row by row, with a reference for each token."""
 
     def __init__(self, model: QuantizedModel, theta: int) -> None:
-        super().__init__(model)
-        self.theta = theta
+        self.model, self.theta = model, theta
         self.old: dict[tuple[Operator, int], Tensor] = {}
         self.new: dict[tuple[Operator, int], Tensor] = {}
+        self.sent: dict[Operator, Tensor] = {}
         self.restarts = 0
 
-    def run(self, pixels: Tensor, task: int = 0, experts: dict | None = None) -> Trace:
-        self.old, self.new = self.new, {}
-        return super().run(pixels, task, experts)
+    def run(self, pixels: Tensor, task: int = 0) -> Trace:
+        self.old, self.new, self.sent = self.new, {}, {}
+        trace = run(Context(self.model, task, product=self.product), pixels)
+        return replace(trace, sent=self.sent)
 
-    def product(self, trace: Trace, product: Operator, a: Tensor, weight: Tensor,
-                tokens: Tensor | None = None) -> Tensor:
+    def product(self, product: Operator, a: Tensor, weight: Tensor, bias: Tensor | None,
+                tokens: Tensor | None) -> Tensor:
         sent = torch.zeros_like(a, dtype=torch.bool)
         held = []
         for row, token in enumerate(range(len(a)) if tokens is None else tokens.tolist()):
@@ -160,9 +161,9 @@ class Remembering(Integer):
             held.append(events.advance(reference, found))
             self.new[product, token] = held[-1]
             sent[row, [k for k, _ in found]] = True
-        super().product(trace, product, a, weight, tokens)
-        trace.sent[product] = sent
-        return torch.stack(held) @ weight.to(torch.int64).T
+        self.sent[product] = sent
+        acc = torch.stack(held) @ weight.T
+        return acc if bias is None else acc + bias
 
 
 @pytest.mark.parametrize("theta", [0, 1, 4])
@@ -171,7 +172,7 @@ def test_delta_is_the_event_encoders(name: str, theta: int) -> None:
     """Every bit and event is that of references kept by token, and lost with the expert."""
     model = network(name)
     temporal = Temporal(model, Plan(Choice(Policy.DELTA, theta)))
-    plain, exact = Remembering(model, theta), Integer(model)
+    plain = Remembering(model, theta)
     inexact = 0
     for number, pixels in enumerate(video(model.config, "object", 10)):
         task = int(number > 6)
@@ -179,7 +180,7 @@ def test_delta_is_the_event_encoders(name: str, theta: int) -> None:
         assert not differing(trace, expected)
         for product, sent in expected.sent.items():
             assert torch.equal(trace.sent[product], sent), product
-        inexact += bool(differing(trace, exact.run(pixels, task)))
+        inexact += bool(differing(trace, infer(model, pixels, task)))
     assert plain.restarts > 10
     assert inexact == (0 if theta == 0 else 9)
 
@@ -350,7 +351,7 @@ def test_thetas_reach_their_operator() -> None:
     """One at a time is far too tolerant: it alone sends nothing, and that shows."""
     model = network("digits")
     first, second = islice(frames("generator:pan", model.config), 2)
-    exact = Integer(model).run(second)
+    exact = infer(model, second)
     for operator in operators(model.config):
         if Policy.DELTA not in policies(operator) or not operator.runs_for(0) or (
                 operator.expert is not None):

@@ -25,7 +25,7 @@ from deltamoe.experiments.study.table import Units
 from deltamoe.experiments.study.values import ModelSpec, PolicySpec
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.data.video import frames
-from deltamoe.golden.integer import Integer
+from deltamoe.golden.integer import infer
 from deltamoe.golden.library import default_image, find
 from deltamoe.golden.sparsity.generated import generated
 from deltamoe.golden.sparsity.hooks import trace as hooked
@@ -176,7 +176,7 @@ def test_classes_are_compared_with_those_of_dense_inference(compared) -> None:
         "random]\ninputs: [{source: 'generator:object', frames: 5}]\n")
     network = find("digits").quantized
     shown = list(frames("generator:object", network.config, 5))
-    dense = [int(Integer(network).run(pixels).scores.argmax()) for pixels in shown]
+    dense = [int(infer(network, pixels).scores.argmax()) for pixels in shown]
     record = recorded(network, shown)
     for point, (name, values) in zip(made["points"], (
             ("dense", {}), ("fatrelu", {"threshold": 40}), ("sae-topk", {"density": 0.02}),

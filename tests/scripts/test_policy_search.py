@@ -10,7 +10,7 @@ from deltamoe.api.video import places
 from deltamoe.boards import PRESETS
 from deltamoe.experiments.policy_search import Screen, Search, automatic
 from deltamoe.golden.data.video import frames
-from deltamoe.golden.integer import Integer
+from deltamoe.golden.integer import infer
 from deltamoe.golden.library import find
 from deltamoe.golden.operators import EVERY, Operator, Part
 from deltamoe.golden.temporal.frames import Temporal
@@ -44,9 +44,9 @@ def test_auto_loses_at_most_one_percent(video: str, hw, interval: int, theta: in
     shown = list(frames(f"generator:{video}", network.config, SEEN + UNSEEN, 5))
     tried, *plans, plan = automatic(network, hw, 0, theta, shown[:SEEN], memory)
     assert 1 < len(plans) < tried
-    kept, dense = Temporal(network, plan), Integer(network)
+    kept = Temporal(network, plan)
     for number, frame in enumerate(shown):
-        mine, whole = kept.run(frame, 0), dense.run(frame, 0)
+        mine, whole = kept.run(frame, 0), infer(network, frame, 0)
         if number >= SEEN - 1:
             most = cycles(DENSE, whole, memory, hw, later=True)
             assert cycles(plan, mine, memory, hw, later=True) <= 1.01 * most
@@ -58,7 +58,7 @@ def test_dense_wins_where_nothing_stays() -> None:
     shown = [next(iter(frames("generator:object", network.config, 1, seed))).flip(seed % 2)
              for seed in range(SEEN)]
     *_, plan = automatic(network, SMALL, 0, 0, shown, memory)
-    before = cycles(DENSE, Integer(network).run(shown[-1], 0), memory, SMALL, later=True)
+    before = cycles(DENSE, infer(network, shown[-1], 0), memory, SMALL, later=True)
     own = Temporal(network, plan)
     *_, trace = [own.run(frame, 0) for frame in shown]
     assert cycles(plan, trace, memory, SMALL, later=True) <= before

@@ -11,7 +11,7 @@ import torch
 from deltamoe.boards import PRESETS
 from deltamoe.experiments.layer_sparsity import layer
 from deltamoe.golden.config import MODELS
-from deltamoe.golden.integer import Integer, Trace
+from deltamoe.golden.integer import Trace, infer
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.temporal.frames import Temporal
 from deltamoe.golden.temporal.policy import Plan, Policy
@@ -46,9 +46,9 @@ def watched(policy: str, seed: int) -> tuple[QuantizedModel, int, Plan, list[Tra
     model, image, task = make(1000 * seed + 53, HW, "free")
     frames, plan = sequence(image, rng, 2), named(policy, model.config, HW, task)
     frames.append(frames[-1])
-    reference, exact = Temporal(model, plan), Integer(model)
+    reference = Temporal(model, plan)
     return (model, task, plan, [reference.run(frame, task) for frame in frames],
-            [exact.run(frame, task) for frame in frames])
+            [infer(model, frame, task) for frame in frames])
 
 
 @cache

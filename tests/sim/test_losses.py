@@ -7,7 +7,7 @@ import pytest
 
 from deltamoe.boards import PRESETS
 from deltamoe.golden.config import MODELS
-from deltamoe.golden.integer import Integer
+from deltamoe.golden.integer import infer
 from deltamoe.golden.library import default_image, find
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl.compiler.entry import compile_program
@@ -43,7 +43,7 @@ def test_products_made_and_lost_are_all(model: str, hardware: str) -> None:
 def test_skipped_products_leave_no_gap_without_a_cause(policy: Policy) -> None:
     model = find("digits").quantized
     program = compile_program(model, PRESETS["nano"], 0, Plan(Choice(policy)))
-    trace = Integer(model).run(default_image(model.config), 0)
+    trace = infer(model, default_image(model.config), 0)
     result = simulate(program, from_trace(trace, model.config))
     lost = result.losses.by_cause()
     assert lost["few events"] > 0

@@ -4,7 +4,7 @@ import pytest
 
 from deltamoe.boards import PRESETS
 from deltamoe.golden.config import MODELS
-from deltamoe.golden.integer import Integer
+from deltamoe.golden.integer import infer
 from deltamoe.golden.library import default_image, find
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.program import FIELDS
@@ -23,7 +23,7 @@ def test_outline_takes_the_same_cycles(name: str, hardware: str, task: int) -> N
     real, outline = (compile_program(source, hw, task) for source in (model, Outline(model.config)))
     for left, right in zip(real.descriptors, outline.descriptors, strict=True):
         assert all(left.get(field, 0) == right.get(field, 0) for field in FIELDS.keys() - VALUES)
-    trace = Integer(model).run(default_image(model.config), task)
+    trace = infer(model, default_image(model.config), task)
     routed, expected = facts(model.config, task).routed, from_trace(trace, model.config).routed
     assert {layer: tokens.tolist() for layer, tokens in routed.items()} == {
         layer: tokens.tolist() for layer, tokens in expected.items()}

@@ -7,7 +7,7 @@ import pytest
 
 from deltamoe.boards import PRESETS
 from deltamoe.golden.config import MODELS
-from deltamoe.golden.integer import Integer
+from deltamoe.golden.integer import infer
 from deltamoe.golden.library import default_image, find
 from deltamoe.golden.operators import Part
 from deltamoe.golden.quantization.shapes import tensor_shapes
@@ -96,7 +96,7 @@ def test_nothing_left_out_is_dense_in_every_counter(model, hardware, frames, eve
 def test_masks_of_zeros_are_the_hardwares_zero_skipping() -> None:
     """Given what a golden run skips, and all weights, every counter is that of the exact path."""
     network = find("digits").quantized
-    trace = Integer(network).run(default_image(DIGITS))
+    trace = infer(network, default_image(DIGITS))
     program = compile_program(network, NANO, 0, Plan(Choice(Policy.ZERO_SKIP)))
     exact = simulate(program, from_trace(trace, DIGITS))
     assert exact.counters["macs_skipped"] > 0

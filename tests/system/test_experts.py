@@ -14,7 +14,7 @@ import torch
 
 from deltamoe.boards.verilator import engine
 from deltamoe.golden.config import ModelConfig
-from deltamoe.golden.integer import Integer, Trace
+from deltamoe.golden.integer import Trace, infer
 from deltamoe.golden.operators import EVERY, Operator, Part, feed_forward, operators
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.temporal.frames import Temporal
@@ -119,7 +119,7 @@ def moving(hw, plan, theta: int, seed: int):
 @pytest.mark.parametrize(("hw", "plan"), [(NANO, kept), (SMALL, second), (SCARCE, streamed)])
 def test_sequence(hw, plan, theta: int, seed: int) -> None:
     model, task, chosen, frames, traces = moving(hw, plan, theta, seed)
-    config, exact = model.config, Integer(model)
+    config = model.config
     program = compile_program(model, hw, task, chosen, frames=FRAMES)
     memory, slow = program.with_image(*(frame.numpy() for frame in frames)), MemoryModel(
         23, 1 + theta)
@@ -129,7 +129,7 @@ def test_sequence(hw, plan, theta: int, seed: int) -> None:
         x, _ = program.outputs(result.memory, frame)
         np.testing.assert_array_equal(x, trace.x.numpy())
         if not theta:
-            np.testing.assert_array_equal(x, exact.run(frames[frame], task).x.numpy())
+            np.testing.assert_array_equal(x, infer(model, frames[frame], task).x.numpy())
     assert dict(simulate(program, from_traces(traces, config, chosen), slow).counters) == (
         result.counters)
     names = [name for name in program.names if ".experts.0.fc2" in name]
@@ -148,7 +148,7 @@ def test_stalls_change_no_bit(seed: int) -> None:
     stalled = engine.run(program, memory, stall_seed=seed + 1)
     for number, frame in enumerate(frames):
         np.testing.assert_array_equal(program.outputs(stalled.memory, number)[0],
-                                      Integer(model).run(frame, task).x.numpy())
+                                      infer(model, frame, task).x.numpy())
     for target in (Target.STATE, Target.REFERENCE):
         assert moved(program, Opcode.STORE, target)
 
@@ -203,7 +203,7 @@ def test_every_token_has_every_expert(policy: str, count: int, seed: int) -> Non
     assert result.error == ErrorCode.NONE
     for number, frame in enumerate(frames):
         x, _ = program.outputs(result.memory, number)
-        np.testing.assert_array_equal(x, Integer(model).run(frame, task).x.numpy())
+        np.testing.assert_array_equal(x, infer(model, frame, task).x.numpy())
     assert dict(simulate(program, from_traces(traces, model.config, plan)).counters) == (
         result.counters)
 

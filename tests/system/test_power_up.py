@@ -15,7 +15,7 @@ from torch import Tensor
 from deltamoe.boards import PRESETS
 from deltamoe.boards.verilator import engine
 from deltamoe.golden.data.images import digits
-from deltamoe.golden.integer import Integer, Trace
+from deltamoe.golden.integer import Trace, infer
 from deltamoe.golden.library import find
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.rtl.compiler.assembler import Program
@@ -70,7 +70,7 @@ def digit() -> Case:
 
 
 def make_case(model: QuantizedModel, image: Tensor, task: int) -> Case:
-    program, trace = compile_program(model, NANO, task), Integer(model).run(image, task)
+    program, trace = compile_program(model, NANO, task), infer(model, image, task)
     counters = simulate(program, from_trace(trace, program.config)).counters
     return Case(program, program.with_image(image.numpy()), trace, counters)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deltamoe.boards.verilator import engine
-from deltamoe.golden.integer import Integer
+from deltamoe.golden.integer import infer
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.program import ErrorCode
@@ -34,7 +34,7 @@ def test_bits_and_counters(hardware: str, number: int, seed: int) -> None:
     plan = Plan(Choice((Policy.DENSE, Policy.ZERO_SKIP)[number // 3 % 2]))
     memory = MemoryModel((20, 1, 60)[number % 3], (1, 3, 2)[number % 4 % 3])
     program = compile_program(model, hw, task, plan)
-    trace = Integer(model).run(image, task)
+    trace = infer(model, image, task)
 
     result = engine.run(program, program.with_image(image.numpy()), latency=memory.latency,
                         interval=memory.interval)
@@ -62,7 +62,7 @@ def test_frames_back_to_back(hardware: str, seed: int) -> None:
     model, image, task = make(drawn(hardware, len(CASES), seed), hw, "free")
     images = [image.roll(n, -1) for n in range(3)]
     program = compile_program(model, hw, task, frames=3)
-    traces = [Integer(model).run(frame, task) for frame in images]
+    traces = [infer(model, frame, task) for frame in images]
     result = engine.run(program, program.with_image(*(frame.numpy() for frame in images)))
     assert result.error == ErrorCode.NONE
     for number, trace in enumerate(traces):
@@ -91,7 +91,7 @@ def test_routings_are_skewed(seed: int) -> None:
             config = model.config
             if not config.num_experts or config.num_layers < 2:
                 continue
-            experts, _ = Integer(model).run(image, task).routes[1]
+            experts, _ = infer(model, image, task).routes[1]
             if routing == "one":
                 assert (experts[:, 0] == config.num_experts - 1).all()
             else:

@@ -9,7 +9,7 @@ import torch
 
 from deltamoe.boards import PRESETS
 from deltamoe.boards.verilator import engine
-from deltamoe.golden.integer import Integer
+from deltamoe.golden.integer import infer
 from deltamoe.golden.operators import Part
 from deltamoe.golden.temporal.frames import Temporal
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
@@ -62,7 +62,7 @@ def test_sequence(policy: str, theta: int, number: int, seed: int) -> None:
     config = model.config
     plan = both(model, task, theta) if policy == "both" else named(policy, config, HW, task, theta)
     frames = sequence(image, rng, FRAMES)
-    reference, exact = Temporal(model, plan), Integer(model)
+    reference = Temporal(model, plan)
     traces = [reference.run(frame, task) for frame in frames]
     program = compile_program(model, HW, task, plan, frames=FRAMES)
     result = engine.run(program, program.with_image(*(frame.numpy() for frame in frames)))
@@ -73,7 +73,7 @@ def test_sequence(policy: str, theta: int, number: int, seed: int) -> None:
         if scores is not None:
             np.testing.assert_array_equal(scores, trace.scores.numpy())
         if not theta:
-            np.testing.assert_array_equal(x, exact.run(frames[frame], task).x.numpy())
+            np.testing.assert_array_equal(x, infer(model, frames[frame], task).x.numpy())
     predicted = simulate(program, from_traces(traces, config, plan))
     assert dict(predicted.counters) == result.counters
     modes = {fields.get("mode", 0) for fields in program.descriptors}

@@ -10,7 +10,7 @@ import torch
 from deltamoe.boards import PRESETS
 from deltamoe.boards.verilator import engine
 from deltamoe.golden.config import ModelConfig
-from deltamoe.golden.integer import Integer
+from deltamoe.golden.integer import infer
 from deltamoe.golden.operators import EVERY, Operator, Part
 from deltamoe.golden.temporal.frames import Temporal
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
@@ -106,7 +106,7 @@ def test_sequence(kind, policy: str, theta: int, seed: int) -> None:
     config = model.config
     plan = plan_of(policy, config, task, theta)
     frames = sequence(image, rng, FRAMES)
-    reference, exact = Temporal(model, plan), Integer(model)
+    reference = Temporal(model, plan)
     traces = [reference.run(frame, task) for frame in frames]
     program = compile_program(model, HW, task, plan, frames=FRAMES)
     memory = program.with_image(*(frame.numpy() for frame in frames))
@@ -117,7 +117,7 @@ def test_sequence(kind, policy: str, theta: int, seed: int) -> None:
         x, _ = program.outputs(result.memory, frame)
         np.testing.assert_array_equal(x, trace.x.numpy())
         if not theta:
-            np.testing.assert_array_equal(x, exact.run(frames[frame], task).x.numpy())
+            np.testing.assert_array_equal(x, infer(model, frames[frame], task).x.numpy())
     assert dict(simulate(program, from_traces(traces, config, plan), slow).counters) == (
         result.counters)
     stalled = engine.run(program, memory, stall_seed=seed + 1)

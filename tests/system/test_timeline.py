@@ -10,7 +10,7 @@ import pytest
 from deltamoe.boards import PRESETS
 from deltamoe.boards.verilator import engine
 from deltamoe.boards.verilator.probes import probes, watched
-from deltamoe.golden.integer import Integer
+from deltamoe.golden.integer import infer
 from deltamoe.golden.library import default_image, find
 from deltamoe.golden.temporal.frames import Temporal
 from deltamoe.rtl import cycles
@@ -34,7 +34,7 @@ def digits() -> tuple:
     model = find("digits").quantized
     image, program = default_image(model.config), compile_program(model, NANO, 0)
     result = engine.run(program, program.with_image(image.numpy()), spans=True)
-    return program, from_trace(Integer(model).run(image, 0), model.config), result.spans
+    return program, from_trace(infer(model, image, 0), model.config), result.spans
 
 
 @pytest.mark.verilator
@@ -67,7 +67,7 @@ def test_random_networks(hardware: str, seed: int) -> None:
     program = compile_program(model, hw, task)
     result = engine.run(program, program.with_image(image.numpy()), latency=memory.latency,
                         interval=memory.interval, spans=True)
-    facts = from_trace(Integer(model).run(image, task), model.config)
+    facts = from_trace(infer(model, image, task), model.config)
     assert result.spans
     assert differences(simulate(program, facts, memory).spans, result.spans, NAMES) == []
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deltamoe.golden.config import MODELS
-from deltamoe.golden.integer import Integer
+from deltamoe.golden.integer import infer
 from deltamoe.golden.sparsity import hooks
 from deltamoe.golden.sparsity.generated import generated
 from deltamoe.golden.sparsity.record import Moment, Record, record
@@ -47,7 +47,7 @@ def shown() -> list[Tensor]:
 
 def test_a_record_holds_what_the_integer_network_multiplied(live: Record) -> None:
     for moment in live.frames:
-        trace = Integer(live.model).run(moment.pixels)
+        trace = infer(live.model, moment.pixels)
         assert torch.equal(moment.output, trace.x)
         assert list(moment.operands) == list(map(str, trace.operands))
         assert all(torch.equal(moment.operands[str(product)], operand)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from deltamoe.golden.config import MODELS
-from deltamoe.golden.integer import Integer
+from deltamoe.golden.integer import Context, embed
 from deltamoe.golden.quantization.report import sqnr
 from deltamoe.golden.sparsity.generated import generated
 from deltamoe.golden.sparsity.metrics import (
@@ -196,8 +196,8 @@ def test_the_skills_of_a_task_are_averaged(live: Record) -> None:
         run = Live(TaskSet(live, count))
         run.frame(live.frames[0])
         logits = live.frames[0].logits[1]
-        chosen, weights = run.choose(1, torch.zeros(len(logits), 32), torch.zeros(
-            logits.shape, dtype=torch.int64), (1, 0), None)
+        chosen, weights = run.choose(run.context(), 1, torch.zeros(len(logits), 32), torch.zeros(
+            logits.shape, dtype=torch.int64))
         usage = torch.bincount(torch.cat([frame.routes[1].flatten() for frame in live.frames]),
                                minlength=4)
         best = usage.argsort(descending=True, stable=True)[:count]
@@ -284,13 +284,8 @@ def test_a_dimension_that_a_token_does_not_use_is_neither_read_nor_written(live:
 
 def test_without_any_dimension_the_blocks_add_nothing(live: Record) -> None:
     """What is not made is 0, so the residual stream stays the embedding."""
-
-    class First(Integer):
-        def block(self, layer, x, *others):
-            return x
-
     for moment, frame in zip(live.frames, play("mohd", live, groups=4, shared=0, k=0), strict=True):
-        embedding = First(live.model).run(moment.pixels).x
+        embedding = embed(Context(live.model), moment.pixels)
         assert frame.sqnr_db == pytest.approx(sqnr(embedding, moment.output))
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.utils import prune
 
-from deltamoe.golden.integer import Integer
+from deltamoe.golden.integer import infer
 from deltamoe.golden.library import find
 from deltamoe.golden.sparsity import hooks
 from deltamoe.golden.sparsity.record import Record, record
@@ -156,7 +156,7 @@ def test_pruned_weights_run_as_a_network_of_their_own(live: Record) -> None:
     rule = Magnitude(live, 0.5)
     model = rule.network(live.model)
     for moment, frame in zip(live.frames, play("magnitude", live), strict=True):
-        trace = Integer(model).run(moment.pixels)
+        trace = infer(model, moment.pixels)
         noise = (trace.x - moment.output).double().square().sum()
         signal = moment.output.double().square().sum()
         assert frame.sqnr_db == pytest.approx(10 * float(torch.log10(signal / noise)))
