@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from rich.console import Group
@@ -11,42 +10,11 @@ from rich.text import Text
 
 from deltamoe.api.progress import QUIET, Progress
 from deltamoe.api.result import Result
-from deltamoe.boards import hardware as hardware_by_name
-from deltamoe.experiments.calibration import TERMS, Fit, Measurement, equations, fit, read, table
-from deltamoe.golden.config import MODELS
+from deltamoe.experiments.calibration import TERMS, Fit, equations, fit, read, table
 from deltamoe.host.files import write
-from deltamoe.rtl.compiler.entry import compile_program
-from deltamoe.sim.machine import simulate
-from deltamoe.sim.memory import MemoryModel
-from deltamoe.sim.outline import Outline, facts
-from deltamoe.sim.report.spans import Result as Simulated
 from deltamoe.terminal import Table
 
 UNITS = {"static": "W"}
-
-
-@cache
-def frame(model: str, hardware: str, task: int, latency: int, interval: int) -> Simulated:
-    """Simulate one frame of a preset."""
-    if model not in MODELS:
-        raise ValueError(f"model {model!r} is not one of {', '.join(MODELS)}")
-    config, hw = MODELS[model], hardware_by_name(hardware)
-    program = compile_program(Outline(config), hw, task)
-    return simulate(program, facts(config, task), MemoryModel(latency, interval))
-
-
-def simulated(row: Measurement) -> Simulated:
-    """Simulate what was measured.
-
-    Raises
-    ------
-    ValueError
-        No such preset; says in which line.
-    """
-    try:
-        return frame(row.model, row.hardware, row.task, row.latency, row.interval)
-    except ValueError as error:
-        raise ValueError(f"line {row.line}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -111,7 +79,7 @@ def calibrate(measurements: Path, out: Path, terms: Sequence[str], *,
     """
     check_terms(terms, ",".join(terms))
     rows = read(measurements)
-    made = fit(*equations(progress.each(rows, "simulating"), list(terms), simulated), list(terms))
+    made = fit(*equations(progress.each(rows, "simulating"), list(terms)), list(terms))
     calibration = Calibration(made, table(made, rows, measurements.name), out)
     write(out, json.dumps(calibration.energy_table, indent=2) + "\n")
     return calibration

@@ -9,9 +9,12 @@ from rich.text import Text
 
 from deltamoe.api.progress import QUIET, Progress
 from deltamoe.api.result import Pictured, Result
-from deltamoe.experiments.study.evaluate import Evaluator, points
-from deltamoe.experiments.study.outcome import Outcome, answer, compared, measured
-from deltamoe.experiments.study.spec import Study, bundled, checked, read
+from deltamoe.experiments.points.evaluate import Evaluator
+from deltamoe.experiments.points.outcome import Outcome, measured
+from deltamoe.experiments.points.point import Point
+from deltamoe.experiments.reading import bundled, checked
+from deltamoe.experiments.study.answer import answer, called, compared, varied
+from deltamoe.experiments.study.spec import BUNDLED, Study, read
 from deltamoe.experiments.study.table import Units, as_csv, as_json, tables
 from deltamoe.rtl.compiler.entry import check
 from deltamoe.terminal import Table
@@ -83,15 +86,23 @@ def compare(study: str | Path | Mapping | Study, *, progress: Progress = QUIET) 
         Names the file, the place in it and what is allowed; or the point that cannot be.
     """
     if isinstance(study, Mapping):
-        study = checked(study, "study")
+        study = checked(Study, study, "study")
     elif not isinstance(study, Study):
         study = read(str(study))
-    evaluator, wanted = Evaluator(study), list(points(study))
+    evaluator, wanted, axes = Evaluator(operands=study.operands), list(study.points), varied(study)
     for point in wanted:
         if not point.model.trace:
             check(point.model.config, point.hardware.config, point.model.task)
-    return Comparison(study, compared(study, [measured(study, point, evaluator.run(point))
-                                              for point in progress.each(wanted, "points")]))
+
+    def outcome(point: Point) -> Outcome:
+        labels = point.labels
+        try:
+            run = evaluator.run(point)
+        except ValueError as error:
+            raise ValueError(f"{', '.join(labels.values())}: {error}") from None
+        return measured(point, run, study.energy_table, called(labels, axes))
+
+    return Comparison(study, compared(study, map(outcome, progress.each(wanted, "points"))))
 
 
 @dataclass(frozen=True)
@@ -112,4 +123,4 @@ class Studies(Result):
 
 def studies() -> Studies:
     """Return the studies that come along."""
-    return Studies({name: read(name).question for name in bundled()})
+    return Studies({name: read(name).question for name in bundled(BUNDLED)})

@@ -13,10 +13,10 @@ from deltamoe.api.progress import QUIET, Progress
 from deltamoe.api.result import Pictured
 from deltamoe.boards.area.model import PART
 from deltamoe.experiments.sweep import report
-from deltamoe.experiments.sweep.reading import find, load
+from deltamoe.experiments.sweep.design import Design
 from deltamoe.experiments.sweep.record import Record
-from deltamoe.experiments.sweep.search import Point, search
-from deltamoe.experiments.sweep.spec import Spec
+from deltamoe.experiments.sweep.search import search
+from deltamoe.experiments.sweep.spec import Spec, find, load
 from deltamoe.experiments.sweep.workers import LostError, cluster, local
 from deltamoe.host.outputs import alone
 
@@ -32,7 +32,7 @@ class Sweep(Pictured):
     ----------
     spec : Spec
         What was explored.
-    points : list of Point
+    points : list of Design
         Every design with its figures, or why there is none.
     asked : int
         How often the sampler was asked, for designs known already too.
@@ -45,7 +45,7 @@ class Sweep(Pictured):
     """
 
     spec: Spec
-    points: list[Point]
+    points: list[Design]
     asked: int
     folder: Path
     evaluated: int
@@ -59,7 +59,7 @@ class Sweep(Pictured):
 
     def table(self) -> Group:
         made = self.figures()
-        return Group(report.table(made), Text(
+        return Group(report.table(self.spec, made["front"]), Text(
             f"{made['points']} designs, {made['refused']} of them refused by the hardware or the "
             f"compiler, {made['over_limits']} over the limits; {self.evaluated} evaluated now in "
             f"{self.seconds:.0f} s, {self.processor_seconds:.0f} s of processor time. Record and "
@@ -111,13 +111,13 @@ def sweep(spec: str | Path, out: str | Path | None = None, *, workers: int | Non
     began = time.perf_counter()
     with team as hands, alone(folder):
         record = Record(folder / FILES[0], wanted)
-        known = len(record.outcomes)
+        known = len(record.designs)
         with progress.bar("points", min(wanted.points, wanted.size)) as update:
             try:
                 points, asked = search(wanted, record, hands,
                                        lambda done: update(completed=done))
             except LostError as error:
-                raise ValueError(f"{error}; {len(record.outcomes)} of {wanted.points} points are "
+                raise ValueError(f"{error}; {len(record.designs)} of {wanted.points} points are "
                                  f"in {folder}, the same command goes on") from None
-    return Sweep(wanted, points, asked, folder, len(record.outcomes) - known,
+    return Sweep(wanted, points, asked, folder, len(record.designs) - known,
                  time.perf_counter() - began, hands.seconds)

@@ -8,8 +8,9 @@ import typer
 from deltamoe.api.comparison import compare as answered
 from deltamoe.api.comparison import studies
 from deltamoe.cli import JsonFile, app, bars, command, show
+from deltamoe.experiments.reading import bundled
 from deltamoe.experiments.study import report
-from deltamoe.experiments.study.spec import bundled, read
+from deltamoe.experiments.study.spec import BUNDLED, read
 from deltamoe.host.files import write
 from deltamoe.host.outputs import check_outputs
 from deltamoe.lookup import file_of
@@ -31,7 +32,7 @@ def compare(
         show(studies(), json)
         return
     study = read(spec)
-    check_outputs([csv], json=json, read=[file_of(spec, bundled()), *study.files],
+    check_outputs([csv], json=json, read=[file_of(spec, bundled(BUNDLED)), *study.files],
                   folders={out: report.FILES} if out else {})
     made = answered(study, progress=bars)
     if out is not None:

@@ -8,7 +8,7 @@ import typer
 from deltamoe.api.sweeps import FILES
 from deltamoe.api.sweeps import sweep as explored
 from deltamoe.cli import JsonFile, app, bars, command, show
-from deltamoe.experiments.sweep.reading import find
+from deltamoe.experiments.sweep.spec import find
 from deltamoe.host.files import write_all
 from deltamoe.host.outputs import check_outputs
 

@@ -7,14 +7,18 @@ the counts of the simulated frame; the fit finds prices and static power that ar
 import csv
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from scipy.optimize import nnls
 from scipy.stats import t as student
 
+from deltamoe.experiments.points.evaluate import Evaluator
+from deltamoe.experiments.points.point import Point
+from deltamoe.experiments.reading import checked
 from deltamoe.sim.energy.table import ENTRIES, entry_of
 from deltamoe.sim.report.spans import Result
 
@@ -43,12 +47,7 @@ class Measurement:
     """A row of the CSV; ``idle_power_w`` is None if it was not measured."""
 
     line: int
-    model: str
-    hardware: str
-    task: int
-    latency: int
-    interval: int
-    clock_mhz: float
+    point: Point
     voltage_v: float
     frames_per_s: float
     power_w: float
@@ -111,7 +110,19 @@ def parse(path: Path, line: int, row: Mapping[str, str | None]) -> Measurement:
             raise ValueError(f"{path}, line {line}: {column} {text} is not "
                              f"{'at least' if kind is int else 'above'} 0")
         values[column] = value
-    return Measurement(line, **values)
+    model, hardware, task, latency, interval, clock = (values.pop(name) for name in (
+        "model", "hardware", "task", "latency", "interval", "clock_mhz"))
+    point = checked(Point, {
+        "model": {"preset": model, "task": task}, "hardware": hardware,
+        "memory": {"latency": latency, "interval": interval, "clock_mhz": clock},
+    }, f"{path}, line {line}")
+    return Measurement(line, point, **values)
+
+
+@cache
+def simulated(point: Point) -> Result:
+    """Simulate a frame of what was measured."""
+    return Evaluator(operands=False).run(point).results[0]
 
 
 def terms_of(result: Result) -> Counter:
@@ -123,8 +134,7 @@ def terms_of(result: Result) -> Counter:
     return made
 
 
-def equations(rows: Iterable[Measurement], terms: list[str], simulated: Callable,
-              ) -> tuple[np.ndarray, np.ndarray]:
+def equations(rows: Iterable[Measurement], terms: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return a row of coefficients and the power in W of every measurement.
 
     Prices are in pJ, static power in W. Where the accelerator waits between frames, its measured
@@ -133,16 +143,22 @@ def equations(rows: Iterable[Measurement], terms: list[str], simulated: Callable
     Raises
     ------
     ValueError
-        More frames are claimed than the simulator allows at that clock.
+        The network does not fit the hardware, or more frames are claimed than the simulator
+        allows at that clock; says in which line.
     """
     left, right = [], []
     for row in rows:
-        result = simulated(row)
-        busy = row.frames_per_s * result.cycles / (row.clock_mhz * 1e6)
+        point = row.point
+        try:
+            result = simulated(point)
+        except ValueError as error:
+            raise ValueError(f"line {row.line}: {error}") from None
+        most = point.clock_mhz * 1e6 / result.cycles
+        busy = row.frames_per_s / most
         if busy > 1 + 1e-3:
             raise ValueError(f"line {row.line}: {row.frames_per_s:g} frames/s are more than the "
-                             f"{row.clock_mhz * 1e6 / result.cycles:.1f} that {row.model} on "
-                             f"{row.hardware} makes at {row.clock_mhz:g} MHz")
+                             f"{most:.1f} that {point.model.label} on {point.hardware.label} makes "
+                             f"at {point.clock_mhz:g} MHz")
         counts, power = terms_of(result), row.power_w
         counts["static"] = 1
         if row.idle_power_w is not None:
@@ -196,7 +212,8 @@ def table(made: Fit, rows: list[Measurement], source: str) -> dict:
     voltages = sorted({row.voltage_v for row in rows})
     if len(voltages) > 1:
         raise ValueError(f"{source}: voltage_v takes the values {voltages}; a table is for one")
-    hardware, terms = ", ".join(sorted({row.hardware for row in rows})), ", ".join(made.values)
+    hardware = ", ".join(sorted({row.point.hardware.label for row in rows}))
+    terms = ", ".join(made.values)
     where = {entry: term for term in made.values for entry in TERMS[term]}
     said = (f"non-negative least squares over {made.rows} measurements of {source}, "
             f"{made.residual_w:.3g} W left over; {CONFIDENCE:.0%} confidence interval")

@@ -13,7 +13,8 @@ from pathlib import Path
 from deltamoe.boards import PRESETS, clock
 from deltamoe.boards.synthesis.parts import PARTS, RESOURCES
 from deltamoe.boards.synthesis.units import UNITS
-from deltamoe.experiments.study.spec import bundled, read
+from deltamoe.experiments.reading import bundled
+from deltamoe.experiments.study.spec import BUNDLED, read
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.sparsity.registry import MECHANISMS
 from deltamoe.host.files import read_text, write
@@ -169,7 +170,7 @@ def losses() -> str:
 def studies() -> str:
     """Return the studies that come along."""
     return table(("study", "question"), (
-        (f"`{name}`", read(name).question) for name in bundled()))
+        (f"`{name}`", read(name).question) for name in bundled(BUNDLED)))
 
 
 def fenced(draw: Callable[[], str]) -> Callable[[], str]:

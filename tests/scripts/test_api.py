@@ -164,8 +164,8 @@ BAD = {
     "nosuch is not a folder": lambda: quantize("digits", "w", "nosuch"),
     "study: models[0]: 'nosuch' is not one of": lambda: deltamoe.compare(
         {"question": "?", "models": ["nosuch"], "hardware": ["nano"]}),
-    "'nosuch' is neither a .yaml file nor one of": lambda: deltamoe.compare("nosuch"),
-    "'nosuch' is neither a file nor one of": lambda: sweep("nosuch"),
+    "'nosuch' is neither a .yaml file nor one of attention": lambda: deltamoe.compare("nosuch"),
+    "'nosuch' is neither a .yaml file nor one of sweep-": lambda: sweep("nosuch"),
 }
 
 

@@ -6,11 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deltamoe.api.calibration import frame, simulated
 from deltamoe.boards import PRESETS
-from deltamoe.experiments.calibration import COLUMNS, IDLE, equations, fit, read, table, terms_of
+from deltamoe.experiments.calibration import (
+    COLUMNS,
+    IDLE,
+    equations,
+    fit,
+    read,
+    simulated,
+    table,
+    terms_of,
+)
+from deltamoe.experiments.points.point import Point
 from deltamoe.sim.energy.estimate import energy
 from deltamoe.sim.energy.table import find_table, parse
+from deltamoe.sim.report.spans import Result
 from tests.scripts.test_cli import run
 
 TRUE = {"mac": 6.5, "dram": 120.0, "static": 0.4}
@@ -18,6 +28,12 @@ TERMS = list(TRUE)
 WAITS = 0.25
 NOISE = 1e-6  # W; digits on nano at 100 MHz takes some 20 mW above its static power
 HEADER = [*COLUMNS, IDLE]
+
+
+def frame(model: str, hardware: str, task: int, latency: int, interval: int) -> Result:
+    """Simulate what a row of measurements is of."""
+    return simulated(Point(model={"preset": model, "task": task}, hardware=hardware,
+                           memory={"latency": latency, "interval": interval}))
 
 
 def measured(noise: float, seed: int = 0, idle: bool = True) -> list[list]:
@@ -44,7 +60,7 @@ def write(path: Path, rows: list[list], header: list[str] = HEADER) -> Path:
 @pytest.mark.parametrize("idle", [True, False])
 def test_without_noise_prices_are_exact(idle: bool, tmp_path: Path) -> None:
     rows = read(write(tmp_path / "m.csv", measured(0, idle=idle)))
-    made = fit(*equations(rows, TERMS, simulated), TERMS)
+    made = fit(*equations(rows, TERMS), TERMS)
     assert dict(made.values) == pytest.approx(TRUE, rel=1e-9)
 
 
@@ -53,7 +69,7 @@ def test_interval_holds_the_truth_as_often_as_it_says(idle: bool, tmp_path: Path
                                                       seed: int) -> None:
     """95 % of 300 fits, give or take four deviations; and it says something."""
     rows = read(write(tmp_path / "m.csv", measured(0, idle=idle)))
-    left, right = equations(rows, TERMS, simulated)
+    left, right = equations(rows, TERMS)
     rng, inside, left_over = np.random.default_rng(seed), dict.fromkeys(TERMS, 0), []
     for _ in range(300):
         made = fit(left, right + rng.normal(0, NOISE, len(right)), TERMS)
@@ -66,7 +82,7 @@ def test_interval_holds_the_truth_as_often_as_it_says(idle: bool, tmp_path: Path
 
 
 def test_no_price_is_negative(tmp_path: Path) -> None:
-    left, right = equations(read(write(tmp_path / "m.csv", measured(0))), TERMS, simulated)
+    left, right = equations(read(write(tmp_path / "m.csv", measured(0))), TERMS)
     made = fit(left, right - 5.0 * left[:, 1], TERMS)
     assert min(made.values.values()) >= 0
     lower = fit(left, right - 2 * TRUE["dram"] * left[:, 1], TERMS)
@@ -94,7 +110,7 @@ def test_table_predicts_what_was_measured(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_table_without_idle_power_says_so(tmp_path: Path) -> None:
     rows = read(write(tmp_path / "m.csv", measured(NOISE, idle=False)))
-    made = parse("t", table(fit(*equations(rows, TERMS, simulated), TERMS), rows, "m.csv"))
+    made = parse("t", table(fit(*equations(rows, TERMS), TERMS), rows, "m.csv"))
     assert "device_idle" in made.gaps
 
 
@@ -126,10 +142,11 @@ BAD = {
     "line 3: clock_mhz 'fast' is not a number": (changed("clock_mhz", "fast"), HEADER),
     "line 3: task '' is not a number": (changed("task", ""), HEADER),
     "line 3: latency -1 is not at least 0": (changed("latency", -1), HEADER),
-    "line 3: model 'nosuch' is not one of": (changed("model", "nosuch"), HEADER),
-    "line 3: hardware 'nosuch' is not one of": (changed("hardware", "nosuch"), HEADER),
-    "line 3: task 2 is not in 0..1": (changed("task", 2), HEADER),
-    "line 3: memory latency 0": (changed("latency", 0), HEADER),
+    "line 3: model: 'nosuch' is not one of digits": (changed("model", "nosuch"), HEADER),
+    "line 3: hardware: 'nosuch' is not one of nano": (changed("hardware", "nosuch"), HEADER),
+    "line 3: model: task 2 is not in 0..1": (changed("task", 2), HEADER),
+    "line 3: memory.latency: Input should be greater than or equal to 1, not 0": (
+        changed("latency", 0), HEADER),
     "line 3: 1e+06 frames/s are more than": (changed("frames_per_s", 1e6), HEADER),
     "voltage_v takes the values": (changed("voltage_v", 0.72), HEADER),
     "3 measurements are too few for 3 terms": (GOOD[:3], HEADER),

@@ -89,7 +89,7 @@ BAD = {
     "synth --unit nosuch": "'nosuch' is not one of Accelerator",
     "synth --json nosuch/out.json": "no folder nosuch",
     "synth --estimate --target ecp5": "--estimate knows all of the accelerator on xcup",
-    "sweep nosuch": "'nosuch' is neither a file nor one of sweep-zcu102",
+    "sweep nosuch": "'nosuch' is neither a .yaml file nor one of sweep-zcu102",
     "sweep good.png": "good.png: not YAML",
     "sweep images": "images",
     "sweep sweep-zcu102 --csv nosuch/points.csv": "no folder nosuch",

@@ -17,12 +17,15 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from torch import nn
 
-from deltamoe.experiments.study import evaluate, figures
-from deltamoe.experiments.study.inputs import InputSpec
-from deltamoe.experiments.study.spec import Study, bundled, read
-from deltamoe.experiments.study.subject import Subject
+from deltamoe.experiments.points import evaluate
+from deltamoe.experiments.points.inputs import InputSpec
+from deltamoe.experiments.points.point import Point
+from deltamoe.experiments.points.subject import Subject
+from deltamoe.experiments.points.values import ModelSpec, PolicySpec
+from deltamoe.experiments.reading import bundled
+from deltamoe.experiments.study import figures
+from deltamoe.experiments.study.spec import BUNDLED, Study, read
 from deltamoe.experiments.study.table import Units
-from deltamoe.experiments.study.values import ModelSpec, PolicySpec
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.data.video import frames
 from deltamoe.golden.integer import infer
@@ -341,6 +344,10 @@ BAD = {
         "memory[0].latency: Input should be greater than or equal to 1"),
     "models: [digits]\nhardware: [nano]\nmemory: [{interval: fast}]": (
         "memory[0].interval: Input should be a valid integer"),
+    "models: [digits]\nhardware: [nano]\nmemory: [{interval: 2, bytes_per_cycle: 8}]": (
+        "memory[0]: has both interval and bytes_per_cycle"),
+    "models: [digits]\nhardware: [nano]\nmemory: [{clock_mhz: 1001}]": (
+        "memory[0].clock_mhz: Input should be less than or equal to 1000, not 1001"),
     "models: [digits]\nhardware: [nano]\nbaseline: {policy: delta}": (
         "baseline: policy 'delta' is not one of dense"),
     "models: [digits]\nhardware: [nano]\nbaseline: {speed: 1}": "baseline: 'speed' is not one of",
@@ -410,12 +417,12 @@ def test_where_nothing_can_be_written_is_said_first(option: str, words: str, tmp
 def test_studies_that_come_along_are_listed(monkeypatch, capsys) -> None:
     listed = said(monkeypatch, capsys, "compare --list")
     assert len(listed) == 11
-    assert listed == {name: read(name).question for name in bundled()}
+    assert listed == {name: read(name).question for name in bundled(BUNDLED)}
     assert all(question.endswith("?") for question in listed.values())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(bundled()))
+@pytest.mark.parametrize("name", list(bundled(BUNDLED)))
 def test_studies_that_come_along_run(name: str, tmp_path: Path, monkeypatch, capsys) -> None:
     code, _, err = run(monkeypatch, capsys, "compare", name, "--out", tmp_path / "made",
                        "--json", tmp_path / "made.json")
@@ -433,18 +440,17 @@ def test_studies_that_come_along_run(name: str, tmp_path: Path, monkeypatch, cap
 ROUTING = [name for name, mechanism in MECHANISMS.items() if mechanism.family == "routing"]
 
 
-def alone(policy: str | dict, **axes) -> tuple[evaluate.Point, Subject, evaluate.Run]:
+def alone(policy: str | dict, **axes) -> tuple[Point, Subject, evaluate.Run]:
     """Run one policy on the digits network and nano; return its point, subject and run."""
     study = Study.model_validate({"question": "?", "models": ["digits"], "hardware": ["nano"],
                                   "policies": [policy], **axes})
-    evaluator, (point,) = evaluate.Evaluator(study), evaluate.points(study)
-    evaluator.operands = True
+    evaluator, (point,) = evaluate.Evaluator(operands=True), study.points
     return point, evaluator.subject(point), evaluator.run(point)
 
 
-def modeled(point: evaluate.Point, subject: Subject) -> evaluate.Run:
+def modeled(point: Point, subject: Subject) -> evaluate.Run:
     """Run a policy that the hardware executes as if it did not."""
-    return evaluate.modeled(subject, point.hardware.config, point.memory.model, point)
+    return evaluate.modeled(subject, point.hardware.config, point.memory_model, point)
 
 
 def weights_read(run: evaluate.Run) -> int:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from deltamoe.experiments.study.outcome import Outcome
+from deltamoe.experiments.points.outcome import Outcome
 from deltamoe.experiments.study.table import Units
 from deltamoe.page import BLUE, GRAY, GREEN, ORANGE, RED, SKY, YELLOW
 from deltamoe.sim.report.losses import CAUSES
@@ -89,7 +89,7 @@ def roofline(outcomes: Sequence[Outcome]) -> Figure:
     x = [outcome.intensity for outcome in outcomes]
     y = [outcome.counters["macs"] / outcome.cycles for outcome in outcomes]
     roofs = {(outcome.mac_units, outcome.point.hardware.config.bus_bytes
-              / outcome.point.memory.interval): None for outcome in outcomes}
+              / outcome.point.memory_model.interval): None for outcome in outcomes}
     left, right = min(x) / 4, max(max(x), *(most / width for most, width in roofs)) * 4
     axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(
         min(y) / 2, 1.8 * max(most for most, _ in roofs)),

@@ -7,11 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import deltamoe.sim.work
+from deltamoe.experiments.points.foreign import ASSUMED
+from deltamoe.experiments.points.outcome import Outcome
+from deltamoe.experiments.points.subject import CALIBRATED_ON
 from deltamoe.experiments.study import figures
-from deltamoe.experiments.study.foreign import ASSUMED
-from deltamoe.experiments.study.outcome import Outcome, answer
+from deltamoe.experiments.study.answer import answer
 from deltamoe.experiments.study.spec import Study
-from deltamoe.experiments.study.subject import CALIBRATED_ON
 from deltamoe.experiments.study.table import Units
 from deltamoe.golden.sparsity.registry import MECHANISMS
 from deltamoe.host.files import write_all
@@ -114,9 +115,9 @@ def constants(study: Study) -> str:
 
 def sources(study: Study) -> str:
     """Return what the figures rest on."""
-    memories = table(("memory", "latency, cycles", "cycles from beat to beat", "clock, MHz"), (
-        (memory.label, memory.latency, memory.interval,
-         memory.clock_mhz or "the hardware's: " + ", ".join(
+    memories = table(("memory", "latency, cycles", "beats", "clock, MHz"), (
+        (memory.label, memory.latency, memory.pace,
+         f"{memory.clock_mhz:g}" if memory.clock_mhz else "the hardware's: " + ", ".join(
              f"{hardware.clock_mhz:g}" for hardware in study.hardware)) for memory in study.memory))
     return f"""<h2>Assumptions</h2>
 {bullets(f"{name}: {claim}" for name, claim in CLAIMS.items())}

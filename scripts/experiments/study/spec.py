@@ -1,22 +1,24 @@
 """What a study asks: a YAML file of models, hardware, policies and memories, checked."""
 
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import ClassVar, Self
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from deltamoe.experiments.study.inputs import InputSpec
-from deltamoe.experiments.study.values import (
+from deltamoe.experiments import reading
+from deltamoe.experiments.points.inputs import InputSpec
+from deltamoe.experiments.points.point import DENSE, IMAGE, Point, label
+from deltamoe.experiments.points.values import (
     Batch,
     HardwareSpec,
     MemorySpec,
     ModelSpec,
     PolicySpec,
-    Strict,
 )
+from deltamoe.experiments.reading import Strict, find
 from deltamoe.golden.config import ModelConfig
-from deltamoe.golden.temporal.policy import Policy
 from deltamoe.rtl.config import HwConfig
 from deltamoe.sim.energy.table import find_table, tables
 
@@ -37,16 +39,28 @@ class Study(Strict):
     question: str
     models: list[ModelSpec] = Field(min_length=1)
     hardware: list[HardwareSpec] = Field(min_length=1)
-    policies: list[PolicySpec] = Field([PolicySpec(name=str(Policy.DENSE))], min_length=1)
+    policies: list[PolicySpec] = Field([DENSE], min_length=1)
     memory: list[MemorySpec] = Field([MemorySpec()], min_length=1)
-    inputs: list[InputSpec] = Field([InputSpec(source="image")], min_length=1)
+    inputs: list[InputSpec] = Field([IMAGE], min_length=1)
     batch: list[Batch] = Field([1], min_length=1)
     baseline: dict[str, str | int] = Field({})
     energy_table: str = "asic_28nm"
 
     def labels(self, axis: str) -> list[str]:
         """Return the values of an axis, as the report calls them."""
-        return [str(getattr(value, "label", value)) for value in getattr(self, self.AXES[axis])]
+        return [label(value) for value in getattr(self, self.AXES[axis])]
+
+    @property
+    def points(self) -> Iterator[Point]:
+        """All points."""
+        for values in product(*(getattr(self, name) for name in self.AXES.values())):
+            yield Point(**dict(zip(self.AXES, values, strict=True)))
+
+    @property
+    def operands(self) -> bool:
+        """Whether more than the dimensions and the routing of the networks must be known."""
+        return any(policy != DENSE for policy in self.policies) or any(
+            value.kind != "image" for value in self.inputs)
 
     @property
     def files(self) -> list[str]:
@@ -105,11 +119,6 @@ def cacheable(policy: PolicySpec, model: ModelConfig, hw: HwConfig) -> None:
                          f"has {room:,}")
 
 
-def bundled() -> dict[str, Path]:
-    """Return the studies that come along, by name."""
-    return {path.stem: path for path in sorted(BUNDLED.glob("*.yaml"))}
-
-
 def read(name: str) -> Study:
     """Return the study of a file, or one that comes along.
 
@@ -118,30 +127,4 @@ def read(name: str) -> Study:
     ValueError
         Names the file, the place in it and what is allowed.
     """
-    path = bundled().get(name, Path(name))
-    if path.suffix not in {".yaml", ".yml"}:
-        raise ValueError(f"study {name!r} is neither a .yaml file nor one of "
-                         f"{', '.join(bundled())}")
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not YAML: {error}") from None
-    return checked(content, str(path))
-
-
-def checked(content: object, source: str) -> Study:
-    """Return the study of a mapping.
-
-    Raises
-    ------
-    ValueError
-        Names the ``source``, the place in it and what is allowed.
-    """
-    try:
-        return Study.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}"
-                        for part in first["loc"]).lstrip(".")
-        said = first["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{source}: {place and f'{place}: '}{said}") from None
+    return reading.read(Study, find(name, BUNDLED))

@@ -4,7 +4,8 @@ import csv
 import io
 from collections.abc import Sequence
 
-from deltamoe.experiments.study.outcome import Outcome, answer
+from deltamoe.experiments.points.outcome import Outcome
+from deltamoe.experiments.study.answer import answer
 from deltamoe.experiments.study.spec import Study
 from deltamoe.sim.energy.table import Interval
 from deltamoe.terminal import Table

@@ -15,7 +15,7 @@ from optuna.trial import TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from deltamoe.experiments.sweep.evaluate import Outcome, sources
+from deltamoe.experiments.sweep.design import Design, sources
 from deltamoe.experiments.sweep.spec import OBJECTIVES, Spec
 from deltamoe.host.files import naming
 
@@ -28,7 +28,7 @@ def key(values: dict[str, int]) -> str:
 
 
 class Record:
-    """Outcomes by point.
+    """Finished designs, by what tells them apart.
 
     Every point is committed as soon as it is finished, in any order. Which points come next does
     not depend on this file but on the spec alone; so it may end anywhere.
@@ -53,7 +53,7 @@ class Record:
                 directions=[OBJECTIVES[name] for name in spec.objectives])
             self.agree(path, {**json.loads(spec.model_dump_json(exclude={"points"})),
                               "sources": sources()})
-            self.outcomes = {key(trial.params): Outcome(**trial.user_attrs)
+            self.designs = {key(trial.params): Design(trial.params, **trial.user_attrs)
                              for trial in self.study.get_trials(deepcopy=False)}
 
     @contextmanager
@@ -78,13 +78,14 @@ class Record:
         for name, value in given.items():
             self.study.set_user_attr(name, value)
 
-    def add(self, values: dict[str, int], outcome: Outcome) -> None:
-        """Keep a finished point."""
-        figures = [outcome.figures[name] for name in self.spec.objectives if outcome.figures]
+    def add(self, design: Design) -> None:
+        """Keep a finished design."""
+        values = [design.figures[name] for name in self.spec.objectives if design.figures]
         with self.storing():
             self.study.add_trial(create_trial(
-                state=TrialState.COMPLETE if figures else TrialState.FAIL, values=figures or None,
-                params=values, user_attrs=vars(outcome), distributions={
-                    name: CategoricalDistribution(choices)
-                    for name, choices in self.spec.space.items()}))
-        self.outcomes[key(values)] = outcome
+                state=TrialState.COMPLETE if values else TrialState.FAIL, values=values or None,
+                params=design.values,
+                user_attrs={"figures": design.figures, "refused": design.refused},
+                distributions={name: CategoricalDistribution(choices)
+                               for name, choices in self.spec.space.items()}))
+        self.designs[key(design.values)] = design

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from deltamoe.boards.area.model import CAPACITY, errors
-from deltamoe.experiments.sweep.search import Point
+from deltamoe.experiments.sweep.design import Design
 from deltamoe.experiments.sweep.spec import OBJECTIVES, Spec
 from deltamoe.page import BLUE, GRAY, ORANGE, png
 from deltamoe.terminal import Table
@@ -25,16 +25,17 @@ ROWS = 16
 """Most rows of the table."""
 
 
-def described(spec: Spec, points: list[Point], asked: int) -> dict:
+def described(spec: Spec, points: list[Design], asked: int) -> dict:
     """Return the JSON: the same for the same spec, however the points were evaluated."""
     front = sorted((point for point in points if point.best),
-                   key=lambda point: [point.outcome.figures[name] for name in spec.objectives])
+                   key=lambda point: [point.figures[name] for name in spec.objectives])
     return {
-        "spec": spec.model_dump(mode="json"), "asked": asked, "points": len(points),
-        "refused": sum(bool(point.outcome.refused) for point in points),
-        "over_limits": sum(not point.outcome.refused and not point.fits for point in points),
+        "spec": spec.model_dump(mode="json", exclude_none=True), "asked": asked,
+        "points": len(points),
+        "refused": sum(bool(point.refused) for point in points),
+        "over_limits": sum(not point.refused and not point.fits for point in points),
         "area_errors": area_errors(), "area_designs": len(errors()),
-        "front": [{"values": point.values, "figures": point.outcome.figures} for point in front],
+        "front": [{"values": point.values, "figures": point.figures} for point in front],
     }
 
 
@@ -45,40 +46,40 @@ def area_errors() -> dict[str, dict[str, float]]:
             for name, found in made.items()}
 
 
-def table(made: dict) -> Table:
+def table(spec: Spec, front: list[dict]) -> Table:
     """Return some of the front, spread over the first objective."""
-    spec, front = made["spec"], made["front"]
     shown = front if len(front) <= ROWS else [
         front[round(n * (len(front) - 1) / (ROWS - 1))] for n in range(ROWS)]
-    filled = Table(title=f"{spec['model']} on {spec['hardware']} changed: {len(shown)} of the "
-                         f"{len(front)} designs that no other beats")
-    for name in spec["objectives"]:
+    filled = Table(title=f"{spec.model.label} on {spec.hardware.label} changed: {len(shown)} "
+                         f"of the {len(front)} designs that no other beats")
+    for name in spec.objectives:
         filled.add_column(UNITS[name][0], justify="right")
     filled.add_column("design")
     for row in shown:
-        figures = (row["figures"][name] / UNITS[name][1] for name in spec["objectives"])
+        figures = (row["figures"][name] / UNITS[name][1] for name in spec.objectives)
         filled.add_row(*(f"{figure:,.1f}" if figure >= 100 else f"{figure:.3g}"
                          for figure in figures),
                        " ".join(f"{name}={value}" for name, value in row["values"].items()))
     return filled
 
 
-def picture(spec: Spec, points: list[Point]) -> bytes:
+def picture(spec: Spec, points: list[Design]) -> bytes:
     """Return a PNG of every pair of objectives: all designs, those over the limits, the front."""
     pairs = list(combinations(spec.objectives, 2)) or [(spec.objectives[0], "area_share")]
     figure = Figure(figsize=(4.6 * min(3, len(pairs)), 4 * -(-len(pairs) // 3) + 0.6),
                     layout="constrained")
-    figure.suptitle(f"{spec.model} on {spec.hardware} with changes, {len(points)} designs")
+    figure.suptitle(f"{spec.model.label} on {spec.hardware.label} with changes, "
+                    f"{len(points)} designs")
     grid = figure.subplots(-(-len(pairs) // 3), min(3, len(pairs)), squeeze=False)
-    built = [point for point in points if not point.outcome.refused]
+    built = [point for point in points if not point.refused]
     kinds = (("over the limits", "x", GRAY, [p for p in built if not p.fits]),
              ("beaten", ".", BLUE, [p for p in built if p.fits and not p.best]),
              ("beaten by none", "o", ORANGE, [p for p in built if p.best]))
     for axes, (vertical, across) in zip(grid.flat, pairs, strict=False):
         for label, marker, color, chosen in kinds:
             (x, wide), (y, high) = UNITS[across], UNITS[vertical]
-            axes.scatter([p.outcome.figures[across] / wide for p in chosen],
-                         [p.outcome.figures[vertical] / high for p in chosen],
+            axes.scatter([p.figures[across] / wide for p in chosen],
+                         [p.figures[vertical] / high for p in chosen],
                          marker=marker, color=color, s=18, linewidths=0.8, label=label)
             axes.set(xlabel=x, ylabel=y)
         axes.grid(alpha=0.3)
@@ -88,14 +89,14 @@ def picture(spec: Spec, points: list[Point]) -> bytes:
     return png(figure, dpi=110)
 
 
-def rows(spec: Spec, points: list[Point]) -> str:
+def rows(spec: Spec, points: list[Design]) -> str:
     """Return all points as CSV."""
     text = io.StringIO()
-    names = next((list(p.outcome.figures) for p in points if p.outcome.figures), list(OBJECTIVES))
+    names = next((list(p.figures) for p in points if p.figures), list(OBJECTIVES))
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*spec.explore, *names, "within_limits", "best", "refused"])
     for point in points:
         writer.writerow([*point.values.values(),
-                         *(point.outcome.figures.get(name, "") for name in names),
-                         int(point.fits), int(point.best), point.outcome.refused])
+                         *(point.figures.get(name, "") for name in names),
+                         int(point.fits), int(point.best), point.refused])
     return text.getvalue()

@@ -6,30 +6,20 @@ again and finds what was finished in the record.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from random import Random
 
 import optuna
 from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
-from deltamoe.experiments.sweep.evaluate import Outcome, excess
+from deltamoe.experiments.sweep.design import Design, excess
 from deltamoe.experiments.sweep.record import Record, key
 from deltamoe.experiments.sweep.spec import OBJECTIVES, Spec
 from deltamoe.experiments.sweep.workers import Workers
 
 BARREN = 20
 """Generations without a new point after which there is taken to be none."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """A design: explored values, figures or a reason, and where it stands."""
-
-    values: dict[str, int]
-    outcome: Outcome
-    fits: bool
-    best: bool
 
 
 def sampler(spec: Spec) -> BaseSampler:
@@ -58,19 +48,19 @@ def begin(spec: Spec) -> optuna.Study:
     return study
 
 
-def tell(study: optuna.Study, trial: optuna.Trial, spec: Spec, outcome: Outcome) -> None:
+def tell(study: optuna.Study, trial: optuna.Trial, spec: Spec, design: Design) -> None:
     """Tell what became of a trial. What is refused is worse than any excess of a limit."""
-    if outcome.refused:
+    if design.refused:
         trial.set_constraint("refused", 1000)
         study.tell(trial, [0] * len(spec.objectives))
         return
-    for name, over in excess(spec, outcome).items():
+    for name, over in excess(spec, design).items():
         trial.set_constraint(name, over)
-    study.tell(trial, [outcome.figures[name] for name in spec.objectives])
+    study.tell(trial, [design.figures[name] for name in spec.objectives])
 
 
 def search(spec: Spec, record: Record, workers: Workers,
-           advance: Callable[[int], None]) -> tuple[list[Point], int]:
+           advance: Callable[[int], None]) -> tuple[list[Design], int]:
     """Evaluate ``spec.points`` different points, or all if there are fewer.
 
     Return them in the order in which they were first asked for, and how often was asked.
@@ -87,26 +77,26 @@ def search(spec: Spec, record: Record, workers: Workers,
             values = {name: spec.space[name][index] for name, index in trial.params.items()}
             trials.append((trial, values))
             seen.setdefault(key(values), values)
-        new = [values for name, values in seen.items() if name not in record.outcomes]
+        new = [values for name, values in seen.items() if name not in record.designs]
         advance(len(seen) - len(new))
-        for done, (number, outcome) in enumerate(workers.run(spec, new), 1):
-            record.add(new[number], outcome)
+        for done, design in enumerate(workers.run(spec, new), 1):
+            record.add(design)
             advance(len(seen) - len(new) + done)
         for trial, values in trials:
-            tell(study, trial, spec, record.outcomes[key(values)])
+            tell(study, trial, spec, record.designs[key(values)])
         asked += len(trials)
         barren = barren + 1 if len(seen) == before else 0
     return judged(spec, study, seen, record), asked
 
 
 def judged(spec: Spec, study: optuna.Study, seen: dict[str, dict[str, int]],
-           record: Record) -> list[Point]:
-    """Return every point with whether it keeps the limits, and whether no other is better."""
+           record: Record) -> list[Design]:
+    """Return every design with whether it keeps the limits, and whether no other is better."""
     best = {key({name: spec.space[name][index] for name, index in trial.params.items()})
             for trial in study.best_trials}
-    points = []
+    designs = []
     for name, values in seen.items():
-        outcome = record.outcomes[name]
-        fits = not outcome.refused and max(excess(spec, outcome).values()) <= 0
-        points.append(Point(values, outcome, fits, name in best))
-    return points
+        design = record.designs[name]
+        fits = not design.refused and max(excess(spec, design).values()) <= 0
+        designs.append(replace(design, values=values, fits=fits, best=name in best))
+    return designs

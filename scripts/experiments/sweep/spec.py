@@ -4,22 +4,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from functools import cached_property
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, model_validator
 
-from deltamoe.boards import PRESETS, clock
-from deltamoe.golden.config import MODELS
+from deltamoe.experiments import reading
+from deltamoe.experiments.points.point import Point
+from deltamoe.experiments.points.values import Count, HardwareSpec, MemorySpec, ModelSpec
+from deltamoe.experiments.reading import Strict
 from deltamoe.rtl.config import HwConfig
 from deltamoe.sim.energy.table import tables
-from deltamoe.sim.memory import MemoryModel
+
+SWEEPS = Path(__file__).parents[1] / "sweeps"
+"""Sweeps that come along."""
 
 OBJECTIVES = {
     "frames_per_s": "maximize", "utilization": "maximize", "cycles": "minimize",
@@ -44,12 +42,6 @@ MOST_VALUES = 4096
 """Most values of one parameter."""
 
 
-class Strict(BaseModel):
-    """A mapping whose keys are known."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
 def one_of(names) -> AfterValidator:
     """Return a validator of names."""
     def check(value: str) -> str:
@@ -59,16 +51,38 @@ def one_of(names) -> AfterValidator:
     return AfterValidator(check)
 
 
-class Range(Strict):
-    """Whole numbers from ``low`` to ``high``: every ``step``-th, or each ``times`` the last."""
+class Values(Strict):
+    """What a parameter may be: a list, or whole numbers from ``low`` to ``high``.
 
-    low: Annotated[int, Field(ge=1)]
-    high: Annotated[int, Field(ge=1)]
-    step: Annotated[int, Field(ge=1)] | None = None
+    Of these every ``step``-th, or each ``times`` the last.
+    """
+
+    SHORT: ClassVar[str] = "values"
+
+    values: Any = None
+    low: Count | None = None
+    high: Count | None = None
+    step: Count | None = None
     times: Annotated[int, Field(ge=2)] | None = None
 
+    @classmethod
+    def keys(cls, value: dict) -> list[str]:
+        """Return the keys of a list or of a range."""
+        own = list(cls.model_fields)
+        return [cls.SHORT] if cls.SHORT in value else [key for key in own if key != cls.SHORT]
+
     @model_validator(mode="after")
-    def sensible(self) -> "Range":
+    def possible(self) -> Self:
+        """Check that there are some, and not too many."""
+        if "values" in self.model_fields_set:
+            if not isinstance(self.values, list) or not 1 <= len(self.values) <= MOST_VALUES or any(
+                    type(each) not in (bool, int) for each in self.values):
+                raise ValueError(f"{self.values!r} is neither a list of 1 to {MOST_VALUES} whole "
+                                 "numbers or truth values nor a mapping with low, high and step or "
+                                 "times")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("needs low and high")
         if self.low > self.high:
             raise ValueError(f"low={self.low} exceeds high={self.high}")
         if (self.step is None) == (self.times is None):
@@ -78,28 +92,14 @@ class Range(Strict):
         return self
 
     @property
-    def values(self) -> tuple[int, ...]:
-        """All values, ascending."""
+    def all(self) -> tuple[int, ...]:
+        """All values; those of a range ascending."""
+        if self.values is not None:
+            return tuple(self.values)
         if self.step:
             return tuple(range(self.low, self.high + 1, self.step))
         powers = range(int(math.log(self.high / self.low, self.times) + 1e-9) + 1)
         return tuple(self.low * self.times**power for power in powers)
-
-
-def listed(value):
-    """Refuse what is neither values nor a range."""
-    if isinstance(value, dict) or (isinstance(value, list) and 1 <= len(value) <= MOST_VALUES
-                                   and all(type(each) in (bool, int) for each in value)):
-        return value
-    raise ValueError(f"{value!r} is neither a list of 1 to {MOST_VALUES} whole numbers or truth "
-                     "values nor a mapping with low, high and step or times")
-
-
-class Memory(Strict):
-    """Cycles of the memory's latency, and the most bytes that it moves in a cycle."""
-
-    latency: Annotated[int, Field(ge=1)] = 100
-    bytes_per_cycle: Annotated[int, Field(ge=1)] = 64
 
 
 class Spec(Strict):
@@ -107,17 +107,15 @@ class Spec(Strict):
 
     Attributes
     ----------
-    model, task : str, int
-        Network preset and its task.
-    hardware : str
-        Preset of which some parameters are explored.
-    memory, clock_mhz : Memory, float
-        What the hardware is connected to; without a clock, the one assumed for the preset.
+    model, hardware : ModelSpec, HardwareSpec
+        The network, and the accelerator of which some parameters are explored.
+    memory : MemorySpec
+        What the hardware is connected to, with ``bytes_per_cycle``, as a beat's width may vary.
     energy_table : str
         Cost table of the energy.
     explore : mapping
-        Parameters of :data:`PARAMETERS`, each with its values or its :class:`Range`.
-    objectives : tuple of str
+        Parameters of :data:`PARAMETERS`, each with its :class:`Values`.
+    objectives : list of str
         Of :data:`OBJECTIVES`, what a design is judged by.
     limits : mapping
         At most that much of what is better if small, at least that much of what is better if
@@ -128,28 +126,27 @@ class Spec(Strict):
         How many different designs, and what the choice depends on.
     """
 
-    model: Annotated[str, one_of(MODELS)]
-    task: Annotated[int, Field(ge=0)] = 0
-    hardware: Annotated[str, one_of(PRESETS)]
-    memory: Memory = Memory()
-    clock_mhz: Annotated[float, Field(gt=0, le=1000, strict=False)] | None = None
+    model: ModelSpec
+    hardware: HardwareSpec
+    memory: MemorySpec = MemorySpec(bytes_per_cycle=64)
     energy_table: Annotated[str, one_of(tables())] = "asic_28nm"
-    explore: dict[Annotated[str, one_of(PARAMETERS)],
-                  Annotated[Range | list[bool | int], BeforeValidator(listed)]]
-    objectives: Annotated[list[Annotated[str, one_of(OBJECTIVES)]], Field(min_length=1)] = [
-        "frames_per_s", "energy_pj", "area_share"]
+    explore: dict[Annotated[str, one_of(PARAMETERS)], Values]
+    objectives: Annotated[list[Annotated[str, one_of(OBJECTIVES)]], Field(min_length=1)] = Field(
+        ["frames_per_s", "energy_pj", "area_share"])
     limits: dict[Annotated[str, one_of(OBJECTIVES)], Annotated[float, Field(
-        gt=0, allow_inf_nan=False, strict=False)]] = {}
+        gt=0, allow_inf_nan=False, strict=False)]] = Field({})
     sampler: Literal["nsga2", "tpe", "random", "grid"] = "nsga2"
     generation: Annotated[int, Field(ge=2, le=1000)] = 50
     points: Annotated[int, Field(ge=1, le=1_000_000)] = 200
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @model_validator(mode="after")
-    def possible(self) -> "Spec":
-        tasks = MODELS[self.model].num_tasks
-        if self.task >= tasks:
-            raise ValueError(f"task={self.task} is not in 0..{tasks - 1} of {self.model}")
+    def possible(self) -> Self:
+        """Check what concerns several values, and every value that is explored."""
+        if self.model.trace:
+            raise ValueError("model: a trace has no routing of its own; name a preset")
+        if not self.memory.bytes_per_cycle:
+            raise ValueError("memory: needs bytes_per_cycle: the width of a beat may vary")
         if len(set(self.objectives)) < len(self.objectives):
             raise ValueError("objectives: one is named twice")
         if not self.explore:
@@ -171,7 +168,7 @@ class Spec(Strict):
         if field.type is not type(value):
             raise ValueError(f"explore.{name}: {value!r} is not of type {field.type.__name__}")
         try:
-            replace(PRESETS[self.hardware], **{name: value})
+            replace(self.hardware.config, **{name: value})
         except ValueError as error:
             if str(error).startswith(f"{name}={value!r} is not "):
                 raise ValueError(f"explore.{name}: {error}") from None
@@ -179,35 +176,54 @@ class Spec(Strict):
     @cached_property
     def space(self) -> dict[str, tuple[int, ...]]:
         """Values of every explored parameter."""
-        return {name: given.values if isinstance(given, Range) else tuple(given)
-                for name, given in self.explore.items()}
+        return {name: values.all for name, values in self.explore.items()}
 
     @property
     def size(self) -> int:
         """How many points there are."""
         return math.prod(map(len, self.space.values()))
 
-    def geometry(self, values: Mapping[str, int]) -> HwConfig:
-        """Return the hardware with explored ``values``.
+    def point(self, values: Mapping[str, int]) -> Point:
+        """Return the point with explored ``values``.
 
         Raises
         ------
         ValueError
             There is no such hardware.
         """
-        base = PRESETS[self.hardware]
+        base = self.hardware.config
         lanes = values.get("lanes", base.lanes)
-        same = {name: -(-getattr(base, name) * base.lanes // lanes) for name in IN_WORDS}
+        geometry = {name: -(-getattr(base, name) * base.lanes // lanes) for name in IN_WORDS}
         if values.get("state_words") == 0:
-            same["reference_words"] = 0
-        same["read_words"] = next(words for words in (base.read_words, 2, 1) if (
+            geometry["reference_words"] = 0
+        geometry["read_words"] = next(words for words in (base.read_words, 2, 1) if (
             words == 1 or values.get("groups", base.groups) % (2 * words) == 0))
-        return replace(base, **{**same, **{
-            name: value for name, value in values.items() if name not in PLATFORM}})
+        geometry |= {name: value for name, value in values.items() if name not in PLATFORM}
+        return Point(
+            model=self.model,
+            hardware=self.hardware.changed(**{
+                name: value for name, value in geometry.items() if value != getattr(base, name)}),
+            memory=self.memory.changed(**{
+                name: value for name, value in values.items() if name in PLATFORM}))
 
-    def platform(self, values: Mapping[str, int]) -> tuple[MemoryModel, float]:
-        """Return the memory and the clock in MHz with explored ``values``."""
-        lanes = values.get("lanes", PRESETS[self.hardware].lanes)
-        rate = values.get("bytes_per_cycle", self.memory.bytes_per_cycle)
-        return (MemoryModel(values.get("latency", self.memory.latency), -(-lanes // rate)),
-                clock(PRESETS[self.hardware], values.get("clock_mhz", self.clock_mhz)))
+
+def load(path: Path) -> Spec:
+    """Return the sweep of a file.
+
+    Raises
+    ------
+    ValueError
+        Names the file, the place in it and what is allowed.
+    """
+    return reading.read(Spec, path)
+
+
+def find(name: str) -> Path:
+    """Return the file of a sweep, which may be the name of one that comes along.
+
+    Raises
+    ------
+    ValueError
+        It is neither.
+    """
+    return reading.find(name, SWEEPS)

@@ -6,7 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
-from deltamoe.experiments.sweep.evaluate import Outcome, evaluate, sources
+from deltamoe.experiments.sweep.design import Design, evaluate, sources
 from deltamoe.experiments.sweep.spec import Spec
 from deltamoe.host.processes import workers
 
@@ -18,8 +18,8 @@ class LostError(ValueError):
     """Whoever evaluated points is gone."""
 
 
-def timed(spec: Spec, values: dict) -> tuple[Outcome, float]:
-    """Return the outcome of a point, and the seconds of processor time that it took."""
+def timed(spec: Spec, values: dict) -> tuple[Design, float]:
+    """Return the design of a point, and the seconds of processor time that it took."""
     began = time.thread_time()
     return evaluate(spec, values), time.thread_time() - began
 
@@ -31,8 +31,8 @@ class Workers:
         self.executor, self.client = executor, client
         self.seconds = 0.0
 
-    def run(self, spec: Spec, points: Sequence[dict]) -> Iterator[tuple[int, Outcome]]:
-        """Return the number and the outcome of each point as it is finished.
+    def run(self, spec: Spec, points: Sequence[dict]) -> Iterator[Design]:
+        """Return the design of each point as it is finished.
 
         Raises
         ------
@@ -41,15 +41,13 @@ class Workers:
         """
         left, idle = set(), 0
         try:
-            jobs = {self.executor.submit(timed, spec, point): number
-                    for number, point in enumerate(points)}
-            left = set(jobs)
+            left = {self.executor.submit(timed, spec, point) for point in points}
             while left:
                 done, left = wait(left, timeout=1, return_when=FIRST_COMPLETED)
                 for job in done:
-                    outcome, seconds = job.result()
+                    design, seconds = job.result()
                     self.seconds += seconds
-                    yield jobs[job], outcome
+                    yield design
                 idle = 0 if done or self.manned() else idle + 1
                 if idle > PATIENCE:
                     raise LostError("the cluster has no worker left")

@@ -17,9 +17,9 @@ from torch.nn.utils import prune
 from torch.utils.flop_counter import FlopCounterMode
 
 from deltamoe.boards import PRESETS
-from deltamoe.experiments.study.evaluate import sparse
-from deltamoe.experiments.study.foreign import Foreign
-from deltamoe.experiments.study.values import PolicySpec
+from deltamoe.experiments.points.evaluate import sparse
+from deltamoe.experiments.points.foreign import Foreign
+from deltamoe.experiments.points.values import PolicySpec
 from deltamoe.golden.sparsity import hooks
 from deltamoe.golden.sparsity.names import expert, layer, part
 from deltamoe.golden.sparsity.record import Record

@@ -4,20 +4,24 @@ from pathlib import Path
 
 import pytest
 
-from deltamoe.experiments.sweep.reading import SWEEPS, load
+from deltamoe.experiments.sweep.spec import SWEEPS, load
 from tests.scripts import test_cli
 
 BAD = {
-    ("seed: 3", "sead: 3"): "spec.yaml: sead: unknown key; allowed are model, task",
+    ("seed: 3", "sead: 3"): "spec.yaml: unknown key 'sead'; allowed are model, hardware",
     ("model: digits\n", ""): "spec.yaml: model: Field required",
     ("digits", "nosuch"): "spec.yaml: model: 'nosuch' is not one of digits, ",
     ("nano", "nosuch"): "spec.yaml: hardware: 'nosuch' is not one of nano, ",
     ("seed: 3", "seed: -3"): "spec.yaml: seed: Input should be greater than or equal to 0",
     ("seed: 3", "seed: x"): "spec.yaml: seed: Input should be a valid integer",
-    ("seed: 3", "task: 2"): "spec.yaml: task=2 is not in 0..1 of digits",
+    ("model: digits", "model: {preset: digits, task: 2}"): (
+        "spec.yaml: model: task 2 is not in 0..1"),
+    ("model: digits", "model: {trace: t.safetensors}"): "spec.yaml: model: a trace has no routing",
+    ("hardware: nano", "hardware: {preset: nano, lanes: 9}"): "spec.yaml: hardware: lanes=9 is not",
+    (", bytes_per_cycle: 8}", "}"): "spec.yaml: memory: needs bytes_per_cycle",
     ("points: 40", "points: 0"): "spec.yaml: points: Input should be greater than or equal to 1",
     ("seed: 3", "sampler: best"): "spec.yaml: sampler: Input should be 'nsga2', 'tpe', 'random'",
-    ("energy_pj,", "watts,"): "spec.yaml: objectives.1: 'watts' is not one of frames_per_s, ",
+    ("energy_pj,", "watts,"): "spec.yaml: objectives[1]: 'watts' is not one of frames_per_s, ",
     ("energy_pj,", "area_share,"): "spec.yaml: objectives: one is named twice",
     ("groups: [", "grups: ["): "spec.yaml: explore.grups: 'grups' is not one of groups, lanes",
     ("[8, 16]", "[8, 12]"): "spec.yaml: explore.lanes: lanes=12 is not 8, 16, 32 or 64",
@@ -28,9 +32,12 @@ BAD = {
     ("[8, 16]", "[8, 8]"): "spec.yaml: explore.lanes: a value is named twice",
     ("high: 8, times", "high: 1, times"): "spec.yaml: explore.banks: low=2 exceeds high=1",
     ("times: 2}\n  weight", "time: 2}\n  weight"): (
-        "spec.yaml: explore.banks.time: unknown key; allowed are low, high, step, times"),
+        "spec.yaml: explore.banks: unknown key 'time'; allowed are low, high, step, times"),
+    ("{low: 2, high: 8, times: 2}", "{high: 8, times: 2}"): (
+        "spec.yaml: explore.banks: needs low and high"),
     ("step: 20", "step: 20, times: 2"): "spec.yaml: explore.latency: needs either step or times",
-    ("latency: 20,", "latency: .nan,"): "spec.yaml: memory.latency: ",
+    ("latency: 20,", "latency: .nan,"): (
+        "spec.yaml: memory.latency: Input should be a valid integer, not nan"),
     ("seed: 3", "limits: {lut: .nan}"): "spec.yaml: limits.lut: Input should be a finite number",
     ("seed: 3", "limits: {luts: 1}"): "spec.yaml: limits.luts: 'luts' is not one of ",
     ("seed: 3", "seed: [3"): "spec.yaml: not YAML: ",
@@ -54,8 +61,9 @@ def test_wrong_spec_is_one_line(old: str, new: str, spec: Path, monkeypatch: pyt
 @pytest.mark.parametrize(("groups", "words"), [(24, 4), (16, 4), (20, 2), (6, 1), (2, 1)])
 def test_as_many_words_are_read_together_as_groups_allow(groups: int, words: int) -> None:
     read = load(SWEEPS / "sweep-zcu102.yaml")
-    assert read.geometry({"groups": groups}).read_words == words
-    assert read.geometry({"groups": groups, "read_words": 1}).read_words == 1
+    for explored, expected in (({}, words), ({"read_words": 1}, 1)):
+        point = read.point({"groups": groups, **explored})
+        assert point.hardware.config.read_words == expected
 
 
 def test_bundled_specs_are_right() -> None:

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,11 +18,11 @@ import yaml
 
 from deltamoe.boards import PRESETS
 from deltamoe.boards.area.model import CAPACITY
-from deltamoe.experiments.sweep.evaluate import Outcome, evaluate
-from deltamoe.experiments.sweep.reading import load
+from deltamoe.experiments.sweep.design import Design, evaluate
 from deltamoe.experiments.sweep.record import Record
 from deltamoe.experiments.sweep.search import search
-from deltamoe.experiments.sweep.spec import Spec
+from deltamoe.experiments.sweep.spec import Spec, load
+from deltamoe.sim.memory import MemoryModel
 from tests.scripts import test_cli
 
 ROOT = Path(__file__).parents[3]
@@ -41,10 +40,10 @@ class Inline:
     def __init__(self, made: Callable = evaluate) -> None:
         self.made, self.calls = made, 0
 
-    def run(self, spec, points) -> Iterator[tuple[int, Outcome]]:
-        for number in reversed(range(len(points))):
+    def run(self, spec, points) -> Iterator[Design]:
+        for point in reversed(points):
             self.calls += 1
-            yield number, self.made(spec, points[number])
+            yield self.made(spec, point)
 
 
 def judged(path: Path, folder: Path, inline: Inline, **changes) -> list:
@@ -109,10 +108,10 @@ def test_front_is_what_no_other_beats(spec: Path, tmp_path: Path) -> None:
     """By the definition, over all points that keep the limits; and the figures are the tool's."""
     points = judged(spec, tmp_path / "out", Inline())
     assert len(points) == POINTS
-    assert any(point.outcome.refused for point in points)
+    assert any(point.refused for point in points)
     fitting = [point for point in points if point.fits]
-    cost = {id(p): (-p.outcome.figures["frames_per_s"], p.outcome.figures["energy_pj"],
-                    p.outcome.figures["area_share"]) for p in fitting}
+    cost = {id(p): (-p.figures["frames_per_s"], p.figures["energy_pj"],
+                    p.figures["area_share"]) for p in fitting}
     for point in fitting:
         mine = cost[id(point)]
         beaten = any(other != mine and all(a <= b for a, b in zip(other, mine, strict=True))
@@ -133,17 +132,18 @@ def test_point_is_the_simulator_s(spec: Path, monkeypatch: pytest.MonkeyPatch,
     assert figures["energy_pj"] == simulated["energy_pj"]["typical"]
     assert figures["frames_per_s"] == pytest.approx(100e6 / simulated["cycles"])
     assert figures["area_share"] == max(figures[name] / CAPACITY[name] for name in CAPACITY)
-    assert read.geometry({}) == replace(PRESETS["nano"])
-    slow = read.platform({"lanes": 16, "latency": 7, "clock_mhz": 9})
-    assert (slow[0].interval, slow[0].latency, slow[1]) == (2, 7, 9)
+    assert read.point({}).hardware.config == PRESETS["nano"]
+    slow = read.point({"lanes": 16, "latency": 7, "clock_mhz": 9})
+    assert slow.memory_model == MemoryModel(latency=7, interval=2)
+    assert slow.clock_mhz == 9
 
 
 def test_limits_keep_designs_from_the_front(spec: Path, tmp_path: Path) -> None:
     free = judged(spec, tmp_path / "free", Inline())
-    least = sorted(p.outcome.figures["frames_per_s"] for p in free if p.best)[-2]
+    least = sorted(p.figures["frames_per_s"] for p in free if p.best)[-2]
     bound = judged(spec, tmp_path / "bound", Inline(), limits={"frames_per_s": least})
-    assert {p.outcome.figures["frames_per_s"] >= least for p in bound if p.best} == {True}
-    assert any(not p.outcome.refused and not p.fits for p in bound)
+    assert {p.figures["frames_per_s"] >= least for p in bound if p.best} == {True}
+    assert any(not p.refused and not p.fits for p in bound)
 
 
 @pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random", "grid"])
@@ -152,17 +152,18 @@ def test_same_seed_same_points(sampler: str, spec: Path, tmp_path: Path) -> None
     class StopError(Exception):
         pass
 
-    def until(spec, values) -> Outcome:
+    def until(spec, values) -> Design:
         if stopped.calls > STOP:
             raise StopError
         return quick(spec, values)
 
-    def quick(spec, values) -> Outcome:
+    def quick(spec, values) -> Design:
         if values["groups"] == 3:
-            return Outcome(refused="three")
-        return Outcome({name: float(values["groups"] * values["banks"] + values["latency"])
-                        if name != "frames_per_s" else float(values["groups"] - values["banks"])
-                        for name in ("frames_per_s", "energy_pj", "area_share", *CAPACITY)})
+            return Design(values, refused="three")
+        sums = {name: float(values["groups"] * values["banks"] + values["latency"])
+                for name in ("energy_pj", "area_share", *CAPACITY)}
+        return Design(values, {
+            **sums, "frames_per_s": float(values["groups"] - values["banks"])})
 
     whole, stopped, again = Inline(quick), Inline(until), Inline(quick)
     expected = judged(spec, tmp_path / "a", whole, sampler=sampler)
@@ -177,13 +178,13 @@ def test_same_seed_same_points(sampler: str, spec: Path, tmp_path: Path) -> None
 
 def test_one_objective_has_one_best_value(spec: Path, tmp_path: Path) -> None:
     points = judged(spec, tmp_path / "out", Inline(), objectives=["cycles"], points=20)
-    least = min(point.outcome.figures["cycles"] for point in points if point.fits)
-    assert {point.outcome.figures["cycles"] for point in points if point.best} == {least}
+    least = min(point.figures["cycles"] for point in points if point.fits)
+    assert {point.figures["cycles"] for point in points if point.best} == {least}
 
 
 def test_grid_ends_with_the_last_point(spec: Path, tmp_path: Path) -> None:
-    def flat(spec, values) -> Outcome:
-        return Outcome(refused="never")
+    def flat(spec, values) -> Design:
+        return Design(values, refused="never")
 
     space = {"groups": [1, 2], "banks": [2, 4, 8]}
     for sampler in ("grid", "random"):

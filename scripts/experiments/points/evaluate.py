@@ -1,16 +1,14 @@
-"""Points of a study: each simulated, exactly as the hardware runs it or as a mechanism would."""
+"""Points: each simulated, exactly as the hardware runs it or as a mechanism would."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from math import inf, log10
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deltamoe.experiments.study.inputs import InputSpec
-from deltamoe.experiments.study.spec import Study
-from deltamoe.experiments.study.subject import Subject
-from deltamoe.experiments.study.values import HardwareSpec, MemorySpec, ModelSpec, PolicySpec
+from deltamoe.experiments.points.point import DENSE as INFERENCE
+from deltamoe.experiments.points.point import Point
+from deltamoe.experiments.points.subject import Subject
 from deltamoe.golden.operators import operator_named
 from deltamoe.golden.sparsity.names import layer, part
 from deltamoe.golden.sparsity.work import Frame
@@ -26,33 +24,10 @@ from deltamoe.sim.report.spans import Result
 from deltamoe.sim.work import weights_of, worked
 
 if TYPE_CHECKING:
-    from deltamoe.experiments.study.foreign import Foreign
+    from deltamoe.experiments.points.foreign import Foreign
 
 ENOUGH = 0.85
 """Density of an operand below which its weights are placed for few events."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """One combination of the axes' values."""
-
-    model: ModelSpec
-    hardware: HardwareSpec
-    policy: PolicySpec
-    memory: MemorySpec
-    input: InputSpec
-    batch: int
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """What each value is called, by axis."""
-        return {axis: str(getattr(getattr(self, axis), "label", getattr(self, axis)))
-                for axis in Study.AXES}
-
-    @property
-    def clock_mhz(self) -> float:
-        """Million cycles in a second."""
-        return self.memory.clock_mhz or self.hardware.clock_mhz
 
 
 @dataclass(frozen=True)
@@ -86,12 +61,6 @@ class Run:
         return sum(known) / len(known) if len(known) == len(self.same_class) else None
 
 
-def points(study: Study) -> Iterator[Point]:
-    """Return all points."""
-    for values in product(*(getattr(study, name) for name in Study.AXES.values())):
-        yield Point(*values)
-
-
 def sparse(frames: Sequence[Frame], called=operator_of) -> set[str]:
     """Return what has few events, as ``called`` by product: zero-skipping places it differently."""
     sent: dict[str, list[float]] = {}
@@ -103,11 +72,13 @@ def sparse(frames: Sequence[Frame], called=operator_of) -> set[str]:
 
 
 class Evaluator:
-    """Runs points; keeps what they have in common."""
+    """Runs points; keeps what they have in common.
 
-    def __init__(self, study: Study) -> None:
-        self.operands = any(policy.name != Policy.DENSE for policy in study.policies) or any(
-            source.kind != "image" for source in study.inputs)
+    Without ``operands``, only the dimensions and the routing of networks are known.
+    """
+
+    def __init__(self, *, operands: bool) -> None:
+        self.operands = operands
         self.subjects: dict[tuple[str, str], Subject] = {}
         self.foreign: dict[str, Foreign] = {}
 
@@ -121,23 +92,16 @@ class Evaluator:
         return self.subjects[key]
 
     def run(self, point: Point) -> Run:
-        """Simulate a point.
+        """Simulate a point by what is known of it.
 
         Raises
         ------
         ValueError
-            Names the point: the network does not fit the hardware, or the mechanism the network.
+            The network does not fit the hardware, or the mechanism the network.
         """
-        try:
-            return self.simulated(point)
-        except ValueError as error:
-            raise ValueError(f"{', '.join(point.labels.values())}: {error}") from None
-
-    def simulated(self, point: Point) -> Run:
-        """Simulate a point by what is known of it."""
         if point.model.trace:
             return self.traced(point)
-        subject, hw, memory = self.subject(point), point.hardware.config, point.memory.model
+        subject, hw, memory = self.subject(point), point.hardware.config, point.memory_model
         if not self.operands:
             outline, routing = subject.outline()
             program = compile_program(outline, hw, subject.task, frames=point.batch)
@@ -148,19 +112,18 @@ class Evaluator:
             return exact(subject, hw, memory, point)
         return modeled(subject, hw, memory, point)
 
-
     def traced(self, point: Point) -> Run:
         """Simulate the work that is left of the layers of a trace."""
-        from deltamoe.experiments.study.foreign import Foreign
+        from deltamoe.experiments.points.foreign import Foreign
 
         name, dense = point.model.trace, point.policy.name == Policy.DENSE
         if name not in self.foreign:
             self.foreign[name] = Foreign(Path(name))
         network = self.foreign[name]
         few = sparse(network.left(point.policy), str)
-        results = network.run(point.policy, point.hardware.config, point.memory.model, few)
+        results = network.run(point.policy, point.hardware.config, point.memory_model, few)
         idle = not dense and saves_nothing(network.left(point.policy),
-                                           network.left(PolicySpec(name=str(Policy.DENSE))))
+                                           network.left(INFERENCE))
         quality = (inf if dense else None,) * len(results)
         return Run(tuple(results), quality, (None,) * len(results), "model", network.known, idle)
 

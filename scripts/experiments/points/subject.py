@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from deltamoe.experiments.study.inputs import InputSpec
-from deltamoe.experiments.study.values import ModelSpec, PolicySpec
+from deltamoe.experiments.points.inputs import InputSpec
+from deltamoe.experiments.points.values import ModelSpec, PolicySpec
 from deltamoe.golden.sparsity.work import Frame
 from deltamoe.golden.temporal.policy import Plan, Policy
 from deltamoe.lookup import weights

@@ -1,10 +1,11 @@
-"""What the networks of a study see, checked."""
+"""What the network of a point sees, checked."""
 
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from deltamoe.experiments.study.values import Count, Strict
+from deltamoe.experiments.points.values import Count
+from deltamoe.experiments.reading import Strict
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deltamoe.experiments.study.values import PolicySpec
+from deltamoe.experiments.points.values import PolicySpec
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.sparsity.record import Moment
 from deltamoe.golden.sparsity.trace_file import load

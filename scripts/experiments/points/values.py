@@ -1,12 +1,13 @@
-"""Values that a study combines: models, hardware, policies, memories, checked."""
+"""Values of a point: models, hardware, policies, memories, checked."""
 
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from deltamoe.boards import PRESETS, clock
+from deltamoe.experiments.reading import Strict
 from deltamoe.golden.config import MODELS, ModelConfig
 from deltamoe.golden.sparsity.mechanism import Mechanism, find
 from deltamoe.golden.sparsity.registry import MECHANISMS
@@ -15,31 +16,6 @@ from deltamoe.sim.memory import MemoryModel
 
 Count = Annotated[int, Field(ge=1)]
 Batch = Annotated[int, Field(ge=1, le=1024)]
-
-
-class Strict(BaseModel):
-    """A mapping with known keys; a word alone stands for its key ``SHORT``."""
-
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-    SHORT: ClassVar[str] = ""
-
-    @classmethod
-    def keys(cls, value: dict) -> list[str]:
-        """Return the keys that a mapping may have."""
-        return list(cls.model_fields)
-
-    @model_validator(mode="before")
-    @classmethod
-    def known(cls, value: Any) -> Any:
-        """Refuse keys that mean nothing."""
-        if isinstance(value, str) and cls.SHORT:
-            value = {cls.SHORT: value}
-        if not isinstance(value, dict):
-            raise ValueError(f"{value!r} is not a mapping with {', '.join(cls.keys({}))}")
-        for key in value:
-            if key not in cls.keys(value):
-                raise ValueError(f"unknown key {key!r}; allowed are {', '.join(cls.keys(value))}")
-        return value
 
 
 class Preset(Strict):
@@ -177,21 +153,37 @@ class PolicySpec(Strict):
 class MemorySpec(Strict):
     """Memory and clock: cycles to the first beat, from beat to beat, and how many in a second.
 
-    Without ``clock_mhz`` the clock is what :mod:`deltamoe.lookup` assumes for the preset.
+    In place of ``interval``, ``bytes_per_cycle`` is the most that the memory moves, whatever the
+    width of a beat. Without ``clock_mhz`` the clock is what :func:`deltamoe.boards.clock` assumes
+    for the preset.
     """
 
     name: str | None = None
     latency: Count = 100
     interval: Count = 1
-    clock_mhz: Count | None = None
+    bytes_per_cycle: Count | None = None
+    clock_mhz: Annotated[float, Field(gt=0, le=1000, strict=False)] | None = None
+
+    def model(self, hw: HwConfig) -> MemoryModel:
+        """Return the memory, as the port of an accelerator sees it."""
+        rate = self.bytes_per_cycle
+        return MemoryModel(self.latency, -(-hw.bus_bytes // rate) if rate else self.interval)
 
     @property
-    def model(self) -> MemoryModel:
-        """The memory."""
-        return MemoryModel(self.latency, self.interval)
+    def pace(self) -> str:
+        """How fast beats follow each other."""
+        rate = self.bytes_per_cycle
+        return f"{rate} bytes per cycle" if rate else f"interval {self.interval}"
 
     @property
     def label(self) -> str:
         """Its name; else its figures."""
-        figures = f"latency {self.latency}, interval {self.interval}"
-        return self.name or figures + (f", {self.clock_mhz} MHz" if self.clock_mhz else "")
+        figures = f"latency {self.latency}, {self.pace}"
+        return self.name or figures + (f", {self.clock_mhz:g} MHz" if self.clock_mhz else "")
+
+    @model_validator(mode="after")
+    def possible(self) -> Self:
+        """Refuse two paces."""
+        if self.bytes_per_cycle and "interval" in self.model_fields_set:
+            raise ValueError("has both interval and bytes_per_cycle")
+        return self
