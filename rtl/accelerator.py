@@ -166,8 +166,8 @@ class Accelerator(wiring.Component):
         pipe(m, store.o, writer.data)
         m.d.comb += [
             store.i.valid.eq(sequencer.retire_started & (given.opcode == Opcode.STORE)),
-            store.i.p.target.eq(given.target), store.i.p.base.eq(given.norm_source),
-            store.i.p.address.eq(given.address), store.i.p.beats.eq(given.beats),
+            store.i.p.target.eq(given.store.target), store.i.p.base.eq(given.store.base),
+            store.i.p.address.eq(given.store.address), store.i.p.beats.eq(given.store.beats),
             store.i.p.position.eq(sequencer.retire_head.position),
             store.memory_base.eq(sequencer.memory_base), store.done.eq(writer.done),
             sequencer.retire_stored.eq(store.finished), sequencer.store_error.eq(writer.error),

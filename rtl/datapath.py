@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.attention.probabilities import Probabilities
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Opcode, Source, Target, temporal
+from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Opcode, Source, Target
 from deltamoe.rtl.formats import PARAMETER
 from deltamoe.rtl.linear.compute_unit import ComputeUnit
 from deltamoe.rtl.linear.drain import Drain
@@ -43,7 +43,7 @@ class Datapath(wiring.Component):
     op, released, ready_rows : ``In(3)``, ``In(1)``, ``In(range(hw.max_tokens + 1))``
         Its number; whether what it waits for has finished, else how many rows.
     rows : ``Out(range(hw.max_tokens + 1))``
-        Rows of ``descriptor``: its own, or the length of its expert's queue.
+        Rows of ``descriptor``, if it is an operator: its own, or the length of its queue.
     draining, draining_op, active : ``In``
         The operator whose results may leave, its number, whether there is one.
     deferred, deferred_started : ``In(DESCRIPTOR)``, ``In(1)``
@@ -142,12 +142,14 @@ class Datapath(wiring.Component):
 
     def connect_items(self, m, items, source, encoder, compute, dispatch):
         """The operator's rows and what they wait for."""
-        hw, given = self.hw, self.descriptor
-        is_gate = (given.opcode == Opcode.LINEAR) & (given.dest == Dest.GATE)
+        hw, given = self.hw, self.descriptor.linear
+        is_linear = self.descriptor.opcode == Opcode.LINEAR
         m.d.comb += [
-            self.rows.eq(Mux(given.gather | given.scatter, dispatch.length, given.rows)),
-            items.rows.eq(self.rows), dispatch.expert.eq(given.expert),
-            dispatch.index.eq(items.index), dispatch.clear.eq(self.start & is_gate),
+            self.rows.eq(Mux(is_linear & (given.gather | given.scatter), dispatch.length,
+                             self.descriptor.operator.rows)),
+            items.rows.eq(self.rows), dispatch.expert.eq(given.queue),
+            dispatch.index.eq(items.index),
+            dispatch.clear.eq(self.start & is_linear & (given.dest == Dest.GATE)),
             items.token.eq(dispatch.token), items.weight.eq(dispatch.weight),
             items.place.eq(dispatch.place), items.known.eq(dispatch.known),
             dispatch.inspected.eq(self.inspected), self.occupied.eq(dispatch.occupied),
@@ -219,14 +221,13 @@ class Datapath(wiring.Component):
 
     def connect_kept(self, m, items, source, encoder, drain, compute, dispatch, ports):
         """What is kept from the frame before: sums, operands, and which tokens changed."""
-        hw, given = self.hw, self.descriptor
+        hw, given = self.hw, self.descriptor.linear
         m.submodules.sums = sums = KeptSums(hw)
         m.submodules.references = references = Memory(
             shape=data.ArrayLayout(8, hw.word), depth=hw.reference_words, init=[],
             attrs={"ram_style": "block"})
         write, read = references.write_port(), references.read_port()
-        probes = (given.opcode == Opcode.LINEAR) & (given.dest == Dest.CHANGED)
-        routes = temporal(given).stores
+        probes = (self.descriptor.opcode == Opcode.LINEAR) & (given.dest == Dest.CHANGED)
         m.d.comb += [
             sums.acc.eq(compute.acc), sums.where.eq(drain.where), drain.acc.eq(sums.sum),
             sums.load.eq(self.load_state), self.state_free.eq(~drain.passes),
@@ -239,13 +240,13 @@ class Datapath(wiring.Component):
                 source.recalls, source.reference_address, self.store_address)),
             source.data[Source.REFERENCE.value].eq(read.data),
             items.judged.eq(encoder.judged), items.changed.eq(encoder.changed),
-            dispatch.gated.eq(temporal(self.deferred).gated),
+            dispatch.gated.eq(self.deferred.linear.gated),
             dispatch.probed.en.eq(encoder.judged), dispatch.probed.row.eq(items.row),
-            dispatch.probed.changed.eq(encoder.changed), dispatch.probed.routes.eq(routes),
+            dispatch.probed.changed.eq(encoder.changed), dispatch.probed.routes.eq(given.routes),
             self.counts.kept_words.eq(drain.where.accumulates | drain.where.stores),
             self.counts.reference_words.eq(encoder.compares),
         ]
-        with m.If(self.start & probes & routes):
+        with m.If(self.start & probes & given.routes):
             m.d.comb += dispatch.clear.eq(1)
 
     def connect_residual(self, m, residual, normalization, ports):

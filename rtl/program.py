@@ -1,20 +1,27 @@
 """The program: fixed-size descriptors that say what the accelerator computes.
 
-A descriptor is 64 bytes, little-endian, its fields packed from bit 0 in the order of ``FIELDS``.
+A descriptor is 64 bytes, little-endian. There is a type for each opcode: its fields are packed from
+bit 0 in the order of their definition, those of its base classes first, behind the opcode. So what
+opcodes share is in the same bits of each; :func:`layout` tells where.
+
 ``LOAD`` runs beside the compute opcodes (``LINEAR``, ``ATTENTION``, ``STORE``), which are issued
-and finish in order but overlap. Two counts order them: a compute descriptor is issued once
-``wait_loads`` loads and ``wait_computes`` compute descriptors of the program have finished, a
-load once ``wait_computes`` compute descriptors have, and ``wait_loads`` transfers of ``STORE``.
-With ``by_row``, the last of these compute descriptors need not have finished as a whole: row ``r``
+and finish in order but overlap. Counts order them: a compute descriptor is issued once
+``wait_loads`` loads and ``wait_computes`` compute descriptors of the program have finished, a load
+once ``wait_computes`` compute descriptors and ``wait_stores`` transfers of ``STORE`` have. With
+``by_row``, the last of these compute descriptors need not have finished as a whole: row ``r``
 waits for its row ``r``, and in ``ATTENTION`` only the sums of values wait for it. A ``STORE`` of
 what is kept has finished once it is queued, and its transfer runs beside; one of the residual
 stream waits for all transfers and has finished with its own.
 """
 
-from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
+from functools import cache
+from typing import Any, ClassVar, NamedTuple
 
 from deltamoe.rtl.cycles import DESCRIPTOR_BYTES
+
+OPCODE_BITS = 4
 
 
 class Opcode(IntEnum):
@@ -99,96 +106,259 @@ class ErrorCode(IntEnum):
     WATCHDOG = 8
 
 
-FIELDS: dict[str, int] = {
-    "opcode": 4, "target": 4, "source": 2, "dest": 4, "mode": 2,
-    "norm": 1, "gather": 1, "scatter": 1, "skip_if_empty": 1, "operand_signed": 1, "bank": 1,
-    "by_row": 1, "shift": 2, "gang": 4, "split": 3, "span": 4, "set_size": 4,
-    "spread": 3, "wide": 1,
-    "top_k": 4, "gain_shift": 4, "head_words": 8,
-    "wait_loads": 16, "wait_computes": 16, "routed": 16,
-    "address": 32, "beats": 24, "expert": 8,
-    "rows": 16, "depth": 16, "columns": 16, "passes": 12,
-    "source_base": 16, "source_stride": 16, "dest_base": 16, "dest_stride": 16,
-    "weight_base": 16, "param_base": 16, "norm_base": 16, "norm_source": 16,
-    "epsilon": 32, "kappa22": 32, "kappa26": 32,
-    "multiplier": 16, "num_experts": 8, "heads": 8, "zero_point": 8, "dim": 16,
-}
-"""Field widths in bits.
+class Field(NamedTuple):
+    """A field of a descriptor: first bit and bits, type of its values, and what it means."""
 
-``rows`` tokens (or expert rows are taken from the queue of ``expert`` if ``gather``/``scatter``);
-``depth`` is the length of the sum; ``columns`` the outputs of one row, a multiple of a word: of
-keys and values ``heads * head_words`` words, of a gate two for each expert, in whole words;
-``gang``, ``span`` and ``set_size`` index ``HwConfig.gangs``: ``gang`` neighboring groups hold
-different columns, ``2**split`` such gangs different parts of the sum, and ``span`` is their
-product; ``passes`` column passes of an item. ``wide`` reads ``read_words`` words of activations
-at a time, each for every ``read_words``-th of these parts; the gang must be ``read_gang``.
-Head ``h`` lives in the ``h % sets``-th set of ``set_size`` groups, where ``2**spread`` neighboring
-groups hold different tiles of it. All bases and strides count words of their memory, ``address``
-bytes, ``beats`` AXI data beats. For
-``ATTENTION``, ``columns`` is ``head_dim``, ``weight_base`` the keys' first row and ``norm_base``
-the values'; for ``LOAD`` of weights, ``depth`` is the rows of a tile and ``columns`` the tiles;
-with ``skip_if_empty`` it is skipped if ``expert`` has no tokens and ``routed`` compute descriptors
-have finished, which tells that the routing is known; for ``LOAD`` of the program, ``rows``
-descriptors go to place ``dest_base`` of the program memory.
-``norm_source`` is the residual's first word for the fused normalization, and the first word that
-``STORE`` reads. In memory a kept sum is an int32, so a word of them two beats; two words of
-references are one beat.
-"""
-
-TEMPORAL: dict[str, int] = {
-    "state_base": 16, "reference_base": 16, "theta": 8, "places": 16,
-    "fresh": 1, "keeps": 1, "stores": 1, "gated": 1, "remembers": 1, "spare": 3,
-}
-"""Widths in bits of what ``LINEAR`` has in the place of ``kappa22`` and ``kappa26``.
-
-``state_base`` is the first word of the kept sums, row by row; ``reference_base`` that of the
-reference, laid out as the operand is; differences up to ``theta`` are left out. A row of an expert
-has a place of its own, one of the ``places``: ``top_k`` for each token, their sums ``dest_stride``
-and their references ``source_stride`` words apart. ``fresh`` sends all elements and forgets what
-was kept; ``keeps`` leaves the reference as it is, for another descriptor with the same operand;
-``stores`` keeps the sums of a dense layer; ``gated`` tells the gate that tokens which did not
-change since ``Dest.CHANGED`` go to their experts' silent queues, ``max_experts`` further on.
-``remembers`` tells it that what is kept of an expert is of use while a token stays with it: the
-tokens' experts are kept from entry ``places`` on.
-"""
+    name: str
+    offset: int
+    width: int
+    kind: type[int]
+    meaning: str
 
 
-def packed(fields: Mapping[str, int], widths: Mapping[str, int]) -> int:
-    """Return fields side by side, the first of ``widths`` lowest; unnamed ones are zero."""
-    value, position = 0, 0
-    for name, width in widths.items():
-        value |= int(fields.get(name, 0)) << position
-        position += width
-    return value
+def bits(width: int, meaning: str, default: int = 0) -> Any:
+    """Declare a field of ``width`` bits, whose values have the type of ``default``."""
+    return field(default=default, metadata={"bits": width, "meaning": meaning})
 
 
-def pack(fields: Mapping[str, int]) -> bytes:
-    """Encode one descriptor; unnamed fields are zero.
+def flag(meaning: str) -> Any:
+    """Declare a field of one bit that is set if the ``meaning`` holds."""
+    return bits(1, meaning, default=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descriptor:
+    """What all descriptors have: an opcode. Fields that are not named are zero."""
+
+    opcode: ClassVar[Opcode]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting(Descriptor):
+    """A descriptor that waits for others."""
+
+    wait_computes: int = bits(16, "compute descriptors that must have finished")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside(Waiting):
+    """A descriptor that runs beside the compute descriptors."""
+
+    wait_stores: int = bits(16, "transfers of `STORE` that must have finished")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute(Waiting):
+    """A compute descriptor: one of those that are issued and finish in order."""
+
+    wait_loads: int = bits(16, "loads that must have finished")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer(Waiting):
+    """A transfer between memory and a memory on the chip.
+
+    In memory a kept sum is an int32, so a word of them two beats; two words of references are one
+    beat.
+    """
+
+    target: Target = bits(4, "memory on the chip", Target.WEIGHTS)
+    address: int = bits(32, "byte address in memory, from the base on")
+    beats: int = bits(24, "AXI data beats")
+    base: int = bits(16, "first word, row or place in the memory on the chip")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load(Transfer, Beside):
+    """Fill a memory on the chip.
+
+    With ``skip_if_empty`` the load is skipped if ``expert`` has no tokens and ``routed`` compute
+    descriptors have finished, which tells that the routing is known. Weights come in
+    tiles of one word for each lane.
+    """
+
+    opcode = Opcode.LOAD
+
+    skip_if_empty: bool = flag("1: skip the load if `expert` has no tokens")
+    expert: int = bits(8, "expert whose tokens decide whether it is skipped")
+    routed: int = bits(16, "compute descriptors after which the routing is known")
+    span: int = bits(4, "of weights: index of the span's size in `HwConfig.gangs`")
+    passes: int = bits(12, "of weights: passes of columns")
+    tile_rows: int = bits(16, "of weights: rows of a tile")
+    tiles: int = bits(16, "of weights: tiles")
+    bank: int = bits(1, "of a table: bank of the activation table")
+    descriptors: int = bits(16, "of the program: descriptors")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store(Transfer, Compute):
+    """Write the residual stream, kept sums or references to memory."""
+
+    opcode = Opcode.STORE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operator(Compute):
+    """What ``LINEAR`` and ``ATTENTION`` have in common.
+
+    Bases and strides count words of their memory, or its rows if it is that of weights or of keys
+    and values. Head ``h`` lives in the ``h % sets``-th set of groups, where ``2**spread``
+    neighboring groups hold different tiles of it; ``set_size`` indexes ``HwConfig.gangs``.
+    """
+
+    by_row: bool = flag("1: each row waits only for the same row of the last one waited for")
+    mode: Mode = bits(2, "which elements of the operand become events", Mode.DENSE)
+    rows: int = bits(16, "rows: tokens, if they are not those of a queue")
+    source_base: int = bits(16, "first word of the operand")
+    source_stride: int = bits(16, "words from row to row of the operand")
+    dest_base: int = bits(16, "first word, or row of keys and values, of what is written")
+    dest_stride: int = bits(16, "words from row to row of what is written")
+    param_base: int = bits(16, "first word of biases and multipliers")
+    shift: int = bits(2, "requantization divides by 2**(14 + 4 * `shift`)")
+    heads: int = bits(8, "attention heads")
+    head_words: int = bits(8, "words of a head's row")
+    set_size: int = bits(4, "index of the groups of a set in `HwConfig.gangs`")
+    spread: int = bits(3, "2**`spread` neighboring groups of a set hold different tiles of a head")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear(Operator):
+    """A layer: rows times weights, and what goes before and behind.
+
+    ``columns`` are whole words: of keys and values ``heads * head_words`` words, of a gate two for
+    each expert. ``gang`` neighboring groups hold different columns, ``2**split`` such gangs
+    different parts of the sum, and ``span`` is their product. ``wide`` reads ``read_words`` words
+    of activations at a time, each for every ``read_words``-th of these parts; the gang must be
+    ``read_gang``.
+
+    ``state_base`` is the first word of the kept sums, row by row; ``reference_base`` that of the
+    reference, laid out as the operand is; differences up to ``theta`` are left out. A row of an
+    expert has a place of its own, one of the ``places``: ``slots`` for each token, their sums
+    ``dest_stride`` and their references ``source_stride`` words apart. ``keeps`` leaves the
+    reference as it is, for another descriptor with the same operand. ``gated`` tells the gate that
+    tokens which did not change since ``Dest.CHANGED`` go to their experts' silent queues,
+    ``max_experts`` further on; with ``routes``, ``Dest.CHANGED`` does so itself, to queue 0.
+    ``remembers`` tells the gate that what is kept of an expert is of use while a token stays with
+    it.
+    """
+
+    opcode = Opcode.LINEAR
+
+    source: Source = bits(2, "memory of the left operand", Source.NORMED)
+    dest: Dest = bits(4, "where the product goes", Dest.ACT)
+    depth: int = bits(16, "length of the sum")
+    columns: int = bits(16, "outputs of a row, a multiple of a word")
+    passes: int = bits(12, "passes of columns")
+    weight_base: int = bits(16, "first row of weights")
+    gang: int = bits(4, "index of the gang's size in `HwConfig.gangs`")
+    split: int = bits(3, "2**`split` gangs hold parts of the sum")
+    span: int = bits(4, "index of the span's size in `HwConfig.gangs`")
+    wide: bool = flag("1: read `read_words` words of activations at a time")
+    operand_signed: bool = flag("1: the operand is int8, else uint8")
+    zero_point: int = bits(8, "code of zero, which zero-skipping leaves out")
+    bank: int = bits(1, "bank of the activation table")
+    gather: bool = flag("1: read the rows of the tokens in the `queue`")
+    scatter: bool = flag("1: write the rows of the tokens in the `queue`")
+    queue: int = bits(8, "queue of tokens: an expert's, or its silent one")
+    key_gap: int = bits(16, "of keys: rows from a head's first tile to the next head's")
+    norm: bool = flag("1: normalize the rows of the residual stream first")
+    norm_base: int = bits(16, "first word of the normalization's parameters")
+    norm_source: int = bits(16, "first word of the residual stream that is normalized")
+    dim: int = bits(16, "elements of a normalized row")
+    epsilon: int = bits(32, "what is added to the normalization's variance")
+    gain_shift: int = bits(4, "fraction bits of the normalization's gain")
+    num_experts: int = bits(8, "of a gate: experts")
+    top_k: int = bits(4, "of a gate: experts of a token")
+    multiplier: int = bits(16, "of a gate: scale of the logits")
+    gated: bool = flag("1: of a gate: tokens that did not change go to their experts' silent "
+                       "queues")
+    remembers: bool = flag("1: of a gate: keep which experts the tokens have")
+    remembered_base: int = bits(16, "of a gate: first entry of the experts that it remembers")
+    routes: bool = flag("1: of a probe: tokens that changed go to queue 0, others to its silent "
+                        "one")
+    state_base: int = bits(16, "first word of the kept sums")
+    reference_base: int = bits(16, "first word of the references")
+    theta: int = bits(8, "largest difference that is left out")
+    places: int = bits(16, "places of rows whose sums are kept by token and expert")
+    slots: int = bits(4, "places of a token")
+    fresh: bool = flag("1: nothing was kept before; send all elements")
+    keeps: bool = flag("1: leave the reference, since another descriptor has the same operand")
+    stores: bool = flag("1: keep the sums of a dense layer")
+
+    @property
+    def queued(self) -> bool:
+        """Whether its rows are the tokens of a queue."""
+        return self.gather or self.scatter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention(Operator):
+    """The two products of attention, of all heads.
+
+    Operand are the queries, in the memory of activations, where the results go, too. The parameters
+    are the multipliers of the scores, a word for each head.
+    """
+
+    opcode = Opcode.ATTENTION
+
+    head_dim: int = bits(16, "elements of a head")
+    key_base: int = bits(16, "first row of the keys")
+    value_base: int = bits(16, "first row of the values")
+    kappa22: int = bits(32, "output scale times 2**22, for rows whose sum of exponentials is below "
+                        "4096")
+    kappa26: int = bits(32, "output scale times 2**26, for all other rows")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halt(Descriptor):
+    """The end of the program."""
+
+    opcode = Opcode.HALT
+
+
+KINDS: tuple[type[Descriptor], ...] = (Load, Linear, Attention, Store, Halt)
+"""The types of descriptors, in the order of their opcodes."""
+
+
+@cache
+def layout(kind: type[Descriptor]) -> tuple[Field, ...]:
+    """Return the fields of a type of descriptors, from bit 0 on; the first is the opcode."""
+    placed = [Field("opcode", 0, OPCODE_BITS, Opcode, "what the descriptor does")]
+    for declared in fields(kind):
+        if "bits" in declared.metadata:
+            last = placed[-1]
+            placed.append(Field(declared.name, last.offset + last.width, declared.metadata["bits"],
+                                type(declared.default), declared.metadata["meaning"]))
+    return tuple(placed)
+
+
+def pack(descriptor: Descriptor) -> bytes:
+    """Encode a descriptor.
 
     Raises
     ------
     ValueError
-        A field is unknown or its value does not fit.
+        The value of a field does not fit.
     """
-    unknown = set(fields) - set(FIELDS) - set(TEMPORAL)
-    if unknown:
-        raise ValueError(f"unknown descriptor field {sorted(unknown)[0]!r}")
-    widths = FIELDS | TEMPORAL
-    for name, item in fields.items():
-        if not 0 <= item < 1 << widths[name]:
-            raise ValueError(f"descriptor field {name}={int(item)} is not in "
-                             f"0..{(1 << widths[name]) - 1}")
-    if fields.keys() & TEMPORAL.keys():
-        kept = packed(fields, TEMPORAL)
-        fields = {name: item for name, item in fields.items() if name not in TEMPORAL}
-        fields |= {"kappa22": kept & 0xFFFFFFFF, "kappa26": kept >> 32}
-    return packed(fields, FIELDS).to_bytes(DESCRIPTOR_BYTES, "little")
+    word = 0
+    for name, offset, width, *_ in layout(type(descriptor)):
+        value = int(getattr(descriptor, name))
+        if not 0 <= value < 1 << width:
+            raise ValueError(f"descriptor field {name}={value} is not in 0..{(1 << width) - 1}")
+        word |= value << offset
+    return word.to_bytes(DESCRIPTOR_BYTES, "little")
 
 
-def unpack(raw: bytes) -> dict[str, int]:
-    """Decode one descriptor into all of its fields."""
-    value, fields = int.from_bytes(raw, "little"), {}
-    for name, width in FIELDS.items():
-        fields[name] = value & ((1 << width) - 1)
-        value >>= width
-    return fields
+def unpack(raw: bytes) -> Descriptor:
+    """Decode a descriptor.
+
+    Raises
+    ------
+    ValueError
+        No opcode, target, source, destination or mode has this number.
+    """
+    word = int.from_bytes(raw, "little")
+    opcode = Opcode(word & (1 << OPCODE_BITS) - 1)
+    kind = next(kind for kind in KINDS if kind.opcode == opcode)
+    return kind(**{name: value_type(word >> offset & (1 << width) - 1)
+                   for name, offset, width, value_type, _ in layout(kind)[1:]})

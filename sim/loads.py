@@ -1,10 +1,8 @@
 """Transfers of a program, from their executor through the read master to the loader."""
 
-from collections.abc import Mapping
-
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.cycles import Sequencer
-from deltamoe.rtl.program import Target
+from deltamoe.rtl.program import Load, Target
 from deltamoe.sim.datapath import Pipeline
 from deltamoe.sim.memory import MemoryModel, Reader
 from deltamoe.sim.report.spans import Span
@@ -41,8 +39,8 @@ class Loads:
         self.free = taken + 1
         return last
 
-    def load(self, name: str, fields: Mapping[str, int], offered: int, computed: list[int],
-             rows: int, stored: int) -> int:
+    def load(self, name: str, load: Load, offered: int, computed: list[int], rows: int,
+             stored: int) -> int:
         """Run one load; return the cycle in which it was taken.
 
         ``computed`` holds the cycles from which compute descriptors count as finished, ``rows``
@@ -51,8 +49,8 @@ class Loads:
         ready = accepted = max(offered, self.free)
         if len(self.ends) >= Sequencer.TRANSFERS:
             accepted = max(accepted, self.ends[-Sequencer.TRANSFERS] + 1)
-        wanted, routed = fields.get("wait_computes", 0), fields.get("routed", 0)
-        skips = fields.get("skip_if_empty") and not rows
+        wanted, routed = load.wait_computes, load.routed
+        skips = load.skip_if_empty and not rows
         if skips and wanted < routed:
             skips = max(accepted, computed[wanted - 1] if wanted else 0) >= computed[routed - 1]
         after = routed if skips else wanted
@@ -63,11 +61,11 @@ class Loads:
             self.free = accepted + 1
             self.transfer(0, accepted, expected, name)
         else:
-            hold = self.hw.lanes if fields["target"] == Target.TABLE else 1
-            taken, last = self.reader.read(accepted + 1, fields["address"], fields["beats"],
-                                           expected, hold, self.takes.get(fields["target"]))
+            hold = self.hw.lanes if load.target == Target.TABLE else 1
+            taken, last = self.reader.read(accepted + 1, load.address, load.beats, expected, hold,
+                                           self.takes.get(load.target))
             self.free = taken + 1
-            self.transfer(fields["beats"], accepted, last, name)
+            self.transfer(load.beats, accepted, last, name)
         self.finished.append(self.ends[-1] + 1)
         return accepted
 

@@ -8,7 +8,17 @@ from itertools import accumulate
 from deltamoe.rtl.compiler.assembler import Program
 from deltamoe.rtl.control.counters import COUNTERS
 from deltamoe.rtl.cycles import Retirement, StoreReader, Walker
-from deltamoe.rtl.program import DESCRIPTOR_BYTES, Dest, Opcode, Target
+from deltamoe.rtl.program import (
+    DESCRIPTOR_BYTES,
+    Compute,
+    Dest,
+    Halt,
+    Linear,
+    Load,
+    Operator,
+    Store,
+    Target,
+)
 from deltamoe.sim.energy.ledger import PROGRAM, Ledger
 from deltamoe.sim.execution import Execution
 from deltamoe.sim.facts import Facts
@@ -35,8 +45,8 @@ class Machine(Execution):
     def __init__(self, program: Program, facts: Facts, memory: MemoryModel) -> None:
         super().__init__(program.hw, facts, memory)
         self.program, self.facts = program, facts
-        shown = [fields["opcode"] == Opcode.STORE and fields["target"] == Target.RESIDUAL
-                 for fields in program.descriptors]
+        shown = [isinstance(descriptor, Store) and descriptor.target == Target.RESIDUAL
+                 for descriptor in program.descriptors]
         self.frames = [0, *accumulate(shown)]
         self.loads = Loads(self.hw, memory, self.pipeline)
         self.ledger = Ledger(self.hw)
@@ -54,7 +64,7 @@ class Machine(Execution):
                                    first * DESCRIPTOR_BYTES // self.hw.bus_bytes)
         self.held.append(fetched + 1)
         loads, computes = Position(0, fetched + 1), Position(0, fetched + 1)
-        while self.next_own(computes, False) or self.next_own(loads, True):
+        while self.next_own(computes, Compute) or self.next_own(loads, Load):
             pass
         ends = [position.fetch + Walker.SKIP for position in (loads, computes)]
         end = max(*ends, self.loads.free, self.issue_free, self.loads.ends[-1] + 1,
@@ -68,34 +78,41 @@ class Machine(Execution):
             *self.loads.spans, *self.spans, *self.pipeline.spans),
             self.pipeline.losses, self.ledger.counters, self.ledger.acts)
 
-    def next_own(self, position: Position, loads: bool) -> bool:
+    def next_own(self, position: Position, kind: type[Load] | type[Compute]) -> bool:
         """Run a walker's next descriptor if what it waits for is known; tell whether it did."""
         descriptors = self.program.descriptors
         while True:
-            fields = descriptors[position.index]
-            if not self.fetches(position) or fields["opcode"] == Opcode.HALT:
+            descriptor = descriptors[position.index]
+            if not self.fetches(position) or isinstance(descriptor, Halt):
                 return False
-            if (fields["opcode"] == Opcode.LOAD) == loads:
+            if isinstance(descriptor, kind):
                 break
             position.index += 1
             position.fetch += Walker.SKIP
         name = self.program.names[position.index]
         self.now = self.facts.frame(self.frames[position.index])
-        wanted, routed = fields.get("wait_computes", 0), fields.get("routed", 0)
-        if routed and not self.rows(name, fields) and wanted >= routed:
-            wanted = routed
-        before = self.stores.entered if loads else self.loads.finished
-        if (max(wanted, routed) > len(self.computed)
-                or fields.get("wait_loads", 0) > len(before)):
+        if not self.decided(name, descriptor):
             return False
+        loads = isinstance(descriptor, Load)
         offered = position.fetch + Walker.check(self.hw, loads)
         if loads:
-            accepted = self.load(position.index, fields, offered)
+            accepted = self.load(position.index, descriptor, offered)
         else:
-            accepted = self.compute(name, fields, offered)
+            accepted = self.compute(name, descriptor, offered)
         position.index += 1
         position.fetch = accepted + 1
         return True
+
+    def decided(self, name: str, descriptor: Load | Compute) -> bool:
+        """Tell whether all that a descriptor waits for has been run."""
+        if isinstance(descriptor, Compute):
+            return (descriptor.wait_computes <= len(self.computed)
+                    and descriptor.wait_loads <= len(self.loads.finished))
+        wanted, routed = descriptor.wait_computes, descriptor.routed
+        if routed and wanted >= routed and not self.wanted(name, descriptor):
+            wanted = routed
+        return (max(wanted, routed) <= len(self.computed)
+                and descriptor.wait_stores <= len(self.stores.entered))
 
     def fetches(self, position: Position) -> bool:
         """Tell whether a walker's next descriptor is there; it is fetched when it is."""
@@ -105,14 +122,15 @@ class Machine(Execution):
         position.fetch = max(position.fetch, self.held[piece])
         return True
 
-    def load(self, index: int, fields: Mapping[str, int], offered: int) -> int:
+    def load(self, index: int, load: Load, offered: int) -> int:
         """Run one load; return the cycle in which it was taken."""
         name, before = self.program.names[index], dict(self.counters)
-        accepted = self.loads.load(name, fields, offered, self.computed, self.rows(name, fields),
-                                   self.stores.end(fields.get("wait_loads", 0) - 1))
-        if fields["target"] == Target.PROGRAM:
+        rows = self.wanted(name, load) if load.skip_if_empty else 0
+        accepted = self.loads.load(name, load, offered, self.computed, rows,
+                                   self.stores.end(load.wait_stores - 1))
+        if load.target == Target.PROGRAM:
             self.held.append(self.loads.finished[-1])
-        self.ledger.load(self.owners[index], fields, self.since(before))
+        self.ledger.load(self.owners[index], load, self.since(before))
         return accepted
 
     def since(self, before: Mapping[str, int]) -> Counter:
@@ -120,18 +138,19 @@ class Machine(Execution):
         return Counter({name: count - before.get(name, 0)
                         for name, count in self.counters.items() if count != before.get(name, 0)})
 
-    def compute(self, name: str, fields: Mapping[str, int], offered: int) -> int:
+    def compute(self, name: str, descriptor: Compute, offered: int) -> int:
         """Run one compute descriptor; return the cycle in which it was taken."""
         counters, before = self.counters, dict(self.counters)
         ready, number = max(offered, self.issue_free), len(self.computed)
-        wanted = fields["wait_loads"]
+        wanted = descriptor.wait_loads
         loaded = max(ready, self.loads.finished[wanted - 1] if wanted else 0)
-        wanted = fields.get("wait_computes", 0) - fields.get("by_row", 0)
+        by_row = isinstance(descriptor, Operator) and descriptor.by_row
+        wanted = descriptor.wait_computes - by_row
         accepted = max(loaded, self.computed[wanted - 1] if wanted > 0 else 0)
         if number >= Retirement.DEPTH:
             accepted = max(accepted, self.left[number - Retirement.DEPTH] + 1)
-        if fields["opcode"] == Opcode.STORE:
-            waits = 1 if fields["target"] == Target.RESIDUAL else StoreReader.DEPTH
+        if isinstance(descriptor, Store):
+            waits = 1 if descriptor.target == Target.RESIDUAL else StoreReader.DEPTH
             accepted = max(accepted, self.stores.end(len(self.stores.entered) - waits) + 1)
         waits = {"waits_program": max(0, offered - self.issue_free),
                  "waits_loads": loaded - ready, "waits_computes": accepted - loaded}
@@ -140,10 +159,10 @@ class Machine(Execution):
             (ready, "program"), (loaded, "weights"), (accepted, "operators"))
         for cause, cycles in waits.items():
             counters[f"compute_{cause}"] += cycles
-        defers = fields.get("dest") in (Dest.KEY, Dest.GATE) and fields["opcode"] == Opcode.LINEAR
+        defers = isinstance(descriptor, Linear) and descriptor.dest in (Dest.KEY, Dest.GATE)
         drain = max(accepted + 2, self.left[-1] + 1 if self.left else 0,
                     self.ended + 1 if defers else 0)
-        written, ended, rows = self.execute(name, fields, accepted + 1, drain)
+        written, ended, rows = self.execute(name, descriptor, accepted + 1, drain)
         left = max(written, self.ended + 1)
         self.left.append(left)
         self.rows_ready.append(rows)
@@ -158,7 +177,11 @@ class Machine(Execution):
         self.layers.append(Layer(name, begun, left + 1, made["macs"], stalls | waits))
         self.spans.append(Span(("compute",), name, begun, left + 1))
         made["cycles"] = left + 1 - begun
-        self.ledger.operator(name, fields, made, self.silent(name, fields))
+        if isinstance(descriptor, Store):
+            self.ledger.store(name, descriptor, made)
+        else:
+            silent = self.silent(name, descriptor) if isinstance(descriptor, Linear) else 0
+            self.ledger.operator(name, descriptor, made, silent)
         return accepted
 
     def flight(self, first: int, last: int) -> None:
@@ -172,12 +195,14 @@ def owners(program: Program) -> list[str]:
 
     The program's own loads belong to :data:`deltamoe.sim.energy.ledger.PROGRAM`.
     """
-    made, owner = [], PROGRAM
-    for name, fields in zip(reversed(program.names), reversed(program.descriptors), strict=True):
-        if fields["opcode"] not in (Opcode.LOAD, Opcode.HALT):
+    owners, owner = [], PROGRAM
+    for name, descriptor in zip(reversed(program.names), reversed(program.descriptors),
+                                strict=True):
+        if isinstance(descriptor, Compute):
             owner = name
-        made.append(PROGRAM if fields.get("target") == Target.PROGRAM else owner)
-    return made[::-1]
+        piece = isinstance(descriptor, Load) and descriptor.target == Target.PROGRAM
+        owners.append(PROGRAM if piece else owner)
+    return owners[::-1]
 
 
 def simulate(program: Program, facts: Facts, memory: MemoryModel | None = None) -> Result:

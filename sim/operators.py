@@ -1,7 +1,8 @@
 """Descriptors to items, and the units that work behind or ahead of them."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,8 +17,20 @@ from deltamoe.rtl.cycles import (
     Softmax,
     Writeback,
 )
-from deltamoe.rtl.program import Dest, Mode
+from deltamoe.rtl.program import Attention, Dest, Linear, Mode
 from deltamoe.sim.items import Item, Place, Sink
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartialAttention(Attention):
+    """An attention of which only ``keys`` scores of each row are made, as no hardware does yet."""
+
+    keys: int
+
+
+def keys_of(attention: Attention) -> int:
+    """Return the scores of a row that are made."""
+    return attention.keys if isinstance(attention, PartialAttention) else attention.rows
 
 
 class RowSink(Sink):
@@ -152,21 +165,17 @@ def norm_rows(start: int, rows: int, words: int, available: Callable[[int], int]
 
 
 def word_events(operand: np.ndarray | None, rows: int, depth: int, word: int, parts: int,
-                fields: Mapping[str, int], together: int = 1,
-                ) -> list[tuple[tuple[int, ...], ...]]:
+                skipped: float | None, together: int = 1) -> list[tuple[tuple[int, ...], ...]]:
     """Events of every part of every read of ``together`` words, of every row.
 
-    With ``Mode.DELTA``, ``operand`` tells which elements are sent.
+    Elements of ``operand`` that are ``skipped`` are not sent; all are if none is.
     """
-    reads, mode = -(-depth // (together * word)), fields.get("mode", 0)
-    if mode == Mode.DENSE or (mode == Mode.DELTA and fields.get("fresh")):
+    reads = -(-depth // (together * word))
+    if skipped is None:
         sent = np.ones((1, depth), bool)
-    elif mode == Mode.REPLAY:
-        return [((0,),)] * rows
     elif operand is None:
         raise ValueError("skipping needs the operands of a golden run")
     else:
-        skipped = False if mode == Mode.DELTA else fields.get("zero_point", 0)
         sent = operand.reshape(-1, depth) != skipped
     padded, inner = np.pad(sent, ((0, 0), (0, reads * together * word - depth))), parts // together
     counted = padded.reshape(len(sent), reads, together, inner, word // inner).sum(-1)
@@ -181,16 +190,24 @@ def steady_events(events: tuple[tuple[int, ...], ...]) -> int:
     return sum(events[0]) if len(events) == 1 and all(events[0]) else 0
 
 
-def linear_items(fields: Mapping[str, int], operand, remembered: Sequence[bool], hw: HwConfig,
+def skipped_of(layer: Linear) -> int | None:
+    """Return which elements of an operand are not sent; of a delta layer, which are not marked."""
+    if layer.mode == Mode.ZERO_SKIP:
+        return layer.zero_point
+    return 0 if layer.mode == Mode.DELTA and not layer.fresh else None
+
+
+def linear_items(layer: Linear, operand, remembered: Sequence[bool], hw: HwConfig,
                  place: Place) -> Iterator[Item]:
     """Items of a ``LINEAR`` in issue order; ``remembered`` rows have a state to start from."""
-    depth, words, rows = fields["depth"], fields["columns"] // hw.word, len(remembered)
-    together = hw.read_words if fields.get("wide") else 1
-    is_gate, reads = fields["dest"] == Dest.GATE, -(-depth // (together * hw.word))
-    if fields.get("mode", 0) == Mode.REPLAY:
+    depth, words, rows = layer.depth, layer.columns // hw.word, len(remembered)
+    together = hw.read_words if layer.wide else 1
+    is_gate, reads = layer.dest == Dest.GATE, -(-depth // (together * hw.word))
+    if layer.mode == Mode.REPLAY:
         reads, depth = 1, depth % hw.word or hw.word
-    waits = fields.get("norm") or fields.get("by_row")
-    events = word_events(operand, rows, depth, hw.word, place.parts, fields, together)
+    waits = layer.norm or layer.by_row
+    events = [((0,),)] * rows if layer.mode == Mode.REPLAY else word_events(
+        operand, rows, depth, hw.word, place.parts, skipped_of(layer), together)
     passes = [(column, min(2 * place.gang, words - column))
               for column in range(0, words, 2 * place.gang)]
     known: dict[int, tuple[int, int]] = {}
@@ -204,21 +221,21 @@ def linear_items(fields: Mapping[str, int], operand, remembered: Sequence[bool],
                        known_row)
 
 
-def attention_items(fields: Mapping[str, int], scores, values, hw: HwConfig,
+def attention_items(attention: Attention, scores, values, hw: HwConfig,
                     place: Place) -> Iterator[Item]:
     """Items of an ``ATTENTION`` in issue order; operands are (heads, tokens, depth) or None.
 
-    Of each row, ``keys`` scores are made, which only :mod:`deltamoe.sim.work` sets to another
-    number than ``rows``.
+    Of each row, :func:`keys_of` scores are made.
     """
-    tokens, dim, heads = fields["rows"], fields["columns"], fields["heads"]
-    keys = fields.get("keys", tokens)
+    tokens, dim, heads = attention.rows, attention.head_dim, attention.heads
+    keys = keys_of(attention)
+    skipped = 0 if attention.mode == Mode.ZERO_SKIP else None
     sets, wide = hw.groups // place.set_size, hw.lanes * place.gang
     depths = [depth if operand is None else operand.shape[-1]
               for operand, depth in ((scores, dim), (values, tokens))]
     queries, weights = (
         word_events(None if operand is None else np.swapaxes(operand, 0, 1),
-                    tokens * heads, depth, hw.word, 1, fields)
+                    tokens * heads, depth, hw.word, 1, skipped)
         for operand, depth in zip((scores, values), depths, strict=True))
     lag = hw.attention_lag
 

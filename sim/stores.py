@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.program import Target
+from deltamoe.rtl.program import Store, Target
 from deltamoe.sim.memory import MemoryModel, bursts
 
 
@@ -39,7 +39,7 @@ class Stores:
 
     def __init__(self, hw: HwConfig, memory: MemoryModel, ports: Mapping[Target, Busy]) -> None:
         self.hw, self.memory, self.ports = hw, memory, ports
-        self.entered: list[tuple[int, Mapping[str, int]]] = []
+        self.entered: list[tuple[int, Store]] = []
         self.ends: list[int] = []
 
     def end(self, number: int) -> int:
@@ -48,16 +48,16 @@ class Stores:
             self.ends.append(self.run(*self.entered[len(self.ends)]))
         return self.ends[number] if number >= 0 else -1
 
-    def run(self, entered: int, fields: Mapping[str, int]) -> int:
+    def run(self, entered: int, store: Store) -> int:
         """Run the next transfer, which entered the queue in cycle ``entered``; return its end.
 
         A beat is taken from the memory in the cycle after its port was free, once the beat before
         is being written; it is written at the earliest a cycle later.
         """
-        target, port = fields["target"], self.ports.get(fields["target"])
+        target, port = store.target, self.ports.get(store.target)
         begun = max(entered, self.ends[-1] if self.ends else -1) + 1
         taken, written, slot = begun + 1, -1, begun + 2
-        for length in bursts(fields["address"], fields["beats"], self.hw):
+        for length in bursts(store.address, store.beats, self.hw):
             slot = max(slot, written + 2)
             for _ in range(length):
                 for _ in range(2 if target == Target.REFERENCE else 1):

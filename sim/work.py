@@ -38,14 +38,24 @@ from deltamoe.golden.temporal.policy import operator_of
 from deltamoe.rtl.compiler.assembler import Program
 from deltamoe.rtl.compiler.linker import with_pieces
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.program import Mode, Opcode, Target
+from deltamoe.rtl.program import (
+    Attention,
+    Compute,
+    Descriptor,
+    Halt,
+    Linear,
+    Load,
+    Mode,
+    Store,
+    Target,
+)
 from deltamoe.sim.facts import Facts
+from deltamoe.sim.operators import PartialAttention
 
 SUM_BYTES = 4
 """Bytes of a sum that is remembered; a reference has one."""
 
-Fields = Mapping[str, int]
-Named = tuple[str, Fields]
+Named = tuple[str, Descriptor]
 
 
 class Weights(NamedTuple):
@@ -142,31 +152,31 @@ def whole_words(columns: float, hw: HwConfig) -> int:
     return max(1, int(-(-columns // hw.word))) * hw.word
 
 
-def linear(fields: Fields, work: Work, weights: Weights, hw: HwConfig,
-           ) -> tuple[Fields, np.ndarray | None]:
-    """Return the fields of a piece of a layer, and what is sent of its operand."""
+def linear(layer: Linear, work: Work, weights: Weights, hw: HwConfig,
+           ) -> tuple[Linear, np.ndarray | None]:
+    """Return what is left of a piece of a layer, and what is sent of its operand."""
     share = width(work) / weights.columns
-    columns = fields["columns"] if share == 1 else whole_words(fields["columns"] * share, hw)
+    columns = layer.columns if share == 1 else whole_words(layer.columns * share, hw)
     sent = operand(work, width(work))
-    return {**fields, "rows": work.rows, "columns": columns,
-            "depth": work.depth if sent is None else sent.shape[1],
-            "mode": Mode.DENSE if sent is None else Mode.ZERO_SKIP, "zero_point": 0}, sent
+    return replace(layer, rows=work.rows, columns=columns,
+                   depth=work.depth if sent is None else sent.shape[1],
+                   mode=Mode.DENSE if sent is None else Mode.ZERO_SKIP, zero_point=0), sent
 
 
-def attention(fields: Fields, scores: Work, values: Work, hw: HwConfig,
-              ) -> tuple[Fields, dict[str, np.ndarray]]:
-    """Return the fields of an attention, and what is sent of both operands if not all."""
-    heads, tokens = fields["heads"], scores.rows // fields["heads"]
+def attention(whole: Attention, scores: Work, values: Work, hw: HwConfig,
+              ) -> tuple[Attention, dict[str, np.ndarray]]:
+    """Return what is left of an attention, and what is sent of both operands if not all."""
+    heads, tokens = whole.heads, scores.rows // whole.heads
     keys = width(scores)
     sent = {"scores": operand(scores, keys), "values": operand(values, values.columns)}
-    fields = {**fields, "rows": tokens, "mode": Mode.DENSE}
+    whole = replace(whole, rows=tokens, mode=Mode.DENSE)
     if keys == values.depth == tokens and all(mask is None for mask in sent.values()):
-        return fields, {}
-    fields["keys"] = min(whole_words(keys, hw), values.depth)
-    masks = {part: np.ones((work.rows, work.depth), bool) if sent[part] is None else sent[part]
-             for part, work in (("scores", scores), ("values", values))}
-    return fields | {"mode": Mode.ZERO_SKIP}, {
-        part: mask.reshape(heads, tokens, -1) for part, mask in masks.items()}
+        return whole, {}
+    part = PartialAttention(**vars(replace(whole, mode=Mode.ZERO_SKIP)),
+                            keys=min(whole_words(keys, hw), values.depth))
+    masks = {name: np.ones((work.rows, work.depth), bool) if sent[name] is None else sent[name]
+             for name, work in (("scores", scores), ("values", values))}
+    return part, {name: mask.reshape(heads, tokens, -1) for name, mask in masks.items()}
 
 
 def found(weights: Mapping[str, Weights], product: str) -> Weights:
@@ -174,47 +184,46 @@ def found(weights: Mapping[str, Weights], product: str) -> Weights:
     return weights[product] if product in weights else weights[operator_of(product)]
 
 
-def load_of(fields: Fields, beats: int) -> Fields:
-    """Return a load of so many ``beats``, or one that is skipped."""
+def load_of(load: Load, beats: int) -> Load:
+    """Return a load of so many ``beats``; one of none is skipped."""
     if beats:
-        return {**fields, "beats": beats}
-    kept = {name: value for name, value in fields.items() if name != "expert"}
-    return kept | {"skip_if_empty": 1, "routed": 0}
+        return replace(load, beats=beats)
+    return replace(load, beats=0, skip_if_empty=True, routed=0)
 
 
-def loaded(name: str, fields: Fields, works: Mapping[str, Work], weights: Mapping[str, Weights],
-           hw: HwConfig, pieces: int) -> Fields:
-    """Return the fields of a load of ``works``; an expert without tokens skips its own.
+def loaded(name: str, load: Load, works: Mapping[str, Work], weights: Mapping[str, Weights],
+           hw: HwConfig, pieces: int) -> Load:
+    """Return what is left of a load for ``works``; an expert without tokens skips its own.
 
     A product's bytes are shared out among the ``pieces`` that its weights are loaded in.
     """
     owner, _, part = name.removesuffix(".load").rpartition(".")
     if part not in {"weights", "parameters"}:
-        return fields
+        return load
     if owner.endswith(".attention"):
         more = besides(work for product, work in works.items() if operator_of(product) == owner)
-        return load_of(fields, fields["beats"] + -(-more // hw.bus_bytes))
+        return load_of(load, load.beats + -(-more // hw.bus_bytes))
     if owner not in works:
-        return fields if "expert" in fields else load_of(fields, 0)
+        return load if load.skip_if_empty else load_of(load, 0)
     if part == "parameters":
-        return fields
-    beats = -(-fields["beats"] * works[owner].loaded_bytes // found(weights, owner).bytes)
+        return load
+    beats = -(-load.beats * works[owner].loaded_bytes // found(weights, owner).bytes)
     more = -(-besides([works[owner]]) // (hw.bus_bytes * pieces))
-    return load_of(fields, beats + more)
+    return load_of(load, beats + more)
 
 
 def unpaged(program: Program) -> list[Named]:
     """Return the descriptors without the loads of the program's own pieces, by name."""
     named, own = [], [0]
-    for name, fields in zip(program.names, program.descriptors, strict=True):
-        if fields["opcode"] == Opcode.LOAD:
-            piece = fields["target"] == Target.PROGRAM
+    for name, descriptor in zip(program.names, program.descriptors, strict=True):
+        if isinstance(descriptor, Load):
+            piece = descriptor.target == Target.PROGRAM
             own.append(own[-1] + (not piece))
             if piece:
                 continue
-        elif fields["opcode"] != Opcode.HALT:
-            fields = {**fields, "wait_loads": own[fields["wait_loads"]]}
-        named.append((name, fields))
+        elif isinstance(descriptor, Compute):
+            descriptor = replace(descriptor, wait_loads=own[descriptor.wait_loads])
+        named.append((name, descriptor))
     return named
 
 
@@ -222,26 +231,26 @@ def rewritten(named: Sequence[Named], hw: HwConfig, frames: Sequence[Frame],
               weights: Mapping[str, Weights], operands: Sequence[dict]) -> Iterator[Named]:
     """Return all descriptors as ``frames`` leave them; add to the ``operands`` of each frame."""
     number, pieces = 0, Counter(name for name, _ in named)
-    for name, fields in named:
-        if fields["opcode"] == Opcode.HALT:
-            yield name, fields
+    for name, descriptor in named:
+        if isinstance(descriptor, Halt):
+            yield name, descriptor
             return
         works = frames[number].works
-        if fields["opcode"] == Opcode.LOAD:
-            yield name, loaded(name, fields, works, weights, hw, pieces[name] // len(frames))
-        elif fields["opcode"] == Opcode.STORE:
+        if isinstance(descriptor, Load):
+            descriptor = loaded(name, descriptor, works, weights, hw,
+                                pieces[name] // len(frames))
+        elif isinstance(descriptor, Store):
             number += 1
-            yield name, fields
-        elif fields["opcode"] == Opcode.ATTENTION and f"{name}.scores" in works:
-            made, masks = attention(fields, works[f"{name}.scores"], works[f"{name}.values"], hw)
+        elif isinstance(descriptor, Attention) and f"{name}.scores" in works:
+            descriptor, masks = attention(descriptor, works[f"{name}.scores"],
+                                          works[f"{name}.values"], hw)
             operands[number] |= {f"{name}.{part}": mask for part, mask in masks.items()}
-            yield name, made
-        elif name in works:
-            made, sent = linear(fields, works[name], found(weights, name), hw)
+        elif isinstance(descriptor, Linear) and name in works:
+            descriptor, sent = linear(descriptor, works[name], found(weights, name), hw)
             operands[number] |= {} if sent is None else {name: sent}
-            yield name, made
-        else:
-            yield name, fields if "expert" in fields else {**fields, "rows": 0}
+        elif isinstance(descriptor, Attention) or not descriptor.queued:
+            descriptor = replace(descriptor, rows=0)
+        yield name, descriptor
 
 
 def remembering(named: Sequence[Named], hw: HwConfig, frames: Sequence[Frame]) -> list[Named]:
@@ -257,38 +266,36 @@ def remembering(named: Sequence[Named], hw: HwConfig, frames: Sequence[Frame]) -
     number, computes, loads, begun, waits = 0, [0], [0], 0, {}
     count = Counter[bool]()
 
-    def add(name: str, fields: Fields) -> None:
-        count[fields["opcode"] == Opcode.LOAD] += 1
-        made.append((name, fields))
+    def add(name: str, descriptor: Descriptor) -> None:
+        count[isinstance(descriptor, Load)] += 1
+        made.append((name, descriptor))
 
-    for name, fields in named:
-        fields = {**fields, **{key: computes[fields[key]] for key in ("wait_computes", "routed")
-                               if fields.get(key)}}
-        if fields["opcode"] == Opcode.HALT:
-            made.append((name, fields))
+    for name, descriptor in named:
+        if isinstance(descriptor, Halt):
+            made.append((name, descriptor))
             continue
-        if fields["opcode"] == Opcode.LOAD:
+        descriptor = replace(descriptor, wait_computes=computes[descriptor.wait_computes])
+        if isinstance(descriptor, Load):
+            descriptor = replace(descriptor, routed=computes[descriptor.routed])
             owner = name.removesuffix(".load").rpartition(".")[0]
-            waits.setdefault(owner, max(fields.get("wait_computes", 0), fields.get("routed", 0)))
-            add(name, fields)
+            waits.setdefault(owner, max(descriptor.wait_computes, descriptor.routed))
+            add(name, descriptor)
             loads.append(count[True])
             continue
         state, pieces = states[number].get(name, State(0, 0)), total[name] // len(frames)
         beats = [-(-size // hw.bus_bytes) for size in state]
         if done[name] % pieces == 0 and beats[0]:
-            add(f"{name}.state.load", {
-                "opcode": Opcode.LOAD, "target": Target.STATE, "address": 0, "beats": beats[0],
-                "wait_computes": waits.get(name, 0)})
+            add(f"{name}.state.load", Load(target=Target.STATE, beats=beats[0],
+                                           wait_computes=waits.get(name, 0)))
             begun = count[True]
         done[name] += 1
-        add(name, {**fields, "wait_loads": max(begun, loads[fields["wait_loads"]])})
+        add(name, replace(descriptor, wait_loads=max(begun, loads[descriptor.wait_loads])))
         computes.append(count[False])
-        if fields["opcode"] == Opcode.STORE:
+        if isinstance(descriptor, Store):
             number, waits = number + 1, {}
         if done[name] % pieces == 0 and beats[1]:
-            add(f"{name}.state", {
-                "opcode": Opcode.STORE, "target": Target.STATE, "rows": 1, "address": 0,
-                "beats": beats[1], "wait_loads": count[True]})
+            add(f"{name}.state", Store(target=Target.STATE, beats=beats[1],
+                                       wait_loads=count[True]))
     return made
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,12 @@ from deltamoe.golden.sparsity.registry import MECHANISMS
 from deltamoe.host.files import read_text
 from deltamoe.make import waveforms
 from deltamoe.make.documents import DOCUMENTS, FOLDERS, ROOT, TABLES, rewritten
-from deltamoe.make.meanings import ATTENDS, FIELDS, KEPT
 from deltamoe.rtl import cycles, program
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.compiler.plans import named
 from deltamoe.rtl.linear.event_encoder import EventEncoder
 from deltamoe.rtl.norm.layer_norm import LayerNorm
-from deltamoe.rtl.program import FIELDS as WIDTHS
-from deltamoe.rtl.program import TEMPORAL, Opcode, pack
+from deltamoe.rtl.program import KINDS, Attention, Store, layout, pack
 from deltamoe.rtl.timing import Timing
 from deltamoe.rtl.writeback.activation_table import ActivationTable
 from deltamoe.rtl.writeback.requantize import Requantize
@@ -112,36 +111,40 @@ def test_the_first_page_is_short() -> None:
     assert len(read_text(DOCUMENTS[0]).splitlines()) <= LINES
 
 
-def test_every_field_of_a_descriptor_is_explained() -> None:
-    assert list(FIELDS) == list(WIDTHS)
-    assert list(KEPT) == list(TEMPORAL)
-    assert ATTENDS.keys() == {name for name, field in FIELDS.items()
-                              if Opcode.ATTENTION in field.opcodes}
+def test_bits_of_a_descriptor_are_where_the_table_says() -> None:
+    """Of every opcode, each field once."""
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (\d+) \| ([A-Z, ]+) \| \S.* \|$",
+                      TABLES["descriptors"](), re.MULTILINE)
+    for kind in KINDS:
+        told = [(name, int(first), int(bits)) for name, first, bits, opcodes in rows
+                if kind.opcode.name in opcodes.split(", ")]
+        assert sorted(told) == sorted(field[:3] for field in layout(kind))
+        for name, first, bits in told[1:]:
+            largest = (1 << bits) - 1
+            assert int.from_bytes(pack(kind(**{name: largest})), "little") == (
+                kind.opcode | largest << first)
 
 
-@pytest.mark.parametrize(("table", "names"), [
-    ("descriptors", list(WIDTHS)), ("temporal", list(TEMPORAL))])
-def test_bits_of_a_descriptor_are_where_the_table_says(table: str, names: list[str]) -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (\d+) \|", TABLES[table](), re.MULTILINE)
-    assert [name for name, *_ in rows] == names
-    for name, first, bits in rows:
-        largest = (1 << int(bits)) - 1
-        assert int.from_bytes(pack({name: largest}), "little") == largest << int(first)
+FIRST = {(Attention, "source_base"), (Attention, "key_base"), (Store, "wait_computes")}
+"""Fields that are zero in all programs: queries and keys come first, a store needs no count."""
 
 
-@pytest.mark.parametrize(("model", "preset", "policy"), [
-    ("digits", "nano", "dense"), ("digits", "nano", "delta"), ("digits", "nano", "token-gate"),
-    ("m3vit-tiny-129", "zcu102", "zero-skip"), ("m3vit-tiny-129", "ulx3s", "dense")])
-def test_programs_set_a_field_only_for_the_opcodes_of_the_table(
-        model: str, preset: str, policy: str) -> None:
-    hw, config = PRESETS[preset], MODELS[model]
-    network = waveforms.digits() if model == "digits" else Outline(config)
-    made = compile_program(network, hw, 0, named(policy, config, hw), frames=2)
-    opcodes = {name: field.opcodes for name, field in FIELDS.items()} | dict.fromkeys(
-        KEPT, (Opcode.LINEAR,))
-    for fields in made.descriptors:
-        for name, value in fields.items():
-            assert not value or fields["opcode"] in opcodes[name], (name, fields["opcode"])
+def test_programs_use_every_field() -> None:
+    """One that no program sets would be no part of the language."""
+    nano, used = PRESETS["nano"], set()
+    small = replace(nano, name="small", state_words=320, reference_words=320)
+    for model, hw, policy, theta in (
+            ("digits", nano, "dense", 0), ("digits", nano, "delta", 1),
+            ("digits", small, "delta", 1), ("digits", nano, "token-gate", 0),
+            ("m3vit-tiny-129", PRESETS["zcu102"], "zero-skip", 0),
+            ("m3vit-tiny-129", PRESETS["ulx3s"], "dense", 0)):
+        config = MODELS[model]
+        network = waveforms.digits() if model == "digits" else Outline(config)
+        plan = named(policy, config, hw, theta=theta)
+        used |= {(type(descriptor), name)
+                 for descriptor in compile_program(network, hw, 0, plan, frames=2).descriptors
+                 for name, value in vars(descriptor).items() if value}
+    assert {(kind, field.name) for kind in KINDS for field in layout(kind)[1:]} - used == FIRST
 
 
 def test_enumerations_are_all_there() -> None:

@@ -28,9 +28,9 @@ class KvWriter(wiring.Component):
     Members
     -------
     descriptor : ``In(DESCRIPTOR)``
-        Operator of the values; ``dest_stride`` is ``tokens``.
+        Operator of the values; its ``rows`` are ``tokens``.
     key_descriptor, start : ``In(DESCRIPTOR)``, ``In(1)``
-        Operator of the keys; ``dest_stride`` is ``(ceil(tokens / (L * S)) - 1) * head_dim``.
+        Operator of the keys; its ``key_gap`` is ``(ceil(tokens / (L * S)) - 1) * head_dim``.
     values : ``In(stream.Signature(requantized(hw)))``
         Words of values; the tag's address is right for a row's first word. Always taken.
     keys : ``In(stream.Signature(beat(signed(8), hw.word)))``
@@ -102,7 +102,7 @@ class KvWriter(wiring.Component):
 
     def write_values(self, m: Module):
         """Walk the tiles of one token's row."""
-        given, word = self.descriptor, self.values.p
+        given, word = self.descriptor.linear, self.values.p
         row, base, next_row, next_base = self.rows("row", "base", "next_row", "next_base")
         half, position, next_half, next_word = Signal(), Signal(8), Signal(), Signal(8)
         next_set, number = Signal(range(self.hw.groups)), Signal(range(self.hw.groups))
@@ -120,7 +120,7 @@ class KvWriter(wiring.Component):
         with m.If(word.tag.first):
             m.d.comb += [row.eq(word.tag.address), base.eq(word.tag.address), half.eq(0),
                          position.eq(0), number.eq(0), member.eq(0)]
-        after = row + given.dest_stride
+        after = row + given.rows
         m.d.sync += [
             next_base.eq(Mux(end_head & end_sets, after, base)),
             next_row.eq(Mux(end_head, Mux(end_sets, after, base), Mux(end_pass, after, row))),
@@ -131,7 +131,7 @@ class KvWriter(wiring.Component):
 
     def write_keys(self, m: Module):
         """Walk the dimensions of one block of tokens."""
-        given = self.key_descriptor
+        given = self.key_descriptor.linear
         row, base, tile, next_tile = self.rows("row", "base", "tile", "next_tile")
         half, number = Signal(), Signal(range(self.hw.groups))
         dimension, head_dim = Signal(range(self.hw.kv_rows)), Signal(range(self.hw.kv_rows + 1))
@@ -144,7 +144,7 @@ class KvWriter(wiring.Component):
             next_tile.eq(Mux(end_pass, tile + head_dim, tile)),
             next_tokens.eq(tokens + self.hw.word),
         ]
-        after = row + 1 + given.dest_stride
+        after = row + 1 + given.key_gap
         with m.If(self.start):
             m.d.sync += [row.eq(given.dest_base), base.eq(given.dest_base),
                          tile.eq(given.dest_base), half.eq(0),

@@ -70,8 +70,8 @@ class Probabilities(wiring.Component):
 
         pipe(m, wiring.flipped(self.i), softmax.i)
         with m.If(self.start):
-            m.d.sync += [softmax.kappa22.eq(self.descriptor.kappa22),
-                         softmax.kappa26.eq(self.descriptor.kappa26)]
+            m.d.sync += [softmax.kappa22.eq(self.descriptor.attention.kappa22),
+                         softmax.kappa26.eq(self.descriptor.attention.kappa26)]
         m.d.comb += [
             softmax.o.ready.eq(1), softmax.normalizer.ready.eq(1),
             self.wrote.eq(softmax.o.valid), self.freed.eq(softmax.o.valid & softmax.o.p.last),

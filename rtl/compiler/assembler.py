@@ -1,8 +1,7 @@
 """Descriptors and bytes of a program, and which on-chip addresses they may use when."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -11,7 +10,9 @@ from deltamoe.golden.temporal.policy import Plan
 from deltamoe.rtl.compiler.kept_state import Keeping
 from deltamoe.rtl.compiler.layout import image_rows, norm_words, parameter_words
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.program import Opcode, Target
+from deltamoe.rtl.program import Compute, Descriptor, Halt, Linear, Load, Operator, Store, Target
+
+OperatorT = TypeVar("OperatorT", bound=Operator)
 
 
 class Quantized(Protocol):
@@ -37,7 +38,7 @@ class Program:
     config: ModelConfig
     task: int
     plan: Plan
-    descriptors: tuple[Mapping[str, int], ...]
+    descriptors: tuple[Descriptor, ...]
     names: tuple[str, ...]
     start: int
     memory: np.ndarray
@@ -93,6 +94,17 @@ class Ring:
         self.segments.append((start, start + size, compute))
 
 
+class After(NamedTuple):
+    """What an operator waits for: compute descriptors, the last of them row by row or not."""
+
+    computes: int = 0
+    by_row: bool = False
+
+    def on(self, operator: OperatorT) -> OperatorT:
+        """Return an operator that waits for it."""
+        return replace(operator, wait_computes=self.computes, by_row=self.by_row)
+
+
 class Assembler:
     """Collects descriptors and bytes; one method for each kind of descriptor."""
 
@@ -103,7 +115,7 @@ class Assembler:
         self.fresh = True
         self.placed: list[int] = []
         self.number = 0
-        self.descriptors: list[dict[str, int]] = []
+        self.descriptors: list[Descriptor] = []
         self.names: list[str] = []
         self.blobs: list[np.ndarray] = []
         self.loads = self.computes = self.stores = self.made = self.end = self.gate = 0
@@ -123,65 +135,75 @@ class Assembler:
         value = np.asarray(self.model[name])
         return value if expert is None or value.ndim == 0 else value[expert]
 
-    def load(self, name: str, target: Target, blob: np.ndarray, after: int, **fields: int) -> None:
-        """Add a load of ``blob``; an expert's waits for its gate unless it is sure to be used."""
-        beats = len(blob) // self.hw.bus_bytes
-        if fields.get("skip_if_empty") and fields["expert"] not in self.certain:
-            after = max(after, self.gate)
+    def add(self, name: str, descriptor: Descriptor) -> None:
+        """Add a descriptor."""
+        self.descriptors.append(descriptor)
+        self.names.append(name)
+
+    def load(self, name: str, load: Load, blob: np.ndarray) -> None:
+        """Add a load of ``blob``; an expert's waits for its gate unless it is sure to be used.
+
+        A load that says how many beats it has needs no bytes of the program.
+        """
+        if load.skip_if_empty and load.expert not in self.certain:
+            load = replace(load, wait_computes=max(load.wait_computes, self.gate))
         if self.number == len(self.placed):
             self.placed.append(self.end)
             self.blobs.append(blob)
             self.end += len(blob)
-        self.descriptors.append({
-            "opcode": Opcode.LOAD, "target": target, "address": self.placed[self.number],
-            "beats": beats, "wait_computes": after, **fields,
-        })
-        self.names.append(f"{name}.load")
+        self.add(f"{name}.load", replace(load, address=self.placed[self.number],
+                                         beats=load.beats or len(blob) // self.hw.bus_bytes))
         self.number += 1
         self.loads += 1
 
-    def compute(self, name: str, fields: Mapping[str, int]) -> None:
+    def compute(self, name: str, descriptor: Compute) -> None:
         """Add a compute descriptor that waits for all loads so far.
 
         Its results are written after those of all descriptors before it, so it only needs
         ``wait_computes`` for what it reads. ``made`` counts up to the last that is no ``STORE``;
         ``whole`` tells that its rows are all of its layer's.
         """
-        self.descriptors.append({"wait_loads": self.loads, **fields})
-        self.names.append(name)
+        self.add(name, replace(descriptor, wait_loads=self.loads))
         self.computes += 1
-        if fields["opcode"] == Opcode.STORE:
+        if isinstance(descriptor, Store):
             self.stores += 1
         else:
             self.made, self.whole = self.computes, True
 
-    def norm(self, name: str) -> dict[str, int]:
-        """Load a normalization's parameters and return the fields that fuse it."""
+    def halt(self) -> None:
+        """End the program."""
+        self.add("halt", Halt())
+
+    def after(self, *, by_row: bool) -> After:
+        """Return what an operator waits for that needs the last one placed."""
+        return After(self.made, by_row and self.whole)
+
+    def norm(self, name: str) -> Linear:
+        """Load a normalization's parameters; return a layer that begins with it."""
         dim = self.config.embed_dim
         blob = norm_words(self.tensor(f"{name}.gain"), self.tensor(f"{name}.bias"))
         size = dim // self.hw.word
         base, after = self.norms.take(size, name)
         self.norms.use(base, size, self.computes)
-        self.load(name, Target.NORM, blob, after, norm_base=base)
-        return {"norm": 1, "norm_base": base, "norm_source": 0, "dim": dim,
-                "epsilon": int(self.tensor(f"{name}.epsilon")),
-                "gain_shift": int(self.tensor(f"{name}.shift"))}
+        self.load(name, Load(target=Target.NORM, base=base, wait_computes=after), blob)
+        return Linear(norm=True, norm_base=base, dim=dim, operand_signed=True,
+                      epsilon=int(self.tensor(f"{name}.epsilon")),
+                      gain_shift=int(self.tensor(f"{name}.shift")))
 
     def parameters(self, name: str, bias: np.ndarray, multiplier: np.ndarray,
-                   **fields: int) -> int:
-        """Load biases and multipliers; return their first word."""
+                   load: Load | None = None) -> int:
+        """Load biases and multipliers, by ``load`` if it is an expert's; return the first word."""
         blob = parameter_words(bias, multiplier)
         size = len(blob) // (4 * self.hw.lanes)
         base, after = self.params.take(size, name)
         self.params.use(base, size, self.computes)
-        self.load(f"{name}.parameters", Target.PARAMETERS, blob,
-                  after, param_base=base, **fields)
+        self.load(f"{name}.parameters", replace(
+            load or Load(), target=Target.PARAMETERS, base=base, wait_computes=after), blob)
         return base
 
     def table(self, name: str) -> tuple[int, int]:
         """Load an activation table; return its bank and the code of zero."""
         entries = self.tensor(name).astype(np.uint8)
         bank, after = self.tables.take(1, name)
-        self.load(name, Target.TABLE, entries, after, bank=bank)
+        self.load(name, Load(target=Target.TABLE, bank=bank, wait_computes=after), entries)
         return bank, int(entries[0])
-

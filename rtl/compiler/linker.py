@@ -1,18 +1,18 @@
 """Descriptors in their final order, with the loads of the program's own pieces, and addresses."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from deltamoe.rtl.compiler.assembler import Program
 from deltamoe.rtl.compiler.streaming import Streaming
 from deltamoe.rtl.config import FIELD, HwConfig
-from deltamoe.rtl.program import DESCRIPTOR_BYTES, Opcode, Target, pack
+from deltamoe.rtl.program import DESCRIPTOR_BYTES, Compute, Descriptor, Load, Store, Target, pack
 
 KEPT = (Target.STATE, Target.REFERENCE)
 """Targets whose addresses are those of the state, where the memory begins."""
 
-Named = tuple[str, Mapping[str, int]]
+Named = tuple[str, Descriptor]
 
 
 def pieces(count: int, hw: HwConfig) -> list[int]:
@@ -36,30 +36,28 @@ def with_pieces(named: list[Named], hw: HwConfig) -> list[Named]:
         if index % hw.piece == 0:
             computes.append(computes[-1])
         if index % hw.piece == hw.piece // 2 and piece + 1 < len(lengths):
-            made.append(("program.load", {
-                "opcode": Opcode.LOAD, "target": Target.PROGRAM,
-                "address": (piece + 1) * hw.piece * DESCRIPTOR_BYTES,
-                "beats": lengths[piece + 1] * DESCRIPTOR_BYTES // hw.bus_bytes,
-                "rows": lengths[piece + 1], "dest_base": (piece + 1) % 2 * hw.piece,
-                "wait_computes": computes[piece],
-            }))
+            made.append(("program.load", Load(
+                target=Target.PROGRAM, address=(piece + 1) * hw.piece * DESCRIPTOR_BYTES,
+                beats=lengths[piece + 1] * DESCRIPTOR_BYTES // hw.bus_bytes,
+                descriptors=lengths[piece + 1], base=(piece + 1) % 2 * hw.piece,
+                wait_computes=computes[piece])))
             inserted = 1
             continue
-        name, fields = next(left)
-        if fields["opcode"] == Opcode.LOAD:
+        name, descriptor = next(left)
+        if isinstance(descriptor, Load):
             order.append(order[-1] + 1 + inserted)
             inserted = 0
-        elif fields["opcode"] != Opcode.HALT:
-            fields = {**fields, "wait_loads": order[fields["wait_loads"]]}
+        elif isinstance(descriptor, Compute):
+            descriptor = replace(descriptor, wait_loads=order[descriptor.wait_loads])
             computes[-1] += 1
-        made.append((name, fields))
+        made.append((name, descriptor))
     return made
 
 
-def encode(name: str, fields: Mapping[str, int]) -> bytes:
+def encode(name: str, descriptor: Descriptor) -> bytes:
     """Encode a descriptor; an error names what it is for."""
     try:
-        return pack(fields)
+        return pack(descriptor)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
 
@@ -75,18 +73,18 @@ def link(c: Streaming, frames: int, image_beats: int, output_beats: int) -> Prog
                        for first, step in ((image, size), (output, made)))
     shown, kept = iter(images), iter(outputs)
     placed = []
-    for name, given in named:
-        fields = dict(given)
-        if fields["opcode"] == Opcode.LOAD and fields["target"] not in KEPT:
-            before = c.area if fields["target"] == Target.PROGRAM else start
-            fields["address"] = next(shown) if name == "image.load" else before + fields["address"]
-        if fields["opcode"] == Opcode.STORE and fields["target"] not in KEPT:
-            fields["address"] = next(kept)
-        placed.append(fields)
+    for name, descriptor in named:
+        if isinstance(descriptor, Load) and descriptor.target not in KEPT:
+            before = c.area if descriptor.target == Target.PROGRAM else start
+            descriptor = replace(descriptor, address=next(shown) if name == "image.load"
+                                 else before + descriptor.address)
+        if isinstance(descriptor, Store) and descriptor.target not in KEPT:
+            descriptor = replace(descriptor, address=next(kept))
+        placed.append(descriptor)
     if len(placed) >= FIELD:
         raise ValueError(f"{c.config.name}: a program for {frames} frames has {len(placed)} "
                          f"descriptors, more than the {FIELD - 1} that the hardware counts")
-    code = np.frombuffer(b"".join(encode(name, fields) for (name, _), fields in zip(
+    code = np.frombuffer(b"".join(encode(name, descriptor) for (name, _), descriptor in zip(
         named, placed, strict=True)), np.uint8)
     return Program(
         hw, c.config, c.task, c.plan, tuple(placed), tuple(name for name, _ in named),

@@ -1,19 +1,21 @@
 """The operators of a network, in order, with what each of them waits for."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.numerics import SHIFTS
 from deltamoe.golden.operators import QKV, Operator, Part, block
 from deltamoe.rtl.compiler import sums
-from deltamoe.rtl.compiler.assembler import Program
+from deltamoe.rtl.compiler.assembler import After, Program
 from deltamoe.rtl.compiler.feed_forward import experts, mlp
 from deltamoe.rtl.compiler.layers import MODES, Layers
 from deltamoe.rtl.compiler.layout import image_rows, image_stride, residual_rows
 from deltamoe.rtl.compiler.linker import link
 from deltamoe.rtl.compiler.placement import head_rows, sets_of
 from deltamoe.rtl.config import HwConfig, lower_half
-from deltamoe.rtl.program import Dest, Opcode, Source, Target
+from deltamoe.rtl.program import Attention, Dest, Linear, Load, Source, Store, Target
 
 
 def act_words(config: ModelConfig, hw: HwConfig) -> int:
@@ -31,7 +33,7 @@ class Network:
         self.tokens = self.config.num_tokens
         self.words = self.config.embed_dim // self.hw.word
         self.image_beats = len(image_rows(self.blank(), self.config, self.hw)) // self.hw.bus_bytes
-        self.stream: dict[str, int] = {}
+        self.stream = After()
         self.patched: list[int] = []
         self.left: list[int] = []
         self.stored: list[int] = []
@@ -45,8 +47,7 @@ class Network:
         for frame in range(frames):
             c.begin(fresh=frame == 0 and not continues)
             self.frame(frame, beats)
-        c.descriptors.append({"opcode": Opcode.HALT})
-        c.names.append("halt")
+        c.halt()
         return link(c, frames, self.image_beats, beats)
 
     def frame(self, frame: int, beats: int) -> None:
@@ -68,8 +69,7 @@ class Network:
         self.left.append(c.computes)
         if config.num_classes:
             self.head()
-        c.compute("store", {"opcode": Opcode.STORE, "target": Target.RESIDUAL, "rows": 1,
-                            "beats": beats, "norm_source": self.base})
+        c.compute("store", Store(target=Target.RESIDUAL, beats=beats, base=self.base))
         self.stored.append(c.computes)
 
     def blank(self) -> np.ndarray:
@@ -77,17 +77,15 @@ class Network:
         config = self.config
         return np.zeros((config.image_channels, config.image_height, config.image_width), np.uint8)
 
-    def residual(self) -> dict[str, int]:
-        """Fields of an operator that adds to the residual stream."""
-        return {"dest": Dest.RESIDUAL, "dest_base": self.base, "dest_stride": self.words}
+    def residual(self) -> Linear:
+        """Return an operator that adds to the residual stream."""
+        return Linear(dest=Dest.RESIDUAL, dest_base=self.base, dest_stride=self.words)
 
-    def normalized(self, name: str) -> dict[str, int]:
-        """Fields of an operator that normalizes the residual stream as soon as it is final."""
-        return {**self.c.norm(name), "norm_source": self.base, **self.stream}
-
-    def after(self, *, by_row: bool) -> dict[str, int]:
-        """Fields of an operator that needs the last one placed."""
-        return {"wait_computes": self.c.made, "by_row": int(by_row and self.c.whole)}
+    def normalized(self, name: str) -> Linear:
+        """Return an operator that normalizes the residual stream as soon as it is final."""
+        return self.stream.on(replace(
+            self.c.norm(name), norm_source=self.base, source=Source.NORMED, rows=self.tokens,
+            source_stride=self.words))
 
     def embed(self, frame: int, free: int) -> None:
         """Positions into the residual stream, the image beside it, patches added to both.
@@ -101,15 +99,16 @@ class Network:
         beside = (act_words(self.config, hw) <= lower
                   and 2 * self.image_beats <= hw.act_words - lower)
         base = lower if beside else 0
-        c.load("image", Target.IMAGE, np.zeros(0, np.uint8),
-               (self.patched if beside else self.left)[-1] if frame else 0, dest_base=base)
-        c.descriptors[-1]["beats"] = self.image_beats
-        c.load("position", Target.RESIDUAL, residual_rows(c.tensor("position")), free,
-               dest_base=self.base)
-        c.layer(Operator(Part.PATCH), rows=self.tokens - 1, source=Source.ACT, source_base=base,
-                source_stride=stride, **self.residual() | {"dest_base": self.base + self.words})
+        last = self.patched if beside else self.left
+        c.load("image", Load(target=Target.IMAGE, base=base, beats=self.image_beats,
+                             wait_computes=last[-1] if frame else 0), np.zeros(0, np.uint8))
+        c.load("position", Load(target=Target.RESIDUAL, base=self.base, wait_computes=free),
+               residual_rows(c.tensor("position")))
+        c.layer(Operator(Part.PATCH), replace(
+            self.residual(), rows=self.tokens - 1, source=Source.ACT, source_base=base,
+            source_stride=stride, operand_signed=True, dest_base=self.base + self.words))
         self.patched.append(c.computes)
-        self.stream = self.after(by_row=True)
+        self.stream = c.after(by_row=True)
 
     def attention(self, layer: int) -> None:
         """K, Q, V, the two products, the projection.
@@ -122,39 +121,38 @@ class Network:
         context = self.tokens * self.words
         key_rows, _ = head_rows(self.tokens, head_dim, spread, hw)
         values = -(-heads // sets) * key_rows
-        rows = {"rows": self.tokens, "source_stride": self.words}
         shape = {"heads": heads, "head_words": head_dim // hw.word,
                  "set_size": hw.gangs.index(hw.groups // sets), "spread": spread}
         norm = self.normalized(f"{block(layer)}.norm1")
+        plain = Linear(rows=self.tokens, source=Source.NORMED, source_stride=self.words,
+                       operand_signed=True)
         q, k, v = (Operator(part, layer) for part in QKV)
         operand, name = c.keeping.operand(q), Operator(Part.ATTENTION, layer)
         one = operand != q
-        share = {"operand": operand} if one else {}
-        c.layer(k, source=Source.NORMED, dest=Dest.KEY, keeps=int(one),
-                dest_stride=key_rows - head_dim, **rows, **shape, **norm, **share)
-        c.layer(q, source=Source.NORMED, dest=Dest.ACT, dest_stride=self.words,
-                keeps=int(one), **rows, **share)
-        c.layer(v, source=Source.NORMED, dest=Dest.VALUE, dest_base=values,
-                dest_stride=self.tokens, **rows, **shape, **share)
+        share = operand if one else None
+        c.layer(k, replace(norm, dest=Dest.KEY, key_gap=key_rows - head_dim, keeps=one, **shape),
+                operand=share)
+        c.layer(q, replace(plain, dest=Dest.ACT, dest_stride=self.words, keeps=one),
+                operand=share)
+        c.layer(v, replace(plain, dest=Dest.VALUE, dest_base=values, **shape),
+                operand=share)
         sums.check(str(name), sums.attention(self.tokens, head_dim), hw)
         multiplier = c.tensor(f"{name}.multiplier").repeat(hw.word)
         param = c.parameters(str(name), np.zeros_like(multiplier), multiplier)
-        c.compute(str(name), {
-            "opcode": Opcode.ATTENTION, "columns": head_dim, "param_base": param,
-            "mode": MODES[c.keeping.choices[name].policy],
-            "norm_base": values, "dest_base": context,
-            "shift": SHIFTS.index(int(c.tensor(f"{name}.shift"))),
-            "kappa22": int(c.tensor(f"{name}.kappa22")),
-            "kappa26": int(c.tensor(f"{name}.kappa26")), **rows, **shape,
-            **self.after(by_row=True),
-        })
-        c.layer(Operator(Part.PROJ, layer), source=Source.ACT, source_base=context, **rows,
-                **self.residual(), **self.after(by_row=True))
-        self.stream = self.after(by_row=True)
+        c.compute(str(name), c.after(by_row=True).on(Attention(
+            rows=self.tokens, source_stride=self.words, dest_base=context, dest_stride=self.words,
+            mode=MODES[c.keeping.choices[name].policy],
+            head_dim=head_dim, value_base=values, param_base=param,
+            shift=SHIFTS.index(int(c.tensor(f"{name}.shift"))),
+            kappa22=int(c.tensor(f"{name}.kappa22")),
+            kappa26=int(c.tensor(f"{name}.kappa26")), **shape)))
+        c.layer(Operator(Part.PROJ, layer), c.after(by_row=True).on(replace(
+            self.residual(), rows=self.tokens, source=Source.ACT, source_base=context,
+            source_stride=self.words, operand_signed=True)))
+        self.stream = c.after(by_row=True)
 
     def head(self) -> None:
         """The task's head on the class token, behind the tokens in the residual stream."""
-        norm = self.normalized("norm")
-        self.c.layer(Operator(Part.HEAD, task=self.c.task), rows=1, source=Source.NORMED,
-                     source_stride=self.words, dest=Dest.OUTPUT,
-                     dest_base=self.base + self.tokens * self.words, dest_stride=0, **norm)
+        self.c.layer(Operator(Part.HEAD, task=self.c.task), replace(
+            self.normalized("norm"), rows=1, dest=Dest.OUTPUT,
+            dest_base=self.base + self.tokens * self.words))

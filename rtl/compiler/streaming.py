@@ -8,13 +8,14 @@ Delta layers' comes block by block of rows; experts' and token gates' all of a l
 """
 
 from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import replace
 
 from deltamoe.golden.operators import Operator, block, feed_forward
 from deltamoe.golden.temporal.policy import Choice
 from deltamoe.rtl.compiler.assembler import Assembler
 from deltamoe.rtl.compiler.kept_state import extent
 from deltamoe.rtl.compiler.layout import even
-from deltamoe.rtl.program import Opcode, Source, Target
+from deltamoe.rtl.program import Linear, Load, Source, Store, Target
 
 
 class Streaming(Assembler):
@@ -56,10 +57,9 @@ class Streaming(Assembler):
         else:
             stores = max(stores, self.written.get(name, 0))
         if computes or stores or not self.fresh:
-            self.descriptors.append({
-                "opcode": Opcode.LOAD, "target": target, "address": self.areas[name],
-                "beats": size, "dest_base": base, "wait_computes": computes, "wait_loads": stores})
-            self.names.append(f"{name}.load")
+            self.add(f"{name}.load", Load(
+                target=target, address=self.areas[name], beats=size, base=base,
+                wait_computes=computes, wait_stores=stores))
             self.loads += 1
 
     def hold(self, words_of: Mapping[Operator, int], target: Target, owner: str) -> None:
@@ -104,22 +104,21 @@ class Streaming(Assembler):
 
     def spill(self, layer: str, name: str, target: Target, base: int, words: int) -> None:
         """Store what the next frame will load, as a part of ``layer``."""
-        self.compute(f"{layer}.store", {
-            "opcode": Opcode.STORE, "target": target, "rows": 1, "address": self.areas[name],
-            "beats": self.beats(target, words), "norm_source": base})
+        self.compute(f"{layer}.store", Store(
+            target=target, address=self.areas[name], beats=self.beats(target, words), base=base))
         self.written[name] = self.stores
         self.windows[target].use(base, words, stores=self.stores)
 
     def blocks(self, product: Operator, before: int, operand: Hashable, choice: Choice,
-               fields: Mapping[str, int], words: int, *, keeps: bool) -> Iterator[dict[str, int]]:
-        """Yield the fields of one block of rows after the other, with what it needs around it.
+               layer: Linear) -> Iterator[Linear]:
+        """Yield one block of a layer's rows after the other, with what it needs around it.
 
-        ``before`` is the words of a row in front of the columns that come, ``words`` those of its
-        sums; ``operand`` names the references, which are stored
-        unless another descriptor with them follows.
+        ``before`` is the words of a row in front of the columns that come; ``operand`` names the
+        references, which are stored unless another descriptor with them follows.
         """
-        name, rows, stride = f"{product}.{before}", fields["rows"], fields["source_stride"]
-        size = self.block(name, rows, words, stride, whole=fields["source"] == Source.NORMED)
+        name, rows, stride = f"{product}.{before}", layer.rows, layer.source_stride
+        words = layer.columns // self.hw.word
+        size = self.block(name, rows, words, stride, whole=layer.source == Source.NORMED)
         for first in range(0, rows, size):
             count, part = min(size, rows - first), f"{operand}.reference.{first}"
             held = even(count * stride)
@@ -127,17 +126,17 @@ class Streaming(Assembler):
                 self.opened[part] = self.fetch(part, Target.REFERENCE, held)
             sums = self.fetch(f"{name}.sums.{first}", Target.STATE, count * words)
             reference = self.opened[part]
-            yield {"rows": count, "source_base": fields.get("source_base", 0) + first * stride,
-                   "dest_base": fields.get("dest_base", 0) + first * fields["dest_stride"],
-                   "state_base": sums, "reference_base": reference, "theta": choice.theta,
-                   "fresh": int(self.fresh), "keeps": int(keeps),
-                   **({"by_row": 0} if first else {})}
+            yield replace(
+                layer, rows=count, source_base=layer.source_base + first * stride,
+                dest_base=layer.dest_base + first * layer.dest_stride, state_base=sums,
+                reference_base=reference, theta=choice.theta, fresh=self.fresh,
+                by_row=layer.by_row and not first)
             self.spill(str(product), f"{name}.sums.{first}", Target.STATE, sums, count * words)
-            if not keeps:
+            if not layer.keeps:
                 self.spill(str(product), part, Target.REFERENCE, reference, held)
             elif size < rows:
                 self.windows[Target.REFERENCE].use(reference, held, computes=self.made)
-            if not keeps or size < rows:
+            if not layer.keeps or size < rows:
                 del self.opened[part]
         self.whole = size >= rows
 

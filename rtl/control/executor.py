@@ -69,18 +69,18 @@ class LoadExecutor(wiring.Component):
         m = Module()
         state, met, skips, taken = Signal(State), Signal(), Signal(), Signal()
         command = Signal(COMMAND)
-        given, sent = self.i.p, self.o.p
+        given, sent = self.i.p.load, self.o.p
 
         m.d.comb += [
             self.idle.eq((state == State.IDLE) & ~self.fetch),
             met.eq(((self.computes >= given.wait_computes) | skips) & self.o.ready
-                   & (self.stores >= given.wait_loads)),
+                   & (self.stores >= given.wait_stores)),
             self.waits.eq(self.idle & self.i.valid & ~met),
             self.inspected.eq(given.expert),
             skips.eq(given.skip_if_empty & ~self.occupied & (self.computes >= given.routed)),
             self.i.ready.eq(self.idle & met),
             taken.eq(self.i.valid & self.i.ready), self.o.valid.eq(taken | self.fetch),
-            sent.descriptor.eq(given), sent.program.eq(self.fetch),
+            sent.descriptor.eq(self.i.p), sent.program.eq(self.fetch),
             sent.position.eq(Mux(self.fetch, 0, self.index)), sent.skip.eq(skips & ~self.fetch),
             self.command.valid.eq(state == State.ISSUE), self.command.payload.eq(command),
         ]
@@ -105,7 +105,7 @@ class ComputeExecutor(wiring.Component):
     loads, computes : ``In(16)``
         Loads and compute descriptors finished.
     rows : ``In(range(hw.max_tokens + 1))``
-        Rows of ``descriptor``.
+        Rows of ``descriptor``, if it is an operator.
     descriptor, started, issued
         The descriptor being issued, the first cycle of that, its last item taken.
     o : ``Out(stream.Signature(ISSUED))``
@@ -149,26 +149,29 @@ class ComputeExecutor(wiring.Component):
         state, loaded, computed = Signal(State), Signal(), Signal()
         given, position = self.i.p, Signal(16)
         runs, probes, stores, held = Signal(), Signal(), Signal(), Signal()
+        empty, by_row = Signal(), Signal()
 
         m.d.comb += [
             stores.eq(given.opcode == Opcode.STORE),
-            held.eq(stores & Mux(given.target == Target.RESIDUAL, self.pending != 0,
+            held.eq(stores & Mux(given.store.target == Target.RESIDUAL, self.pending != 0,
                                  self.pending == StoreReader.DEPTH)),
-            self.idle.eq(state == State.IDLE), loaded.eq(self.loads >= given.wait_loads),
-            computed.eq((self.computes + given.by_row >= given.wait_computes) & self.room
+            self.idle.eq(state == State.IDLE), loaded.eq(self.loads >= given.compute.wait_loads),
+            by_row.eq(given.operator.by_row & ~stores),
+            computed.eq((self.computes + by_row >= given.compute.wait_computes) & self.room
                         & ~held),
             self.waits_loads.eq(self.idle & self.i.valid & ~loaded),
             self.waits_computes.eq(self.idle & self.i.valid & loaded & ~computed),
             self.i.ready.eq(self.idle & loaded & computed),
-            self.released.eq(self.computes >= self.descriptor.wait_computes),
+            self.released.eq(self.computes >= self.descriptor.compute.wait_computes),
+            empty.eq((self.rows == 0) & (self.descriptor.opcode != Opcode.STORE)),
             runs.eq((self.rows != 0) & (self.descriptor.opcode != Opcode.STORE)),
             self.started.eq((state == State.ISSUE) & runs),
             probes.eq((self.descriptor.opcode == Opcode.LINEAR)
-                      & (self.descriptor.dest == Dest.CHANGED)),
+                      & (self.descriptor.linear.dest == Dest.CHANGED)),
             self.o.valid.eq(Mux(probes, (state == State.RUN) & self.issued,
                                 state == State.ISSUE)), self.o.p.descriptor.eq(self.descriptor),
             self.o.p.position.eq(position), self.o.p.op.eq(self.op),
-            self.o.p.empty.eq((self.rows == 0) | probes),
+            self.o.p.empty.eq(empty | probes),
         ]
         m.d.sync += self.pending.eq(
             self.pending + (stores & self.i.valid & self.i.ready) - self.stored)

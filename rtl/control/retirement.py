@@ -84,11 +84,12 @@ class Retirement(cycles.Retirement, wiring.Component):
         m.d.comb += [
             self.head.eq(held.o.payload), self.idle.eq(~held.o.valid & ~behind),
             defers.eq((given.opcode == Opcode.LINEAR) & ~held.o.p.empty
-                      & ((given.dest == Dest.KEY) | (given.dest == Dest.GATE))),
+                      & ((given.linear.dest == Dest.KEY) | (given.linear.dest == Dest.GATE))),
             self.started.eq(held.o.valid & ~begun & ~(defers & behind)),
             self.active.eq(self.started | begun),
             over.eq(self.active & (done | held.o.p.empty | Mux(
-                given.opcode == Opcode.STORE, self.stored | (given.target != Target.RESIDUAL),
+                given.opcode == Opcode.STORE,
+                self.stored | (given.store.target != Target.RESIDUAL),
                 self.written))),
             left.eq(over & ~behind), held.o.ready.eq(left),
         ]

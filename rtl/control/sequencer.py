@@ -119,8 +119,8 @@ class Sequencer(cycles.Sequencer, wiring.Component):
         with m.If(self.begin | fetched):
             m.d.sync += limit.eq(Mux(self.begin, 0, first))
         with m.Elif(self.transferred & ~given.skip
-                    & (given.descriptor.target == Target.PROGRAM)):
-            m.d.sync += limit.eq(limit + given.descriptor.rows)
+                    & (given.descriptor.load.target == Target.PROGRAM)):
+            m.d.sync += limit.eq(limit + given.descriptor.load.descriptors)
         m.d.sync += [loads.eq(Mux(self.begin, 0, loads + (self.transferred & ~fetched))),
                      stores.eq(Mux(self.begin, 0, stores + self.retire_stored))]
         for walker, executor in ((load_walker, load), (compute_walker, issue)):

@@ -34,8 +34,10 @@ class Cursor(wiring.Component):
         Elements of a row: tokens or ``head_dim``.
     depth : ``In(range(hw.max_depth + 1))``
         Weight rows of a pass.
+    stride : ``In(16)``
+        Words from token to token.
     descriptor : ``In(DESCRIPTOR)``
-        Strides and counts.
+        Counts.
     address, head, set, words_done, row, number, words, count, first, last, flush, done : ``Out``
         Position: words of the token's row before the head, head, its set of groups, words before
         the pass, the pass's first weight row, rows before; words of this pass, valid elements of
@@ -48,7 +50,7 @@ class Cursor(wiring.Component):
         self.hw = hw
         super().__init__({
             "step": In(1), "start": In(1), "elements": In(range(hw.max_depth + 1)),
-            "depth": In(range(hw.max_depth + 1)),
+            "depth": In(range(hw.max_depth + 1)), "stride": In(16),
             "descriptor": In(DESCRIPTOR),
             "address": Out(range(hw.act_words)), "head": Out(8), "set": Out(range(hw.groups)),
             "words_done": Out(range(hw.depth_words)), "row": Out(range(hw.kv_rows)),
@@ -59,7 +61,7 @@ class Cursor(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        given, hw = self.descriptor, self.hw
+        given, hw = self.descriptor.attention, self.hw
         token, token_address = Signal(range(hw.max_tokens)), Signal.like(self.address)
         last_head, tail = Signal(), Signal(range(hw.word))
         all_words = Signal(range(hw.depth_words + 1))
@@ -104,8 +106,8 @@ class Cursor(wiring.Component):
                     m.d.sync += [
                         self.head.eq(0), self.set.eq(0), self.row.eq(0), base.eq(0),
                         token.eq(token + 1),
-                        token_address.eq(token_address + given.source_stride),
-                        self.address.eq(token_address + given.source_stride),
+                        token_address.eq(token_address + self.stride),
+                        self.address.eq(token_address + self.stride),
                     ]
 
         return m
@@ -137,16 +139,17 @@ class AttentionItems(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        given, lag = self.descriptor, self.hw.attention_lag
+        given, lag = self.descriptor.attention, self.hw.attention_lag
         m.submodules.scores = scores = Cursor(self.hw)
         m.submodules.values = values = Cursor(self.hw)
         phase, primed, running, step = Signal(Phase), Signal(), Signal(), Signal()
 
         m.d.comb += [
-            scores.descriptor.eq(given), values.descriptor.eq(given),
+            scores.descriptor.eq(self.descriptor), values.descriptor.eq(self.descriptor),
+            scores.stride.eq(given.source_stride), values.stride.eq(given.dest_stride),
             scores.start.eq(self.start), values.start.eq(self.start),
-            scores.elements.eq(given.rows), scores.depth.eq(given.columns),
-            values.elements.eq(given.columns), values.depth.eq(given.rows),
+            scores.elements.eq(given.rows), scores.depth.eq(given.head_dim),
+            values.elements.eq(given.head_dim), values.depth.eq(given.rows),
             step.eq(running & (self.o.ready | ~self.o.valid)),
             scores.step.eq(step & (phase == Phase.SCORES)),
             values.step.eq(step & (phase == Phase.VALUES)),
@@ -174,7 +177,7 @@ class AttentionItems(wiring.Component):
 
     def fields(self, cursor: Cursor, phase: Phase):
         """Assignments of the item at ``cursor``."""
-        given, made, hw = self.descriptor, self.o.p, self.hw
+        given, made, hw = self.descriptor.attention, self.o.p, self.hw
         is_values = phase is Phase.VALUES
         slot = cursor.number[: hw.attention_lag.bit_length()]
         tail = cursor.depth % hw.word
@@ -187,7 +190,7 @@ class AttentionItems(wiring.Component):
             made.words.eq((cursor.depth + hw.word - 1) // hw.word),
             made.tail.eq(Mux(tail == 0, hw.word, tail)),
             made.operand_signed.eq(not is_values),
-            made.row.eq(cursor.row + (given.norm_base if is_values else given.weight_base)),
+            made.row.eq(cursor.row + (given.value_base if is_values else given.key_base)),
             made.kv.eq(1), made.norm.eq(0), made.set.eq(cursor.set),
             made.set_size.eq(given.set_size),
             made.need.eq(cursor.number + 1 if is_values else 0),

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Mode, Opcode, temporal
+from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Mode, Opcode
 from deltamoe.rtl.formats import item
 from deltamoe.rtl.linear.attention_items import AttentionItems
 from deltamoe.rtl.linear.linear_items import LinearItems
@@ -64,7 +64,7 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
         m.submodules.linear = linear = LinearItems(self.hw)
         m.submodules.attention = attention = AttentionItems(self.hw)
         is_attention, skips = Signal(), Signal()
-        given, made = self.descriptor, self.o.p
+        given, made, shared = self.descriptor.linear, self.o.p, self.descriptor.operator
 
         m.d.comb += [
             is_attention.eq(self.descriptor.opcode == Opcode.ATTENTION),
@@ -79,10 +79,10 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
             self.o.valid.eq(Mux(is_attention, attention.o.valid, linear.o.valid)),
             linear.o.ready.eq(self.o.ready & ~is_attention),
             attention.o.ready.eq(self.o.ready & is_attention),
-            skips.eq(given.mode == Mode.ZERO_SKIP), made.dense.eq(~skips),
-            made.reference.eq(Mux(skips, Mux(
+            skips.eq(shared.mode == Mode.ZERO_SKIP), made.dense.eq(~skips),
+            made.reference.eq(Mux(skips & ~is_attention, Mux(
                 given.operand_signed, given.zero_point.as_signed(), given.zero_point), 0)),
-            made.drained.op.eq(self.op), made.drained.shift.eq(given.shift),
+            made.drained.op.eq(self.op), made.drained.shift.eq(shared.shift),
             made.drained.bank.eq(given.bank),
             self.issued.eq(self.o.valid & self.o.ready & made.drained.final),
         ]
@@ -94,12 +94,12 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
     def trace(self, m: Module, linear, is_linear):
         """Compare with what was kept, or probe."""
         m.submodules.probe = probe = ProbeItems(self.hw)
-        given, made, kept = self.descriptor, self.o.p, temporal(self.descriptor)
+        given, made = self.descriptor.linear, self.o.p
         is_delta, probes = Signal(), Signal()
         m.d.comb += [
             probes.eq(is_linear & (given.dest == Dest.CHANGED)),
             is_delta.eq(is_linear & (given.mode == Mode.DELTA)),
-            probe.descriptor.eq(given), probe.start.eq(self.start & probes),
+            probe.descriptor.eq(self.descriptor), probe.start.eq(self.start & probes),
             probe.judged.eq(self.judged), probe.changed.eq(self.changed), self.row.eq(probe.row),
             probe.o.ready.eq(self.o.ready & probes),
         ]
@@ -110,10 +110,10 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
             silent, known = given.mode == Mode.REPLAY, linear.o.p.tracks
             m.d.comb += [
                 made.dense.eq((given.mode == Mode.DENSE) | (is_delta & ~known)),
-                made.silent.eq(silent), made.theta.eq(Mux(is_delta, kept.theta, 0)),
+                made.silent.eq(silent), made.theta.eq(Mux(is_delta, given.theta, 0)),
                 made.words.eq(Mux(silent, 1, linear.o.p.words)),
                 made.tracks.eq(is_delta & known),
-                made.updates.eq(is_delta & ~kept.keeps & linear.o.p.drained.last),
+                made.updates.eq(is_delta & ~given.keeps & linear.o.p.drained.last),
                 made.drained.accumulates.eq((is_delta & known) | silent),
-                made.drained.stores.eq(is_delta | kept.stores),
+                made.drained.stores.eq(is_delta | given.stores),
             ]

@@ -11,7 +11,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, temporal
+from deltamoe.rtl.descriptor import DESCRIPTOR, Dest
 from deltamoe.rtl.formats import item
 from deltamoe.rtl.record import Record
 
@@ -53,7 +53,7 @@ class LinearItems(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        hw, given = self.hw, self.descriptor
+        hw, given = self.hw, self.descriptor.linear
         primed, running = Signal(), Signal()
         row, column = Signal(range(hw.max_tokens)), Signal(range(hw.param_words))
         base, rows = Signal(range(hw.weight_rows)), Signal(range(hw.weight_rows + 1))
@@ -101,29 +101,29 @@ class LinearItems(wiring.Component):
 
     def keep(self, m: Module, step, words, row, column):
         """Where sums and references are kept: row by row, or by place, and whether they are."""
-        given, made = self.descriptor, self.o.p
+        given, made = self.descriptor.linear, self.o.p
         state = Signal(range(self.hw.state_words))
-        kept, routed = temporal(given), given.gather | given.scatter
+        routed = given.gather | given.scatter
         with m.If(self.start):
-            m.d.sync += state.eq(kept.state_base)
+            m.d.sync += state.eq(given.state_base)
         with m.Elif(step):
             m.d.sync += state.eq(state + words)
         with m.If(self.o.ready | ~self.o.valid):
             m.d.sync += [
                 made.drained.state.eq(Mux(
-                    routed, kept.state_base + self.place * given.dest_stride + column, state)),
+                    routed, given.state_base + self.place * given.dest_stride + column, state)),
                 made.reference_address.eq(
-                    kept.reference_base + Mux(routed, self.place, row) * given.source_stride),
-                made.tracks.eq(~kept.fresh & (~routed | self.known)),
+                    given.reference_base + Mux(routed, self.place, row) * given.source_stride),
+                made.tracks.eq(~given.fresh & (~routed | self.known)),
             ]
 
     def made_words(self):
         """Words of a row of operands."""
-        return (self.descriptor.depth + self.hw.word - 1) // self.hw.word
+        return (self.descriptor.linear.depth + self.hw.word - 1) // self.hw.word
 
     def fields(self, row, column, base, param, words, last_pass, last_row):
         """Assignments of the item for this row and pass."""
-        given, made, hw = self.descriptor, self.o.p, self.hw
+        given, made, hw = self.descriptor.linear, self.o.p, self.hw
         source = Mux(given.gather, self.token, row)
         dest = Mux(given.scatter, self.token, row)
         tail = given.depth % hw.word

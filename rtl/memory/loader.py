@@ -38,8 +38,8 @@ def loaded(hw: HwConfig) -> tuple[str, ...]:
 class Loader(wiring.Component):
     """Place the beats of one load.
 
-    Weights come tile by tile, ``depth`` rows each. With ``n`` groups in a span, tile ``c`` goes to
-    row ``weight_base + c // n * depth`` of every group ``g`` with ``g % n == c % n``.
+    Weights come tile by tile, ``tile_rows`` rows each. With ``n`` groups in a span, tile ``c`` goes
+    to row ``base + c // n * tile_rows`` of every group ``g`` with ``g % n == c % n``.
 
     Members
     -------
@@ -94,7 +94,7 @@ class Loader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        self.descriptor, self.program = self.transfer.p.descriptor, self.transfer.p.program
+        self.descriptor, self.program = self.transfer.p.descriptor.load, self.transfer.p.program
         given, beat = self.descriptor, self.i.p.data
         target = Signal(Target)
         count, taken, is_table = Signal(24), Signal(), Signal()
@@ -107,8 +107,8 @@ class Loader(wiring.Component):
             expects.eq(self.transfer.valid & ~self.transfer.p.skip),
             self.finished.eq((taken & self.i.p.last) | skipped),
             self.transfer.ready.eq(self.finished),
-            self.residual.address.eq(given.dest_base + count), self.residual.data.eq(beat),
-            self.image.address.eq((given.dest_base >> 1) + count), self.image.data.eq(beat),
+            self.residual.address.eq(given.base + count), self.residual.data.eq(beat),
+            self.image.address.eq((given.base >> 1) + count), self.image.data.eq(beat),
         ]
         with m.If(taken):
             m.d.sync += count.eq(Mux(self.i.p.last, 0, count + 1))
@@ -120,7 +120,7 @@ class Loader(wiring.Component):
             self.place_kept(m, count, whole, target, expects & ~self.program)
         m.d.comb += [
             self.code.en.eq(taken & (self.program | (target == Target.PROGRAM))),
-            self.code.address.eq(Mux(self.program, 0, given.dest_base * Walker.parts(self.hw))
+            self.code.address.eq(Mux(self.program, 0, given.base * Walker.parts(self.hw))
                                  + count), self.code.data.eq(beat),
         ]
         with m.If(taken & ~self.program):
@@ -152,7 +152,7 @@ class Loader(wiring.Component):
         member = Signal(range(hw.groups))
         last_row, last_member = Signal(), Signal()
         m.d.comb += [
-            last_row.eq(row + 1 == given.depth), self.weight.row.eq(given.weight_base + base + row),
+            last_row.eq(row + 1 == given.tile_rows), self.weight.row.eq(given.base + base + row),
             self.weight.data.eq(self.i.p.data),
         ]
         with m.Switch(given.span):
@@ -166,7 +166,7 @@ class Loader(wiring.Component):
             m.d.sync += row.eq(Mux(last_row, 0, row + 1))
             with m.If(last_row):
                 m.d.sync += [member.eq(Mux(last_member, 0, member + 1)),
-                             base.eq(Mux(last_member, base + given.depth, base))]
+                             base.eq(Mux(last_member, base + given.tile_rows, base))]
 
     def place_words(self, m: Module, count, taken, target):
         """Gather the beats of a parameter word."""
@@ -179,8 +179,7 @@ class Loader(wiring.Component):
                 m.d.comb += self.parameter.en.eq(count % 4 == 3)
         m.d.comb += [
             self.norm.eq(target == Target.NORM),
-            self.parameter.address.eq(Mux(self.norm, given.norm_base, given.param_base)
-                                      + count // 4),
+            self.parameter.address.eq(given.base + count // 4),
             self.parameter.data.eq(whole),
         ]
         return whole
@@ -189,9 +188,9 @@ class Loader(wiring.Component):
         """Sums two beats at a time, references one half of a beat after the other."""
         given, second = self.descriptor, Signal()
         m.d.comb += [
-            self.state.address.eq(given.dest_base + count // 2),
+            self.state.address.eq(given.base + count // 2),
             self.state.data.eq(whole[16 * self.hw.lanes :]),
-            self.reference.address.eq(given.dest_base + Cat(second, count)),
+            self.reference.address.eq(given.base + Cat(second, count)),
             self.reference.data.eq(self.i.p.data.word_select(second, 4 * self.hw.lanes)),
         ]
         with m.If(expects & (target == Target.STATE)):

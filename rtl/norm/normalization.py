@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.descriptor import DESCRIPTOR
+from deltamoe.rtl.descriptor import DESCRIPTOR, Opcode
 from deltamoe.rtl.formats import parameter_write
 from deltamoe.rtl.memory.row_reader import RowReader
 from deltamoe.rtl.norm.layer_norm import LayerNorm
@@ -20,8 +20,8 @@ class Normalization(wiring.Component):
     Members
     -------
     descriptor, start : ``In(DESCRIPTOR)``, ``In(1)``
-        ``rows`` rows of ``dim`` elements from word ``norm_source`` on; parameters from
-        ``norm_base`` on.
+        If a ``LINEAR`` with ``norm``: ``rows`` rows of ``dim`` elements from word ``norm_source``
+        on; parameters from ``norm_base`` on.
     available : ``In(range(hw.max_tokens + 1))``
         Rows of the residual stream that are final.
     address, granted, residual : ``Out``, ``In``, ``In``
@@ -58,7 +58,8 @@ class Normalization(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        hw, given = self.hw, self.descriptor
+        hw, given = self.hw, self.descriptor.linear
+        is_linear = self.descriptor.opcode == Opcode.LINEAR
         m.submodules.reader = reader = RowReader(hw)
         m.submodules.layer_norm = layer_norm = LayerNorm(hw)
         m.submodules.normed = normed = Memory(
@@ -70,7 +71,7 @@ class Normalization(wiring.Component):
 
         pipe(m, reader.o, layer_norm.i)
         m.d.comb += [
-            reader.start.eq(self.start & given.norm), reader.base.eq(given.norm_source),
+            reader.start.eq(self.start & is_linear & given.norm), reader.base.eq(given.norm_source),
             reader.rows.eq(given.rows), reader.words.eq(given.dim // hw.word),
             reader.available.eq(self.available),
             self.address.eq(reader.address), reader.granted.eq(self.granted),

@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.descriptor import DESCRIPTOR, temporal
+from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.formats import item
 from deltamoe.rtl.record import Record
 
@@ -63,7 +63,7 @@ class ProbeItems(cycles.ProbeItems, wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        given, made, hw = self.descriptor, self.o.p, self.hw
+        given, made, hw = self.descriptor.linear, self.o.p, self.hw
         state, primed, waited = Signal(State), Signal(), Signal()
         address, last = Signal(range(hw.operand_words)), Signal()
         taken = self.o.valid & self.o.ready
@@ -79,10 +79,10 @@ class ProbeItems(cycles.ProbeItems, wiring.Component):
             made.tail.eq(Mux(tail == 0, hw.word, tail)),
             made.operand_signed.eq(given.operand_signed), made.norm.eq(given.norm),
             made.need.eq(self.row + 1), made.set_size.eq(len(hw.gangs) - 1),
-            made.reference_address.eq(temporal(given).reference_base + address),
-            made.probe.eq(1), made.theta.eq(temporal(given).theta),
+            made.reference_address.eq(given.reference_base + address),
+            made.probe.eq(1), made.theta.eq(given.theta),
             made.updates.eq(state == State.COPY), made.tracks.eq(state == State.SCAN),
-            made.dense.eq((state == State.COPY) | temporal(given).fresh),
+            made.dense.eq((state == State.COPY) | given.fresh),
         ]
         m.d.sync += [primed.eq(self.start), waited.eq(primed)]
         with m.If(self.start):

@@ -16,7 +16,7 @@ from deltamoe.rtl import cycles
 from deltamoe.rtl.attention.corner_turn import CornerTurn
 from deltamoe.rtl.attention.kv_writer import KvWriter
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, temporal
+from deltamoe.rtl.descriptor import DESCRIPTOR, Dest
 from deltamoe.rtl.formats import TABLE_WRITE, kv_write, requantized, route, scaled, scores
 from deltamoe.rtl.moe.gate import Gate
 from deltamoe.rtl.record import Area, Record
@@ -102,7 +102,7 @@ class Writeback(cycles.Writeback, wiring.Component):
             table.write.eq(self.table), kv_writer.descriptor.eq(self.descriptor),
             kv_writer.key_descriptor.eq(self.deferred), kv_writer.start.eq(self.start),
             self.kv.eq(kv_writer.write), self.kv_groups.eq(kv_writer.groups),
-            corner_turn.words.eq(self.deferred.columns // hw.word),
+            corner_turn.words.eq(self.deferred.linear.columns // hw.word),
         ]
         pipe(m, requantize.o, table.i)
         pipe(m, table.o, combine.i)
@@ -116,16 +116,16 @@ class Writeback(cycles.Writeback, wiring.Component):
     def route(self, m: Module, gate: Gate, is_gate):
         """Send the gate's accumulators to the gate."""
         pipe(m, gate.o, wiring.flipped(self.routes))
+        given = self.deferred.linear
         m.d.comb += [
             gate.i.valid.eq(self.i.valid & is_gate), gate.i.p.last.eq(self.i.p.tag.last),
-            gate.i.p.data.eq(self.i.p.acc), gate.num_experts.eq(self.deferred.num_experts),
-            gate.top_k.eq(self.deferred.top_k), gate.multiplier.eq(self.deferred.multiplier),
-            gate.shift.eq(self.deferred.shift), self.token_freed.eq(gate.freed),
+            gate.i.p.data.eq(self.i.p.acc), gate.num_experts.eq(given.num_experts),
+            gate.top_k.eq(given.top_k), gate.multiplier.eq(given.multiplier),
+            gate.shift.eq(given.shift), self.token_freed.eq(gate.freed),
         ]
         if self.hw.temporal:
-            kept = temporal(self.deferred)
-            m.d.comb += [gate.start.eq(self.start), gate.places.eq(kept.places),
-                         gate.remembers.eq(kept.remembers), gate.fresh.eq(kept.fresh)]
+            m.d.comb += [gate.start.eq(self.start), gate.places.eq(given.remembered_base),
+                         gate.remembers.eq(given.remembers), gate.fresh.eq(given.fresh)]
 
     def distribute(self, m: Module, word: stream.Interface, corner_turn, kv_writer):
         """Send a requantized word where its tag says."""
@@ -159,7 +159,7 @@ class Writeback(cycles.Writeback, wiring.Component):
         m.d.sync += [ending.eq((ending << 1) | (word.valid & word.p.tag.final)),
                      rows.eq((rows << 1) | (word.valid & word.p.tag.last & ~inner))]
         with m.If(self.start):
-            m.d.sync += last_token.eq(self.deferred.rows - 1)
+            m.d.sync += last_token.eq(self.deferred.linear.rows - 1)
         with m.Elif(routed):
             m.d.sync += last_token.eq(last_token - 1)
         m.d.comb += [

@@ -61,11 +61,11 @@ class Compilation(Result):
 
     def figures(self) -> dict:
         made, kinds = self.outline, Counter(
-            Opcode(word["opcode"]).name for word in self.outline.descriptors)
+            descriptor.opcode for descriptor in self.outline.descriptors)
         program = len(made.descriptors) * DESCRIPTOR_BYTES
         return {"model": self.network.name, "hardware": self.hw.name, "task": self.task,
                 "frames": self.frames, "policy": self.policy,
-                "descriptors": {kind.name: kinds[kind.name] for kind in Opcode},
+                "descriptors": {kind.name: kinds[kind] for kind in Opcode},
                 "bytes": {"state": made.start, "program": program,
                           "weights": len(made.memory) - program,
                           "images_and_outputs": made.size - made.start - len(made.memory)},

@@ -20,7 +20,7 @@ from deltamoe.golden.config import MODELS, ModelConfig
 from deltamoe.host.processes import ProgramError, reason, run
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.program import Opcode, Target
+from deltamoe.rtl.program import Load, Target
 from deltamoe.sim.facts import Facts
 from deltamoe.sim.machine import simulate
 from deltamoe.sim.memory import MemoryModel
@@ -47,11 +47,10 @@ PARTS = ("frames", "bandwidth", "sparsity", "simulator", "gates")
 def needed_bytes(program, routing: Facts) -> int:
     """Bytes of the program, the images and all weights but those of experts without tokens."""
     hw, total = program.hw, len(program.descriptors) * 64
-    for name, fields in zip(program.names, program.descriptors, strict=True):
-        if fields["opcode"] == Opcode.LOAD and fields["target"] != Target.PROGRAM:
-            expert = fields.get("expert") if fields.get("skip_if_empty") else None
-            used = expert is None or routing.routed[int(name.split(".")[1])][expert]
-            total += fields["beats"] * hw.bus_bytes if used else 0
+    for name, load in zip(program.names, program.descriptors, strict=True):
+        if isinstance(load, Load) and load.target != Target.PROGRAM:
+            used = not load.skip_if_empty or routing.routed[int(name.split(".")[1])][load.expert]
+            total += load.beats * hw.bus_bytes if used else 0
     return total
 
 

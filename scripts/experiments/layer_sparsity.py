@@ -9,7 +9,7 @@ from deltamoe.rtl.compiler.assembler import Program
 from deltamoe.rtl.compiler.layers import Layers
 from deltamoe.rtl.compiler.linker import link
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.program import Dest, Mode, Opcode, Source, Target
+from deltamoe.rtl.program import Dest, Linear, Load, Mode, Source, Store, Target
 from deltamoe.sim.facts import Facts
 from deltamoe.sim.machine import simulate
 from deltamoe.sim.memory import MemoryModel
@@ -38,15 +38,12 @@ def layer(hw: HwConfig, weight: np.ndarray, rows: int, mode: Mode) -> Program:
     c = Layers(Lone(), hw, 0, Plan(Choice(Policy.DENSE)))
     columns, depth = weight.shape
     stride, words = depth // hw.word, columns // hw.word
-    c.load("image", Target.IMAGE, np.zeros(0, np.uint8), 0, dest_base=0)
-    c.descriptors[-1]["beats"] = rows * stride // 2
-    c.linear("layer", weight, rows=rows, biases=np.zeros(columns, np.int64),
-             multipliers=np.full(columns, 1 << 14), mode=mode, source=Source.ACT, source_base=0,
-             source_stride=stride, dest=Dest.OUTPUT, dest_base=0, dest_stride=words, shift=0)
-    c.compute("store", {"opcode": Opcode.STORE, "target": Target.RESIDUAL, "rows": 1,
-                        "beats": rows * words})
-    c.descriptors.append({"opcode": Opcode.HALT})
-    c.names.append("halt")
+    c.load("image", Load(target=Target.IMAGE, beats=rows * stride // 2), np.zeros(0, np.uint8))
+    c.linear("layer", Linear(rows=rows, mode=mode, source=Source.ACT, source_stride=stride,
+                             operand_signed=True, dest=Dest.OUTPUT, dest_stride=words),
+             weight, biases=np.zeros(columns, np.int64), multipliers=np.full(columns, 1 << 14))
+    c.compute("store", Store(target=Target.RESIDUAL, beats=rows * words))
+    c.halt()
     return link(c, 1, rows * stride // 2, rows * words)
 
 
@@ -90,9 +87,9 @@ def checked(hw: HwConfig, weight: np.ndarray, x: np.ndarray) -> dict[str, int]:
 def bound(hw: HwConfig, weight: np.ndarray) -> tuple[float, str]:
     """Return the fewest cycles of a row whatever is skipped, and what takes them."""
     columns, depth = weight.shape
-    fields = next(word for word in layer(hw, weight, 1, Mode.ZERO_SKIP).descriptors
-                  if word["opcode"] == Opcode.LINEAR)
-    together = hw.read_words if fields["wide"] else 1
+    linear = next(descriptor for descriptor in layer(hw, weight, 1, Mode.ZERO_SKIP).descriptors
+                  if isinstance(descriptor, Linear))
+    together = hw.read_words if linear.wide else 1
     read, drained = depth / hw.word / together, columns / hw.word
     return (drained, "post-processing") if drained >= read else (read, "reading operands")
 

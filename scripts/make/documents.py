@@ -20,7 +20,6 @@ from deltamoe.golden.sparsity.registry import MECHANISMS
 from deltamoe.host.files import read_text, write
 from deltamoe.lookup import weights
 from deltamoe.make import waveforms
-from deltamoe.make.meanings import ATTENDS, FIELDS, KEPT
 from deltamoe.rtl import program
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.control.counters import COUNTERS
@@ -46,25 +45,14 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 
 def descriptors() -> str:
-    """Return the fields of a descriptor: where they lie, for which opcodes, what they mean."""
-    rows, first = [], 0
-    for name, bits in program.FIELDS.items():
-        opcodes, meaning = FIELDS[name]
-        rows.append((f"`{name}`", first, bits, ", ".join(opcode.name for opcode in opcodes),
-                     meaning))
-        first += bits
-    return table(("field", "first bit", "bits", "set for", "meaning"), rows)
-
-
-def temporal() -> str:
-    """Return the fields that ``LINEAR`` has in the place of two others."""
-    first = sum(bits for name, bits in list(program.FIELDS.items())[
-        : list(program.FIELDS).index("kappa22")])
-    rows = []
-    for name, shape in program.TEMPORAL.items():
-        rows.append((f"`{name}`", first, shape, KEPT[name]))
-        first += shape
-    return table(("field", "first bit", "bits", "meaning"), rows)
+    """Return the fields of descriptors: where they lie, which opcodes have them, what they mean."""
+    opcodes: dict[program.Field, list[str]] = {}
+    for kind in program.KINDS:
+        for field in program.layout(kind):
+            opcodes.setdefault(field, []).append(kind.opcode.name)
+    return table(("field", "first bit", "bits", "of", "meaning"), (
+        (f"`{field.name}`", field.offset, field.width, ", ".join(names), field.meaning)
+        for field, names in opcodes.items()))
 
 
 def enumerations() -> str:
@@ -81,8 +69,8 @@ def attention() -> str:
     made = compile_program(waveforms.digits(), PRESETS["nano"])
     found = made.descriptors[made.names.index("blocks.0.attention")]
     return table(("field", "value", "holds"), (
-        (f"`{name}`", int(found.get(name, 0)), ATTENDS[name])
-        for name in program.FIELDS if name in ATTENDS))
+        (f"`{field.name}`", int(getattr(found, field.name)), field.meaning)
+        for field in program.layout(type(found))))
 
 
 def registers() -> str:
@@ -179,7 +167,7 @@ def fenced(draw: Callable[[], str]) -> Callable[[], str]:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "descriptors": descriptors, "temporal": temporal, "enumerations": enumerations,
+    "descriptors": descriptors, "enumerations": enumerations,
     "attention": attention, "registers": registers, "counters": counters, "timing": timing,
     "units": every_unit, "policies": policies, "models": models, "hardware": hardware,
     "parts": parts, "losses": losses, "studies": studies,

@@ -11,7 +11,16 @@ from typing import NamedTuple
 
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.cycles import PARAMETER_BYTES
-from deltamoe.rtl.program import DESCRIPTOR_BYTES, Dest, Mode, Opcode, Target
+from deltamoe.rtl.program import (
+    DESCRIPTOR_BYTES,
+    Attention,
+    Dest,
+    Linear,
+    Load,
+    Mode,
+    Store,
+    Target,
+)
 
 PROGRAM = "program"
 """The entry of what belongs to no operator: the program's own loads, and cycles at its end."""
@@ -62,14 +71,14 @@ class Ledger:
             if count:
                 self.acts[Act(layer, component, operand, action)] += count
 
-    def load(self, layer: str, fields: Mapping[str, int], made: Counter) -> None:
+    def load(self, layer: str, load: Load, made: Counter) -> None:
         """Note a load that counted ``made``: it reads memory and fills one of the chip's."""
         self.counters[layer].update(made)
-        component, operand = PLACES[Target(fields["target"])]
+        component, operand = PLACES[load.target]
         size = filled = made["bytes_read"]
-        if fields["target"] == Target.WEIGHTS:
-            filled *= self.hw.groups // self.hw.gangs[fields["span"]]
-        if fields["target"] == Target.RESIDUAL:
+        if load.target == Target.WEIGHTS:
+            filled *= self.hw.groups // self.hw.gangs[load.span]
+        if load.target == Target.RESIDUAL:
             filled = size * STREAM // 2
         self.note(layer, "dram", operand, random_read=size)
         self.note(layer, component, operand, random_fill=filled)
@@ -83,49 +92,56 @@ class Ledger:
         shared = sum(self.counters.values(), Counter())
         rest = Counter({name: count - shared[name] for name, count in counters.items()
                         if count != shared[name]})
-        self.load(PROGRAM, {"target": Target.PROGRAM}, rest)
+        self.load(PROGRAM, Load(target=Target.PROGRAM), rest)
         size = descriptors * (DESCRIPTOR_BYTES + self.hw.bus_bytes)
         self.note(PROGRAM, "program_memory", "program", random_read=size)
 
-    def operator(self, layer: str, fields: Mapping[str, int], made: Counter, silent: int) -> None:
+    def store(self, layer: str, store: Store, made: Counter) -> None:
+        """Note a store that counted ``made``: it reads a memory of the chip."""
+        self.counters[layer].update(made)
+        component, operand = PLACES[store.target]
+        size = made["bytes_written"]
+        if store.target == Target.RESIDUAL:
+            operand, size = "outputs", store.beats * self.hw.word * STREAM
+        self.note(layer, component, operand, random_read=size)
+        self.note(layer, "dram", operand, random_update=made["bytes_written"])
+
+    def operator(self, layer: str, operator: Linear | Attention, made: Counter,
+                 silent: int) -> None:
         """Note an operator that counted ``made``; ``silent`` rows did not change and were left out.
 
         A split sum is read from all its parts; ``runs`` of events were added to a group's
         accumulators. A replayed row was skipped where it would have been computed.
         """
-        hw, attention = self.hw, fields["opcode"] == Opcode.ATTENTION
-        runs = made.pop("runs", 0)
+        hw, runs = self.hw, made.pop("runs", 0)
         kept = {name: made.pop(name, 0) for name in KEPT}
         self.counters[layer].update(made)
-        if fields["opcode"] == Opcode.STORE and fields["target"] != Target.RESIDUAL:
-            component, operand = PLACES[Target(fields["target"])]
-            self.note(layer, component, operand, random_read=made["bytes_written"])
-            self.note(layer, "dram", operand, random_update=made["bytes_written"])
-            return
-        if fields["opcode"] == Opcode.STORE:
-            words = fields["beats"] * hw.word
-            self.note(layer, "residual_memory", "outputs", random_read=words * STREAM)
-            self.note(layer, "dram", "outputs", random_update=made["bytes_written"])
-            return
-        lanes, macs = made["worker_busy"] * hw.lanes, made["macs"]
-        skipped = 0 if fields.get("mode") == Mode.REPLAY else made["macs_skipped"]
-        skipped += silent * fields.get("depth", 0) * fields["columns"]
+        lanes, macs, skipped = made["worker_busy"] * hw.lanes, made["macs"], made["macs_skipped"]
+        parts, together = 1, 1
+        memory = ("kv_memory", "keys_values")
+        if isinstance(operator, Linear):
+            skipped = 0 if operator.mode == Mode.REPLAY else skipped
+            skipped += silent * operator.depth * operator.columns
+            parts, together = 1 << operator.split, hw.read_words if operator.wide else 1
+            memory = ("weight_memory", "weights")
         self.note(layer, "multipliers", "products", random_compute=macs,
                   gated_compute=lanes - macs, skipped_compute=skipped)
-        memory = ("kv_memory", "keys_values") if attention else ("weight_memory", "weights")
         self.note(layer, *memory, random_read=lanes, skipped_read=skipped)
-        together = hw.read_words if fields.get("wide") else 1
         self.note(layer, "operand_memory", "inputs",
                   random_read=made["source_busy"] * together * hw.word)
-        parts, drained = 1 << fields.get("split", 0), made["drain_busy"] * hw.word
-        added = runs * hw.lanes * SUM
+        drained, added = made["drain_busy"] * hw.word, runs * hw.lanes * SUM
         self.note(layer, "accumulators", "outputs", random_update=added,
                   random_read=added + parts * drained * SUM)
         self.note(layer, "parameter_memory", "parameters",
                   random_read=drained * PARAMETER_BYTES)
         self.normalization(layer, made["norm_words"] * hw.word)
-        self.results(layer, fields, drained, made)
-        self.kept(layer, fields, made, kept)
+        if isinstance(operator, Linear):
+            self.results(layer, operator, drained)
+            self.kept(layer, operator, made, kept)
+        else:
+            scores = 2 * made["softmax_words"] * hw.word
+            self.note(layer, "softmax", "outputs", random_update=scores, random_read=scores)
+            self.note(layer, "operand_memory", "outputs", random_update=drained)
 
     def normalization(self, layer: str, elements: int) -> None:
         """Note the normalization of ``elements``: residual stream, held rows, operands."""
@@ -136,12 +152,9 @@ class Ledger:
                   random_read=elements * PARAMETER_BYTES)
         self.note(layer, "operand_memory", "inputs", random_fill=elements)
 
-    def results(self, layer: str, fields: Mapping[str, int], drained: int, made: Counter) -> None:
-        """Note where ``drained`` results went."""
-        hw, dest = self.hw, fields.get("dest", Dest.ACT)
-        if fields["opcode"] == Opcode.ATTENTION:
-            scores = 2 * made["softmax_words"] * hw.word
-            self.note(layer, "softmax", "outputs", random_update=scores, random_read=scores)
+    def results(self, layer: str, linear: Linear, drained: int) -> None:
+        """Note where ``drained`` results of a ``LINEAR`` went."""
+        hw, dest = self.hw, linear.dest
         if dest in (Dest.ACT, Dest.HIDDEN):
             self.note(layer, "operand_memory", "outputs", random_update=drained)
         if dest == Dest.HIDDEN:
@@ -152,21 +165,20 @@ class Ledger:
         if dest in (Dest.KEY, Dest.VALUE):
             turned = drained
             if dest == Dest.KEY:
-                turned = -(-fields["rows"] // hw.word) * hw.word * fields["columns"]
+                turned = -(-linear.rows // hw.word) * hw.word * linear.columns
                 self.note(layer, "corner_turn", "keys_values", random_update=drained,
                           random_read=turned)
-            copies = hw.gangs[fields["set_size"]] >> fields["spread"]
+            copies = hw.gangs[linear.set_size] >> linear.spread
             self.note(layer, "kv_memory", "keys_values", random_update=turned * copies)
 
-    def kept(self, layer: str, fields: Mapping[str, int], made: Counter,
-             kept: Mapping[str, int]) -> None:
+    def kept(self, layer: str, linear: Linear, made: Counter, kept: Mapping[str, int]) -> None:
         """Note sums and references of the frame before that were read and replaced."""
         word, words = self.hw.word, made["reference_words"]
-        stores = fields.get("mode", 0) == Mode.DELTA or fields.get("stores", 0)
+        stores = linear.mode == Mode.DELTA or linear.stores
         self.note(layer, "state_memory", "sums", random_read=kept["sums_read"] * word * SUM,
-                  random_update=made["kept_words"] * word * SUM * bool(stores))
+                  random_update=made["kept_words"] * word * SUM * stores)
         read, moved = kept["references_read"], kept["references_moved"]
-        if fields.get("dest") == Dest.CHANGED:
-            read, moved = words, words - fields["rows"] * -(-fields["depth"] // word)
+        if linear.dest == Dest.CHANGED:
+            read, moved = words, words - linear.rows * -(-linear.depth // word)
         self.note(layer, "state_memory", "references", random_read=read * word,
                   random_update=moved * word)

@@ -14,7 +14,7 @@ import numpy as np
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.control.counters import COUNTERS
 from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS, WATCHDOG
-from deltamoe.rtl.program import ErrorCode, Opcode, Target
+from deltamoe.rtl.program import Attention, ErrorCode, Linear, Load, Store, Target
 from tests.bench.workloads import PAGE, Workload
 
 START, RESET, CLEAR = 1, 2, 4
@@ -251,21 +251,22 @@ class Writer:
     def when_a_descriptor_is_bad(self, script: Script) -> None:
         """The error is that of the descriptor."""
         load = self.draw("network", "copies")
-        kinds = [(ErrorCode.OPCODE, (Opcode.LINEAR, Opcode.STORE), {"opcode": 0}),
-                 (ErrorCode.OPCODE, (Opcode.LINEAR, Opcode.STORE), {"opcode": 15}),
-                 (ErrorCode.FIELD, (Opcode.LINEAR,), {"depth": 0}),
-                 (ErrorCode.FIELD, (Opcode.ATTENTION,), {"heads": 0}),
-                 (ErrorCode.FIELD, (Opcode.LOAD,), {"target": 9}),
-                 (ErrorCode.FIELD, (Opcode.STORE,), {"target": Target.WEIGHTS}),
-                 (ErrorCode.RANGE, (Opcode.LINEAR,), {"param_base": self.hw.param_words}),
-                 (ErrorCode.RANGE, (Opcode.STORE,), {"norm_source": 0xFFFF}),
-                 (ErrorCode.ADDRESS, (Opcode.LOAD, Opcode.STORE), {"address": 1}),
-                 (ErrorCode.ADDRESS, (Opcode.LOAD, Opcode.STORE), {"address": 0xFFFF_FFF8}),
-                 (ErrorCode.ADDRESS, (Opcode.LOAD, Opcode.STORE), {"address": load.size - 8}),
-                 (ErrorCode.DEADLOCK, (Opcode.LINEAR, Opcode.STORE), {"wait_loads": 0xFFFF})]
-        found = [(code, index, fields) for code, opcodes, fields in kinds
-                 for index, given in enumerate(load.descriptors) if given["opcode"] in opcodes
-                 and not (fields.get("address") == load.size - 8 and given["beats"] == 1)]
+        kinds = [(ErrorCode.OPCODE, (Linear, Store), {"opcode": 0}),
+                 (ErrorCode.OPCODE, (Linear, Store), {"opcode": 15}),
+                 (ErrorCode.FIELD, (Linear,), {"depth": 0}),
+                 (ErrorCode.FIELD, (Attention,), {"heads": 0}),
+                 (ErrorCode.FIELD, (Load,), {"target": 9}),
+                 (ErrorCode.FIELD, (Store,), {"target": Target.WEIGHTS}),
+                 (ErrorCode.RANGE, (Linear,), {"param_base": self.hw.param_words}),
+                 (ErrorCode.RANGE, (Store,), {"base": 0xFFFF}),
+                 (ErrorCode.ADDRESS, (Load, Store), {"address": 1}),
+                 (ErrorCode.ADDRESS, (Load, Store), {"address": 0xFFFF_FFF8}),
+                 (ErrorCode.ADDRESS, (Load, Store), {"address": load.size - 8}),
+                 (ErrorCode.DEADLOCK, (Linear, Store), {"wait_loads": 0xFFFF})]
+        found = [(code, index, fields) for code, types, fields in kinds
+                 for index, descriptor in enumerate(load.descriptors)
+                 if isinstance(descriptor, types)
+                 and not (fields.get("address") == load.size - 8 and descriptor.beats == 1)]
         code, index, fields = found[self.rng.integers(len(found))]
         base = self.base(load)
         self.stall(script)

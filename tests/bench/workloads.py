@@ -14,7 +14,8 @@ from deltamoe.golden.seeded import seeded
 from deltamoe.rtl.compiler.assembler import Program
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.program import DESCRIPTOR_BYTES, Opcode, Target, pack
+from deltamoe.rtl.program import DESCRIPTOR_BYTES, Descriptor, Halt, Load, Store, Target, pack
+from tests.support.descriptors import broken
 
 PAGE = 4096
 
@@ -29,7 +30,7 @@ class Workload:
     """
 
     name: str
-    descriptors: tuple[dict[str, int], ...]
+    descriptors: tuple[Descriptor, ...]
     before: bytes
     after: bytes
     reads: tuple[int, ...]
@@ -43,11 +44,11 @@ class Workload:
     @property
     def stored(self) -> int:
         """Beats that are written."""
-        return sum(given["beats"] for given in self.descriptors if given["opcode"] == Opcode.STORE)
+        return sum(store.beats for store in self.descriptors if isinstance(store, Store))
 
     def broken(self, index: int, **fields: int) -> bytes:
         """Return the window with some fields of one descriptor replaced."""
-        raw = pack({**self.descriptors[index], **fields})
+        raw = broken(self.descriptors[index], **fields)
         start = index * DESCRIPTOR_BYTES
         return self.before[:start] + raw + self.before[start + DESCRIPTOR_BYTES :]
 
@@ -57,13 +58,13 @@ def workload(hw: HwConfig, name: str, descriptors, before: bytes, after: bytes) 
     length = -len(before) % PAGE
     first = min(len(descriptors), hw.piece)
     reads = [0] * (first * DESCRIPTOR_BYTES // hw.bus_bytes)
-    for index, given in enumerate(descriptors):
-        if given["opcode"] == Opcode.LOAD:
-            if given.get("skip_if_empty"):
+    for index, load in enumerate(descriptors):
+        if isinstance(load, Load):
+            if load.skip_if_empty:
                 break
-            reads += [index] * given["beats"]
-    writes = [index for index, given in enumerate(descriptors) if given["opcode"] == Opcode.STORE
-              for _ in range(bursts(hw, given["address"], given["beats"]))]
+            reads += [index] * load.beats
+    writes = [index for index, store in enumerate(descriptors) if isinstance(store, Store)
+              for _ in range(bursts(hw, store.address, store.beats))]
     return Workload(name, tuple(descriptors), before + bytes(length), after + bytes(length),
                     tuple(reads), tuple(writes))
 
@@ -116,18 +117,16 @@ def copies(hw: HwConfig, seed: int) -> Workload:
         place += beats * hw.bus_bytes + 8 * int(rng.integers(0, 100))
         pieces.append(bytes(place - data - sum(map(len, pieces))))
     for loads, (target, beats, base, address) in enumerate(moves, 1):
-        descriptors.append({"opcode": Opcode.LOAD, "target": target, "beats": beats,
-                            "dest_base": base, "address": address})
+        descriptors.append(Load(target=target, beats=beats, base=base, address=address))
         for _ in range(2):
-            descriptors.append({"opcode": Opcode.STORE, "target": target, "beats": beats,
-                                "norm_source": base, "address": place, "rows": 1,
-                                "wait_loads": loads})
+            descriptors.append(Store(target=target, beats=beats, base=base, address=place,
+                                     wait_loads=loads))
             source = address - data
             ends.append(b"".join(pieces)[source : source + beats * hw.bus_bytes])
             skip = 8 * int(rng.integers(0, 100))
             ends.append(bytes(skip))
             place += beats * hw.bus_bytes + skip
-    descriptors.append({"opcode": Opcode.HALT})
+    descriptors.append(Halt())
     code = b"".join(map(pack, descriptors)).ljust(data, b"\0")
     given, results = code + b"".join(pieces), b"".join(ends)
     return workload(hw, f"copies-{seed}", descriptors, given + bytes(len(results)),
@@ -136,8 +135,7 @@ def copies(hw: HwConfig, seed: int) -> Workload:
 
 def halt(hw: HwConfig) -> Workload:
     """Return the shortest program."""
-    descriptors = [{"opcode": Opcode.HALT}]
-    return workload(hw, "halt", descriptors, pack(descriptors[0]), pack(descriptors[0]))
+    return workload(hw, "halt", [Halt()], pack(Halt()), pack(Halt()))
 
 
 def digits(hw: HwConfig) -> Workload:

@@ -13,16 +13,15 @@ from deltamoe.golden.numerics import ACTIVATION
 from deltamoe.rtl import formats
 from deltamoe.rtl.attention.probabilities import Probabilities
 from deltamoe.rtl.attention.softmax import Softmax
-from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.formats import RESULTS
 from deltamoe.rtl.linear.compute_unit import ComputeUnit
 from deltamoe.rtl.linear.drain import MADE, Drain
 from deltamoe.rtl.norm.normalization import Normalization
-from deltamoe.rtl.program import Dest
+from deltamoe.rtl.program import Attention, Dest, Linear
 from deltamoe.rtl.writeback.writeback import Writeback
 from deltamoe.sim.operators import norm_rows
 from tests.support.bench import put, simulate
-from tests.support.case import pack
+from tests.support.case import encoded, pack
 from tests.support.cases import TOGETHER, words_of
 
 HW = PRESETS["nano"]
@@ -54,9 +53,9 @@ def test_normalization_is_ready_when_the_simulator_says(
                 for n in range(P)]}))
             await ctx.tick()
         put(ctx, dut.write, 0)
-        put(ctx, dut.descriptor, pack(DESCRIPTOR, {
-            "norm": 1, "rows": rows, "dim": dim, "norm_source": base, "norm_base": 2,
-            "epsilon": 9, "gain_shift": 5}))
+        put(ctx, dut.descriptor, encoded(Linear(
+            norm=True, rows=rows, dim=dim, norm_source=base, norm_base=2, epsilon=9,
+            gain_shift=5)))
         for cycle in range(250):
             ctx.set(dut.available, sum(cycle >= time for time in there))
             ctx.set(dut.start, cycle == 0)
@@ -90,7 +89,7 @@ def test_probabilities_keep_the_last_rows(seed: int) -> None:
     dut = Probabilities(HW)
 
     async def bench(ctx):
-        put(ctx, dut.descriptor, pack(DESCRIPTOR, {"kappa22": kappa22, "kappa26": kappa26}))
+        put(ctx, dut.descriptor, encoded(Attention(kappa22=kappa22, kappa26=kappa26)))
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
@@ -287,7 +286,7 @@ def test_writeback_sends_words_where_they_belong(seed: int) -> None:
     expected = requantize(tensor(acc), tensor(900), 14, ACTIVATION).tolist()
 
     async def bench(ctx):
-        put(ctx, dut.descriptor, pack(DESCRIPTOR, {"columns": P, "head_words": 1, "rows": 1}))
+        put(ctx, dut.descriptor, encoded(Linear(columns=P, head_words=1, rows=1)))
         for dest in (Dest.ACT, Dest.RESIDUAL, Dest.VALUE, Dest.SCORES):
             width = RESULTS.index(ACTIVATION)
             put(ctx, dut.i.payload, pack(formats.scaled(HW), {

@@ -10,25 +10,20 @@ from deltamoe.golden.arithmetic.residual import residual_add
 from deltamoe.rtl import formats
 from deltamoe.rtl.attention.kv_writer import KvWriter
 from deltamoe.rtl.config import lower_half
-from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.linear.event_queue import EventQueue
 from deltamoe.rtl.memory.bursts import BURST, Bursts
 from deltamoe.rtl.memory.halves import Halves
 from deltamoe.rtl.memory.row_reader import RowReader
 from deltamoe.rtl.moe.dispatch import Dispatch
-from deltamoe.rtl.program import Dest
+from deltamoe.rtl.program import Dest, Linear
 from deltamoe.rtl.writeback.residual import Residual
 from deltamoe.sim.memory import bursts
 from tests.support import pysim
 from tests.support.bench import put, simulate
-from tests.support.case import PATTERNS, Case, pack
+from tests.support.case import PATTERNS, Case, encoded, pack
 
 HW = PRESETS["nano"]
 P = HW.word
-
-
-def descriptor(**fields: int) -> int:
-    return pack(DESCRIPTOR, fields)
 
 
 def test_residual_adds_and_saturates_once(seed: int) -> None:
@@ -179,8 +174,8 @@ def test_values_and_keys_go_to_their_rows(set_size: int, spread: int, seed: int)
                     dut.write.data[n])
 
     async def bench(ctx):
-        put(ctx, dut.descriptor, descriptor(
-            dest_stride=tokens, head_words=head_words, set_size=set_size, spread=spread))
+        put(ctx, dut.descriptor, encoded(Linear(
+            rows=tokens, head_words=head_words, set_size=set_size, spread=spread)))
         for token, row in enumerate(rows):
             for word in range(heads * head_words):
                 put(ctx, dut.values.payload, pack(formats.requantized(HW), {
@@ -200,9 +195,9 @@ def test_values_and_keys_go_to_their_rows(set_size: int, spread: int, seed: int)
 
         memory.clear()
         passes = -(-tokens // (HW.lanes * step))
-        put(ctx, dut.key_descriptor, descriptor(
+        put(ctx, dut.key_descriptor, encoded(Linear(
             dest_base=base, head_words=head_words, rows=tokens, set_size=set_size,
-            spread=spread, dest_stride=(passes - 1) * head_dim))
+            spread=spread, key_gap=(passes - 1) * head_dim)))
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)

@@ -10,25 +10,33 @@ from deltamoe.golden.library import find
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.control.checks.descriptor import Checks, quotient
 from deltamoe.rtl.control.walker import Walker
-from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.formats import TRANSFER
 from deltamoe.rtl.memory.loader import Loader
-from deltamoe.rtl.program import DESCRIPTOR_BYTES, Dest, ErrorCode, Mode, Opcode, Source, Target
-from deltamoe.rtl.program import pack as encode
+from deltamoe.rtl.program import (
+    DESCRIPTOR_BYTES,
+    Attention,
+    Descriptor,
+    Dest,
+    ErrorCode,
+    Halt,
+    Linear,
+    Load,
+    Mode,
+    Operator,
+    Source,
+    Store,
+    Target,
+)
 from tests.support.bench import get, put, simulate
-from tests.support.case import pack
+from tests.support.case import encoded, pack
 from tests.support.cases import TOGETHER
 
 HW = PRESETS["nano"]
 
 
-def raw(**fields: int) -> int:
-    return int.from_bytes(encode(fields), "little")
-
-
-async def judged(ctx, dut: Checks, descriptor: int) -> list[bool]:
+async def judged(ctx, dut: Checks, descriptor: Descriptor) -> list[bool]:
     """Return whether fields, address and each range are valid."""
-    put(ctx, dut.descriptor, descriptor)
+    put(ctx, dut.descriptor, encoded(descriptor))
     for step in range(dut.LATENCY + dut.steps):
         ctx.set(dut.step, step)
         if step == dut.LATENCY:
@@ -42,24 +50,24 @@ async def judged(ctx, dut: Checks, descriptor: int) -> list[bool]:
 def test_checks_accept_every_compiled_descriptor_and_no_smaller_memory() -> None:
     """A compiled program passes; with one byte less of memory its last transfer does not."""
     program = compile_program(find("digits").quantized, HW)
-    store = next(d for d in program.descriptors if d["opcode"] == Opcode.STORE)
+    store = next(d for d in program.descriptors if isinstance(d, Store))
 
     async def bench(ctx):
         ctx.set(dut.memory_size, program.size)
-        for fields in program.descriptors:
-            if (fields["opcode"] == Opcode.LOAD) != dut.loads:
+        for descriptor in program.descriptors:
+            if isinstance(descriptor, Load) != dut.loads:
                 continue
-            assert all(await judged(ctx, dut, raw(**fields))), fields
+            assert all(await judged(ctx, dut, descriptor)), descriptor
         ctx.set(dut.memory_size, program.size - 1)
-        assert not (await judged(ctx, dut, raw(**store)))[1]
+        assert not (await judged(ctx, dut, store))[1]
 
     for loads in (True, False):
         dut = Checks(HW, loads=loads)
         simulate(dut, bench)
 
 
-LINEAR = {"opcode": Opcode.LINEAR, "rows": 3, "depth": 8, "columns": 16, "passes": 2,
-          "source": Source.NORMED, "source_stride": 2, "dest_stride": 4}
+LINEAR = Linear(rows=3, depth=8, columns=16, passes=2, source=Source.NORMED, source_stride=2,
+                dest_stride=4)
 
 
 @pytest.mark.parametrize(("field", "limit"), [
@@ -70,14 +78,14 @@ def test_ranges_end_exactly_at_the_memory(field: str, limit: int) -> None:
 
     async def bench(ctx):
         for value, valid in ((limit + 1, False), (limit, True)):
-            found = await judged(ctx, dut, raw(**LINEAR, **{field: value}))
+            found = await judged(ctx, dut, replace(LINEAR, **{field: value}))
             assert found.count(False) == (not valid), (value, found)
 
     simulate(dut, bench)
 
 
-WIDE = {"opcode": Opcode.LINEAR, "rows": 3, "depth": 32, "columns": 8, "source": Source.ACT,
-        "source_base": 4, "source_stride": 8, "split": 2, "span": 2, "wide": 1}
+WIDE = Linear(rows=3, depth=32, columns=8, source=Source.ACT, source_base=4, source_stride=8,
+              split=2, span=2, wide=True)
 
 
 @pytest.mark.parametrize("wrong", [
@@ -91,8 +99,8 @@ def test_words_are_read_together_only_where_they_can_be(wrong: dict) -> None:
 
     def bench(dut, *, together: bool):
         async def run(ctx):
-            assert (await judged(ctx, dut, raw(**WIDE | wrong)))[0] == (right and together)
-            assert (await judged(ctx, dut, raw(**WIDE | wrong | {"wide": 0})))[0]
+            assert (await judged(ctx, dut, replace(WIDE, **wrong)))[0] == (right and together)
+            assert (await judged(ctx, dut, replace(WIDE, **wrong, wide=False)))[0]
         return run
 
     for hw in (TOGETHER, replace(TOGETHER, read_words=1)):
@@ -106,48 +114,48 @@ def test_quotient_is_rounded_up(divisor: int) -> None:
         assert quotient(value, divisor) == -(-value // divisor)
 
 
-ATTENTION = {"opcode": Opcode.ATTENTION, "rows": 5, "columns": 8, "heads": 5, "head_words": 2,
-             "set_size": 1, "spread": 1, "source_stride": 10}
-KEYS = LINEAR | {"dest": Dest.KEY, "columns": 60, "heads": 3, "head_words": 5, "set_size": 1,
-                 "spread": 1}
+ATTENTION = Attention(rows=5, head_dim=8, heads=5, head_words=2, set_size=1, spread=1,
+                      source_stride=10, dest_stride=9)
+KEYS = replace(LINEAR, dest=Dest.KEY, columns=60, heads=3, head_words=5, set_size=1, spread=1,
+               key_gap=4)
 
 
 @pytest.mark.parametrize(("given", "field", "limit"), [
     # 5 heads in 2 sets of 2 groups: 3 a set, each 8 rows of keys, 5 of values
-    (ATTENTION, "weight_base", HW.kv_rows - 3 * 8), (ATTENTION, "norm_base", HW.kv_rows - 3 * 5),
+    (ATTENTION, "key_base", HW.kv_rows - 3 * 8), (ATTENTION, "value_base", HW.kv_rows - 3 * 5),
     (ATTENTION, "source_base", HW.act_words - 10 - 4 * 10),
-    (ATTENTION, "dest_base", HW.act_words - 10 - 4 * 10),
+    (ATTENTION, "dest_base", HW.act_words - 10 - 4 * 9),
     (ATTENTION, "param_base", HW.param_words - 5),
     # 3 heads in 2 sets: 2 a set, of 20 columns, 4 apart
     (KEYS, "dest_base", HW.kv_rows - 2 * 20 - 2 * 4),
-    # 2 heads, 5 words of values in 2 passes of 2 groups of 2, 4 apart
-    (KEYS | {"dest": Dest.VALUE}, "dest_base", HW.kv_rows - 4 * 4)])
-def test_ranges_of_heads_end_exactly_at_the_memory(given: dict, field: str, limit: int) -> None:
+    # 2 heads, 5 words of values in 2 passes of 2 groups of 2, of 3 rows each
+    (replace(KEYS, dest=Dest.VALUE), "dest_base", HW.kv_rows - 4 * 3)])
+def test_ranges_of_heads_end_exactly_at_the_memory(given: Operator, field: str,
+                                                   limit: int) -> None:
     dut = Checks(HW, loads=False)
 
     async def bench(ctx):
         for value, valid in ((limit + 1, False), (limit, True)):
-            found = await judged(ctx, dut, raw(**given, **{field: value}))
+            found = await judged(ctx, dut, replace(given, **{field: value}))
             assert found.count(False) == (not valid), (value, found)
 
     simulate(dut, bench)
 
 
-def part_of(program: list[dict[str, int]], address: int) -> int:
+def part_of(program: list[Descriptor], address: int) -> int:
     """Row of the program memory."""
     index, part = divmod(address, Walker.parts(HW))
     bits = 8 * HW.bus_bytes
-    return raw(**program[min(index, len(program) - 1)]) >> part * bits & ((1 << bits) - 1)
+    return encoded(program[min(index, len(program) - 1)]) >> part * bits & ((1 << bits) - 1)
 
 
 @pytest.mark.parametrize("late", [20, 120])
 @pytest.mark.parametrize("loads", [True, False])
 def test_walker_offers_its_own_in_the_stated_cycles(loads: bool, late: int) -> None:
     """The last two descriptors may come late."""
-    load = {"opcode": Opcode.LOAD, "target": Target.RESIDUAL, "beats": 1}
-    program = [load, load, LINEAR, load, LINEAR, {"opcode": Opcode.HALT}]
-    own = [n for n, d in enumerate(program) if d["opcode"] != Opcode.HALT
-           and (d["opcode"] == Opcode.LOAD) == loads]
+    load = Load(target=Target.RESIDUAL, beats=1)
+    program = [load, load, LINEAR, load, LINEAR, Halt()]
+    own = [n for n, d in enumerate(program) if isinstance(d, Load if loads else Linear)]
     dut = Walker(HW, loads=loads)
 
     async def bench(ctx):
@@ -191,7 +199,7 @@ def test_walker_offers_its_own_in_the_stated_cycles(loads: bool, late: int) -> N
     ({"mode": Mode.DELTA, "reference_base": HW.reference_words}, ErrorCode.RANGE)])  # the last
 def test_walker_stops_at_a_bad_descriptor(bad: dict, code: ErrorCode) -> None:
     dut = Walker(HW, loads=False)
-    program = [LINEAR, LINEAR | bad]
+    program = [LINEAR, replace(LINEAR, **bad)]
 
     async def bench(ctx):
         ctx.set(dut.length, 2)
@@ -219,8 +227,8 @@ def test_loader_places_weights_for_every_span(seed: int) -> None:
         dut, memory = Loader(HW), {}
 
         async def bench(ctx, dut=dut, memory=memory, index=index):
-            put(ctx, dut.transfer.payload, raw(target=Target.WEIGHTS, weight_base=9, depth=depth,
-                                               span=index))
+            put(ctx, dut.transfer.payload, encoded(Load(target=Target.WEIGHTS, base=9,
+                                                        tile_rows=depth, span=index)))
             ctx.set(dut.i.valid, 1)
             assert not ctx.get(dut.i.ready), "no load is expected yet"
             ctx.set(dut.transfer.valid, 1)
@@ -273,12 +281,11 @@ def test_loader_places_the_program_and_the_table(seed: int) -> None:
         placed = {n: int.from_bytes(beat.tobytes(), "little") for n, beat in enumerate(beats)}
         assert words == placed
         words.clear()
-        put(ctx, dut.transfer.payload, pack(TRANSFER, {"descriptor": {
-            "target": Target.PROGRAM, "dest_base": 5}}))
+        put(ctx, dut.transfer.payload, encoded(Load(target=Target.PROGRAM, base=5)))
         await feed(ctx, code, lambda ctx: ctx.get(dut.code.en) and words.update({
             ctx.get(dut.code.address): get(ctx, dut.code.data)}))
         assert words == {5 * Walker.parts(HW) + n: value for n, value in placed.items()}
-        put(ctx, dut.transfer.payload, pack(DESCRIPTOR, {"target": Target.TABLE, "bank": 1}))
+        put(ctx, dut.transfer.payload, encoded(Load(target=Target.TABLE, bank=1)))
         await feed(ctx, table, lambda ctx: ctx.get(dut.table.en) and entries.update({
             ctx.get(dut.table.address): ctx.get(dut.table.data)}))
         assert entries == {1024 + n: int(value) for n, value in enumerate(table)}

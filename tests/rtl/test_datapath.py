@@ -11,14 +11,13 @@ from deltamoe.golden.arithmetic.requantize import requantize
 from deltamoe.golden.numerics import ACTIVATION, SCORE
 from deltamoe.rtl.compiler.placement import place
 from deltamoe.rtl.datapath import Datapath
-from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.linear.item_generator import ItemGenerator
-from deltamoe.rtl.program import Dest, Opcode, Source
+from deltamoe.rtl.program import Dest, Linear, Source
 from deltamoe.sim.datapath import Pipeline
 from deltamoe.sim.items import Place
 from deltamoe.sim.operators import RowSink, linear_items
 from tests.support.bench import put, simulate
-from tests.support.case import pack
+from tests.support.case import encoded
 from tests.support.datapath import load_image, load_parameters, load_weights, read_residual
 
 HW = PRESETS["nano"]
@@ -50,12 +49,12 @@ def test_two_layers(seed: int) -> None:
         for (weight, _, dest, source), base in zip(layers, (0, 100), strict=True):
             placed = place(weight.shape[1], len(weight), HW)
             await load_weights(ctx, dut, weight, placed, base)
-            fields = {"opcode": Opcode.LINEAR, "source": source, "dest": dest, "rows": rows,
-                      "depth": weight.shape[1], "columns": len(weight), "weight_base": base,
-                      "operand_signed": 1, "source_stride": weight.shape[1] // P,
-                      "dest_stride": len(weight) // P, **placed.fields(HW)}
+            layer = Linear(
+                source=source, dest=dest, rows=rows, depth=weight.shape[1], columns=len(weight),
+                weight_base=base, operand_signed=True, source_stride=weight.shape[1] // P,
+                dest_stride=len(weight) // P, **placed.fields(HW))
             for port in (dut.descriptor, dut.draining):
-                put(ctx, port, pack(DESCRIPTOR, fields))
+                put(ctx, port, encoded(layer))
             counts, cycle, done, issued = defaultdict(int), 0, None, None
             while done is None:
                 ctx.set(dut.start, cycle == 0)
@@ -71,7 +70,7 @@ def test_two_layers(seed: int) -> None:
             pipeline, sink = Pipeline(HW), RowSink(HW)
             pipeline.begin("layer", ItemGenerator.LATENCY, 0,
                            Place(placed.gang, 1 << placed.split, HW.groups), None, sink)
-            items = linear_items(fields, None, [True] * rows, HW, pipeline.place)
+            items = linear_items(layer, None, [True] * rows, HW, pipeline.place)
             assert [pipeline.step(item) for item in items][-1] == issued
             assert done == sink.end == pipeline.drain_free - 1 + sink.done
             for name in Datapath.COUNTS:

@@ -7,18 +7,12 @@ from deltamoe.rtl.control.executor import ComputeExecutor, LoadExecutor
 from deltamoe.rtl.control.retirement import ISSUED, Retirement
 from deltamoe.rtl.control.sequencer import Sequencer
 from deltamoe.rtl.control.walker import Walker
-from deltamoe.rtl.descriptor import DESCRIPTOR
-from deltamoe.rtl.program import Dest, ErrorCode, Opcode, Target
-from deltamoe.rtl.program import pack as encode
+from deltamoe.rtl.program import Dest, ErrorCode, Halt, Linear, Load, Store, Target
 from tests.support.bench import get, put, simulate
-from tests.support.case import pack
+from tests.support.case import encoded, pack
 
 HW = PRESETS["nano"]
 P = HW.word
-
-
-def raw(**fields: int) -> int:
-    return int.from_bytes(encode(fields), "little")
 
 
 def test_load_executor_waits_and_skips() -> None:
@@ -26,7 +20,7 @@ def test_load_executor_waits_and_skips() -> None:
 
     async def bench(ctx):
         ctx.set(dut.o.ready, 1)
-        put(ctx, dut.i.payload, raw(opcode=Opcode.LOAD, wait_computes=2, address=72, beats=5))
+        put(ctx, dut.i.payload, encoded(Load(wait_computes=2, address=72, beats=5)))
         ctx.set(dut.i.valid, 1)
         ctx.set(dut.index, 9)
         ctx.set(dut.memory_base, 1 << 33)
@@ -42,8 +36,7 @@ def test_load_executor_waits_and_skips() -> None:
         ctx.set(dut.command.ready, 1)
         await ctx.tick()
         assert (ctx.get(dut.command.valid), ctx.get(dut.idle)) == (0, 1)
-        put(ctx, dut.i.payload, raw(opcode=Opcode.LOAD, skip_if_empty=1, routed=3, expert=3,
-                                    beats=1))
+        put(ctx, dut.i.payload, encoded(Load(skip_if_empty=True, routed=3, expert=3, beats=1)))
         assert ctx.get(dut.inspected) == 3
         assert not ctx.get(dut.o.p.skip), "the routing is not known yet"
         ctx.set(dut.computes, 3)
@@ -63,8 +56,7 @@ def test_compute_executor_issues_in_order() -> None:
     dut = ComputeExecutor(HW)
 
     async def bench(ctx):
-        put(ctx, dut.i.payload, raw(opcode=Opcode.LINEAR, wait_loads=1, wait_computes=4, by_row=1,
-                                    rows=2))
+        put(ctx, dut.i.payload, encoded(Linear(wait_loads=1, wait_computes=4, by_row=True, rows=2)))
         ctx.set(dut.i.valid, 1)
         ctx.set(dut.room, 1)
         ctx.set(dut.computes, 2)
@@ -95,14 +87,22 @@ def test_compute_executor_issues_in_order() -> None:
         assert (ctx.get(dut.started), ctx.get(dut.o.valid), ctx.get(dut.o.p.empty)) == (0, 1, 1)
         await ctx.tick()
         assert ctx.get(dut.idle), "an operator without rows has no items to wait for"
+        put(ctx, dut.i.payload, encoded(Store(target=Target.REFERENCE, wait_computes=5,
+                                              address=0xFFFF_FFFF, base=0xFFFF)))
+        assert not ctx.get(dut.i.ready), "a store waits for nothing row by row"
+        ctx.set(dut.computes, 5)
+        assert ctx.get(dut.i.ready)
+        await ctx.tick()
+        assert (ctx.get(dut.started), ctx.get(dut.o.valid), ctx.get(dut.o.p.empty)) == (0, 1, 0)
+        await ctx.tick()
+        assert (ctx.get(dut.idle), ctx.get(dut.pending)) == (1, 1), "its transfer runs beside"
 
     simulate(dut, bench)
 
 
 def test_retirement_defers_keys_and_keeps_order() -> None:
     dut = Retirement(HW)
-    key = {"opcode": Opcode.LINEAR, "dest": Dest.KEY, "rows": 3}
-    query = {"opcode": Opcode.LINEAR, "dest": Dest.ACT, "rows": 4}
+    key, query = Linear(dest=Dest.KEY, rows=3), Linear(dest=Dest.ACT, rows=4)
 
     async def bench(ctx):
         async def pulse(port) -> None:
@@ -110,10 +110,10 @@ def test_retirement_defers_keys_and_keeps_order() -> None:
             await ctx.tick()
             ctx.set(port, 0)
 
-        for op, (fields, empty) in enumerate(((key, 0), (query, 0), (query, 1), (key, 0))):
+        for op, (layer, empty) in enumerate(((key, 0), (query, 0), (query, 1), (key, 0))):
             assert ctx.get(dut.i.ready)
             put(ctx, dut.i.payload, pack(ISSUED, {"op": op, "empty": empty})
-                | raw(**fields))
+                | encoded(layer))
             await pulse(dut.i.valid)
         assert not ctx.get(dut.i.ready), "four are held"
         assert (ctx.get(dut.active), ctx.get(dut.head.op)) == (1, 0)
@@ -121,7 +121,7 @@ def test_retirement_defers_keys_and_keeps_order() -> None:
         assert ctx.get(dut.rows) == 1
         await pulse(dut.written)
         assert (ctx.get(dut.head.op), ctx.get(dut.started), ctx.get(dut.rows)) == (1, 1, 0)
-        assert ctx.get(dut.deferred.rows) == 3
+        assert ctx.get(dut.deferred.linear.rows) == 3
         await pulse(dut.written)
         await ctx.tick()
         assert (ctx.get(dut.head.op), ctx.get(dut.finished)) == (1, 0), "the keys are not there"
@@ -143,9 +143,8 @@ def test_retirement_defers_keys_and_keeps_order() -> None:
 
 
 def test_sequencer_runs_a_program() -> None:
-    program = [{"opcode": Opcode.LOAD, "target": Target.RESIDUAL, "beats": 1},
-               {"opcode": Opcode.LINEAR, "rows": 1, "depth": 1, "columns": P, "passes": 1,
-                "wait_loads": 1}, {"opcode": Opcode.HALT}]
+    program = [Load(target=Target.RESIDUAL, beats=1),
+               Linear(rows=1, depth=1, columns=P, passes=1, wait_loads=1), Halt()]
     dut = Sequencer(HW)
 
     async def bench(ctx):
@@ -157,7 +156,7 @@ def test_sequencer_runs_a_program() -> None:
         assert (ctx.get(dut.transfer.valid), ctx.get(dut.transfer.p.program)) == (1, 1)
         parts, bits = Walker.parts(HW), 8 * HW.bus_bytes
         for row in range(parts * len(program)):
-            data = pack(DESCRIPTOR, program[row // parts]) >> row % parts * bits
+            data = encoded(program[row // parts]) >> row % parts * bits
             put(ctx, dut.code, pack(dut.code.shape(), {
                 "en": 1, "address": row, "data": data & ((1 << bits) - 1)}))
             ctx.set(dut.transferred, row == parts * len(program) - 1)

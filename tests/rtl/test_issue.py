@@ -8,16 +8,14 @@ from amaranth import Value
 from deltamoe.boards import PRESETS
 from deltamoe.rtl import formats
 from deltamoe.rtl.cycles import RUN
-from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.linear.attention_items import AttentionItems
 from deltamoe.rtl.linear.item_generator import ItemGenerator
 from deltamoe.rtl.linear.linear_items import LinearItems
 from deltamoe.rtl.linear.operand_source import OperandSource
 from deltamoe.rtl.linear.worker import Worker
-from deltamoe.rtl.program import Dest, Mode, Opcode, Source
-from deltamoe.rtl.program import pack as pack_fields
+from deltamoe.rtl.program import Attention, Dest, Linear, Mode, Source
 from tests.support.bench import put, simulate
-from tests.support.case import pack
+from tests.support.case import encoded, pack
 from tests.support.cases import TOGETHER
 
 HW = PRESETS["nano"]
@@ -73,12 +71,11 @@ def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: i
     split = 1 if HW.gangs[gang] < HW.groups else 0
     span = HW.gangs.index(HW.gangs[gang] << split)
     whole = unit is ItemGenerator
-    fields = {"opcode": Opcode.LINEAR, "source": Source.NORMED, "dest": Dest.COMBINE, "norm": 1,
-              "gang": gang, "split": split, "span": span, "shift": 2, "bank": 1,
-              "mode": Mode.ZERO_SKIP, "zero_point": 200, "gather": gather,
-              "scatter": scatter, "rows": rows, "depth": depth,
-              "columns": words * P, "weight_base": 50, "param_base": 20, "source_base": 3,
-              "source_stride": 11, "dest_base": 5, "dest_stride": 13}
+    layer = Linear(
+        source=Source.NORMED, dest=Dest.COMBINE, norm=True, gang=gang, split=split, span=span,
+        shift=2, bank=1, mode=Mode.ZERO_SKIP, zero_point=200, gather=bool(gather),
+        scatter=bool(scatter), rows=rows, depth=depth, columns=words * P, weight_base=50,
+        param_base=20, source_base=3, source_stride=11, dest_base=5, dest_stride=13)
     expected, state, routed = [], 0, gather or scatter
     for row in range(rows):
         place = 3 * row + 1 if routed else row
@@ -106,7 +103,7 @@ def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: i
     dut = unit(HW)
 
     async def bench(ctx):
-        put(ctx, dut.descriptor, pack(DESCRIPTOR, fields))
+        put(ctx, dut.descriptor, encoded(layer))
         ctx.set(dut.rows, rows)
         if whole:
             ctx.set(dut.op, 5)
@@ -119,7 +116,7 @@ def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: i
     ({"mode": Mode.DENSE}, {"dense": 1}),
     ({"mode": Mode.DENSE, "stores": 1, "scatter": 1},
      {"dense": 1, "to_stores": 1, "to_state": 70 + 13 * 7, "reference_address": 40 + 11 * 7}),
-    ({"mode": Mode.DELTA, "scatter": 1, "theta": 3, "expert": 1},
+    ({"mode": Mode.DELTA, "scatter": 1, "theta": 3, "queue": 1},
      {"tracks": 1, "updates": 1, "theta": 3, "to_accumulates": 1, "to_stores": 1,
       "to_state": 70 + 13 * 7, "reference_address": 40 + 11 * 7}),
     ({"mode": Mode.DELTA, "gather": 1, "theta": 3},
@@ -136,16 +133,15 @@ def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: i
 def test_items_of_what_is_kept(fields, expected) -> None:
     """Comparison, and what happens to the sums, by mode; a layer of two passes moves it once."""
     dut = ItemGenerator(HW)
-    columns, known = 2 * HW.lanes, int("expert" in fields)
-    fields = {"opcode": Opcode.LINEAR, "source": Source.ACT, "rows": 1, "depth": 2 * P,
-              "columns": columns, "source_base": 6, "source_stride": 11, "dest_stride": 13,
-              "state_base": 70, "reference_base": 40, **fields}
+    columns, known = 2 * HW.lanes, int("queue" in fields)
+    layer = Linear(source=Source.ACT, rows=1, depth=2 * P, columns=columns, source_base=6,
+                   source_stride=11, dest_stride=13, state_base=70, reference_base=40, **fields)
     zero = dict.fromkeys(("dense", "tracks", "updates", "theta", "silent", "probe",
                           "to_accumulates", "to_stores"), 0)
     expected = zero | {"words": 2, "to_state": 70, "reference_address": 40} | expected
 
     async def bench(ctx):
-        put(ctx, dut.descriptor, int.from_bytes(pack_fields(fields), "little"))
+        put(ctx, dut.descriptor, encoded(layer))
         ctx.set(dut.rows, 1)
         first, last = await items_of(ctx, dut, 2, dut.start, 1, {"place": 7, "known": known})
         assert {name: last[name] for name in expected} == expected | {
@@ -163,22 +159,22 @@ def test_attention_items(tokens: int, heads: int, spread: int) -> None:
     set_size = max(tokens % 2 + 1, spread)
     wide = HW.lanes << spread
     sets = HW.groups // HW.gangs[set_size]
-    fields = {"opcode": Opcode.ATTENTION, "rows": tokens, "heads": heads, "columns": dim,
-              "head_words": dim // P, "source_base": 2, "source_stride": stride, "dest_base": 300,
-              "weight_base": 7, "norm_base": 400, "param_base": 30, "set_size": set_size,
-              "spread": spread}
+    operator = Attention(
+        rows=tokens, heads=heads, head_dim=dim, head_words=dim // P, source_base=2,
+        source_stride=stride, dest_base=300, dest_stride=stride + 1, key_base=7, value_base=400,
+        param_base=30, set_size=set_size, spread=spread)
     rows = [(token, head) for token in range(tokens) for head in range(heads)]
 
     def tiles(number: int, is_values: bool) -> list[tuple]:
         token, head = rows[number]
         depth, elements = (tokens, dim) if is_values else (dim, tokens)
         per_head = -(-elements // wide)
-        address = token * stride + head * (dim // P)
+        address, to = (token * words + head * (dim // P) for words in (stride, stride + 1))
         return [(Source.PROBABILITIES if is_values else Source.ACT,
                  number % (lag + 1) * HW.row_words if is_values else 2 + address,
                  (400 if is_values else 7) + (head // sets * per_head + tile) * depth,
                  number + 1 if is_values else 0, min(wide, elements - tile * wide),
-                 300 + address + (2 << spread) * tile if is_values else None, 30 + head,
+                 300 + to + (2 << spread) * tile if is_values else None, 30 + head,
                  number % (lag + 1), head % sets,
                  is_values and head == heads - 1 and tile == per_head - 1)
                 for tile in range(per_head)]
@@ -190,7 +186,7 @@ def test_attention_items(tokens: int, heads: int, spread: int) -> None:
     dut = AttentionItems(HW)
 
     async def bench(ctx):
-        put(ctx, dut.descriptor, pack(DESCRIPTOR, fields))
+        put(ctx, dut.descriptor, encoded(operator))
         got = await items_of(ctx, dut, len(order), dut.start, 2)
         for item, (source, address, row, need, columns, to, param, slot, group, last) in zip(
                 got, order, strict=True):
@@ -215,10 +211,9 @@ def test_words_are_read_together(wide: int, seed: int) -> None:
     made = []
 
     async def issue(ctx):
-        put(ctx, items.descriptor, pack(DESCRIPTOR, {
-            "opcode": Opcode.LINEAR, "source": Source.ACT, "rows": rows, "depth": words * p,
-            "columns": 2 * p, "wide": wide, "split": 3, "span": len(hw.gangs) - 1,
-            "weight_base": 7, "source_base": 8, "source_stride": 16}))
+        put(ctx, items.descriptor, encoded(Linear(
+            source=Source.ACT, rows=rows, depth=words * p, columns=2 * p, wide=bool(wide), split=3,
+            span=len(hw.gangs) - 1, weight_base=7, source_base=8, source_stride=16)))
         ctx.set(items.rows, rows)
         made.extend(await items_of(ctx, items, rows, items.start, 1))
 

@@ -1,6 +1,7 @@
 """Hardware at and beyond its limits: what is refused, and that all of what is not is reached."""
 
 from dataclasses import replace
+from enum import IntEnum
 
 import numpy as np
 import pytest
@@ -20,16 +21,28 @@ from deltamoe.rtl.compiler.placement import place
 from deltamoe.rtl.config import FIELD, MAXIMA, HwConfig
 from deltamoe.rtl.control.checks.descriptor import Checks
 from deltamoe.rtl.datapath import Datapath
-from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.formats import event
 from deltamoe.rtl.linear.attention_items import Cursor
 from deltamoe.rtl.linear.lane_group import LaneGroup
 from deltamoe.rtl.linear.worker import Worker
 from deltamoe.rtl.memory.store_reader import STORING, StoreReader
-from deltamoe.rtl.program import FIELDS, TEMPORAL, Dest, Mode, Opcode, Source, Target, unpack
+from deltamoe.rtl.program import (
+    KINDS,
+    Attention,
+    Descriptor,
+    Dest,
+    Field,
+    Linear,
+    Mode,
+    Operator,
+    Source,
+    Target,
+    layout,
+    unpack,
+)
 from deltamoe.rtl.program import pack as encode
 from tests.support.bench import put, simulate
-from tests.support.case import pack
+from tests.support.case import encoded, pack
 from tests.support.datapath import load_weights, read_residual, run, write
 
 NANO = PRESETS["nano"]
@@ -48,14 +61,25 @@ SMALLEST = replace(NANO, groups=1, banks=2, attention_lag=1, queue_words=1, max_
                    param_words=1, norm_words=1, program_depth=4, burst_beats=1, outstanding=1)
 
 
-@pytest.mark.parametrize("name", [*FIELDS, *TEMPORAL])
-def test_fields_hold_no_more_than_their_width(name: str) -> None:
-    width = (FIELDS | TEMPORAL)[name]
-    most = (1 << width) - 1
-    encode({name: most})
+@pytest.mark.parametrize(("kind", "field"), [
+    pytest.param(kind, field, id=f"{kind.__name__}-{field.name}")
+    for kind in KINDS for field in layout(kind)[1:]])
+def test_fields_hold_no_more_than_their_width(kind: type[Descriptor], field: Field) -> None:
+    """Their bits are theirs alone, and what is packed is what is unpacked."""
+    most = (1 << field.width) - 1
+    assert encoded(kind(**{field.name: most})) == kind.opcode | most << field.offset
+    largest = kind(**{field.name: max(field.kind) if issubclass(field.kind, IntEnum) else
+                      field.kind(most)})
+    assert unpack(encode(largest)) == largest
     for value in (most + 1, -1):
-        with pytest.raises(ValueError, match=f"^descriptor field {name}={value} is not in "):
-            encode({name: value})
+        with pytest.raises(ValueError, match=f"^descriptor field {field.name}={value} is not in "):
+            encode(kind(**{field.name: value}))
+
+
+@pytest.mark.parametrize("raw", [b"\0" * 64, b"\x0f" + b"\0" * 63], ids=["zero", "fifteen"])
+def test_bytes_of_no_opcode_are_no_descriptor(raw: bytes) -> None:
+    with pytest.raises(ValueError, match=r"is not a valid Opcode$"):
+        unpack(raw)
 
 
 def test_programs_have_no_more_descriptors_than_the_hardware_counts(monkeypatch) -> None:
@@ -65,7 +89,7 @@ def test_programs_have_no_more_descriptors_than_the_hardware_counts(monkeypatch)
                                          r"more than the 99 that the hardware counts$"):
         compile_program(find("digits").quantized, NANO, frames=2)
     with pytest.raises(ValueError, match=r"^fc: descriptor field heads=256 is not in 0..255$"):
-        linker.encode("fc", {"heads": 256})
+        linker.encode("fc", Linear(heads=256))
 
 
 @pytest.mark.parametrize("name", MAXIMA)
@@ -124,9 +148,8 @@ def test_linear_reaches_the_last_word_of_every_memory(seed: int) -> None:
     placed, dut = place(depth, columns, TALL), Datapath(TALL)
     last = {"weight_base": FIELD - placed.rows, "param_base": FIELD - 1, "source_base": FIELD - 2,
             "dest_base": FIELD - 1, "state_base": FIELD - 1, "reference_base": FIELD - 2}
-    fields = {"opcode": Opcode.LINEAR, "source": Source.ACT, "dest": Dest.OUTPUT, "rows": 1,
-              "depth": depth, "columns": columns, "operand_signed": 1, "mode": Mode.DELTA,
-              **placed.fields(TALL), **last}
+    layer = Linear(source=Source.ACT, dest=Dest.OUTPUT, rows=1, depth=depth, columns=columns,
+                   operand_signed=True, mode=Mode.DELTA, **placed.fields(TALL), **last)
 
     async def bench(ctx):
         await load_weights(ctx, dut, weight, placed, last["weight_base"])
@@ -136,8 +159,7 @@ def test_linear_reaches_the_last_word_of_every_memory(seed: int) -> None:
             a = rng.integers(-128, 128, (1, depth))
             await write(ctx, dut.load_image, address=last["source_base"] // 2,
                         data=int.from_bytes(a.astype(np.int8).tobytes(), "little"))
-            await run(ctx, dut, pack(DESCRIPTOR, unpack(encode({
-                **fields, "fresh": int(frame == 0)}))))
+            await run(ctx, dut, replace(layer, fresh=frame == 0))
             total = linear(torch.tensor(a), torch.tensor(weight), torch.tensor(bias))
             assert await read_residual(ctx, dut, TALL, last["dest_base"]) == requantize(
                 total, 1 << 12, 14, SCORE)[0].tolist()
@@ -179,30 +201,28 @@ def test_events_reach_the_last_row(kv: int) -> None:
     simulate(dut, bench)
 
 
-LINEAR = {"opcode": Opcode.LINEAR, "rows": 2, "depth": 8, "columns": 16, "passes": 2,
-          "source_stride": 2, "dest_stride": 4}
-HEADS = {"heads": 200, "head_words": 2, "set_size": 1, "columns": 1600}
-ATTENTION = {"opcode": Opcode.ATTENTION, "rows": 5, **HEADS, "columns": 8}
+LINEAR = Linear(rows=2, depth=8, columns=16, passes=2, source_stride=2, dest_stride=4)
+HEADS = {"heads": 200, "head_words": 2, "set_size": 1}
+ATTENTION = Attention(rows=5, head_dim=8, **HEADS)
+# 200 heads in one set of two groups: 1,600 rows of keys behind the first of 65,000
+KEYS = replace(LINEAR, dest=Dest.KEY, columns=1600, **HEADS)
 
 
-@pytest.mark.parametrize("fields", [
-    LINEAR | {"param_base": FIELD - 1}, LINEAR | {"dest_base": FIELD - 1},
-    LINEAR | {"source_base": FIELD - 1}, LINEAR | {"weight_base": FIELD - 1},
-    LINEAR | {"dest": Dest.OUTPUT, "dest_base": FIELD - 4},
-    ATTENTION | {"param_base": FIELD - 199}, ATTENTION | {"source_base": FIELD - 399},
-    ATTENTION | {"dest_base": FIELD - 399},
-    # 200 heads in one set of two groups: 1,600 rows of keys behind the first of 65,000
-    LINEAR | HEADS | {"dest": Dest.KEY, "dest_base": 65_000, "dest_stride": 0},
+@pytest.mark.parametrize(("operator", "changes"), [
+    (LINEAR, {"param_base": FIELD - 1}), (LINEAR, {"dest_base": FIELD - 1}),
+    (LINEAR, {"source_base": FIELD - 1}), (LINEAR, {"weight_base": FIELD - 1}),
+    (replace(LINEAR, dest=Dest.OUTPUT), {"dest_base": FIELD - 4}),
+    (ATTENTION, {"param_base": FIELD - 199}), (ATTENTION, {"source_base": FIELD - 399}),
+    (ATTENTION, {"dest_base": FIELD - 399}), (ATTENTION, {"key_base": FIELD - 1}),
+    (ATTENTION, {"value_base": FIELD - 1}), (KEYS, {"dest_base": 65_000}),
 ], ids=str)
-def test_no_range_wraps(fields: dict[str, int]) -> None:
+def test_no_range_wraps(operator: Operator, changes: dict[str, int]) -> None:
     """A range that begins near 2**16 and ends behind it is refused, and only for that."""
     dut = Checks(replace(TALL, max_embed=2048), loads=False)
 
     async def bench(ctx):
         for base in (False, True):
-            given = fields if base else {name: 0 if name.endswith("_base") else value
-                                         for name, value in fields.items()}
-            put(ctx, dut.descriptor, pack(DESCRIPTOR, unpack(encode(given))))
+            put(ctx, dut.descriptor, encoded(replace(operator, **changes) if base else operator))
             found = []
             for step in range(dut.LATENCY + dut.steps):
                 ctx.set(dut.step, step)
@@ -221,8 +241,8 @@ def test_rows_of_scores_are_more_than_16_bits_count() -> None:
     dut, tokens, heads = Cursor(hw), 258, 255
 
     async def bench(ctx):
-        put(ctx, dut.descriptor, pack(DESCRIPTOR, {
-            "rows": tokens, "heads": heads, "head_words": 1, "set_size": 1}))
+        put(ctx, dut.descriptor, encoded(Attention(
+            rows=tokens, heads=heads, head_words=1, set_size=1)))
         ctx.set(dut.elements, hw.word)
         ctx.set(dut.start, 1)
         await ctx.tick()

@@ -9,16 +9,15 @@ from deltamoe.boards import PRESETS
 from deltamoe.golden.arithmetic.linear import linear
 from deltamoe.rtl import formats
 from deltamoe.rtl.compiler.kept_state import Window
-from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.memory.loader import Loader
 from deltamoe.rtl.memory.store_ports import StorePorts
 from deltamoe.rtl.memory.store_reader import STORING, StoreReader
-from deltamoe.rtl.program import Target
+from deltamoe.rtl.program import Load, Store, Target
 from deltamoe.rtl.temporal.kept_sums import KeptSums
 from deltamoe.sim.memory import MemoryModel, bursts
 from deltamoe.sim.stores import Busy, Stores
 from tests.support.bench import put, simulate
-from tests.support.case import pack
+from tests.support.case import encoded, pack
 
 HW = PRESETS["nano"]
 P = HW.word
@@ -37,7 +36,7 @@ def test_loader_places_what_is_kept(target: Target, seed: int) -> None:
     dut = Loader(HW)
 
     async def bench(ctx):
-        put(ctx, dut.transfer.payload, pack(DESCRIPTOR, {"target": target, "dest_base": 30}))
+        put(ctx, dut.transfer.payload, encoded(Load(target=target, base=30)))
         ctx.set(dut.transfer.valid, 1)
         port, free = ((dut.state, dut.state_free) if target == Target.STATE
                       else (dut.reference, dut.reference_free))
@@ -111,7 +110,7 @@ def test_store_reader_takes_the_simulated_cycles(target: Target, interval: int, 
     for cycle in np.flatnonzero(taken).tolist():
         busy.add(cycle, cycle)
     stores = Stores(HW, memory, {} if target == Target.RESIDUAL else {target: busy})
-    stores.entered = [(0, {"target": target, "address": address, "beats": beats})
+    stores.entered = [(0, Store(target=target, address=address, beats=beats))
                       for _, address, beats in transfers]
     stores.entered[1] = (1, stores.entered[1][1])
 

@@ -25,11 +25,9 @@ from deltamoe.rtl.compiler.entry import DENSE, compile_program
 from deltamoe.rtl.compiler.layers import Layers
 from deltamoe.rtl.compiler.placement import head_rows, place, sets_of
 from deltamoe.rtl.datapath import Datapath
-from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.formats import beat, route
 from deltamoe.rtl.moe.gate import Gate
-from deltamoe.rtl.program import Dest, Mode, Opcode, Source, unpack
-from deltamoe.rtl.program import pack as encode
+from deltamoe.rtl.program import Attention, Dest, Linear, Mode, Source
 from tests.support.bench import simulate
 from tests.support.case import Case, pack
 from tests.support.datapath import (
@@ -91,8 +89,8 @@ class Extreme(NamedTuple):
         """Compile it alone, with a bias of so much more."""
         Layers(DIGITS, NARROW, 0, DENSE).bound(
             "fc", self.row[None].astype(np.int8), np.array([self.bias + more]),
-            {"mode": self.mode, "operand_signed": int(self.signed), "zero_point": self.zero_point,
-             "dest": Dest.OUTPUT})
+            Linear(mode=self.mode, operand_signed=self.signed, zero_point=self.zero_point,
+                   dest=Dest.OUTPUT))
 
 
 def extreme(mode: Mode, *, signed: bool, zero_point: int, sign: int) -> Extreme:
@@ -128,22 +126,21 @@ def test_sums_at_the_bound_are_exact() -> None:
 def compute(*layers: Extreme) -> None:
     """Compare the last frame of each with golden."""
     dut, placed = Datapath(NARROW), place(DEPTH, NARROW.word, NARROW)
-    fields = {"opcode": Opcode.LINEAR, "source": Source.ACT, "dest": Dest.OUTPUT, "rows": 1,
-              "depth": DEPTH, "columns": NARROW.word, "source_stride": DEPTH // NARROW.word,
-              **placed.fields(NARROW)}
+    layer = Linear(source=Source.ACT, dest=Dest.OUTPUT, rows=1, depth=DEPTH, columns=NARROW.word,
+                   source_stride=DEPTH // NARROW.word, **placed.fields(NARROW))
 
     async def bench(ctx):
         for given in layers:
             weight = np.tile(given.row, (NARROW.word, 1)).astype(np.int8)
             await load_weights(ctx, dut, weight, placed)
             await load_parameters(ctx, dut, np.full(NARROW.word, given.bias), 1 << 12)
-            kept = {"state_base": 5, "reference_base": 7} if given.mode == Mode.DELTA else {}
+            delta = given.mode == Mode.DELTA
+            kept = {"state_base": 5, "reference_base": 7} if delta else {}
             for number, a in enumerate(given.frames):
                 await load_image(ctx, dut, a)
-                await run(ctx, dut, pack(DESCRIPTOR, unpack(encode({
-                    **fields, **kept, "mode": given.mode, "operand_signed": given.signed,
-                    "zero_point": given.zero_point,
-                    **({"fresh": int(number == 0)} if kept else {})}))))
+                await run(ctx, dut, replace(
+                    layer, mode=given.mode, operand_signed=given.signed,
+                    zero_point=given.zero_point, fresh=delta and number == 0, **kept))
                 sent = a - (given.zero_point if given.mode == Mode.ZERO_SKIP else 0)
                 total = linear(torch.tensor(sent[None]), torch.tensor(given.row[None])) + given.bias
                 expected = requantize(total, 1 << 12, 14, SCORE)
@@ -190,10 +187,10 @@ def attend(tokens: int, dim: int) -> None:
     placed, words = place(dim, dim, hw), dim // hw.word
     sets, spread = sets_of(1, tokens, dim, hw)
     key_rows, _ = head_rows(tokens, dim, spread, hw)
-    rows = {"rows": tokens, "source_stride": words, "heads": 1, "head_words": words,
-            "set_size": hw.gangs.index(hw.groups // sets), "spread": spread}
-    copied = {"opcode": Opcode.LINEAR, "mode": Mode.DENSE, "source": Source.ACT, "depth": dim,
-              "columns": dim, "operand_signed": 1, **rows, **placed.fields(hw)}
+    rows = {"rows": tokens, "source_stride": words, "dest_stride": words, "heads": 1,
+            "head_words": words, "set_size": hw.gangs.index(hw.groups // sets), "spread": spread}
+    copied = Linear(mode=Mode.DENSE, source=Source.ACT, depth=dim, columns=dim,
+                    operand_signed=True, **rows, **placed.fields(hw))
     context = 3 * tokens * words
 
     async def bench(ctx):
@@ -202,16 +199,15 @@ def attend(tokens: int, dim: int) -> None:
         await load_image(ctx, dut, np.stack([k, v, q]).reshape(-1, hw.lanes))
         await write(ctx, dut.load_parameter, address=2 * words,
                     data=[{"bias": 0, "multiplier": scale}] * hw.word)
-        for fields in (
-                {**copied, "dest": Dest.KEY, "dest_stride": key_rows - dim},
-                {**copied, "dest": Dest.VALUE, "source_base": tokens * words,
-                 "dest_base": key_rows, "dest_stride": tokens},
-                {"opcode": Opcode.ATTENTION, "mode": Mode.DENSE, "columns": dim,
-                 "param_base": 2 * words, "norm_base": key_rows, "dest_base": context,
-                 "source_base": 2 * tokens * words, "kappa22": kappa[0], "kappa26": kappa[1],
-                 **rows},
-                {**copied, "dest": Dest.OUTPUT, "source_base": context, "dest_stride": words}):
-            await run(ctx, dut, pack(DESCRIPTOR, unpack(encode(fields))))
+        for operator in (
+                replace(copied, dest=Dest.KEY, key_gap=key_rows - dim),
+                replace(copied, dest=Dest.VALUE, source_base=tokens * words, dest_base=key_rows),
+                Attention(mode=Mode.DENSE, head_dim=dim, param_base=2 * words,
+                          value_base=key_rows, dest_base=context,
+                          source_base=2 * tokens * words, kappa22=kappa[0], kappa26=kappa[1],
+                          **rows),
+                replace(copied, dest=Dest.OUTPUT, source_base=context)):
+            await run(ctx, dut, operator)
         got = [await read_residual(ctx, dut, hw, address) for address in range(tokens * words)]
         assert np.array_equal(np.reshape(got, (tokens, dim)), out)
 
@@ -292,7 +288,7 @@ def test_compiler_refuses_gates_whose_logits_need_more() -> None:
     layers = Layers(DIGITS, NARROW, 0, DENSE)
     planes = np.stack([np.full(32, 32), np.full(32, 8)]).astype(np.int8)
     planes[0, 0] -= 1
-    given = "blocks.1.gate.0", planes, None, {"mode": Mode.DENSE, "dest": Dest.GATE}
+    given = "blocks.1.gate.0", planes, None, Linear(operand_signed=True, dest=Dest.GATE)
     assert sums.products(planes, *sums.SIGNED) == (-128 * 1023, 127 * 1023)
     layers.bound(*given)
     planes[1, 0] += 1

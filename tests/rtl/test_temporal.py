@@ -17,12 +17,11 @@ from deltamoe.rtl.compiler.kept_state import Keeping, Region
 from deltamoe.rtl.compiler.plans import named
 from deltamoe.rtl.linear.event_encoder import EventEncoder
 from deltamoe.rtl.moe.dispatch import Dispatch
-from deltamoe.rtl.program import Dest, Opcode, Source
-from deltamoe.rtl.program import pack as encode_fields
+from deltamoe.rtl.program import Dest, Linear, Source
 from deltamoe.rtl.temporal.kept_sums import KeptSums
 from deltamoe.rtl.temporal.probe_items import ProbeItems
 from tests.support.bench import put, simulate
-from tests.support.case import pack
+from tests.support.case import encoded, pack
 from tests.support.cases import TOGETHER
 
 HW = PRESETS["nano"]
@@ -123,10 +122,9 @@ def test_probe_copies_the_rows_that_changed(changes: list[int]) -> None:
     dut, words = ProbeItems(HW), 3
 
     async def bench(ctx):
-        fields = {"opcode": Opcode.LINEAR, "dest": Dest.CHANGED, "rows": len(changes),
-                  "depth": words * P - 1, "source": Source.NORMED, "source_base": 9,
-                  "source_stride": 4, "reference_base": 50, "theta": 2, "operand_signed": 1}
-        put(ctx, dut.descriptor, int.from_bytes(encode_fields(fields), "little"))
+        put(ctx, dut.descriptor, encoded(Linear(
+            dest=Dest.CHANGED, rows=len(changes), depth=words * P - 1, source=Source.NORMED,
+            source_base=9, source_stride=4, reference_base=50, theta=2, operand_signed=True)))
         ctx.set(dut.o.ready, 1)
         ctx.set(dut.start, 1)
         items, done, judged, first = [], None, -1, 0

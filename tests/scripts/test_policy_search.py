@@ -17,7 +17,7 @@ from deltamoe.golden.temporal.frames import Temporal
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl.compiler.entry import DENSE, compile_program
 from deltamoe.rtl.compiler.plans import Unit, named
-from deltamoe.rtl.program import Opcode, Target
+from deltamoe.rtl.program import Store, Target
 from deltamoe.sim.facts import from_trace
 from deltamoe.sim.machine import simulate
 from deltamoe.sim.memory import MemoryModel
@@ -72,7 +72,7 @@ def test_state_is_said_where_it_is(hw) -> None:
     program = compile_program(network, hw, 0, plan, continues=True)
     stored = {name.removesuffix(".store") for name, word in zip(
         program.names, program.descriptors, strict=True)
-        if word["opcode"] == Opcode.STORE and word.get("target") == Target.STATE}
+        if isinstance(word, Store) and word.target == Target.STATE}
     said = places(plan, network.config, hw, 0)
     assert list(said) == list(map(str, plan.operators))
     assert stored == {name for name, where in said.items() if where == "memory"}
@@ -90,7 +90,7 @@ def test_it_is_said_where_token_gates_keep_what() -> None:
     for target in (Target.STATE, Target.REFERENCE):
         stored = {name.split(".")[1] for name, word in zip(
             program.names, program.descriptors, strict=True)
-            if word["opcode"] == Opcode.STORE and word.get("target") == target}
+            if isinstance(word, Store) and word.target == target}
         assert stored == {"1", "2", "3"}
         assert {str(operator): "memory" if str(operator.layer) in stored else "on chip"
                 for operator in plan.operators} == said

@@ -18,7 +18,7 @@ from deltamoe.golden.temporal.policy import Plan, Policy
 from deltamoe.rtl.compiler.entry import DENSE, compile_program
 from deltamoe.rtl.compiler.plans import named
 from deltamoe.rtl.cycles import RUN
-from deltamoe.rtl.program import Mode, Opcode, Target
+from deltamoe.rtl.program import Linear, Load, Mode, Target
 from deltamoe.sim.energy.ledger import PROGRAM
 from deltamoe.sim.facts import Facts, from_trace, from_traces
 from deltamoe.sim.machine import owners, simulate
@@ -102,19 +102,19 @@ def test_sums_of_all_parts_are_read() -> None:
     """A row of 8 x 16 in nano: by hand, from the placement that the program states."""
     weight = np.ones((16, 64), np.int8)
     program = layer(HW, weight, 5, Mode.DENSE)
-    (fields,) = (fields for fields in program.descriptors if fields["opcode"] == Opcode.LINEAR)
-    assert fields["split"] > 0, "choose a shape whose sum is split"
+    (linear,) = (one for one in program.descriptors if isinstance(one, Linear))
+    assert linear.split > 0, "choose a shape whose sum is split"
     result = simulate(program, Facts({}))
-    parts = 1 << fields["split"]
+    parts = 1 << linear.split
     updates = 5 * 16 * parts * -(-64 // parts // RUN)  # each part's accumulators, run by run
     assert done(result, component="accumulators", action="random_update") == 4 * updates
     assert done(result, component="accumulators", action="random_read") == 4 * (
         updates + 5 * 16 * parts)
     assert done(result, component="weight_memory", action="random_read") == 5 * 16 * 64
-    copies = HW.groups // HW.gangs[fields["span"]]
+    copies = HW.groups // HW.gangs[linear.span]
     assert done(result, component="weight_memory", action="random_fill") == 16 * 64 * copies
     assert done(result, component="operand_memory", action="random_read") == (
-        5 * 64 * fields["passes"])
+        5 * 64 * linear.passes)
     assert done(result, component="residual_memory", operand="outputs", action="random_update"
                 ) == 5 * 16 * 3
     assert done(result, component="parameter_memory", action="random_read") == 5 * 16 * 8
@@ -125,22 +125,23 @@ def test_weights_for_few_groups_fill_every_group() -> None:
     config, hw, few = MODELS["m3vit-tiny-129"], PRESETS["zcu102"], []
     program = compile_program(Outline(config), hw)
     result = simulate(program, facts(config, 0))
-    for name, fields in zip(program.names, program.descriptors, strict=True):
-        if fields.get("target") == Target.WEIGHTS and hw.gangs[fields["span"]] < hw.groups:
-            span, owner = hw.gangs[fields["span"]], name.removesuffix(".weights.load")
+    for name, load in zip(program.names, program.descriptors, strict=True):
+        weights = isinstance(load, Load) and load.target == Target.WEIGHTS
+        if weights and hw.gangs[load.span] < hw.groups:
+            span, owner = hw.gangs[load.span], name.removesuffix(".weights.load")
             few.append(sum(group % span == 0 for group in range(hw.groups)))
             assert done(result, layer=owner, component="weight_memory", action="random_fill"
-                        ) == few[-1] * fields["beats"] * hw.bus_bytes
+                        ) == few[-1] * load.beats * hw.bus_bytes
     assert max(few, default=0) > 1, "every layer is spread over all groups"
 
 
 def test_loads_belong_to_the_operator_that_they_are_for() -> None:
     program = compile_program(make(53, HW, "free")[0], HW, 0)
-    for name, fields, owner in zip(program.names, program.descriptors, owners(program),
-                                   strict=True):
-        if fields["opcode"] == Opcode.LOAD and fields["target"] == Target.WEIGHTS:
+    for name, load, owner in zip(program.names, program.descriptors, owners(program),
+                                 strict=True):
+        if isinstance(load, Load) and load.target == Target.WEIGHTS:
             assert name == f"{owner}.weights.load"
-        if fields.get("target") == Target.PROGRAM:
+        if isinstance(load, Load) and load.target == Target.PROGRAM:
             assert owner == PROGRAM
 
 

@@ -14,7 +14,7 @@ from deltamoe.golden.quantization.shapes import tensor_shapes
 from deltamoe.golden.sparsity.work import Frame, Work
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl.compiler.entry import compile_program
-from deltamoe.rtl.program import Opcode
+from deltamoe.rtl.program import Compute, Waiting
 from deltamoe.sim.facts import from_trace
 from deltamoe.sim.machine import simulate
 from deltamoe.sim.outline import Outline, facts
@@ -201,12 +201,11 @@ def test_what_a_gate_and_an_expert_remember_waits_for_no_more_than_before() -> N
     made, _ = worked(program, [frame])
 
     def waits(one) -> list[tuple[str, str]]:
-        computes = [name for name, fields in zip(one.names, one.descriptors, strict=True)
-                    if fields["opcode"] not in (Opcode.LOAD, Opcode.HALT)]
-        return [(name, computes[fields["wait_computes"] - 1])
-                for name, fields in zip(one.names, one.descriptors, strict=True)
-                if fields.get("wait_computes") and not name.startswith("program")
-                and ".state" not in name]
+        named = list(zip(one.names, one.descriptors, strict=True))
+        computes = [name for name, descriptor in named if isinstance(descriptor, Compute)]
+        return [(name, computes[descriptor.wait_computes - 1]) for name, descriptor in named
+                if isinstance(descriptor, Waiting) and descriptor.wait_computes
+                and not name.startswith("program") and ".state" not in name]
 
     assert waits(made) == waits(program)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from amaranth import Value
 from amaranth.lib import wiring
 
+from deltamoe.rtl import program
+
 PATTERNS = {
     "full_rate": ((0,), False),
     "bursty": ((0, 0, 1, 3), False),
@@ -33,3 +35,8 @@ class Case:
 def pack(layout, fields: dict) -> int:
     """Encode a payload as the integer on its wires."""
     return Value.cast(layout.const(fields)).value
+
+
+def encoded(descriptor: program.Descriptor) -> int:
+    """Encode a descriptor as the integer on its wires."""
+    return int.from_bytes(program.pack(descriptor), "little")

@@ -7,10 +7,9 @@ from deltamoe.rtl.compiler.layout import weight_tiles
 from deltamoe.rtl.compiler.placement import Placement
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.datapath import Datapath
-from deltamoe.rtl.descriptor import DESCRIPTOR
-from deltamoe.rtl.program import Dest, Opcode, Target
+from deltamoe.rtl.program import Dest, Linear, Operator, Target
 from tests.support.bench import put
-from tests.support.case import pack
+from tests.support.case import encoded, pack
 
 LIMIT = 5000
 """Cycles after which an operator counts as stuck."""
@@ -50,14 +49,13 @@ async def load_parameters(ctx, dut: Datapath, bias: np.ndarray, multiplier: int)
             {"bias": int(item), "multiplier": multiplier} for item in part])
 
 
-async def run(ctx, dut: Datapath, descriptor: int) -> None:
-    """Run one packed operator until all of its results are written."""
-    given = DESCRIPTOR.from_bits(descriptor)
-    defers = given.opcode == Opcode.LINEAR and given.dest in {Dest.KEY, Dest.GATE}
+async def run(ctx, dut: Datapath, operator: Operator) -> None:
+    """Run one operator until all of its results are written."""
+    defers = isinstance(operator, Linear) and operator.dest in {Dest.KEY, Dest.GATE}
     over, starts = (dut.ended, [dut.start, dut.deferred_started]) if defers else (
         dut.written, [dut.start])
     for port in (dut.descriptor, dut.draining, dut.deferred):
-        put(ctx, port, descriptor)
+        put(ctx, port, encoded(operator))
     for port in (dut.active, dut.released, *starts):
         ctx.set(port, 1)
     for _ in range(LIMIT):
@@ -67,7 +65,7 @@ async def run(ctx, dut: Datapath, descriptor: int) -> None:
             ctx.set(port, 0)
         if ends:
             return
-    raise AssertionError(f"stuck: {given}")
+    raise AssertionError(f"stuck: {operator}")
 
 
 async def read_residual(ctx, dut: Datapath, hw: HwConfig, address: int) -> list[int]:

@@ -182,10 +182,10 @@ def used(experts: int, top_k: int, usage: np.ndarray, seed: int,
 
 def ahead(program: Program) -> list[int]:
     """Return the experts of the second layer whose weights do not wait for the gate."""
-    return [int(name.split(".")[3]) for name, fields in zip(
+    return [int(name.split(".")[3]) for name, load in zip(
         program.names, program.descriptors, strict=True)
         if re.fullmatch(r"blocks\.1\.experts\.\d\.fc1\.weights\.load", name)
-        and fields["wait_computes"] < fields["routed"]]
+        and load.wait_computes < load.routed]
 
 
 @pytest.mark.verilator

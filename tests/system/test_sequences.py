@@ -15,7 +15,7 @@ from deltamoe.golden.temporal.frames import Temporal
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.compiler.plans import delta_units, fill, gate_units, named
-from deltamoe.rtl.program import ErrorCode, Mode
+from deltamoe.rtl.program import ErrorCode, Linear, Mode
 from deltamoe.sim.facts import from_traces
 from deltamoe.sim.machine import simulate
 from tests.system.networks import make
@@ -76,7 +76,7 @@ def test_sequence(policy: str, theta: int, number: int, seed: int) -> None:
             np.testing.assert_array_equal(x, infer(model, frames[frame], task).x.numpy())
     predicted = simulate(program, from_traces(traces, config, plan))
     assert dict(predicted.counters) == result.counters
-    modes = {fields.get("mode", 0) for fields in program.descriptors}
+    modes = {linear.mode for linear in program.descriptors if isinstance(linear, Linear)}
     assert (Mode.DELTA in modes) == (policy != "token-gate")
     assert (Mode.REPLAY in modes) == (policy != "delta")
     assert result.counters["kept_words"] > 0

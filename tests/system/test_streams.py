@@ -18,7 +18,7 @@ from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.compiler.kept_state import Keeping, extent
 from deltamoe.rtl.compiler.layout import even
 from deltamoe.rtl.compiler.plans import delta_units, gate_units, named
-from deltamoe.rtl.program import ErrorCode, Opcode, Target
+from deltamoe.rtl.program import ErrorCode, Linear, Load, Store, Target, Transfer
 from deltamoe.sim.facts import from_trace, from_traces
 from deltamoe.sim.machine import simulate
 from deltamoe.sim.memory import MemoryModel
@@ -89,10 +89,10 @@ def draw(kind: Callable[[ModelConfig], bool], seed: int):
     return make(number, HW, "free")
 
 
-def moved(program, opcode: Opcode, target: Target) -> list[int]:
+def moved(program, kind: type[Transfer], target: Target) -> list[int]:
     """Places of the transfers to or from a memory."""
-    return [number for number, fields in enumerate(program.descriptors)
-            if fields["opcode"] == opcode and fields["target"] == target]
+    return [number for number, descriptor in enumerate(program.descriptors)
+            if isinstance(descriptor, kind) and descriptor.target == target]
 
 
 @pytest.mark.verilator
@@ -123,9 +123,9 @@ def test_sequence(kind, policy: str, theta: int, seed: int) -> None:
     stalled = engine.run(program, memory, stall_seed=seed + 1)
     np.testing.assert_array_equal(stalled.memory, result.memory)
     for target in (Target.STATE, Target.REFERENCE):
-        assert len(moved(program, Opcode.STORE, target)) >= FRAMES
-    blocks = [fields["rows"] for name, fields in zip(program.names, program.descriptors,
-                                                     strict=True) if name.endswith(".fc2")]
+        assert len(moved(program, Store, target)) >= FRAMES
+    blocks = [linear.rows for name, linear in zip(program.names, program.descriptors, strict=True)
+              if isinstance(linear, Linear) and name.endswith(".fc2")]
     assert kind is not in_blocks or len(set(blocks)) > 1 or len(blocks) > FRAMES
     changed = [sent.any(-1) for trace in traces[1:] for product, sent in trace.sent.items()
                if kind in (behind_gates, beside_gates) and product.part == Part.GATE]
@@ -158,8 +158,8 @@ def test_a_later_program_finds_the_state_in_memory(kind, policy: str, seed: int)
         assert dict(simulate(program, from_trace(trace, config, plan)).counters) == result.counters
         state = result.memory[: program.start]
         reads.append(result.counters["bytes_read"])
-    loads = sum(later.descriptors[place]["beats"] * HW.bus_bytes for target in (
-        Target.STATE, Target.REFERENCE) for place in moved(later, Opcode.LOAD, target))
+    loads = sum(later.descriptors[place].beats * HW.bus_bytes for target in (
+        Target.STATE, Target.REFERENCE) for place in moved(later, Load, target))
     assert loads >= later.start > 0
     assert reads[1] > reads[0] or policy == "token-gate"
 
@@ -170,10 +170,10 @@ def test_bus_error_of_a_transfer_that_runs_beside(target: Target, seed: int) -> 
     """It is reported at its ``STORE``, which has long finished."""
     model, image, task = draw(in_blocks, seed)
     program = compile_program(model, HW, task, named("delta", model.config, HW, task))
-    place = moved(program, Opcode.STORE, target)[-1]
-    fields = program.descriptors[place]
+    place = moved(program, Store, target)[-1]
+    store = program.descriptors[place]
     result = engine.run(program, program.with_image(image.numpy()), fail_address=(
-        fields["address"] + (fields["beats"] - 1) * HW.bus_bytes))
+        store.address + (store.beats - 1) * HW.bus_bytes))
     assert (result.error, result.error_index) == (ErrorCode.BUS, place)
 
 

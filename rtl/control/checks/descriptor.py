@@ -86,19 +86,20 @@ class Checks(cycles.Checks, wiring.Component):
     def elaborate(self, platform):
         m = Module()
         given = self.descriptor
-        load = (Opcode.LOAD, load_fields(given, self.hw), load_ranges(given, self.hw))
+        load = (Opcode.LOAD, load_fields(given.load, self.hw), load_ranges(given.load, self.hw))
         rules = (load,) if self.loads else self.rules(m)
         base, count, stride, limit = self.registers(rules)
         product, bound = Signal((count * stride).shape()), Signal.like(limit)
         offset = Signal.like(base)
-        end = given.address + given.beats * self.hw.bus_bytes
+        moved = given.transfer
+        end = moved.address + moved.beats * self.hw.bus_bytes
         moves = (given.opcode == Opcode.LOAD) | (given.opcode == Opcode.STORE)
 
         m.d.sync += [
             product.eq(count * stride), bound.eq(limit), offset.eq(base),
             self.range_valid.eq(offset + product <= bound),
-            self.address_valid.eq(~moves | ((given.address % self.hw.bus_bytes == 0)
-                                            & (given.beats != 0) & (end <= self.memory_size))),
+            self.address_valid.eq(~moves | ((moved.address % self.hw.bus_bytes == 0)
+                                            & (moved.beats != 0) & (end <= self.memory_size))),
             self.field_valid.eq(given.opcode == Opcode.HALT),
             *(signal.eq(0) for signal in (base, count, stride, limit)),
         ]
@@ -123,7 +124,7 @@ class Checks(cycles.Checks, wiring.Component):
 
     def derive(self, m: Module):
         """Products of the descriptor's fields, a multiplication each, in registers."""
-        hw, given = self.hw, self.descriptor
+        hw, given = self.hw, self.descriptor.operator
         wide = (hw.lanes << given.spread) - 1
         tall = (given.rows + wide) // hw.lanes >> given.spread
         heads, passes = Signal(8), Signal(8)
@@ -144,19 +145,18 @@ class Checks(cycles.Checks, wiring.Component):
 
     def rules(self, m: Module):
         """Legal fields and ``base + count * stride <= limit`` of every opcode but ``LOAD``."""
-        given, routed = self.descriptor, self.descriptor.gather | self.descriptor.scatter
+        store = self.descriptor.store
         heads, tiles, key_words, key_tiles, row = self.derive(m)
         return (
             (Opcode.LINEAR, self.linear_fields(row), self.linear_ranges(heads, tiles, key_words)),
             (Opcode.ATTENTION, self.attention_fields(),
              self.attention_ranges(tiles, key_tiles, row)),
-            (Opcode.STORE, (given.rows == 1) & ~routed & store_fields(given, self.hw),
-             store_ranges(given, self.hw)),
+            (Opcode.STORE, store_fields(store, self.hw), store_ranges(store, self.hw)),
         )
 
     def linear_fields(self, row):
         """Legal fields of ``LINEAR``."""
-        hw, given = self.hw, self.descriptor
+        hw, given = self.hw, self.descriptor.linear
         is_gate, is_kv = given.dest == Dest.GATE, (
             (given.dest == Dest.KEY) | (given.dest == Dest.VALUE))
         gate_valid = ((given.top_k != 0) & (given.top_k <= hw.max_top_k)
@@ -175,7 +175,7 @@ class Checks(cycles.Checks, wiring.Component):
             & (~is_kv | ((given.head_words != 0) & spread_valid(given, hw)
                          & (given.columns // hw.word == row)))
             & (~is_key | (given.columns <= hw.max_embed))
-            & (~(given.gather | given.scatter) | (given.expert < hw.queues))
+            & (~(given.gather | given.scatter) | (given.queue < hw.queues))
             & (~given.wide | read_together(given, hw))
             & (~given.norm | ((given.dim != 0) & (given.dim <= hw.max_embed)
                               & (given.dim % hw.word == 0) & ~by_place(given, hw)))
@@ -187,7 +187,7 @@ class Checks(cycles.Checks, wiring.Component):
         Weights, parameters, source, destination, or the experts that a gate remembers; the
         normalization's source and destination, or a row's places.
         """
-        hw, given = self.hw, self.descriptor
+        hw, given = self.hw, self.descriptor.linear
         columns, reads = given.columns // hw.word, (given.depth + hw.word - 1) // hw.word
         rows = select(given.split, [reads * (hw.word >> split) for split in hw.splits])
         rows = rows[: FIELD.bit_length()]  # the words of a row hold at most FIELD elements
@@ -211,7 +211,7 @@ class Checks(cycles.Checks, wiring.Component):
 
     def destination_range(self, columns, to_act, heads, tiles, key_words):
         """Range that ``LINEAR`` writes."""
-        hw, given = self.hw, self.descriptor
+        hw, given = self.hw, self.descriptor.linear
         is_key, is_value = given.dest == Dest.KEY, given.dest == Dest.VALUE
         is_kv, is_gate = is_key | is_value, given.dest == Dest.GATE
         return (
@@ -219,28 +219,27 @@ class Checks(cycles.Checks, wiring.Component):
                 given.dest_base + Mux(is_key, key_words, Mux(is_value, 0, columns))),
             Mux(is_gate | probes(given, hw), 0,
                 Mux(is_key, heads, Mux(is_value, tiles, given.rows - 1))),
-            given.dest_stride,
+            Mux(is_key, given.key_gap, Mux(is_value, given.rows, given.dest_stride)),
             Mux(is_kv, hw.kv_rows, Mux(to_act, hw.act_words, hw.residual_words)),
         )
 
     def attention_fields(self):
         """Legal fields of ``ATTENTION``."""
-        hw, given = self.hw, self.descriptor
+        hw, given = self.hw, self.descriptor.attention
         return (
             (given.rows != 0) & (given.rows <= hw.max_tokens) & (given.heads != 0)
-            & ~(given.gather | given.scatter | given.norm)
-            & (given.columns != 0) & (given.columns % hw.word == 0)
-            & (given.columns <= hw.max_depth) & spread_valid(given, hw)
-            & (given.head_words == given.columns // hw.word) & (given.mode < Mode.DELTA)
+            & (given.head_dim != 0) & (given.head_dim % hw.word == 0)
+            & (given.head_dim <= hw.max_depth) & spread_valid(given, hw)
+            & (given.head_words == given.head_dim // hw.word) & (given.mode < Mode.DELTA)
         )
 
     def attention_ranges(self, tiles, key_tiles, row):
         """Ranges of ``ATTENTION``: keys, values, queries, outputs, parameters."""
-        hw, given = self.hw, self.descriptor
+        hw, given = self.hw, self.descriptor.attention
         return (
-            (given.weight_base, key_tiles, given.columns, hw.kv_rows),
-            (given.norm_base, tiles, given.rows, hw.kv_rows),
+            (given.key_base, key_tiles, given.head_dim, hw.kv_rows),
+            (given.value_base, tiles, given.rows, hw.kv_rows),
             (given.source_base + row, given.rows - 1, given.source_stride, hw.act_words),
-            (given.dest_base + row, given.rows - 1, given.source_stride, hw.act_words),
+            (given.dest_base + row, given.rows - 1, given.dest_stride, hw.act_words),
             (given.param_base + given.heads, 0, 0, hw.param_words),
         )

@@ -16,7 +16,7 @@ from deltamoe.rtl.compiler.layers import Layers
 from deltamoe.rtl.compiler.linker import link
 from deltamoe.rtl.compiler.placement import pieces_of
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.program import Dest, Mode, Opcode, Source, Target
+from deltamoe.rtl.program import Dest, Linear, Load, Mode, Source, Store, Target
 from deltamoe.sim.machine import simulate
 from deltamoe.sim.memory import MemoryModel
 from deltamoe.sim.report.spans import Result
@@ -110,19 +110,18 @@ def chained(hw: HwConfig, products: Mapping[str, tuple[int, int, int]],
     """
     c = Layers(Blank(), hw, 0, Plan(Choice(Policy.DENSE)))
     rows, depth, columns = next(iter(products.values()))
-    c.load("image", Target.IMAGE, np.zeros(0, np.uint8), 0, dest_base=0)
-    c.descriptors[-1]["beats"] = -(-rows * depth // hw.bus_bytes)
+    image = -(-rows * depth // hw.bus_bytes)
+    c.load("image", Load(target=Target.IMAGE, beats=image), np.zeros(0, np.uint8))
     for name, (rows, depth, columns) in products.items():
         before = c.computes
         mode = Mode.ZERO_SKIP if name in sparse else Mode.DENSE
         for piece in pieces_of(depth, columns, hw):
-            c.linear(name, np.broadcast_to(np.int8(0), (len(piece), depth)), rows=rows,
+            c.linear(name, Linear(rows=rows, mode=mode, source=Source.ACT, operand_signed=True,
+                                  dest=Dest.ACT, wait_computes=before),
+                     np.broadcast_to(np.int8(0), (len(piece), depth)),
                      biases=np.zeros(len(piece), np.int64),
-                     multipliers=np.full(len(piece), 1 << 14), mode=mode, source=Source.ACT,
-                     dest=Dest.ACT, wait_computes=before)
+                     multipliers=np.full(len(piece), 1 << 14))
     beats = -(-rows * columns // hw.word)
-    c.compute("store", {"opcode": Opcode.STORE, "target": Target.RESIDUAL, "rows": 1,
-                        "beats": beats})
-    c.descriptors.append({"opcode": Opcode.HALT})
-    c.names.append("halt")
-    return link(c, 1, c.descriptors[0]["beats"], beats)
+    c.compute("store", Store(target=Target.RESIDUAL, beats=beats))
+    c.halt()
+    return link(c, 1, image, beats)
