@@ -62,13 +62,18 @@ class Operator:
     task: int | None = None
 
     def __str__(self) -> str:
+        words = [self.owner, self.part, "" if self.task is None else str(self.task)]
+        return ".".join(filter(None, words))
+
+    @property
+    def owner(self) -> str:
+        """Name of what it is a part of: an attention, experts or one of them, or only a block."""
         words = [] if self.layer is None else [block(self.layer)]
         if self.part in (Part.SCORES, Part.VALUES):
             words.append(Part.ATTENTION)
         if self.expert is not None:
             words.append("experts" if self.expert is EVERY else f"experts.{self.expert}")
-        words.append(self.part)
-        return ".".join(words if self.task is None else [*words, str(self.task)])
+        return ".".join(words)
 
     @property
     def whole(self) -> "Operator":
@@ -91,6 +96,10 @@ class Operator:
     def beside(self, part: Part) -> "Operator":
         """Return another part of the same block and of the same experts."""
         return replace(self, part=part)
+
+    def routes(self, product: "Operator") -> bool:
+        """Whether it is the gate that decides about the expert of a product."""
+        return product.expert is not None and product.layer == self.layer
 
     def runs_for(self, task: int) -> bool:
         """Whether an inference of ``task`` runs it."""
@@ -117,6 +126,19 @@ def operators(config: ModelConfig) -> tuple[Operator, ...]:
             found += [Operator(Part.GATE, layer, task=task) for task in range(config.num_tasks)]
         found += feed_forward(config, layer)
     return (*found, *(Operator(Part.HEAD, task=task) for task in range(len(config.num_classes))))
+
+
+def products(config: ModelConfig) -> tuple[Operator, ...]:
+    """Return the matrix products of all operators, of every task and expert, in their order."""
+    found: list[Operator] = []
+    for operator in operators(config):
+        if operator.part == Part.ATTENTION:
+            found += [operator.beside(Part.SCORES), operator.beside(Part.VALUES)]
+        elif operator.expert is EVERY:
+            found += [operator.of_expert(expert) for expert in range(config.num_experts)]
+        else:
+            found.append(operator)
+    return tuple(found)
 
 
 def operator_named(name: str, config: ModelConfig) -> Operator:

@@ -1,11 +1,12 @@
 """A network of which only some experts exist, and its work: what is compiled if that is known."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
+from deltamoe.golden.operators import EVERY, Operator, Part
+from deltamoe.golden.quantization.shapes import tensor_formats
 from deltamoe.golden.sparsity.work import Frame, Work
 from deltamoe.rtl.compiler.assembler import Quantized
 
@@ -44,27 +45,25 @@ class Remaining:
         self.network, self.experts, self.usage, self.gates = network, experts, usage, gates
         self.config = replace(network.config, num_experts=count,
                               top_k=min(network.config.top_k, count))
+        self.formats = tensor_formats(network.config)
 
     def __getitem__(self, name: str) -> np.ndarray:
-        value = np.asarray(self.network[name])
-        found = re.match(r"blocks\.(\d+)\.(gate|experts)\.", name)
-        if not found or not value.ndim:
-            return value
-        layer, kind = int(found[1]), found[2]
-        if name.endswith(".usage"):
+        value, (_, _, kind, operator) = np.asarray(self.network[name]), self.formats[name]
+        if kind == "usage":
+            layer = operator.layer
             return np.asarray(self.usage.get(layer, value))[:, self.experts[layer]]
-        shrinks = kind == "experts" or (self.gates and value.ndim == 2)
-        return value[self.experts[layer]] if shrinks else value
+        shrinks = operator and value.ndim and (operator.expert is EVERY or (
+            self.gates and operator.part == Part.GATE))
+        return value[self.experts[operator.layer]] if shrinks else value
 
 
 def renamed(frame: Frame, experts: Mapping[int, np.ndarray]) -> Frame:
     """Return a frame's work with the numbers that its experts have in :class:`Remaining`."""
-    works: dict[str, Work] = {}
-    for name, work in frame.works.items():
-        found = re.fullmatch(r"blocks\.(\d+)\.experts\.(\d+)\.(\w+)", name)
-        if found:
-            number = int(np.searchsorted(experts[int(found[1])], int(found[2])))
-            name = f"blocks.{found[1]}.experts.{number}.{found[3]}"
-        works[name] = work
+    works: dict[Operator, Work] = {}
+    for product, work in frame.works.items():
+        if product.expert is not None:
+            number = int(np.searchsorted(experts[product.layer], product.expert))
+            product = product.of_expert(number)
+        works[product] = work
     return replace(frame, works=works, existing={}, routed={
         layer: tokens[experts[layer]] for layer, tokens in frame.routed.items()})

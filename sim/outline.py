@@ -9,7 +9,7 @@ import numpy as np
 
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.numerics import SHIFTS
-from deltamoe.golden.quantization.shapes import tensor_shapes
+from deltamoe.golden.quantization.shapes import tensor_formats
 from deltamoe.sim.facts import Facts
 
 
@@ -33,17 +33,17 @@ class Outline:
 
     def __init__(self, config: ModelConfig, usage: Mapping[int, np.ndarray] | None = None) -> None:
         self.config, self.usage = config, usage
-        self.shapes = tensor_shapes(config)
+        self.formats = tensor_formats(config)
 
     def __getitem__(self, name: str) -> np.ndarray:
-        kind, shape = self.shapes[name]
-        if name.endswith("usage"):
-            _, layer, _, task, _ = name.split(".")
+        dtype, shape, kind, operator = self.formats[name]
+        if kind == "usage":
             if self.usage is not None:
-                return np.array(self.usage[int(layer)], kind)
-            return np.array(routings()[self.config.name][int(task)][layer]["usage"], kind)
-        value = SHIFTS[0] if name.endswith("shift") and "norm" not in name else 0
-        return np.broadcast_to(np.array(value, kind), shape)
+                return np.array(self.usage[operator.layer], dtype)
+            seen = routings()[self.config.name][operator.task][str(operator.layer)]
+            return np.array(seen["usage"], dtype)
+        value = SHIFTS[0] if operator and kind == "shift" else 0
+        return np.broadcast_to(np.array(value, dtype), shape)
 
 
 def facts(config: ModelConfig, task: int) -> Facts:

@@ -32,9 +32,10 @@ from typing import NamedTuple
 import numpy as np
 
 from deltamoe.golden.config import ModelConfig
-from deltamoe.golden.quantization.shapes import tensor_shapes
+from deltamoe.golden.operators import products
+from deltamoe.golden.quantization.shapes import tensor_formats
+from deltamoe.golden.sparsity.names import ATTENTION, Product
 from deltamoe.golden.sparsity.work import Frame, Work
-from deltamoe.golden.temporal.policy import operator_of
 from deltamoe.rtl.compiler.assembler import Program
 from deltamoe.rtl.compiler.linker import with_pieces
 from deltamoe.rtl.config import HwConfig
@@ -65,18 +66,18 @@ class Weights(NamedTuple):
     bytes: int
 
 
-def weights_of(config: ModelConfig) -> dict[str, Weights]:
-    """Return the weights of every operator of a network, an expert's by that of all.
+def weights_of(config: ModelConfig) -> dict[Product, Weights]:
+    """Return the weights of every product of a network that has some.
 
     A gate's 16-bit weights are two planes of 8 bits.
     """
-    made = {}
-    for name, (kind, shape) in tensor_shapes(config).items():
-        if name.endswith(".weight"):
-            planes = np.dtype(kind).itemsize
-            made[name.removesuffix(".weight")] = Weights(
-                planes * shape[-2], planes * prod(shape[-2:]))
-    return made
+    formats, weights = tensor_formats(config), {}
+    for product in products(config):
+        if product.part not in ATTENTION:
+            stored = formats[f"{product.whole}.weight"]
+            planes, shape = np.dtype(stored.dtype).itemsize, stored.shape[-2:]
+            weights[product] = Weights(planes * shape[0], planes * prod(shape))
+    return weights
 
 
 def besides(works: Iterable[Work]) -> int:
@@ -96,11 +97,11 @@ class State(NamedTuple):
         return max(self)
 
 
-def remembered(works: Mapping[str, Work], operators: Iterable[str]) -> dict[str, State]:
+def remembered(works: Mapping[Product, Work], operators: Iterable[str]) -> dict[str, State]:
     """Return by operator what its products remember, if they do."""
     own, made = set(operators), Counter[tuple[str, str]]()
     for product, work in works.items():
-        owner = product if product in own else operator_of(product)
+        owner = str(product) if str(product) in own else str(product.whole)
         made[owner, "read"] += work.state_read_bytes
         made[owner, "written"] += work.state_written_bytes
     sums = {owner: State(made[owner, "read"], made[owner, "written"]) for owner, _ in made}
@@ -179,11 +180,6 @@ def attention(whole: Attention, scores: Work, values: Work, hw: HwConfig,
     return part, {name: mask.reshape(heads, tokens, -1) for name, mask in masks.items()}
 
 
-def found(weights: Mapping[str, Weights], product: str) -> Weights:
-    """Return the weights of a product, by its own name or its operator's."""
-    return weights[product] if product in weights else weights[operator_of(product)]
-
-
 def load_of(load: Load, beats: int) -> Load:
     """Return a load of so many ``beats``; one of none is skipped."""
     if beats:
@@ -201,13 +197,13 @@ def loaded(name: str, load: Load, works: Mapping[str, Work], weights: Mapping[st
     if part not in {"weights", "parameters"}:
         return load
     if owner.endswith(".attention"):
-        more = besides(work for product, work in works.items() if operator_of(product) == owner)
-        return load_of(load, load.beats + -(-more // hw.bus_bytes))
+        both = (works[f"{owner}.{each}"] for each in ATTENTION if f"{owner}.{each}" in works)
+        return load_of(load, load.beats + -(-besides(both) // hw.bus_bytes))
     if owner not in works:
         return load if load.skip_if_empty else load_of(load, 0)
     if part == "parameters":
         return load
-    beats = -(-load.beats * works[owner].loaded_bytes // found(weights, owner).bytes)
+    beats = -(-load.beats * works[owner].loaded_bytes // weights[owner].bytes)
     more = -(-besides([works[owner]]) // (hw.bus_bytes * pieces))
     return load_of(load, beats + more)
 
@@ -235,7 +231,7 @@ def rewritten(named: Sequence[Named], hw: HwConfig, frames: Sequence[Frame],
         if isinstance(descriptor, Halt):
             yield name, descriptor
             return
-        works = frames[number].works
+        works = {str(product): work for product, work in frames[number].works.items()}
         if isinstance(descriptor, Load):
             descriptor = loaded(name, descriptor, works, weights, hw,
                                 pieces[name] // len(frames))
@@ -246,7 +242,7 @@ def rewritten(named: Sequence[Named], hw: HwConfig, frames: Sequence[Frame],
                                           works[f"{name}.values"], hw)
             operands[number] |= {f"{name}.{part}": mask for part, mask in masks.items()}
         elif isinstance(descriptor, Linear) and name in works:
-            descriptor, sent = linear(descriptor, works[name], found(weights, name), hw)
+            descriptor, sent = linear(descriptor, works[name], weights[name], hw)
             operands[number] |= {} if sent is None else {name: sent}
         elif isinstance(descriptor, Attention) or not descriptor.queued:
             descriptor = replace(descriptor, rows=0)
@@ -302,16 +298,15 @@ def remembering(named: Sequence[Named], hw: HwConfig, frames: Sequence[Frame]) -
 def check(frame: Frame) -> None:
     """Raise ValueError if an expert has other rows than tokens."""
     for product, work in frame.works.items():
-        block, found, expert = product.rpartition(".")[0].partition(".experts.")
-        if found:
-            tokens = frame.routed.get(int(block.split(".")[1]), [])
-            if list(tokens[int(expert):][:1]) != [work.rows]:
+        if product.expert is not None:
+            tokens = frame.routed.get(product.layer, [])
+            if list(tokens[product.expert:][:1]) != [work.rows]:
                 raise ValueError(f"{product} has {work.rows} rows, the tokens of its layer's "
                                  f"experts are {list(map(int, tokens))}")
 
 
 def worked(program: Program, frames: Sequence[Frame],
-           weights: Mapping[str, Weights] | None = None) -> tuple[Program, Facts]:
+           weights: Mapping[Product, Weights] | None = None) -> tuple[Program, Facts]:
     """Return the program and the facts of inferences that do only the work of ``frames``.
 
     Parameters
@@ -320,7 +315,7 @@ def worked(program: Program, frames: Sequence[Frame],
         Of dense or zero-skipping inference, one image for each of ``frames``.
     frames : sequence of Frame
         What is left of each inference, with its routing.
-    weights : Mapping of str to Weights, optional
+    weights : Mapping of Product to Weights, optional
         By product, if the program is not of a network of :mod:`deltamoe.golden.config`.
 
     Raises
@@ -333,7 +328,8 @@ def worked(program: Program, frames: Sequence[Frame],
     for frame in frames if weights is None else ():
         check(frame)
     operands: list[dict[str, np.ndarray]] = [{} for _ in frames]
-    known = weights_of(program.config) if weights is None else weights
+    known = {str(product): each for product, each in (
+        weights_of(program.config) if weights is None else weights).items()}
     hw = program.hw
     left = list(rewritten(unpaged(program), hw, frames, known, operands))
     named = with_pieces(remembering(left, hw, frames), hw)

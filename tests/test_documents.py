@@ -14,7 +14,7 @@ from deltamoe.boards.synthesis.units import UNITS
 from deltamoe.cli import COMMANDS
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.library import default_image, find
-from deltamoe.golden.sparsity.names import part
+from deltamoe.golden.operators import Operator, Part
 from deltamoe.golden.sparsity.record import record
 from deltamoe.golden.sparsity.registry import MECHANISMS
 from deltamoe.host.files import read_text
@@ -191,12 +191,14 @@ def test_the_policy_of_the_example_runs(monkeypatch: pytest.MonkeyPatch) -> None
         mechanism.frames(seen, **mechanism.given(values))[0] for mechanism, values in (
             (policy, {"share": 1}), (policy, {"share": 0}), (MECHANISMS["dense"], {}),
             (MECHANISMS["zero-skip"], {})))
-    second = {name for name in dense.works if part(name) == "fc2"}
-    assert sum(dense.works[name].macs for name in second) > 0
-    assert not any(work.macs for name, work in nothing.works.items() if part(name) == "fc2")
-    assert nothing.works["blocks.0.fc1"].macs == dense.works["blocks.0.fc1"].macs
-    for name in second:
-        assert nonzero.works[name].macs == skipping.works[name].macs
+    second = {product for product in dense.works if product.part == Part.FC2}
+    assert sum(dense.works[product].macs for product in second) > 0
+    assert not any(work.macs for product, work in nothing.works.items()
+                   if product.part == Part.FC2)
+    first = Operator(Part.FC1, 0)
+    assert nothing.works[first].macs == dense.works[first].macs
+    for product in second:
+        assert nonzero.works[product].macs == skipping.works[product].macs
 
 
 def test_cycles_of_every_unit_are_told() -> None:

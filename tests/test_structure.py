@@ -21,6 +21,7 @@ SHARED = {
     "deltamoe.golden.numerics",
     "deltamoe.golden.operators",
     "deltamoe.golden.quantization.shapes",
+    "deltamoe.golden.sparsity.names",
     "deltamoe.golden.sparsity.work",
     "deltamoe.golden.tables",
     "deltamoe.golden.temporal.policy",

@@ -1,6 +1,6 @@
 """Records from statistics: density, likeness of tokens and of frames, uneven routing."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from math import inf, sqrt
 from statistics import NormalDist
 
@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from deltamoe.golden.config import ModelConfig
-from deltamoe.golden.quantization.shapes import tensor_shapes
-from deltamoe.golden.sparsity.names import ATTENTION, part
+from deltamoe.golden.operators import EVERY, QKV, Operator, Part, feed_forward, operators
+from deltamoe.golden.quantization.shapes import tensor_formats
+from deltamoe.golden.sparsity.names import recognize
 from deltamoe.golden.sparsity.record import Moment, Record
 from deltamoe.golden.sparsity.rule import largest
 
@@ -27,7 +28,7 @@ class Source:
     def __init__(self, density: float, token: float, time: float, seed: int) -> None:
         self.density, self.token, self.time = density, token, time
         self.generator = torch.Generator().manual_seed(seed)
-        self.before: dict[str, Tensor] = {}
+        self.before: dict[Hashable, Tensor] = {}
 
     def normal(self, *shape: int) -> Tensor:
         """Draw normal numbers."""
@@ -50,14 +51,13 @@ class Source:
         code = (CODES * (size - max(cut, -4.0 if positive else 0.0))).floor().clamp(0, 126) + 1
         return torch.where(size > cut, code * (1 if positive else z.sign()), 0.0).to(torch.int64)
 
-    def operand(self, name: str, rows: int, depth: int) -> Tensor:
-        """Draw the operand (R, K) of the next frame, positive behind an activation."""
-        positive = part(name) == "fc2"
+    def operand(self, of: Hashable, rows: int, depth: int, *, positive: bool = False) -> Tensor:
+        """Draw the operand (R, K) of something in the next frame."""
         x = torch.where(self.chance(self.token, rows, depth),
                         self.codes(1, depth, positive), self.codes(rows, depth, positive))
-        if name in self.before and len(self.before[name]) == rows:
-            x = torch.where(self.chance(self.time, rows, depth), self.before[name], x)
-        self.before[name] = x
+        if of in self.before and len(self.before[of]) == rows:
+            x = torch.where(self.chance(self.time, rows, depth), self.before[of], x)
+        self.before[of] = x
         return x
 
 
@@ -95,10 +95,11 @@ def generated(shapes: ModelConfig | Mapping[str, tuple[int, int, int]], *, densi
     if isinstance(shapes, ModelConfig):
         drawn = Network(shapes, source, routing_skew)
         return Record(tuple(drawn.frame() for _ in range(frames)), drawn.weights, config=shapes)
-    weights = {name: source.weight(n, k) for name, (_, k, n) in shapes.items()}
-    return Record(tuple(Moment({name: source.operand(name, rows, k)
-                                for name, (rows, k, _) in shapes.items()})
-                        for _ in range(frames)), weights)
+    products = {recognize(name): shape for name, shape in shapes.items()}
+    weights = {product: source.weight(n, k) for product, (_, k, n) in products.items()}
+    return Record(tuple(Moment({
+        product: source.operand(product, rows, k, positive=product.part == Part.FC2)
+        for product, (rows, k, _) in products.items()}) for _ in range(frames)), weights)
 
 
 class Network:
@@ -107,74 +108,75 @@ class Network:
     def __init__(self, config: ModelConfig, source: Source, skew: float) -> None:
         self.config, self.source = config, source
         self.weights = {}
-        for name, (kind, shape) in tensor_shapes(config).items():
-            product = name.removesuffix(".weight")
-            if product != name and not (("gate." in name or name.startswith("head."))
-                                        and not product.endswith(".0")):
-                self.add(product, kind, shape)
+        formats = tensor_formats(config)
+        for operator in operators(config):
+            if operator.part != Part.ATTENTION and operator.runs_for(0):
+                self.add(operator, formats[f"{operator}.weight"].shape)
         self.popular = {layer: skew * source.normal(config.num_experts)
                         for layer in range(config.num_layers) if config.is_moe(layer)}
 
-    def add(self, product: str, kind: str, shape: tuple[int, ...]) -> None:
-        """Draw the weights of a product, or of those of all experts."""
-        if len(shape) == 3:
-            for index in range(shape[0]):
-                self.weights[product.replace("experts", f"experts.{index}")] = (
-                    self.source.weight(*shape[1:]))
+    def add(self, operator: Operator, shape: tuple[int, ...]) -> None:
+        """Draw the weights of an operator, of every expert; a gate has two planes of them."""
+        *experts, columns, depth = shape
+        if operator.expert is EVERY:
+            self.weights |= {operator.of_expert(index): self.source.weight(columns, depth)
+                             for index in range(*experts)}
         else:
-            planes = 2 if kind == "int16" else 1
-            self.weights[product] = self.source.weight(planes * shape[0], shape[1])
+            planes = 2 if operator.part == Part.GATE else 1
+            self.weights[operator] = self.source.weight(planes * columns, depth)
 
     def frame(self) -> Moment:
         """Draw a frame of task 0."""
         config, draw = self.config, self.source.operand
-        tokens, dim = config.num_tokens, config.embed_dim
-        moment = Moment({"patch": draw("patch", tokens - 1, config.patch_dim)}, {}, {}, {})
-        made = moment.operands
+        tokens, dim, patch = config.num_tokens, config.embed_dim, Operator(Part.PATCH)
+        moment = Moment({patch: draw(patch, tokens - 1, config.patch_dim)}, {}, {}, {})
+        operands = moment.operands
         for layer in range(config.num_layers):
-            name = f"blocks.{layer}"
-            first = draw(f"{name}.q", tokens, dim)
-            made |= {f"{name}.{kind}": first for kind in "qkv"}
-            self.attention(name, moment)
-            made[f"{name}.proj"] = draw(f"{name}.proj", tokens, dim)
-            second = draw(f"{name}.fc1", tokens, dim)
+            queries, *_ = products = [Operator(part, layer) for part in QKV]
+            operands |= dict.fromkeys(products, draw(queries, tokens, dim))
+            self.attention(layer, moment)
+            proj, (fc1, fc2) = Operator(Part.PROJ, layer), feed_forward(config, layer)
+            operands[proj] = draw(proj, tokens, dim)
+            second = draw(fc1, tokens, dim)
             if config.is_moe(layer):
-                self.experts(name, layer, second, moment)
+                self.experts(layer, second, moment)
             else:
-                made[f"{name}.fc1"] = second
-                made[f"{name}.fc2"] = draw(f"{name}.fc2", tokens, config.hidden_dim)
+                operands[fc1] = second
+                operands[fc2] = draw(fc2, tokens, config.hidden_dim, positive=True)
         if config.num_classes:
-            made["head.0"] = draw("head.0", 1, dim)
+            head = Operator(Part.HEAD, task=0)
+            operands[head] = draw(head, 1, dim)
         return moment
 
-    def attention(self, name: str, moment: Moment) -> None:
+    def attention(self, layer: int, moment: Moment) -> None:
         """Draw queries and keys, and compute their attention."""
         heads, tokens, width = self.config.num_heads, self.config.num_tokens, self.config.head_dim
-        q, k = (self.source.operand(f"{name}.{kind}", heads * tokens, width).view(
+        scores, values = Operator(Part.SCORES, layer), Operator(Part.VALUES, layer)
+        q, k = (self.source.operand((scores, kind), heads * tokens, width).view(
             heads, tokens, width) for kind in ("query", "key"))
-        moment.keys[f"{name}.attention"] = k
-        scores = (q.double() @ k.double().mT) / (CODES**2 * sqrt(width))
-        e = (255 * (scores - scores.amax(-1, keepdim=True)).exp()).round().to(torch.int64)
-        moment.operands.update(zip((f"{name}.attention.{kind}" for kind in ATTENTION), (q, e),
-                                   strict=True))
+        moment.keys[scores.owner] = k
+        logits = (q.double() @ k.double().mT) / (CODES**2 * sqrt(width))
+        e = (255 * (logits - logits.amax(-1, keepdim=True)).exp()).round().to(torch.int64)
+        moment.operands.update({scores: q, values: e})
 
-    def experts(self, name: str, layer: int, x: Tensor, moment: Moment) -> None:
+    def experts(self, layer: int, x: Tensor, moment: Moment) -> None:
         """Draw a routing, and the hidden layers of the experts used."""
         config, source = self.config, self.source
+        gate, (fc1, fc2) = Operator(Part.GATE, layer, task=0), feed_forward(config, layer)
         noise = source.normal(config.num_tokens, config.num_experts)
         logits = self.popular[layer] + noise
-        if f"{name}.logits" in source.before:
+        if gate in source.before:
             same = source.chance(source.time, config.num_tokens, 1)
-            logits = torch.where(same, source.before[f"{name}.logits"], logits)
-        source.before[f"{name}.logits"] = logits
+            logits = torch.where(same, source.before[gate], logits)
+        source.before[gate] = logits
         member = largest(logits, config.top_k)
-        moment.operands[f"{name}.gate.0"] = x
+        moment.operands[gate] = x
         moment.logits[layer] = logits
         moment.routes[layer] = member.nonzero()[:, 1].view(-1, config.top_k)
-        hidden = source.operand(f"{name}.experts.fc2", config.num_tokens * config.num_experts,
-                                config.expert_dim)
+        hidden = source.operand(fc2, config.num_tokens * config.num_experts, config.expert_dim,
+                                positive=True)
         hidden = hidden.view(config.num_experts, config.num_tokens, -1)
         for index in member.any(0).nonzero().flatten().tolist():
             tokens = member[:, index]
-            moment.operands[f"{name}.experts.{index}.fc1"] = x[tokens]
-            moment.operands[f"{name}.experts.{index}.fc2"] = hidden[index][tokens]
+            moment.operands[fc1.of_expert(index)] = x[tokens]
+            moment.operands[fc2.of_expert(index)] = hidden[index][tokens]

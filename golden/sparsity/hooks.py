@@ -11,7 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import flex_attention
 
-from deltamoe.golden.sparsity.names import OUTSIDE, expert, layer, part, recognized
+from deltamoe.golden.operators import Part
+from deltamoe.golden.sparsity.names import (
+    OUTSIDE,
+    SEVERAL,
+    Named,
+    layer_in,
+    recognize,
+    recognized,
+)
 from deltamoe.golden.sparsity.observer import Observer
 from deltamoe.golden.sparsity.record import Moment, Record
 from deltamoe.golden.sparsity.rule import largest
@@ -36,8 +44,8 @@ def trace(model: nn.Module, inputs: Tensor | Mapping[str, Any] | Iterable[Any],
     and a warning names it with its share, or without one where it is not known what an operator
     multiplies. What a network computes outside of PyTorch, with NumPy for example, and by element
     without such a sum is not noticed. A product whose name
-    does not say what it is of its block (:func:`deltamoe.golden.sparsity.names.part`), but whose
-    operand and result do, gets that as a last word of its name: ``0.fc1``.
+    does not say what it is of its block (:func:`deltamoe.golden.sparsity.names.recognize`), but
+    whose operand and result do, gets that as a last word of its name: ``0.fc1``.
 
     Parameters
     ----------
@@ -152,8 +160,8 @@ def moment(observer: Observer, routers: Mapping[str, int]) -> Moment:
             if not 1 <= count <= found.shape[-1]:
                 raise ValueError(f"router {name!r}: {count} experts of a token are not in "
                                  f"1..{found.shape[-1]}")
-            logits[layer(name)] = found
-            routes[layer(name)] = largest(found, count).nonzero()[:, 1].view(-1, count)
+            logits[layer_in(name)] = found
+            routes[layer_in(name)] = largest(found, count).nonzero()[:, 1].view(-1, count)
     return Moment(operands, {name: each.keys for name, each in observer.attentions.items()},
                   logits, routes)
 
@@ -167,16 +175,17 @@ def finished(model: nn.Module, observer: Observer, moments: list[Moment],
             raise ValueError(f"router {name!r} is not one of the products {', '.join(weights)}")
     idle = {name: module.weight.detach().float().cpu() for name, module in model.named_modules()
             if isinstance(module, nn.Linear) and name not in weights}
-    weights |= {name: weight for name, weight in idle.items() if expert(name) is not None}
+    weights |= {name: weight for name, weight in idle.items() if recognize(name).expert is not None}
     weights |= siblings(model, weights)
-    roles = observer.roles | dict.fromkeys(routers, "gate")
-    names = {name: called(name, roles, weights) for name in weights}
+    roles = observer.roles | dict.fromkeys(routers, Part.GATE)
+    products = {name: known(name, roles, weights) for name in weights} | observer.attended
     return Record(
-        tuple(replace(each, operands={names.get(name, name): operand
+        tuple(replace(each, operands={products[name]: operand
                                       for name, operand in each.operands.items()})
               for each in moments),
-        {names[name]: weight.contiguous() for name, weight in weights.items()},
-        widths=observer.widths, macs=observer.counted, unseen=dict(observer.unseen))
+        {products[name]: weight.contiguous() for name, weight in weights.items()},
+        widths={products[name]: width for name, width in observer.widths.items()},
+        macs=observer.counted, unseen=dict(observer.unseen))
 
 
 def siblings(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -199,17 +208,15 @@ def siblings(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tenso
     return made
 
 
-def called(name: str, roles: Mapping[str, str], weights: Mapping[str, Tensor]) -> str:
-    """Return a product's name, with its role behind it unless it says the same."""
-    role = roles.get(name)
-    if role is None and expert(name) is not None:
+def known(name: str, roles: Mapping[str, str], weights: Mapping[str, Tensor]) -> Named:
+    """Return a product by its name, known as its role unless its name says the same."""
+    product, role = recognize(name), roles.get(name)
+    if role is None and product.expert is not None:
         like = (roles[other] for other in weights if other in roles
                 and re.sub(r"\d+", "", other) == re.sub(r"\d+", "", name))
         role = next(like, None)
-    fixed = part(name) in OUTSIDE or (role in {"qkv", "qk", "kv"} and recognized(name))
-    if role is None or part(name) == role or fixed:
-        return name
-    return f"{name}.{role}"
+    fixed = product.part in OUTSIDE or (role in SEVERAL and recognized(product))
+    return product if role is None or product.part == role or fixed else product.known_as(role)
 
 
 def coded(moments: list[Moment]) -> list[Moment]:

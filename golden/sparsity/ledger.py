@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deltamoe.golden.sparsity.names import part
+from deltamoe.golden.operators import Part
+from deltamoe.golden.sparsity.names import Product
 from deltamoe.golden.sparsity.rule import Rule
 from deltamoe.golden.sparsity.work import Frame, Work
 
@@ -16,19 +17,19 @@ class Ledger:
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
-        self.works: dict[str, Work] = {}
+        self.works: dict[Product, Work] = {}
         self.routed: dict[int, np.ndarray] = {}
         self.existing: dict[int, np.ndarray] = {}
         self.skipped: Tensor | None = None
         rule.start()
 
-    def product(self, name: str, x: Tensor, weight: Tensor, tokens: Tensor,
+    def product(self, product: Product, x: Tensor, weight: Tensor, tokens: Tensor,
                 known: Tensor | None = None) -> Tensor:
         """Enter a product (R, K) x (K, N) with zero at 0; return what it sees of ``x``.
 
         ``known`` (R,) are the rows whose operand is at hand; the others are dense.
         """
-        sent = self.rule.send(name, x, weight, tokens)
+        sent = self.rule.send(product, x, weight, tokens)
         events = sent.events
         if events is not None and known is not None:
             events = events | ~known[:, None]
@@ -39,18 +40,18 @@ class Ledger:
         outs = torch.ones(len(weight), dtype=torch.bool) if sent.made is None else (
             sent.made.any(0))
         count, kept = int(used.sum()) * int(outs.sum()), 1.0
-        unused = 0 if self.rule.foreseen(name) else weight.numel() - count
-        stored = self.rule.stored(name)
+        unused = 0 if self.rule.foreseen(product) else weight.numel() - count
+        stored = self.rule.stored(product)
         if stored is not None:
             kept, count, unused = float(stored.double().mean()), int(stored.sum()), 0
-        self.works[name] = self.rule.charge(name, Work(
+        self.works[product] = self.rule.charge(product, Work(
             rows=len(x), depth=x.shape[-1], columns=len(weight), events=mask(events),
             made=mask(sent.made), kept=kept, weight_bytes=count, unused_bytes=unused))
         if sent.value is not None:
             return sent.value
         return x if events is None else x * events
 
-    def attention(self, name: str, x: Tensor, pairs: Tensor | None, columns: int,
+    def attention(self, product: Product, x: Tensor, pairs: Tensor | None, columns: int,
                   groups: int = 0, cached: int = 0) -> None:
         """Enter a product of the attention, (H, T, K).
 
@@ -58,26 +59,28 @@ class Ledger:
         heads of keys and values: these are read, unless no query of all attends to them.
         """
         tokens = torch.arange(x.shape[1]).repeat(len(x))
-        events = self.rule.send(name, x.flatten(0, 1), None, tokens).events
+        events = self.rule.send(product, x.flatten(0, 1), None, tokens).events
         made, pairs = None, None if pairs is None else pairs.flatten(0, 1)
-        if part(name) == "scores":
+        if product.part == Part.SCORES:
             made = pairs
         elif pairs is not None:
             events = pairs if events is None else events & pairs
-        size, width = (columns, x.shape[-1]) if part(name) == "scores" else (x.shape[-1], columns)
+        size, width = columns, x.shape[-1]
+        if product.part == Part.VALUES:
+            size, width = width, size
         read = groups * cached if pairs is None or not cached else int(
             pairs.view(groups, -1, size)[:, :, :cached].any(1).sum())
         work = Work(rows=len(tokens), depth=x.shape[-1], columns=columns, events=mask(events),
                     made=mask(made), weight_bytes=read * width)
-        self.works[name] = (self.rule.charge(name, work) if x.shape[1] >= size
-                            else self.charged(name, work, len(x) * size))
+        self.works[product] = (self.rule.charge(product, work) if x.shape[1] >= size
+                               else self.charged(product, work, len(x) * size))
 
-    def charged(self, name: str, work: Work, rows: int) -> Work:
+    def charged(self, product: Product, work: Work, rows: int) -> Work:
         """Charge what decides about some queries with their share of what all ``rows`` cost.
 
         The rules count heads as rows for each key.
         """
-        whole = self.rule.charge(name, replace(work, rows=rows, events=None, made=None))
+        whole = self.rule.charge(product, replace(work, rows=rows, events=None, made=None))
         return replace(whole, rows=work.rows, events=work.events, made=work.made,
                        predictor_macs=-(-whole.predictor_macs * work.rows // rows))
 

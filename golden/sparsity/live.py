@@ -47,14 +47,13 @@ class Live:
     def product(self, product: Operator, a: Tensor, weight: Tensor, bias: Tensor | None,
                 tokens: Tensor | None) -> Tensor:
         """Enter a product and multiply what is left of it; a layer's sums not made are 0."""
-        name = str(product)
-        zero = self.rule.record.zeros.get(name, 0)
+        zero = self.rule.record.zeros.get(product, 0)
         rows = torch.arange(len(a)) if tokens is None else tokens
         member = torch.ones(len(rows), dtype=torch.bool)
         if product.expert is not None and product.layer in self.members:
             member = self.members[product.layer][rows, product.expert]
         value = a.clone()
-        value[member] = zero + self.ledger.product(name, a[member] - zero, weight, rows[member])
+        value[member] = zero + self.ledger.product(product, a[member] - zero, weight, rows[member])
         acc = linear(value, weight, bias)
         if self.ledger.skipped is not None and product.part != Part.GATE:
             acc[member] = acc[member].masked_fill(self.ledger.skipped, 0)
@@ -86,7 +85,7 @@ class Live:
         out = integer.mix(c, layer, q, k, v, pairs)
         for part, columns in ((Part.SCORES, len(q)), (Part.VALUES, config.head_dim)):
             product = Operator(part, layer)
-            self.ledger.attention(str(product), c.operands[product], pairs, columns)
+            self.ledger.attention(product, c.operands[product], pairs, columns)
         self.attended = spread(c.operands[product], self.present)
         return out
 

@@ -1,14 +1,23 @@
-"""What a matrix product is, from its name; no torch."""
+"""What a matrix product of any network is; no torch.
+
+Of the networks of :mod:`deltamoe.golden.model` it is an operator. Other people's layers have names,
+and what these say is read once, by :func:`recognize`, where a network or its trace comes in.
+"""
 
 import re
+from dataclasses import dataclass, replace
 
-ATTENTION = ("scores", "values")
-OUTSIDE = (*ATTENTION, "patch", "gate", "head")
+from deltamoe.golden.operators import Operator, Part
+
+ATTENTION = (Part.SCORES, Part.VALUES)
+OUTSIDE = (*ATTENTION, Part.PATCH, Part.GATE, Part.HEAD)
 """Products that mechanisms of layers leave alone; gates decide."""
 
-ROLES = ("patch", "q", "k", "v", "qkv", "qk", "kv", "scores", "values", "proj", "fc1", "fc2",
-         "gate", "head")
-"""What a product can be; ``qkv``, ``qk`` and ``kv`` make several operands of an attention."""
+SEVERAL = ("qkv", "qk", "kv")
+"""Products that make several operands of an attention."""
+
+ROLES = (*(part for part in Part if part != Part.ATTENTION), *SEVERAL)
+"""What a product can be."""
 
 PARTS = {
     "q_proj": "q", "query": "q", "wq": "q", "q_lin": "q", "to_q": "q", "q_a_proj": "q",
@@ -45,16 +54,76 @@ BLOCKS = ("blocks", "block", "layers", "layer", "h", "stages", "resblocks", "lev
 NUMBERED = re.compile(r"(?:\w+_)?(?:layer|block|stage)_?(\d+)")
 """What a block may be called that is in no list."""
 
+EXPERTS = re.compile(r"(?:^|\.)experts\.")
+EXPERT = re.compile(r"(?:^|\.)experts\.(?:expert_)?(\d+)(?:\.|$)")
+"""What follows the name of what holds experts in the names of their products."""
+
 DECODER = 10**6
 """Beyond the number of any block: added to those of a decoder beside an encoder."""
 
 
-def part(product: str) -> str:
-    """Return what a product is of its block.
+@dataclass(frozen=True)
+class Named:
+    """A matrix product of a network that is not of :mod:`deltamoe.golden.model`.
 
-    One of :data:`ROLES`; another network's own name where it is none of these.
+    Attributes
+    ----------
+    name : str
+        As its network calls it.
+    part : str
+        What it is of its block: one of :data:`ROLES`, or another word where it is none of these.
+    layer : int
+        Its block; -1 without one.
+    expert : int, optional
+        Its expert; None outside of experts.
+    owner : str
+        What it is a part of: an attention, an expert, or any other module.
+    mixture : str
+        What holds its expert, the others and their gate; empty outside of experts.
     """
-    words = product.split(".")
+
+    name: str
+    part: str
+    layer: int
+    expert: int | None
+    owner: str
+    mixture: str
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def whole(self) -> "Named":
+        """Itself: of other networks no operator has several products."""
+        return self
+
+    def beside(self, part: str) -> "Named":
+        """Return another part of the same owner."""
+        return replace(self, name=".".join(filter(None, (self.owner, part))), part=part)
+
+    def routes(self, product: "Named") -> bool:
+        """Whether it is the gate that decides about the expert of a product."""
+        return (product.expert is not None and product.layer == self.layer
+                and self.name.startswith(product.mixture))
+
+    def known_as(self, role: str) -> "Named":
+        """Return it with what it turned out to be, which follows its name."""
+        return replace(self, name=f"{self.name}.{role}", part=role, owner=self.name)
+
+
+Product = Operator | Named
+
+
+def recognize(name: str) -> Named:
+    """Return the product of another network with this name, and what the name says of it."""
+    expert = EXPERT.search(name)
+    return Named(name, part_in(name.split(".")), layer_in(name),
+                 int(expert[1]) if expert else None, name.rpartition(".")[0],
+                 EXPERTS.split(name)[0] if expert else "")
+
+
+def part_in(words: list[str]) -> str:
+    """Return what the words of a name say that a product is of its block, else the last word."""
     *before, last = words
     if before and before[-1] in {"gate", "head"} and last.isdigit():
         return before[-1]
@@ -63,50 +132,39 @@ def part(product: str) -> str:
     if tuple(words[-2:]) in PAIRS:
         return PAIRS[words[-2], words[-1]]
     if last.isdigit() and before:
-        return part(".".join(before)) if part(".".join(before)) in ROLES else last
+        return part_in(before) if part_in(before) in ROLES else last
     return PARTS.get(last, last)
 
 
-def recognized(product: str) -> bool:
-    """Whether mechanisms know what a product is."""
-    return part(product) in ROLES
-
-
-def prunable(product: str) -> bool:
-    """Whether a product is a layer within a block, or another network's with a name of its own."""
-    return part(product) not in OUTSIDE
-
-
-def layer(product: str) -> int:
-    """Return the number of a product's block; -1 without one.
+def layer_in(name: str) -> int:
+    """Return the number of the block that a name is in; -1 if it is in none.
 
     It is the number behind a list of blocks: of nested lists, as stages of blocks, a thousand times
     the outer one's and the inner one's; the first number if no list has a usual name. A decoder's
     differs from that of an encoder.
     """
-    words = experts_of(product).split(".")
+    words = EXPERTS.split(name)[0].split(".")
     if words[0] == "head":
         return -1
     numbers, listed = [], False
     for word in words:
-        named = NUMBERED.fullmatch(word)
-        if named or (listed and word.isdigit()):
-            numbers.append(int(named[1] if named else word))
+        numbered = NUMBERED.fullmatch(word)
+        if numbered or (listed and word.isdigit()):
+            numbers.append(int(numbered[1] if numbered else word))
         listed = word in BLOCKS or (listed and word.isdigit())
     if not numbers:
         return next((int(word) for word in words if word.isdigit()), -1)
-    made = 0
+    layer = 0
     for number in numbers:
-        made = 1000 * made + number
-    return made + DECODER if "decoder" in words else made
+        layer = 1000 * layer + number
+    return layer + DECODER if "decoder" in words else layer
 
 
-def expert(product: str) -> int | None:
-    """Return the expert that a product belongs to."""
-    found = re.search(r"(?:^|\.)experts\.(?:expert_)?(\d+)(?:\.|$)", product)
-    return int(found[1]) if found else None
+def recognized(product: Product) -> bool:
+    """Whether mechanisms know what a product is."""
+    return product.part in ROLES
 
 
-def experts_of(product: str) -> str:
-    """Return what stands before ``experts`` in the name of an expert's product."""
-    return re.split(r"(?:^|\.)experts\.", product)[0]
+def prunable(product: Product) -> bool:
+    """Whether a product is a layer within a block, or another network's with a name of its own."""
+    return product.part not in OUTSIDE

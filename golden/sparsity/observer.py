@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count, pairwise
 from math import prod
 from threading import get_ident
@@ -16,7 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from deltamoe.golden.sparsity.names import layer
+from deltamoe.golden.operators import Part
+from deltamoe.golden.sparsity.names import Named, layer_in, recognize
 from deltamoe.golden.sparsity.origins import MOVES, Origin, Origins, tensors_in
 from deltamoe.golden.sparsity.pieces import pieces
 
@@ -124,6 +125,8 @@ class Observer(TorchDispatchMode):
         By product (N, K), of all runs.
     roles : dict of str to str
         What a product is of its block, by what its operand and its result are used for.
+    attended : dict of str to Named
+        The products of the attentions of all runs, by name.
     widths : dict of str to int
         By product of values how wide a head's are, if its keys are not.
     counted, seen : int
@@ -141,6 +144,7 @@ class Observer(TorchDispatchMode):
         self.thread = get_ident()
         self.weights: dict[str, Tensor] = {}
         self.roles: dict[str, str] = {}
+        self.attended: dict[str, Named] = {}
         self.widths: dict[str, int] = {}
         self.counted = self.seen = 0
         self.unseen: Counter[str] = Counter()
@@ -345,7 +349,7 @@ class Observer(TorchDispatchMode):
 
     def role(self, names: set[str], depth: int, tag: Tag) -> None:
         """Note what products are that use what others made."""
-        if any(source.endswith(".values") for source in tag.sources):
+        if any(source in self.attended for source in tag.sources):
             self.roles |= dict.fromkeys(names - self.roles.keys(), "proj")
         elif tag.activated:
             before = [name for name in tag.sources
@@ -401,26 +405,29 @@ class Observer(TorchDispatchMode):
         """Enter an attention, and note what made its operands."""
         owner = self.within[-1] if self.within else ""
         makers = [source.rpartition(".")[0] for source in sources[0]]
-        if layer(owner) < 0:
-            owner = next((maker for maker in makers if layer(maker) >= 0), owner)
+        if layer_in(owner) < 0:
+            owner = next((maker for maker in makers if layer_in(maker) >= 0), owner)
         stem = f"{owner}.attention".removeprefix(".")
         name, number = stem, 1
         while name in self.attentions:
             number += 1
             name = f"{stem}{number}"
         self.attentions[name] = attention
+        scores, values = (replace(recognize(owner), name=f"{name}.{part}", part=part, owner=name)
+                          for part in (Part.SCORES, Part.VALUES))
+        self.attended |= {str(scores): scores, str(values): values}
         if attention.width != attention.keys.shape[-1]:
-            self.widths[f"{name}.values"] = attention.width
-        self.operands[f"{name}.scores"] = [attention.queries]
-        self.operands[f"{name}.values"] = [attention.probabilities]
+            self.widths[str(values)] = attention.width
+        self.operands[str(scores)] = [attention.queries]
+        self.operands[str(values)] = [attention.probabilities]
         uses: dict[str, str] = {}
         for kind, names in zip("qkv", sources, strict=True):
             for source in names:
                 uses[source] = uses.get(source, "") + kind
         for source, kinds in uses.items():
-            if kinds in {"q", "k", "v", "kv", "qkv"} and not source.endswith(".values"):
+            if kinds in {"q", "k", "v", "kv", "qkv"} and source not in self.attended:
                 self.roles.setdefault(source, kinds)
-        self.tags[result] = Tag(frozenset({f"{name}.values"}))
+        self.tags[result] = Tag(frozenset({str(values)}))
 
     def convolution(self, result: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None,
                     stride: list[int], padding: list[int], dilation: list[int], transposed: bool,

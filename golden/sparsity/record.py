@@ -13,9 +13,10 @@ from deltamoe.golden.integer import gate_scale, infer
 from deltamoe.golden.library import Network
 from deltamoe.golden.model import M3ViT
 from deltamoe.golden.numerics import GATE_OCTAVE, SCORE_OCTAVE
-from deltamoe.golden.operators import Operator, Part
+from deltamoe.golden.operators import EVERY, QKV, Operator, Part
 from deltamoe.golden.quantization.quantized import QuantizedModel
-from deltamoe.golden.sparsity.names import recognized
+from deltamoe.golden.quantization.shapes import tensor_formats
+from deltamoe.golden.sparsity.names import Product, recognized
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,13 @@ class Moment:
 
     Attributes
     ----------
-    operands : Mapping of str to Tensor
-        By product, in the order in which they ran, the left operand (R, K): integer codes, real
+    operands : Mapping of Product to Tensor
+        In the order in which they ran, the left operands (R, K): integer codes, real
         numbers, or bool where only the mask of what is not zero is known. Attention's are
         (H, T, K).
     keys : Mapping of str to Tensor
-        By attention, ``blocks.{i}.attention``, the keys (H', S, Dh): of H' heads or of fewer, that
+        By the name of the attention, which owns scores and values, the keys (H', S, Dh): of H'
+        heads or of fewer, that
         H / H' heads of queries share, and of S tokens, of which those before the last T were kept
         from earlier frames.
     logits : Mapping of int to Tensor
@@ -44,7 +46,7 @@ class Moment:
         Class with the highest score, where the network has classes.
     """
 
-    operands: Mapping[str, Tensor]
+    operands: Mapping[Product, Tensor]
     keys: Mapping[str, Tensor] = field(default_factory=dict)
     logits: Mapping[int, Tensor] = field(default_factory=dict)
     routes: Mapping[int, Tensor] = field(default_factory=dict)
@@ -61,9 +63,9 @@ class Record:
     ----------
     frames : tuple of Moment
         At least one.
-    weights : Mapping of str to Tensor
+    weights : Mapping of Product to Tensor
         By product its weights (N, K); attention's products have none.
-    zeros : Mapping of str to int
+    zeros : Mapping of Product to int
         By product the code of zero, where it is not 0.
     config : ModelConfig, optional
         The network's dimensions; None for a network that is not one of
@@ -72,9 +74,9 @@ class Record:
         The network, if mechanisms are to be run in it.
     task : int
         Whose gates and head ran.
-    floats : Mapping of str to Tensor
+    floats : Mapping of Product to Tensor
         By product of the blocks its weights (N, K) before quantization, where they are known.
-    widths : Mapping of str to int
+    widths : Mapping of Product to int
         By product of values how wide a head's values are, where that differs from its keys.
     macs : int
         Multiplications of all products in all frames, recorded or not; 0 if they were not counted.
@@ -83,20 +85,20 @@ class Record:
     """
 
     frames: tuple[Moment, ...]
-    weights: Mapping[str, Tensor]
-    zeros: Mapping[str, int] = field(default_factory=dict)
+    weights: Mapping[Product, Tensor]
+    zeros: Mapping[Product, int] = field(default_factory=dict)
     config: ModelConfig | None = None
     model: QuantizedModel | None = None
     task: int = 0
-    floats: Mapping[str, Tensor] = field(default_factory=dict)
-    widths: Mapping[str, int] = field(default_factory=dict)
+    floats: Mapping[Product, Tensor] = field(default_factory=dict)
+    widths: Mapping[Product, int] = field(default_factory=dict)
     macs: int = 0
     unseen: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def unrecognized(self) -> list[str]:
         """Names of the products of which mechanisms do not know what they are."""
-        return [name for name in self.products if not recognized(name)]
+        return [str(product) for product in self.products if not recognized(product)]
 
     @property
     def seen(self) -> str:
@@ -117,28 +119,32 @@ class Record:
                      f"{', '.join(self.unrecognized)}")
         return said
 
-    def values(self, name: str) -> Tensor:
-        """Return the operands of a product in all frames, (R, K) with zero at 0."""
-        rows = [frame.operands[name].flatten(0, -2) for frame in self.frames
-                if name in frame.operands]
-        return torch.cat(rows).double() - self.zeros.get(name, 0)
+    def find(self, part: Part, layer: int, expert: int | None = None) -> Product | None:
+        """Return the first product with weights that is this part of a block, if there is one."""
+        return next((product for product in self.weights if (
+            product.part, product.layer, product.expert) == (part, layer, expert)), None)
 
-    def scale(self, name: str) -> Tensor:
+    def values(self, product: Product) -> Tensor:
+        """Return the operands of a product in all frames, (R, K) with zero at 0."""
+        rows = [frame.operands[product].flatten(0, -2) for frame in self.frames
+                if product in frame.operands]
+        return torch.cat(rows).double() - self.zeros.get(product, 0)
+
+    def scale(self, product: Product) -> Tensor:
         """Return what a sum of codes is worth in results, by row of the weights (N,)."""
         if self.model is None:
-            return torch.ones(len(self.weights[name]), dtype=torch.float64)
-        key, index = stored(name)
-        return (self.model[f"{key}.multiplier"][index].double()
-                / 2.0 ** self.model.number(f"{key}.shift"))
+            return torch.ones(len(self.weights[product]), dtype=torch.float64)
+        return (self.model[f"{product.whole}.multiplier"][place(product)].double()
+                / 2.0 ** self.model.number(f"{product.whole}.shift"))
 
-    def real(self, name: str) -> Tensor:
+    def real(self, product: Product) -> Tensor:
         """Return the weights (N, K) of a product in units of its result; as recorded without one.
 
         Rows of codes have scales of their own, so only these compare across rows.
         """
-        return self.weights[name].double() * self.scale(name)[:, None]
+        return self.weights[product].double() * self.scale(product)[:, None]
 
-    def magnitude(self, name: str) -> Tensor:
+    def magnitude(self, product: Product) -> Tensor:
         """Return ``|w|`` (N, K) of a product's weights as they were trained.
 
         Quantization moves scales of operands into weights and gives rows scales of their own, so
@@ -150,32 +156,31 @@ class Record:
         ValueError
             The record is of a quantized network of which only the codes are known.
         """
-        if name not in self.floats and self.model is not None:
-            raise ValueError(f"the weights of {name} before quantization are not known, and their "
-                             "codes do not compare")
-        return self.floats.get(name, self.weights[name]).double().abs()
+        if product not in self.floats and self.model is not None:
+            raise ValueError(f"the weights of {product} before quantization are not known, and "
+                             "their codes do not compare")
+        return self.floats.get(product, self.weights[product]).double().abs()
 
-    def bias(self, name: str) -> Tensor:
+    def bias(self, product: Product) -> Tensor:
         """Return the biases (N,) of a product in units of its result; 0 without a model."""
-        scale = self.scale(name)
+        scale = self.scale(product)
         if self.model is None:
             return torch.zeros_like(scale)
-        key, index = stored(name)
-        zero = self.zeros.get(name, 0) * self.weights[name].double().sum(-1)
-        return (self.model[f"{key}.bias"][index] + zero) * scale
+        zero = self.zeros.get(product, 0) * self.weights[product].double().sum(-1)
+        return (self.model[f"{product.whole}.bias"][place(product)] + zero) * scale
 
     def sharpness(self, layer: int) -> Tensor | None:
         """Return what a sum of query times key is in natural logits, by head (H, 1, 1)."""
         if self.model is None:
             return None
-        name = f"blocks.{layer}.attention"
+        name = Operator(Part.ATTENTION, layer)
         scale = log(2) / SCORE_OCTAVE / 2.0 ** self.model.number(f"{name}.shift")
         return self.model[f"{name}.multiplier"].double().view(-1, 1, 1) * scale
 
     @property
-    def products(self) -> list[str]:
-        """Names of all products that ran in some frame."""
-        return list({name: None for frame in self.frames for name in frame.operands})
+    def products(self) -> list[Product]:
+        """All products that ran in some frame."""
+        return list({product: None for frame in self.frames for product in frame.operands})
 
 
 def share(part: int, whole: int) -> str:
@@ -188,13 +193,9 @@ def share(part: int, whole: int) -> str:
     return "under 0.001 %" if percent < 50 else "over 99.999 %"
 
 
-def stored(product: str) -> tuple[str, slice | int]:
-    """Return the name under which a model stores a product's tensors, and the expert's index."""
-    head, found, tail = product.partition(".experts.")
-    if not found:
-        return product, slice(None)
-    index, last = tail.split(".")
-    return f"{head}.experts.{last}", int(index)
+def place(product: Operator) -> slice | int:
+    """Return the index of a product's tensors in those that a model stores for its operator."""
+    return slice(None) if product.expert is None else product.expert
 
 
 def natural(logits: Tensor, scale: tuple[int, int]) -> Tensor:
@@ -203,44 +204,42 @@ def natural(logits: Tensor, scale: tuple[int, int]) -> Tensor:
     return logits.double() * (multiplier / 2**shift / GATE_OCTAVE * log(2))
 
 
-def weights_of(model: QuantizedModel, task: int) -> dict[str, Tensor]:
+def weights_of(model: QuantizedModel, task: int) -> dict[Operator, Tensor]:
     """Return int8 weights (N, K) by product; a gate's are the planes of its int16 ones."""
-    weights = {}
+    formats, weights = tensor_formats(model.config), {}
     for name, tensor in model.tensors.items():
-        product = name.removesuffix(".weight")
-        if product == name or (("gate." in name or name.startswith("head."))
-                               and int(product.split(".")[-1]) != task):
+        _, _, kind, operator = formats[name]
+        if kind != "weight" or not operator.runs_for(task):
             continue
-        if ".experts." in product:
-            weights |= {product.replace("experts", f"experts.{expert}"): each
-                        for expert, each in enumerate(tensor)}
+        if operator.expert is EVERY:
+            weights |= {operator.of_expert(expert): each for expert, each in enumerate(tensor)}
         else:
-            weights[product] = planes(tensor) if ".gate." in product else tensor
+            weights[operator] = planes(tensor) if operator.part == Part.GATE else tensor
     return weights
 
 
-def floats_of(network: M3ViT) -> dict[str, Tensor]:
+def floats_of(network: M3ViT) -> dict[Operator, Tensor]:
     """Return the weights (N, K) of the blocks' linear layers by product, before quantization."""
     floats = {}
-    for number, block in enumerate(network.blocks):
-        name, attention = f"blocks.{number}", block.attn
-        floats |= {f"{name}.{part}": weight for part, weight in zip(
-            "qkv", attention.qkv.weight.detach().chunk(3), strict=True)}
-        floats[f"{name}.proj"] = attention.proj.weight.detach()
+    for layer, block in enumerate(network.blocks):
+        attention, hidden = block.attn, (Part.FC1, Part.FC2)
+        floats |= {Operator(part, layer): weight for part, weight in zip(
+            QKV, attention.qkv.weight.detach().chunk(3), strict=True)}
+        floats[Operator(Part.PROJ, layer)] = attention.proj.weight.detach()
         if not block.is_moe:
-            floats |= {f"{name}.{part}": getattr(block.mlp, part).weight.detach()
-                       for part in ("fc1", "fc2")}
+            floats |= {Operator(part, layer): getattr(block.mlp, part).weight.detach()
+                       for part in hidden}
             continue
-        for part, key in (("fc1", "htoh4"), ("fc2", "h4toh")):
-            floats |= {f"{name}.experts.{expert}.{part}": weight for expert, weight in enumerate(
+        for part, key in zip(hidden, ("htoh4", "h4toh"), strict=True):
+            floats |= {Operator(part, layer, expert): weight for expert, weight in enumerate(
                 block.mlp.experts[key].weight.detach())}
     return floats
 
 
-def zeros_of(model: QuantizedModel, products: Iterable[str]) -> dict[str, int]:
+def zeros_of(model: QuantizedModel, products: Iterable[Operator]) -> dict[Operator, int]:
     """Return the codes of zero: that of ``gelu(0)`` behind an activation."""
-    return {name: int(model[f"{'.'.join(name.split('.')[:2])}.gelu"][0]) for name in products
-            if name.endswith(".fc2")}
+    return {product: int(model[f"{product.block}.gelu"][0]) for product in products
+            if product.part == Part.FC2}
 
 
 def for_heads(keys: Tensor, count: int) -> Tensor:
@@ -261,8 +260,8 @@ def record(network: Network | QuantizedModel, frames: Iterable[Tensor], task: in
     for pixels in frames:
         trace = infer(model, pixels, task)
         moments.append(Moment(
-            {str(product): a for product, a in trace.operands.items()},
-            {str(Operator(Part.ATTENTION, layer)): keys for layer, keys in trace.keys.items()},
+            trace.operands,
+            {Operator(Part.SCORES, layer).owner: keys for layer, keys in trace.keys.items()},
             {layer: natural(logits, gate_scale(model, layer, task))
              for layer, logits in trace.logits.items()},
             {layer: experts for layer, (experts, _) in trace.routes.items()},

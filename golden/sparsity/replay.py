@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from deltamoe.golden.operators import QKV, Part
 from deltamoe.golden.sparsity.ledger import Ledger
-from deltamoe.golden.sparsity.names import expert, experts_of, layer, part
+from deltamoe.golden.sparsity.names import ATTENTION, SEVERAL, Product
 from deltamoe.golden.sparsity.record import Moment, for_heads
 from deltamoe.golden.sparsity.rule import Rule
 from deltamoe.golden.sparsity.work import Frame
 
-FIRST_HALF = ("q", "k", "v", "qkv", "qk", "kv", "scores", "values", "proj")
+FIRST_HALF = (*QKV, *SEVERAL, *ATTENTION, Part.PROJ)
 """Products of a block's attention."""
 
 
@@ -23,7 +24,7 @@ class Replay:
         self.rule, self.record, self.moment = rule, rule.record, moment
         self.ledger = Ledger(rule)
         self.layer = -1
-        self.routed: set[str] = set()
+        self.routed: set[Product] = set()
         self.present: Tensor | None = None
         self.active: Tensor | None = None
         self.attends: Tensor | None = None
@@ -31,14 +32,14 @@ class Replay:
 
     def frame(self) -> Frame:
         """Enter all products."""
-        for name, a in self.moment.operands.items():
-            x = a.double() - self.record.zeros.get(name, 0)
-            if layer(name) not in {-1, self.layer}:
-                self.enter(layer(name), x)
-            if part(name) in {"scores", "values"}:
-                self.attention(name, x)
-            elif name not in self.routed:
-                self.linear(name, x)
+        for product, a in self.moment.operands.items():
+            x = a.double() - self.record.zeros.get(product, 0)
+            if product.layer not in {None, -1, self.layer}:
+                self.enter(product.layer, x)
+            if product.part in ATTENTION:
+                self.attention(product, x)
+            elif product not in self.routed:
+                self.linear(product, x)
         return self.ledger.made()
 
     def enter(self, number: int, x: Tensor) -> None:
@@ -48,41 +49,40 @@ class Replay:
             self.present = self.rule.alive(number, x, self.attended)
             self.active = self.rule.attending(number, x)
 
-    def taken(self, name: str, count: int) -> Tensor:
+    def taken(self, product: Product, count: int) -> Tensor:
         """Return which of the ``count`` tokens of a product take part in it."""
         all_tokens = torch.ones(count, dtype=torch.bool)
-        sets = [self.present, self.active if part(name) in FIRST_HALF else None]
+        sets = [self.present, self.active if product.part in FIRST_HALF else None]
         for tokens in sets:
             if tokens is not None and len(tokens) == count:
                 all_tokens = all_tokens & tokens
         return all_tokens
 
-    def linear(self, name: str, x: Tensor) -> None:
+    def linear(self, product: Product, x: Tensor) -> None:
         """Enter a linear layer, and behind a gate its experts."""
-        taken = self.taken(name, len(x))
-        weight = self.rule.weight(name, self.record.weights[name])
-        self.ledger.product(name, x[taken], weight, taken.nonzero().flatten())
-        if part(name) == "gate" and self.layer in self.moment.logits:
-            for product in self.experts(name, taken):
-                self.ledger.product(*product)
+        taken = self.taken(product, len(x))
+        weight = self.rule.weight(product, self.record.weights[product])
+        self.ledger.product(product, x[taken], weight, taken.nonzero().flatten())
+        if product.part == Part.GATE and self.layer in self.moment.logits:
+            for expert in self.experts(product, taken):
+                self.ledger.product(*expert)
 
-    def attention(self, name: str, x: Tensor) -> None:
+    def attention(self, product: Product, x: Tensor) -> None:
         """Enter a product of the attention, (H, T, K), of the tokens that take part."""
-        stem = name.rpartition(".")[0]
-        keys = self.moment.keys[stem]
-        size = self.moment.operands[f"{stem}.values"].shape[-1]
+        keys = self.moment.keys[product.owner]
+        size = self.moment.operands[product.beside(Part.VALUES)].shape[-1]
         groups, cached = len(keys), max(0, size - x.shape[1])
-        taken = self.taken(name, x.shape[1])
+        taken = self.taken(product, x.shape[1])
         kept = taken if size == len(taken) else torch.ones(size, dtype=torch.bool)
-        if part(name) == "values":
+        if product.part == Part.VALUES:
             if x.shape[1] == size:
                 self.attended = x * taken[:, None] * taken
-            self.ledger.attention(name, x[:, taken][:, :, kept], self.attends,
-                                  self.record.widths.get(name, keys.shape[-1]), groups, cached)
+            self.ledger.attention(product, x[:, taken][:, :, kept], self.attends,
+                                  self.record.widths.get(product, keys.shape[-1]), groups, cached)
             return
         x = x[:, taken]
         self.attends = self.pairs(x, for_heads(keys, len(x))[:, kept].double())
-        self.ledger.attention(name, x, self.attends, int(kept.sum()), groups, cached)
+        self.ledger.attention(product, x, self.attends, int(kept.sum()), groups, cached)
 
     def pairs(self, queries: Tensor, keys: Tensor) -> Tensor | None:
         """Ask the rule for the pairs (H, T, S) of queries (H, T, Dh) and keys (H, S, Dh).
@@ -96,7 +96,7 @@ class Replay:
         made = self.rule.pairs(self.layer, pad(queries, (0, 0, before, 0)), keys)
         return None if made is None else made[:, before:].contiguous()
 
-    def experts(self, gate: str, taken: Tensor) -> Iterator[tuple]:
+    def experts(self, gate: Product, taken: Tensor) -> Iterator[tuple]:
         """Return the products of a layer's experts, for the tokens that the rule sends there."""
         logits = self.moment.logits[self.layer]
         took = torch.zeros(logits.shape, dtype=torch.bool).scatter(
@@ -107,21 +107,22 @@ class Replay:
         wanted = self.rule.route(self.layer, self.moment.operands[gate].double(), logits)
         member = (took if wanted is None else wanted != 0) & taken[:, None]
         self.ledger.route(self.layer, member)
-        for name, weight in self.record.weights.items():
-            index = expert(name)
-            if index is None or layer(name) != self.layer or not gate.startswith(
-                    experts_of(name)) or index >= logits.shape[-1]:
+        for product, weight in self.record.weights.items():
+            index = product.expert
+            if product.layer != self.layer or not gate.routes(product) or (
+                    index >= logits.shape[-1]):
                 continue
-            self.routed.add(name)
+            self.routed.add(product)
             tokens = member[:, index].nonzero().flatten()
             full = torch.zeros(len(logits), weight.shape[-1], dtype=torch.float64)
-            known, seen = took[:, index], self.moment.operands.get(name)
+            known, seen = took[:, index], self.moment.operands.get(product)
             if seen is not None and len(seen) == len(full):
                 known = torch.ones_like(known)
-                full = seen.double() - self.record.zeros.get(name, 0)
+                full = seen.double() - self.record.zeros.get(product, 0)
             elif seen is None or len(seen) != int(known.sum()):
                 known = torch.zeros_like(known)
             else:
-                full[known] = seen.double() - self.record.zeros.get(name, 0)
+                full[known] = seen.double() - self.record.zeros.get(product, 0)
             if len(tokens):
-                yield name, full[tokens], self.rule.weight(name, weight), tokens, known[tokens]
+                yield (product, full[tokens], self.rule.weight(product, weight), tokens,
+                       known[tokens])

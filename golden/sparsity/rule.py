@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.golden.sparsity.names import Product
 from deltamoe.golden.sparsity.record import Record
 from deltamoe.golden.sparsity.work import Work
 from deltamoe.golden.temporal.policy import Plan
@@ -63,15 +64,15 @@ class Rule:
     def start(self) -> None:
         """Begin a frame."""
 
-    def weight(self, name: str, weight: Tensor) -> Tensor:
+    def weight(self, product: Product, weight: Tensor) -> Tensor:
         """Return the weights (N, K) of a product."""
         return weight
 
-    def stored(self, name: str) -> Tensor | None:
+    def stored(self, product: Product) -> Tensor | None:
         """Return which weights (N, K) of a product are kept, bool; None for all."""
         return None
 
-    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+    def send(self, product: Product, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Decide about a product (R, K) x (K, N).
 
         ``weight`` (N, K) is None in attention's products, whose rows are those of all heads, and
@@ -108,7 +109,7 @@ class Rule:
         """
         return None
 
-    def foreseen(self, name: str) -> bool:
+    def foreseen(self, product: Product) -> bool:
         """Whether the elements that a product needs are known before the frame.
 
         Then the other weights are never loaded; else they are, since loads run ahead.
@@ -123,11 +124,11 @@ class Rule:
         """
         return self.allowed(layer)
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Add what the decision costs."""
         return work
 
-    def finish(self, works: Mapping[str, Work]) -> Mapping[str, Work]:
+    def finish(self, works: Mapping[Product, Work]) -> Mapping[Product, Work]:
         """Change the products of a whole frame, for what several of them share."""
         return works
 

@@ -1,7 +1,6 @@
 """Apply a rule to a record: inside the integer network if there is one, else operand by operand."""
 
 from deltamoe.golden.sparsity.live import Live
-from deltamoe.golden.sparsity.names import expert, layer
 from deltamoe.golden.sparsity.record import Record
 from deltamoe.golden.sparsity.replay import Replay
 from deltamoe.golden.sparsity.rule import Rule
@@ -38,7 +37,7 @@ def frames(record: Record, rule: Rule, policy: str) -> list[Frame]:
 def check_routers(record: Record, policy: str) -> None:
     """Raise ValueError unless the logits of the gate of every expert are known."""
     for moment in record.frames:
-        for name in moment.operands:
-            if expert(name) is not None and layer(name) not in moment.logits:
+        for product in moment.operands:
+            if product.expert is not None and product.layer not in moment.logits:
                 raise ValueError(f"policy {policy} needs logits of gates, and the record holds "
-                                 f"none of that of {name}; name it among the routers")
+                                 f"none of that of {product}; name it among the routers")

@@ -17,9 +17,10 @@ Metadata: ``format`` is ``deltamoe-trace-1``; ``record`` is a JSON object with
 * ``products``: for each frame the list of its products in the order in which they ran,
 * ``masks``: K of each ``{frame}.operand.{product}`` that is packed,
 * ``zeros``: the code of zero of each product where it is not 0,
-* ``config``: the fields of :class:`deltamoe.golden.config.ModelConfig`, or null; then products have
-the
-  names of :class:`deltamoe.golden.integer.Trace`,
+* ``config``: the fields of :class:`deltamoe.golden.config.ModelConfig`; then products have the
+  names of :func:`deltamoe.golden.operators.products`; or null,
+* optional ``known``: without a ``config``, of each product the other fields of
+  :class:`deltamoe.golden.sparsity.names.Named`; what is left out is recognized by its name,
 * ``task``: whose gates and head ran,
 * optional ``widths``: of each product of values how wide a head's values are, if not as its keys;
   ``macs``: how many multiplications all frames had, and ``unseen``: how many of them are not in
@@ -30,6 +31,7 @@ The network itself is not in the file, so mechanisms apply to the recorded opera
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from errno import ENOENT
 from pathlib import Path
@@ -41,8 +43,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.operators import Part, products
 from deltamoe.golden.quantization.tensor_file import write_tensors
-from deltamoe.golden.sparsity.names import part
+from deltamoe.golden.sparsity.names import ATTENTION, Named, Product, recognize
 from deltamoe.golden.sparsity.record import Moment, Record
 
 FORMAT = "deltamoe-trace-1"
@@ -51,16 +54,18 @@ WIDEST = 1 << 16
 
 LAYER = re.compile(r"-1|\d+")
 FIELDS = {"frames": int, "products": list, "masks": dict, "zeros": dict, "config": dict | None,
-          "task": int, "widths": dict, "macs": int, "unseen": dict}
+          "task": int, "widths": dict, "macs": int, "unseen": dict, "known": dict}
+
+KNOWN = {"part": str, "layer": int, "expert": int | None, "owner": str, "mixture": str}
 
 
 def save(record: Record, path: Path) -> None:
     """Write a record, whole or not at all."""
-    tensors = {f"weight.{name}": narrow(weight) for name, weight in record.weights.items()}
+    tensors = {f"weight.{product}": narrow(weight) for product, weight in record.weights.items()}
     masks = {}
     for number, moment in enumerate(record.frames):
-        for name, operand in moment.operands.items():
-            key = f"{number}.operand.{name}"
+        for product, operand in moment.operands.items():
+            key = f"{number}.operand.{product}"
             if operand.dtype == torch.bool:
                 masks[key] = operand.shape[-1]
                 tensors[key] = torch.from_numpy(np.packbits(operand.numpy(), axis=-1))
@@ -70,12 +75,25 @@ def save(record: Record, path: Path) -> None:
             tensors |= {f"{number}.{kind}.{layer}": narrow(value) if kind != "logits" else value
                         for layer, value in getattr(moment, kind).items()}
     about = {"frames": len(record.frames),
-             "products": [list(moment.operands) for moment in record.frames], "masks": masks,
-             "zeros": dict(record.zeros), "task": record.task,
-             "widths": dict(record.widths), "macs": record.macs, "unseen": dict(record.unseen),
+             "products": [list(map(str, moment.operands)) for moment in record.frames],
+             "masks": masks, "zeros": printed(record.zeros), "task": record.task,
+             "known": {str(product): described(product)
+                       for product in dict.fromkeys([*record.products, *record.weights])
+                       if isinstance(product, Named)},
+             "widths": printed(record.widths), "macs": record.macs, "unseen": dict(record.unseen),
              "config": asdict(record.config) if record.config else None}
     write_tensors(path, {name: tensor.clone() for name, tensor in tensors.items()},
                   {"format": FORMAT, "record": json.dumps(about)})
+
+
+def printed(numbers: Mapping[Product, int]) -> dict[str, int]:
+    """Return numbers by the names of products."""
+    return {str(product): number for product, number in numbers.items()}
+
+
+def described(product: Named) -> dict[str, Any]:
+    """Return the fields of a product but its name."""
+    return {name: value for name, value in asdict(product).items() if name != "name"}
 
 
 def narrow(x: Tensor) -> Tensor:
@@ -113,26 +131,26 @@ def load(path: Path) -> Record:
                          f"not {FORMAT!r})")
     try:
         about = json.loads(metadata.get("record", "null"))
-        return Reader(tensors, described(about)).record()
+        return Reader(tensors, checked(about)).record()
     except (json.JSONDecodeError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a usable trace ({error})") from None
 
 
-def described(about: Any) -> dict[str, Any]:
+def checked(about: Any) -> dict[str, Any]:
     """Check the metadata's record."""
     if not isinstance(about, dict):
         raise ValueError("metadata record is not a JSON object")
-    about = {"widths": {}, "macs": 0, "unseen": {}} | about
+    about = {"widths": {}, "macs": 0, "unseen": {}, "known": {}} | about
     for name, kind in FIELDS.items():
         if name not in about or not isinstance(about[name], kind):
             raise ValueError(f"metadata record lacks {name}, or it is of the wrong type")
-    products = about["products"]
-    if about["frames"] < 1 or len(products) != about["frames"] or not all(
+    listed = about["products"]
+    if about["frames"] < 1 or len(listed) != about["frames"] or not all(
             isinstance(each, list) and all(isinstance(name, str) for name in each)
-            for each in products):
+            for each in listed):
         raise ValueError(f"metadata record: products are not lists of names for each of "
                          f"frames={about['frames']} frames, of which one is needed")
-    for number, names in enumerate(products):
+    for number, names in enumerate(listed):
         if not names:
             raise ValueError(f"metadata record: frame {number} has no product")
     for kind in ("masks", "zeros"):
@@ -146,9 +164,14 @@ def described(about: Any) -> dict[str, Any]:
             sum(missing) > about["macs"]):
         raise ValueError("metadata record: unseen holds something that is no integer from 0 on, or "
                          "more than macs")
-    named = (name for names in (about["unseen"], *products) for name in names)
+    named = (name for names in (about["unseen"], *listed) for name in names)
     if not all(name.isprintable() for name in named):
         raise ValueError("metadata record: a name holds a character that cannot be printed")
+    for name, fields in about["known"].items():
+        if not isinstance(fields, dict) or fields.keys() != KNOWN.keys() or not all(
+                isinstance(fields[field], kind) for field, kind in KNOWN.items()):
+            raise ValueError(f"metadata record: known says of {name} something else than "
+                             f"{', '.join(KNOWN)}")
     if about["task"] < 0:
         raise ValueError(f"metadata record: task={about['task']} is negative")
     return about
@@ -162,6 +185,17 @@ class Reader:
         fields = about["config"]
         self.config = None if fields is None else ModelConfig(
             **fields | {"num_classes": tuple(fields.get("num_classes", ()))})
+        self.own = {} if self.config is None else {
+            str(product): product for product in products(self.config)}
+
+    def product(self, name: str) -> Product:
+        """Return a product by its name."""
+        if self.config is None:
+            fields = self.about["known"].get(name)
+            return recognize(name) if fields is None else Named(name, **fields)
+        if name not in self.own:
+            raise ValueError(f"product {name} is none of {self.config.name}")
+        return self.own[name]
 
     def take(self, name: str, axes: tuple[int, ...], *, whole: bool = False) -> Tensor:
         """Return a tensor with so many axes, finite, of integers if ``whole``."""
@@ -180,27 +214,31 @@ class Reader:
 
     def record(self) -> Record:
         """Return the record, with no tensor left over."""
-        products = {name: None for each in self.about["products"] for name in each}
-        weights = {name: self.take(f"weight.{name}", (2,)) for name in products
-                   if part(name) not in {"scores", "values"}}
-        weights |= {key.removeprefix("weight."): self.take(key, (2,)) for key in list(self.tensors)
-                    if key.startswith("weight.")}
-        for name, weight in weights.items():
+        ran = dict.fromkeys(self.product(name) for each in self.about["products"]
+                            for name in each)
+        weights = {product: self.take(f"weight.{product}", (2,)) for product in ran
+                   if product.part not in ATTENTION}
+        weights |= {self.product(key.removeprefix("weight.")): self.take(key, (2,))
+                    for key in list(self.tensors) if key.startswith("weight.")}
+        for product, weight in weights.items():
             if not len(weight):
-                raise ValueError(f"tensor weight.{name} has shape {tuple(weight.shape)}, which is "
-                                 "empty")
+                raise ValueError(f"tensor weight.{product} has shape {tuple(weight.shape)}, which "
+                                 "is empty")
         moments = tuple(self.moment(number, names, weights)
                         for number, names in enumerate(self.about["products"]))
         if self.tensors:
             raise ValueError(f"tensor {next(iter(self.tensors))} is none of a trace's")
-        return Record(moments, weights, self.about["zeros"], self.config,
-                      task=self.about["task"], widths=self.about["widths"],
+        zeros, widths = ({self.product(name): number
+                          for name, number in self.about[kind].items()}
+                         for kind in ("zeros", "widths"))
+        return Record(moments, weights, zeros, self.config, task=self.about["task"], widths=widths,
                       macs=self.about["macs"], unseen=self.about["unseen"])
 
-    def moment(self, number: int, names: list[str], weights: dict[str, Tensor]) -> Moment:
+    def moment(self, number: int, names: list[str], weights: dict[Product, Tensor]) -> Moment:
         """Return one frame."""
-        operands = {name: self.operand(f"{number}.operand.{name}", weights.get(name))
-                    for name in names}
+        ran = map(self.product, names)
+        operands = {product: self.operand(f"{number}.operand.{product}", weights.get(product))
+                    for product in ran}
         kept: dict[str, dict] = {"keys": self.attentions(number, operands), "logits": {},
                                  "routes": {}}
         for key in list(self.tensors):
@@ -220,19 +258,19 @@ class Reader:
         kept["logits"] = {layer: value.double() for layer, value in kept["logits"].items()}
         return Moment(operands, **kept)
 
-    def attentions(self, number: int, operands: dict[str, Tensor]) -> dict[str, Tensor]:
+    def attentions(self, number: int, operands: dict[Product, Tensor]) -> dict[str, Tensor]:
         """Return the keys of every attention, which fit its queries and its probabilities."""
         made = {}
-        for name, x in operands.items():
-            stem, kind = name.rpartition(".")[0], part(name)
-            if kind not in {"scores", "values"}:
+        for product, x in operands.items():
+            if product.part not in ATTENTION:
                 continue
-            scores, values = (operands.get(f"{stem}.{each}") for each in ("scores", "values"))
+            scores, values = (operands.get(product.beside(part)) for part in ATTENTION)
+            stem = product.owner
             if scores is None or values is None or scores.dim() != 3 or values.dim() != 3 or (
                     scores.shape[:2] != values.shape[:2]):
                 raise ValueError(f"tensors {number}.operand.{stem}.scores and .values are not (H, "
                                  "T, Dh) and (H, T, S)")
-            if kind == "values":
+            if product.part == Part.VALUES:
                 continue
             made[stem] = keys = self.take(f"{number}.keys.{stem}", (3,))
             if not len(keys) or len(x) % len(keys) or (

@@ -12,6 +12,8 @@ from types import MappingProxyType
 
 import numpy as np
 
+from deltamoe.golden.sparsity.names import Product
+
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
@@ -95,11 +97,10 @@ class Frame:
 
     Attributes
     ----------
-    works : Mapping of str to Work
-        By product as :class:`deltamoe.golden.integer.Trace` names them: ``patch``,
-        ``blocks.{i}.q``, ``.k``, ``.v``, ``.attention.scores``, ``.attention.values``, ``.proj``,
-        ``.fc1``, ``.fc2``, ``.gate.{task}``, ``.experts.{e}.fc1``, ``.experts.{e}.fc2``,
-        ``head.{task}``. A product that does not run at all is left out. The attention's products
+    works : Mapping of Product to Work
+        By product, of the networks of :mod:`deltamoe.golden.model` as
+        :class:`deltamoe.golden.integer.Trace` has them. A product that does not run at all is left
+        out. The attention's products
         have one row for each head and token, head by head.
     routed : Mapping of int to ndarray
         By layer with experts the tokens of each expert (E,).
@@ -113,7 +114,7 @@ class Frame:
         Class with the highest score, where it was run and the network has classes.
     """
 
-    works: Mapping[str, Work]
+    works: Mapping[Product, Work]
     routed: Mapping[int, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
     existing: Mapping[int, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
     sqnr_db: float | None = None

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.integer import Trace
 from deltamoe.golden.operators import Operator, Part
-from deltamoe.golden.quantization.shapes import tensor_shapes
+from deltamoe.golden.quantization.shapes import tensor_formats
 
 
 def columns(product: Operator, config: ModelConfig) -> int:
@@ -18,7 +18,7 @@ def columns(product: Operator, config: ModelConfig) -> int:
         return config.num_tokens
     if product.part == Part.VALUES:
         return config.head_dim
-    _, shape = tensor_shapes(config)[f"{product.whole}.weight"]
+    shape = tensor_formats(config)[f"{product.whole}.weight"].shape
     return shape[-2] * (2 if product.part == Part.GATE else 1)
 
 

@@ -1,6 +1,5 @@
 """What each operator sends of a frame: the policies, and one choice of them for a network."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -96,9 +95,3 @@ def policies(operator: Operator) -> tuple[Policy, ...]:
     if operator.part == Part.ATTENTION:
         return Policy.DENSE, Policy.ZERO_SKIP
     return tuple(Policy)
-
-
-def operator_of(product: str) -> str:
-    """Return the operator of one matrix product, as a record names it."""
-    return re.sub(r"\.experts\.\d+|\.attention\..*",
-                  lambda part: f".{part[0].split('.')[1]}", product)

@@ -12,6 +12,7 @@ from deltamoe.api.result import Result
 from deltamoe.terminal import Table
 
 if TYPE_CHECKING:
+    from deltamoe.golden.sparsity.names import Product
     from deltamoe.golden.sparsity.record import Record
 
 
@@ -31,15 +32,15 @@ class Trace(Result):
         record = self.record
         return {"frames": len(record.frames), "macs": record.macs, "unseen": dict(record.unseen),
                 "unrecognized": record.unrecognized,
-                "products": [self.product(name) for name in record.products]}
+                "products": list(map(self.product, record.products))}
 
-    def product(self, name: str) -> dict:
+    def product(self, product: "Product") -> dict:
         """Return rows of all frames, depth and columns of a product, and its share of non-zeros.
 
         Columns are None for a product of two activations, which has no weights.
         """
-        rows, weights = self.record.values(name), self.record.weights.get(name)
-        return {"name": name, "rows": len(rows), "depth": rows.shape[-1],
+        rows, weights = self.record.values(product), self.record.weights.get(product)
+        return {"name": str(product), "rows": len(rows), "depth": rows.shape[-1],
                 "columns": None if weights is None else len(weights),
                 "density": float((rows != 0).double().mean())}
 

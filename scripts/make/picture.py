@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from deltamoe import experiments
 from deltamoe.boards import PRESETS
 from deltamoe.golden.config import MODELS
-from deltamoe.golden.sparsity.names import expert, part
+from deltamoe.golden.sparsity.names import recognize
 from deltamoe.host.files import write
 from deltamoe.page import BLUE, GRAY, GREEN, ORANGE, RED, SKY, YELLOW, png
 from deltamoe.rtl.compiler.entry import compile_program
@@ -34,7 +34,8 @@ KINDS = {
 
 def kind(operator: str) -> str:
     """Return the kind of an operator by its name."""
-    last = "experts" if expert(operator) is not None else part(operator)
+    product = recognize(operator)
+    last = "experts" if product.expert is not None else product.part
     return next(name for name, (_, ends) in KINDS.items() if last in ends)
 
 

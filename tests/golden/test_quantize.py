@@ -16,11 +16,12 @@ from deltamoe.golden.config import MODELS, ModelConfig
 from deltamoe.golden.data.images import digits
 from deltamoe.golden.integer import infer
 from deltamoe.golden.model import M3ViT, build
+from deltamoe.golden.operators import Part, operators
 from deltamoe.golden.quantization.quantize import quantize
 from deltamoe.golden.quantization.quantized import QuantizedModel, fixed_point, integer_linear
 from deltamoe.golden.quantization.report import block_noise, sqnr
 from deltamoe.golden.quantization.scales import gelu_table, migration
-from deltamoe.golden.quantization.shapes import tensor_shapes
+from deltamoe.golden.quantization.shapes import tensor_formats
 from deltamoe.golden.seeded import seeded
 from deltamoe.golden.training.digits import CALIBRATION
 
@@ -53,37 +54,39 @@ CONFIGS = [SMALL, replace(SMALL, num_experts=0, top_k=0, expert_dim=0, num_tasks
 def test_tensors_have_the_documented_names_types_and_ranges(config: ModelConfig) -> None:
     tensors = quantized(config).tensors
     found = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
-    assert found == {name: (getattr(torch, kind), shape)
-                     for name, (kind, shape) in tensor_shapes(config).items()}
+    formats = tensor_formats(config)
+    assert found == {name: (getattr(torch, each.dtype), each.shape)
+                     for name, each in formats.items()}
     for name, tensor in tensors.items():
-        if name.endswith(".weight") and tensor.dtype == torch.int8:
+        kind, operator = formats[name].kind, formats[name].operator
+        if kind == "weight" and tensor.dtype == torch.int8:
             assert tensor.min() >= -127
             assert (tensor.abs().amax(-1) == 127).float().mean() > 0.95
-        if name.endswith(".multiplier") and tensor.dim() and "attention" not in name:
+        if kind == "multiplier" and tensor.dim() and operator.part != Part.ATTENTION:
             assert tensor.max() >= 4096, "a larger shift would keep more bits"
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["moe", "plain", "digits"])
 def test_no_operand_can_overflow_an_accumulator_of_25_bits(config: ModelConfig) -> None:
     model, checked = quantized(config), 0
-    for name, tensor in model.tensors.items():
-        if not name.endswith(".weight"):
+    for operator in operators(config):
+        if operator.part == Part.ATTENTION:
             continue
-        weight = tensor.to(torch.int64)
-        if "gate" in name:
+        weight = model[f"{operator}.weight"].to(torch.int64)
+        if operator.part == Part.GATE:
             low = ((weight + 128) & 255) - 128
             high = (weight - low) >> 8
             assert high.abs().max() <= 128
             bounds = [plane.abs().sum(-1).max() * 128 for plane in (high, low)]
         else:
-            bias = model[name.replace(".weight", ".bias")].abs()
-            top, bottom = (255, 0) if "fc2" in name else (128, 128)
+            bias = model[f"{operator}.bias"].abs()
+            top, bottom = (255, 0) if operator.part == Part.FC2 else (128, 128)
             largest = weight.clamp(min=0) * top - weight.clamp(max=0) * bottom
             smallest = weight.clamp(min=0) * bottom - weight.clamp(max=0) * top
             bounds = [torch.maximum(largest.sum(-1), smallest.sum(-1)).add(bias).max()]
         assert all(bound < 2**24 for bound in bounds)
         checked += 1
-    assert checked == sum(name.endswith(".weight") for name in tensor_shapes(config))
+    assert checked == sum(each.kind == "weight" for each in tensor_formats(config).values())
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["moe", "plain", "digits"])

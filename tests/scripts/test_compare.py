@@ -30,6 +30,7 @@ from deltamoe.golden.config import MODELS
 from deltamoe.golden.data.video import frames
 from deltamoe.golden.integer import infer
 from deltamoe.golden.library import default_image, find
+from deltamoe.golden.operators import Operator, Part
 from deltamoe.golden.sparsity.generated import generated
 from deltamoe.golden.sparsity.hooks import trace as hooked
 from deltamoe.golden.sparsity.mechanism import find as find_mechanism
@@ -198,12 +199,12 @@ def test_classes_are_compared_with_those_of_dense_inference(compared) -> None:
     ({"source": "statistics", "frames": 3}, 2)])
 def test_nothing_is_calibrated_on_what_it_is_judged_on(source: dict, count: int) -> None:
     subject = Subject(ModelSpec(preset="digits"), InputSpec(**source), operands=True)
-    judged, other = subject.record, subject.calibration
+    judged, other, patches = subject.record, subject.calibration, Operator(Part.PATCH)
     assert len(other.frames) == count
-    for name, weight in judged.weights.items():
-        assert torch.equal(weight, other.weights[name])
+    for product, weight in judged.weights.items():
+        assert torch.equal(weight, other.weights[product])
     for moment in judged.frames:
-        assert not any(torch.equal(moment.operands["patch"], seen.operands["patch"])
+        assert not any(torch.equal(moment.operands[patches], seen.operands[patches])
                        for seen in other.frames)
     policy = PolicySpec(name="teal", density=0.5)
     cut = find_mechanism("teal", MECHANISMS).frames(judged, other, **policy.parameters)

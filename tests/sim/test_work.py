@@ -9,8 +9,9 @@ from deltamoe.boards import PRESETS
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.integer import infer
 from deltamoe.golden.library import default_image, find
-from deltamoe.golden.operators import Part
-from deltamoe.golden.quantization.shapes import tensor_shapes
+from deltamoe.golden.operators import QKV, Operator, Part
+from deltamoe.golden.quantization.shapes import tensor_formats
+from deltamoe.golden.sparsity.names import recognize
 from deltamoe.golden.sparsity.work import Frame, Work
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl.compiler.entry import compile_program
@@ -25,40 +26,37 @@ FORGETFUL = replace(NANO, state_words=64, reference_words=64)
 """It has little room on chip for what is remembered."""
 
 
-def works(config, routed, task=0, **changes) -> dict[str, Work]:
+def works(config, routed, task=0, **changes) -> dict[Operator, Work]:
     """Dense work of a network by hand, not by the mechanism ``dense``."""
     tokens, heads, width = config.num_tokens, config.num_heads, config.head_dim
-    shapes = {name.removesuffix(".weight"): (kind, shape[-2:]) for name, (kind, shape)
-              in tensor_shapes(config).items() if name.endswith(".weight")}
-    made = {}
+    formats, found = tensor_formats(config), {}
 
-    def add(name: str, rows: int, operator: str | None = None) -> None:
-        kind, (columns, depth) = shapes[operator or name]
-        planes = 2 if kind == "int16" else 1
-        made[name] = Work(rows=rows, depth=depth, columns=planes * columns,
-                          weight_bytes=planes * columns * depth)
+    def add(product: Operator, rows: int) -> None:
+        weight = formats[f"{product.whole}.weight"]
+        planes, (columns, depth) = 2 if weight.dtype == "int16" else 1, weight.shape[-2:]
+        found[product] = Work(rows=rows, depth=depth, columns=planes * columns,
+                              weight_bytes=planes * columns * depth)
 
-    add("patch", tokens - 1)
+    add(Operator(Part.PATCH), tokens - 1)
     for layer in range(config.num_layers):
-        block = f"blocks.{layer}"
-        for part in ("q", "k", "v", "proj"):
-            add(f"{block}.{part}", tokens)
-        made[f"{block}.attention.scores"] = Work(
+        for part in (*QKV, Part.PROJ):
+            add(Operator(part, layer), tokens)
+        found[Operator(Part.SCORES, layer)] = Work(
             rows=heads * tokens, depth=width, columns=tokens, weight_bytes=0)
-        made[f"{block}.attention.values"] = Work(
+        found[Operator(Part.VALUES, layer)] = Work(
             rows=heads * tokens, depth=tokens, columns=width, weight_bytes=0)
         if config.is_moe(layer):
-            add(f"{block}.gate.{task}", tokens)
+            add(Operator(Part.GATE, layer, task=task), tokens)
             for expert, rows in enumerate(routed[layer]):
-                for part in ("fc1", "fc2") if rows else ():
-                    add(f"{block}.experts.{expert}.{part}", int(rows), f"{block}.experts.{part}")
+                for part in (Part.FC1, Part.FC2) if rows else ():
+                    add(Operator(part, layer, expert), int(rows))
         else:
-            add(f"{block}.fc1", tokens)
-            add(f"{block}.fc2", tokens)
+            add(Operator(Part.FC1, layer), tokens)
+            add(Operator(Part.FC2, layer), tokens)
     if config.num_classes:
-        add(f"head.{task}", 1)
-    return {name: replace(work, **{key: value(work) for key, value in changes.items()})
-            for name, work in made.items()}
+        add(Operator(Part.HEAD, task=task), 1)
+    return {product: replace(work, **{key: value(work) for key, value in changes.items()})
+            for product, work in found.items()}
 
 
 def run(plan=Policy.DENSE, frames=1, config=DIGITS, hw=NANO, **changes):
@@ -102,12 +100,10 @@ def test_masks_of_zeros_are_the_hardwares_zero_skipping() -> None:
     assert exact.counters["macs_skipped"] > 0
     routed = from_trace(trace, DIGITS).routed
     skipping = {}
-    operands = {str(product): (product, a) for product, a in trace.operands.items()}
-    for name, work in works(DIGITS, routed).items():
-        product, a = operands[name]
+    for product, work in works(DIGITS, routed).items():
         zero = int(network[f"{product.block}.gelu"][0]) if product.part == Part.FC2 else 0
-        mask = a.numpy() != zero
-        skipping[name] = replace(work, events=mask.reshape(work.rows, work.depth))
+        mask = trace.operands[product].numpy() != zero
+        skipping[product] = replace(work, events=mask.reshape(work.rows, work.depth))
     assert simulate(*worked(program, [Frame(skipping, routed)])
                     ).counters == exact.counters
 
@@ -181,10 +177,10 @@ def test_what_is_remembered_is_read_before_its_product_and_written_behind_it() -
 
 def test_what_is_remembered_stays_on_chip_as_far_as_there_is_room() -> None:
     """64 words of 4 sums of 4 bytes and 64 of 4 codes are 1,280 bytes."""
-    works_of = {f"p{number}": Work(rows=1, depth=1, columns=1, weight_bytes=0,
+    works_of = {recognize(f"p{number}"): Work(rows=1, depth=1, columns=1, weight_bytes=0,
                                    state_read_bytes=size) for number, size in enumerate(
                                        (600, 100, 580))}
-    states = remembered(works_of, works_of)
+    states = remembered(works_of, map(str, works_of))
     assert FORGETFUL.word == 4
     assert moved(states, FORGETFUL) == {}
     more = {**states, "p3": State(0, 150)}
@@ -213,14 +209,15 @@ def test_what_a_gate_and_an_expert_remember_waits_for_no_more_than_before() -> N
 def test_products_left_out_cost_neither_bytes_nor_multiplications() -> None:
     routing = facts(DIGITS, 0).routed
     all_of = works(DIGITS, routing)
-    gone = {f"blocks.0.{part}" for part in ("fc1", "fc2", "attention.scores", "attention.values")}
+    stored, gone = (Part.FC1, Part.FC2), {
+        Operator(part, 0) for part in (Part.FC1, Part.FC2, Part.SCORES, Part.VALUES)}
     program = compile_program(Outline(DIGITS), NANO)
     dense, less = (simulate(*worked(program, [Frame(left, routing)])) for left in (
-        all_of, {name: work for name, work in all_of.items() if name not in gone}))
-    saved = sum(all_of[name].macs for name in gone)
+        all_of, {product: work for product, work in all_of.items() if product not in gone}))
+    saved = sum(all_of[product].macs for product in gone)
     assert dense.counters["macs"] - less.counters["macs"] == saved
     weights = weights_of(DIGITS)
-    least = sum(weights[name].bytes for name in gone if "attention" not in name)
+    least = sum(weights[Operator(part, 0)].bytes for part in stored)
     assert dense.counters["bytes_read"] - less.counters["bytes_read"] >= least
     assert less.cycles < dense.cycles
 
@@ -230,15 +227,15 @@ def test_fewer_tokens_fewer_scores() -> None:
     routing = facts(DIGITS, 0).routed
     all_of = works(DIGITS, routing)
     left, heads = dict(all_of), DIGITS.num_heads
-    for part in ("q", "k", "v", "proj"):
-        left[f"blocks.0.{part}"] = replace(left[f"blocks.0.{part}"], rows=8)
-    scores, values = (f"blocks.0.attention.{part}" for part in ("scores", "values"))
+    for part in (*QKV, Part.PROJ):
+        left[Operator(part, 0)] = replace(left[Operator(part, 0)], rows=8)
+    scores, values = Operator(Part.SCORES, 0), Operator(Part.VALUES, 0)
     left[scores] = replace(left[scores], rows=8 * heads, columns=8)
     left[values] = replace(left[values], rows=8 * heads, depth=8)
     program = compile_program(Outline(DIGITS), NANO)
     dense, less = (simulate(*worked(program, [Frame(made, routing)])).counters["macs"]
                    for made in (all_of, left))
-    assert dense - less == sum(all_of[name].macs - left[name].macs for name in left) > 0
+    assert dense - less == sum(all_of[product].macs - left[product].macs for product in left) > 0
 
 
 def test_pairs_left_out_are_neither_scored_nor_summed() -> None:
@@ -249,13 +246,13 @@ def test_pairs_left_out_are_neither_scored_nor_summed() -> None:
     pairs = np.random.default_rng(0).permuted(
         np.tile(np.arange(17) < 8, (17 * DIGITS.num_heads, 1)), axis=1)
     for layer in range(DIGITS.num_layers):
-        scores, values = (f"blocks.{layer}.attention.{part}" for part in ("scores", "values"))
+        scores, values = Operator(Part.SCORES, layer), Operator(Part.VALUES, layer)
         left[scores] = replace(left[scores], made=pairs)
         left[values] = replace(left[values], events=pairs)
     program = compile_program(Outline(DIGITS), NANO)
     dense, less = (simulate(*worked(program, [Frame(made, routing)])) for made in (all_of, left))
     assert dense.counters["macs"] - less.counters["macs"] == sum(
-        all_of[name].macs - left[name].macs for name in left) > 0
+        all_of[product].macs - left[product].macs for product in left) > 0
     assert less.counters["softmax_words"] == dense.counters["softmax_words"] * 2 / 5
     assert less.cycles < dense.cycles
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from deltamoe.golden.operators import Part, operators
 from deltamoe.golden.quantization.quantized import QuantizedModel
-from deltamoe.golden.sparsity.names import layer, part, prunable
+from deltamoe.golden.sparsity.names import Product, prunable
 from deltamoe.golden.sparsity.record import Record
 from deltamoe.golden.sparsity.rule import Rule, Sent, largest
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
@@ -49,9 +49,9 @@ class Relu(Table):
         super().__init__(record)
         self.threshold = threshold
 
-    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+    def send(self, product: Product, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Send hidden elements above the threshold."""
-        return Sent(self.kept(layer(name), x)) if part(name) == "fc2" else Sent()
+        return Sent(self.kept(product.layer, x)) if product.part == Part.FC2 else Sent()
 
     def kept(self, number: int, values: Tensor) -> Tensor:
         """Return what is above the threshold."""
@@ -67,29 +67,29 @@ class Thresholds(Rule):
     that it is for, None for all layers.
     """
 
-    parts: tuple[str, ...] | None = None
+    parts: tuple[Part, ...] | None = None
 
     def __init__(self, record: Record, density: float) -> None:
         super().__init__(record)
         self.density = density
-        self.cuts: dict[str, Tensor] = {}
+        self.cuts: dict[Product, Tensor] = {}
 
-    def seen(self, name: str, x: Tensor) -> Tensor:
+    def seen(self, product: Product, x: Tensor) -> Tensor:
         """Return the recorded operands (R, K) of a product."""
-        return self.record.values(name) if name in self.record.products else x.double()
+        return self.record.values(product) if product in self.record.products else x.double()
 
-    def cut(self, name: str, x: Tensor) -> Tensor:
+    def cut(self, product: Product, x: Tensor) -> Tensor:
         """Return the threshold, or one for each column."""
-        return quantile(self.seen(name, x).abs().flatten(), 1 - self.density)
+        return quantile(self.seen(product, x).abs().flatten(), 1 - self.density)
 
-    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+    def send(self, product: Product, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Send what is above."""
-        mine = prunable(name) if self.parts is None else part(name) in self.parts
+        mine = prunable(product) if self.parts is None else product.part in self.parts
         if not mine or not len(x):
             return Sent()
-        if name not in self.cuts:
-            self.cuts[name] = self.cut(name, x)
-        return Sent(x.abs() > self.cuts[name])
+        if product not in self.cuts:
+            self.cuts[product] = self.cut(product, x)
+        return Sent(x.abs() > self.cuts[product])
 
 
 def quantile(values: Tensor, share: float) -> Tensor:
@@ -107,22 +107,24 @@ class HiddenThresholds(Thresholds):
     experts of a layer have one threshold.
     """
 
-    parts = ("fc2",)
+    parts = (Part.FC2,)
 
     def __init__(self, record: Record, density: float) -> None:
         super().__init__(record, density)
         self.layers: dict[int, Tensor] = {}
 
-    def cut(self, name: str, x: Tensor) -> Tensor:
+    def cut(self, product: Product, x: Tensor) -> Tensor:
         """Return the layer's threshold, another product's own quantile."""
-        return self.layer_cut(layer(name)) if part(name) == "fc2" else super().cut(name, x)
+        if product.part != Part.FC2:
+            return super().cut(product, x)
+        return self.layer_cut(product.layer)
 
     def layer_cut(self, number: int) -> Tensor:
         """Return the quantile of a layer's recorded hidden elements."""
         if number not in self.layers:
-            seen = torch.cat([self.record.values(name).abs().flatten()
-                              for name in self.record.products
-                              if part(name) == "fc2" and layer(name) == number])
+            seen = torch.cat([self.record.values(product).abs().flatten()
+                              for product in self.record.products
+                              if product.part == Part.FC2 and product.layer == number])
             self.layers[number] = quantile(seen, 1 - self.density)
         return self.layers[number]
 
@@ -150,7 +152,7 @@ class Chess(HiddenThresholds):
     ``act(gate) * up``, as in :class:`Cats`.
     """
 
-    parts = ("q", "proj", "fc2")
+    parts = (Part.Q, Part.PROJ, Part.FC2)
 
 
 class Teal(Thresholds):
@@ -163,43 +165,44 @@ class Teal(Thresholds):
     def __init__(self, record: Record, density: float, greedy: int) -> None:
         super().__init__(record, density)
         self.greedy = greedy
-        self.budgets: dict[int, dict[str, float]] = {}
+        self.budgets: dict[int, dict[Product, float]] = {}
 
-    def cut(self, name: str, x: Tensor) -> Tensor:
+    def cut(self, product: Product, x: Tensor) -> Tensor:
         """Return the quantile of the layer's own share."""
         share = self.density
-        if self.greedy and name in self.record.products:
-            number = layer(name)
+        if self.greedy and product in self.record.products:
+            number = product.layer
             if number not in self.budgets:
                 self.budgets[number] = self.budget(number)
-            share = self.budgets[number][name]
-        return quantile(self.seen(name, x).abs().flatten(), 1 - share)
+            share = self.budgets[number][product]
+        return quantile(self.seen(product, x).abs().flatten(), 1 - share)
 
-    def budget(self, number: int) -> dict[str, float]:
+    def budget(self, number: int) -> dict[Product, float]:
         """Return the density of each product of a block."""
-        names = [name for name in self.record.products
-                 if layer(name) == number and prunable(name)]
-        work = {name: len(self.record.values(name)) * self.record.weights[name].numel()
-                for name in names}
+        products = [product for product in self.record.products
+                    if product.layer == number and prunable(product)]
+        work = {product: len(self.record.values(product)) * self.record.weights[product].numel()
+                for product in products}
         total = sum(work.values())
-        share, left = dict.fromkeys(names, 1.0), total * (1 - self.density)
-        now, after = dict.fromkeys(names, 0.0), {}
+        share, left = dict.fromkeys(products, 1.0), total * (1 - self.density)
+        now, after = dict.fromkeys(products, 0.0), {}
         while left > 1e-9 * total:
-            step = min(left, total / LEVELS / len(names))
-            for name in names:
-                if name not in after:
-                    after[name] = self.error(name, max(0.0, share[name] - step / work[name]))
-            best = min((name for name in names if share[name] > 0),
-                       key=lambda name: after[name] - now[name])
+            step = min(left, total / LEVELS / len(products))
+            for product in products:
+                if product not in after:
+                    left_of = max(0.0, share[product] - step / work[product])
+                    after[product] = self.error(product, left_of)
+            best = min((product for product in products if share[product] > 0),
+                       key=lambda product: after[product] - now[product])
             spent = min(step, share[best] * work[best])
             share[best] = max(0.0, share[best] - spent / work[best])
             left -= spent
             now[best] = after.pop(best)
         return share
 
-    def error(self, name: str, share: float) -> float:
+    def error(self, product: Product, share: float) -> float:
         """Return the relative output error of a product at a density."""
-        x, weight = self.record.values(name), self.record.real(name)
+        x, weight = self.record.values(product), self.record.real(product)
         lost = x.abs() <= quantile(x.abs().flatten(), 1 - share)
         rows = slice(None, None, max(1, len(x) // SAMPLE))
         whole = (x[rows] @ weight.T).square().sum().clamp(min=1e-9)
@@ -221,9 +224,9 @@ class Chosen(Rule):
         """Choose in each row of (R, F)."""
         return largest(score, self.count(score.shape[-1]))
 
-    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+    def send(self, product: Product, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Send the chosen hidden elements."""
-        return Sent(self.keep(x.abs())) if part(name) == "fc2" and len(x) else Sent()
+        return Sent(self.keep(x.abs())) if product.part == Part.FC2 and len(x) else Sent()
 
 
 class FeatureChoice(Chosen):

@@ -5,7 +5,8 @@ from math import inf
 import torch
 from torch import Tensor
 
-from deltamoe.golden.sparsity.names import part
+from deltamoe.golden.operators import Part
+from deltamoe.golden.sparsity.names import Product
 from deltamoe.golden.sparsity.record import Record
 from deltamoe.golden.sparsity.rule import Rule, charged, largest
 from deltamoe.golden.sparsity.work import Work
@@ -43,9 +44,9 @@ class Pages(Rule):
         mask = largest(bound, max(1, round(self.density * bound.shape[-1])))
         return mask.repeat_interleave(self.page, -1)[..., : k.shape[1]]
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Charge the bounds: two products for each page and dimension."""
-        if part(name) != "scores":
+        if product.part != Part.SCORES:
             return work
         pages = -(-work.columns // self.page)
         return charged(work, macs=2 * work.rows * pages * work.depth)
@@ -72,9 +73,9 @@ class SnapKv(Rule):
                 else largest(mass, count))
         return kept[:, None].expand(-1, q.shape[1], -1).contiguous()
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Charge the window's scores."""
-        if part(name) != "scores":
+        if product.part != Part.SCORES:
             return work
         heads = work.rows // work.columns
         return charged(work, macs=heads * min(self.window, work.columns) * work.columns

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from deltamoe.golden.sparsity.names import part
+from deltamoe.golden.operators import Part
+from deltamoe.golden.sparsity.names import Product
 from deltamoe.golden.sparsity.record import Record
 from deltamoe.golden.sparsity.rule import Rule, charged, largest
 from deltamoe.golden.sparsity.rules.attention import probabilities
@@ -49,9 +50,9 @@ class Windowed(Rule):
 
     window = 1
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Charge the last queries' scores."""
-        if part(name) != "scores":
+        if product.part != Part.SCORES:
             return work
         heads = work.rows // work.columns
         return charged(work, macs=heads * min(self.window, work.columns) * work.columns
@@ -94,9 +95,9 @@ class Blocks(Rule):
         mask = largest(score, max(1, round(self.density * score.shape[-1])))
         return blown(mask, self.block, k.shape[1])
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Charge the product of means."""
-        if part(name) != "scores":
+        if product.part != Part.SCORES:
             return work
         count, heads = -(-work.columns // self.block), work.rows // work.columns
         return charged(work, macs=heads * count * count * work.depth)
@@ -142,12 +143,12 @@ class FlexPrefill(Windowed):
                     covering(slash, self.gamma) | largest(slash, few)))
         return torch.stack(made)
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Charge the last block's scores and the product of means."""
-        if part(name) != "scores":
+        if product.part != Part.SCORES:
             return work
         count, heads = -(-work.columns // self.block), work.rows // work.columns
-        return charged(super().charge(name, work), macs=heads * count * (count + 1) * work.depth)
+        return charged(super().charge(product, work), macs=heads * count * (count + 1) * work.depth)
 
 
 def root_divergence(p: Tensor, q: Tensor) -> float:

@@ -7,7 +7,8 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from deltamoe.golden.sparsity.names import part
+from deltamoe.golden.operators import Part
+from deltamoe.golden.sparsity.names import Product
 from deltamoe.golden.sparsity.record import Record
 from deltamoe.golden.sparsity.rule import charged, largest
 from deltamoe.golden.sparsity.rules.weights import Pruned, Rewritten
@@ -20,15 +21,15 @@ CYCLES = 50
 class Wanda(Pruned):
     """The largest ``|w| * |x|`` of each row, with the length of an input over recorded tokens."""
 
-    def inputs(self, name: str, depth: int) -> Tensor:
+    def inputs(self, product: Product, depth: int) -> Tensor:
         """Return the recorded operands (R, K); a one of each if there are none."""
-        if name in self.record.products:
-            return self.record.values(name)
+        if product in self.record.products:
+            return self.record.values(product)
         return torch.eye(depth, dtype=torch.float64)
 
-    def keep(self, name: str, weight: Tensor) -> Tensor:
+    def keep(self, product: Product, weight: Tensor) -> Tensor:
         """Keep as many of each row."""
-        score = weight.double().abs() * self.inputs(name, weight.shape[-1]).norm(dim=0)
+        score = weight.double().abs() * self.inputs(product, weight.shape[-1]).norm(dim=0)
         return largest(score, round(self.density * weight.shape[-1]))
 
 
@@ -41,10 +42,10 @@ class DynamicSparse(Wanda):
     input are those of the real network, the variance is of codes.
     """
 
-    def keep(self, name: str, weight: Tensor) -> Tensor:
+    def keep(self, product: Product, weight: Tensor) -> Tensor:
         """Swap until nothing is gained."""
-        mask = super().keep(name, weight)
-        x, weight = self.inputs(name, weight.shape[-1]), weight.double()
+        mask = super().keep(product, weight)
+        x, weight = self.inputs(product, weight.shape[-1]), weight.double()
         share = weight * x.mean(0)                                           # (N, K)
         merit = share / x.var(0, unbiased=False).clamp(min=1e-9)
         score, rows = weight.abs() * x.norm(dim=0), torch.arange(len(weight))
@@ -75,9 +76,9 @@ class LowRankSparse(Rewritten):
         super().__init__(record)
         self.rank, self.density = rank, density
 
-    def make(self, name: str, weight: Tensor) -> Tensor:
+    def make(self, product: Product, weight: Tensor) -> Tensor:
         """Return the sum of both parts."""
-        scale = self.record.scale(name)[:, None]
+        scale = self.record.scale(product)[:, None]
         real = weight.double() * scale
         u, s, v = torch.linalg.svd(real, full_matrices=False)
         low = (u[:, : self.rank] * s[: self.rank]) @ v[: self.rank]
@@ -105,7 +106,7 @@ class LowBit(Rewritten):
         super().__init__(record)
         self.bits = bits
 
-    def make(self, name: str, weight: Tensor) -> Tensor:
+    def make(self, product: Product, weight: Tensor) -> Tensor:
         """Round to the grid; a real row has its largest magnitude as range."""
         real = weight.double()
         top = real.abs().amax(-1, keepdim=True).clamp(min=1e-12) if (
@@ -132,19 +133,19 @@ class Widened(Pruned):
         super().__init__(record, 1 / factor)
         self.factor = factor
 
-    def weight(self, name: str, weight: Tensor) -> Tensor:
+    def weight(self, product: Product, weight: Tensor) -> Tensor:
         """Leave the weights."""
         return weight
 
-    def finish(self, works: Mapping[str, Work]) -> Mapping[str, Work]:
+    def finish(self, works: Mapping[Product, Work]) -> Mapping[Product, Work]:
         """Widen the hidden layers."""
-        return {name: self.wider(name, work) for name, work in works.items()}
+        return {product: self.wider(product, work) for product, work in works.items()}
 
-    def wider(self, name: str, work: Work) -> Work:
+    def wider(self, product: Product, work: Work) -> Work:
         """Widen one side of a layer."""
-        if part(name) not in {"fc1", "fc2"}:
+        if product.part not in {Part.FC1, Part.FC2}:
             return work
-        side = "columns" if part(name) == "fc1" else "depth"
+        side = "columns" if product.part == Part.FC1 else "depth"
         made = replace(work, events=None, made=None, kept=self.density,
                        **{side: self.factor * getattr(work, side)})
         return super().cost(made)

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from deltamoe.golden.sparsity.names import part, prunable
+from deltamoe.golden.operators import Part
+from deltamoe.golden.sparsity.names import Product, prunable
 from deltamoe.golden.sparsity.record import Record
 from deltamoe.golden.sparsity.rule import Rule, Sent, charged, largest
 from deltamoe.golden.sparsity.rules.activation import Chosen, Thresholds, quantile
@@ -22,16 +23,16 @@ class Wina(Rule):
         super().__init__(record)
         self.density = density
 
-    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+    def send(self, product: Product, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Send the elements that add most."""
-        if not prunable(name) or not len(x):
+        if not prunable(product) or not len(x):
             return Sent()
         count = max(1, round(self.density * x.shape[-1]))
-        return Sent(largest(x.double().abs() * lengths(self.record.real(name)), count))
+        return Sent(largest(x.double().abs() * lengths(self.record.real(product)), count))
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Charge the products with the lengths, a byte each."""
-        if not prunable(name):
+        if not prunable(product):
             return work
         return charged(work, macs=work.rows * work.depth, weights=work.depth)
 
@@ -47,28 +48,28 @@ class RSparse(Thresholds):
     def __init__(self, record: Record, density: float, rank: int) -> None:
         super().__init__(record, density)
         self.rank = rank
-        self.bases: dict[str, Tensor] = {}
+        self.bases: dict[Product, Tensor] = {}
 
-    def cut(self, name: str, x: Tensor) -> Tensor:
+    def cut(self, product: Product, x: Tensor) -> Tensor:
         """Return the threshold of each column."""
-        scale = lengths(self.record.real(name)).clamp(min=1e-9)
-        return quantile((self.seen(name, x).abs() * scale).flatten(), 1 - self.density) / scale
+        scale = lengths(self.record.real(product)).clamp(min=1e-9)
+        return quantile((self.seen(product, x).abs() * scale).flatten(), 1 - self.density) / scale
 
-    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+    def send(self, product: Product, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Send what is above, and the rest by the low rank."""
-        sent = super().send(name, x, weight, tokens)
+        sent = super().send(product, x, weight, tokens)
         if sent.events is None:
             return sent
-        if name not in self.bases:
-            basis = torch.linalg.svd(self.record.real(name), full_matrices=False)[2]
-            self.bases[name] = basis[: self.rank]                            # (rank, K)
+        if product not in self.bases:
+            basis = torch.linalg.svd(self.record.real(product), full_matrices=False)[2]
+            self.bases[product] = basis[: self.rank]                         # (rank, K)
         small = x.double() * ~sent.events
-        low = (small @ self.bases[name].T) @ self.bases[name]
+        low = (small @ self.bases[product].T) @ self.bases[product]
         return sent._replace(value=(x * sent.events + low.round()).to(x.dtype))
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Charge both low-rank products, and a threshold a channel."""
-        if not prunable(name):
+        if not prunable(product):
             return work
         pair = min(self.rank, work.depth, work.columns) * (work.depth + work.columns)
         return charged(work, macs=work.rows * pair, weights=pair + work.depth)
@@ -84,32 +85,32 @@ class CoreInfer(Rule):
     def __init__(self, record: Record, token: float, kept: float) -> None:
         super().__init__(record)
         self.token, self.kept = token, kept
-        self.counts: dict[str, Tensor] = {}
-        self.cores: dict[str, Tensor] | None = None
+        self.counts: dict[Product, Tensor] = {}
+        self.cores: dict[Product, Tensor] | None = None
 
     def start(self) -> None:
         """Fix the sets behind the first frame."""
         if self.counts and self.cores is None:
-            self.cores = {name: largest(count, max(1, round(self.kept * len(count))))
-                          for name, count in self.counts.items()}
+            self.cores = {product: largest(count, max(1, round(self.kept * len(count))))
+                          for product, count in self.counts.items()}
 
-    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+    def send(self, product: Product, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Count on the first frame; then compute and send the core units only."""
-        kind = part(name)
+        kind = product.part
         if self.cores is None:
-            if kind == "fc2" and len(x):
+            if kind == Part.FC2 and len(x):
                 positive = x.clamp(min=0).double()
                 counts = (self.token * (positive > 0).sum(-1)).ceil()
                 rank = positive.argsort(dim=-1, descending=True, stable=True).argsort(-1)
-                self.counts[name] = (rank < counts[:, None]).sum(0).double()
+                self.counts[product] = (rank < counts[:, None]).sum(0).double()
             return Sent()
-        core = self.cores.get(name if kind == "fc2" else f"{name.removesuffix('fc1')}fc2")
-        if kind not in {"fc1", "fc2"} or core is None:
+        core = self.cores.get(product.beside(Part.FC2))
+        if kind not in {Part.FC1, Part.FC2} or core is None:
             return Sent()
         mask = core.expand(len(x), -1).contiguous()
-        return Sent(mask) if kind == "fc2" else Sent(made=mask)
+        return Sent(mask) if kind == Part.FC2 else Sent(made=mask)
 
-    def foreseen(self, name: str) -> bool:
+    def foreseen(self, product: Product) -> bool:
         """Return whether the sets are fixed."""
         return self.cores is not None
 
@@ -124,7 +125,7 @@ class ErrorBudget(Rule):
     def __init__(self, record: Record, budget: float) -> None:
         super().__init__(record)
         self.budget = budget
-        self.cuts: dict[str, float] = {}
+        self.cuts: dict[Product, float] = {}
 
     def error(self, x: Tensor, weight: Tensor, cut: float) -> float:
         """Return the cumulative error of tail truncation, relative, of rows ``x`` (R, F)."""
@@ -144,18 +145,18 @@ class ErrorBudget(Rule):
                 high = middle - 1
         return float(levels[low]) if low >= 0 else -1.0
 
-    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+    def send(self, product: Product, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Send hidden elements above the threshold."""
-        if part(name) != "fc2" or not len(x):
+        if product.part != Part.FC2 or not len(x):
             return Sent()
-        if name not in self.cuts:
-            seen = self.record.values(name) if name in self.record.products else x.double()
-            self.cuts[name] = self.cut(seen, self.record.real(name))
-        return Sent(x.double().abs() * lengths(self.record.real(name)) > self.cuts[name])
+        if product not in self.cuts:
+            seen = self.record.values(product) if product in self.record.products else x.double()
+            self.cuts[product] = self.cut(seen, self.record.real(product))
+        return Sent(x.double().abs() * lengths(self.record.real(product)) > self.cuts[product])
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Charge the threshold of each hidden unit, ``cut / |W_:,i|``."""
-        return charged(work, weights=work.depth) if part(name) == "fc2" else work
+        return charged(work, weights=work.depth) if product.part == Part.FC2 else work
 
 
 class MatchingPursuit(Chosen):
@@ -166,11 +167,11 @@ class MatchingPursuit(Chosen):
     trained dictionary, and the number of steps is fixed, where a residual could end them.
     """
 
-    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+    def send(self, product: Product, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Send the units picked, with their coefficients."""
-        if part(name) != "fc2" or not len(x):
+        if product.part != Part.FC2 or not len(x):
             return Sent()
-        real = self.record.real(name)
+        real = self.record.real(product)
         gram = real.T @ real                                                 # (F, F)
         energy = gram.diagonal().clamp(min=1e-9)
         fit = x.double() @ gram                                              # (R, F)
@@ -184,9 +185,9 @@ class MatchingPursuit(Chosen):
         value = value.round().clamp(low, high).to(x.dtype)
         return Sent(value != 0, value=value)
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Charge the fit and the steps; the Gram matrix is read as int8."""
-        if part(name) != "fc2":
+        if product.part != Part.FC2:
             return work
         steps = self.count(work.depth)
         return charged(work, macs=work.rows * work.depth * (work.columns + steps),
@@ -204,16 +205,16 @@ class Alive(Rule):
     def __init__(self, record: Record, alive: float) -> None:
         super().__init__(record)
         self.least = alive
-        self.cuts: dict[str, Tensor] = {}
+        self.cuts: dict[Product, Tensor] = {}
 
-    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+    def send(self, product: Product, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Send hidden elements above their unit's threshold."""
-        if part(name) != "fc2" or not len(x):
+        if product.part != Part.FC2 or not len(x):
             return Sent()
-        if name not in self.cuts:
-            seen = self.record.values(name) if name in self.record.products else x.double()
+        if product not in self.cuts:
+            seen = self.record.values(product) if product in self.record.products else x.double()
             cut = quantile(seen, 1 - self.least)
             if round((1 - self.least) * len(seen)) == 0:
                 cut = torch.full_like(cut, -torch.inf)
-            self.cuts[name] = cut.clamp(max=0)
-        return Sent(x > self.cuts[name])
+            self.cuts[product] = cut.clamp(max=0)
+        return Sent(x > self.cuts[product])

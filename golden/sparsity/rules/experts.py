@@ -8,8 +8,9 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from deltamoe.golden.operators import Operator, Part, block, feed_forward
 from deltamoe.golden.quantization.quantized import QuantizedModel
-from deltamoe.golden.sparsity.names import expert, layer, part
+from deltamoe.golden.sparsity.names import Product
 from deltamoe.golden.sparsity.record import Record
 from deltamoe.golden.sparsity.rule import Sent, charged, largest
 from deltamoe.golden.sparsity.rules.routing import Routing
@@ -74,29 +75,31 @@ class Merged(Routing):
             if model.config.is_moe(number):
                 leader, usage = self.leader(number), self.usage(number).double() + 1e-9
                 groups = [(leader == each).nonzero().flatten() for each in leader.unique()]
-                tensors |= merged(model, f"blocks.{number}", [
+                tensors |= merged(model, number, [
                     (int(leader[group[0]]), group, usage[group] / usage[group].sum())
                     for group in groups])
         return replace(model, tensors=tensors)
 
 
-def merged(model: QuantizedModel, name: str, groups: list[tuple[int, Tensor, Tensor]]
+def merged(model: QuantizedModel, layer: int, groups: list[tuple[int, Tensor, Tensor]]
            ) -> dict[str, Tensor]:
     """Return a layer's experts, the first of each group being the mean of its members.
 
     Codes times multipliers are real weights up to a common factor; the mean gets the largest
     multiplier of its members, so it never saturates.
     """
-    zero = int(model[f"{name}.gelu"][0])
-    parts = {last: [model[f"{name}.experts.{last}.{kind}"].clone()
-                    for kind in ("weight", "bias", "multiplier")] for last in ("fc1", "fc2")}
+    zero = int(model[f"{block(layer)}.gelu"][0])
+    parts = {operator: [model[f"{operator}.{kind}"].clone()
+                        for kind in ("weight", "bias", "multiplier")]
+             for operator in feed_forward(model.config, layer)}
     for leader, group, share in groups:
         order = aligned(parts, leader, group)
-        for last, (weight, bias, multiplier) in parts.items():
+        for operator, (weight, bias, multiplier) in parts.items():
             scale = multiplier[group].double()                              # (G, N)
-            offset = bias[group] + (last == "fc2") * zero * weight[group].long().sum(-1)
+            folded = zero * (operator.part == Part.FC2)
+            offset = bias[group] + folded * weight[group].long().sum(-1)
             real, base = weight[group] * scale[..., None], offset * scale
-            if last == "fc1":
+            if operator.part == Part.FC1:
                 real = torch.stack([real[i][order[i]] for i in range(len(group))])
                 base = torch.stack([base[i][order[i]] for i in range(len(group))])
                 scale = torch.stack([scale[i][order[i]] for i in range(len(group))])
@@ -106,12 +109,12 @@ def merged(model: QuantizedModel, name: str, groups: list[tuple[int, Tensor, Ten
             codes = ((share[:, None, None] * real).sum(0) / top[:, None]).round()
             mean = ((share[:, None] * base).sum(0) / top).round()
             weight[leader], multiplier[leader] = codes.to(torch.int8), top.to(torch.int32)
-            bias[leader] = (mean - (last == "fc2") * zero * codes.sum(-1)).to(torch.int32)
-    return {f"{name}.experts.{last}.{kind}": tensor for last, tensors in parts.items()
+            bias[leader] = (mean - folded * codes.sum(-1)).to(torch.int32)
+    return {f"{operator}.{kind}": tensor for operator, tensors in parts.items()
             for kind, tensor in zip(("weight", "bias", "multiplier"), tensors, strict=True)}
 
 
-def aligned(parts: Mapping[str, list[Tensor]], leader: int, group: Tensor) -> list[Tensor]:
+def aligned(parts: Mapping[Operator, list[Tensor]], leader: int, group: Tensor) -> list[Tensor]:
     """Return for each member the order of hidden units that matches the leader's best."""
     def units(index: int) -> Tensor:
         real = [weight[index] * multiplier[index].double()[:, None]
@@ -146,12 +149,12 @@ class Averaged(Routing):
         share = torch.full((count,), 1 / count, dtype=torch.float64)
         for number in range(model.config.num_layers):
             if model.config.is_moe(number):
-                tensors |= merged(model, f"blocks.{number}", [(0, torch.arange(count), share)])
+                tensors |= merged(model, number, [(0, torch.arange(count), share)])
         return replace(model, tensors=tensors)
 
-    def finish(self, works: Mapping[str, Work]) -> Mapping[str, Work]:
+    def finish(self, works: Mapping[Product, Work]) -> Mapping[Product, Work]:
         """Drop the gates."""
-        return {name: work for name, work in works.items() if part(name) != "gate"}
+        return {product: work for product, work in works.items() if product.part != Part.GATE}
 
 
 class Lora(Routing):
@@ -166,21 +169,21 @@ class Lora(Routing):
         self.count, self.rank = experts, rank
         self.used = 0
 
-    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+    def send(self, product: Product, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Count the experts that the tokens use; skip nothing."""
-        if part(name) == "fc1" and expert(name) is None:
-            generator = torch.Generator().manual_seed(layer(name))
+        if product.part == Part.FC1 and product.expert is None:
+            generator = torch.Generator().manual_seed(product.layer)
             router = torch.randn(x.shape[-1], self.count, generator=generator,
                                  dtype=torch.float64)
             self.used = len((x.double() @ router).argmax(-1).unique())
         return Sent()
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Charge the low-rank products, and with the first layer the router."""
-        if part(name) not in {"fc1", "fc2"} or expert(name) is not None:
+        if product.part not in {Part.FC1, Part.FC2} or product.expert is not None:
             return work
         pair = self.rank * (work.depth + work.columns)
-        router = work.depth * self.count if part(name) == "fc1" else 0
+        router = work.depth * self.count if product.part == Part.FC1 else 0
         return charged(work, macs=work.rows * (pair + router),
                        weights=self.used * pair + router)
 
@@ -215,8 +218,8 @@ class Cached(Routing):
         self.loads[layer] = loads
         return chosen
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Read an expert as often as the cache missed it."""
-        if expert(name) is None:
+        if product.expert is None:
             return work
-        return charged(work, reload=self.loads[layer(name)][expert(name)])
+        return charged(work, reload=self.loads[product.layer][product.expert])

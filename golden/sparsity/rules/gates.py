@@ -5,7 +5,8 @@ from math import isqrt
 import torch
 from torch import Tensor
 
-from deltamoe.golden.sparsity.names import expert, layer, part
+from deltamoe.golden.operators import Operator, Part
+from deltamoe.golden.sparsity.names import Product
 from deltamoe.golden.sparsity.record import Record
 from deltamoe.golden.sparsity.rule import Sent, charged, largest
 from deltamoe.golden.sparsity.rules.routing import Routing
@@ -31,11 +32,11 @@ class BlockFfn(Routing):
         self.member[layer] = a != 0
         return a / a.square().mean(-1, keepdim=True).sqrt().clamp(min=1e-9)
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Read an expert once for each chunk."""
-        if expert(name) is None:
+        if product.expert is None:
             return work
-        tokens = self.member[layer(name)][:, expert(name)]
+        tokens = self.member[product.layer][:, product.expert]
         loads = sum(bool(chunk.any()) for chunk in tokens.split(self.chunk or len(tokens)))
         return charged(work, reload=loads)
 
@@ -52,30 +53,29 @@ class SparseExperts(Routing):
         super().__init__(record)
         self.k = k
         for number in {number for frame in record.frames for number in frame.logits}:
-            name = f"blocks.{number}.experts.0.fc1"
-            if name not in record.weights:
-                raise ValueError(f"policy moe-x needs experts of the name {name}, and the record "
-                                 "has none")
+            if record.find(Part.FC1, number, 0) is None:
+                raise ValueError("policy moe-x needs the first layers of experts, as "
+                                 f"{Operator(Part.FC1, number, 0)}, and the record has none")
 
     def route(self, layer: int, h: Tensor, logits: Tensor) -> Tensor:
         """Choose the experts with the lowest expected activity."""
         h = h.double()
         active = []
         for index in range(self.experts):
-            name = f"blocks.{layer}.experts.{index}.fc1"
-            weight, bias = self.record.real(name), self.record.bias(name)
+            product = self.record.find(Part.FC1, layer, index)
+            weight, bias = self.record.real(product), self.record.bias(product)
             mean = h @ weight.mean(0) + bias.mean()
             spread = h.square() @ weight.var(0, unbiased=False) + bias.var(unbiased=False)
             active.append(mean / spread.sqrt().clamp(min=1e-9))
         return largest(-torch.stack(active, -1), self.k)
 
-    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+    def send(self, product: Product, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Send hidden units of experts that fire."""
-        return Sent(x > 0) if expert(name) is not None and part(name) == "fc2" else Sent()
+        return Sent(x > 0) if product.expert is not None and product.part == Part.FC2 else Sent()
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Charge the estimate, beside the gate whose weights are used."""
-        if part(name) != "gate":
+        if product.part != Part.GATE:
             return work
         return charged(work, macs=2 * work.rows * work.depth * self.experts,
                        weights=2 * work.depth * self.experts)
@@ -103,9 +103,9 @@ class ProductKeys(Routing):
         score = (row[:, :, None] + column[:, None]).masked_fill(~near, -torch.inf)
         return largest(score.flatten(1), self.k) & near.flatten(1)
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Shorten the gate: both planes of half the depth for twice the side."""
-        if part(name) != "gate":
+        if product.part != Part.GATE:
             return work
         return Work(rows=work.rows, depth=work.depth, columns=2 * self.side,
                     weight_bytes=2 * self.side * work.depth)

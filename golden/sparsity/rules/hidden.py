@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from deltamoe.golden.sparsity.names import part
+from deltamoe.golden.operators import Part
+from deltamoe.golden.sparsity.names import Product
 from deltamoe.golden.sparsity.record import Record
 from deltamoe.golden.sparsity.rule import Rule, Sent, charged, largest
 from deltamoe.golden.sparsity.work import Work
@@ -42,20 +43,20 @@ class HiddenDimensions(Rule):
         self.groups, self.shared, self.k = groups, shared, k
         self.chosen: Tensor | None = None
 
-    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+    def send(self, product: Product, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Choose with the queries; then read or write what was chosen."""
-        kind = part(name)
-        if kind == "q":
+        kind = product.part
+        if kind == Part.Q:
             energy = energies(x, self.groups)
             energy[:, : self.shared] = torch.inf
             self.chosen = widened(largest(energy, self.shared + self.k), x.shape[-1])
-        if kind in {"q", "k", "v", "fc1"}:
+        if kind in {Part.Q, Part.K, Part.V, Part.FC1}:
             return Sent(self.chosen[tokens])
-        return Sent(made=self.chosen[tokens]) if kind in {"proj", "fc2"} else Sent()
+        return Sent(made=self.chosen[tokens]) if kind in {Part.PROJ, Part.FC2} else Sent()
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Charge a router of one output a group."""
-        if part(name) != "q":
+        if product.part != Part.Q:
             return work
         return charged(work, macs=work.rows * work.depth * self.groups,
                        weights=work.depth * self.groups)
@@ -75,21 +76,21 @@ class RoutedHeads(Rule):
         self.k = k
         self.heads = record.config.num_heads if record.config else 1
 
-    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+    def send(self, product: Product, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Choose with the queries; read only chosen heads' outputs."""
-        if part(name) == "q":
-            queries = x.double() @ self.record.real(name).T + self.record.bias(name)
+        if product.part == Part.Q:
+            queries = x.double() @ self.record.real(product).T + self.record.bias(product)
             self.chosen = largest(energies(queries, self.heads), self.k)        # (T, H)
             return Sent(made=widened(self.chosen, len(weight)))
-        return Sent(widened(self.chosen, x.shape[-1])) if part(name) == "proj" else Sent()
+        return Sent(widened(self.chosen, x.shape[-1])) if product.part == Part.PROJ else Sent()
 
     def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor:
         """Drop the queries that were not made."""
         return self.chosen.T[:, :, None].expand(-1, -1, k.shape[1]).contiguous()
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Charge a router of one output a head."""
-        if part(name) != "q":
+        if product.part != Part.Q:
             return work
         return charged(work, macs=work.rows * work.depth * self.heads,
                        weights=work.depth * self.heads)
@@ -102,9 +103,9 @@ class HiddenGroups(Rule):
         super().__init__(record)
         self.groups, self.k = groups, k
 
-    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+    def send(self, product: Product, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Send the best groups of a row."""
-        if part(name) != "fc2":
+        if product.part != Part.FC2:
             return Sent()
-        divides("hidden-groups", self.groups, x.shape[-1], f"the width of {name}")
+        divides("hidden-groups", self.groups, x.shape[-1], f"the width of {product}")
         return Sent(widened(largest(energies(x, self.groups), self.k), x.shape[-1]))

@@ -6,8 +6,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from deltamoe.golden.operators import EVERY, Part
 from deltamoe.golden.quantization.quantized import QuantizedModel
-from deltamoe.golden.sparsity.names import part
+from deltamoe.golden.quantization.shapes import tensor_formats
+from deltamoe.golden.sparsity.names import Product
 from deltamoe.golden.sparsity.record import Record
 from deltamoe.golden.sparsity.rule import Rule, largest
 from deltamoe.golden.sparsity.work import Work
@@ -98,9 +100,9 @@ class Thor(Routing):
         """Return the expert just drawn, which is drawn before the frame."""
         return torch.arange(self.experts) == self.drawn
 
-    def finish(self, works: Mapping[str, Work]) -> Mapping[str, Work]:
+    def finish(self, works: Mapping[Product, Work]) -> Mapping[Product, Work]:
         """Drop the gates."""
-        return {name: work for name, work in works.items() if part(name) != "gate"}
+        return {product: work for product, work in works.items() if product.part != Part.GATE}
 
 
 class MostUsed(Routing):
@@ -127,9 +129,9 @@ class TaskSet(MostUsed):
         chosen = self.allowed(layer)
         return (chosen / chosen.sum()).to(logits.dtype).expand(len(logits), -1).contiguous()
 
-    def finish(self, works: Mapping[str, Work]) -> Mapping[str, Work]:
+    def finish(self, works: Mapping[Product, Work]) -> Mapping[Product, Work]:
         """Drop the gates."""
-        return {name: work for name, work in works.items() if part(name) != "gate"}
+        return {product: work for product, work in works.items() if product.part != Part.GATE}
 
 
 class Pruned(MostUsed):
@@ -145,20 +147,19 @@ class Pruned(MostUsed):
     def executed(self, model: QuantizedModel) -> tuple[QuantizedModel, Plan]:
         """Return a smaller network, the experts in their old order."""
         tensors = dict(model.tensors)
-        for number in filter(model.config.is_moe, range(model.config.num_layers)):
-            left = self.allowed(number)
-            for name, tensor in model.tensors.items():
-                if name.startswith(f"blocks.{number}.gate.") and tensor.dim() == 2:
-                    tensors[name] = tensor[:, left] if name.endswith("usage") else tensor[left]
-                elif name.startswith(f"blocks.{number}.experts.") and tensor.dim():
-                    tensors[name] = tensor[left]
+        for name, (_, _, kind, operator) in tensor_formats(model.config).items():
+            if operator and tensors[name].dim() and (
+                    operator.expert is EVERY or operator.part == Part.GATE):
+                left = self.allowed(operator.layer)
+                tensors[name] = tensors[name][..., left] if kind == "usage" else (
+                    tensors[name][left])
         count = min(self.count, model.config.num_experts)
         config = replace(model.config, num_experts=count, top_k=min(model.config.top_k, count))
         return replace(model, config=config, tensors=tensors), DENSE
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Shorten the gate to the experts that are left, two planes each."""
-        if part(name) != "gate":
+        if product.part != Part.GATE:
             return work
         columns = 2 * min(self.count, self.experts)
         return Work(rows=work.rows, depth=work.depth, columns=columns,

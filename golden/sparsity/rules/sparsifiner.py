@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from deltamoe.golden.sparsity.names import layer as layer_of
-from deltamoe.golden.sparsity.names import part
+from deltamoe.golden.operators import Part
+from deltamoe.golden.sparsity.names import Product
 from deltamoe.golden.sparsity.record import Record, for_heads
 from deltamoe.golden.sparsity.rule import Rule, charged, largest
 from deltamoe.golden.sparsity.rules.attention import probabilities
@@ -43,9 +43,9 @@ class TopPairs(Rule):
     def seen(self, layer: int, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """Return the recorded queries and keys of a layer; those given if they do not fit."""
         first = self.record.frames[0]
-        for name, queries in first.operands.items():
-            keys = first.keys.get(name.removesuffix(".scores"))
-            if part(name) == "scores" and layer_of(name) == layer and keys is not None and (
+        for product, queries in first.operands.items():
+            keys = first.keys.get(product.owner)
+            if product.part == Part.SCORES and product.layer == layer and keys is not None and (
                     queries.shape == q.shape):
                 return queries.double(), for_heads(keys, len(queries)).double()
         return q, k
@@ -78,13 +78,13 @@ class TopPairs(Rule):
         mask[:, 0] = True
         return mask
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Charge the projections, their product, and the sum of the basis' nonzero elements."""
-        if part(name) != "scores":
+        if product.part != Part.SCORES:
             return work
         heads, tokens = work.rows // work.columns, work.columns
         rank, patterns = min(self.rank, work.depth), -(-tokens // self.block)
-        filled = int((self.predictors[layer_of(name)].basis != 0).sum())
+        filled = int((self.predictors[product.layer].basis != 0).sum())
         summed = tokens * min(self.top, patterns) * filled // patterns
         return charged(
             work, weights=heads * work.depth * rank + tokens * patterns + filled,

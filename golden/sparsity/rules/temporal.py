@@ -6,8 +6,9 @@ from math import inf
 import torch
 from torch import Tensor
 
+from deltamoe.golden.operators import Part
 from deltamoe.golden.quantization.quantized import QuantizedModel
-from deltamoe.golden.sparsity.names import expert, layer, part
+from deltamoe.golden.sparsity.names import ATTENTION, Product
 from deltamoe.golden.sparsity.record import Record
 from deltamoe.golden.sparsity.rule import Rule, Sent, charged
 from deltamoe.golden.sparsity.work import Work
@@ -29,7 +30,7 @@ class Dense(Rule):
 class ZeroSkip(Rule):
     """Elements that are not zero; no result changes."""
 
-    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+    def send(self, product: Product, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Send what is not zero."""
         return Sent(x != 0)
 
@@ -46,49 +47,49 @@ class Remembering(Rule):
     def __init__(self, record: Record, theta: float = 0) -> None:
         super().__init__(record)
         self.theta = theta
-        self.made: dict[str, State] = {}
+        self.made: dict[Product, State] = {}
 
     def start(self) -> None:
         """Forget what the frame before did not send."""
         self.states, self.made, self.moved = self.made, {}, {}
-        self.seen: dict[str, Tensor] = {}
-        self.shared: set[str] = set()
+        self.seen: dict[Product, Tensor] = {}
+        self.shared: set[Product] = set()
 
-    def see(self, name: str, x: Tensor) -> None:
+    def see(self, product: Product, x: Tensor) -> None:
         """Note an operand; one that a product of the same block had before is kept once."""
-        if any(layer(other) == layer(name) and torch.equal(before, x)
+        if any(other.layer == product.layer and torch.equal(before, x)
                for other, before in self.seen.items()):
-            self.shared.add(name)
-        self.seen[name] = x
+            self.shared.add(product)
+        self.seen[product] = x
 
-    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+    def send(self, product: Product, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Send what is new, and skip zeros in the attention."""
         if weight is None:
             return Sent(x != 0)
-        self.see(name, x)
-        events, state = advance(self.states.get(name), tokens, x, weight[:0],
+        self.see(product, x)
+        events, state = advance(self.states.get(product), tokens, x, weight[:0],
                                 Choice(self.policy, self.theta))
-        self.made[name], self.moved[name] = state, events.any(-1)
+        self.made[product], self.moved[product] = state, events.any(-1)
         return Sent(events, value=state.reference)
 
     def executed(self, model: QuantizedModel) -> tuple[QuantizedModel, Plan]:
         """Return a plan of one policy, as far as the hardware's memory goes."""
         return model, Plan(Choice(self.policy, self.theta))
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Charge references and sums."""
-        if part(name) in {"scores", "values"}:
+        if product.part in ATTENTION:
             return work
-        size = work.rows * self.row_bytes(name, work)
-        return charged(work, read=size if name in self.states else 0, written=size)
+        size = work.rows * self.row_bytes(product, work)
+        return charged(work, read=size if product in self.states else 0, written=size)
 
-    def row_bytes(self, name: str, work: Work) -> int:
+    def row_bytes(self, product: Product, work: Work) -> int:
         """Bytes kept of a row: its reference, once for all that share it, and its sums.
 
         All rows are read, since each is compared and each one's sums are its result, and all are
         written back, as the hardware moves a layer's state as a whole.
         """
-        reference = 0 if name in self.shared else work.depth
+        reference = 0 if product in self.shared else work.depth
         return reference + SUM_BYTES * work.columns
 
 
@@ -105,15 +106,14 @@ class TokenGate(Remembering):
 
     policy = Policy.TOKEN_GATE
 
-    def row_bytes(self, name: str, work: Work) -> int:
+    def row_bytes(self, product: Product, work: Work) -> int:
         """Bytes kept of a row, at the ends of a half of a block only."""
-        before = name.rpartition(".")[0]
-        gated = expert(name) is not None and any(
-            part(other) == "gate" and layer(other) == layer(name) for other in self.seen)
-        begins = not (part(name) == "fc2" and any(
-            part(other) == "fc1" and other.rpartition(".")[0] == before for other in self.seen))
-        ends = part(name) not in {"fc1", "gate"}
-        reference = work.depth if begins and not gated and name not in self.shared else 0
+        gated = product.expert is not None and any(
+            other.part == Part.GATE and other.layer == product.layer for other in self.seen)
+        begins = not (product.part == Part.FC2 and any(
+            other.part == Part.FC1 and other.owner == product.owner for other in self.seen))
+        ends = product.part not in {Part.FC1, Part.GATE}
+        reference = work.depth if begins and not gated and product not in self.shared else 0
         return reference + SUM_BYTES * work.columns * ends
 
 
@@ -129,13 +129,13 @@ class ActivationDelta(Remembering):
         super().__init__(record)
         self.step = step
 
-    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+    def send(self, product: Product, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Send the difference of rounded operands."""
         if weight is None:
             return Sent(x != 0)
-        self.see(name, x)
+        self.see(product, x)
         rounded = (torch.floor(x / self.step + 0.5) * self.step).to(x.dtype)
-        state = self.states.get(name)
+        state = self.states.get(product)
         if state is None:
             state = State(tokens, torch.zeros_like(x), x[:, :0])
         before = torch.zeros_like(x)
@@ -143,7 +143,7 @@ class ActivationDelta(Remembering):
         if len(state.tokens):
             known = state.tokens[place] == tokens
             before[known] = state.reference[place[known]]
-        self.made[name] = State(tokens, rounded, x[:, :0])
+        self.made[product] = State(tokens, rounded, x[:, :0])
         return Sent(rounded != before, value=rounded)
 
 
@@ -156,28 +156,33 @@ class Eventful(TokenGate):
 
     def __init__(self, record: Record, theta: float) -> None:
         super().__init__(record, theta)
-        for name in record.products:
-            if part(name) == "scores" and f"blocks.{layer(name)}.q" not in record.products:
-                raise ValueError(f"policy eventful needs the layer blocks.{layer(name)}.q before "
-                                 f"{name}, and the record has none of this name")
+        for product in record.products:
+            if product.part == Part.SCORES and self.queries(product) not in record.products:
+                raise ValueError(f"policy eventful needs the layer that makes the queries of "
+                                 f"{product}, and the record has none")
 
-    def send(self, name: str, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
+    def queries(self, product: Product) -> Product | None:
+        """Return the layer that makes the queries of an attention."""
+        return self.record.find(Part.Q, product.layer)
+
+    def send(self, product: Product, x: Tensor, weight: Tensor | None, tokens: Tensor) -> Sent:
         """Send what is new; of the attention nothing here."""
-        return Sent() if weight is None else super().send(name, x, weight, tokens)
+        return Sent() if weight is None else super().send(product, x, weight, tokens)
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Charge the state, and of the attention's products the update."""
-        if part(name) not in {"scores", "values"}:
-            return super().charge(name, work)
-        moved = self.moved[f"blocks.{layer(name)}.q"]
+        if product.part not in ATTENTION:
+            return super().charge(product, work)
+        queries = self.queries(product)
+        moved = self.moved[queries]
         count, tokens = int(moved.sum()), len(moved)
         kept = SUM_BYTES * work.rows * work.columns
-        if f"blocks.{layer(name)}.q" not in self.states or 2 * count >= tokens:
+        if queries not in self.states or 2 * count >= tokens:
             return charged(work, written=kept)
-        return updated(part(name), work, moved, kept)
+        return updated(product.part, work, moved, kept)
 
 
-def updated(kind: str, work: Work, moved: Tensor, kept: int) -> Work:
+def updated(part: Part, work: Work, moved: Tensor, kept: int) -> Work:
     """Return a product of the attention that is updated for the tokens ``moved`` (T,).
 
     The mask counts a pair once; where both tokens moved, both terms of the update compute it. The
@@ -186,7 +191,7 @@ def updated(kind: str, work: Work, moved: Tensor, kept: int) -> Work:
     count, tokens = int(moved.sum()), len(moved)
     heads = work.rows // tokens
     pairs = (moved[:, None] | moved).repeat(heads, 1).numpy()               # (H T, T)
-    scores = kind == "scores"
+    scores = part == Part.SCORES
     made = replace(work, events=None if scores else pairs, made=pairs if scores else None)
     inner = work.depth if scores else work.columns
     return charged(made, macs=heads * count * count * inner, read=kept, written=kept)
@@ -214,9 +219,9 @@ class TokenActivity(Rule):
         return torch.zeros(len(x), dtype=torch.bool).scatter(
             0, length.argsort(dim=0, descending=True, stable=True)[:count], True)
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Charge the router, one output a token."""
-        if part(name) != "q":
+        if product.part != Part.Q:
             return work
-        tokens = self.record.frames[0].operands[name].shape[0]
+        tokens = self.record.frames[0].operands[product].shape[0]
         return charged(work, macs=tokens * work.depth, weights=work.depth)

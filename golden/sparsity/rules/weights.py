@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from deltamoe.golden.quantization.quantized import QuantizedModel
-from deltamoe.golden.sparsity.names import prunable
-from deltamoe.golden.sparsity.record import Record, stored
+from deltamoe.golden.sparsity.names import Product, prunable
+from deltamoe.golden.sparsity.record import Record, place
 from deltamoe.golden.sparsity.rule import Rule, charged, largest
 from deltamoe.golden.sparsity.work import Work
 
@@ -19,19 +19,19 @@ class Rewritten(Rule):
 
     def __init__(self, record: Record) -> None:
         super().__init__(record)
-        self.made: dict[str, Tensor] = {}
+        self.made: dict[Product, Tensor] = {}
 
-    def make(self, name: str, weight: Tensor) -> Tensor:
+    def make(self, product: Product, weight: Tensor) -> Tensor:
         """Return the new weights (N, K)."""
         raise NotImplementedError
 
-    def weight(self, name: str, weight: Tensor) -> Tensor:
+    def weight(self, product: Product, weight: Tensor) -> Tensor:
         """Return the weights (N, K), made once."""
-        if not prunable(name):
+        if not prunable(product):
             return weight
-        if name not in self.made:
-            self.made[name] = self.make(name, weight)
-        return self.made[name]
+        if product not in self.made:
+            self.made[product] = self.make(product, weight)
+        return self.made[product]
 
     def network(self, model: QuantizedModel) -> QuantizedModel:
         """Replace the weights; biases that hold the code of zero times the weights follow."""
@@ -39,7 +39,7 @@ class Rewritten(Rule):
         for product, old in self.record.weights.items():
             if not prunable(product):
                 continue
-            (name, index), weight = stored(product), self.weight(product, old)
+            name, index, weight = product.whole, place(product), self.weight(product, old)
             lost = (old.long() - weight.long()).sum(-1)
             moved = tensors[f"{name}.bias"][index] + self.record.zeros.get(product, 0) * lost
             for key, value in ((f"{name}.weight", weight), (f"{name}.bias", moved)):
@@ -48,9 +48,9 @@ class Rewritten(Rule):
                 tensors[key][index] = value.to(tensors[key].dtype)
         return replace(model, tensors=tensors)
 
-    def charge(self, name: str, work: Work) -> Work:
+    def charge(self, product: Product, work: Work) -> Work:
         """Charge what the blocks' layers cost."""
-        return self.cost(work) if prunable(name) else work
+        return self.cost(work) if prunable(product) else work
 
     def cost(self, work: Work) -> Work:
         """Add to a layer's work."""
@@ -63,20 +63,20 @@ class Pruned(Rewritten):
     def __init__(self, record: Record, density: float) -> None:
         super().__init__(record)
         self.density = density
-        self.masks: dict[str, Tensor] = {}
+        self.masks: dict[Product, Tensor] = {}
 
-    def keep(self, name: str, weight: Tensor) -> Tensor:
+    def keep(self, product: Product, weight: Tensor) -> Tensor:
         """Return which weights (N, K) stay, bool."""
         raise NotImplementedError
 
-    def make(self, name: str, weight: Tensor) -> Tensor:
+    def make(self, product: Product, weight: Tensor) -> Tensor:
         """Prune."""
-        self.masks[name] = self.keep(name, weight)
-        return weight * self.masks[name]
+        self.masks[product] = self.keep(product, weight)
+        return weight * self.masks[product]
 
-    def stored(self, name: str) -> Tensor | None:
+    def stored(self, product: Product) -> Tensor | None:
         """Return what stays."""
-        return self.masks.get(name)
+        return self.masks.get(product)
 
     def cost(self, work: Work) -> Work:
         """Charge the positions of the weights that are read."""
@@ -87,9 +87,9 @@ class Pruned(Rewritten):
 class Magnitude(Pruned):
     """The largest of each layer, by ``|w|`` before quantization."""
 
-    def keep(self, name: str, weight: Tensor) -> Tensor:
+    def keep(self, product: Product, weight: Tensor) -> Tensor:
         """Keep by ``|w|``."""
-        size = self.record.magnitude(name).flatten()
+        size = self.record.magnitude(product).flatten()
         return largest(size, round(self.density * size.numel())).view(weight.shape)
 
 
@@ -102,17 +102,17 @@ class Essential(Pruned):
 
     def __init__(self, record: Record, density: float) -> None:
         super().__init__(record, density)
-        names = [name for name in record.weights if prunable(name)]
-        sizes = [record.magnitude(name) for name in names]
+        products = [product for product in record.weights if prunable(product)]
+        sizes = [record.magnitude(product) for product in products]
         every = torch.cat([size.flatten() for size in sizes])
         kept = largest(every, round(density * every.numel())).split(
             [size.numel() for size in sizes])
-        self.kept = {name: mask.view(size.shape)
-                     for name, mask, size in zip(names, kept, sizes, strict=True)}
+        self.kept = {product: mask.view(size.shape)
+                     for product, mask, size in zip(products, kept, sizes, strict=True)}
 
-    def keep(self, name: str, weight: Tensor) -> Tensor:
+    def keep(self, product: Product, weight: Tensor) -> Tensor:
         """Keep a layer's part of the largest."""
-        return self.kept[name]
+        return self.kept[product]
 
 
 class RandomMask(Pruned):
@@ -124,29 +124,30 @@ class RandomMask(Pruned):
     def __init__(self, record: Record, density: float, erk: int, seed: int) -> None:
         super().__init__(record, density)
         self.seed = seed
-        shapes = {name: tuple(weight.shape) for name, weight in record.weights.items()
-                  if prunable(name)}
+        shapes = {product: tuple(weight.shape) for product, weight in record.weights.items()
+                  if prunable(product)}
         self.shares = erdos_renyi(shapes, density) if erk else dict.fromkeys(shapes, density)
 
-    def keep(self, name: str, weight: Tensor) -> Tensor:
+    def keep(self, product: Product, weight: Tensor) -> Tensor:
         """Draw a layer's mask."""
-        generator = torch.Generator().manual_seed(self.seed + sum(name.encode()))
+        generator = torch.Generator().manual_seed(self.seed + sum(str(product).encode()))
         drawn = torch.rand(weight.numel(), generator=generator)
-        return largest(drawn, round(self.shares[name] * weight.numel())).view(weight.shape)
+        return largest(drawn, round(self.shares[product] * weight.numel())).view(weight.shape)
 
 
-def erdos_renyi(shapes: Mapping[str, tuple[int, int]], density: float) -> dict[str, float]:
+def erdos_renyi(shapes: Mapping[Product, tuple[int, int]], density: float,
+                ) -> dict[Product, float]:
     """Return the density of each layer (N, K) by the rule of Erdos-Renyi."""
-    sizes = {name: n * k for name, (n, k) in shapes.items()}
-    full: set[str] = set()
+    sizes = {layer: n * k for layer, (n, k) in shapes.items()}
+    full: set[Product] = set()
     while len(full) < len(shapes):
-        budget = density * sum(sizes.values()) - sum(sizes[name] for name in full)
-        factor = budget / sum(sum(shapes[name]) for name in shapes if name not in full)
-        above = {name for name in shapes if name not in full
-                 and factor * sum(shapes[name]) > sizes[name]}
+        budget = density * sum(sizes.values()) - sum(sizes[layer] for layer in full)
+        factor = budget / sum(sum(shapes[layer]) for layer in shapes if layer not in full)
+        above = {layer for layer in shapes if layer not in full
+                 and factor * sum(shapes[layer]) > sizes[layer]}
         if not above:
-            return {name: 1.0 if name in full else factor * sum(shapes[name]) / sizes[name]
-                    for name in shapes}
+            return {layer: 1.0 if layer in full else factor * sum(shapes[layer]) / sizes[layer]
+                    for layer in shapes}
         full |= above
     return dict.fromkeys(shapes, 1.0)
 
@@ -163,10 +164,10 @@ class GroupsOf(Pruned):
         super().__init__(record, n / m)
         self.n, self.m = n, m
 
-    def keep(self, name: str, weight: Tensor) -> Tensor:
+    def keep(self, product: Product, weight: Tensor) -> Tensor:
         """Keep by ``|w|`` within a group."""
         padded = torch.nn.functional.pad(
-            self.record.magnitude(name), (0, -weight.shape[-1] % self.m), value=-1.0)
+            self.record.magnitude(product), (0, -weight.shape[-1] % self.m), value=-1.0)
         mask = largest(padded.unflatten(-1, (-1, self.m)), self.n).flatten(-2)
         return mask[:, : weight.shape[-1]]
 

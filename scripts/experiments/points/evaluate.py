@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from deltamoe.experiments.points.point import DENSE as INFERENCE
 from deltamoe.experiments.points.point import Point
 from deltamoe.experiments.points.subject import Subject
-from deltamoe.golden.operators import operator_named
-from deltamoe.golden.sparsity.names import layer, part
+from deltamoe.golden.operators import Part
+from deltamoe.golden.sparsity.names import Product
 from deltamoe.golden.sparsity.work import Frame
-from deltamoe.golden.temporal.policy import Choice, Plan, Policy, operator_of
+from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl.compiler.assembler import Program, Quantized
 from deltamoe.rtl.compiler.entry import DENSE, compile_program
 from deltamoe.rtl.config import HwConfig
@@ -61,14 +61,14 @@ class Run:
         return sum(known) / len(known) if len(known) == len(self.same_class) else None
 
 
-def sparse(frames: Sequence[Frame], called=operator_of) -> set[str]:
-    """Return what has few events, as ``called`` by product: zero-skipping places it differently."""
-    sent: dict[str, list[float]] = {}
+def sparse(frames: Sequence[Frame]) -> set[Product]:
+    """Return the operators that have few events: zero-skipping places them differently."""
+    sent: dict[Product, list[float]] = {}
     for frame in frames:
-        for name, work in frame.works.items():
+        for product, work in frame.works.items():
             share = 1.0 if work.events is None else float(work.events.mean() if work.rows else 1)
-            sent.setdefault(called(name), []).append(share)
-    return {name for name, shares in sent.items() if sum(shares) / len(shares) < ENOUGH}
+            sent.setdefault(product.whole, []).append(share)
+    return {operator for operator, shares in sent.items() if sum(shares) / len(shares) < ENOUGH}
 
 
 class Evaluator:
@@ -120,7 +120,7 @@ class Evaluator:
         if name not in self.foreign:
             self.foreign[name] = Foreign(Path(name))
         network = self.foreign[name]
-        few = sparse(network.left(point.policy), str)
+        few = sparse(network.left(point.policy))
         results = network.run(point.policy, point.hardware.config, point.memory_model, few)
         idle = not dense and saves_nothing(network.left(point.policy),
                                            network.left(INFERENCE))
@@ -152,8 +152,7 @@ def modeled(subject: Subject, hw: HwConfig, memory: MemoryModel, point: Point) -
     """Simulate the work that a mechanism leaves, frame by frame; all of it is dense inference."""
     frames = subject.left(point.policy)
     network = subject.network if subject.record.model else subject.outline()[0]
-    skipping = (operator_named(name, network.config) for name in sparse(frames))
-    plan = Plan(Choice(Policy.DENSE), dict.fromkeys(skipping, Choice(Policy.ZERO_SKIP)))
+    plan = Plan(Choice(Policy.DENSE), dict.fromkeys(sparse(frames), Choice(Policy.ZERO_SKIP)))
     compiled = Compiled(subject, point, plan, network)
     agrees = tuple(same(frame.predicted, moment.predicted) for frame, moment in zip(
         frames, subject.record.frames, strict=True))
@@ -187,8 +186,8 @@ class Compiled:
         """Return a program of the experts that exist, and a batch of a frame's work in it."""
         experts, network, weights = chosen(frame), self.network, None
         if experts:
-            gates = all(work.columns == 2 * len(experts[layer(name)])
-                        for name, work in frame.works.items() if part(name) == "gate")
+            gates = all(work.columns == 2 * len(experts[product.layer])
+                        for product, work in frame.works.items() if product.part == Part.GATE)
             weights = weights_of(network.config) if not gates else None
             network = Remaining(network, experts, self.subject.usage(self.point.policy),
                                 gates=gates)

@@ -7,6 +7,8 @@ import numpy as np
 
 from deltamoe.experiments.points.values import PolicySpec
 from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.operators import Part
+from deltamoe.golden.sparsity.names import Product
 from deltamoe.golden.sparsity.record import Moment
 from deltamoe.golden.sparsity.trace_file import load
 from deltamoe.golden.sparsity.work import Frame
@@ -64,22 +66,22 @@ class Foreign:
         """What is known of the data."""
         return "; ".join(filter(None, (f"trace {self.path}", self.record.seen)))
 
-    def shapes(self, frame: Frame, moment: Moment) -> dict[str, tuple[int, int, int]]:
+    def shapes(self, frame: Frame, moment: Moment,
+               ) -> dict[Product, tuple[int, int, int]]:
         """Return rows, depth and columns of the products of a frame, as they are without a policy.
 
         Of an attention they are those of all heads.
         """
-        made = {}
-        for name, work in frame.works.items():
-            if name in self.record.weights:
-                columns, depth = self.record.weights[name].shape
-                made[name] = work.rows, depth, columns
+        shapes = {}
+        for product, work in frame.works.items():
+            if product in self.record.weights:
+                columns, depth = self.record.weights[product].shape
+                shapes[product] = work.rows, depth, columns
                 continue
-            stem, _, kind = name.rpartition(".")
-            keys = moment.keys[stem].shape
-            made[name] = (work.rows, keys[2], keys[1]) if kind == "scores" else (
-                work.rows, keys[1], self.record.widths.get(name, keys[2]))
-        return made
+            keys = moment.keys[product.owner].shape
+            shapes[product] = (work.rows, keys[2], keys[1]) if product.part == Part.SCORES else (
+                work.rows, keys[1], self.record.widths.get(product, keys[2]))
+        return shapes
 
     def left(self, policy: PolicySpec) -> list[Frame]:
         """Return the work that a policy leaves of each frame that counts."""
@@ -88,22 +90,22 @@ class Foreign:
                 self.record, **policy.parameters))
         return self.frames[policy.label][self.first:]
 
-    def run(self, policy: PolicySpec, hw: HwConfig, memory: MemoryModel, sparse: set[str],
+    def run(self, policy: PolicySpec, hw: HwConfig, memory: MemoryModel, sparse: set[Product],
             ) -> list[Result]:
         """Simulate the work of each frame; ``sparse`` products are placed for few events."""
         made = []
         for frame, moment in zip(self.left(policy), self.record.frames[self.first:], strict=True):
             shapes = self.shapes(frame, moment)
-            weights = {name: Weights(columns, depth * columns)
-                       for name, (_, depth, columns) in shapes.items()}
+            weights = {product: Weights(columns, depth * columns)
+                       for product, (_, depth, columns) in shapes.items()}
             program = chained(hw, shapes, sparse)
             made.append(simulate(*worked(program, [frame], weights), memory))
         return made
 
 
-def chained(hw: HwConfig, products: Mapping[str, tuple[int, int, int]],
-            sparse: set[str]) -> Program:
-    """Return a program of ``products``, by name rows, depth and columns.
+def chained(hw: HwConfig, products: Mapping[Product, tuple[int, int, int]],
+            sparse: set[Product]) -> Program:
+    """Return a program of ``products``, of each the rows, depth and columns.
 
     It tells the simulator what is done in which order. Its addresses mean nothing, so it cannot
     run.
@@ -112,12 +114,13 @@ def chained(hw: HwConfig, products: Mapping[str, tuple[int, int, int]],
     rows, depth, columns = next(iter(products.values()))
     image = -(-rows * depth // hw.bus_bytes)
     c.load("image", Load(target=Target.IMAGE, beats=image), np.zeros(0, np.uint8))
-    for name, (rows, depth, columns) in products.items():
+    for product, (rows, depth, columns) in products.items():
         before = c.computes
-        mode = Mode.ZERO_SKIP if name in sparse else Mode.DENSE
+        mode = Mode.ZERO_SKIP if product in sparse else Mode.DENSE
         for piece in pieces_of(depth, columns, hw):
-            c.linear(name, Linear(rows=rows, mode=mode, source=Source.ACT, operand_signed=True,
-                                  dest=Dest.ACT, wait_computes=before),
+            c.linear(str(product), Linear(rows=rows, mode=mode, source=Source.ACT,
+                                          operand_signed=True, dest=Dest.ACT,
+                                          wait_computes=before),
                      np.broadcast_to(np.int8(0), (len(piece), depth)),
                      biases=np.zeros(len(piece), np.int64),
                      multipliers=np.full(len(piece), 1 << 14))

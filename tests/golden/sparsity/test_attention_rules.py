@@ -16,7 +16,7 @@ from deltamoe.golden.sparsity.rules.attention_blocks import (
     root_divergence,
 )
 from deltamoe.golden.sparsity.rules.sparsifiner import TopPairs
-from tests.golden.sparsity.support import attention, play
+from tests.golden.sparsity.support import attention, by_name, play
 
 GENERATOR = torch.Generator().manual_seed(2)
 NAME = "blocks.0.attention.scores"
@@ -28,7 +28,7 @@ def drawn(heads: int = 2, tokens: int = 32, width: int = 8) -> Record:
 
 
 def pairs(frame, heads: int = 2) -> torch.Tensor:
-    made = torch.from_numpy(frame.works[NAME].made)
+    made = torch.from_numpy(by_name(frame.works)[NAME].made)
     return made.unflatten(0, (heads, -1))
 
 
@@ -42,16 +42,18 @@ def test_a_quarter_of_the_pairs_and_the_class_token() -> None:
     share = (31 * 8 + 32) / 32**2
     for part in ("scores", "values"):
         name = f"blocks.0.attention.{part}"
-        assert frame.works[name].macs == share * dense.works[name].macs
+        assert by_name(frame.works)[name].macs == share * by_name(dense.works)[name].macs
     filled = int((rule_of(given, rank=2).predictors[0].basis != 0).sum())
-    assert frame.works[NAME].predictor_macs == 2 * 2 * 32 * 2 * (8 + 4) + 32 * 4 * filled // 4
-    assert frame.works[NAME].predictor_bytes == 2 * 8 * 2 + 32 * 4 + filled
+    scores = by_name(frame.works)[NAME]
+    assert scores.predictor_macs == 2 * 2 * 32 * 2 * (8 + 4) + 32 * 4 * filled // 4
+    assert scores.predictor_bytes == 2 * 8 * 2 + 32 * 4 + filled
 
 
 def rule_of(given: Record, **parameters: int) -> TopPairs:
     """Return the rule behind one frame."""
     rule = TopPairs(given, 0.25, **{"block": 8, "top": 8} | parameters)
-    rule.pairs(0, given.frames[0].operands[NAME], given.frames[0].keys["blocks.0.attention"])
+    (moment,) = given.frames
+    rule.pairs(0, by_name(moment.operands)[NAME], moment.keys["blocks.0.attention"])
     return rule
 
 
@@ -80,7 +82,7 @@ def test_a_predictor_of_all_tokens_finds_most_of_the_attention() -> None:
     given = drawn()
     rule = rule_of(given, rank=8, block=1, top=32)
     moment = given.frames[0]
-    q, k = moment.operands[NAME].double(), moment.keys["blocks.0.attention"].double()
+    q, k = by_name(moment.operands)[NAME].double(), moment.keys["blocks.0.attention"].double()
     real = probabilities(q, k, None)
     kept = rule.pairs(0, q, k)
     best = real >= real.sort(-1, descending=True).values[..., 7:8]
@@ -121,7 +123,7 @@ def test_vertical_keys_and_slashes_of_what_the_window_sees() -> None:
     (frame,) = play("vertical-slash", attention(q, k), vertical=1 / 16, slash=0.0, window=2)
     kept = pairs(frame, 1)[0]
     assert torch.equal(kept, torch.eye(16, dtype=torch.bool) | (torch.arange(16) == 5))
-    assert frame.works[NAME].predictor_macs == 2 * 16 * 4
+    assert by_name(frame.works)[NAME].predictor_macs == 2 * 16 * 4
 
 
 def test_blocks_that_fit_are_kept_whole() -> None:
@@ -130,7 +132,7 @@ def test_blocks_that_fit_are_kept_whole() -> None:
     q[0, :4, 0] = q[0, 4:, 1] = k[0, :4, 1] = k[0, 4:, 0] = 9
     (frame,) = play("block-sparse", attention(q, k), density=0.5, block=4)
     assert torch.equal(pairs(frame, 1)[0], blown(torch.tensor([[0, 1], [1, 0]]).bool(), 4, 8))
-    assert 2 * frame.works[NAME].macs == 8 * 8 * 2
+    assert 2 * by_name(frame.works)[NAME].macs == 8 * 8 * 2
 
 
 def test_the_bound_of_a_page_is_never_below_a_score() -> None:
@@ -139,7 +141,7 @@ def test_the_bound_of_a_page_is_never_below_a_score() -> None:
     k = torch.tensor([[[0, 0], [0, 0], [9, 9], [0, 0]]])
     (frame,) = play("quest", attention(q.expand(1, 4, 2), k), density=0.5, page=2)
     assert pairs(frame, 1)[0].tolist() == [[False, False, True, True]] * 4
-    assert frame.works[NAME].predictor_macs == 2 * 4 * 2 * 2
+    assert by_name(frame.works)[NAME].predictor_macs == 2 * 4 * 2 * 2
 
 
 def test_heads_share_a_budget_if_it_adapts() -> None:
@@ -193,9 +195,10 @@ def test_tokens_that_left_stay_away(live: Record, still: Record) -> None:
     """17 tokens, 70 % a block: 12, 8, 6; the class token is always there. Also in a replay."""
     for frame in (*play("token-pruning", live, kept=0.7, first=1, every=1),
                   *play("token-pruning", still, kept=0.7, first=1, every=1)):
-        assert [frame.works[f"blocks.{layer}.q"].rows for layer in range(4)] == [17, 12, 8, 6]
-        assert frame.works["blocks.2.attention.scores"].macs == 2 * 8 * 8 * 16
-        assert frame.works["blocks.3.gate.0"].rows == 6
+        works = by_name(frame.works)
+        assert [works[f"blocks.{layer}.q"].rows for layer in range(4)] == [17, 12, 8, 6]
+        assert works["blocks.2.attention.scores"].macs == 2 * 8 * 8 * 16
+        assert works["blocks.3.gate.0"].rows == 6
         assert sum(frame.routed[3]) == 2 * 6
 
 
@@ -203,7 +206,7 @@ def test_every_third_block_drops_tokens_by_default() -> None:
     """EViT keeps 70 % at the fourth, seventh and tenth of 12 blocks: 129, 90, 63, 44."""
     given = generated(MODELS["m3vit-tiny-129"], frames=1)
     (frame,) = play("token-pruning", given)
-    assert [frame.works[f"blocks.{layer}.q"].rows for layer in range(12)] == [
+    assert [by_name(frame.works)[f"blocks.{layer}.q"].rows for layer in range(12)] == [
         129, 129, 129, 90, 90, 90, 63, 63, 63, 44, 44, 44]
 
 
@@ -212,7 +215,7 @@ def test_a_window_sees_the_probabilities_of_the_network(live: Record) -> None:
     moment = live.frames[0]
     for layer in range(4):
         name = f"blocks.{layer}.attention"
-        e = moment.operands[f"{name}.values"].double()
-        real = probabilities(moment.operands[f"{name}.scores"], moment.keys[name],
+        e = by_name(moment.operands)[f"{name}.values"].double()
+        real = probabilities(by_name(moment.operands)[f"{name}.scores"], moment.keys[name],
                              live.sharpness(layer))
         assert (real - e / e.sum(-1, keepdim=True)).abs().max() < 0.01

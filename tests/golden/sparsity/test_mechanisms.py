@@ -9,6 +9,7 @@ import yaml
 
 from deltamoe.boards import PRESETS
 from deltamoe.golden.config import MODELS
+from deltamoe.golden.operators import Operator, Part
 from deltamoe.golden.quantization.quantized_format import check_format
 from deltamoe.golden.quantization.report import sqnr
 from deltamoe.golden.sparsity.generated import generated
@@ -173,16 +174,15 @@ def test_every_mechanism_runs_with_its_defaults(name: str, live: Record) -> None
         assert len(made) == len(given.frames)
         for frame in made:
             assert frame.works.keys() <= given.weights.keys() | {
-                f"blocks.{layer}.attention.{part}" for layer in range(4)
-                for part in ("scores", "values")}
+                Operator(part, layer) for layer in range(4) for part in (Part.SCORES, Part.VALUES)}
             assert frame.macs > 0
             assert frame.weight_bytes > 0
             assert set(frame.routed) == {1, 3}
             for layer, tokens in frame.routed.items():
                 assert isinstance(tokens, np.ndarray)
                 for expert, count in enumerate(tokens):
-                    key = f"blocks.{layer}.experts.{expert}.fc1"
-                    assert (frame.works[key].rows if key in frame.works else 0) == count
+                    work = frame.works.get(Operator(Part.FC1, layer, expert))
+                    assert (work.rows if work else 0) == count
             if name != "sparse-ift":
                 assert (frame.sqnr_db is None) == (given.model is None)
             assert frame.predicted in ([None] if frame.sqnr_db is None else range(10))
@@ -196,11 +196,11 @@ def test_dense_work_is_that_of_the_network(live: Record) -> None:
     extra = config.num_tokens * config.embed_dim * config.num_experts * 2 + 10 * config.embed_dim
     for frame in played("dense", live):
         assert frame.macs == config.macs + extra
-        for name, work in frame.works.items():
+        for product, work in frame.works.items():
             assert work.kept == 1
             assert work.index_bytes == work.state_bytes == work.predictor_macs == 0
             assert work.weight_bytes == (
-                live.weights[name].numel() if name in live.weights else 0)
+                live.weights[product].numel() if product in live.weights else 0)
 
 
 RUNS = {"dense": {}, "zero-skip": {}, "delta": {"theta": 2}, "token-gate": {"theta": 2},
@@ -208,13 +208,12 @@ RUNS = {"dense": {}, "zero-skip": {}, "delta": {"theta": 2}, "token-gate": {"the
         "fatrelu": {"threshold": 9}, "cats": {"density": 0.3}}
 
 
-def original(product: str, given: Record) -> str:
-    """Return the name that a product had before the least used expert left."""
-    if "experts" not in product:
+def original(product: Operator, given: Record) -> Operator:
+    """Return what a product was before the least used expert left."""
+    if product.expert is None:
         return product
-    first, layer, experts, number, last = product.split(".")
-    left = Pruned(given, 3).allowed(int(layer)).nonzero().flatten().tolist()
-    return ".".join((first, layer, experts, str(left[int(number)]), last))
+    left = Pruned(given, 3).allowed(product.layer).nonzero().flatten().tolist()
+    return product.of_expert(left[product.expert])
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -226,9 +225,9 @@ def test_what_the_hardware_executes_is_this_exactly(name: str, live: Record) -> 
     run = Temporal(network, plan)
     for moment, frame in zip(live.frames, mechanism.frames(live, **parameters), strict=True):
         trace = run.run(moment.pixels)
-        for operator, sent in trace.sent.items():
-            product = str(operator)
-            work = frame.works[product if name != "expert-pruning" else original(product, live)]
+        for product, sent in trace.sent.items():
+            pruned = name == "expert-pruning"
+            work = frame.works[original(product, live) if pruned else product]
             wanted = np.True_ if work.events is None else work.events
             assert (sent.flatten(0, -2).numpy() == wanted).all(), product
         assert len(trace.sent) == len(frame.works)

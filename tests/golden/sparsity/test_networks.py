@@ -21,12 +21,12 @@ from deltamoe.experiments.points.evaluate import sparse
 from deltamoe.experiments.points.foreign import Foreign
 from deltamoe.experiments.points.values import PolicySpec
 from deltamoe.golden.sparsity import hooks
-from deltamoe.golden.sparsity.names import expert, layer, part
+from deltamoe.golden.sparsity.names import recognize
 from deltamoe.golden.sparsity.record import Record
 from deltamoe.golden.sparsity.registry import MECHANISMS
 from deltamoe.golden.sparsity.trace_file import load, save
 from deltamoe.sim.memory import MemoryModel
-from tests.golden.sparsity.support import play, spoil
+from tests.golden.sparsity.support import by_name, play, spoil
 
 
 class PatchVit(nn.Module):
@@ -194,6 +194,10 @@ def counted(model: nn.Module, frames: list) -> int:
     return counter.get_total_flops() // 2
 
 
+def names(record: Record) -> list[str]:
+    return list(map(str, record.products))
+
+
 def traced(name: str) -> tuple[nn.Module, Record]:
     torch.manual_seed(0)
     make, frames = NETWORKS[name]
@@ -228,7 +232,7 @@ def test_what_is_recorded_is_simulated_under_every_policy(name: str, tmp_path: P
         except ValueError as error:
             refused.append(str(error))
             continue
-        results = network.run(policy, PRESETS["nano"], MemoryModel(100, 1), sparse(left, str))
+        results = network.run(policy, PRESETS["nano"], MemoryModel(100, 1), sparse(left))
         ran += 1
         if policy.name == "dense":
             word = PRESETS["nano"].word
@@ -243,33 +247,33 @@ def test_queries_and_keys_of_a_cache_are_those_of_the_network() -> None:
     """Keys are not repeated for the heads that share them; those kept are read, once for each."""
     for name in ("grouped", "in several operators"):
         model, record = traced(name)
-        assert record.products == ["q_proj", "k_proj", "v_proj", "attention.scores",
-                                   "attention.values", "o_proj"]
+        assert names(record) == ["q_proj", "k_proj", "v_proj", "attention.scores",
+                                 "attention.values", "o_proj"]
         frames = play("dense", record)
         for number, (moment, frame) in enumerate(zip(record.frames, frames, strict=True)):
             tokens, queries = 5 + number, 1 if number else 5
             assert moment.keys["attention"].shape == (2, tokens, 4)
-            assert moment.operands["attention.scores"].shape == (4, queries, 4)
-            assert moment.operands["attention.values"].shape == (4, queries, tokens)
+            assert by_name(moment.operands)["attention.scores"].shape == (4, queries, 4)
+            assert by_name(moment.operands)["attention.values"].shape == (4, queries, tokens)
             for part_ in ("scores", "values"):
-                work = frame.works[f"attention.{part_}"]
+                work = by_name(frame.works)[f"attention.{part_}"]
                 assert work.macs == 4 * queries * tokens * 4
                 assert work.weight_bytes == 2 * (tokens - queries) * 4
         keys = model.k_proj(torch.cat([frame[0] for frame in steps()], 1))[0].detach()
         last = record.frames[-1].keys["attention"]
         assert torch.allclose(last.transpose(0, 1).flatten(1).double(),
                               keys.double() * 127 / float(keys.abs().max()), atol=0.51)
-        assert (record.frames[0].operands["attention.values"].triu(1) == 0).all(), "causal"
+        assert (by_name(record.frames[0].operands)["attention.values"].triu(1) == 0).all(), "causal"
 
 
 def test_queries_are_told_from_keys_and_weights_from_operands() -> None:
     model, record = traced("keys first")
-    assert record.products == ["q_proj", "k_proj", "down", "v_proj", "attention.scores",
-                               "attention.values"]
-    assert torch.equal(record.weights["v_proj"],
+    assert names(record) == ["q_proj", "k_proj", "down", "v_proj", "attention.scores",
+                             "attention.values"]
+    assert torch.equal(by_name(record.weights)["v_proj"],
                        (model.v_proj.weight + model.up @ model.down).detach())
     x = NETWORKS["keys first"][1][0]
-    for real, codes in ((model.q_proj(x), record.frames[0].operands["attention.scores"]),
+    for real, codes in ((model.q_proj(x), by_name(record.frames[0].operands)["attention.scores"]),
                         (model.k_proj(x), record.frames[0].keys["attention"])):
         real = real.detach().double()
         assert torch.allclose(codes.double(), real * 127 / float(real.abs().max()), atol=0.51)
@@ -287,22 +291,23 @@ def test_masks_are_in_the_probabilities(mask: Tensor) -> None:
     record = hooks.trace(Net(), [(q, k, v)])
     bias = torch.zeros(3, 5).masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else mask
     e = (q @ k.mT / 2 + bias).softmax(-1)[0].double()
-    codes = record.frames[0].operands["attention.values"]
+    codes = by_name(record.frames[0].operands)["attention.values"]
     assert torch.allclose(codes.double(), e * 127 / float(e.max()), atol=0.51)
     (frame,) = play("dense", record)
-    assert frame.works["attention.values"].columns == 6
+    assert by_name(frame.works)["attention.values"].columns == 6
 
 
 def test_experts_of_one_parameter_are_products_of_their_own() -> None:
     model, record = traced("einsum")
     x = NETWORKS["einsum"][1][0]
     for number in range(4):
-        assert torch.equal(record.weights[f"experts.{number}.w_in.fc1"], model.w_in[number].mT)
-        assert torch.equal(record.weights[f"experts.{number}.w_out.fc2"], model.w_out[number].mT)
-        seen = record.frames[0].operands[f"experts.{number}.w_in.fc1"]
+        weights = by_name(record.weights)
+        assert torch.equal(weights[f"experts.{number}.w_in.fc1"], model.w_in[number].mT)
+        assert torch.equal(weights[f"experts.{number}.w_out.fc2"], model.w_out[number].mT)
+        seen = by_name(record.frames[0].operands)[f"experts.{number}.w_in.fc1"]
         assert torch.equal(seen, (x.double() * 127 / float(x.abs().max())).round().long())
         hidden = (x @ model.w_in[number].detach()).relu().double()
-        codes = record.frames[0].operands[f"experts.{number}.w_out.fc2"].double()
+        codes = by_name(record.frames[0].operands)[f"experts.{number}.w_out.fc2"].double()
         assert torch.allclose(codes, hidden * 127 / float(hidden.max()), atol=0.51)
     with pytest.warns(UserWarning, match=r"not: EinsumExperts \(sum of products\) 4 %$"):
         routed = hooks.trace(model, x, {"gate": 1})
@@ -312,12 +317,13 @@ def test_experts_of_one_parameter_are_products_of_their_own() -> None:
 
 
 def test_roles_come_from_names_and_from_what_is_done_with_results() -> None:
-    parts = {name: part(name) for name in traced("bert")[1].products}
-    assert list(parts.values()) == 2 * ["q", "k", "v", "scores", "values", "proj", "fc1", "fc2"]
-    assert [layer(name) for name in parts] == [0] * 8 + [1] * 8
-    assert [part(name) for name in traced("vit")[1].products] == [
+    bert = traced("bert")[1].products
+    assert [product.part for product in bert] == 2 * [
+        "q", "k", "v", "scores", "values", "proj", "fc1", "fc2"]
+    assert [product.layer for product in bert] == [0] * 8 + [1] * 8
+    assert [product.part for product in traced("vit")[1].products] == [
         "patch", *2 * ["qkv", "scores", "values", "proj", "fc1", "fc2"], "head"]
-    assert traced("sequential")[1].products == ["0.fc1", "2.fc2"]
+    assert names(traced("sequential")[1]) == ["0.fc1", "2.fc2"]
     relu = play("relu", traced("bert")[1])[0], play("dense", traced("bert")[1])[0]
     assert relu[0].macs < relu[1].macs
 
@@ -332,9 +338,11 @@ def test_roles_come_from_names_and_from_what_is_done_with_results() -> None:
     ("decoder.layers.0.linear1", "fc1", 10**6), ("blocks.2.gate.1", "gate", 2),
 ])
 def test_names_of_common_families(name: str, role: str, number: int) -> None:
-    assert (part(name), layer(name)) == (role, number)
-    assert expert(name) is None
-    assert expert("mlp.experts.expert_3.wi") == expert("experts.3.w1") == 3
+    product = recognize(name)
+    assert (product.part, product.layer, product.expert) == (role, number, None)
+    assert str(product) == name
+    for expert in ("mlp.experts.expert_3.wi", "experts.3.w1"):
+        assert recognize(expert).expert == 3
 
 
 def test_what_is_not_seen_is_named_with_its_share(tmp_path: Path) -> None:
@@ -540,7 +548,7 @@ def test_operators_that_call_functions_are_looked_into(name: str) -> None:
 def test_an_exported_network_is_seen() -> None:
     layers = nn.Sequential(nn.Linear(8, 12), nn.GELU(), nn.Linear(12, 8)).eval()
     record = hooks.trace(torch.export.export(layers, (drawn(5, 8),)).module(), drawn(5, 8))
-    assert {name: tuple(weight.shape) for name, weight in record.weights.items()} == {
+    assert {str(product): tuple(weight.shape) for product, weight in record.weights.items()} == {
         "0.fc1": (12, 8), "2.fc2": (8, 12)}
     assert (record.macs, record.unseen) == (2 * 5 * 8 * 12, {})
 
@@ -551,7 +559,7 @@ def test_weights_in_eight_bits_are_those_of_the_network() -> None:
     model.register_buffer("scale", torch.arange(1.0, 9.0))
     with pytest.warns(UserWarning, match="sees 100 % of the MACs; role in a block not recognized"):
         record = hooks.trace(model, drawn(5, 8))
-    assert torch.equal(record.weights["codes"],
+    assert torch.equal(by_name(record.weights)["codes"],
                        torch.arange(-32.0, 32).view(8, 8) * torch.arange(1.0, 9)[:, None])
 
 
@@ -570,7 +578,7 @@ def test_a_complex_product_is_four_and_not_recorded() -> None:
                   w=nn.Parameter(torch.complex(drawn(8, 8), drawn(8, 8))))
     with pytest.warns(UserWarning, match=r"sees 20 % of the MACs; not: Calls \(mm\) 80 %"):
         record = hooks.trace(model, drawn(5, 8))
-    assert list(record.weights) == ["last"]
+    assert list(by_name(record.weights)) == ["last"]
 
 
 @pytest.mark.filterwarnings("ignore:the trace")
@@ -580,10 +588,10 @@ def test_other_weights_of_one_parameter_are_another_product(frames: int) -> None
     model = Calls(lambda model, x: x @ flat[:64].view(8, 8) @ flat[64:].view(8, 8)
                   @ square @ square.mT @ square, flat=flat, square=square)
     record = hooks.trace(model, [drawn(5, 8)] * frames)
-    assert list(record.weights) == ["flat", "flat.use_2", "square", "square.use_2", "last"]
+    assert list(by_name(record.weights)) == ["flat", "flat.use_2", "square", "square.use_2", "last"]
     for name, weight in {"flat": flat[:64].view(8, 8).mT, "flat.use_2": flat[64:].view(8, 8).mT,
                          "square": square.mT, "square.use_2": square}.items():
-        assert torch.equal(record.weights[name], weight)
+        assert torch.equal(by_name(record.weights)[name], weight)
     assert [len(each) for each in record.frames[-1].operands.values()] == [5, 5, 10, 5, 5]
 
 
@@ -612,7 +620,7 @@ def test_pruned_layers_keep_their_names() -> None:
         prune.l1_unstructured(block["up"], "weight", 0.5)
     record = hooks.trace(model, drawn(1, 3, 8, 8))
     assert not record.unrecognized
-    assert float((record.weights["blocks.0.up.fc1"] == 0).float().mean()) == 0.5
+    assert float((by_name(record.weights)["blocks.0.up.fc1"] == 0).float().mean()) == 0.5
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit")

@@ -12,11 +12,13 @@ from torch.nn import functional
 
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.integer import infer
+from deltamoe.golden.operators import Operator, Part
 from deltamoe.golden.sparsity import hooks
 from deltamoe.golden.sparsity.generated import generated
+from deltamoe.golden.sparsity.names import recognize
 from deltamoe.golden.sparsity.record import Moment, Record, record
 from deltamoe.golden.sparsity.trace_file import load, save
-from tests.golden.sparsity.support import play, spoil
+from tests.golden.sparsity.support import by_name, play, spoil
 
 
 class Mlp(nn.Module):
@@ -49,8 +51,8 @@ def test_a_record_holds_what_the_integer_network_multiplied(live: Record) -> Non
     for moment in live.frames:
         trace = infer(live.model, moment.pixels)
         assert torch.equal(moment.output, trace.x)
-        assert list(moment.operands) == list(map(str, trace.operands))
-        assert all(torch.equal(moment.operands[str(product)], operand)
+        assert list(moment.operands) == list(trace.operands)
+        assert all(torch.equal(moment.operands[product], operand)
                    for product, operand in trace.operands.items())
         for layer, (chosen, _) in trace.routes.items():
             assert torch.equal(moment.routes[layer], chosen)
@@ -62,14 +64,14 @@ def test_a_record_holds_what_the_integer_network_multiplied(live: Record) -> Non
 
 def test_real_weights_and_biases_give_the_results(live: Record) -> None:
     """Codes times scales, with zero at zero: what requantization rounds."""
-    name = "blocks.1.experts.0.fc2"
-    x = live.values(name)
+    product = Operator(Part.FC2, 1, 0)
+    x = live.values(product)
     model = live.model
-    acc = live.frames[0].operands[name] @ model["blocks.1.experts.fc2.weight"][0].long().T
+    acc = live.frames[0].operands[product] @ model["blocks.1.experts.fc2.weight"][0].long().T
     exact = ((acc + model["blocks.1.experts.fc2.bias"][0])
              * model["blocks.1.experts.fc2.multiplier"][0]
              / 2.0 ** model.number("blocks.1.experts.fc2.shift"))
-    made = x @ live.real(name).T + live.bias(name)
+    made = x @ live.real(product).T + live.bias(product)
     assert torch.allclose(made[: len(exact)], exact.double())
 
 
@@ -78,19 +80,20 @@ def test_hooks_record_every_linear_layer(shown: list[Tensor]) -> None:
     given = hooks.trace(model, shown)
     assert model.training
     assert not model.gate._forward_hooks
-    assert given.products == ["gate", "experts.0.0.fc1", "experts.1.0.fc1", "down_proj"]
+    assert list(map(str, given.products)) == [
+        "gate", "experts.0.0.fc1", "experts.1.0.fc1", "down_proj"]
     for x, moment in zip(shown, given.frames, strict=True):
         rows = x.flatten(0, 1)
-        codes = moment.operands["gate"]
+        codes = by_name(moment.operands)["gate"]
         top = max(float(each.abs().max()) for each in shown)
         assert torch.equal(codes, (rows.double() * 127 / top).round().long())
-        assert sum(len(moment.operands[f"experts.{n}.0.fc1"]) for n in range(2)) == 10
-        zeros = (moment.operands["down_proj"] == 0).float().mean()
+        assert sum(len(by_name(moment.operands)[f"experts.{n}.0.fc1"]) for n in range(2)) == 10
+        zeros = (by_name(moment.operands)["down_proj"] == 0).float().mean()
         assert 0.3 < zeros < 0.7, "behind a ReLU"
-    assert torch.equal(given.weights["down_proj"], model.down_proj.weight.detach())
+    assert torch.equal(by_name(given.weights)["down_proj"], model.down_proj.weight.detach())
     (frame, _), (dense, _) = play("relu", given), play("dense", given)
-    assert frame.works["down_proj"].macs < 0.7 * dense.works["down_proj"].macs
-    assert frame.works["gate"].macs == dense.works["gate"].macs
+    assert by_name(frame.works)["down_proj"].macs < 0.7 * by_name(dense.works)["down_proj"].macs
+    assert by_name(frame.works)["gate"].macs == by_name(dense.works)["gate"].macs
 
 
 def test_inputs_may_be_tensors_arguments_or_dictionaries(shown: list[Tensor]) -> None:
@@ -98,8 +101,9 @@ def test_inputs_may_be_tensors_arguments_or_dictionaries(shown: list[Tensor]) ->
     whole = hooks.trace(model, shown[0])
     for frame in ((shown[0], 2.0), {"x": shown[0], "scale": 0.5}):
         given = hooks.trace(model, [frame])
-        assert all(torch.equal(given.frames[0].operands[name], whole.frames[0].operands[name])
-                   for name in whole.products)
+        assert all(torch.equal(given.frames[0].operands[product],
+                               whole.frames[0].operands[product])
+                   for product in whole.products)
 
 
 def test_routers_are_recorded_and_mechanisms_route(shown: list[Tensor]) -> None:
@@ -115,12 +119,12 @@ def test_routers_are_recorded_and_mechanisms_route(shown: list[Tensor]) -> None:
     given = hooks.trace(model, shown, {"layers.0.gate": 1, "layers.1.gate": 1})
     dense, _ = play("dense", given)
     for layer in range(2):
-        ran = given.frames[0].operands
+        ran = by_name(given.frames[0].operands)
         rows = [len(ran.get(f"layers.{layer}.experts.{n}.0.fc1", ())) for n in range(2)]
         assert dense.routed[layer].tolist() == rows
     both, _ = play("top-k", given, k=2)
     assert both.routed[0].tolist() == [10, 10]
-    assert both.works["layers.0.experts.0.0.fc1"].macs == 10 * 8 * 16
+    assert by_name(both.works)["layers.0.experts.0.0.fc1"].macs == 10 * 8 * 16
     one, _ = play("expert-pruning", given, experts=1)
     assert sorted(one.routed[1].tolist()) == [0, 10]
 
@@ -152,21 +156,21 @@ def test_attention_is_recorded_by_the_function_called() -> None:
     model = Attending()
     x = torch.randn(1, 6, 8, generator=torch.Generator().manual_seed(3))
     given = hooks.trace(model, x)
-    assert given.products[:4] == ["blocks.0.qkv", "heads.0.attention.scores",
-                                  "heads.0.attention.values", "blocks.0.proj"]
+    assert list(map(str, given.products[:4])) == [
+        "blocks.0.qkv", "heads.0.attention.scores", "heads.0.attention.values", "blocks.0.proj"]
     (moment,) = given.frames
     qkv = model.blocks[0]["qkv"](x).detach()[0].unflatten(-1, (3, 2, 4)).permute(1, 2, 0, 3)
-    for real, codes in ((qkv[0], moment.operands["heads.0.attention.scores"]),
+    for real, codes in ((qkv[0], by_name(moment.operands)["heads.0.attention.scores"]),
                         (qkv[1], moment.keys["heads.0.attention"])):
         assert torch.equal(codes, (real.double() * 127 / float(real.abs().max())).round().long())
-    e = moment.operands["heads.0.attention.values"]
+    e = by_name(moment.operands)["heads.0.attention.values"]
     assert (e.triu(1) == 0).all(), "causal"
     assert (e[:, 0, 0] == 127).all()
     (frame,), (dense,) = play("sparsifiner", given, density=0.5), play("dense", given)
     for part, kept in (("scores", 5 * 3 + 6), ("values", 5 * 3 + 6)):
         name = f"heads.1.attention.{part}"
-        assert dense.works[name].macs == 2 * 36 * 4
-        assert frame.works[name].macs == 2 * kept * 4
+        assert by_name(dense.works)[name].macs == 2 * 36 * 4
+        assert by_name(frame.works)[name].macs == 2 * kept * 4
 
 
 def test_what_cannot_be_traced_is_refused(shown: list[Tensor]) -> None:
@@ -205,7 +209,7 @@ def test_a_dictionary_is_one_frame() -> None:
 def test_statistics_are_those_asked_for() -> None:
     given = generated({"fc1": (64, 4000, 2)}, density=0.3, token_correlation=0.2,
                       time_correlation=0.6, frames=3, seed=7)
-    first, second, _ = (moment.operands["fc1"] for moment in given.frames)
+    first, second, _ = (by_name(moment.operands)["fc1"] for moment in given.frames)
     for x in (first, second):
         assert float((x != 0).double().mean()) == pytest.approx(0.3, abs=0.01)
         assert 0 < x.abs().max() <= 127
@@ -216,14 +220,14 @@ def test_statistics_are_those_asked_for() -> None:
     assert float(columns.double().mean()) == pytest.approx(0.2**2 * 0.3, abs=0.01)
     again = generated({"fc1": (64, 4000, 2)}, density=0.3, token_correlation=0.2,
                       time_correlation=0.6, frames=3, seed=7)
-    assert torch.equal(first, again.frames[0].operands["fc1"])
+    assert torch.equal(first, by_name(again.frames[0].operands)["fc1"])
 
 
 @pytest.mark.parametrize("density", [0.0, 1.0])
 def test_statistics_at_the_ends(density: float) -> None:
     for name in ("fc1", "fc2"):
         given = generated({name: (8, 100, 2)}, density=density, frames=2, time_correlation=1.0)
-        one, other = (moment.operands[name] for moment in given.frames)
+        one, other = (by_name(moment.operands)[name] for moment in given.frames)
         assert float((one != 0).double().mean()) == density
         assert torch.equal(one, other)
 
@@ -251,8 +255,8 @@ def test_impossible_statistics_are_refused(asked: dict, words: str) -> None:
 def equal(one: Record, other: Record) -> None:
     assert (one.zeros, one.config, one.task) == (other.zeros, other.config, other.task)
     assert one.weights.keys() == other.weights.keys()
-    for name, weight in one.weights.items():
-        assert torch.equal(weight.double(), other.weights[name].double())
+    for product, weight in one.weights.items():
+        assert torch.equal(weight.double(), other.weights[product].double())
     for left, right in zip(one.frames, other.frames, strict=True):
         assert list(left.operands) == list(right.operands)
         for kind in ("operands", "keys", "logits", "routes"):
@@ -264,7 +268,8 @@ def equal(one: Record, other: Record) -> None:
 def test_a_file_gives_back_the_record(tmp_path: Path, live: Record, shown: list[Tensor]) -> None:
     """Of the network, of a foreign one, and of a mask alone; mechanisms see no difference."""
     mask = torch.rand(3, 13, generator=torch.Generator().manual_seed(0)) < 0.3
-    masked = Record((Moment({"fc2": mask}),), {"fc2": torch.ones(4, 13)})
+    product = recognize("fc2")
+    masked = Record((Moment({product: mask}),), {product: torch.ones(4, 13)})
     for number, given in enumerate((live, hooks.trace(Mlp(), shown), masked)):
         path = tmp_path / f"{number}.safetensors"
         save(given, path)
@@ -308,6 +313,11 @@ GATE = "0.logits.1"
     ({"tensors": {"weight.patch": torch.ones(32, 4, dtype=torch.complex64)}},
      r"weight\.patch holds complex numbers"),
     ({"products": [[], []]}, "metadata record: frame 0 has no product"),
+    ({"products": [["blocks.9.q"], ["patch"]]}, r"product blocks\.9\.q is none of digits"),
+    ({"known": {"0.fc1": {"part": "fc1"}}},
+     r"known says of 0\.fc1 something else than part, layer, expert, owner, mixture"),
+    ({"known": {"0.fc1": {"part": "fc1", "layer": "0", "expert": None, "owner": "",
+                          "mixture": ""}}}, r"known says of 0\.fc1 something else"),
 ])
 def test_a_bad_file_is_refused_in_one_line(changes: dict, words: str, tmp_path: Path,
                                            live: Record) -> None:
@@ -317,6 +327,19 @@ def test_a_bad_file_is_refused_in_one_line(changes: dict, words: str, tmp_path: 
         load(tmp_path / "bad.safetensors")
     assert str(error.value).startswith(f"{tmp_path / 'bad.safetensors'}: ")
     assert "\n" not in str(error.value)
+
+
+def test_what_a_file_does_not_say_of_a_product_its_name_does(tmp_path: Path) -> None:
+    product = recognize("layers.3.mlp.up").known_as("fc1")
+    save(Record((Moment({product: torch.ones(2, 3)}),), {product: torch.ones(4, 3)}),
+         tmp_path / "whole.safetensors")
+    spoil(tmp_path / "whole.safetensors", tmp_path / "bare.safetensors", known={})
+    spoil(tmp_path / "whole.safetensors", tmp_path / "other.safetensors", known={
+        str(product): {"part": "fc2", "layer": 7, "expert": None, "owner": "", "mixture": ""}})
+    whole, bare, other = (load(tmp_path / f"{name}.safetensors").products
+                          for name in ("whole", "bare", "other"))
+    assert whole == bare == [product]
+    assert [(each.part, each.layer) for each in other] == [("fc2", 7)]
 
 
 def test_a_truncated_file_is_refused(tmp_path: Path, live: Record) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.integer import Context, embed
+from deltamoe.golden.operators import Operator, Part
 from deltamoe.golden.quantization.report import sqnr
 from deltamoe.golden.sparsity.generated import generated
 from deltamoe.golden.sparsity.metrics import (
@@ -19,7 +20,7 @@ from deltamoe.golden.sparsity.metrics import (
 )
 from deltamoe.golden.sparsity.record import Moment, Record
 from deltamoe.golden.sparsity.rules.experts import Merged
-from tests.golden.sparsity.support import experts, play
+from tests.golden.sparsity.support import by_name, experts, play
 
 SEED = 3
 
@@ -29,18 +30,19 @@ def members(*rows: set[int], count: int = 3) -> np.ndarray:
 
 
 def expert_bytes(frame) -> int:
-    return sum(work.weight_bytes for name, work in frame.works.items() if "experts" in name)
+    return sum(work.weight_bytes for product, work in frame.works.items()
+               if product.expert is not None)
 
 
 def test_top_two_of_sixteen_is_an_eighth_of_all_experts() -> None:
     """M3ViT-tiny: 16 experts of half the dense width, two a token, are one dense layer's work."""
     given = generated(MODELS["m3vit-tiny-129"], frames=1)
     (two,), (every,) = play("top-k", given, k=2), play("top-k", given, k=16)
-    routed, all_experts = (sum(work.macs for name, work in frame.works.items()
-                               if "experts" in name) for frame in (two, every))
+    routed, all_experts = (sum(work.macs for product, work in frame.works.items()
+                               if product.expert is not None) for frame in (two, every))
     assert routed * 8 == all_experts == 6 * 129 * 16 * 2 * 192 * 384
-    dense = sum(work.macs for name, work in two.works.items()
-                if name.endswith((".fc1", ".fc2")) and "experts" not in name)
+    dense = sum(work.macs for product, work in two.works.items()
+                if product.part in (Part.FC1, Part.FC2) and product.expert is None)
     assert routed == dense
 
 
@@ -128,7 +130,7 @@ def test_thor_sends_all_tokens_to_one_expert_and_needs_no_gate(live: Record) -> 
         for tokens in frame.routed.values():
             assert sorted(tokens.tolist()) == [0, 0, 0, 17]
             seen.add(int(tokens.argmax()))
-        assert not any("gate" in name for name in frame.works)
+        assert not any(product.part == Part.GATE for product in frame.works)
     assert len(seen) > 1
 
 
@@ -158,12 +160,12 @@ def test_a_task_keeps_what_it_used_most() -> None:
     given = experts([[[3.0, 2.0, 1.0], [3.0, 1.0, 2.0], [0.0, 1.0, 3.0], [1.0, 0.0, 3.0]]], 1)
     (frame,) = play("task-set", given, experts=2)
     assert frame.routed[1].tolist() == [4, 0, 4]
-    assert not any("gate" in name for name in frame.works)
+    assert not any(product.part == Part.GATE for product in frame.works)
     (frame,) = play("expert-pruning", given, experts=2)
     assert frame.routed[1].tolist() == [2, 0, 2]
     (frame,) = play("expert-pruning", given, experts=1)
     assert frame.routed[1].tolist() == [4, 0, 0]
-    assert frame.works["blocks.1.gate.0"].columns == 2
+    assert by_name(frame.works)["blocks.1.gate.0"].columns == 2
     assert expert_bytes(frame) == 32
 
 
@@ -173,7 +175,7 @@ def test_product_keys_need_the_root_of_the_keys() -> None:
     given = experts([(row[:, None] + column).flatten()[None].tolist()], 2)
     (frame,) = play("product-keys", given, k=2)
     assert frame.routed[1].nonzero()[0].tolist() == [1 * 4 + 2, 3 * 4 + 2]
-    assert frame.works["blocks.1.gate.0"].macs == 4 * 2 * 4
+    assert by_name(frame.works)["blocks.1.gate.0"].macs == 4 * 2 * 4
     with pytest.raises(ValueError, match="3 experts are no square"):
         play("product-keys", experts([[[1.0, 2.0, 3.0]]], 1))
 
@@ -233,7 +235,7 @@ def test_experts_that_are_permuted_copies_merge_without_loss(live: Record) -> No
         second[1] = second[0][:, order] if kind == "weight" else second[0]
         tensors |= {f"{name}.experts.fc1.{kind}": first, f"{name}.experts.fc2.{kind}": second}
     share = torch.tensor([0.7, 0.3], dtype=torch.float64)
-    made = merged(type(model)(model.config, tensors), name, [(0, torch.arange(2), share)])
+    made = merged(type(model)(model.config, tensors), 1, [(0, torch.arange(2), share)])
     for key, tensor in made.items():
         assert torch.equal(tensor[0], model[key][0]), key
 
@@ -252,7 +254,8 @@ def test_a_cache_reads_what_it_lost() -> None:
 
 def test_lora_experts_cost_two_low_rank_products(still: Record) -> None:
     (dense, _), (lora, _) = play("dense", still), play("lora-experts", still, experts=3, rank=8)
-    layers = [name for name in dense.works if name.endswith(".fc1") and "experts" not in name]
+    layers = [product for product in dense.works
+              if product.part == Part.FC1 and product.expert is None]
     assert len(layers) == 2
     router = 2 * 17 * 32 * 3
     assert lora.macs - dense.macs == 2 * 2 * 17 * 8 * (32 + 64) + router
@@ -264,18 +267,18 @@ def test_sparse_experts_are_chosen_by_their_moments() -> None:
     units = torch.tensor([[9, -9, 9, -9], [1, -1, -1, 1], [-1, 1, 2, -2], [3, 1, -4, 0]])
     weights = dict(given.weights)
     for index, shift in enumerate((0, -5, 5)):
-        weights[f"blocks.1.experts.{index}.fc1"] = (units + shift).to(torch.int8)
+        weights[Operator(Part.FC1, 1, index)] = (units + shift).to(torch.int8)
     given = replace(given, weights=weights)
     (frame,) = play("moe-x", given, k=1)
     assert frame.routed[1].tolist() == [0, 2, 0]
     (frame,) = play("moe-x", given, k=2)
     assert frame.routed[1].tolist() == [2, 2, 0]
-    assert frame.works["blocks.1.gate.0"].predictor_macs == 2 * 2 * 4 * 3
+    assert by_name(frame.works)["blocks.1.gate.0"].predictor_macs == 2 * 2 * 4 * 3
 
 
 def test_a_dimension_that_a_token_does_not_use_is_neither_read_nor_written(live: Record) -> None:
     for frame in play("mohd", live, groups=4, shared=1, k=1):
-        q, proj = frame.works["blocks.0.q"], frame.works["blocks.0.proj"]
+        q, proj = by_name(frame.works)["blocks.0.q"], by_name(frame.works)["blocks.0.proj"]
         assert (q.events.sum(1) == 16).all()
         assert q.events[:, :8].all()
         assert (proj.made == q.events).all()
@@ -291,9 +294,10 @@ def test_without_any_dimension_the_blocks_add_nothing(live: Record) -> None:
 
 def test_routed_heads_halve_queries_scores_and_outputs(live: Record) -> None:
     (frame, _), (dense, _) = play("jetmoe", live, k=1), play("dense", live)
-    for part in ("q", "attention.scores", "attention.values", "proj"):
-        assert 2 * frame.works[f"blocks.0.{part}"].macs == dense.works[f"blocks.0.{part}"].macs
-    assert frame.works["blocks.0.k"].macs == dense.works["blocks.0.k"].macs
+    for part in (Part.Q, Part.SCORES, Part.VALUES, Part.PROJ):
+        assert 2 * frame.works[Operator(part, 0)].macs == dense.works[Operator(part, 0)].macs
+    keys = Operator(Part.K, 0)
+    assert frame.works[keys].macs == dense.works[keys].macs
 
 
 @pytest.mark.parametrize(("policy", "values", "count"), [

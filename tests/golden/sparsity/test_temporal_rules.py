@@ -5,11 +5,12 @@ import torch
 
 from deltamoe.golden.data.video import frames
 from deltamoe.golden.library import find
+from deltamoe.golden.operators import Operator, Part
 from deltamoe.golden.sparsity.record import Moment, Record, record
 from deltamoe.golden.sparsity.rules.temporal import ActivationDelta
 from deltamoe.golden.temporal.frames import Temporal
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
-from tests.golden.sparsity.support import layer, play
+from tests.golden.sparsity.support import by_name, layer, play
 
 GENERATOR = torch.Generator().manual_seed(4)
 
@@ -26,9 +27,9 @@ def test_masks_are_those_of_the_golden_sequence(policy: Policy, theta: int) -> N
     made = play(policy, given, **({} if skips else {"theta": theta}))
     for pixels, moment, frame in zip(shown, given.frames, made, strict=True):
         trace = run.run(pixels, 1)
-        assert list(frame.works) == list(map(str, trace.sent))
+        assert list(frame.works) == list(trace.sent)
         for product, sent in trace.sent.items():
-            assert (frame.works[str(product)].events == sent.flatten(0, -2).numpy()).all()
+            assert (frame.works[product].events == sent.flatten(0, -2).numpy()).all()
         same = torch.equal(trace.x, moment.output)
         assert (frame.sqnr_db == float("inf")) == same
         assert frame.predicted == int(trace.scores.argmax())
@@ -40,14 +41,14 @@ def test_state_of_a_sequence_is_charged() -> None:
     given = layer(torch.ones(5, 3), first, second)
     one, two = play("delta", given, theta=0)
     whole = 2 * (3 + 4 * 5)
-    assert (one.works["fc2"].state_read_bytes, one.works["fc2"].state_written_bytes) == (0, whole)
-    assert (two.works["fc2"].state_read_bytes, two.works["fc2"].state_written_bytes) == (
-        whole, whole)
+    (first,), (second,) = one.works.values(), two.works.values()
+    assert (first.state_read_bytes, first.state_written_bytes) == (0, whole)
+    assert (second.state_read_bytes, second.state_written_bytes) == (whole, whole)
     assert two.macs == 5
-    assert (two.works["fc2"].weight_bytes, two.works["fc2"].loaded_bytes) == (5, 15)
+    assert (second.weight_bytes, second.loaded_bytes) == (5, 15)
     one, two = play("token-gate", given, theta=0)
     assert two.macs == 3 * 5
-    assert two.works["fc2"].state_bytes == 2 * whole
+    assert by_name(two.works)["fc2"].state_bytes == 2 * whole
     assert all(work.state_bytes == 0 for work in play("zero-skip", given)[1].works.values())
 
 
@@ -58,9 +59,9 @@ def block(*parts: str) -> Record:
     """
     x = {part: torch.full((2, 3), 0 if part in "qkv" else 1 + index)
          for index, part in enumerate(parts)}
-    frames = tuple(Moment({f"blocks.0.{part}": value + number for part, value in x.items()})
+    frames = tuple(Moment({Operator(Part(part), 0): value + number for part, value in x.items()})
                    for number in range(2))
-    return Record(frames, {f"blocks.0.{part}": torch.ones(3, 3) for part in parts})
+    return Record(frames, {Operator(Part(part), 0): torch.ones(3, 3) for part in parts})
 
 
 @pytest.mark.parametrize(("policy", "kept"), [
@@ -71,7 +72,7 @@ def test_a_shared_operand_is_kept_once(policy: str, kept: dict[str, int]) -> Non
     """Bytes of a row of 3 codes and 3 sums; an MLP behind a token gate keeps only its ends."""
     first, second = play(policy, block("q", "k", "v", "proj", "fc1", "fc2"))
     for part, size in kept.items():
-        one, two = (frame.works[f"blocks.0.{part}"] for frame in (first, second))
+        one, two = (by_name(frame.works)[f"blocks.0.{part}"] for frame in (first, second))
         assert (one.state_read_bytes, one.state_written_bytes) == (0, 2 * size), part
         assert (two.state_read_bytes, two.state_written_bytes) == (2 * size, 2 * size), part
 
@@ -97,11 +98,11 @@ def moving(tokens: int, moved: int, width: int = 4) -> Record:
     for number in range(2):
         x = torch.ones(tokens, width, dtype=torch.int64)
         x[:moved] += number
-        name = "blocks.0.attention"
         q = torch.ones(2, tokens, width // 2, dtype=torch.int64)
-        made.append(Moment({"blocks.0.q": x, f"{name}.scores": q,
-                            f"{name}.values": torch.ones(2, tokens, tokens)}, {name: q}))
-    return Record(tuple(made), {"blocks.0.q": torch.ones(width, width)})
+        scores, values = Operator(Part.SCORES, 0), Operator(Part.VALUES, 0)
+        made.append(Moment({Operator(Part.Q, 0): x, scores: q,
+                            values: torch.ones(2, tokens, tokens)}, {scores.owner: q}))
+    return Record(tuple(made), {Operator(Part.Q, 0): torch.ones(width, width)})
 
 
 @pytest.mark.parametrize(("moved", "cost"), [(0, 0), (1, 2), (3, 6), (4, 8), (5, 8), (8, 8)])
@@ -109,7 +110,7 @@ def test_updating_attention_breaks_even_at_half_of_the_tokens(moved: int, cost: 
     """Eventful transformers: 2 r N d against N^2 d, both products; r = N / 2 is where to stop."""
     _, frame = play("eventful", moving(8, moved), theta=0)
     for part in ("scores", "values"):
-        work = frame.works[f"blocks.0.attention.{part}"]
+        work = by_name(frame.works)[f"blocks.0.attention.{part}"]
         assert work.macs + work.predictor_macs == 2 * cost * 8 * 2, part
 
 
@@ -117,10 +118,10 @@ def test_most_of_a_still_video_is_not_sent() -> None:
     """DAL: the first frame is what is not zero, of later ones the noise that crosses a step."""
     network = find("digits").quantized
     given = record(network, frames("generator:fixed", network.config, 3))
-    linear = [name for name in given.weights if name in given.frames[0].operands]
+    linear = [product for product in given.weights if product in given.frames[0].operands]
     dense, kept = play("dense", given), play("dal", given, step=16)
-    first, *later = (sum(frame.works[name].macs for name in linear) for frame in kept)
-    whole = sum(dense[0].works[name].macs for name in linear)
+    first, *later = (sum(frame.works[product].macs for product in linear) for frame in kept)
+    whole = sum(dense[0].works[product].macs for product in linear)
     assert max(later) < 0.3 * whole < 0.6 * whole < first
 
 
@@ -129,5 +130,5 @@ def test_inactive_tokens_do_not_attend(live: Record) -> None:
     (frame, _), (dense, _) = play("token-activity", live, active=9 / 17), play("dense", live)
     for part in ("scores", "values"):
         name = f"blocks.2.attention.{part}"
-        assert frame.works[name].macs * 17**2 == dense.works[name].macs * 9**2
-    assert frame.works["blocks.2.fc1"].rows == 17
+        assert by_name(frame.works)[name].macs * 17**2 == by_name(dense.works)[name].macs * 9**2
+    assert by_name(frame.works)["blocks.2.fc1"].rows == 17

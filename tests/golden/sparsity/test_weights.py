@@ -6,11 +6,13 @@ from torch.nn.utils import prune
 
 from deltamoe.golden.integer import infer
 from deltamoe.golden.library import find
+from deltamoe.golden.operators import QKV, Operator, Part
 from deltamoe.golden.sparsity import hooks
+from deltamoe.golden.sparsity.names import recognize
 from deltamoe.golden.sparsity.record import Record, record
 from deltamoe.golden.sparsity.rules.compression import DynamicSparse, Wanda
 from deltamoe.golden.sparsity.rules.weights import Essential, GroupsOf, Magnitude, erdos_renyi
-from tests.golden.sparsity.support import layer, play
+from tests.golden.sparsity.support import by_name, layer, play
 
 GENERATOR = torch.Generator().manual_seed(5)
 
@@ -24,12 +26,12 @@ def test_two_of_four_halves_multiplications_and_bytes_and_adds_two_bits() -> Non
     given = layer(weight, torch.ones(5, 32, dtype=torch.int64))
     (sparse,), (dense,) = play("n-m", given, n=2, m=4), play("dense", given)
     assert 2 * sparse.macs == dense.macs == 5 * 16 * 32
-    work = sparse.works["fc2"]
+    work = by_name(sparse.works)["fc2"]
     assert 2 * work.weight_bytes == 16 * 32
     assert work.index_bytes == work.weight_bytes * 2 // 8
     (one,) = play("n-m", given, n=1, m=8)
     assert 8 * one.macs == dense.macs
-    assert one.works["fc2"].index_bytes == 64 * 3 // 8
+    assert by_name(one.works)["fc2"].index_bytes == 64 * 3 // 8
 
 
 @pytest.mark.parametrize("name", ["n-m", "magnitude", "teal", "wina", "wanda"])
@@ -37,13 +39,14 @@ def test_layers_of_any_name_are_sparse(name: str) -> None:
     network = torch.nn.Sequential(torch.nn.Linear(32, 16), torch.nn.ReLU(), torch.nn.Linear(16, 8))
     given = hooks.trace(network, [torch.randn(5, 32, generator=GENERATOR)])
     (sparse,), (dense,) = play(name, given), play("dense", given)
-    assert sparse.works.keys() == {"0.fc1", "2.fc2"}
-    assert all(work.macs < 0.8 * dense.works[name].macs for name, work in sparse.works.items())
+    assert by_name(sparse.works).keys() == {"0.fc1", "2.fc2"}
+    assert all(work.macs < 0.8 * dense.works[product].macs
+               for product, work in sparse.works.items())
 
 
 def test_the_largest_of_each_group_stay() -> None:
     weight = torch.tensor([[1, -5, 3, 0, 2, 2, 2, 9]], dtype=torch.int8)
-    made = GroupsOf(layer(weight, [[1] * 8]), 2, 4).weight("fc2", weight)
+    made = GroupsOf(layer(weight, [[1] * 8]), 2, 4).weight(recognize("fc2"), weight)
     assert made.tolist() == [[0, -5, 3, 0, 2, 0, 0, 9]]
 
 
@@ -51,9 +54,9 @@ def test_wanda_prunes_the_example_of_its_paper() -> None:
     """Rows compete with themselves, weighed by the length of an input, not by size alone."""
     weight = torch.tensor([[4, 0, 1, -1], [3, -2, -1, -3], [-3, 1, 0, 2]], dtype=torch.int8)
     given = layer(weight, [[1, 2, 8, 3]])
-    assert Wanda(given, 0.5).weight("fc2", weight).tolist() == [
+    assert Wanda(given, 0.5).weight(recognize("fc2"), weight).tolist() == [
         [4, 0, 1, 0], [0, 0, -1, -3], [-3, 0, 0, 2]]
-    assert Magnitude(given, 0.5).weight("fc2", weight).tolist() == [
+    assert Magnitude(given, 0.5).weight(recognize("fc2"), weight).tolist() == [
         [4, 0, 0, 0], [3, -2, 0, -3], [-3, 0, 0, 2]]
 
 
@@ -62,7 +65,7 @@ def test_swapping_lowers_the_mean_error_and_keeps_the_density() -> None:
     given = layer(weight, x)
     errors = []
     for rule in (Wanda(given, 0.5), DynamicSparse(given, 0.5)):
-        kept = rule.keep("fc2", weight)
+        kept = rule.keep(recognize("fc2"), weight)
         assert (kept.sum(-1) == 32).all()
         errors.append((x.double() @ (weight.double() * ~kept).T).mean(0).abs())
     assert (errors[1] <= errors[0] + 1e-9).all()
@@ -85,8 +88,8 @@ def test_erdos_renyi_is_the_ratio_of_rows_and_columns() -> None:
 def test_half_of_each_layer_stays(name: str, still: Record) -> None:
     for frame in play(name, still, density=0.5):
         for product, work in frame.works.items():
-            inside = product.startswith("blocks") and "gate" not in product and (
-                "attention" not in product)
+            inside = product.layer is not None and product.part not in (
+                Part.GATE, Part.SCORES, Part.VALUES)
             assert work.kept == (0.5 if inside else 1)
             if inside:
                 assert 2 * work.weight_bytes == work.depth * work.columns
@@ -96,7 +99,7 @@ def test_half_of_each_layer_stays(name: str, still: Record) -> None:
 def test_few_weights_are_named_by_column_instead_of_a_bit_each() -> None:
     given = layer(matrix(16, 64), torch.ones(1, 64, dtype=torch.int64))
     (frame,) = play("magnitude", given, density=1 / 64)
-    assert frame.works["fc2"].index_bytes == 16 * 6 // 8
+    assert by_name(frame.works)["fc2"].index_bytes == 16 * 6 // 8
 
 
 @pytest.mark.parametrize("density", [0.3, 0.5, 0.9])
@@ -112,19 +115,18 @@ def test_essential_sparsity_is_global_pruning_of_the_trained_weights(
     prune.global_unstructured(parameters, prune.L1Unstructured, amount=1 - density)
     wanted = {}
     for number, block in enumerate(network.blocks):
-        parts = {"proj": block.attn.proj.weight_mask} | dict(
-            zip("qkv", block.attn.qkv.weight_mask.chunk(3), strict=True))
-        if block.is_moe:
-            parts |= {f"experts.{expert}.{part}": mask for part, key in (
-                ("fc1", "htoh4"), ("fc2", "h4toh")) for expert, mask in enumerate(
-                block.mlp.experts[key].weight_mask)}
-        else:
-            parts |= {part: getattr(block.mlp, part).weight_mask for part in ("fc1", "fc2")}
-        wanted |= {f"blocks.{number}.{part}": mask for part, mask in parts.items()}
+        masks = {(Part.PROJ, None): block.attn.proj.weight_mask} | {
+            (part, None): mask for part, mask in zip(
+                QKV, block.attn.qkv.weight_mask.chunk(3), strict=True)}
+        for part, key in ((Part.FC1, "htoh4"), (Part.FC2, "h4toh")):
+            masks |= {(part, expert): mask for expert, mask in enumerate(
+                block.mlp.experts[key].weight_mask)} if block.is_moe else {
+                (part, None): getattr(block.mlp, part).weight_mask}
+        wanted |= {Operator(part, number, expert): mask for (part, expert), mask in masks.items()}
     rule = Essential(live, density)
     assert rule.kept.keys() == wanted.keys()
-    for name, mask in wanted.items():
-        assert torch.equal(rule.kept[name], mask.bool()), name
+    for product, mask in wanted.items():
+        assert torch.equal(rule.kept[product], mask.bool()), product
 
 
 @pytest.mark.parametrize("name", ["essential", "magnitude", "n-m"])
@@ -137,10 +139,11 @@ def test_codes_of_other_scales_are_not_compared(name: str, live: Record) -> None
 def test_magnitudes_are_those_of_the_trained_weights(live: Record) -> None:
     for number, block in enumerate(find("digits").real.blocks):
         q = block.attn.qkv.weight.detach()[:32]
-        kept = Magnitude(live, 0.25).keep(f"blocks.{number}.q", live.weights[f"blocks.{number}.q"])
+        queries = Operator(Part.Q, number)
+        kept = Magnitude(live, 0.25).keep(queries, live.weights[queries])
         assert kept.sum() == 256
         assert q[kept].abs().min() > q[~kept].abs().max()
-        groups = GroupsOf(live, 2, 4).keep(f"blocks.{number}.q", torch.zeros(32, 32))
+        groups = GroupsOf(live, 2, 4).keep(queries, torch.zeros(32, 32))
         size = q.abs().view(32, 8, 4)
         assert torch.equal(groups, (size >= size.sort(-1).values[..., 2:3]).view(32, 32))
 
@@ -168,8 +171,8 @@ def test_pruned_weights_run_as_a_network_of_their_own(live: Record) -> None:
 def test_a_pruned_layer_still_maps_zero_to_its_bias(live: Record) -> None:
     """Codes of an activation have a zero point, which the biases hold times the weights."""
     model = Magnitude(live, 0.3).network(live.model)
-    for name in ("blocks.0.fc2", "blocks.1.experts.fc2"):
-        zero = live.zeros[name.replace("experts", "experts.0")]
+    for product in (Operator(Part.FC2, 0), Operator(Part.FC2, 1, 0)):
+        name, zero = product.whole, live.zeros[product]
         assert zero != 0
         ends = [zero * net[f"{name}.weight"].long().sum(-1) + net[f"{name}.bias"]
                 for net in (model, live.model)]
@@ -182,7 +185,7 @@ def test_wider_and_sparser_is_the_same_work_and_more_indices() -> None:
     (dense,) = play("dense", given)
     for factor in (1, 2, 4):
         (wide,) = play("sparse-ift", given, factor=factor)
-        work = wide.works["fc1"]
+        work = by_name(wide.works)["fc1"]
         assert (wide.macs, work.columns) == (dense.macs, 32 * factor)
         assert work.weight_bytes == 32 * 8
         assert work.index_bytes == 32 * 8 * min(factor, 3) // 8
@@ -197,7 +200,7 @@ def test_four_bits_halve_the_bytes() -> None:
     assert frame.macs == dense.macs
     from deltamoe.golden.sparsity.rules.compression import LowBit
 
-    made = LowBit(given, 4).weight("fc2", weight)
+    made = LowBit(given, 4).weight(recognize("fc2"), weight)
     assert len(made.unique()) <= 15
     assert (made.long() - weight.long()).abs().max() <= 127 / 7 / 2 + 0.5
 
@@ -207,10 +210,10 @@ def test_a_low_rank_matrix_needs_no_sparse_rows() -> None:
     weight = (torch.arange(1, 9)[:, None] * torch.arange(1, 13) % 128).to(torch.int8)
     given = layer(weight, torch.ones(5, 12, dtype=torch.int64))
     (frame,) = play("low-rank-sparse", given, rank=1, density=0.25)
-    work = frame.works["fc2"]
+    work = by_name(frame.works)["fc2"]
     assert work.predictor_macs == 5 * 1 * (12 + 8)
     assert work.macs == 5 * 12 * 2
     assert work.weight_bytes == 2 * 12
     from deltamoe.golden.sparsity.rules.compression import LowRankSparse
 
-    assert torch.equal(LowRankSparse(given, 1, 0.0).weight("fc2", weight), weight)
+    assert torch.equal(LowRankSparse(given, 1, 0.0).weight(recognize("fc2"), weight), weight)
