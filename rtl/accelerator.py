@@ -22,7 +22,7 @@ from deltamoe.rtl.descriptor import Opcode
 from deltamoe.rtl.memory.axi import AxiLite, AxiRead, AxiWrite
 from deltamoe.rtl.memory.dma_reader import DmaReader
 from deltamoe.rtl.memory.dma_writer import DmaWriter
-from deltamoe.rtl.memory.loader import Loader, loaded
+from deltamoe.rtl.memory.loader import Loader
 from deltamoe.rtl.memory.store_reader import StoreReader
 from deltamoe.rtl.record import Area, Record
 from deltamoe.rtl.stream.pipe import pipe
@@ -130,16 +130,10 @@ class Accelerator(wiring.Component):
         pipe(m, sequencer.command, reader.i)
         pipe(m, sequencer.transfer, loader.transfer)
         pipe(m, reader.o, loader.i)
-        m.d.comb += [
-            sequencer.transferred.eq(loader.finished), sequencer.code.eq(loader.code),
-            sequencer.bus_error.eq(reader.error), datapath.inspected.eq(sequencer.inspected),
-            sequencer.occupied.eq(datapath.occupied),
-        ]
-        m.d.comb += [getattr(datapath, f"load_{name}").eq(getattr(loader, name))
-                     for name in loaded(self.hw)]
-        if self.hw.temporal:
-            m.d.comb += [loader.state_free.eq(datapath.state_free),
-                         loader.reference_free.eq(datapath.reference_free)]
+        wiring.connect(m, loader.code, sequencer.code)
+        wiring.connect(m, loader.loads, datapath.loads)
+        wiring.connect(m, sequencer.occupied, datapath.occupied)
+        m.d.comb += sequencer.bus_error.eq(reader.error)
 
     def connect_operators(self, m, sequencer, datapath):
         """Operators from their issue to their end."""
@@ -172,10 +166,8 @@ class Accelerator(wiring.Component):
             store.memory_base.eq(sequencer.memory_base), store.done.eq(writer.done),
             sequencer.retire_stored.eq(store.finished), sequencer.store_error.eq(writer.error),
             sequencer.store_index.eq(store.position),
-            datapath.storing.eq(store.storing), datapath.store_target.eq(store.target),
-            datapath.store_address.eq(store.address), datapath.store_half.eq(store.half),
-            store.granted.eq(datapath.store_granted), store.data.eq(datapath.store_data),
         ]
+        wiring.connect(m, store.read, datapath.store)
 
     def count(self, m, registers, run, sequencer, reader, writer, datapath):
         """Add up the counters while a program runs."""
@@ -193,7 +185,7 @@ class Accelerator(wiring.Component):
             "load_stalled": sequencer.transfer.valid & ~beat_in,
             "bytes_read": beat_in * self.hw.bus_bytes,
             "bytes_written": beat_out * self.hw.bus_bytes,
-            **{name: datapath.counts[name] for name in Datapath.COUNTS},
+            **{name: getattr(datapath.counts, name) for name in Datapath.COUNTS},
         }
         for counter, name in zip(registers.counters, COUNTERS, strict=True):
             with m.If(run.accepted | registers.reset):

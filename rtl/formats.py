@@ -60,30 +60,6 @@ TRANSFER = data.StructLayout({
 """A load on its way to the loader: skipped, or of the program itself."""
 
 
-TABLE_WRITE = data.StructLayout({"en": 1, "address": 11, "data": 8})
-"""An entry of an activation table; bit 10 of the address is the bank."""
-
-
-def parameter_write(hw: HwConfig) -> data.StructLayout:
-    """A word of parameters, one for each of its channels."""
-    return data.StructLayout({
-        "en": 1, "address": range(max(hw.param_words, hw.norm_words)),
-        "data": data.ArrayLayout(PARAMETER, hw.word),
-    })
-
-
-def weight_write(hw: HwConfig) -> data.StructLayout:
-    """A row of weights."""
-    return data.StructLayout({
-        "en": 1, "row": range(hw.weight_rows), "data": data.ArrayLayout(signed(8), hw.lanes)})
-
-
-def kv_write(hw: HwConfig) -> data.StructLayout:
-    """Half a row of keys or values; ``en`` says which."""
-    return data.StructLayout({
-        "en": 2, "row": range(hw.kv_rows), "data": data.ArrayLayout(signed(8), hw.word)})
-
-
 def place(hw: HwConfig) -> dict:
     """Which groups work together: from ``leader`` on a ``span`` of gangs, one for each part."""
     return {"leader": range(hw.groups), "span": 4, "gang": 4, "split": 3}
@@ -92,18 +68,6 @@ def place(hw: HwConfig) -> dict:
 def kept(hw: HwConfig) -> dict:
     """Where a sum is kept from frame to frame; whether it is added to, and kept, again."""
     return {"state": range(hw.state_words), "accumulates": 1, "stores": 1} if hw.temporal else {}
-
-
-def sums_write(hw: HwConfig) -> data.StructLayout:
-    """A word of kept sums, as int32."""
-    return data.StructLayout({
-        "en": 1, "address": range(hw.state_words), "data": data.ArrayLayout(signed(32), hw.word)})
-
-
-def reference_write(hw: HwConfig) -> data.StructLayout:
-    """A word of references."""
-    return data.StructLayout({
-        "en": 1, "address": range(hw.reference_words), "data": data.ArrayLayout(8, hw.word)})
 
 
 def traced(hw: HwConfig) -> dict:
@@ -199,6 +163,21 @@ def broadcast(hw: HwConfig) -> data.StructLayout:
     return data.StructLayout({"word": event_word(hw), **beside, **wide(hw), **place(hw)})
 
 
+def queued(hw: HwConfig) -> data.StructLayout:
+    """An entry of an expert's queue.
+
+    ``place`` is the token's slot behind all of the tokens before, ``known`` whether what is kept
+    there is of this expert.
+    """
+    kept_at = {"place": range(hw.max_tokens * hw.max_top_k), "known": 1} if hw.temporal else {}
+    return data.StructLayout({"token": range(hw.max_tokens), "weight": 16, **kept_at})
+
+
+def probed(hw: HwConfig) -> data.StructLayout:
+    """Whether a token has ``changed``; with ``routes`` it goes to a queue of expert 0 as well."""
+    return data.StructLayout({"row": range(hw.max_tokens), "changed": 1, "routes": 1})
+
+
 def event(hw: HwConfig) -> data.StructLayout:
     """One multiplication for every lane of a group.
 
@@ -209,6 +188,12 @@ def event(hw: HwConfig) -> data.StructLayout:
         "delta": signed(9), "row": hw.row_bits, "kv": 1, "begin": 1, "flush": 1, "fresh": 1,
         "last": 1, "bank": range(hw.banks),
     })
+
+
+def run(hw: HwConfig) -> data.StructLayout:
+    """Sums of a run of events, of half a group, and the run's last event."""
+    return data.StructLayout({
+        "sums": data.ArrayLayout(signed(20), hw.word), "event": event(hw)})
 
 
 def tag(hw: HwConfig) -> data.StructLayout:

@@ -3,8 +3,11 @@
 import json
 import re
 import sys
+from collections.abc import Iterator
 
+from amaranth import Const, Value
 from amaranth.back import rtlil
+from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
 from deltamoe.host.files import write_all
@@ -40,6 +43,17 @@ ZEROED = re.compile(
     r"  initial begin\n(?:    [^\n]*\[\d+\] = \d+'[hdb]0+;\n)+  end\n")
 
 
+def ports(unit: wiring.Component) -> Iterator[tuple[str, wiring.Flow, Value]]:
+    """Return name, direction and wires of every port.
+
+    Constants, as the ``ready`` of a stream that is always taken, and what has no bits are none.
+    """
+    for path, member, wires in unit.signature.flatten(unit):
+        value = Value.cast(wires)
+        if len(value) and not isinstance(value, Const):
+            yield "__".join(map(str, path)), member.flow, value
+
+
 def to_verilog(unit: wiring.Component, name: str, *, assertions: bool = False) -> str:
     """Return Verilog-2005 of ``unit`` with ``name`` as its top module, for two and four states.
 
@@ -57,7 +71,9 @@ def to_verilog(unit: wiring.Component, name: str, *, assertions: bool = False) -
     OSError
         There is no room for temporary files.
     """
-    text = printed(rtlil.convert(unit, name=name, emit_src=False),
+    directions = {wiring.In: PortDirection.Input, wiring.Out: PortDirection.Output}
+    pins = {port: (value, directions[flow]) for port, flow, value in ports(unit)}
+    text = printed(rtlil.convert(unit, name=name, ports=pins, emit_src=False),
                    YOSYS.format(checks="" if assertions else CHECKS))
     text = text.replace(r"\$procmux$", r"\procmux$")  # a function's name must not begin with $
     text = EMPTY.sub(r"= ~| \1;", text)

@@ -4,6 +4,8 @@ from amaranth import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
+from deltamoe.rtl.generate import ports
+
 
 class Frame(wiring.Component):
     """Put a register on each port of ``unit``.
@@ -20,9 +22,7 @@ class Frame(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.unit = self.unit
-        outside = self.signature.flatten(self)
-        for (_, member, inner), (_, _, outer) in zip(
-                self.unit.signature.flatten(self.unit), outside, strict=True):
-            m.d.sync += inner.eq(outer) if member.flow is In else outer.eq(inner)
+        for (_, flow, inner), (_, _, outer) in zip(ports(self.unit), ports(self), strict=True):
+            m.d.sync += inner.eq(outer) if flow is In else outer.eq(inner)
 
         return m

@@ -17,7 +17,7 @@ from amaranth.lib.wiring import In
 
 from deltamoe.rtl.accelerator import Accelerator
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.generate import to_verilog
+from deltamoe.rtl.generate import ports, to_verilog
 from deltamoe.rtl.linear.mac_pair import MacPair
 from deltamoe.rtl.record import units
 
@@ -50,19 +50,19 @@ class Unit:
     inside: dict[str, int]
 
 
-def ports(unit: wiring.Component) -> Iterator[tuple[str, str, Value]]:
+def pins(unit: wiring.Component) -> Iterator[tuple[str, str, Value]]:
     """Return direction, name and value of every port, clock and reset included."""
     yield "i", "clk", ClockSignal()
     yield "i", "rst", ResetSignal(allow_reset_less=True)
-    for path, member, value in unit.signature.flatten(unit):
-        yield "i" if member.flow is In else "o", "__".join(map(str, path)), Value.cast(value)
+    for name, flow, value in ports(unit):
+        yield "i" if flow is In else "o", name, value
 
 
 def black_box(unit: wiring.Component) -> str:
     """Return a module in Verilog that has only ports."""
     declared = ", ".join(
         f"{'input' if direction == 'i' else 'output'} [{len(value) - 1}:0] \\{name} "
-        for direction, name, value in ports(unit))
+        for direction, name, value in pins(unit))
     return f"(* blackbox *)\nmodule {type(unit).__name__}({declared});\nendmodule\n"
 
 
@@ -76,7 +76,7 @@ def boxed(top: wiring.Component, kinds: tuple[type, ...]) -> Iterator[list[wirin
         if unit is top:
             return originals[type(unit)](unit, platform)
         found.append(unit)
-        return Instance(type(unit).__name__, *ports(unit))
+        return Instance(type(unit).__name__, *pins(unit))
 
     try:
         for kind in kinds:

@@ -34,7 +34,8 @@ def probes(hw: HwConfig) -> list[Probe]:
         Probe("left", "sequencer.retire.held", "o__ready"),
         Probe("drain_position", "sequencer.retire.held", "o__payload", ISSUED, "position"),
         Probe("issue_position", "sequencer.issue", "o__payload", ISSUED, "position"),
-        Probe("drain", "datapath.drain", "busy"), Probe("drained", "datapath.drain", "release"),
+        Probe("drain", "datapath.drain", "counts__drain_busy"),
+        Probe("drained", "datapath.drain", "sums__release"),
     ]
     for number in range(hw.groups):
         worker = f"datapath.compute.worker_{number}"

@@ -11,7 +11,8 @@ from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR
-from deltamoe.rtl.formats import beat, kv_write, requantized
+from deltamoe.rtl.formats import beat, requantized
+from deltamoe.rtl.interfaces import GroupWrite, kv_write
 from deltamoe.rtl.record import Area, Record
 
 
@@ -31,12 +32,12 @@ class KvWriter(wiring.Component):
         Operator of the values; its ``rows`` are ``tokens``.
     key_descriptor, start : ``In(DESCRIPTOR)``, ``In(1)``
         Operator of the keys; its ``key_gap`` is ``(ceil(tokens / (L * S)) - 1) * head_dim``.
-    values : ``In(stream.Signature(requantized(hw)))``
-        Words of values; the tag's address is right for a row's first word. Always taken.
-    keys : ``In(stream.Signature(beat(signed(8), hw.word)))``
-        Turned words; ``last`` ends a block of ``word`` tokens. Always taken.
-    write, groups : ``Out``
-        ``en`` by half, ``row``, ``data``; which groups are written.
+    values : ``In(stream.Signature(requantized(hw), always_ready=True))``
+        Words of values; the tag's address is right for a row's first word.
+    keys : ``In(stream.Signature(beat(signed(8), hw.word), always_ready=True))``
+        Turned words; ``last`` ends a block of ``word`` tokens.
+    write : ``Out(GroupWrite(hw, kv_write(hw)))``
+        Half rows.
     finished : ``Out(1)``
         The last key of the operator is being written.
 
@@ -57,15 +58,13 @@ class KvWriter(wiring.Component):
         self.hw = hw
         super().__init__({
             "descriptor": In(DESCRIPTOR), "key_descriptor": In(DESCRIPTOR), "start": In(1),
-            "values": In(stream.Signature(requantized(hw))),
-            "keys": In(stream.Signature(beat(signed(8), hw.word))),
-            "write": Out(kv_write(hw)),
-            "groups": Out(hw.groups), "finished": Out(1),
+            "values": In(stream.Signature(requantized(hw), always_ready=True)),
+            "keys": In(stream.Signature(beat(signed(8), hw.word), always_ready=True)),
+            "write": Out(GroupWrite(hw, kv_write(hw))), "finished": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += [self.values.ready.eq(1), self.keys.ready.eq(1)]
         with m.If(self.values.valid):
             self.write_values(m)
         self.write_keys(m)
@@ -89,7 +88,7 @@ class KvWriter(wiring.Component):
                 with m.Case(spread):
                     m.d.comb += holders.eq(
                         sum(1 << n for n in range(0, self.hw.groups, 1 << spread)) << member)
-        m.d.comb += self.groups.eq(inside & holders)
+        m.d.comb += self.write.groups.eq(inside & holders)
         return sets
 
     def rows(self, *names: str):
@@ -114,7 +113,7 @@ class KvWriter(wiring.Component):
             number.eq(next_set), member.eq(next_member),
             end_head.eq(position + 1 == given.head_words), end_sets.eq(number + 1 == sets),
             end_pass.eq(half & (member + 1 == 1 << given.spread)),
-            self.write.en.eq(Mux(half, 2, 1)), self.write.row.eq(row),
+            self.write.en.eq(Mux(half, 2, 1)), self.write.address.eq(row),
         ]
         m.d.comb += [self.write.data[n].eq(word.data[n]) for n in range(self.hw.word)]
         with m.If(word.tag.first):
@@ -152,7 +151,7 @@ class KvWriter(wiring.Component):
         with m.Elif(self.keys.valid):
             sets = self.members(m, given, number, member)
             m.d.comb += [
-                self.write.en.eq(Mux(half, 2, 1)), self.write.row.eq(row),
+                self.write.en.eq(Mux(half, 2, 1)), self.write.address.eq(row),
                 self.write.data.eq(self.keys.p.data), end_sets.eq(number + 1 == sets),
                 self.finished.eq(self.keys.p.last & (next_tokens >= given.rows)),
             ]

@@ -1,7 +1,7 @@
 """Softmax and the memory of its last rows, from which the values are weighed."""
 
 from amaranth import Array, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -9,6 +9,7 @@ from deltamoe.rtl.attention.softmax import Softmax
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.formats import NORMALIZER, scores
+from deltamoe.rtl.interfaces import Counts, Lookup, Read, attach, bytes_of
 from deltamoe.rtl.record import Area, Ram, Record
 from deltamoe.rtl.stream.pipe import pipe
 
@@ -22,15 +23,16 @@ class Probabilities(wiring.Component):
         ``kappa22`` and ``kappa26`` of the operator, taken in its first cycle.
     i : ``In(stream.Signature(scores(hw.word)))``
         Logits.
-    read_address, read_data : ``In(range(hw.probability_words))``, ``Out``
-        Row ``r`` starts at word ``r % (attention_lag + 1) * row_words``; data follow in the next
-        cycle.
-    slot, normalizer : ``In``, ``Out(NORMALIZER)``
-        A row's normalizer, in the same cycle.
+    read : ``In(Read(hw.probability_words, bytes_of(hw)))``
+        Row ``r`` starts at word ``r % (attention_lag + 1) * row_words``.
+    normalizers : ``In(Lookup(hw.attention_lag + 1, NORMALIZER))``
+        A row's normalizer.
     rows : ``Out(range(hw.score_rows + 1))``
         Rows since ``start`` that are complete, normalizer included.
-    freed, wrote : ``Out(1)``
-        A row's last exponential is being written; any.
+    freed : ``Out(1)``
+        A row's last exponential is being written.
+    counts : ``Out(Counts(…))``
+        A word is being written.
 
     Timing
     ------
@@ -48,10 +50,10 @@ class Probabilities(wiring.Component):
         super().__init__({
             "descriptor": In(DESCRIPTOR), "start": In(1),
             "i": In(stream.Signature(scores(hw.word))),
-            "read_address": In(range(hw.probability_words)),
-            "read_data": Out(data.ArrayLayout(8, hw.word)),
-            "slot": In(range(hw.attention_lag + 1)), "normalizer": Out(NORMALIZER),
-            "rows": Out(range(hw.score_rows + 1)), "freed": Out(1), "wrote": Out(1),
+            "read": In(Read(hw.probability_words, bytes_of(hw))),
+            "normalizers": In(Lookup(hw.attention_lag + 1, NORMALIZER)),
+            "rows": Out(range(hw.score_rows + 1)), "freed": Out(1),
+            "counts": Out(Counts({"softmax_words": 1})),
         })
 
     def elaborate(self, platform):
@@ -60,10 +62,11 @@ class Probabilities(wiring.Component):
         slots = hw.attention_lag + 1
         m.submodules.softmax = softmax = Softmax(hw)
         m.submodules.rows = rows = Memory(
-            shape=data.ArrayLayout(8, hw.word), depth=hw.probability_words, init=[],
+            shape=bytes_of(hw), depth=hw.probability_words, init=[],
             attrs={"ram_style": "block"}
         )
-        write, read = rows.write_port(), rows.read_port()
+        write = rows.write_port()
+        attach(m, self.read, rows.read_port())
         normalizers = Array(Signal(NORMALIZER, name=f"normalizer_{n}") for n in range(slots))
         slot, base = Signal(range(slots)), Signal(range(hw.probability_words))
         position = Signal(range(hw.row_words))
@@ -74,11 +77,11 @@ class Probabilities(wiring.Component):
                          softmax.kappa26.eq(self.descriptor.attention.kappa26)]
         m.d.comb += [
             softmax.o.ready.eq(1), softmax.normalizer.ready.eq(1),
-            self.wrote.eq(softmax.o.valid), self.freed.eq(softmax.o.valid & softmax.o.p.last),
+            self.counts.softmax_words.eq(softmax.o.valid),
+            self.freed.eq(softmax.o.valid & softmax.o.p.last),
             write.en.eq(softmax.o.valid), write.addr.eq(base + position),
             write.data.eq(softmax.o.p.data),
-            read.addr.eq(self.read_address), self.read_data.eq(read.data),
-            self.normalizer.eq(normalizers[self.slot]),
+            self.normalizers.data.eq(normalizers[self.normalizers.address]),
         ]
         with m.If(softmax.o.valid):
             m.d.sync += position.eq(position + 1)

@@ -8,6 +8,7 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.control.retirement import ISSUED
 from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Opcode, Target
 from deltamoe.rtl.formats import COMMAND, TRANSFER
+from deltamoe.rtl.interfaces import Lookup
 from deltamoe.rtl.memory.store_reader import StoreReader
 from deltamoe.rtl.record import Record
 
@@ -33,7 +34,7 @@ class LoadExecutor(wiring.Component):
         Position of ``i`` in the program.
     computes, stores : ``In(16)``
         Compute descriptors, transfers of ``STORE`` finished.
-    inspected, occupied : ``Out(8)``, ``In(1)``
+    occupied : ``Out(Lookup(256, 1))``
         Whether an expert has tokens; a load with ``skip_if_empty`` is skipped, and waits for
         nothing, if not and the routing is known.
     command : ``Out(stream.Signature(COMMAND))``
@@ -60,7 +61,7 @@ class LoadExecutor(wiring.Component):
         super().__init__({
             "fetch": In(1), "length": In(24), "program_address": In(40), "memory_base": In(40),
             "i": In(stream.Signature(DESCRIPTOR)), "index": In(16),
-            "computes": In(16), "stores": In(16), "inspected": Out(8), "occupied": In(1),
+            "computes": In(16), "stores": In(16), "occupied": Out(Lookup(256, 1)),
             "command": Out(stream.Signature(COMMAND)), "o": Out(stream.Signature(TRANSFER)),
             "idle": Out(1), "waits": Out(1),
         })
@@ -76,8 +77,8 @@ class LoadExecutor(wiring.Component):
             met.eq(((self.computes >= given.wait_computes) | skips) & self.o.ready
                    & (self.stores >= given.wait_stores)),
             self.waits.eq(self.idle & self.i.valid & ~met),
-            self.inspected.eq(given.expert),
-            skips.eq(given.skip_if_empty & ~self.occupied & (self.computes >= given.routed)),
+            self.occupied.address.eq(given.expert),
+            skips.eq(given.skip_if_empty & ~self.occupied.data & (self.computes >= given.routed)),
             self.i.ready.eq(self.idle & met),
             taken.eq(self.i.valid & self.i.ready), self.o.valid.eq(taken | self.fetch),
             sent.descriptor.eq(self.i.p), sent.program.eq(self.fetch),

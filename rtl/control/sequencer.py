@@ -9,7 +9,7 @@ The first piece is half the program memory; a ``LOAD`` in each fetches the next.
 """
 
 from amaranth import Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, flipped
 
@@ -21,6 +21,7 @@ from deltamoe.rtl.control.run_control import PROBLEM
 from deltamoe.rtl.control.walker import Walker
 from deltamoe.rtl.descriptor import DESCRIPTOR, ErrorCode, Target
 from deltamoe.rtl.formats import COMMAND, TRANSFER
+from deltamoe.rtl.interfaces import Lookup, Write, attach
 from deltamoe.rtl.record import Area, Ram, Record
 from deltamoe.rtl.stream.fifo import Fifo
 from deltamoe.rtl.stream.pipe import pipe
@@ -44,11 +45,11 @@ class Sequencer(cycles.Sequencer, wiring.Component):
         the datapath, is at.
     bus_error, store_error, store_index : ``In(1)``, ``In(1)``, ``In(16)``
         A read or a write was answered with an error; the place of that ``STORE``.
-    code : ``In``
+    code : ``In(Write(Walker.rows(hw), 8 * hw.bus_bytes))``
         Write port of the program memory.
-    command, transfer, transferred : ``Out``, ``Out``, ``In(1)``
-        To reader and loader; the loader has finished ``transfer``.
-    inspected, occupied : ``Out(8)``, ``In(1)``
+    command, transfer : ``Out(stream.Signature(COMMAND))``, ``Out(stream.Signature(TRANSFER))``
+        To reader and loader, which takes a transfer when it has finished it.
+    occupied : ``Out(Lookup(256, 1))``
         Whether an expert has tokens.
     issue_… : as in :class:`deltamoe.rtl.control.executor.ComputeExecutor`
     retire_… : as in :class:`deltamoe.rtl.control.retirement.Retirement`
@@ -67,16 +68,15 @@ class Sequencer(cycles.Sequencer, wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        code = data.StructLayout({
-            "en": 1, "address": range(Walker.rows(hw)), "data": 8 * hw.bus_bytes})
         super().__init__({
             "begin": In(1), "running": In(1), "length": In(16), "program_address": In(40),
             "memory_base": In(40), "memory_size": In(32),
             "ended": Out(1), "problem": Out(PROBLEM), "position": Out(16),
-            "bus_error": In(1), "store_error": In(1), "store_index": In(16), "code": In(code),
+            "bus_error": In(1), "store_error": In(1), "store_index": In(16),
+            "code": In(Write(Walker.rows(hw), 8 * hw.bus_bytes)),
             "command": Out(stream.Signature(COMMAND)),
-            "transfer": Out(stream.Signature(TRANSFER)), "transferred": In(1),
-            "inspected": Out(8), "occupied": In(1),
+            "transfer": Out(stream.Signature(TRANSFER)),
+            "occupied": Out(Lookup(256, 1)),
             "issue_descriptor": Out(DESCRIPTOR), "issue_started": Out(1), "issue_issued": In(1),
             "issue_rows": In(range(hw.max_tokens + 1)), "issue_op": Out(3),
             "issue_released": Out(1),
@@ -101,33 +101,33 @@ class Sequencer(cycles.Sequencer, wiring.Component):
         m.submodules.issue = issue = ComputeExecutor(hw)
         m.submodules.retire = retire = Retirement(hw)
         m.submodules.transfers = transfers = Fifo(TRANSFER, self.TRANSFERS)
-        write, loads, stores = program.write_port(), Signal(16), Signal(16)
+        loads, stores, transferred = Signal(16), Signal(16), Signal()
         fetched, first, limit = Signal(), Signal(16), Signal(16)
         given = transfers.o.p
 
+        attach(m, self.code, program.write_port())
         m.d.comb += [
             first.eq(Mux(self.length > hw.piece, hw.piece, self.length)),
-            write.en.eq(self.code.en), write.addr.eq(self.code.address),
-            write.data.eq(self.code.data), load.fetch.eq(self.begin), retire.restart.eq(self.begin),
+            load.fetch.eq(self.begin), retire.restart.eq(self.begin),
             load.length.eq(first * parts),
             load.program_address.eq(self.program_address), load.memory_base.eq(self.memory_base),
             load.computes.eq(retire.finished), issue.computes.eq(retire.finished),
             load.stores.eq(stores), issue.stored.eq(self.retire_stored),
             issue.loads.eq(loads), issue.room.eq(retire.i.ready),
-            fetched.eq(self.transferred & given.program),
+            transferred.eq(self.transfer.valid & self.transfer.ready),
+            fetched.eq(transferred & given.program),
         ]
         with m.If(self.begin | fetched):
             m.d.sync += limit.eq(Mux(self.begin, 0, first))
-        with m.Elif(self.transferred & ~given.skip
+        with m.Elif(transferred & ~given.skip
                     & (given.descriptor.load.target == Target.PROGRAM)):
             m.d.sync += limit.eq(limit + given.descriptor.load.descriptors)
-        m.d.sync += [loads.eq(Mux(self.begin, 0, loads + (self.transferred & ~fetched))),
+        m.d.sync += [loads.eq(Mux(self.begin, 0, loads + (transferred & ~fetched))),
                      stores.eq(Mux(self.begin, 0, stores + self.retire_stored))]
         for walker, executor in ((load_walker, load), (compute_walker, issue)):
-            read = program.read_port()
+            attach(m, walker.read, program.read_port())
             pipe(m, walker.o, executor.i)
             m.d.comb += [
-                read.addr.eq(walker.address), walker.data.eq(read.data),
                 walker.start.eq(fetched & ~self.bus_error),
                 walker.length.eq(self.length), walker.limit.eq(limit),
                 walker.memory_size.eq(self.memory_size),
@@ -142,11 +142,10 @@ class Sequencer(cycles.Sequencer, wiring.Component):
         """Expose executors and retirement."""
         pipe(m, load.command, flipped(self.command))
         pipe(m, load.o, transfers.i)
+        pipe(m, transfers.o, flipped(self.transfer))
         pipe(m, issue.o, retire.i)
+        wiring.connect(m, load.occupied, flipped(self.occupied))
         m.d.comb += [
-            self.transfer.valid.eq(transfers.o.valid), self.transfer.payload.eq(
-                transfers.o.payload), transfers.o.ready.eq(self.transferred),
-            self.inspected.eq(load.inspected), load.occupied.eq(self.occupied),
             self.issue_descriptor.eq(issue.descriptor), self.issue_started.eq(issue.started),
             issue.issued.eq(self.issue_issued), issue.rows.eq(self.issue_rows),
             self.issue_op.eq(issue.op), self.issue_released.eq(issue.released),

@@ -14,6 +14,7 @@ from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.control.checks.descriptor import Checks
 from deltamoe.rtl.descriptor import DESCRIPTOR, ErrorCode, Opcode
+from deltamoe.rtl.interfaces import Read
 from deltamoe.rtl.record import Record
 
 
@@ -46,8 +47,8 @@ class Walker(cycles.Walker, wiring.Component):
         Begin with descriptor 0.
     length, limit, memory_size : ``In(16)``, ``In(16)``, ``In(32)``
         Descriptors of the program, those loaded so far, bytes that addresses may reach.
-    address, data : ``Out(range(rows(hw)))``, ``In(8 * hw.bus_bytes)``
-        Program memory, ``parts(hw)`` rows for a descriptor; the row follows in the next cycle.
+    read : ``Out(Read(rows(hw), 8 * hw.bus_bytes))``
+        Program memory, ``parts(hw)`` rows for a descriptor.
     o : ``Out(stream.Signature(DESCRIPTOR))``
         Valid descriptors.
     index : ``Out(16)``
@@ -72,7 +73,7 @@ class Walker(cycles.Walker, wiring.Component):
         self.loads = loads
         super().__init__({
             "start": In(1), "length": In(16), "limit": In(16), "memory_size": In(32),
-            "address": Out(range(self.rows(hw))), "data": In(8 * hw.bus_bytes),
+            "read": Out(Read(self.rows(hw), 8 * hw.bus_bytes)),
             "o": Out(stream.Signature(DESCRIPTOR)),
             "index": Out(16), "done": Out(1), "lacks": Out(1), "error": Out(ErrorCode),
         })
@@ -83,11 +84,11 @@ class Walker(cycles.Walker, wiring.Component):
         state, step = Signal(State), Signal.like(checks.step)
         parts = self.parts(self.hw)
         opcode, part, last = Signal(4), Signal(range(parts)), Signal()
-        gathered = Cat(self.o.payload.as_value(), self.data)[len(self.data) :]
+        gathered = Cat(self.o.payload.as_value(), self.read.data)[len(self.read.data) :]
 
         m.d.comb += [
-            opcode.eq(self.data), last.eq(part == 0),
-            self.address.eq((self.index & (self.hw.program_depth - 1)) * parts + part),
+            opcode.eq(self.read.data), last.eq(part == 0),
+            self.read.address.eq((self.index & (self.hw.program_depth - 1)) * parts + part),
             self.lacks.eq((state == State.FETCH) & (self.index == self.limit)),
             self.done.eq(state == State.DONE),
             checks.descriptor.eq(self.o.payload), checks.step.eq(step),

@@ -8,16 +8,18 @@ gangs hold further parts of the sum, which are added on the way out::
              └──► worker ──► lane group ──┘
 """
 
-from amaranth import Cat, Module, Signal, signed
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.formats import broadcast, kv_write, place, weight_write
+from deltamoe.rtl.formats import broadcast, place
+from deltamoe.rtl.interfaces import Counts, GroupWrite, kv_write, sums_of, weight_write
 from deltamoe.rtl.linear.lane_group import LaneGroup
 from deltamoe.rtl.linear.worker import Worker
 from deltamoe.rtl.record import Area, Record
+from deltamoe.rtl.stream.pipe import pipe
 
 
 def added(hw: HwConfig) -> int:
@@ -33,6 +35,42 @@ def added(hw: HwConfig) -> int:
     return (sum(levels) - (single if single > 1 else 0)) * hw.word * hw.acc_width
 
 
+class Assignment(wiring.Signature):
+    """Items on their way to the lane groups.
+
+    Members
+    -------
+    accept, span : ``Out(hw.groups)``, ``Out(4)``
+        One-hot: an item has been assigned to this leader and its span.
+    waiting : ``In(2).array(hw.groups)``
+        Items of each group that are not yet summed.
+    """
+
+    def __init__(self, hw: HwConfig) -> None:
+        super().__init__({"accept": Out(hw.groups), "span": Out(4),
+                          "waiting": In(2).array(hw.groups)})
+
+
+class Sums(wiring.Signature):
+    """Read port of the oldest item's sums.
+
+    Members
+    -------
+    select, word : ``Out(place(hw))``, ``Out(range(hw.item_words))``
+        Where they are, and the word of its columns to read.
+    complete, release : ``In(1)``, ``Out(1)``
+        All of them are there; the item is drained.
+    acc : ``In(sums_of(hw))``
+        The word, some cycles later: ``ComputeUnit.READ_LATENCY`` as the compute unit answers.
+    """
+
+    def __init__(self, hw: HwConfig) -> None:
+        super().__init__({
+            "select": Out(data.StructLayout(place(hw))), "word": Out(range(hw.item_words)),
+            "complete": In(1), "release": Out(1), "acc": In(sums_of(hw)),
+        })
+
+
 class ComputeUnit(cycles.ComputeUnit, wiring.Component):
     """Lane groups with their workers, the parts of a sum, and the selection of results.
 
@@ -44,28 +82,20 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
 
     Members
     -------
-    i : ``In(stream.Signature(broadcast(hw)))``
-        Events for the groups of a span; always taken.
-    accept, accept_span : ``In(hw.groups)``, ``In(4)``
-        One-hot: an item has been assigned to this leader and its span.
-    waiting : ``Out(2).array(hw.groups)``
-        Items of each group that are not yet summed.
-    select : ``In(place(hw))``
-        Oldest item: where its sums are.
-    word : ``In(range(hw.item_words))``
-        Word of its columns to read.
-    complete, release : ``Out(1)``, ``In(1)``
-        All its sums are there; it is drained.
-    acc : ``Out``
-        The word selected ``READ_LATENCY`` cycles ago.
-    weight_write, weight_groups, kv_write, kv_groups : ``In``
-        A row of weights, half a row of keys or values, for the groups of a mask.
-    popped, blocked : ``Out(hw.groups)``
+    i : ``In(stream.Signature(broadcast(hw), always_ready=True))``
+        Events for the groups of a span.
+    queues : ``In(Assignment(hw))``
+        Items on their way to the groups.
+    sums : ``In(Sums(hw))``
+        Oldest item; the word of ``READ_LATENCY`` cycles ago.
+    weights, kv : ``In(GroupWrite(hw, …))``
+        A row of weights, half a row of keys or values.
+    counts : ``Out(Counts(…))``
         Groups that take an event, and that wait for a bank.
 
     Timing
     ------
-    See :class:`Worker`; ``acc`` follows ``select`` and ``word`` by ``READ_LATENCY`` cycles.
+    See :class:`Worker`; the word of sums follows its place by ``READ_LATENCY`` cycles.
     """
 
     record = Record(twin="arithmetic.linear", area=Area(grows=lambda hw: (hw.groups, added(hw))))
@@ -75,48 +105,45 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "i": In(stream.Signature(broadcast(hw))),
-            "accept": In(hw.groups), "accept_span": In(4), "waiting": Out(2).array(hw.groups),
-            "select": In(data.StructLayout(place(hw))), "word": In(range(hw.item_words)),
-            "complete": Out(1), "release": In(1),
-            "acc": Out(data.ArrayLayout(signed(hw.acc_width), hw.word)),
-            "weight_write": In(weight_write(hw)),
-            "weight_groups": In(hw.groups),
-            "kv_write": In(kv_write(hw)),
-            "kv_groups": In(hw.groups),
-            "popped": Out(hw.groups), "blocked": Out(hw.groups),
+            "i": In(stream.Signature(broadcast(hw), always_ready=True)),
+            "queues": In(Assignment(hw)), "sums": In(Sums(hw)),
+            "weights": In(GroupWrite(hw, weight_write(hw))),
+            "kv": In(GroupWrite(hw, kv_write(hw))),
+            "counts": Out(Counts(dict.fromkeys(("worker_busy", "worker_blocked"),
+                                               range(hw.groups + 1)))),
         })
 
     def elaborate(self, platform):
         m = Module()
-        hw = self.hw
+        hw, sums = self.hw, self.sums
         complete, inside = Signal(hw.groups), Signal(hw.groups)
-        words = []
-        m.d.comb += [self.i.ready.eq(1), self.complete.eq((complete | ~inside).all())]
+        words, workers = [], []
+        m.d.comb += sums.complete.eq((complete | ~inside).all())
         for number in range(hw.groups):
             m.submodules[f"worker_{number}"] = worker = Worker(hw)
             m.submodules[f"group_{number}"] = group = LaneGroup(hw)
             self.distribute(m, number, worker)
-            drained = self.within(m, number, self.select.span, self.select.leader, "drained")
+            pipe(m, worker.o, group.i)
+            drained = self.within(m, number, sums.select.span, sums.select.leader, "drained")
             accepted = Signal(name=f"accepted_{number}")
-            with m.Switch(self.accept_span):
+            with m.Switch(self.queues.span):
                 for index, span in enumerate(hw.gangs):
                     with m.Case(index):
-                        m.d.comb += accepted.eq(self.accept[number - number % span])
+                        m.d.comb += accepted.eq(self.queues.accept[number - number % span])
             m.d.comb += [
-                worker.accept.eq(accepted), worker.release.eq(self.release & drained),
-                self.waiting[number].eq(worker.waiting), complete[number].eq(worker.complete),
-                inside[number].eq(drained),
-                self.popped[number].eq(worker.valid), self.blocked[number].eq(worker.blocked),
-                group.event.eq(worker.event), group.valid.eq(worker.valid),
-                group.weight_write.eq(self.weight_write),
-                group.weight_write.en.eq(self.weight_write.en & self.weight_groups[number]),
-                group.kv_write.eq(self.kv_write),
-                group.kv_write.en.eq(self.kv_write.en & self.kv_groups[number].replicate(2)),
-                group.bank.eq(worker.bank), group.half.eq(self.word[0]),
+                worker.accept.eq(accepted), worker.oldest.release.eq(sums.release & drained),
+                self.queues.waiting[number].eq(worker.waiting),
+                complete[number].eq(worker.oldest.complete), inside[number].eq(drained),
+                group.sums.address.eq(Cat(sums.word[0], worker.oldest.bank)),
             ]
-            words.append((self.selected(m, number, drained), group.complement))
+            for written, port in ((self.weights, group.weights), (self.kv, group.kv)):
+                m.d.comb += [port.en.eq(Mux(written.groups[number], written.en, 0)),
+                             port.address.eq(written.address), port.data.eq(written.data)]
+            words.append((self.selected(m, number, drained), group.sums.data))
+            workers.append(worker)
         self.add(m, words)
+        m.d.comb += [self.counts.worker_busy.eq(sum(worker.o.valid for worker in workers)),
+                     self.counts.worker_blocked.eq(sum(worker.blocked for worker in workers))]
 
         return m
 
@@ -164,8 +191,9 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
 
     def selected(self, m: Module, number: int, drained):
         """Return whether a group holds a part of the selected word."""
-        result, tile = Signal(name=f"selected_{number}"), self.word[1 : 1 + len(self.select.leader)]
-        with m.Switch(self.select.gang):
+        result, tile = Signal(name=f"selected_{number}"), self.sums.word[
+            1 : 1 + len(self.sums.select.leader)]
+        with m.Switch(self.sums.select.gang):
             for index, gang in enumerate(self.hw.gangs):
                 with m.Case(index):
                     m.d.comb += result.eq(drained & (tile == number % gang))
@@ -179,8 +207,7 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
         23 adders of one LUT a bit. All words are complements: with ``A = ~a`` and ``B = ~b`` that
         of the sum is ``~(a + b) = A - ~B``.
         """
-        shape = data.ArrayLayout(signed(self.hw.acc_width), self.hw.word)
-        level = []
+        shape, level = sums_of(self.hw), []
         for number, (chosen, complement) in enumerate(words):
             word = Signal(shape, name=f"word_{number}", reset_less=True)
             m.d.sync += word.eq(complement)
@@ -195,4 +222,4 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
                 m.d.sync += [made[n].eq(left[n] - ~right[0][n] if right else left[n])
                              for n in range(self.hw.word)]
         assert len(level) == 1
-        m.d.comb += self.acc.eq(~level[0].as_value())
+        m.d.comb += self.sums.acc.eq(~level[0].as_value())

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 from amaranth import Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.golden.numerics import ACTIVATION, EXPERT, HIDDEN, SCORE, UPDATE, WEIGHT
@@ -11,12 +11,14 @@ from deltamoe.rtl import cycles
 from deltamoe.rtl.attention.softmax import Softmax
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Dest
-from deltamoe.rtl.formats import NORMALIZER, PARAMETER, RESULTS, drained, kept, place, scaled, tag
-from deltamoe.rtl.linear.compute_unit import ComputeUnit
+from deltamoe.rtl.formats import NORMALIZER, RESULTS, drained, place, scaled, tag
+from deltamoe.rtl.interfaces import Counts, Lookup, Read, parameters_of
+from deltamoe.rtl.linear.compute_unit import ComputeUnit, Sums
 from deltamoe.rtl.moe.gate import Gate
 from deltamoe.rtl.record import Area, Ram, Record
 from deltamoe.rtl.stream.fifo import Fifo
 from deltamoe.rtl.stream.pipe import pipe
+from deltamoe.rtl.temporal.kept_sums import KeptWord
 
 MADE = {
     Dest.KEY: WEIGHT, Dest.VALUE: WEIGHT, Dest.HIDDEN: HIDDEN, Dest.SCORES: SCORE,
@@ -34,30 +36,24 @@ class Drain(cycles.Drain, wiring.Component):
         Records in issue order.
     op, active : ``In(3)``, ``In(1)``
         Operator whose records may be drained, if any.
-    complete : ``In(1)``
-        All sums of the oldest item are there.
     row_freed, token_freed : ``In(1)``
         The softmax and the gate have room for another row of scores, another token.
-    select, word, release : ``Out``
-        Oldest item's groups, and the word of its columns to read; the item's last word.
-    acc : ``In``
-        The word, ``latency(hw)`` cycles later.
-    where : ``Out(kept(hw))``
-        Where the word's sums are kept, ``ComputeUnit.READ_LATENCY`` cycles after ``select``.
-    passes : ``Out(1)``
-        A word was on ``where`` in the cycle before, whether or not it is kept.
-    param_address, params : ``Out(range(hw.param_words))``, ``In``
-        Parameter memory; data follow in the next cycle.
-    slot, normalizer : ``Out``, ``In(NORMALIZER)``
-        Row slot of the attention, and in the same cycle its reciprocal sum.
+    sums : ``Out(Sums(hw))``
+        Oldest item; the word of its sums ``latency(hw)`` cycles later.
+    kept : ``Out(KeptWord(hw))``
+        Where the word's sums are kept, if any are.
+    parameters : ``Out(Read(hw.param_words, parameters_of(hw)))``
+        Parameters of the columns.
+    normalizers : ``Out(Lookup(hw.attention_lag + 1, NORMALIZER))``
+        Row slots of the attention and their reciprocal sums.
     o : ``Out(stream.Signature(scaled(hw)))``
         Words; must always be taken.
-    busy, starved, credit : ``Out(1)``
+    counts : ``Out(Counts(…))``
         A word is read; the oldest item is not summed; the softmax or gate has no room.
 
     Timing
     ------
-    One word a cycle; ``o`` follows ``select`` by ``latency(hw)`` cycles. No more rows of scores or
+    One word a cycle; ``o`` follows ``sums`` by ``latency(hw)`` cycles. No more rows of scores or
     tokens are under way than the softmax and the gate can hold, so neither ever refuses a word.
     """
 
@@ -70,30 +66,25 @@ class Drain(cycles.Drain, wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        word = scaled(hw).members
         super().__init__({
             "i": In(stream.Signature(drained(hw))),
             "op": In(3), "active": In(1),
-            "complete": In(1), "row_freed": In(1), "token_freed": In(1),
-            "select": Out(data.StructLayout(place(hw))), "word": Out(range(hw.item_words)),
-            "release": Out(1),
-            "acc": In(word["acc"]),
-            "param_address": Out(range(hw.param_words)), "params": In(PARAMETER).array(hw.word),
-            "slot": Out(range(hw.attention_lag + 1)), "normalizer": In(NORMALIZER),
+            "row_freed": In(1), "token_freed": In(1), "sums": Out(Sums(hw)),
+            "parameters": Out(Read(hw.param_words, parameters_of(hw))),
+            "normalizers": Out(Lookup(hw.attention_lag + 1, NORMALIZER)),
             "o": Out(stream.Signature(scaled(hw))),
-            "busy": Out(1), "starved": Out(1), "credit": Out(1),
-            **({"where": Out(data.StructLayout(kept(hw))), "passes": Out(1)}
-               if hw.temporal else {}),
+            "counts": Out(Counts({"drain_busy": 1, "drain_starved": 1, "drain_credit": 1})),
+            **({"kept": Out(KeptWord(hw))} if hw.temporal else {}),
         })
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.order = order = Fifo(drained(self.hw), 6 * self.hw.groups)
         pipe(m, wiring.flipped(self.i), order.i)
-        head = order.o.p
-        position, rows = Signal.like(self.word), Signal(range(Softmax.ROWS + 1))
+        head, sums, counts = order.o.p, self.sums, self.counts
+        position, rows = Signal.like(sums.word), Signal(range(Softmax.ROWS + 1))
         tokens = Signal(range(Gate.TOKENS + 1))
-        last, ready, room, given = Signal(), Signal(), Signal(), Signal()
+        last, ready, room, given, busy = (Signal() for _ in range(5))
 
         opens_row = (head.dest == Dest.SCORES) & head.first
         opens_token = (head.dest == Dest.GATE) & head.first
@@ -102,18 +93,19 @@ class Drain(cycles.Drain, wiring.Component):
             room.eq((~opens_row | (rows != Softmax.ROWS))
                     & (~opens_token | (tokens != Gate.TOKENS))),
             given.eq(order.o.valid & self.active & (head.op == self.op)),
-            ready.eq((position != 0) | (self.complete & room)), self.busy.eq(given & ready),
-            self.starved.eq(given & (position == 0) & ~self.complete),
-            self.credit.eq(given & ~self.busy & ~self.starved), self.word.eq(position),
-            self.release.eq(self.busy & last), order.o.ready.eq(self.release),
+            ready.eq((position != 0) | (sums.complete & room)), busy.eq(given & ready),
+            counts.drain_busy.eq(busy),
+            counts.drain_starved.eq(given & (position == 0) & ~sums.complete),
+            counts.drain_credit.eq(given & ~busy & ~counts.drain_starved), sums.word.eq(position),
+            sums.release.eq(busy & last), order.o.ready.eq(sums.release),
         ]
-        m.d.comb += [self.select[name].eq(head[name]) for name in place(self.hw)]
-        opened = self.busy & (position == 0)
+        m.d.comb += [sums.select[name].eq(head[name]) for name in place(self.hw)]
+        opened = busy & (position == 0)
         m.d.sync += [
             rows.eq(rows + (opened & opens_row) - self.row_freed),
             tokens.eq(tokens + (opened & opens_token) - self.token_freed),
         ]
-        with m.If(self.busy):
+        with m.If(busy):
             m.d.sync += position.eq(Mux(last, 0, position + 1))
         self.annotate(m, head, position, last)
 
@@ -121,7 +113,7 @@ class Drain(cycles.Drain, wiring.Component):
 
     def annotate(self, m: Module, head, position, last):
         """Delay the word's tag and attach its parameters."""
-        hw = self.hw
+        hw, busy = self.hw, self.counts.drain_busy
         stages = range(self.latency(hw))
         tags = [Signal(tag(hw), name=f"tag_{n}") for n in stages]
         normalize = [Signal(name=f"normalize_{n}") for n in stages]
@@ -132,7 +124,7 @@ class Drain(cycles.Drain, wiring.Component):
         for line in (tags, normalize, slots, shifts, params):
             m.d.sync += [later.eq(earlier) for earlier, later in pairwise(line)]
         m.d.sync += [
-            valid.eq((valid << 1) | self.busy), normalize[0].eq(head.normalize),
+            valid.eq((valid << 1) | busy), normalize[0].eq(head.normalize),
             slots[0].eq(head.slot), shifts[0].eq(head.shift),
             tags[0].dest.eq(head.dest), tags[0].address.eq(head.address + position),
             tags[0].weight.eq(head.weight), tags[0].count.eq(Mux(last, head.count, hw.word)),
@@ -141,12 +133,12 @@ class Drain(cycles.Drain, wiring.Component):
             tags[0].flush.eq(head.flush), tags[0].final.eq(head.final & last),
             params[0].eq(head.param + Mux(head.advance, position, 0)),
         ]
-        m.d.comb += self.param_address.eq(params[-1])
+        m.d.comb += self.parameters.address.eq(params[-1])
         made = self.o.p
         m.d.comb += [
-            self.o.valid.eq(valid[-1]), made.acc.eq(self.acc), made.tag.eq(tags[-1]),
-            self.slot.eq(slots[-1]),
-            made.shift.eq(Mux(normalize[-1], self.normalizer.shift, shifts[-1])),
+            self.o.valid.eq(valid[-1]), made.acc.eq(self.sums.acc),
+            made.tag.eq(tags[-1]), self.normalizers.address.eq(slots[-1]),
+            made.shift.eq(Mux(normalize[-1], self.normalizers.data.shift, shifts[-1])),
             made.width.eq(RESULTS.index(ACTIVATION)),
         ]
         with m.Switch(tags[-1].dest):
@@ -154,19 +146,19 @@ class Drain(cycles.Drain, wiring.Component):
                 with m.Case(dest):
                     m.d.comb += made.width.eq(RESULTS.index(result))
         if hw.temporal:
-            places = [Signal(self.where.shape(), name=f"where_{n}")
+            places = [Signal(self.kept.where.shape(), name=f"where_{n}")
                       for n in range(ComputeUnit.READ_LATENCY)]
             m.d.sync += [
                 places[0].state.eq(head.state + position),
-                places[0].accumulates.eq(head.accumulates & self.busy),
-                places[0].stores.eq(head.stores & self.busy),
+                places[0].accumulates.eq(head.accumulates & busy),
+                places[0].stores.eq(head.stores & busy),
                 *(later.eq(earlier) for earlier, later in pairwise(places)),
             ]
-            m.d.comb += [self.where.eq(places[-1]),
-                         self.passes.eq(valid[ComputeUnit.READ_LATENCY])]
+            m.d.comb += [self.kept.where.eq(places[-1]),
+                         self.kept.passes.eq(valid[ComputeUnit.READ_LATENCY])]
         for n in range(hw.word):
             m.d.comb += [
-                made.bias[n].eq(self.params[n].bias),
-                made.multiplier[n].eq(Mux(normalize[-1], self.normalizer.multiplier,
-                                          self.params[n].multiplier)),
+                made.bias[n].eq(self.parameters.data[n].bias),
+                made.multiplier[n].eq(Mux(normalize[-1], self.normalizers.data.multiplier,
+                                          self.parameters.data[n].multiplier)),
             ]

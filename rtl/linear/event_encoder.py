@@ -13,7 +13,8 @@ from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.formats import broadcast, event_word, operands, place, reference_write
+from deltamoe.rtl.formats import broadcast, event_word, operands, place
+from deltamoe.rtl.interfaces import Counts, Write, YieldingWrite, bytes_of
 from deltamoe.rtl.record import Area, Record
 
 
@@ -36,16 +37,15 @@ class EventEncoder(cycles.EventEncoder, wiring.Component):
         Operands in -255..255 after the subtraction.
     o : ``Out(stream.Signature(broadcast(hw)))``
         Words with at least one event, and every item's last.
-    events, macs, skipped : ``Out``
-        Events, multiplications and avoided multiplications of the word taken in the cycle before.
-    write : ``Out(reference_write(hw))``
+    counts : ``Out(Counts(…))``
+        Events, multiplications and avoided multiplications of the word taken in the cycle before;
+        whether a word is compared with its reference, or becomes it.
+    write : ``Out(Write(hw.reference_words, bytes_of(hw)))``
         The word's new reference, or the one that is loaded.
-    load, free : ``In(reference_write(hw))``, ``Out(1)``
-        A word from memory, only while the port is free.
-    compares : ``Out(1)``
-        A word was compared with its reference, or becomes it.
-    judged, changed : ``Out(1)``
-        A probed row's last word was taken; any of its elements would have been sent.
+    load : ``In(YieldingWrite(hw.reference_words, bytes_of(hw)))``
+        A word from memory.
+    verdict : ``Out(stream.Signature(1, always_ready=True))``
+        Whether any element of a probed row would have been sent, with the row's last word.
 
     Timing
     ------
@@ -64,21 +64,21 @@ class EventEncoder(cycles.EventEncoder, wiring.Component):
         super().__init__({
             "i": In(stream.Signature(operands(hw))),
             "o": Out(stream.Signature(broadcast(hw))),
-            "events": Out(range(hw.read_words * hw.word + 1)),
-            "macs": Out(32),
-            "skipped": Out(32),
-            **({"write": Out(reference_write(hw)), "load": In(reference_write(hw)),
-                "free": Out(1), "compares": Out(1), "judged": Out(1), "changed": Out(1)}
-               if hw.temporal else {}),
+            "counts": Out(Counts({
+                "events": range(hw.read_words * hw.word + 1), "macs": 32, "macs_skipped": 32,
+                **({"reference_words": 1} if hw.temporal else {})})),
+            **({"write": Out(Write(hw.reference_words, bytes_of(hw))),
+                "load": In(YieldingWrite(hw.reference_words, bytes_of(hw))),
+                "verdict": Out(stream.Signature(1, always_ready=True))} if hw.temporal else {}),
         })
 
     def elaborate(self, platform):
         m = Module()
         given, word = self.i.p, Signal(event_word(self.hw))
         mask = Signal(self.hw.word)
-        count, columns = Signal.like(self.events), Signal.like(given.columns)
-        elements, avoided = Signal.like(self.events), Signal.like(self.events)
-        any_event = Signal()
+        columns, any_event, counts = Signal.like(given.columns), Signal(), self.counts
+        count, elements, avoided = (Signal.like(counts.events, name=name)
+                                    for name in ("count", "elements", "avoided"))
 
         for n in range(self.hw.word):
             m.d.comb += [
@@ -94,10 +94,11 @@ class EventEncoder(cycles.EventEncoder, wiring.Component):
         taken = self.i.valid & self.i.ready
         probe = given.probe if self.hw.temporal else 0
         m.d.sync += [
-            self.events.eq(Mux(taken & ~probe, count, 0)), columns.eq(given.columns),
+            counts.events.eq(Mux(taken & ~probe, count, 0)), columns.eq(given.columns),
             avoided.eq(Mux(taken & ~probe, elements - count, 0)),
         ]
-        m.d.comb += [self.macs.eq(self.events * columns), self.skipped.eq(avoided * columns)]
+        m.d.comb += [counts.macs.eq(counts.events * columns),
+                     counts.macs_skipped.eq(avoided * columns)]
         if self.hw.temporal:
             self.trace(m, mask, taken)
         if self.hw.read_words > 1:
@@ -149,15 +150,15 @@ class EventEncoder(cycles.EventEncoder, wiring.Component):
 
     def trace(self, m: Module, mask, taken):
         """Move the reference, and judge probed rows."""
-        given, any_before = self.i.p, Signal()
+        given, any_before, changed, free = self.i.p, Signal(), self.verdict.payload, self.load.free
         scans = taken & given.probe & ~given.updates
         m.d.comb += [
-            self.free.eq(~(taken & given.updates)), self.write.en.eq(~self.free | self.load.en),
-            self.write.address.eq(Mux(self.free, self.load.address, given.reference_address)),
-            self.compares.eq(taken & (given.tracks | given.updates)),
-            self.changed.eq(any_before | mask.any()), self.judged.eq(scans & given.last),
+            free.eq(~(taken & given.updates)), self.write.en.eq(~free | self.load.en),
+            self.write.address.eq(Mux(free, self.load.address, given.reference_address)),
+            self.counts.reference_words.eq(taken & (given.tracks | given.updates)),
+            changed.eq(any_before | mask.any()), self.verdict.valid.eq(scans & given.last),
         ]
-        m.d.comb += [self.write.data[n].eq(Mux(self.free, self.load.data[n], Mux(
+        m.d.comb += [self.write.data[n].eq(Mux(free, self.load.data[n], Mux(
             mask[n], given.operand[n], ~given.complement[n]))) for n in range(self.hw.word)]
         with m.If(scans):
-            m.d.sync += any_before.eq(self.changed & ~given.last)
+            m.d.sync += any_before.eq(changed & ~given.last)

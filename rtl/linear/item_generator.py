@@ -7,15 +7,17 @@ row ``lag`` rows behind.
 
 from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, flipped
 
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Mode, Opcode
-from deltamoe.rtl.formats import item
+from deltamoe.rtl.formats import item, queued
+from deltamoe.rtl.interfaces import Read
 from deltamoe.rtl.linear.attention_items import AttentionItems
 from deltamoe.rtl.linear.linear_items import LinearItems
 from deltamoe.rtl.record import Area, Record
+from deltamoe.rtl.stream.pipe import pipe
 from deltamoe.rtl.temporal.probe_items import ProbeItems
 
 
@@ -32,13 +34,11 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
         Number of the operator.
     rows : ``In(range(hw.max_tokens + 1))``
         Rows of a ``LINEAR``: the descriptor's, or the length of the expert's queue.
-    index : ``Out(range(hw.max_tokens))``
-        Position in the expert's queue whose entry is wanted in the next cycle.
-    token, weight, place, known : ``In``
-        The entry asked for in the cycle before.
+    queue : ``Out(Read(hw.max_tokens, queued(hw)))``
+        Entries of the expert's queue.
     issued : ``Out(1)``
         The operator's last item is taken.
-    judged, changed, row : ``In(1)``, ``In(1)``, ``Out``
+    verdict, row : ``In(stream.Signature(1, always_ready=True))``, ``Out(range(hw.max_tokens))``
         As in :class:`deltamoe.rtl.temporal.probe_items.ProbeItems`.
     o : ``Out(stream.Signature(item(hw)))``
         Items, one a cycle.
@@ -53,10 +53,11 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "descriptor": In(DESCRIPTOR), "start": In(1), "op": In(3), **LinearItems.queue(hw),
+            "descriptor": In(DESCRIPTOR), "start": In(1), "op": In(3),
+            "rows": In(range(hw.max_tokens + 1)), "queue": Out(Read(hw.max_tokens, queued(hw))),
             "o": Out(stream.Signature(item(hw))), "issued": Out(1),
-            **({"judged": In(1), "changed": In(1), "row": Out(range(hw.max_tokens))}
-               if hw.temporal else {}),
+            **({"verdict": In(stream.Signature(1, always_ready=True)),
+                "row": Out(range(hw.max_tokens))} if hw.temporal else {}),
         })
 
     def elaborate(self, platform):
@@ -66,14 +67,13 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
         is_attention, skips = Signal(), Signal()
         given, made, shared = self.descriptor.linear, self.o.p, self.descriptor.operator
 
+        wiring.connect(m, linear.queue, flipped(self.queue))
         m.d.comb += [
             is_attention.eq(self.descriptor.opcode == Opcode.ATTENTION),
             linear.descriptor.eq(self.descriptor), attention.descriptor.eq(self.descriptor),
             linear.start.eq(self.start & ~is_attention),
             attention.start.eq(self.start & is_attention),
-            linear.rows.eq(self.rows), self.index.eq(linear.index),
-            linear.token.eq(self.token), linear.weight.eq(self.weight),
-            linear.place.eq(self.place), linear.known.eq(self.known),
+            linear.rows.eq(self.rows),
             self.o.payload.eq(Mux(is_attention, attention.o.payload.as_value(),
                                   linear.o.payload.as_value())),
             self.o.valid.eq(Mux(is_attention, attention.o.valid, linear.o.valid)),
@@ -94,14 +94,14 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
     def trace(self, m: Module, linear, is_linear):
         """Compare with what was kept, or probe."""
         m.submodules.probe = probe = ProbeItems(self.hw)
+        pipe(m, flipped(self.verdict), probe.verdict)
         given, made = self.descriptor.linear, self.o.p
         is_delta, probes = Signal(), Signal()
         m.d.comb += [
             probes.eq(is_linear & (given.dest == Dest.CHANGED)),
             is_delta.eq(is_linear & (given.mode == Mode.DELTA)),
             probe.descriptor.eq(self.descriptor), probe.start.eq(self.start & probes),
-            probe.judged.eq(self.judged), probe.changed.eq(self.changed), self.row.eq(probe.row),
-            probe.o.ready.eq(self.o.ready & probes),
+            self.row.eq(probe.row), probe.o.ready.eq(self.o.ready & probes),
         ]
         with m.If(probes):
             m.d.comb += [self.o.payload.eq(probe.o.payload), self.o.valid.eq(probe.o.valid),

@@ -9,15 +9,17 @@ The upper half works one cycle behind the lower, so both share their adders::
 
 from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.hdl import Assert
-from amaranth.lib import data, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, flipped
 
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.formats import event, kv_write, weight_write
+from deltamoe.rtl.formats import event
+from deltamoe.rtl.interfaces import Lookup, attach, kv_write, sums_of, weight_write
 from deltamoe.rtl.linear.lanes import Lanes
 from deltamoe.rtl.linear.worker import Worker
 from deltamoe.rtl.record import Area, Ram, Record
+from deltamoe.rtl.stream.pipe import pipe
 
 
 class LaneGroup(wiring.Component):
@@ -34,16 +36,12 @@ class LaneGroup(wiring.Component):
 
     Members
     -------
-    event, valid : ``In(event(hw))``, ``In(1)``
-        At most one event a cycle; never refused.
-    weight_write : ``In``
-        ``en``, ``row``, ``data``: one row of weights.
-    kv_write : ``In``
-        ``en`` (one bit for each half of the row), ``row``, ``data``: half a row.
-    bank, half : ``In``
-        Word of accumulators to read.
-    complement : ``Out``
-        The complement of that word, in the same cycle.
+    i : ``In(stream.Signature(event(hw), always_ready=True))``
+        At most one event a cycle.
+    weights, kv : ``In(weight_write(hw))``, ``In(kv_write(hw))``
+        A row of weights; half a row of keys or values.
+    sums : ``In(Lookup(2 * hw.banks, sums_of(hw)))``
+        The complement of a word of accumulators; the lowest bit of its address is the half.
 
     Timing
     ------
@@ -59,14 +57,14 @@ class LaneGroup(wiring.Component):
         distributed=lambda hw: (Ram(hw.word * hw.acc_width, 2 * hw.banks, 2),),
         grows=lambda hw: (hw.word * hw.packed, hw.word * (not hw.packed))))
 
+    i: stream.Interface
+
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "event": In(event(hw)), "valid": In(1),
-            "weight_write": In(weight_write(hw)),
-            "kv_write": In(kv_write(hw)),
-            "bank": In(range(hw.banks)), "half": In(1),
-            "complement": Out(data.ArrayLayout(signed(hw.acc_width), hw.word)),
+            "i": In(stream.Signature(event(hw), always_ready=True)),
+            "weights": In(weight_write(hw)), "kv": In(kv_write(hw)),
+            "sums": In(Lookup(2 * hw.banks, sums_of(hw))),
         })
 
     def elaborate(self, platform):
@@ -76,44 +74,41 @@ class LaneGroup(wiring.Component):
         halves = [Lanes(hw) for _ in range(2)]
         for number, lanes in enumerate(halves):
             m.submodules[f"lanes_{number}"] = lanes
-            bits = self.weight_write.data.as_value().word_select(number, 8 * hw.word)
+            bits = self.weights.data.as_value().word_select(number, 8 * hw.word)
             m.d.comb += [
-                lanes.weight_write.en.eq(self.weight_write.en),
-                lanes.weight_write.row.eq(self.weight_write.row), lanes.weight_write.data.eq(bits),
-                lanes.kv_write.en.eq(self.kv_write.en[number]),
-                lanes.kv_write.row.eq(self.kv_write.row),
-                lanes.kv_write.data.eq(self.kv_write.data),
+                lanes.weights.en.eq(self.weights.en),
+                lanes.weights.address.eq(self.weights.address), lanes.weights.data.eq(bits),
+                lanes.kv.en.eq(self.kv.en[number]), lanes.kv.address.eq(self.kv.address),
+                lanes.kv.data.eq(self.kv.data),
             ]
-        m.d.comb += [halves[0].event.eq(self.event), halves[0].valid.eq(self.valid)]
-        m.d.sync += [halves[1].event.eq(self.event), halves[1].valid.eq(self.valid)]
-        self.accumulate(m, *halves)
+        pipe(m, flipped(self.i), halves[0].i)
+        m.d.sync += [halves[1].i.payload.eq(self.i.payload), halves[1].i.valid.eq(self.i.valid)]
+        self.accumulate(m, *(lanes.o for lanes in halves))
 
         return m
 
-    def accumulate(self, m: Module, lower: Lanes, upper: Lanes):
+    def accumulate(self, m: Module, lower: stream.Interface, upper: stream.Interface):
         """Add the runs that end, of one half at a time."""
         hw = self.hw
-        word = data.ArrayLayout(signed(hw.acc_width), hw.word)
         m.submodules.sums = sums = Memory(
-            shape=word, depth=2 * hw.banks, init=[], attrs={"ram_style": "distributed"})
-        write, own, read = (sums.write_port(), sums.read_port(domain="comb"),
-                            sums.read_port(domain="comb"))
+            shape=sums_of(hw), depth=2 * hw.banks, init=[], attrs={"ram_style": "distributed"})
+        write, own = sums.write_port(), sums.read_port(domain="comb")
+        attach(m, self.sums, sums.read_port(domain="comb"))
         ended, held = Signal(event(hw)), Signal(write.addr.shape(), reset_less=True)
         overflow, adds = Signal(hw.word), Signal()
         m.d.comb += [
-            ended.eq(Mux(upper.done, upper.flushed, lower.flushed)),
-            own.addr.eq(Cat(upper.done, ended.bank)), read.addr.eq(Cat(self.half, self.bank)),
-            write.addr.eq(held), write.en.eq(adds), self.complement.eq(read.data),
+            ended.eq(Mux(upper.valid, upper.p.event, lower.p.event)),
+            own.addr.eq(Cat(upper.valid, ended.bank)), write.addr.eq(held), write.en.eq(adds),
         ]
-        m.d.sync += [held.eq(own.addr), adds.eq(upper.done | lower.done)]
+        m.d.sync += [held.eq(own.addr), adds.eq(upper.valid | lower.valid)]
         for n in range(hw.word):
             kept = Signal(signed(hw.acc_width), name=f"kept_{n}", init=-1, reset_less=True)
             runs = [Signal(signed(20), name=f"run_{half}_{n}", reset_less=True)
                     for half in range(2)]
-            m.d.sync += [kept.eq(own.data[n]), runs[0].eq(lower.sums[n]),
-                         runs[1].eq(upper.sums[n])]
-            for absent, part, value in ((ended.fresh, kept, -1), (~lower.done, runs[0], 0),
-                                        (~upper.done, runs[1], 0)):
+            m.d.sync += [kept.eq(own.data[n]), runs[0].eq(lower.p.sums[n]),
+                         runs[1].eq(upper.p.sums[n])]
+            for absent, part, value in ((ended.fresh, kept, -1), (~lower.valid, runs[0], 0),
+                                        (~upper.valid, runs[1], 0)):
                 with m.If(absent):
                     m.d.sync += part.eq(value)
             total = Signal(signed(hw.acc_width + 1), name=f"total_{n}")
@@ -121,5 +116,5 @@ class LaneGroup(wiring.Component):
                          overflow[n].eq(total[-1] ^ total[-2])]
         m.d.sync += [
             Assert(~write.en | ~overflow.any(), "accumulator overflow"),
-            Assert(~(upper.done & lower.done), "runs end too close to each other"),
+            Assert(~(upper.valid & lower.valid), "runs end too close to each other"),
         ]

@@ -12,7 +12,8 @@ from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR, Dest
-from deltamoe.rtl.formats import item
+from deltamoe.rtl.formats import item, queued
+from deltamoe.rtl.interfaces import Read
 from deltamoe.rtl.record import Record
 
 
@@ -25,7 +26,7 @@ class LinearItems(wiring.Component):
 
     Members
     -------
-    descriptor, start, rows, index, token, weight, place, known, o
+    descriptor, start, rows, queue, o
         As in :class:`deltamoe.rtl.linear.item_generator.ItemGenerator`.
 
     Timing
@@ -40,16 +41,9 @@ class LinearItems(wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "descriptor": In(DESCRIPTOR), "start": In(1), **self.queue(hw),
-            "o": Out(stream.Signature(item(hw))),
+            "descriptor": In(DESCRIPTOR), "start": In(1), "rows": In(range(hw.max_tokens + 1)),
+            "queue": Out(Read(hw.max_tokens, queued(hw))), "o": Out(stream.Signature(item(hw))),
         })
-
-    @staticmethod
-    def queue(hw: HwConfig) -> dict:
-        """Members that read an expert's queue."""
-        return {"rows": In(range(hw.max_tokens + 1)), "index": Out(range(hw.max_tokens)),
-                "token": In(range(hw.max_tokens)), "weight": In(16),
-                "place": In(range(hw.max_tokens * hw.max_top_k)), "known": In(1)}
 
     def elaborate(self, platform):
         m = Module()
@@ -75,7 +69,7 @@ class LinearItems(wiring.Component):
             words.eq(Mux(last_pass, remaining, width)),
             last_row.eq(row + 1 == self.rows),
             step.eq(running & (self.o.ready | ~self.o.valid)),
-            self.index.eq(Mux(step & last_pass, row + 1, row)),
+            self.queue.address.eq(Mux(step & last_pass, row + 1, row)),
         ]
         m.d.sync += primed.eq(self.start)
         with m.If(self.start):
@@ -104,6 +98,7 @@ class LinearItems(wiring.Component):
         given, made = self.descriptor.linear, self.o.p
         state = Signal(range(self.hw.state_words))
         routed = given.gather | given.scatter
+        entry = self.queue.data
         with m.If(self.start):
             m.d.sync += state.eq(given.state_base)
         with m.Elif(step):
@@ -111,10 +106,10 @@ class LinearItems(wiring.Component):
         with m.If(self.o.ready | ~self.o.valid):
             m.d.sync += [
                 made.drained.state.eq(Mux(
-                    routed, given.state_base + self.place * given.dest_stride + column, state)),
+                    routed, given.state_base + entry.place * given.dest_stride + column, state)),
                 made.reference_address.eq(
-                    given.reference_base + Mux(routed, self.place, row) * given.source_stride),
-                made.tracks.eq(~given.fresh & (~routed | self.known)),
+                    given.reference_base + Mux(routed, entry.place, row) * given.source_stride),
+                made.tracks.eq(~given.fresh & (~routed | entry.known)),
             ]
 
     def made_words(self):
@@ -124,8 +119,8 @@ class LinearItems(wiring.Component):
     def fields(self, row, column, base, param, words, last_pass, last_row):
         """Assignments of the item for this row and pass."""
         given, made, hw = self.descriptor.linear, self.o.p, self.hw
-        source = Mux(given.gather, self.token, row)
-        dest = Mux(given.scatter, self.token, row)
+        source = Mux(given.gather, self.queue.data.token, row)
+        dest = Mux(given.scatter, self.queue.data.token, row)
         tail = given.depth % hw.word
         is_value = given.dest == Dest.VALUE
         return [
@@ -147,7 +142,7 @@ class LinearItems(wiring.Component):
                                         given.dest_base + dest * given.dest_stride + column)),
             made.drained.param.eq(param), made.drained.advance.eq(1),
             made.drained.normalize.eq(0), made.drained.slot.eq(0),
-            made.drained.weight.eq(self.weight),
+            made.drained.weight.eq(self.queue.data.weight),
             made.drained.first.eq(column == 0), made.drained.last.eq(last_pass),
             made.drained.flush.eq(last_row), made.drained.final.eq(last_pass & last_row),
         ]

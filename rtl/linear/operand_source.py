@@ -13,7 +13,52 @@ from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Source
 from deltamoe.rtl.formats import drained, item, operands, place, traced, words_beside
+from deltamoe.rtl.interfaces import Counts, bytes_of
+from deltamoe.rtl.linear.compute_unit import Assignment
 from deltamoe.rtl.record import Area, Record
+
+
+class CompleteRows(wiring.Signature):
+    """Rows that items may be waiting for.
+
+    Members
+    -------
+    normed, probabilities : ``Out(range(hw.max_tokens + 1))``, ``Out(range(hw.score_rows + 1))``
+        Rows that the normalization and the softmax have completed since the operator began.
+    ready, released : ``Out(range(hw.max_tokens + 1))``, ``Out(1)``
+        Complete rows of the operator that this one waits for; all of them are.
+    """
+
+    def __init__(self, hw: HwConfig) -> None:
+        super().__init__({
+            "normed": Out(range(hw.max_tokens + 1)), "probabilities": Out(range(hw.score_rows + 1)),
+            "ready": Out(range(hw.max_tokens + 1)), "released": Out(1),
+        })
+
+
+class OperandRead(wiring.Signature):
+    """Read port of the memories of operands.
+
+    Members
+    -------
+    address, data : ``Out(range(hw.operand_words))``, ``In(bytes_of(hw)).array(4)``
+        Word, and what it holds in the memory of each :class:`Source`, in the next cycle.
+    beside, upper : ``In(words_beside(hw)).array(2)``, ``In(1)``
+        Activations that follow this word, if ``address`` is a multiple of ``read_words``: of
+        either half of the memory, and which to take. That choice fits into the LUTs of the
+        encoder's subtraction, where it costs nothing. If words are read together.
+    reference_address, recalls : ``Out(range(hw.reference_words))``, ``Out(1)``
+        Word of the references to read, for ``data`` of ``Source.REFERENCE``; whether it is. If
+        any are kept.
+    """
+
+    def __init__(self, hw: HwConfig) -> None:
+        together = {"beside": In(words_beside(hw)).array(2), "upper": In(1)}
+        kept = {"reference_address": Out(range(hw.reference_words)), "recalls": Out(1)}
+        super().__init__({
+            "address": Out(range(hw.operand_words)), "data": In(bytes_of(hw)).array(len(Source)),
+            **(together if hw.read_words > 1 else {}), **(kept if hw.temporal else {}),
+        })
 
 
 class OperandSource(cycles.OperandSource, wiring.Component):
@@ -31,27 +76,17 @@ class OperandSource(cycles.OperandSource, wiring.Component):
     -------
     i : ``In(stream.Signature(item(hw)))``
         Items in issue order; ``drained.leader`` is chosen here.
-    waiting : ``In(2).array(hw.groups)``
-        Items waiting at each group.
-    normed_rows, probability_rows : ``In``
-        Rows that the normalization and the softmax have completed since the operator began.
-    ready_rows, released : ``In``, ``In(1)``
-        Complete rows of the operator that this one waits for; all of them.
-    address, data : ``Out(range(hw.operand_words))``, ``In(words of hw.word bytes).array(4)``
-        Read port of each :class:`Source`; data follow in the next cycle.
-    beside, upper : ``In(words_beside(hw)).array(2)``, ``In(1)``
-        Activations that follow this word, if ``address`` is a multiple of ``read_words``: of
-        either half of the memory, and which to take. That choice fits into the LUTs of the
-        encoder's subtraction, where it costs nothing.
-    reference_address, recalls : ``Out(range(hw.reference_words))``, ``Out(1)``
-        Word of the references to read, for ``data`` of ``Source.REFERENCE``; whether it is.
+    queues : ``Out(Assignment(hw))``
+        Items on their way to the groups.
+    rows : ``In(CompleteRows(hw))``
+        Rows that items may be waiting for.
+    read : ``Out(OperandRead(hw))``
+        Memories of operands.
     o : ``Out(stream.Signature(operands(hw)))``
         Operands; must always be taken.
-    accept, accept_span : ``Out(hw.groups)``, ``Out(4)``
-        One-hot, the leader of the groups that an item is given to.
     drained : ``Out(stream.Signature(drained(hw)))``
         The item's record for the drain; an item waits until there is room for it.
-    busy, needs, full : ``Out(1)``
+    counts : ``Out(Counts(…))``
         A word is read; an item waits for its dependency; for a queue.
 
     Timing
@@ -71,26 +106,17 @@ class OperandSource(cycles.OperandSource, wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "i": In(stream.Signature(item(hw))), "waiting": In(2).array(hw.groups),
-            "normed_rows": In(range(hw.max_tokens + 1)),
-            "probability_rows": In(range(hw.score_rows + 1)),
-            "ready_rows": In(range(hw.max_tokens + 1)), "released": In(1),
-            "address": Out(range(hw.operand_words)),
-            **({"reference_address": Out(range(hw.reference_words)), "recalls": Out(1)}
-               if hw.temporal else {}),
-            "data": In(data.ArrayLayout(8, hw.word)).array(len(Source)),
-            **({"beside": In(words_beside(hw)).array(2), "upper": In(1)}
-               if hw.read_words > 1 else {}),
+            "i": In(stream.Signature(item(hw))), "queues": Out(Assignment(hw)),
+            "rows": In(CompleteRows(hw)), "read": Out(OperandRead(hw)),
             "o": Out(stream.Signature(operands(hw))),
-            "accept": Out(hw.groups), "accept_span": Out(4),
             "drained": Out(stream.Signature(drained(hw))),
-            "busy": Out(1), "needs": Out(1), "full": Out(1),
+            "counts": Out(Counts({"source_busy": 1, "source_needs": 1, "source_full": 1})),
         })
 
     def elaborate(self, platform):
         m = Module()
-        hw, given = self.hw, self.i.p
-        left, address = Signal.like(given.words), Signal.like(self.address)
+        hw, given, rows, counts = self.hw, self.i.p, self.rows, self.counts
+        left, address = Signal.like(given.words), Signal.like(self.read.address)
         current, sent = Signal(item(hw)), Signal(item(hw))
         chosen, found = self.choose(m)
         fresh, met, final = Signal(), Signal(), Signal()
@@ -98,17 +124,18 @@ class OperandSource(cycles.OperandSource, wiring.Component):
         last, count = Signal(), Signal(range(hw.word + 1))
 
         from_softmax = given.source == Source.PROBABILITIES
-        completed = Mux(from_softmax, self.probability_rows,
-                        Mux(given.norm, self.normed_rows, self.ready_rows))
+        completed = Mux(from_softmax, rows.probabilities,
+                        Mux(given.norm, rows.normed, rows.ready))
         free = (left == 0) & self.i.valid
         probe = given.probe if hw.temporal else 0
         m.d.comb += [
-            met.eq((given.need <= completed) & (self.released | ~from_softmax)),
+            met.eq((given.need <= completed) & (rows.released | ~from_softmax)),
             fresh.eq(free & met & ((found & self.drained.ready) | probe)), self.i.ready.eq(fresh),
-            self.needs.eq(free & ~met), self.full.eq(free & met & ~fresh),
-            self.busy.eq(fresh | (left != 0)),
-            self.accept.eq((fresh & ~probe) << chosen), self.accept_span.eq(given.drained.span),
-            self.address.eq(Mux(fresh, given.address, address)),
+            counts.source_needs.eq(free & ~met), counts.source_full.eq(free & met & ~fresh),
+            counts.source_busy.eq(fresh | (left != 0)),
+            self.queues.accept.eq((fresh & ~probe) << chosen),
+            self.queues.span.eq(given.drained.span),
+            self.read.address.eq(Mux(fresh, given.address, address)),
             self.drained.payload.eq(given.drained), self.drained.p.leader.eq(chosen),
             self.drained.valid.eq(fresh & ~probe),
             current.eq(sent), current.row.eq(sent.row + (self.reads(sent, hw.word)
@@ -121,12 +148,13 @@ class OperandSource(cycles.OperandSource, wiring.Component):
         with m.Elif(left != 0):
             m.d.sync += left.eq(left - 1)
         m.d.sync += [
-            address.eq(self.address + self.reads(current, 1)), read.eq(self.busy), last.eq(final),
+            address.eq(self.read.address + self.reads(current, 1)), read.eq(counts.source_busy),
+            last.eq(final),
             count.eq(Mux(final, current.tail, hw.word)),
             self.o.valid.eq(read), self.o.payload.eq(made),
         ]
         m.d.comb += [made.last.eq(last), made.count.eq(count)]
-        with m.If(self.busy):
+        with m.If(counts.source_busy):
             m.d.sync += sent.eq(current)
         self.send(m, sent, made)
         if hw.temporal:
@@ -145,14 +173,14 @@ class OperandSource(cycles.OperandSource, wiring.Component):
         with m.Switch(sent.source):
             for source in Source:
                 with m.Case(source):
-                    m.d.comb += word.eq(self.data[source.value])
+                    m.d.comb += word.eq(self.read.data[source.value])
         m.d.comb += [made[name].eq(sent[name]) for name in ("row", "kv", "columns", "dense")]
         m.d.comb += [made[name].eq(sent.drained[name]) for name in place(self.hw)]
         if self.hw.read_words > 1:
             m.d.comb += [made[name].eq(sent[name]) for name in ("wide", "operand_signed")]
-            m.d.comb += [made.beside[n].eq(half) for n, half in enumerate(self.beside)]
-            m.d.comb += made.upper.eq(self.upper)
-        before = self.data[Source.REFERENCE.value]
+            m.d.comb += [made.beside[n].eq(half) for n, half in enumerate(self.read.beside)]
+            m.d.comb += made.upper.eq(self.read.upper)
+        before = self.read.data[Source.REFERENCE.value]
         for n in range(self.hw.word):
             m.d.comb += [
                 made.operand[n].eq(Mux(sent.operand_signed, word[n].as_signed(), word[n])),
@@ -163,14 +191,15 @@ class OperandSource(cycles.OperandSource, wiring.Component):
 
     def trace(self, m: Module, fresh, current, sent, made):
         """Read the references beside the operands."""
-        following, recalled = (Signal.like(self.reference_address, name=name)
+        address = self.read.reference_address
+        following, recalled = (Signal.like(address, name=name)
                                for name in ("following", "recalled"))
-        m.d.comb += self.reference_address.eq(Mux(
-            current.source == Source.REFERENCE, self.address,
+        m.d.comb += address.eq(Mux(
+            current.source == Source.REFERENCE, self.read.address,
             Mux(fresh, self.i.p.reference_address, following)))
-        m.d.comb += self.recalls.eq(
-            self.busy & (current.tracks | (current.source == Source.REFERENCE)))
-        m.d.sync += [following.eq(self.reference_address + 1), recalled.eq(self.reference_address)]
+        m.d.comb += self.read.recalls.eq(
+            self.counts.source_busy & (current.tracks | (current.source == Source.REFERENCE)))
+        m.d.sync += [following.eq(address + 1), recalled.eq(address)]
         m.d.comb += [made[name].eq(recalled if name == "reference_address" else sent[name])
                      for name in traced(self.hw)]
 
@@ -192,9 +221,10 @@ class OperandSource(cycles.OperandSource, wiring.Component):
         taken = [Signal(hw.groups, name=name) for name in ("taken", "full")]
         second, third = (~long & ~past for long, past in zip(longer, beyond, strict=True))
         third &= self.few(given)
-        waits = Cat(waiting != 0 for waiting in self.waiting)
-        held = [waits, Cat((waiting == 3) | ((waiting == 2) & ~third) for waiting in self.waiting)]
-        with m.If(self.accept.any()):
+        waits = Cat(waiting != 0 for waiting in self.queues.waiting)
+        held = [waits, Cat((waiting == 3) | ((waiting == 2) & ~third)
+                           for waiting in self.queues.waiting)]
+        with m.If(self.queues.accept.any()):
             m.d.sync += [past.eq(long | (past & waits.any()))
                          for long, past in zip(longer, beyond, strict=True)]
         with m.Switch(given.drained.span):

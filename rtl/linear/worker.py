@@ -18,6 +18,21 @@ from deltamoe.rtl.record import Area, Ram, Record
 from deltamoe.rtl.stream.pipe import pipe
 
 
+class OldestItem(wiring.Signature):
+    """The oldest item of a group, as the group sees it.
+
+    Members
+    -------
+    complete, bank : ``Out(1)``, ``Out(range(hw.banks))``
+        All its sums are in its bank.
+    release : ``In(1)``
+        It has been drained.
+    """
+
+    def __init__(self, hw: HwConfig) -> None:
+        super().__init__({"complete": Out(1), "bank": Out(range(hw.banks)), "release": In(1)})
+
+
 class Worker(cycles.Worker, wiring.Component):
     """Pop events into one bank after the other as long as a bank is free.
 
@@ -29,14 +44,10 @@ class Worker(cycles.Worker, wiring.Component):
         An item has been assigned; at most three may be waiting.
     waiting : ``Out(2)``
         Items assigned whose last event has not been popped.
-    event, valid : ``Out(event(hw))``, ``Out(1)``
-        The event popped in the cycle before; the lane group always takes it.
-    complete : ``Out(1)``
-        The oldest item's sums are in ``bank``.
-    bank : ``Out(range(hw.banks))``
-        Bank of the oldest item.
-    release : ``In(1)``
-        The oldest item has been drained.
+    o : ``Out(stream.Signature(event(hw), always_ready=True))``
+        The event popped in the cycle before.
+    oldest : ``Out(OldestItem(hw))``
+        The item whose sums are drained next.
     blocked : ``Out(1)``
         In the cycle before, an item's first event waited because all banks were full.
 
@@ -55,19 +66,20 @@ class Worker(cycles.Worker, wiring.Component):
         grows=lambda hw: (hw.word, hw.word * (hw.queue_words // 64), hw.banks)))
 
     i: stream.Interface
+    o: stream.Interface
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
             "i": In(stream.Signature(event_word(hw))),
             "accept": In(1), "waiting": Out(2),
-            "event": Out(event(hw)), "valid": Out(1),
-            "complete": Out(1), "bank": Out(range(hw.banks)), "release": In(1), "blocked": Out(1),
+            "o": Out(stream.Signature(event(hw), always_ready=True)),
+            "oldest": Out(OldestItem(hw)), "blocked": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        banks = self.hw.banks
+        banks, oldest, leaving = self.hw.banks, self.oldest, self.o.p
         m.submodules.queue = queue = EventQueue(self.hw, self.hw.queue_words)
         pipe(m, flipped(self.i), queue.i)
 
@@ -79,25 +91,25 @@ class Worker(cycles.Worker, wiring.Component):
         released, kept = Signal(banks), Signal(banks)
 
         m.d.comb += [
-            released.eq(self.release << self.bank), kept.eq(used & ~released),
+            released.eq(oldest.release << oldest.bank), kept.eq(used & ~released),
             flush.eq(queue.o.p.last | (position == RUN - 1)),
             queue.o.ready.eq(free & ~(flushed & queue.o.p.last)),
             popped.eq(queue.o.valid & queue.o.ready),
             finishing[0].eq((popped & queue.o.p.last) << fill),
-            self.complete.eq(full.bit_select(self.bank, 1)),
+            oldest.complete.eq(full.bit_select(oldest.bank, 1)),
         ]
         for earlier, later in pairwise(finishing):
             m.d.sync += later.eq(earlier)
         m.d.sync += [
-            self.blocked.eq(queue.o.valid & ~free), self.valid.eq(popped),
-            self.event.eq(queue.o.payload), self.event.begin.eq(position == 0),
-            self.event.flush.eq(flush), self.event.fresh.eq(fresh), self.event.bank.eq(fill),
+            self.blocked.eq(queue.o.valid & ~free), self.o.valid.eq(popped),
+            leaving.eq(queue.o.payload), leaving.begin.eq(position == 0),
+            leaving.flush.eq(flush), leaving.fresh.eq(fresh), leaving.bank.eq(fill),
             flushed.eq(popped & flush),
             used.eq(kept | ((popped & first) << fill)),
             free.eq(Mux(popped, ~(queue.o.p.last & kept.bit_select((fill + 1)[: len(fill)], 1)),
                         ~(first & kept.bit_select(fill, 1)))),
             full.eq((full | finishing[-1]) & ~released),
-            self.bank.eq(self.bank + self.release),
+            oldest.bank.eq(oldest.bank + oldest.release),
             self.waiting.eq(self.waiting + self.accept - (popped & queue.o.p.last)),
         ]
         with m.If(popped):

@@ -2,11 +2,12 @@
 
 from amaranth import Module, Mux, ShapeLike, Signal, Value
 from amaranth.hdl import Assert, Shape
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.config import lower_half
+from deltamoe.rtl.interfaces import Read, Write
 from deltamoe.rtl.record import Ram, Record
 
 
@@ -24,14 +25,12 @@ class Halves(wiring.Component):
 
     Members
     -------
-    write : ``In``
-        ``en`` for each part, ``address``, ``data``.
-    load : ``In``
-        The same, never for the half that is being written.
-    address, data : ``In(range(depth))``, ``Out(shape)``
-        Read port; data follow in the next cycle.
+    write, load : ``In(Write(depth, shape, parts=parts))``
+        Never the same half in the same cycle.
+    read : ``In(Read(depth, shape))``
+        Rows.
     halves, upper : ``Out(shape).array(2)``, ``Out(1)``
-        What ``data`` are chosen from.
+        What the row that is read is chosen from.
 
     Timing
     ------
@@ -42,10 +41,10 @@ class Halves(wiring.Component):
 
     def __init__(self, shape: ShapeLike, depth: int, parts: int = 1) -> None:
         self.shape, self.depth, self.parts = shape, depth, parts
-        write = data.StructLayout({"en": parts, "address": range(depth), "data": shape})
+        write = Write(depth, shape, parts=parts)
         super().__init__({
-            "write": In(write), "load": In(write), "address": In(range(depth)),
-            "data": Out(shape), "halves": Out(shape).array(2), "upper": Out(1),
+            "write": In(write), "load": In(write), "read": In(Read(depth, shape)),
+            "halves": Out(shape).array(2), "upper": Out(1),
         })
 
     @staticmethod
@@ -60,7 +59,7 @@ class Halves(wiring.Component):
         bits = Shape.cast(self.shape).width
         written, loaded = self.write.address >= lower, self.load.address >= lower
 
-        m.d.sync += self.upper.eq(self.address >= lower)
+        m.d.sync += self.upper.eq(self.read.address >= lower)
         for number, depth in enumerate((lower, self.depth - lower)):
             m.submodules[f"half_{number}"] = half = Memory(
                 shape=bits, depth=depth, init=[], attrs={"ram_style": "block"})
@@ -71,9 +70,9 @@ class Halves(wiring.Component):
                 port.en.eq(Mux(writes, self.write.en, Mux(loaded == number, self.load.en, 0))),
                 port.addr.eq(Mux(writes, self.write.address, self.load.address) - lower * number),
                 port.data.eq(Mux(writes, Value.cast(self.write.data), Value.cast(self.load.data))),
-                read.addr.eq(self.address - lower * number), self.halves[number].eq(read.data),
+                read.addr.eq(self.read.address - lower * number), self.halves[number].eq(read.data),
             ]
-        m.d.comb += self.data.eq(Mux(self.upper, self.halves[1], self.halves[0]))
+        m.d.comb += self.read.data.eq(Mux(self.upper, self.halves[1], self.halves[0]))
         m.d.sync += Assert(~(self.write.en.any() & self.load.en.any() & (written == loaded)),
                            "one half is written and loaded")
 

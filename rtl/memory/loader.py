@@ -11,28 +11,16 @@
            └──► entries of the table      (one byte a cycle)
 """
 
-from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.control.walker import Walker
 from deltamoe.rtl.descriptor import Target
-from deltamoe.rtl.formats import (
-    TABLE_WRITE,
-    TRANSFER,
-    parameter_write,
-    reference_write,
-    sums_write,
-    weight_write,
-)
+from deltamoe.rtl.formats import TRANSFER
+from deltamoe.rtl.interfaces import Loads, Write
 from deltamoe.rtl.record import Area, Record
-
-
-def loaded(hw: HwConfig) -> tuple[str, ...]:
-    """Ports of the loader that write to the datapath."""
-    return ("weight", "groups", "parameter", "norm", "table", "residual", "image",
-            *(("state", "reference") if hw.temporal else ()))
 
 
 class Loader(wiring.Component):
@@ -44,15 +32,13 @@ class Loader(wiring.Component):
     Members
     -------
     transfer : ``In(stream.Signature(TRANSFER))``
-        Loads in order; a skipped one takes one cycle.
+        Loads in order, taken with the last beat; a skipped one takes one cycle.
     i : ``In(stream.Signature({data, last}))``
         Beats; ``last`` ends the load.
-    weight, groups, parameter, norm, table, residual, image, code, state, reference : ``Out``
+    loads : ``Out(Loads(hw))``
         Write ports of the memories.
-    state_free, reference_free : ``In(1)``
-        Nobody else writes to these in this cycle.
-    finished : ``Out(1)``
-        The last beat is being written, or the load is skipped.
+    code : ``Out(Write(Walker.rows(hw), 8 * hw.lanes))``
+        Write port of the program memory.
 
     Timing
     ------
@@ -66,36 +52,16 @@ class Loader(wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        super().__init__(self.ports(hw))
-
-    @staticmethod
-    def ports(hw: HwConfig) -> dict:
-        """Members of the signature."""
-        word = data.ArrayLayout(signed(16), hw.word)
-
-        def write(depth: int, shape) -> data.StructLayout:
-            return data.StructLayout({"en": 1, "address": range(depth), "data": shape})
-
-        return {
+        super().__init__({
             "transfer": In(stream.Signature(TRANSFER)),
             "i": In(stream.Signature(data.StructLayout({"data": 8 * hw.lanes, "last": 1}))),
-            "weight": Out(weight_write(hw)),
-            "groups": Out(hw.groups),
-            "parameter": Out(parameter_write(hw)),
-            "norm": Out(1),
-            "table": Out(TABLE_WRITE),
-            "residual": Out(write(hw.residual_words, word)),
-            "image": Out(write(hw.act_words // 2, 8 * hw.lanes)),
-            "code": Out(write(Walker.rows(hw), 8 * hw.lanes)),
-            **({"state": Out(sums_write(hw)), "reference": Out(reference_write(hw)),
-                "state_free": In(1), "reference_free": In(1)} if hw.temporal else {}),
-            "finished": Out(1),
-        }
+            "loads": Out(Loads(hw)), "code": Out(Write(Walker.rows(hw), 8 * hw.lanes)),
+        })
 
     def elaborate(self, platform):
         m = Module()
         self.descriptor, self.program = self.transfer.p.descriptor.load, self.transfer.p.program
-        given, beat = self.descriptor, self.i.p.data
+        given, beat, loads = self.descriptor, self.i.p.data, self.loads
         target = Signal(Target)
         count, taken, is_table = Signal(24), Signal(), Signal()
         expects, skipped, self.room = Signal(), Signal(), Signal(init=1)
@@ -105,10 +71,9 @@ class Loader(wiring.Component):
             taken.eq(self.i.valid & self.i.ready),
             skipped.eq(self.transfer.valid & self.transfer.p.skip),
             expects.eq(self.transfer.valid & ~self.transfer.p.skip),
-            self.finished.eq((taken & self.i.p.last) | skipped),
-            self.transfer.ready.eq(self.finished),
-            self.residual.address.eq(given.base + count), self.residual.data.eq(beat),
-            self.image.address.eq((given.base >> 1) + count), self.image.data.eq(beat),
+            self.transfer.ready.eq((taken & self.i.p.last) | skipped),
+            loads.residual.address.eq(given.base + count), loads.residual.data.eq(beat),
+            loads.image.address.eq((given.base >> 1) + count), loads.image.data.eq(beat),
         ]
         with m.If(taken):
             m.d.sync += count.eq(Mux(self.i.p.last, 0, count + 1))
@@ -124,42 +89,42 @@ class Loader(wiring.Component):
                                  + count), self.code.data.eq(beat),
         ]
         with m.If(taken & ~self.program):
-            m.d.comb += [self.weight.en.eq(target == Target.WEIGHTS),
-                         self.residual.en.eq(target == Target.RESIDUAL),
-                         self.image.en.eq(target == Target.IMAGE)]
+            m.d.comb += [loads.weight.en.eq(target == Target.WEIGHTS),
+                         loads.residual.en.eq(target == Target.RESIDUAL),
+                         loads.image.en.eq(target == Target.IMAGE)]
 
         return m
 
     def place_table(self, m: Module, is_table, count, expects):
         """Hand out the bytes of a beat one by one."""
-        lanes = self.hw.lanes
+        lanes, table = self.hw.lanes, self.loads.table
         position = Signal(range(lanes))
         m.d.comb += [
-            self.table.en.eq(is_table & self.i.valid & expects),
-            self.table.address.eq(Cat(position, count[: 10 - len(position)],
-                                      self.descriptor.bank)),
-            self.table.data.eq(self.i.p.data.word_select(position, 8)),
+            table.en.eq(is_table & self.i.valid & expects),
+            table.address.eq(Cat(position, count[: 10 - len(position)], self.descriptor.bank)),
+            table.data.eq(self.i.p.data.word_select(position, 8)),
         ]
         with m.If(is_table):
             m.d.comb += self.room.eq(position == lanes - 1)
-        with m.If(self.table.en):
+        with m.If(table.en):
             m.d.sync += position.eq(position + 1)
 
     def place_weights(self, m: Module, taken):
         """Walk rows, the groups of a span, and passes."""
-        hw, given = self.hw, self.descriptor
+        hw, given, weight = self.hw, self.descriptor, self.loads.weight
         row, base = Signal(range(hw.weight_rows)), Signal(range(hw.weight_rows))
         member = Signal(range(hw.groups))
         last_row, last_member = Signal(), Signal()
         m.d.comb += [
-            last_row.eq(row + 1 == given.tile_rows), self.weight.row.eq(given.base + base + row),
-            self.weight.data.eq(self.i.p.data),
+            last_row.eq(row + 1 == given.tile_rows),
+            weight.address.eq(given.base + base + row), weight.data.eq(self.i.p.data),
         ]
         with m.Switch(given.span):
             for index, span in enumerate(hw.gangs):
                 with m.Case(index):
                     m.d.comb += last_member.eq(member == span - 1)
-                    m.d.comb += [self.groups[n].eq(member == n % span) for n in range(hw.groups)]
+                    m.d.comb += [weight.groups[n].eq(member == n % span)
+                                 for n in range(hw.groups)]
         with m.If(taken & self.i.p.last):
             m.d.sync += [row.eq(0), base.eq(0), member.eq(0)]
         with m.Elif(taken):
@@ -170,33 +135,34 @@ class Loader(wiring.Component):
 
     def place_words(self, m: Module, count, taken, target):
         """Gather the beats of a parameter word."""
-        hw, given = self.hw, self.descriptor
-        held = Signal(24 * hw.lanes)
+        hw, given, loads = self.hw, self.descriptor, self.loads
+        held, address = Signal(24 * hw.lanes), Signal.like(given.base)
         whole = Cat(held, self.i.p.data)
         with m.If(taken):
             m.d.sync += held.eq(whole[8 * hw.lanes :])
-            with m.If(~self.program & ((target == Target.PARAMETERS) | (target == Target.NORM))):
-                m.d.comb += self.parameter.en.eq(count % 4 == 3)
-        m.d.comb += [
-            self.norm.eq(target == Target.NORM),
-            self.parameter.address.eq(given.base + count // 4),
-            self.parameter.data.eq(whole),
-        ]
+            with m.If(~self.program):
+                m.d.comb += [
+                    loads.parameter.en.eq((target == Target.PARAMETERS) & (count % 4 == 3)),
+                    loads.norm.en.eq((target == Target.NORM) & (count % 4 == 3))]
+        m.d.comb += address.eq(given.base + count // 4)
+        for port in (loads.parameter, loads.norm):
+            m.d.comb += [port.address.eq(address), port.data.eq(whole)]
         return whole
 
     def place_kept(self, m: Module, count, whole, target, expects):
         """Sums two beats at a time, references one half of a beat after the other."""
-        given, second = self.descriptor, Signal()
+        given, second, kept = self.descriptor, Signal(), self.loads.kept
+        state, reference = kept.state, kept.reference
         m.d.comb += [
-            self.state.address.eq(given.base + count // 2),
-            self.state.data.eq(whole[16 * self.hw.lanes :]),
-            self.reference.address.eq(given.base + Cat(second, count)),
-            self.reference.data.eq(self.i.p.data.word_select(second, 4 * self.hw.lanes)),
+            state.address.eq(given.base + count // 2),
+            state.data.eq(whole[16 * self.hw.lanes :]),
+            reference.address.eq(given.base + Cat(second, count)),
+            reference.data.eq(self.i.p.data.word_select(second, 4 * self.hw.lanes)),
         ]
         with m.If(expects & (target == Target.STATE)):
-            m.d.comb += [self.room.eq(~count[0] | self.state_free),
-                         self.state.en.eq(self.i.valid & self.i.ready & count[0])]
+            m.d.comb += [self.room.eq(~count[0] | state.free),
+                         state.en.eq(self.i.valid & self.i.ready & count[0])]
         with m.If(expects & (target == Target.REFERENCE)):
-            m.d.comb += [self.room.eq(second & self.reference_free),
-                         self.reference.en.eq(self.i.valid & self.reference_free)]
-        m.d.sync += second.eq(second ^ self.reference.en)
+            m.d.comb += [self.room.eq(second & reference.free),
+                         reference.en.eq(self.i.valid & reference.free)]
+        m.d.sync += second.eq(second ^ reference.en)

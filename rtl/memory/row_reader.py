@@ -1,12 +1,13 @@
 """Rows of the residual stream, word by word."""
 
 from amaranth import Module, Mux, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import beat
+from deltamoe.rtl.interfaces import YieldingRead, residual_of
 from deltamoe.rtl.record import Record
 
 
@@ -23,9 +24,8 @@ class RowReader(cycles.RowReader, wiring.Component):
         Rows that may be read.
     room : ``In(1)``
         The sink will take a whole row without a stall, or the port is always granted.
-    address, granted, data : ``Out(range(hw.residual_words))``, ``In(1)``, ``In``
-        Read port, and whether it is free; data follow in the next cycle. A word that the sink
-        does not take is read again, which saves a register.
+    read : ``Out(YieldingRead(hw.residual_words, residual_of(hw)))``
+        Read port. A word that the sink does not take is read again, which saves a register.
     o : ``Out(stream.Signature(beat(signed(16), hw.word)))``
         Words; ``last`` ends a row.
 
@@ -41,13 +41,11 @@ class RowReader(cycles.RowReader, wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        word = data.ArrayLayout(signed(16), hw.word)
         super().__init__({
             "start": In(1), "base": In(range(hw.residual_words)),
             "rows": In(range(hw.max_tokens + 1)), "words": In(range(hw.embed_words + 1)),
             "available": In(range(hw.max_tokens + 1)),
-            "room": In(1), "address": Out(range(hw.residual_words)), "granted": In(1),
-            "data": In(word),
+            "room": In(1), "read": Out(YieldingRead(hw.residual_words, residual_of(hw))),
             "o": Out(stream.Signature(beat(signed(16), hw.word))),
         })
 
@@ -58,11 +56,11 @@ class RowReader(cycles.RowReader, wiring.Component):
         following, previous = Signal.like(self.base), Signal.like(self.base)
 
         m.d.comb += [
-            last.eq(position + 1 == self.words), self.o.p.data.eq(self.data),
+            last.eq(position + 1 == self.words), self.o.p.data.eq(self.read.data),
             enable.eq(self.o.ready | ~self.o.valid),
-            reads.eq(running & (row < self.available) & self.granted & Mux(
+            reads.eq(running & (row < self.available) & self.read.granted & Mux(
                 position == 0, self.room & ~self.o.valid, enable)),
-            self.address.eq(Mux(enable, following, previous)),
+            self.read.address.eq(Mux(enable, following, previous)),
         ]
         with m.If(self.start & ~running):
             m.d.sync += [running.eq(1), row.eq(0), position.eq(0),

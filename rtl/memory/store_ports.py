@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Target
+from deltamoe.rtl.interfaces import StoreRead, YieldingRead, bytes_of, residual_of, sums_of
 from deltamoe.rtl.record import Area, Record
 
 
@@ -14,14 +15,14 @@ class StorePorts(wiring.Component):
 
     Members
     -------
-    target, half : ``In(Target)``, ``In(1)``
-        Memory that is read; half of a word of sums, in the cycle of its address.
-    residual, sums, reference : ``In``
-        Words of the memories, in the cycle after their addresses.
-    residual_granted, sums_granted, reference_granted : ``In(1)``
-        Whether they are read for ``STORE``.
-    granted, data : ``Out(1)``, ``Out(8 * hw.bus_bytes)``
-        Those of ``target``; a word of references fills both halves of a beat.
+    store : ``In(StoreRead(hw))``
+        Beats; a word of references fills both halves of one.
+    rows : ``In(YieldingRead(hw.residual_words, residual_of(hw)))``
+        Whoever else reads the residual stream, while no ``STORE`` does.
+    residual : ``Out(YieldingRead(hw.residual_words, residual_of(hw)))``
+        The residual stream.
+    sums, references : ``Out(YieldingRead(…))``
+        What is kept, if anything is.
 
     Timing
     ------
@@ -33,32 +34,36 @@ class StorePorts(wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "target": In(Target), "half": In(1), "granted": Out(1),
-            "data": Out(8 * hw.bus_bytes),
-            "residual": In(data.ArrayLayout(signed(16), hw.word)),
-            "sums": In(data.ArrayLayout(signed(hw.acc_width), hw.word)),
-            "reference": In(data.ArrayLayout(8, hw.word)),
-            **{f"{name}_granted": In(1) for name in ("residual", "sums", "reference")},
+            "store": In(StoreRead(hw)),
+            "rows": In(YieldingRead(hw.residual_words, residual_of(hw))),
+            "residual": Out(YieldingRead(hw.residual_words, residual_of(hw))),
+            "sums": Out(YieldingRead(hw.state_words, sums_of(hw))),
+            "references": Out(YieldingRead(hw.reference_words, bytes_of(hw))),
         })
 
     def elaborate(self, platform):
-        m = Module()
+        m, store, residual = Module(), self.store, self.residual
         wide, half, which = Signal(data.ArrayLayout(signed(32), self.hw.word)), Signal(), Signal(2)
-        is_sums, is_reference = self.target == Target.STATE, self.target == Target.REFERENCE
+        is_residual, is_sums, is_reference = (store.target == target for target in (
+            Target.RESIDUAL, Target.STATE, Target.REFERENCE))
         size = 8 * self.hw.bus_bytes
 
-        m.d.sync += half.eq(self.half)
-        m.d.comb += [wide[n].eq(self.sums[n]) for n in range(self.hw.word)]
+        m.d.sync += half.eq(store.half)
+        m.d.comb += [wide[n].eq(self.sums.data[n]) for n in range(self.hw.word)]
         m.d.comb += [
             which.eq(Cat(Mux(is_sums, half, is_reference), is_sums)),
-            self.granted.eq(Mux(is_sums, self.sums_granted, Mux(
-                is_reference, self.reference_granted, self.residual_granted))),
+            store.granted.eq(Mux(is_sums, self.sums.granted, Mux(
+                is_reference, self.references.granted, residual.granted))),
+            residual.address.eq(Mux(store.running & is_residual, store.address,
+                                    self.rows.address)),
+            self.rows.granted.eq(residual.granted), self.rows.data.eq(residual.data),
+            self.sums.address.eq(store.address), self.references.address.eq(store.address),
         ]
-        beats = (Value.cast(self.residual), Value.cast(self.reference).replicate(2),
+        beats = (Value.cast(residual.data), Value.cast(self.references.data).replicate(2),
                  Value.cast(wide)[:size], Value.cast(wide)[size:])
         with m.Switch(which):
             for number, beat in enumerate(beats):
                 with m.Case(number):
-                    m.d.comb += self.data.eq(beat)
+                    m.d.comb += store.data.eq(beat)
 
         return m

@@ -14,6 +14,7 @@ from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Target
 from deltamoe.rtl.formats import COMMAND
+from deltamoe.rtl.interfaces import StoreRead, stored_words
 from deltamoe.rtl.record import Area, Record
 from deltamoe.rtl.stream.fifo import Fifo
 from deltamoe.rtl.stream.pipe import pipe
@@ -40,12 +41,10 @@ class StoreReader(cycles.StoreReader, wiring.Component):
         To the writer; always taken.
     done, finished : ``In(1)``, ``Out(1)``
         The writer has ended; so has the transfer.
-    position, storing : ``Out(16)``, ``Out(1)``
+    position : ``Out(16)``
         Place in the program of the one that runs, if one does.
-    target, address, half : ``Out``
-        Read port: which memory, its word, and the half of the beat that it is or is read for.
-    granted, data : ``In(1)``, ``In(8 * hw.bus_bytes)``
-        Whether that memory is read for this; the beat in the next cycle, or twice its half.
+    read : ``Out(StoreRead(hw))``
+        Beats of the on-chip memories.
     o : ``Out(stream.Signature(8 * hw.bus_bytes))``
         Beats.
     stop : ``In(1)``
@@ -64,20 +63,13 @@ class StoreReader(cycles.StoreReader, wiring.Component):
     o: stream.Interface
     command: stream.Interface
 
-    @staticmethod
-    def words(hw: HwConfig) -> int:
-        """Words of the largest memory that is read; a transfer has at most twice as many beats."""
-        return max(hw.residual_words, hw.state_words, hw.reference_words)
-
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
             "i": In(stream.Signature(STORING)), "memory_base": In(40),
             "command": Out(stream.Signature(COMMAND)), "done": In(1), "finished": Out(1),
             "stop": In(1),
-            "position": Out(16), "storing": Out(1),
-            "target": Out(Target), "address": Out(range(self.words(hw))), "half": Out(1),
-            "granted": In(1), "data": In(8 * hw.bus_bytes),
+            "position": Out(16), "read": Out(StoreRead(hw)),
             "o": Out(stream.Signature(8 * hw.bus_bytes)),
         })
 
@@ -85,9 +77,9 @@ class StoreReader(cycles.StoreReader, wiring.Component):
         m = Module()
         m.submodules.queue = queue = Fifo(STORING, self.DEPTH)
         pipe(m, flipped(self.i), queue.i)
-        given, running = queue.o.p, self.storing
-        read, following = (Signal(range(2 * self.words(self.hw)), name=name)
-                           for name in ("read", "following"))
+        given, read, running = queue.o.p, self.read, self.read.running
+        number, following = (Signal(range(2 * stored_words(self.hw)), name=name)
+                             for name in ("number", "following"))
         valid, taken = Signal(), Signal()
         halves, upper = Signal(), Signal()
         size = 4 * self.hw.bus_bytes
@@ -97,21 +89,21 @@ class StoreReader(cycles.StoreReader, wiring.Component):
             self.command.p.address.eq(self.memory_base + given.address),
             self.command.p.beats.eq(given.beats), self.position.eq(given.position),
             self.finished.eq(running & self.done), queue.o.ready.eq(self.finished),
-            self.target.eq(given.target), halves.eq(given.target == Target.REFERENCE),
+            read.target.eq(given.target), halves.eq(given.target == Target.REFERENCE),
             taken.eq(valid & (self.o.ready | ~self.o.valid) & ~self.stop),
-            following.eq(read + taken),
-            self.address.eq(given.base + Mux(given.target == Target.STATE, following >> 1,
+            following.eq(number + taken),
+            read.address.eq(given.base + Mux(given.target == Target.STATE, following >> 1,
                                              following)),
-            self.half.eq(following[0]), upper.eq(read[0]),
+            read.half.eq(following[0]), upper.eq(number[0]),
         ]
         m.d.sync += [running.eq((running | self.command.valid) & ~self.finished),
-                     valid.eq(running & self.granted & ~self.finished), read.eq(following)]
+                     valid.eq(running & read.granted & ~self.finished), number.eq(following)]
         with m.If(taken):
-            m.d.sync += self.o.payload.eq(self.data)
+            m.d.sync += self.o.payload.eq(read.data)
             with m.If(halves & upper):
                 m.d.sync += self.o.payload[:size].eq(self.o.payload[:size])
         m.d.sync += self.o.valid.eq(Mux(taken, ~halves | upper, self.o.valid & ~self.o.ready))
         with m.If(~running | self.finished):
-            m.d.sync += [read.eq(0), self.o.valid.eq(0), valid.eq(0)]
+            m.d.sync += [number.eq(0), self.o.valid.eq(0), valid.eq(0)]
 
         return m

@@ -9,19 +9,14 @@ did not change: nothing is computed for them, but what they added is added again
 """
 
 from amaranth import Array, Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.formats import route
+from deltamoe.rtl.formats import probed, queued, route
+from deltamoe.rtl.interfaces import Lookup, Read
 from deltamoe.rtl.record import Area, Ram, Record
-
-
-def queued(hw: HwConfig) -> data.StructLayout:
-    """Return what a queue holds of a token."""
-    return data.StructLayout({"token": (hw.max_tokens - 1).bit_length(), "weight": 16, **({
-        "place": range(hw.max_tokens * hw.max_top_k), "known": 1} if hw.temporal else {})})
 
 
 class Dispatch(wiring.Component):
@@ -32,23 +27,20 @@ class Dispatch(wiring.Component):
 
     Members
     -------
-    i : ``In(stream.Signature(route(hw)))``
-        Routes of token 0, 1, …; ``last`` ends a token. Always taken.
+    i : ``In(stream.Signature(route(hw), always_ready=True))``
+        Routes of token 0, 1, …; ``last`` ends a token.
     clear : ``In(1)``
         Empty all queues and start again with token 0.
-    expert, index : ``In``
-        Entry to read.
-    token, weight, place, known : ``Out``
-        That entry, one cycle later; ``place`` is the token's slot behind all of the tokens before.
+    lengths : ``In(Lookup(256, range(hw.max_tokens + 1)))``
+        How many entries an expert has.
+    queue : ``In(Read(hw.max_tokens, queued(hw)))``
+        Entries of the expert that ``lengths`` asks for.
+    occupied : ``In(Lookup(256, 1))``
+        Whether an expert has entries.
     gated : ``In(1)``
         Routes of tokens that did not change go to the second queues.
-    probed : ``In``
-        ``en``, ``row``, ``changed``: a token has changed or not; with ``routes`` it goes to the
-        first or second queue of expert 0 as well.
-    length : ``Out(range(hw.max_tokens + 1))``
-        Entries of ``expert``, in the same cycle.
-    inspected, occupied : ``In(8)``, ``Out(1)``
-        Whether another expert has entries, in the same cycle.
+    probed : ``In(stream.Signature(probed(hw), always_ready=True))``
+        Tokens that have changed or not.
     tokens : ``Out(range(hw.max_tokens + 1))``
         Tokens routed since ``clear``.
     """
@@ -63,14 +55,11 @@ class Dispatch(wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "i": In(stream.Signature(route(hw))), "clear": In(1),
-            "expert": In(8), "index": In(range(hw.max_tokens)), "token": Out(range(hw.max_tokens)),
-            "weight": Out(16), "place": Out(range(hw.max_tokens * hw.max_top_k)),
-            "known": Out(1), "length": Out(range(hw.max_tokens + 1)), "inspected": In(8),
-            "occupied": Out(1),
+            "i": In(stream.Signature(route(hw), always_ready=True)), "clear": In(1),
+            "lengths": In(Lookup(256, range(hw.max_tokens + 1))),
+            "queue": In(Read(hw.max_tokens, queued(hw))), "occupied": In(Lookup(256, 1)),
             "tokens": Out(range(hw.max_tokens + 1)),
-            **({"gated": In(1), "probed": In(data.StructLayout({
-                "en": 1, "row": range(hw.max_tokens), "changed": 1, "routes": 1}))}
+            **({"gated": In(1), "probed": In(stream.Signature(probed(hw), always_ready=True))}
                if hw.temporal else {}),
         })
 
@@ -88,40 +77,38 @@ class Dispatch(wiring.Component):
         taken = lengths[queue]
 
         m.d.comb += [
-            self.i.ready.eq(1), write.en.eq(routed), queue.eq(self.i.p.expert),
+            write.en.eq(routed), queue.eq(self.i.p.expert),
             routed.eq(self.i.valid), write.addr.eq(Cat(taken[:bits], queue)),
             write.data.token.eq(self.tokens), write.data.weight.eq(self.i.p.weight),
-            read.addr.eq(Cat(self.index[:bits], self.expert)),
-            self.token.eq(read.data.token), self.weight.eq(read.data.weight),
-            self.length.eq(lengths[self.expert]),
-            self.occupied.eq(lengths[self.inspected] != 0),
+            read.addr.eq(Cat(self.queue.address, self.lengths.address)),
+            self.queue.data.eq(read.data), self.lengths.data.eq(lengths[self.lengths.address]),
+            self.occupied.data.eq(lengths[self.occupied.address] != 0),
         ]
         with m.If(self.clear):
             m.d.sync += [self.tokens.eq(0), *(length.eq(0) for length in lengths)]
         with m.Elif(routed):
             m.d.sync += [taken.eq(taken + 1), self.tokens.eq(self.tokens + self.i.p.last)]
         if hw.temporal:
-            self.sort(m, queue, routed, write.data, read.data)
+            self.sort(m, queue, routed, write.data)
 
         return m
 
-    def sort(self, m: Module, queue, routed, written, entry):
+    def sort(self, m: Module, queue, routed, written):
         """Tell tokens that changed from those that did not."""
-        hw, first, rank = self.hw, Signal.like(self.place), Signal(4)
+        hw, first, rank = self.hw, Signal.like(written.place), Signal(4)
+        token = self.probed.p
         m.submodules.changes = changes = Memory(
             shape=1, depth=hw.max_tokens, init=[], attrs={"ram_style": "distributed"})
         write, read = changes.write_port(), changes.read_port(domain="comb")
         m.d.comb += [
-            write.en.eq(self.probed.en), write.addr.eq(self.probed.row),
-            write.data.eq(self.probed.changed), read.addr.eq(self.tokens),
+            write.en.eq(self.probed.valid), write.addr.eq(token.row),
+            write.data.eq(token.changed), read.addr.eq(self.tokens),
             queue.eq(self.i.p.expert + Mux(self.gated & ~read.data, hw.max_experts, 0)),
             written.place.eq(first + self.i.p.slot), written.known.eq(self.i.p.known),
-            self.place.eq(entry.place), self.known.eq(entry.known),
         ]
-        with m.If(self.probed.en & self.probed.routes):
-            m.d.comb += [routed.eq(1), written.token.eq(self.probed.row),
-                         written.place.eq(self.probed.row),
-                         queue.eq(Mux(self.probed.changed, 0, hw.max_experts))]
+        with m.If(self.probed.valid & token.routes):
+            m.d.comb += [routed.eq(1), written.token.eq(token.row), written.place.eq(token.row),
+                         queue.eq(Mux(token.changed, 0, hw.max_experts))]
         with m.If(self.i.valid):
             m.d.sync += rank.eq(Mux(self.i.p.last, 0, rank + 1))
             with m.If(self.i.p.last):

@@ -14,7 +14,8 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.rtl import cycles
 from deltamoe.rtl.arith.rsqrt import Rsqrt
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.formats import PARAMETER, beat, parameter_write
+from deltamoe.rtl.formats import beat
+from deltamoe.rtl.interfaces import Write, attach, parameters_of
 from deltamoe.rtl.norm.normalize_lane import NormalizeLane
 from deltamoe.rtl.record import Area, Record
 
@@ -36,8 +37,8 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
     dim, epsilon, gain_shift, param_base : ``In``
         Elements of a row; ``round(dim**2 * eps * 2**16)``; fraction bits of the gain; first word
         of the parameters. Stable while rows are in flight.
-    write : ``In``
-        ``en``, ``address``, ``data``: a word of parameters; ``multiplier`` is the signed gain.
+    parameters : ``In(Write(hw.norm_words, parameters_of(hw)))``
+        A word of parameters; ``multiplier`` is the signed gain.
 
     Timing
     ------
@@ -62,7 +63,7 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
             "o": Out(stream.Signature(beat(signed(8), hw.word))),
             "dim": In(range(hw.max_embed + 1)), "epsilon": In(32), "gain_shift": In(4),
             "param_base": In(range(hw.norm_words)),
-            "write": In(parameter_write(hw)),
+            "parameters": In(Write(hw.norm_words, parameters_of(hw))),
         })
 
     def elaborate(self, platform):
@@ -139,10 +140,11 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
         hw = self.hw
         m.submodules.rsqrt = rsqrt = Rsqrt()
         m.submodules.parameters = parameters = Memory(
-            shape=data.ArrayLayout(PARAMETER, hw.word), depth=hw.norm_words, init=[],
+            shape=parameters_of(hw), depth=hw.norm_words, init=[],
             attrs={"ram_style": "distributed"}
         )
-        write, params = parameters.write_port(), parameters.read_port()
+        attach(m, self.parameters, parameters.write_port())
+        params = parameters.read_port()
         bank, position = Signal(range(self.ROWS)), Signal(range(self.depth))
         reading, final, enable = Signal(), Signal(), Signal()
         upper, second = Signal(), Signal()
@@ -150,8 +152,6 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
         valid, last = Signal(NormalizeLane.LATENCY + 1), Signal(NormalizeLane.LATENCY + 1)
 
         m.d.comb += [
-            write.en.eq(self.write.en), write.addr.eq(self.write.address),
-            write.data.eq(self.write.data),
             enable.eq(self.o.ready | ~self.o.valid),
             final.eq(upper & ((position + 1) * hw.word == self.dim)),
             read.en.eq(enable), read.addr.eq(bank * self.depth + position),

@@ -1,13 +1,22 @@
 """Rows of the residual stream through LayerNorm into the memory of normalized rows."""
 
-from amaranth import Module, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth import Module, Signal
+from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, flipped
 
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR, Opcode
-from deltamoe.rtl.formats import parameter_write
+from deltamoe.rtl.interfaces import (
+    Counts,
+    Read,
+    Write,
+    YieldingRead,
+    attach,
+    bytes_of,
+    parameters_of,
+    residual_of,
+)
 from deltamoe.rtl.memory.row_reader import RowReader
 from deltamoe.rtl.norm.layer_norm import LayerNorm
 from deltamoe.rtl.record import Area, Ram, Record
@@ -24,15 +33,15 @@ class Normalization(wiring.Component):
         on; parameters from ``norm_base`` on.
     available : ``In(range(hw.max_tokens + 1))``
         Rows of the residual stream that are final.
-    address, granted, residual : ``Out``, ``In``, ``In``
-        Read port of the residual stream.
-    write : ``In``
-        Write port of LayerNorm's parameters.
-    read_address, read_data : ``In(range(hw.normed_words))``, ``Out``
-        Normalized rows; data follow in the next cycle.
+    residual : ``Out(YieldingRead(hw.residual_words, residual_of(hw)))``
+        The residual stream.
+    parameters : ``In(Write(hw.norm_words, parameters_of(hw)))``
+        LayerNorm's parameters.
+    read : ``In(Read(hw.normed_words, bytes_of(hw)))``
+        Normalized rows.
     rows : ``Out(range(hw.max_tokens + 1))``
         Rows complete since ``start``.
-    wrote : ``Out(1)``
+    counts : ``Out(Counts(…))``
         A word is being written.
 
     Timing
@@ -46,14 +55,12 @@ class Normalization(wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        word = data.ArrayLayout(signed(16), hw.word)
         super().__init__({
             "descriptor": In(DESCRIPTOR), "start": In(1), "available": In(range(hw.max_tokens + 1)),
-            "address": Out(range(hw.residual_words)), "granted": In(1), "residual": In(word),
-            "write": In(parameter_write(hw)),
-            "read_address": In(range(hw.normed_words)),
-            "read_data": Out(data.ArrayLayout(8, hw.word)),
-            "rows": Out(range(hw.max_tokens + 1)), "wrote": Out(1),
+            "residual": Out(YieldingRead(hw.residual_words, residual_of(hw))),
+            "parameters": In(Write(hw.norm_words, parameters_of(hw))),
+            "read": In(Read(hw.normed_words, bytes_of(hw))),
+            "rows": Out(range(hw.max_tokens + 1)), "counts": Out(Counts({"norm_words": 1})),
         })
 
     def elaborate(self, platform):
@@ -63,26 +70,26 @@ class Normalization(wiring.Component):
         m.submodules.reader = reader = RowReader(hw)
         m.submodules.layer_norm = layer_norm = LayerNorm(hw)
         m.submodules.normed = normed = Memory(
-            shape=data.ArrayLayout(8, hw.word), depth=hw.normed_words, init=[],
+            shape=bytes_of(hw), depth=hw.normed_words, init=[],
             attrs={"ram_style": "block"}
         )
-        write, read = normed.write_port(), normed.read_port()
+        write = normed.write_port()
         address = Signal(range(hw.normed_words))
 
+        attach(m, self.read, normed.read_port())
         pipe(m, reader.o, layer_norm.i)
+        wiring.connect(m, reader.read, flipped(self.residual))
+        wiring.connect(m, flipped(self.parameters), layer_norm.parameters)
         m.d.comb += [
             reader.start.eq(self.start & is_linear & given.norm), reader.base.eq(given.norm_source),
             reader.rows.eq(given.rows), reader.words.eq(given.dim // hw.word),
             reader.available.eq(self.available),
-            self.address.eq(reader.address), reader.granted.eq(self.granted),
             reader.room.eq(layer_norm.i.ready),
-            reader.data.eq(self.residual),
             layer_norm.dim.eq(given.dim), layer_norm.epsilon.eq(given.epsilon),
             layer_norm.gain_shift.eq(given.gain_shift),
-            layer_norm.param_base.eq(given.norm_base), layer_norm.write.eq(self.write),
-            layer_norm.o.ready.eq(1), self.wrote.eq(layer_norm.o.valid),
+            layer_norm.param_base.eq(given.norm_base),
+            layer_norm.o.ready.eq(1), self.counts.norm_words.eq(layer_norm.o.valid),
             write.en.eq(layer_norm.o.valid), write.addr.eq(address),
-            read.addr.eq(self.read_address), self.read_data.eq(read.data),
         ]
         m.d.comb += [write.data[n].eq(layer_norm.o.p.data[n]) for n in range(hw.word)]
         with m.If(self.start):

@@ -17,8 +17,25 @@ from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.formats import kept, sums_write
+from deltamoe.rtl.formats import kept
+from deltamoe.rtl.interfaces import YieldingRead, YieldingWrite, sums_of
 from deltamoe.rtl.record import Area, Ram, Record
+
+
+class KeptWord(wiring.Signature):
+    """Where a drained word's sums are kept.
+
+    Members
+    -------
+    where : ``Out(kept(hw))``
+        Word of the memory, and what to do with it, ``ComputeUnit.READ_LATENCY`` cycles after the
+        word was selected.
+    passes : ``Out(1)``
+        A word was on ``where`` in the cycle before, whether or not it is kept.
+    """
+
+    def __init__(self, hw: HwConfig) -> None:
+        super().__init__({"where": Out(data.StructLayout(kept(hw))), "passes": Out(1)})
 
 
 class KeptSums(cycles.KeptSums, wiring.Component):
@@ -37,14 +54,14 @@ class KeptSums(cycles.KeptSums, wiring.Component):
     -------
     acc : ``In(data.ArrayLayout(signed(hw.acc_width), hw.word))``
         Sums of this frame's events.
-    where : ``In(kept(hw))``
+    kept : ``In(KeptWord(hw))``
         Word of the memory, and what to do with it, of the same cycle.
     sum : ``Out``
         The result, ``LATENCY`` cycles later.
-    load : ``In(sums_write(hw))``
-        A word from memory, never in the cycle after a word of ``where`` that is drained.
-    address, granted, data : ``In(range(hw.state_words))``, ``Out(1)``, ``Out``
-        Read port for ``STORE``, unless a word is being added to; data follow in the next cycle.
+    load : ``In(YieldingWrite(hw.state_words, int32 of a word))``
+        A word from memory; never in the cycle after a word that was drained.
+    store : ``In(YieldingRead(hw.state_words, sums_of(hw)))``
+        Read port for ``STORE``, unless a word is being added to.
 
     Timing
     ------
@@ -60,27 +77,25 @@ class KeptSums(cycles.KeptSums, wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        word = data.ArrayLayout(signed(hw.acc_width), hw.word)
         super().__init__({
-            "acc": In(word), "where": In(data.StructLayout(kept(hw))), "sum": Out(word),
-            "load": In(sums_write(hw)), "address": In(range(hw.state_words)),
-            "granted": Out(1), "data": Out(word),
+            "acc": In(sums_of(hw)), "kept": In(KeptWord(hw)), "sum": Out(sums_of(hw)),
+            "load": In(YieldingWrite(hw.state_words, data.ArrayLayout(signed(32), hw.word))),
+            "store": In(YieldingRead(hw.state_words, sums_of(hw))),
         })
 
     def elaborate(self, platform):
         m = Module()
-        hw = self.hw
-        word = data.ArrayLayout(signed(hw.acc_width), hw.word)
+        hw, word, where = self.hw, sums_of(self.hw), self.kept.where
         m.submodules.words = words = Memory(
             shape=word, depth=hw.state_words, init=[], attrs={"ram_style": "block"})
         write, read = words.write_port(), words.read_port()
         accs = [Signal(word, name=f"acc_{n}", reset_less=True) for n in range(2)]
         old, overflow = Signal(word, reset_less=True), Signal(hw.word)
         loaded = Signal(word, reset_less=True)
-        stages = [Signal(self.where.shape(), name=f"where_{n}") for n in range(self.LATENCY)]
+        stages = [Signal(where.shape(), name=f"where_{n}") for n in range(self.LATENCY)]
 
         m.d.sync += [accs[0].eq(self.acc), accs[1].eq(accs[0]), old.eq(read.data),
-                     stages[0].eq(self.where), loaded.eq(0)]
+                     stages[0].eq(where), loaded.eq(0)]
         with m.If(~stages[0].accumulates):
             m.d.sync += old.eq(0)
         m.d.sync += [later.eq(earlier) for earlier, later in pairwise(stages)]
@@ -89,8 +104,9 @@ class KeptSums(cycles.KeptSums, wiring.Component):
                          stages[1].stores.eq(1), stages[1].accumulates.eq(0)]
             m.d.sync += [loaded[n].eq(self.load.data[n]) for n in range(hw.word)]
         m.d.comb += [
-            self.granted.eq(~self.where.accumulates), self.data.eq(read.data),
-            read.addr.eq(Mux(self.granted, self.address, self.where.state)),
+            self.store.granted.eq(~where.accumulates), self.store.data.eq(read.data),
+            read.addr.eq(Mux(self.store.granted, self.store.address, where.state)),
+            self.load.free.eq(~self.kept.passes),
             write.addr.eq(stages[-1].state),
             write.en.eq(stages[-1].stores), write.data.eq(self.sum),
         ]

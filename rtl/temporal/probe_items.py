@@ -37,8 +37,8 @@ class ProbeItems(cycles.ProbeItems, wiring.Component):
     descriptor, start, o
         As in :class:`deltamoe.rtl.linear.item_generator.ItemGenerator`. Items have ``probe``, and
         those that move the reference ``updates``.
-    judged, changed : ``In(1)``
-        The encoder has seen all of the row, and whether an element differs.
+    verdict : ``In(stream.Signature(1, always_ready=True))``
+        The encoder has seen all of the row; whether an element differs.
     row : ``Out(range(hw.max_tokens))``
         Row that is judged.
     done : ``Out(1)``
@@ -58,7 +58,8 @@ class ProbeItems(cycles.ProbeItems, wiring.Component):
         self.hw = hw
         super().__init__({
             "descriptor": In(DESCRIPTOR), "start": In(1), "o": Out(stream.Signature(item(hw))),
-            "judged": In(1), "changed": In(1), "row": Out(range(hw.max_tokens)), "done": Out(1),
+            "verdict": In(stream.Signature(1, always_ready=True)),
+            "row": Out(range(hw.max_tokens)), "done": Out(1),
         })
 
     def elaborate(self, platform):
@@ -67,11 +68,12 @@ class ProbeItems(cycles.ProbeItems, wiring.Component):
         state, primed, waited = Signal(State), Signal(), Signal()
         address, last = Signal(range(hw.operand_words)), Signal()
         taken = self.o.valid & self.o.ready
+        judged, changed = self.verdict.valid, self.verdict.payload
         tail = given.depth % hw.word
 
         m.d.comb += [
             last.eq(self.row + 1 == given.rows),
-            self.done.eq(last & ((self.judged & ~self.changed)
+            self.done.eq(last & ((judged & ~changed)
                                  | (taken & (state == State.COPY)))),
             self.o.valid.eq((state == State.SCAN) | (state == State.COPY)),
             made.source.eq(given.source), made.address.eq(given.source_base + address),
@@ -91,9 +93,9 @@ class ProbeItems(cycles.ProbeItems, wiring.Component):
             m.d.sync += state.eq(State.SCAN)
         with m.If(taken & (state == State.SCAN)):
             m.d.sync += state.eq(State.WAIT)
-        with m.If(self.judged & self.changed):
+        with m.If(judged & changed):
             m.d.sync += state.eq(State.COPY)
-        with m.If((self.judged & ~self.changed) | (taken & (state == State.COPY))):
+        with m.If((judged & ~changed) | (taken & (state == State.COPY))):
             m.d.sync += [state.eq(State.SCAN), self.row.eq(self.row + 1),
                          address.eq(address + given.source_stride)]
         with m.If(self.done):

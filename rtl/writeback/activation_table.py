@@ -15,7 +15,8 @@ from deltamoe.golden.numerics import HIDDEN, UPDATE
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Dest
-from deltamoe.rtl.formats import TABLE_WRITE, requantized, tag
+from deltamoe.rtl.formats import requantized, tag
+from deltamoe.rtl.interfaces import attach, table_write
 from deltamoe.rtl.record import Area, Ram, Record
 
 
@@ -30,8 +31,8 @@ class ActivationTable(cycles.ActivationTable, wiring.Component):
     -------
     i, o : ``In(stream.Signature(requantized(hw)))``, ``Out(…)``
         Words with their tag, which names the bank.
-    write : ``In``
-        ``en``, ``address`` (bank above the ten bits of the entry), ``data``.
+    write : ``In(table_write())``
+        An entry.
 
     Timing
     ------
@@ -50,7 +51,7 @@ class ActivationTable(cycles.ActivationTable, wiring.Component):
         super().__init__({
             "i": In(stream.Signature(requantized(hw))),
             "o": Out(stream.Signature(requantized(hw))),
-            "write": In(TABLE_WRITE),
+            "write": In(table_write()),
         })
 
     def elaborate(self, platform):
@@ -69,10 +70,9 @@ class ActivationTable(cycles.ActivationTable, wiring.Component):
         for n in range(hw.word):
             table = Memory(shape=8, depth=2 << HIDDEN.bits, init=[], attrs={"ram_style": "block"})
             m.submodules[f"table_{n}"] = table
-            write, read = table.write_port(), table.read_port()
+            attach(m, self.write, table.write_port())
+            read = table.read_port()
             m.d.comb += [
-                write.en.eq(self.write.en), write.addr.eq(self.write.address),
-                write.data.eq(self.write.data),
                 read.en.eq(enable),
                 read.addr.eq(Cat(self.i.p.data[n][: HIDDEN.bits], self.i.p.tag.bank)),
                 self.o.p.data[n].eq(Mux(hidden, read.data, passed[n].as_signed())),

@@ -8,13 +8,14 @@
 
 from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 
 from deltamoe.golden.numerics import RESIDUAL, UPDATE
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Dest
 from deltamoe.rtl.formats import requantized
+from deltamoe.rtl.interfaces import Write, YieldingRead, residual_of
 from deltamoe.rtl.memory.halves import Halves
 from deltamoe.rtl.record import Area, Record
 
@@ -40,14 +41,13 @@ class Residual(cycles.Residual, wiring.Component):
 
     Members
     -------
-    i : ``In(stream.Signature(requantized(hw)))``
-        Words to add; the tag's address is the word's. Always taken.
-    load : ``In``
-        ``en``, ``address``, ``data``: a word that replaces what is there, in the other
-        half of the memory than words added in the same cycle.
-    address, granted, data : ``In(range(hw.residual_words))``, ``Out(1)``, ``Out``
-        Read port for normalization and output, unless a word is being added; data follow in the
-        next cycle, saturated.
+    i : ``In(stream.Signature(requantized(hw), always_ready=True))``
+        Words to add; the tag's address is the word's.
+    load : ``In(Write(hw.residual_words, residual_of(hw)))``
+        A word that replaces what is there, in the other half of the memory than words added in
+        the same cycle.
+    read : ``In(YieldingRead(hw.residual_words, residual_of(hw)))``
+        Read port for normalization and output, saturated, unless a word is being added.
 
     Timing
     ------
@@ -63,12 +63,10 @@ class Residual(cycles.Residual, wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        word = data.ArrayLayout(signed(RESIDUAL.bits), hw.word)
         super().__init__({
-            "i": In(stream.Signature(requantized(hw))),
-            "load": In(data.StructLayout({
-                "en": 1, "address": range(hw.residual_words), "data": word})),
-            "address": In(range(hw.residual_words)), "granted": Out(1), "data": Out(word),
+            "i": In(stream.Signature(requantized(hw), always_ready=True)),
+            "load": In(Write(hw.residual_words, residual_of(hw))),
+            "read": In(YieldingRead(hw.residual_words, residual_of(hw))),
         })
 
     def elaborate(self, platform):
@@ -83,17 +81,17 @@ class Residual(cycles.Residual, wiring.Component):
         m.d.sync += [read.eq(self.i.payload), word.eq(read), wraps.eq(combines),
                      valid.eq((valid << 1) | self.i.valid)]
         m.d.comb += [
-            self.i.ready.eq(1), self.granted.eq(~self.i.valid), kept.eq(words.data),
-            words.address.eq(Mux(self.i.valid, self.i.p.tag.address, self.address)),
+            self.read.granted.eq(~self.i.valid), kept.eq(words.read.data),
+            words.read.address.eq(Mux(self.i.valid, self.i.p.tag.address, self.read.address)),
             words.write.en.eq(valid[1]), words.write.address.eq(word.tag.address),
             words.write.data.eq(added), words.load.en.eq(self.load.en),
             words.load.address.eq(self.load.address),
         ]
         for n in range(self.hw.word):
             m.d.comb += [words.load.data[n].eq(self.load.data[n]),
-                         self.data[n].eq(saturated(kept[n]))]
+                         self.read.data[n].eq(saturated(kept[n]))]
             total = Signal(signed(WIDTH + 1), name=f"total_{n}")
-            m.d.sync += before[n].eq(Mux(combines, kept[n], Mux(replaces, 0, self.data[n])))
+            m.d.sync += before[n].eq(Mux(combines, kept[n], Mux(replaces, 0, self.read.data[n])))
             m.d.comb += [total.eq(before[n] + word.data[n]),
                          added[n].eq(Mux(wraps, total, saturated(total)))]
 

@@ -9,7 +9,7 @@
 """
 
 from amaranth import Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
@@ -17,7 +17,8 @@ from deltamoe.rtl.attention.corner_turn import CornerTurn
 from deltamoe.rtl.attention.kv_writer import KvWriter
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR, Dest
-from deltamoe.rtl.formats import TABLE_WRITE, kv_write, requantized, route, scaled, scores
+from deltamoe.rtl.formats import requantized, route, scaled, scores
+from deltamoe.rtl.interfaces import GroupWrite, Write, bytes_of, kv_write, table_write
 from deltamoe.rtl.moe.gate import Gate
 from deltamoe.rtl.record import Area, Record
 from deltamoe.rtl.stream.pipe import pipe
@@ -36,17 +37,17 @@ class Writeback(cycles.Writeback, wiring.Component):
         The draining operator; the last one to keys or gate, and its first cycle.
     i : ``In(stream.Signature(scaled(hw)))``
         Words from the drain; always taken.
-    table : ``In``
+    table : ``In(table_write())``
         Write port of the activation table.
-    act : ``Out``
-        Write port of the activation memory: ``en``, ``address``, ``data``.
-    residual : ``Out(stream.Signature(requantized(hw)))``
+    act : ``Out(Write(hw.act_words, bytes_of(hw)))``
+        Write port of the activation memory.
+    residual : ``Out(stream.Signature(requantized(hw), always_ready=True))``
         Words for the residual stream.
-    kv, kv_groups : ``Out``
-        Write port of keys and values, and the groups it is for.
+    kv : ``Out(GroupWrite(hw, kv_write(hw)))``
+        Write port of keys and values.
     scores : ``Out(stream.Signature(scores(hw.word)))``
         Words for the softmax.
-    routes : ``Out(stream.Signature(route(hw)))``
+    routes : ``Out(stream.Signature(route(hw), always_ready=True))``
         Routes for the expert queues.
     row_written, written : ``Out(1)``
         A row, all of the operator has been written, or is in the corner turn or the gate.
@@ -70,17 +71,14 @@ class Writeback(cycles.Writeback, wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        byte_word = data.ArrayLayout(8, hw.word)
         super().__init__({
             "descriptor": In(DESCRIPTOR), "deferred": In(DESCRIPTOR), "start": In(1),
             "i": In(stream.Signature(scaled(hw))),
-            "table": In(TABLE_WRITE),
-            "act": Out(data.StructLayout({
-                "en": 1, "address": range(hw.act_words), "data": byte_word})),
-            "residual": Out(stream.Signature(requantized(hw))),
-            "kv": Out(kv_write(hw)),
+            "table": In(table_write()), "act": Out(Write(hw.act_words, bytes_of(hw))),
+            "residual": Out(stream.Signature(requantized(hw), always_ready=True)),
+            "kv": Out(GroupWrite(hw, kv_write(hw))),
             "scores": Out(stream.Signature(scores(hw.word))),
-            "routes": Out(stream.Signature(route(hw))), "kv_groups": Out(hw.groups),
+            "routes": Out(stream.Signature(route(hw), always_ready=True)),
             "row_written": Out(1), "written": Out(1), "ended": Out(1), "token_freed": Out(1),
         })
 
@@ -99,11 +97,12 @@ class Writeback(cycles.Writeback, wiring.Component):
             requantize.i.payload.eq(self.i.payload),
             requantize.i.valid.eq(self.i.valid & ~is_gate),
             self.i.ready.eq(Mux(is_gate, gate.i.ready, requantize.i.ready)),
-            table.write.eq(self.table), kv_writer.descriptor.eq(self.descriptor),
+            kv_writer.descriptor.eq(self.descriptor),
             kv_writer.key_descriptor.eq(self.deferred), kv_writer.start.eq(self.start),
-            self.kv.eq(kv_writer.write), self.kv_groups.eq(kv_writer.groups),
             corner_turn.words.eq(self.deferred.linear.columns // hw.word),
         ]
+        wiring.connect(m, wiring.flipped(self.table), table.write)
+        wiring.connect(m, kv_writer.write, wiring.flipped(self.kv))
         pipe(m, requantize.o, table.i)
         pipe(m, table.o, combine.i)
         pipe(m, corner_turn.o, kv_writer.keys)
@@ -154,7 +153,7 @@ class Writeback(cycles.Writeback, wiring.Component):
         """Tell the ends of rows and operators."""
         ending, rows = Signal(Residual.LATENCY), Signal(Residual.LATENCY)
         last_token = Signal(range(self.hw.max_tokens))
-        routed = self.routes.valid & self.routes.ready & self.routes.p.last
+        routed = self.routes.valid & self.routes.p.last
         inner = (word.p.tag.dest == Dest.SCORES) | (word.p.tag.dest == Dest.KEY)
         m.d.sync += [ending.eq((ending << 1) | (word.valid & word.p.tag.final)),
                      rows.eq((rows << 1) | (word.valid & word.p.tag.last & ~inner))]

@@ -183,19 +183,20 @@ def digits() -> QuantizedModel:
 def activation_table() -> str:
     """Draw a GELU: the table of the first block of the committed network."""
     table = digits()["blocks.0.gelu"].tolist()
-    setup = [{"write": {"en": 1, "address": n, "data": code}} for n, code in enumerate(table)]
+    setup = [{"write.en": 1, "write.address": n, "write.data": code}
+             for n, code in enumerate(table)]
     payloads = [{"data": [q] * HW.word, "tag": {"dest": Dest.HIDDEN}}
                 for q in (-512, -20, 0, 20, 511)]
     rows = [*stream("i", q=(lambda p: p.data[0], str)), *stream("o", u=(lambda p: p.data[0], str))]
     return diagram(ActivationTable(HW), rows, setup=setup, payloads={"i": payloads}, cycles=7,
-                   given=[{"o.ready": 1, "write": {"en": 0}}])
+                   given=[{"o.ready": 1, "write.en": 0}])
 
 
 def layer_norm() -> str:
     """Draw two rows of two words."""
     dim = 2 * HW.word
-    setup = [{"write": {"en": 1, "address": n, "data": [
-        {"bias": 0, "multiplier": 1 << 12}] * HW.word}} for n in range(2)]
+    setup = [{"parameters.en": 1, "parameters.address": n, "parameters.data": [
+        {"bias": 0, "multiplier": 1 << 12}] * HW.word} for n in range(2)]
     payloads = [{"data": [value + n for n in range(HW.word)], "last": half}
                 for value, half in ((10, 0), (20, 1), (-500, 0), (-400, 1))]
     rows = [*stream("i", first=(lambda p: p.data[0], str)),
@@ -203,7 +204,7 @@ def layer_norm() -> str:
             *stream("o", first=(lambda p: p.data[0], str)),
             Row("o: last", lambda unit: unit.o.p.last)]
     return diagram(LayerNorm(HW), rows, setup=setup, payloads={"i": payloads}, cycles=40, given=[
-        {"write": {"en": 0}, "dim": dim, "epsilon": 1, "gain_shift": 7, "o.ready": 1}])
+        {"parameters.en": 0, "dim": dim, "epsilon": 1, "gain_shift": 7, "o.ready": 1}])
 
 
 def registers() -> str:

@@ -25,7 +25,7 @@ from deltamoe.rtl.linear.worker import Worker
 from deltamoe.rtl.moe.gate_exponential import GateExponential
 from deltamoe.rtl.moe.top_k import TopK
 from deltamoe.rtl.norm.normalize_lane import NormalizeLane
-from tests.support.bench import put, simulate
+from tests.support.bench import drive, put, simulate
 from tests.support.case import pack
 
 HW = PRESETS["nano"]
@@ -186,21 +186,20 @@ def test_lanes_end_their_runs_in_time() -> None:
     dut = Lanes(HW)
 
     async def bench(ctx):
-        put(ctx, dut.weight_write, pack(dut.weight_write.shape(), {
-            "en": 1, "row": 3, "data": list(range(1, HW.word + 1))}))
+        drive(ctx, dut.weights, en=1, address=3, data=list(range(1, HW.word + 1)))
         await ctx.tick()
-        put(ctx, dut.weight_write, 0)
+        drive(ctx, dut.weights)
         for n in range(3):
-            put(ctx, dut.event, pack(event(HW), {"delta": 7, "row": 3, "begin": n == 0,
+            put(ctx, dut.i.payload, pack(event(HW), {"delta": 7, "row": 3, "begin": n == 0,
                                                  "flush": n == 2, "bank": 1}))
-            ctx.set(dut.valid, 1)
+            ctx.set(dut.i.valid, 1)
             await ctx.tick()
-        ctx.set(dut.valid, 0)
+        ctx.set(dut.i.valid, 0)
         for cycle in range(1, 12):
-            assert ctx.get(dut.done) == (cycle == Lanes.LATENCY)
-            if ctx.get(dut.done):
-                assert ctx.get(dut.flushed.bank) == 1
-                assert [ctx.get(dut.sums[n]) for n in range(HW.word)] == [
+            assert ctx.get(dut.o.valid) == (cycle == Lanes.LATENCY)
+            if ctx.get(dut.o.valid):
+                assert ctx.get(dut.o.p.event.bank) == 1
+                assert [ctx.get(dut.o.p.sums[n]) for n in range(HW.word)] == [
                     21 * (n + 1) for n in range(HW.word)]
             await ctx.tick()
 
@@ -219,32 +218,29 @@ def test_lane_group_sums_every_bank(hw, seed: int) -> None:
 
     async def bench(ctx):
         for row in range(depth):
-            put(ctx, dut.weight_write, pack(dut.weight_write.shape(), {
-                "en": 1, "row": row, "data": memories[0][row].tolist()}))
+            drive(ctx, dut.weights, en=1, address=row, data=memories[0][row].tolist())
             for half in range(2):
-                put(ctx, dut.kv_write, pack(dut.kv_write.shape(), {
-                    "en": 1 << half, "row": row,
-                    "data": memories[1][row, half * hw.word :][: hw.word].tolist()}))
+                drive(ctx, dut.kv, en=1 << half, address=row,
+                    data=memories[1][row, half * hw.word :][: hw.word].tolist())
                 await ctx.tick()
-        put(ctx, dut.weight_write, 0)
-        put(ctx, dut.kv_write, 0)
+        drive(ctx, dut.weights)
+        drive(ctx, dut.kv)
         for bank, deltas in enumerate(rows):
             for row, delta in enumerate(deltas):
                 flush = row % RUN == RUN - 1 or row == len(deltas) - 1
-                put(ctx, dut.event, pack(event(hw), {
+                put(ctx, dut.i.payload, pack(event(hw), {
                     "delta": int(delta), "row": row, "kv": bank % 2, "begin": row % RUN == 0,
                     "flush": flush, "fresh": row < RUN, "bank": bank}))
-                ctx.set(dut.valid, 1)
+                ctx.set(dut.i.valid, 1)
                 await ctx.tick()
-        ctx.set(dut.valid, 0)
+        ctx.set(dut.i.valid, 0)
         await ctx.tick().repeat(Worker.LATENCY - 1)
         for half in range(2):
             for bank, deltas in reversed(list(enumerate(rows))):
                 expected = linear(tensor(deltas[None]), tensor(
                     memories[bank % 2][: len(deltas)].T))[0].tolist()
-                ctx.set(dut.bank, bank)
-                ctx.set(dut.half, half)
-                got = [~ctx.get(dut.complement[n]) for n in range(hw.word)]
+                ctx.set(dut.sums.address, 2 * bank + half)
+                got = [~ctx.get(dut.sums.data[n]) for n in range(hw.word)]
                 assert got == expected[half * hw.word :][: hw.word], (bank, half)
             await ctx.tick()
 

@@ -20,7 +20,7 @@ from deltamoe.rtl.norm.normalization import Normalization
 from deltamoe.rtl.program import Attention, Dest, Linear
 from deltamoe.rtl.writeback.writeback import Writeback
 from deltamoe.sim.operators import norm_rows
-from tests.support.bench import put, simulate
+from tests.support.bench import drive, put, simulate
 from tests.support.case import encoded, pack
 from tests.support.cases import TOGETHER, words_of
 
@@ -48,11 +48,11 @@ def test_normalization_is_ready_when_the_simulator_says(
     async def bench(ctx):
         nonlocal count
         for word in range(words):
-            put(ctx, dut.write, pack(dut.write.shape(), {"en": 1, "address": 2 + word, "data": [
+            drive(ctx, dut.parameters, en=1, address=2 + word, data=[
                 {"bias": int(bias[word * P + n]), "multiplier": int(gain[word * P + n]) & 0xFFFF}
-                for n in range(P)]}))
+                for n in range(P)])
             await ctx.tick()
-        put(ctx, dut.write, 0)
+        drive(ctx, dut.parameters)
         put(ctx, dut.descriptor, encoded(Linear(
             norm=True, rows=rows, dim=dim, norm_source=base, norm_base=2, epsilon=9,
             gain_shift=5)))
@@ -60,20 +60,20 @@ def test_normalization_is_ready_when_the_simulator_says(
             ctx.set(dut.available, sum(cycle >= time for time in there))
             ctx.set(dut.start, cycle == 0)
             granted = not any(first <= cycle <= last for first, last in adds)
-            ctx.set(dut.granted, granted)
-            address = ctx.get(dut.address)
-            count += ctx.get(dut.wrote)
+            ctx.set(dut.residual.granted, granted)
+            address = ctx.get(dut.residual.address)
+            count += ctx.get(dut.counts.norm_words)
             while len(ready) < ctx.get(dut.rows):
                 ready.append(cycle)
             await ctx.tick()
             inside = granted and base <= address < base + rows * words
             for n in range(P):
-                ctx.set(dut.residual[n],
+                ctx.set(dut.residual.data[n],
                         int(x.reshape(-1, P)[address - base, n]) if inside else 12345)
         for word in range(rows * words):
-            ctx.set(dut.read_address, word)
+            ctx.set(dut.read.address, word)
             await ctx.tick()
-            got = [(ctx.get(dut.read_data[n]) + 128) % 256 - 128 for n in range(P)]
+            got = [(ctx.get(dut.read.data[n]) + 128) % 256 - 128 for n in range(P)]
             assert got == expected.reshape(-1, P)[word].tolist()
 
     simulate(dut, bench)
@@ -108,14 +108,14 @@ def test_probabilities_keep_the_last_rows(seed: int) -> None:
             e, total = softmax(tensor(rows[number]))
             multiplier, shift = normalizer(total, kappa22, kappa26)
             slot = number % slots
-            ctx.set(dut.slot, slot)
-            assert ctx.get(dut.normalizer.multiplier) == int(multiplier)
-            assert 14 + 4 * ctx.get(dut.normalizer.shift) == int(shift)
+            ctx.set(dut.normalizers.address, slot)
+            assert ctx.get(dut.normalizers.data.multiplier) == int(multiplier)
+            assert 14 + 4 * ctx.get(dut.normalizers.data.shift) == int(shift)
             got = []
             for word in range(-(-tokens // P)):
-                ctx.set(dut.read_address, slot * HW.row_words + word)
+                ctx.set(dut.read.address, slot * HW.row_words + word)
                 await ctx.tick()
-                got += [ctx.get(dut.read_data[n]) for n in range(P)]
+                got += [ctx.get(dut.read.data[n]) for n in range(P)]
             assert got == e.tolist() + [0] * (len(got) - tokens)
 
     simulate(dut, bench)
@@ -140,29 +140,28 @@ def test_compute_unit_gangs_and_splits(gang: int, split: int, seed: int) -> None
     async def bench(ctx):
         for group in range(HW.groups):
             for row in range(rows):
-                put(ctx, dut.weight_write, pack(dut.weight_write.shape(), {
-                    "en": 1, "row": row, "data": weights[group, row].tolist()}))
-                ctx.set(dut.weight_groups, 1 << group)
+                drive(ctx, dut.weights, en=1, address=row, groups=1 << group,
+                      data=weights[group, row].tolist())
                 await ctx.tick()
-        put(ctx, dut.weight_write, 0)
-        ctx.set(dut.accept, 1 << leader)
-        ctx.set(dut.accept_span, where["span"])
+        drive(ctx, dut.weights)
+        ctx.set(dut.queues.accept, 1 << leader)
+        ctx.set(dut.queues.span, where["span"])
         for word in range(words):
             put(ctx, dut.i.payload, pack(formats.broadcast(HW), {"word": {
                 "delta": operand[word * P :][:P].tolist(), "mask": (1 << P) - 1,
                 "row": word * part, "last": word == words - 1}, **where}))
             ctx.set(dut.i.valid, 1)
             await ctx.tick()
-            ctx.set(dut.accept, 0)
+            ctx.set(dut.queues.accept, 0)
         ctx.set(dut.i.valid, 0)
-        assert [ctx.get(waiting) for waiting in dut.waiting] == [0] * leader + [1] * (
+        assert [ctx.get(waiting) for waiting in dut.queues.waiting] == [0] * leader + [1] * (
             HW.groups - leader)
         for name, value in where.items():
-            ctx.set(dut.select[name], value)
-        while not ctx.get(dut.complete):
+            ctx.set(dut.sums.select[name], value)
+        while not ctx.get(dut.sums.complete):
             await ctx.tick()
         for word in range(2 * size):
-            ctx.set(dut.word, word)
+            ctx.set(dut.sums.word, word)
             await ctx.tick().repeat(ComputeUnit.READ_LATENCY)
             expected = 0
             for number in range(1 << split):
@@ -170,7 +169,7 @@ def test_compute_unit_gangs_and_splits(gang: int, split: int, seed: int) -> None
                 memory = weights[group][:, word % 2 * P :][:, :P]
                 mine = operand.reshape(words, 1 << split, part)[:, number].reshape(-1)
                 expected = expected + linear(tensor(mine[None]), tensor(memory.T))[0]
-            assert [ctx.get(dut.acc[n]) for n in range(P)] == expected.tolist()
+            assert [ctx.get(dut.sums.acc[n]) for n in range(P)] == expected.tolist()
 
     simulate(dut, bench)
 
@@ -195,13 +194,12 @@ def test_groups_take_one_of_the_words_that_come_together(split: int, wide: int, 
     async def bench(ctx):
         for group in range(parts):
             for row in range(reads * part):
-                put(ctx, dut.weight_write, pack(dut.weight_write.shape(), {
-                    "en": 1, "row": row, "data": weights[group, row].tolist()}))
-                ctx.set(dut.weight_groups, 1 << leader + group)
+                drive(ctx, dut.weights, en=1, address=row, groups=1 << leader + group,
+                      data=weights[group, row].tolist())
                 await ctx.tick()
-        put(ctx, dut.weight_write, 0)
-        ctx.set(dut.accept, 1 << leader)
-        ctx.set(dut.accept_span, where["span"])
+        drive(ctx, dut.weights)
+        ctx.set(dut.queues.accept, 1 << leader)
+        ctx.set(dut.queues.span, where["span"])
         for read in range(reads):
             words = [{"delta": given[read, n].tolist(),
                       "mask": sum(int(bit) << k for k, bit in enumerate(sent[read, n]))}
@@ -211,15 +209,15 @@ def test_groups_take_one_of_the_words_that_come_together(split: int, wide: int, 
                 "beside": words[1:], "wide": wide, **where}))
             ctx.set(dut.i.valid, 1)
             await ctx.tick()
-            ctx.set(dut.accept, 0)
+            ctx.set(dut.queues.accept, 0)
         ctx.set(dut.i.valid, 0)
         for name, value in where.items():
-            ctx.set(dut.select[name], value)
-        while not ctx.get(dut.complete):
+            ctx.set(dut.sums.select[name], value)
+        while not ctx.get(dut.sums.complete):
             await ctx.tick()
         terms = (given * sent)[:, :size].reshape(reads, size, parts // size, part)
         for word in range(2):
-            ctx.set(dut.word, word)
+            ctx.set(dut.sums.word, word)
             await ctx.tick().repeat(ComputeUnit.READ_LATENCY)
             expected = 0
             for q in range(parts // size):
@@ -227,7 +225,7 @@ def test_groups_take_one_of_the_words_that_come_together(split: int, wide: int, 
                     mine = terms[:, b, q].reshape(-1)
                     memory = weights[q * size + b][:, word * p :][:, :p]
                     expected = expected + linear(tensor(mine[None]), tensor(memory.T))[0]
-            assert [ctx.get(dut.acc[n]) for n in range(p)] == expected.tolist()
+            assert [ctx.get(dut.sums.acc[n]) for n in range(p)] == expected.tolist()
 
     simulate(dut, bench)
 
@@ -246,21 +244,21 @@ def test_drain_keeps_issue_order_and_its_credits() -> None:
             ctx.set(dut.i.valid, 1)
             await ctx.tick()
         ctx.set(dut.i.valid, 0)
-        ctx.set(dut.complete, 1)
+        ctx.set(dut.sums.complete, 1)
         ctx.set(dut.op, 6)
-        assert not ctx.get(dut.busy), "nothing drains yet"
+        assert not ctx.get(dut.counts.drain_busy), "nothing drains yet"
         ctx.set(dut.active, 1)
         ctx.set(dut.op, 5)
-        assert not ctx.get(dut.busy), "another operator drains"
+        assert not ctx.get(dut.counts.drain_busy), "another operator drains"
         ctx.set(dut.op, 6)
-        ctx.set(dut.complete, 0)
-        assert (ctx.get(dut.busy), ctx.get(dut.starved)) == (0, 1)
-        ctx.set(dut.complete, 1)
+        ctx.set(dut.sums.complete, 0)
+        assert (ctx.get(dut.counts.drain_busy), ctx.get(dut.counts.drain_starved)) == (0, 1)
+        ctx.set(dut.sums.complete, 1)
         seen, made = [], []
         for _ in range(2 * rows + Drain.latency(HW)):
-            if ctx.get(dut.busy):
-                seen.append((ctx.get(dut.select.leader), ctx.get(dut.word),
-                             ctx.get(dut.release)))
+            if ctx.get(dut.counts.drain_busy):
+                seen.append((ctx.get(dut.sums.select.leader), ctx.get(dut.sums.word),
+                             ctx.get(dut.sums.release)))
             await ctx.tick()
             if ctx.get(dut.o.valid):
                 tag = dut.o.p.tag
@@ -270,11 +268,12 @@ def test_drain_keeps_issue_order_and_its_credits() -> None:
         assert seen == [(n % HW.groups, word, word) for n in range(rows - 1) for word in range(2)]
         assert made == [(10 * n + word, 3 if word else P, width, 1) for n in range(rows - 1)
                         for word in range(2)]
-        assert (ctx.get(dut.busy), ctx.get(dut.credit)) == (0, 1)
+        assert (ctx.get(dut.counts.drain_busy), ctx.get(dut.counts.drain_credit)) == (0, 1)
         ctx.set(dut.row_freed, 1)
         await ctx.tick()
         ctx.set(dut.row_freed, 0)
-        assert (ctx.get(dut.busy), ctx.get(dut.select.leader)) == (1, (rows - 1) % HW.groups)
+        assert ctx.get(dut.counts.drain_busy)
+        assert ctx.get(dut.sums.select.leader) == (rows - 1) % HW.groups
 
     simulate(dut, bench)
 

@@ -19,7 +19,7 @@ from deltamoe.rtl.program import Dest, Linear
 from deltamoe.rtl.writeback.residual import Residual
 from deltamoe.sim.memory import bursts
 from tests.support import pysim
-from tests.support.bench import put, simulate
+from tests.support.bench import drive, put, simulate
 from tests.support.case import PATTERNS, Case, encoded, pack
 
 HW = PRESETS["nano"]
@@ -43,24 +43,23 @@ def test_residual_adds_and_saturates_once(seed: int) -> None:
     output = rng.integers(-32768, 32768, P)
 
     async def read(ctx, address: int) -> list[int]:
-        ctx.set(dut.address, address)
-        assert ctx.get(dut.granted)
+        ctx.set(dut.read.address, address)
+        assert ctx.get(dut.read.granted)
         await ctx.tick()
-        return [ctx.get(dut.data[n]) for n in range(P)]
+        return [ctx.get(dut.read.data[n]) for n in range(P)]
 
     async def bench(ctx):
         for address in range(8):
-            put(ctx, dut.load, pack(dut.load.shape(), {
-                "en": 1, "address": address, "data": x[address].tolist()}))
+            drive(ctx, dut.load, en=1, address=address, data=x[address].tolist())
             await ctx.tick()
-        put(ctx, dut.load, 0)
+        drive(ctx, dut.load)
         for dest, rows in [*steps, (Dest.OUTPUT, np.tile(output, (9, 1))[8:])]:
             for address, row in enumerate(rows):
                 place = 8 if dest == Dest.OUTPUT else address
                 put(ctx, dut.i.payload, pack(formats.requantized(HW), {
                     "data": row.tolist(), "tag": {"dest": dest, "address": place}}))
                 ctx.set(dut.i.valid, 1)
-                assert not ctx.get(dut.granted), "the port reads what is added to"
+                assert not ctx.get(dut.read.granted), "the port reads what is added to"
                 await ctx.tick()
             ctx.set(dut.i.valid, 0)
             await ctx.tick().repeat(Residual.LATENCY - 1)
@@ -96,15 +95,15 @@ def test_dispatch_holds_any_routing(seed: int) -> None:
             assert ctx.get(dut.tokens) == tokens
             for expert in range(HW.max_experts):
                 routed = routed_tokens(torch.tensor(experts), expert).tolist()
-                ctx.set(dut.expert, expert)
-                ctx.set(dut.inspected, expert)
-                assert ctx.get(dut.length) == len(routed)
-                assert ctx.get(dut.occupied) == bool(routed)
+                ctx.set(dut.lengths.address, expert)
+                ctx.set(dut.occupied.address, expert)
+                assert ctx.get(dut.lengths.data) == len(routed)
+                assert ctx.get(dut.occupied.data) == bool(routed)
                 for index, token in enumerate(routed):
-                    ctx.set(dut.index, index)
+                    ctx.set(dut.queue.address, index)
                     await ctx.tick()
                     choice = experts[token].tolist().index(expert)
-                    assert (ctx.get(dut.token), ctx.get(dut.weight)) == (
+                    assert (ctx.get(dut.queue.data.token), ctx.get(dut.queue.data.weight)) == (
                         token, weights[token, choice])
 
     simulate(dut, bench)
@@ -123,21 +122,19 @@ def test_halves_keep_parts_of_rows(depth: int, seed: int) -> None:
             write, load = (int(value) for value in rng.integers(0, 1 << 16, 2))
             enable, loading = (3, 3) if turn < 20 else rng.integers(0, 4, 2).tolist()
             loads = (first >= lower) != (second >= lower)
-            put(ctx, dut.write, pack(dut.write.shape(), {
-                "en": enable, "address": first, "data": write}))
-            put(ctx, dut.load, pack(dut.load.shape(), {
-                "en": loading * loads, "address": second, "data": load}))
+            drive(ctx, dut.write, en=enable, address=first, data=write)
+            drive(ctx, dut.load, en=loading * loads, address=second, data=load)
             mask, filled = (0xFF * (en & 1) | 0xFF00 * (en >> 1)
                             for en in (enable, loading * loads))
             kept[first] = kept.get(first, 0) & ~mask | write & mask
             kept[second] = kept.get(second, 0) & ~filled | load & filled
             await ctx.tick()
-            put(ctx, dut.write, 0)
-            put(ctx, dut.load, 0)
+            drive(ctx, dut.write)
+            drive(ctx, dut.load)
             for place, value in kept.items():
-                ctx.set(dut.address, place)
+                ctx.set(dut.read.address, place)
                 await ctx.tick()
-                assert ctx.get(dut.data) == value
+                assert ctx.get(dut.read.data) == value
                 upper = ctx.get(dut.upper)
                 assert (upper, ctx.get(dut.halves[upper])) == (place >= lower, value)
         assert len(kept) == len(places)
@@ -164,13 +161,13 @@ def test_values_and_keys_go_to_their_rows(set_size: int, spread: int, seed: int)
 
     async def sample(ctx):
         """Record the write of this cycle."""
-        enable, groups = ctx.get(dut.write.en), ctx.get(dut.groups)
+        enable, groups = ctx.get(dut.write.en), ctx.get(dut.write.groups)
         number, member = next(
             (n, k) for n in range(sets) for k in range(step)
             if groups == sum(1 << g for g in range(n * size + k, (n + 1) * size, step)))
         for half in range(2):
             for n in range(P) if enable >> half & 1 else ():
-                memory[number, member, ctx.get(dut.write.row), half * P + n] = ctx.get(
+                memory[number, member, ctx.get(dut.write.address), half * P + n] = ctx.get(
                     dut.write.data[n])
 
     async def bench(ctx):
@@ -241,15 +238,15 @@ def test_row_reader(stalls: bool) -> None:
                 put(ctx, dut.available, rows)
             ready, granted = not stalls or cycle % 3 != 1, stalls or cycle % 4 != 3
             ctx.set(dut.o.ready, ready)
-            ctx.set(dut.granted, granted)
+            ctx.set(dut.read.granted, granted)
             ctx.set(dut.room, len(got) <= words or cycle >= 60)
-            address = ctx.get(dut.address)
+            address = ctx.get(dut.read.address)
             if ctx.get(dut.o.valid) and ready:
                 got.append((ctx.get(dut.o.p.data[0]), ctx.get(dut.o.p.last)))
                 wait = wait or cycle
             await ctx.tick()
             ctx.set(dut.start, 0)
-            ctx.set(dut.data[0], address if granted else 99)
+            ctx.set(dut.read.data[0], address if granted else 99)
         assert got == [(base + n, n % words == words - 1) for n in range(rows * words)]
         assert wait == RowReader.LATENCY
 

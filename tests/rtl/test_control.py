@@ -165,7 +165,7 @@ def test_walker_offers_its_own_in_the_stated_cycles(loads: bool, late: int) -> N
         ctx.set(dut.start, 1)
         offers, lacked, done = [], [], None
         for cycle in range(200):
-            address = ctx.get(dut.address)
+            address = ctx.get(dut.read.address)
             ctx.set(dut.limit, 4 if cycle < late else len(program))
             lacked.append(ctx.get(dut.lacks))
             if ctx.get(dut.o.valid):
@@ -174,7 +174,7 @@ def test_walker_offers_its_own_in_the_stated_cycles(loads: bool, late: int) -> N
                 done = cycle
             await ctx.tick()
             ctx.set(dut.start, 0)
-            put(ctx, dut.data, part_of(program, address))
+            put(ctx, dut.read.data, part_of(program, address))
         assert ctx.get(dut.error) == ErrorCode.NONE
         fetch, expected, lacks = 1, [], 0
         for index in range(len(program)):
@@ -207,10 +207,10 @@ def test_walker_stops_at_a_bad_descriptor(bad: dict, code: ErrorCode) -> None:
         ctx.set(dut.o.ready, 1)
         ctx.set(dut.start, 1)
         for _ in range(60):
-            address = ctx.get(dut.address)
+            address = ctx.get(dut.read.address)
             await ctx.tick()
             ctx.set(dut.start, 0)
-            put(ctx, dut.data, part_of(program, address))
+            put(ctx, dut.read.data, part_of(program, address))
         assert (ctx.get(dut.error), ctx.get(dut.index)) == (code, 1)
         assert not ctx.get(dut.o.valid)
 
@@ -227,6 +227,7 @@ def test_loader_places_weights_for_every_span(seed: int) -> None:
         dut, memory = Loader(HW), {}
 
         async def bench(ctx, dut=dut, memory=memory, index=index):
+            weight = dut.loads.weight
             put(ctx, dut.transfer.payload, encoded(Load(target=Target.WEIGHTS, base=9,
                                                         tile_rows=depth, span=index)))
             ctx.set(dut.i.valid, 1)
@@ -236,12 +237,12 @@ def test_loader_places_weights_for_every_span(seed: int) -> None:
                 put(ctx, dut.i.payload, int.from_bytes(beat.tobytes(), "little")
                     | (number == len(beats) - 1) << 8 * HW.bus_bytes)
                 ctx.set(dut.i.valid, 1)
-                assert ctx.get(dut.weight.en)
-                assert ctx.get(dut.finished) == (number == len(beats) - 1)
+                assert ctx.get(dut.loads.weight.en)
+                assert ctx.get(dut.transfer.ready) == (number == len(beats) - 1)
                 for group in range(HW.groups):
-                    if ctx.get(dut.groups) >> group & 1:
-                        memory[group, ctx.get(dut.weight.row)] = [
-                            ctx.get(dut.weight.data[n]) for n in range(HW.lanes)]
+                    if ctx.get(weight.groups) >> group & 1:
+                        memory[group, ctx.get(weight.address)] = [
+                            ctx.get(weight.data[n]) for n in range(HW.lanes)]
                 await ctx.tick()
 
         simulate(dut, bench)
@@ -286,10 +287,10 @@ def test_loader_places_the_program_and_the_table(seed: int) -> None:
             ctx.get(dut.code.address): get(ctx, dut.code.data)}))
         assert words == {5 * Walker.parts(HW) + n: value for n, value in placed.items()}
         put(ctx, dut.transfer.payload, encoded(Load(target=Target.TABLE, bank=1)))
-        await feed(ctx, table, lambda ctx: ctx.get(dut.table.en) and entries.update({
-            ctx.get(dut.table.address): ctx.get(dut.table.data)}))
+        await feed(ctx, table, lambda ctx: ctx.get(dut.loads.table.en) and entries.update({
+            ctx.get(dut.loads.table.address): ctx.get(dut.loads.table.data)}))
         assert entries == {1024 + n: int(value) for n, value in enumerate(table)}
         put(ctx, dut.transfer.payload, pack(TRANSFER, {"skip": 1}))
-        assert ctx.get(dut.finished), "a skipped load needs no beat"
+        assert ctx.get(dut.transfer.ready), "a skipped load needs no beat"
 
     simulate(dut, bench)

@@ -59,7 +59,7 @@ def test_two_layers(seed: int) -> None:
             while done is None:
                 ctx.set(dut.start, cycle == 0)
                 for name in Datapath.COUNTS:
-                    counts[name] += ctx.get(dut.counts[name])
+                    counts[name] += ctx.get(getattr(dut.counts, name))
                 if ctx.get(dut.issued):
                     issued = cycle
                 if ctx.get(dut.written):

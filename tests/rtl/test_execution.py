@@ -8,7 +8,7 @@ from deltamoe.rtl.control.retirement import ISSUED, Retirement
 from deltamoe.rtl.control.sequencer import Sequencer
 from deltamoe.rtl.control.walker import Walker
 from deltamoe.rtl.program import Dest, ErrorCode, Halt, Linear, Load, Store, Target
-from tests.support.bench import get, put, simulate
+from tests.support.bench import drive, get, put, simulate
 from tests.support.case import encoded, pack
 
 HW = PRESETS["nano"]
@@ -37,13 +37,13 @@ def test_load_executor_waits_and_skips() -> None:
         await ctx.tick()
         assert (ctx.get(dut.command.valid), ctx.get(dut.idle)) == (0, 1)
         put(ctx, dut.i.payload, encoded(Load(skip_if_empty=True, routed=3, expert=3, beats=1)))
-        assert ctx.get(dut.inspected) == 3
+        assert ctx.get(dut.occupied.address) == 3
         assert not ctx.get(dut.o.p.skip), "the routing is not known yet"
         ctx.set(dut.computes, 3)
         assert ctx.get(dut.o.p.skip)
-        ctx.set(dut.occupied, 1)
+        ctx.set(dut.occupied.data, 1)
         assert not ctx.get(dut.o.p.skip)
-        ctx.set(dut.occupied, 0)
+        ctx.set(dut.occupied.data, 0)
         await ctx.tick()
         assert (ctx.get(dut.command.valid), ctx.get(dut.i.ready)) == (0, 1)
         ctx.set(dut.o.ready, 0)
@@ -157,15 +157,14 @@ def test_sequencer_runs_a_program() -> None:
         parts, bits = Walker.parts(HW), 8 * HW.bus_bytes
         for row in range(parts * len(program)):
             data = encoded(program[row // parts]) >> row % parts * bits
-            put(ctx, dut.code, pack(dut.code.shape(), {
-                "en": 1, "address": row, "data": data & ((1 << bits) - 1)}))
-            ctx.set(dut.transferred, row == parts * len(program) - 1)
+            drive(ctx, dut.code, en=1, address=row, data=data & ((1 << bits) - 1))
+            ctx.set(dut.transfer.ready, row == parts * len(program) - 1)
             await ctx.tick()
-        put(ctx, dut.code, 0)
+        drive(ctx, dut.code)
         order = []
         for _ in range(80):
             loads = ctx.get(dut.transfer.valid)
-            ctx.set(dut.transferred, loads)
+            ctx.set(dut.transfer.ready, loads)
             order += ["load"] * loads + ["issue"] * ctx.get(dut.issue_started)
             order += ["drain"] * ctx.get(dut.retire_started)
             order += ["ended"] * ctx.get(dut.ended)

@@ -44,14 +44,14 @@ async def items_of(ctx, dut, count: int, start, ready_every: int,
             if cycle % ready_every == 0:
                 got.append(read(ctx, dut.o.p) | {
                     f"to_{k}": v for k, v in read(ctx, dut.o.p.drained).items()})
-        index = ctx.get(dut.index) if hasattr(dut, "index") else 0
+        index = ctx.get(dut.queue.address) if hasattr(dut, "queue") else 0
         await ctx.tick()
         ctx.set(start, 0)
-        if hasattr(dut, "token"):
+        if hasattr(dut, "queue"):
             held = {"token": TOKENS[index % len(TOKENS)], "weight": 1000 + index,
                     "place": 3 * index + 1, "known": index % 2} | (entry or {})
             for name, value in held.items():
-                ctx.set(getattr(dut, name), value)
+                ctx.set(dut.queue.data[name], value)
         cycle += 1
         assert cycle < 2000
     assert first == ItemGenerator.LATENCY
@@ -230,16 +230,16 @@ def test_words_are_read_together(wide: int, seed: int) -> None:
             assert ctx.get(dut.i.ready)
             seen = []
             for _ in range(words // size + OperandSource.LATENCY):
-                address = ctx.get(dut.address)
+                address = ctx.get(dut.read.address)
                 await ctx.tick()
                 ctx.set(dut.i.valid, 0)
                 upper = int(rng.integers(2))
-                ctx.set(dut.upper, upper)
+                ctx.set(dut.read.upper, upper)
                 for n in range(p):
-                    ctx.set(dut.data[Source.ACT.value][n], int(memory[address % 64, n]))
+                    ctx.set(dut.read.data[Source.ACT.value][n], int(memory[address % 64, n]))
                     for k in range(hw.read_words - 1):
                         for half, held in enumerate((other, memory)):
-                            ctx.set(dut.beside[half ^ upper ^ 1][k][n],
+                            ctx.set(dut.read.beside[half ^ upper ^ 1][k][n],
                                     int(held[(address + k + 1) % 64, n]))
                 if ctx.get(dut.o.valid):
                     sent = dut.o.p
@@ -269,24 +269,25 @@ def test_operand_source_waits_and_chooses(seed: int) -> None:
             ctx.set(dut.i.valid, 1)
 
         async def step():
-            address = ctx.get(dut.address)
+            address = ctx.get(dut.read.address)
             await ctx.tick()
             for n in range(P):
-                ctx.set(dut.data[Source.ACT.value][n], int(memory[address % 64, n]))
+                ctx.set(dut.read.data[Source.ACT.value][n], int(memory[address % 64, n]))
 
         ctx.set(dut.drained.ready, 1)
         ctx.set(dut.o.ready, 1)
         everywhere = {"set_size": len(HW.gangs) - 1}
         await offer(address=10, need=2, norm=1, operand_signed=1, row=40, **everywhere,
                     drained={"split": 1})
-        ctx.set(dut.normed_rows, 1)
-        ctx.set(dut.ready_rows, 9)
+        ctx.set(dut.rows.normed, 1)
+        ctx.set(dut.rows.ready, 9)
         for worker, waiting in enumerate((1, 2, 0, 0)):
-            ctx.set(dut.waiting[worker], waiting)
-        assert (ctx.get(dut.needs), ctx.get(dut.full), ctx.get(dut.accept)) == (1, 0, 0)
+            ctx.set(dut.queues.waiting[worker], waiting)
+        assert (ctx.get(dut.counts.source_needs), ctx.get(dut.counts.source_full),
+                ctx.get(dut.queues.accept)) == (1, 0, 0)
         await step()
-        ctx.set(dut.normed_rows, 2)
-        assert ctx.get(dut.accept) == 1 << 2, "the lowest idle group"
+        ctx.set(dut.rows.normed, 2)
+        assert ctx.get(dut.queues.accept) == 1 << 2, "the lowest idle group"
         assert ctx.get(dut.drained.p.leader) == 2
         await step()
         ctx.set(dut.i.valid, 0)
@@ -313,37 +314,37 @@ def test_operand_source_waits_and_chooses(seed: int) -> None:
             size, number = group_set
             await offer(address=0, set_size=size, set=number, drained={"span": span})
             for group, value in enumerate(waiting):
-                ctx.set(dut.waiting[group], value)
-            assert ctx.get(dut.accept) == (0 if accepted is None else 1 << accepted)
-            assert ctx.get(dut.full) == (accepted is None)
+                ctx.set(dut.queues.waiting[group], value)
+            assert ctx.get(dut.queues.accept) == (0 if accepted is None else 1 << accepted)
+            assert ctx.get(dut.counts.source_full) == (accepted is None)
         half, third = HW.queue_words // 2, HW.queue_words // 3
         for words, waiting, found in ((half + 1, 1, 0), (half + 1, 0, 1), (half, 1, 1),
                                       (third + 1, 2, 0), (third + 1, 1, 1), (third, 2, 1)):
             await offer(words=words, set_size=0, set=0)
-            ctx.set(dut.waiting[0], waiting)
-            assert ctx.get(dut.accept) == found, "what waits must fit the queue if it is as long"
+            ctx.set(dut.queues.waiting[0], waiting)
+            assert ctx.get(dut.queues.accept) == found, "what waits must fit the queue"
         for group in range(HW.groups):
-            ctx.set(dut.waiting[group], 0)
+            ctx.set(dut.queues.waiting[group], 0)
         for first, waiting, found in ((half + 1, 1, 0), (half, 1, 1), (half, 2, 0),
                                       (third + 1, 2, 0), (third, 2, 1), (third, 3, 0)):
             await offer(words=first, set_size=0, set=0)
-            assert ctx.get(dut.accept) == 1, "nothing waits"
+            assert ctx.get(dut.queues.accept) == 1, "nothing waits"
             await ctx.tick()
             ctx.set(dut.i.valid, 0)
-            ctx.set(dut.waiting[0], waiting)
+            ctx.set(dut.queues.waiting[0], waiting)
             await ctx.tick().repeat(first)
             for _ in range(2):
                 await offer(words=1, set_size=0, set=0)
-                assert ctx.get(dut.accept) == found, "what is longer still waits"
+                assert ctx.get(dut.queues.accept) == found, "what is longer still waits"
                 await offer(words=1, set_size=0, set=1)
-                assert ctx.get(dut.accept) == 2, "elsewhere nothing waits"
+                assert ctx.get(dut.queues.accept) == 2, "elsewhere nothing waits"
                 await ctx.tick()
-            ctx.set(dut.waiting[0], 0)
+            ctx.set(dut.queues.waiting[0], 0)
             await ctx.tick()
         for needed, released, probabilities, taken in ((3, 0, 3, 0), (3, 1, 2, 0), (3, 1, 3, 1)):
             await offer(source=Source.PROBABILITIES, need=needed, **everywhere)
-            ctx.set(dut.released, released)
-            ctx.set(dut.probability_rows, probabilities)
+            ctx.set(dut.rows.released, released)
+            ctx.set(dut.rows.probabilities, probabilities)
             assert ctx.get(dut.i.ready) == taken
         ctx.set(dut.drained.ready, 0)
         assert not ctx.get(dut.i.ready), "its record has no room"
@@ -367,20 +368,20 @@ def test_worker_goes_round_its_banks_and_waits_for_their_drain() -> None:
                     "empty": not masks[item]}))
             ctx.set(dut.i.valid, item < len(masks))
             ctx.set(dut.accept, item < len(masks) and item < 2)
-            if ctx.get(dut.valid):
-                event = dut.event
+            if ctx.get(dut.o.valid):
+                event = dut.o.p
                 popped.append((ctx.get(event.row), ctx.get(event.delta), ctx.get(event.begin),
                                ctx.get(event.fresh), ctx.get(event.last), ctx.get(event.bank)))
                 if ctx.get(event.flush):
                     flushes.append(cycle)
                 if ctx.get(event.last):
                     last.append(cycle)
-            if ctx.get(dut.complete) and len(complete) == released:
+            if ctx.get(dut.oldest.complete) and len(complete) == released:
                 complete.append(cycle)
             if cycle == 40:
                 assert len(last) == banks
                 assert ctx.get(dut.blocked)
-            ctx.set(dut.release, cycle == 50)
+            ctx.set(dut.oldest.release, cycle == 50)
             released |= cycle == 50
             await ctx.tick()
         assert complete[0] == last[0] - 1 + Worker.LATENCY, "an event leaves a cycle after its pop"
@@ -411,9 +412,9 @@ def test_worker_flushes_every_eight_events(count: int) -> None:
                     "last": first + P >= count}))
             ctx.set(dut.i.valid, first < count)
             ctx.set(dut.accept, cycle == 0)
-            if ctx.get(dut.valid):
-                seen.append((cycle, ctx.get(dut.event.begin), ctx.get(dut.event.flush),
-                             ctx.get(dut.event.fresh)))
+            if ctx.get(dut.o.valid):
+                seen.append((cycle, ctx.get(dut.o.p.begin), ctx.get(dut.o.p.flush),
+                             ctx.get(dut.o.p.fresh)))
             await ctx.tick()
         cycles, begins, flushes, fresh = zip(*seen, strict=True)
         assert list(begins) == [n % RUN == 0 for n in range(count)]

@@ -41,7 +41,7 @@ from deltamoe.rtl.program import (
     unpack,
 )
 from deltamoe.rtl.program import pack as encode
-from tests.support.bench import put, simulate
+from tests.support.bench import drive, put, simulate
 from tests.support.case import encoded, pack
 from tests.support.datapath import load_weights, read_residual, run, write
 
@@ -153,11 +153,11 @@ def test_linear_reaches_the_last_word_of_every_memory(seed: int) -> None:
 
     async def bench(ctx):
         await load_weights(ctx, dut, weight, placed, last["weight_base"])
-        await write(ctx, dut.load_parameter, address=last["param_base"], data=[
+        await write(ctx, dut.loads.parameter, address=last["param_base"], data=[
             {"bias": int(item), "multiplier": 1 << 12} for item in bias])
         for frame in range(3):
             a = rng.integers(-128, 128, (1, depth))
-            await write(ctx, dut.load_image, address=last["source_base"] // 2,
+            await write(ctx, dut.loads.image, address=last["source_base"] // 2,
                         data=int.from_bytes(a.astype(np.int8).tobytes(), "little"))
             await run(ctx, dut, replace(layer, fresh=frame == 0))
             total = linear(torch.tensor(a), torch.tensor(weight), torch.tensor(bias))
@@ -177,25 +177,23 @@ def test_events_reach_the_last_row(kv: int) -> None:
         for row, values in rows.items():
             if kv:
                 for half in range(2):
-                    put(ctx, dut.kv_write, pack(dut.kv_write.shape(), {
-                        "en": 1 << half, "row": row,
-                        "data": values[half * TALL.word :][: TALL.word]}))
+                    drive(ctx, dut.kv, en=1 << half, address=row,
+                        data=values[half * TALL.word :][: TALL.word])
                     await ctx.tick()
             else:
-                put(ctx, dut.weight_write, pack(dut.weight_write.shape(), {
-                    "en": 1, "row": row, "data": values}))
+                drive(ctx, dut.weights, en=1, address=row, data=values)
                 await ctx.tick()
-        put(ctx, dut.kv_write, 0)
-        put(ctx, dut.weight_write, 0)
-        put(ctx, dut.event, pack(event(TALL), {
+        drive(ctx, dut.kv)
+        drive(ctx, dut.weights)
+        put(ctx, dut.i.payload, pack(event(TALL), {
             "delta": 3, "row": FIELD - 1, "kv": kv, "begin": 1, "flush": 1, "fresh": 1}))
-        ctx.set(dut.valid, 1)
+        ctx.set(dut.i.valid, 1)
         await ctx.tick()
-        ctx.set(dut.valid, 0)
+        ctx.set(dut.i.valid, 0)
         await ctx.tick().repeat(Worker.LATENCY)
         for half in range(2):
-            ctx.set(dut.half, half)
-            assert [~ctx.get(dut.complement[n]) for n in range(TALL.word)] == [
+            ctx.set(dut.sums.address, half)
+            assert [~ctx.get(dut.sums.data[n]) for n in range(TALL.word)] == [
                 3 * (half * TALL.word + n) for n in range(TALL.word)]
 
     simulate(dut, bench)
@@ -266,12 +264,12 @@ def test_store_reads_the_last_kept_sum() -> None:
         put(ctx, dut.i.payload, pack(STORING, {"target": Target.STATE, "beats": beats}))
         ctx.set(dut.i.valid, 1)
         ctx.set(dut.o.ready, 1)
-        ctx.set(dut.granted, 1)
+        ctx.set(dut.read.granted, 1)
         await ctx.tick()
         ctx.set(dut.i.valid, 0)
         await ctx.tick().repeat(beats - 8)
         for _ in range(16):
-            seen.append((ctx.get(dut.address), ctx.get(dut.half)))
+            seen.append((ctx.get(dut.read.address), ctx.get(dut.read.half)))
             await ctx.tick()
 
     simulate(dut, bench)

@@ -7,7 +7,6 @@ from amaranth import Value
 
 from deltamoe.boards import PRESETS
 from deltamoe.golden.arithmetic.linear import linear
-from deltamoe.rtl import formats
 from deltamoe.rtl.compiler.kept_state import Window
 from deltamoe.rtl.memory.loader import Loader
 from deltamoe.rtl.memory.store_ports import StorePorts
@@ -16,7 +15,7 @@ from deltamoe.rtl.program import Load, Store, Target
 from deltamoe.rtl.temporal.kept_sums import KeptSums
 from deltamoe.sim.memory import MemoryModel, bursts
 from deltamoe.sim.stores import Busy, Stores
-from tests.support.bench import put, simulate
+from tests.support.bench import drive, put, simulate
 from tests.support.case import encoded, pack
 
 HW = PRESETS["nano"]
@@ -38,18 +37,18 @@ def test_loader_places_what_is_kept(target: Target, seed: int) -> None:
     async def bench(ctx):
         put(ctx, dut.transfer.payload, encoded(Load(target=target, base=30)))
         ctx.set(dut.transfer.valid, 1)
-        port, free = ((dut.state, dut.state_free) if target == Target.STATE
-                      else (dut.reference, dut.reference_free))
+        kept = dut.loads.kept
+        port = kept.state if target == Target.STATE else kept.reference
         placed, number, cycles = [], 0, 0
         while number < len(beats):
             put(ctx, dut.i.payload, beats[number] | (number == len(beats) - 1) << BITS)
             ctx.set(dut.i.valid, 1)
-            ctx.set(free, int(rng.integers(2)))
+            ctx.set(port.free, int(rng.integers(2)))
             if ctx.get(port.en):
-                assert ctx.get(free), "someone else writes"
+                assert ctx.get(port.free), "someone else writes"
                 placed.append((ctx.get(port.address), ctx.get(Value.cast(port.data))))
             taken = ctx.get(dut.i.ready)
-            assert ctx.get(dut.finished) == (taken and number == len(beats) - 1)
+            assert ctx.get(dut.transfer.ready) == (taken and number == len(beats) - 1)
             number += taken
             cycles += 1
             assert cycles < 200
@@ -71,28 +70,27 @@ def test_kept_sums_take_words_from_memory_and_give_them_back(seed: int) -> None:
 
     async def bench(ctx):
         for row in range(rows):
-            put(ctx, dut.load, pack(formats.sums_write(HW), {
-                "en": 1, "address": 40 + row, "data": loaded[row].tolist()}))
+            drive(ctx, dut.load, en=1, address=40 + row, data=loaded[row].tolist())
             for n in range(P):
                 ctx.set(dut.acc[n], 99)
             await ctx.tick()
-        put(ctx, dut.load, 0)
+        drive(ctx, dut.load)
         await ctx.tick().repeat(KeptSums.LATENCY)
         for row in range(rows):
             for n in range(P):
                 ctx.set(dut.acc[n], int(events[row, n]))
-            ctx.set(dut.address, 7)
-            put(ctx, dut.where, pack(dut.where.shape(), {
+            ctx.set(dut.store.address, 7)
+            put(ctx, dut.kept.where, pack(dut.kept.where.shape(), {
                 "state": 40 + row, "accumulates": 1, "stores": 1}))
-            assert not ctx.get(dut.granted)
+            assert not ctx.get(dut.store.granted)
             await ctx.tick()
-        put(ctx, dut.where, 0)
+        put(ctx, dut.kept.where, 0)
         await ctx.tick().repeat(KeptSums.LATENCY)
         for row in range(rows):
-            ctx.set(dut.address, 40 + row)
-            assert ctx.get(dut.granted)
+            ctx.set(dut.store.address, 40 + row)
+            assert ctx.get(dut.store.granted)
             await ctx.tick()
-            assert [ctx.get(dut.data[n]) for n in range(P)] == expected[row].tolist()
+            assert [ctx.get(dut.store.data[n]) for n in range(P)] == expected[row].tolist()
 
     simulate(dut, bench)
 
@@ -131,14 +129,14 @@ def test_store_reader_takes_the_simulated_cycles(target: Target, interval: int, 
                 put(ctx, dut.i.payload, pack(STORING, {
                     "target": target, "base": base, "address": address, "beats": beats,
                     "position": cycle}))
-            ctx.set(dut.granted, not taken[cycle])
+            ctx.set(dut.read.granted, not taken[cycle])
             if read is not None:
                 word, half = read
                 value = words[word] ^ (half if target == Target.STATE else 0)
                 if target == Target.REFERENCE:
                     value %= 1 << BITS // 2
                     value |= value << BITS // 2
-                ctx.set(dut.data, value)
+                ctx.set(dut.read.data, value)
             if ctx.get(dut.command.valid):
                 assert ctx.get(dut.command.p.address) == transfers[len(ends)][1]
                 lengths, opens = bursts(*transfers[len(ends)][1:], HW), cycle + 1
@@ -157,8 +155,8 @@ def test_store_reader_takes_the_simulated_cycles(target: Target, interval: int, 
                 opens = cycle + 1 if not left and lengths else None
             elif opens is not None and cycle >= opens and not left:
                 left, opens = lengths.pop(0), None
-            read = (min(ctx.get(dut.address), 199), ctx.get(dut.half)) if not taken[cycle] else (
-                199, 0)
+            read = (199, 0) if taken[cycle] else (
+                min(ctx.get(dut.read.address), 199), ctx.get(dut.read.half))
             await ctx.tick()
         assert [value for _, value in got] == [
             beat(base, n) for base, _, beats in transfers for n in range(beats)]
@@ -177,21 +175,25 @@ def test_store_ports_choose_one_of_four_beats(seed: int) -> None:
 
     async def bench(ctx):
         for n in range(P):
-            ctx.set(dut.residual[n], residual[n])
-            ctx.set(dut.sums[n], sums[n])
-            ctx.set(dut.reference[n], reference[n] % 256)
+            ctx.set(dut.residual.data[n], residual[n])
+            ctx.set(dut.sums.data[n], sums[n])
+            ctx.set(dut.references.data[n], reference[n] % 256)
         for target, half, port, bits in (
-                (Target.RESIDUAL, 0, "residual", wide[0]), (Target.REFERENCE, 1, "reference",
-                                                            wide[1]),
-                (Target.STATE, 0, "sums", wide[2][: HW.bus_bytes]),
-                (Target.STATE, 1, "sums", wide[2][HW.bus_bytes :])):
-            ctx.set(dut.target, target)
-            ctx.set(dut.half, half)
+                (Target.RESIDUAL, 0, dut.residual, wide[0]),
+                (Target.REFERENCE, 1, dut.references, wide[1]),
+                (Target.STATE, 0, dut.sums, wide[2][: HW.bus_bytes]),
+                (Target.STATE, 1, dut.sums, wide[2][HW.bus_bytes :])):
+            ctx.set(dut.rows.address, 9)
+            drive(ctx, dut.store, running=1, target=target, half=half, address=5)
+            assert ctx.get(port.address) == 5
             await ctx.tick()
-            assert ctx.get(dut.data) == int.from_bytes(bits, "little")
+            assert ctx.get(dut.store.data) == int.from_bytes(bits, "little")
             for granted in (1, 0):
-                ctx.set(getattr(dut, f"{port}_granted"), granted)
-                assert ctx.get(dut.granted) == granted
+                ctx.set(port.granted, granted)
+                assert ctx.get(dut.store.granted) == granted
+            drive(ctx, dut.store, target=target)
+            assert ctx.get(dut.residual.address) == 9, "nobody stores"
+            assert ctx.get(Value.cast(dut.rows.data)) == int.from_bytes(wide[0], "little")
 
     simulate(dut, bench)
 

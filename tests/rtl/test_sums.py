@@ -197,7 +197,7 @@ def attend(tokens: int, dim: int) -> None:
         await load_weights(ctx, dut, np.eye(dim, dtype=np.int8), placed)
         await load_parameters(ctx, dut, np.zeros(2 * dim), 1 << 14)
         await load_image(ctx, dut, np.stack([k, v, q]).reshape(-1, hw.lanes))
-        await write(ctx, dut.load_parameter, address=2 * words,
+        await write(ctx, dut.loads.parameter, address=2 * words,
                     data=[{"bias": 0, "multiplier": scale}] * hw.word)
         for operator in (
                 replace(copied, dest=Dest.KEY, key_gap=key_rows - dim),

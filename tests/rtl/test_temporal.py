@@ -47,7 +47,7 @@ def test_kept_sums_are_those_of_the_reference(seed: int) -> None:
                 given = min(row, rows - 1)
                 for n in range(P):
                     ctx.set(dut.acc[n], int(events[given, n]))
-                put(ctx, dut.where, pack(dut.where.shape(), {
+                put(ctx, dut.kept.where, pack(dut.kept.where.shape(), {
                     "state": 40 + given, "accumulates": not fresh,
                     "stores": stores and row < rows}))
                 if row >= KeptSums.LATENCY:
@@ -86,7 +86,7 @@ def test_encoder_moves_its_reference_by_what_it_sends(seed: int) -> None:
             assert np.abs(x - reference.numpy()).max() <= theta
             sent.update(abs(delta) for _, delta in events)
             await ctx.tick()
-            assert ctx.get(dut.events) == len(events)
+            assert ctx.get(dut.counts.events) == len(events)
         ctx.set(dut.i.valid, 0)
         assert not ctx.get(dut.write.en)
 
@@ -110,8 +110,9 @@ def test_encoder_counts_all_words_that_it_gets(wide: int, count: int, events: in
         ctx.set(dut.i.valid, 1)
         ctx.set(dut.o.ready, 1)
         await ctx.tick()
-        assert (ctx.get(dut.events), ctx.get(dut.macs), ctx.get(dut.skipped)) == (
-            events, 9 * events, 9 * (elements - events))
+        assert [ctx.get(count) for count in (
+            dut.counts.events, dut.counts.macs, dut.counts.macs_skipped)] == [
+            events, 9 * events, 9 * (elements - events)]
 
     simulate(dut, bench)
 
@@ -136,8 +137,8 @@ def test_probe_copies_the_rows_that_changed(changes: list[int]) -> None:
                 assert ctx.get(made.probe)
                 judged = judged if ctx.get(made.updates) else cycle + words
                 first = cycle if len(items) == 1 else first
-            ctx.set(dut.judged, cycle == judged)
-            ctx.set(dut.changed, changes[min(ctx.get(dut.row), 2)])
+            ctx.set(dut.verdict.valid, cycle == judged)
+            ctx.set(dut.verdict.payload, changes[min(ctx.get(dut.row), 2)])
             if ctx.get(dut.done):
                 assert done is None
                 done = cycle
@@ -163,20 +164,21 @@ def test_dispatch_sets_unchanged_tokens_apart(seed: int) -> None:
     slots = np.stack([rng.permutation(k) for _ in range(tokens)])
 
     async def read(ctx, queue: int) -> list[tuple[int, int, int]]:
-        ctx.set(dut.expert, queue)
-        made = []
-        for index in range(ctx.get(dut.length)):
-            ctx.set(dut.index, index)
+        ctx.set(dut.lengths.address, queue)
+        made, entry = [], dut.queue.data
+        for index in range(ctx.get(dut.lengths.data)):
+            ctx.set(dut.queue.address, index)
             await ctx.tick()
-            made.append((ctx.get(dut.token), ctx.get(dut.place), ctx.get(dut.known)))
+            made.append((ctx.get(entry.token), ctx.get(entry.place), ctx.get(entry.known)))
         return made
 
     async def bench(ctx):
         for token in range(tokens):
-            put(ctx, dut.probed, pack(dut.probed.shape(), {
-                "en": 1, "row": token, "changed": int(changed[token]), "routes": 1}))
+            put(ctx, dut.probed.payload, pack(formats.probed(HW), {
+                "row": token, "changed": int(changed[token]), "routes": 1}))
+            ctx.set(dut.probed.valid, 1)
             await ctx.tick()
-        put(ctx, dut.probed, 0)
+        ctx.set(dut.probed.valid, 0)
         for queue, value in ((0, 1), (HW.max_experts, 0)):
             assert await read(ctx, queue) == [(t, t, 0) for t in np.flatnonzero(changed == value)]
         ctx.set(dut.clear, 1)

@@ -3,8 +3,11 @@
 from collections.abc import Awaitable, Callable
 
 from amaranth import Value
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In
 from amaranth.sim import Simulator
+
+from tests.support.case import pack
 
 
 def simulate(dut: wiring.Component, bench: Callable[..., Awaitable[None]], *,
@@ -20,6 +23,17 @@ def simulate(dut: wiring.Component, bench: Callable[..., Awaitable[None]], *,
 def put(ctx, port, value: int) -> None:
     """Set the wires of ``port``."""
     ctx.set(Value.cast(port), value)
+
+
+def drive(ctx, port, **values) -> None:
+    """Set what the unit reads of an interface; what is not named becomes 0."""
+    read = {name: getattr(port, name) for name, member in port.signature.members.items()
+            if member.flow is In}
+    assert values.keys() <= read.keys()
+    for name, wires in read.items():
+        value = values.get(name, 0)
+        put(ctx, wires, pack(wires.shape(), value) if value and isinstance(wires, data.View)
+            else value)
 
 
 def get(ctx, port) -> int:

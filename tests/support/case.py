@@ -19,8 +19,9 @@ PATTERNS = {
 class Case:
     """A unit, what to hold on its control inputs, what goes in, what must come out.
 
-    ``setup`` holds the control inputs of single cycles before the streams start; ``cycles``
-    counts, at full rate, from the first transfer in to the last out, both included.
+    ``setup`` holds the control inputs of single cycles before the streams start. The path to an
+    input is joined by two underscores, as in the Verilog. ``cycles`` counts, at full rate, from the
+    first transfer in to the last out, both included.
     """
 
     name: str

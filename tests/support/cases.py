@@ -20,6 +20,7 @@ from deltamoe.rtl import formats
 from deltamoe.rtl.arith.divider import Divider, fraction, quotient
 from deltamoe.rtl.attention.corner_turn import CornerTurn
 from deltamoe.rtl.attention.softmax import Softmax
+from deltamoe.rtl.interfaces import parameters_of
 from deltamoe.rtl.linear.event_encoder import EventEncoder
 from deltamoe.rtl.linear.event_queue import EventQueue
 from deltamoe.rtl.moe.gate import Gate
@@ -107,10 +108,10 @@ def layer_norm_case(rng: np.random.Generator) -> Case:
         out += words_of(y.tolist(), formats.beat(formats.signed(8), P), P)
     assert unsaturated > 0.2 * dim * len(rows), "stimulus hardly leaves saturation"
 
-    setup = [{"write": pack(formats.parameter_write(HW), {
-        "en": 1, "address": base + word,
-        "data": [{"bias": int(bias[word * P + n]), "multiplier": int(gain[word * P + n]) & 0xFFFF}
-                 for n in range(P)]})} for word in range(dim // P)]
+    setup = [{"parameters__en": 1, "parameters__address": base + word,
+              "parameters__data": pack(parameters_of(HW), [
+                  {"bias": int(bias[word * P + n]), "multiplier": int(gain[word * P + n]) & 0xFFFF}
+                  for n in range(P)])} for word in range(dim // P)]
     return Case("layer_norm", lambda: LayerNorm(HW), {"i": given}, {"o": out},
                 {"dim": dim, "epsilon": epsilon, "gain_shift": shift, "param_base": base}, setup)
 
@@ -196,8 +197,8 @@ def requantize_case(rng: np.random.Generator) -> Case:
 @draws("activation_table")
 def activation_case(rng: np.random.Generator) -> Case:
     table = rng.integers(0, 256, 1024)
-    setup = [{"write": pack(formats.TABLE_WRITE, {
-        "en": 1, "address": 1024 + n, "data": int(value)})} for n, value in enumerate(table)]
+    setup = [{"write__en": 1, "write__address": 1024 + n, "write__data": int(value)}
+             for n, value in enumerate(table)]
     given, out = [], []
     for number in range(60):
         row = rng.integers(-512, 512, P)

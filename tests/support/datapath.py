@@ -1,25 +1,24 @@
 """The datapath alone: write its memories, run an operator, read what it wrote."""
 
 import numpy as np
-from amaranth import Value
 
 from deltamoe.rtl.compiler.layout import weight_tiles
 from deltamoe.rtl.compiler.placement import Placement
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.datapath import Datapath
 from deltamoe.rtl.program import Dest, Linear, Operator, Target
-from tests.support.bench import put
-from tests.support.case import encoded, pack
+from tests.support.bench import drive, put
+from tests.support.case import encoded
 
 LIMIT = 5000
 """Cycles after which an operator counts as stuck."""
 
 
-async def write(ctx, port, **fields) -> None:
+async def write(ctx, port, **values) -> None:
     """Write one word through ``port``."""
-    put(ctx, port, pack(port.shape(), {"en": 1, **fields}))
+    drive(ctx, port, en=1, **values)
     await ctx.tick()
-    put(ctx, port, 0)
+    drive(ctx, port)
 
 
 async def load_weights(ctx, dut: Datapath, weight: np.ndarray, placed: Placement,
@@ -29,23 +28,22 @@ async def load_weights(ctx, dut: Datapath, weight: np.ndarray, placed: Placement
     beats = weight_tiles(weight, hw, placed.gang, placed.split).reshape(-1, hw.lanes)
     for number, beat in enumerate(beats):
         tile, row = divmod(number, placed.rows)
-        ctx.set(dut.load_groups, sum(1 << g for g in range(hw.groups)
-                                     if g % placed.span == tile % placed.span))
-        await write(ctx, dut.load_weight, data=beat.view(np.int8).tolist(),
-                    row=base + tile // placed.span * placed.rows + row)
+        groups = sum(1 << g for g in range(hw.groups) if g % placed.span == tile % placed.span)
+        await write(ctx, dut.loads.weight, data=beat.view(np.int8).tolist(), groups=groups,
+                    address=base + tile // placed.span * placed.rows + row)
 
 
 async def load_image(ctx, dut: Datapath, rows: np.ndarray) -> None:
     """Write rows of bytes to the activations, from word 0 on."""
     for number, beat in enumerate(rows.reshape(-1, dut.hw.lanes)):
-        await write(ctx, dut.load_image, address=number,
+        await write(ctx, dut.loads.image, address=number,
                     data=int.from_bytes(beat.astype(np.uint8).tobytes(), "little"))
 
 
 async def load_parameters(ctx, dut: Datapath, bias: np.ndarray, multiplier: int) -> None:
     """Write biases (N), all with the same multiplier, from word 0 on."""
     for number, part in enumerate(bias.reshape(-1, dut.hw.word)):
-        await write(ctx, dut.load_parameter, address=number, data=[
+        await write(ctx, dut.loads.parameter, address=number, data=[
             {"bias": int(item), "multiplier": multiplier} for item in part])
 
 
@@ -70,11 +68,9 @@ async def run(ctx, dut: Datapath, operator: Operator) -> None:
 
 async def read_residual(ctx, dut: Datapath, hw: HwConfig, address: int) -> list[int]:
     """Return the int16 elements of a word of the residual stream."""
-    ctx.set(dut.storing, 1)
-    ctx.set(dut.store_target, Target.RESIDUAL)
-    ctx.set(dut.store_address, address)
-    assert ctx.get(dut.store_granted)
+    drive(ctx, dut.store, running=1, target=Target.RESIDUAL, address=address)
+    assert ctx.get(dut.store.granted)
     await ctx.tick()
-    raw = ctx.get(Value.cast(dut.store_data)).to_bytes(2 * hw.word, "little")
-    ctx.set(dut.storing, 0)
+    raw = ctx.get(dut.store.data).to_bytes(2 * hw.word, "little")
+    drive(ctx, dut.store)
     return np.frombuffer(raw, "<i2").tolist()

@@ -1,0 +1,252 @@
+"""Signatures of what crosses from unit to unit and is no stream: memory ports, loads, stores.
+
+Members have the direction that whoever asks sees; the unit that answers has the signature as
+``In``. What is unidirectional and comes with a handshake is a stream of a layout in
+:mod:`deltamoe.rtl.formats`.
+"""
+
+from collections.abc import Mapping
+
+from amaranth import Module, ShapeLike, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import ReadPort, WritePort
+from amaranth.lib.wiring import In, Out
+
+from deltamoe.golden.numerics import HIDDEN, RESIDUAL
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.descriptor import Target
+from deltamoe.rtl.formats import PARAMETER
+
+
+class Write(wiring.Signature):
+    """Write port of a memory.
+
+    Parameters
+    ----------
+    depth : int
+        Words of the memory.
+    shape : ShapeLike
+        What is written.
+    parts : int
+        Parts of a word that are written apart.
+
+    Members
+    -------
+    en : ``Out(parts)``
+        The parts that are written in this cycle.
+    address, data : ``Out(range(depth))``, ``Out(shape)``
+        Word, and what it becomes.
+    """
+
+    def __init__(self, depth: int, shape: ShapeLike, *, parts: int = 1) -> None:
+        super().__init__({"en": Out(parts), "address": Out(range(depth)), "data": Out(shape)})
+
+
+class YieldingWrite(wiring.Signature):
+    """Write port that others have precedence on.
+
+    Members
+    -------
+    en, address, data
+        As in :class:`Write`; ``en`` only while ``free``.
+    free : ``In(1)``
+        Nobody else writes in this cycle.
+    """
+
+    def __init__(self, depth: int, shape: ShapeLike) -> None:
+        super().__init__({**Write(depth, shape).members, "free": In(1)})
+
+
+class GroupWrite(wiring.Signature):
+    """Write port of the memories of the lane groups.
+
+    Members
+    -------
+    en, address, data
+        As in :class:`Write`.
+    groups : ``Out(hw.groups)``
+        The groups that are written.
+    """
+
+    def __init__(self, hw: HwConfig, port: Write) -> None:
+        super().__init__({**port.members, "groups": Out(hw.groups)})
+
+
+class Read(wiring.Signature):
+    """Read port of a memory.
+
+    Parameters
+    ----------
+    depth : int
+        Words of the memory.
+    shape : ShapeLike
+        A word.
+
+    Members
+    -------
+    address, data : ``Out(range(depth))``, ``In(shape)``
+        Word, and what it holds, in the next cycle.
+    """
+
+    def __init__(self, depth: int, shape: ShapeLike) -> None:
+        super().__init__({"address": Out(range(depth)), "data": In(shape)})
+
+
+class YieldingRead(wiring.Signature):
+    """Read port that others have precedence on.
+
+    Members
+    -------
+    address, data
+        As in :class:`Read`.
+    granted : ``In(1)``
+        It is ``address`` that is read in this cycle.
+    """
+
+    def __init__(self, depth: int, shape: ShapeLike) -> None:
+        super().__init__({**Read(depth, shape).members, "granted": In(1)})
+
+
+class Lookup(wiring.Signature):
+    """Read port of a memory that answers in the same cycle.
+
+    Members
+    -------
+    address, data : ``Out(range(depth))``, ``In(shape)``
+        Word, and what it holds.
+    """
+
+    def __init__(self, depth: int, shape: ShapeLike) -> None:
+        super().__init__({"address": Out(range(depth)), "data": In(shape)})
+
+
+def attach(m: Module, user, port: ReadPort | WritePort) -> None:
+    """Give a port of a memory to ``user``, an interface like :class:`Write` or :class:`Read`."""
+    m.d.comb += port.addr.eq(user.address)
+    if isinstance(port, WritePort):
+        m.d.comb += [port.en.eq(user.en), port.data.eq(user.data)]
+    else:
+        m.d.comb += user.data.eq(port.data)
+
+
+def bytes_of(hw: HwConfig) -> data.ArrayLayout:
+    """A word of activations, normalized rows, probabilities or references."""
+    return data.ArrayLayout(8, hw.word)
+
+
+def sums_of(hw: HwConfig) -> data.ArrayLayout:
+    """A word of accumulators."""
+    return data.ArrayLayout(signed(hw.acc_width), hw.word)
+
+
+def residual_of(hw: HwConfig) -> data.ArrayLayout:
+    """A word of the residual stream."""
+    return data.ArrayLayout(signed(RESIDUAL.bits), hw.word)
+
+
+def parameters_of(hw: HwConfig) -> data.ArrayLayout:
+    """A word of parameters, one for each of its channels."""
+    return data.ArrayLayout(PARAMETER, hw.word)
+
+
+def table_write() -> Write:
+    """Write port of the activation table; the highest bit of the address is the bank."""
+    return Write(2 << HIDDEN.bits, 8)
+
+
+def weight_write(hw: HwConfig) -> Write:
+    """Write port of a group's weights, a row at a time."""
+    return Write(hw.weight_rows, data.ArrayLayout(signed(8), hw.lanes))
+
+
+def kv_write(hw: HwConfig) -> Write:
+    """Write port of a group's keys and values; ``data`` are half a row, ``en`` says which."""
+    return Write(hw.kv_rows, data.ArrayLayout(signed(8), hw.word), parts=2)
+
+
+class KeptLoads(wiring.Signature):
+    """Write ports of what is kept from frame to frame.
+
+    Members
+    -------
+    state : ``Out(YieldingWrite(hw.state_words, int32 of a word))``
+        Kept sums.
+    reference : ``Out(YieldingWrite(hw.reference_words, bytes_of(hw)))``
+        References.
+    """
+
+    def __init__(self, hw: HwConfig) -> None:
+        super().__init__({
+            "state": Out(YieldingWrite(hw.state_words, data.ArrayLayout(signed(32), hw.word))),
+            "reference": Out(YieldingWrite(hw.reference_words, bytes_of(hw))),
+        })
+
+
+class Loads(wiring.Signature):
+    """Write ports of all that a ``LOAD`` fills, but for the program.
+
+    Members
+    -------
+    weight : ``Out(GroupWrite(hw, weight_write(hw)))``
+        Weights.
+    parameter, norm : ``Out(Write(…, parameters_of(hw)))``
+        Parameters of products, and of LayerNorm, whose multiplier is the signed gain.
+    table : ``Out(table_write())``
+        Entries of the activation table.
+    residual : ``Out(Write(hw.residual_words, residual_of(hw)))``
+        Words of the residual stream.
+    image : ``Out(Write(hw.act_words // 2, 8 * hw.lanes))``
+        Two words of activations.
+    kept : ``Out(KeptLoads(hw))``
+        What is kept, if anything is.
+    """
+
+    def __init__(self, hw: HwConfig) -> None:
+        super().__init__({
+            "weight": Out(GroupWrite(hw, weight_write(hw))),
+            "parameter": Out(Write(hw.param_words, parameters_of(hw))),
+            "norm": Out(Write(hw.norm_words, parameters_of(hw))),
+            "table": Out(table_write()),
+            "residual": Out(Write(hw.residual_words, residual_of(hw))),
+            "image": Out(Write(hw.act_words // 2, 8 * hw.lanes)),
+            **({"kept": Out(KeptLoads(hw))} if hw.temporal else {}),
+        })
+
+
+def stored_words(hw: HwConfig) -> int:
+    """Words of the largest memory that a ``STORE`` reads."""
+    return max(hw.residual_words, hw.state_words, hw.reference_words)
+
+
+class StoreRead(wiring.Signature):
+    """Read port of all that a ``STORE`` reads.
+
+    Members
+    -------
+    running : ``Out(1)``
+        A ``STORE`` reads.
+    target, address, half : ``Out(Target)``, ``Out(range(stored_words(hw)))``, ``Out(1)``
+        The memory, its word, and the half of the beat that it is or is read for.
+    granted, data : ``In(1)``, ``In(8 * hw.bus_bytes)``
+        Whether that memory is read for this; the beat in the next cycle, or twice its half.
+    """
+
+    def __init__(self, hw: HwConfig) -> None:
+        super().__init__({
+            "running": Out(1), "target": Out(Target), "address": Out(range(stored_words(hw))),
+            "half": Out(1), "granted": In(1), "data": In(8 * hw.bus_bytes),
+        })
+
+
+class Counts(wiring.Signature):
+    """What this cycle adds to counters.
+
+    Parameters
+    ----------
+    shapes : Mapping
+        Shapes of the increments by the names of :data:`deltamoe.rtl.control.counters.COUNTERS`,
+        which are the members.
+    """
+
+    def __init__(self, shapes: Mapping[str, ShapeLike]) -> None:
+        super().__init__({name: Out(shape) for name, shape in shapes.items()})
