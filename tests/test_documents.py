@@ -21,15 +21,17 @@ from deltamoe.host.files import read_text
 from deltamoe.make import waveforms
 from deltamoe.make.documents import DOCUMENTS, FOLDERS, ROOT, TABLES, rewritten
 from deltamoe.rtl import cycles, program
+from deltamoe.rtl.compiler.assembler import Program
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.compiler.plans import named
 from deltamoe.rtl.linear.event_encoder import EventEncoder
 from deltamoe.rtl.norm.layer_norm import LayerNorm
-from deltamoe.rtl.program import KINDS, Attention, Store, layout, pack
+from deltamoe.rtl.program import KINDS, Attention, Descriptor, Store, layout, pack
 from deltamoe.rtl.timing import Timing
 from deltamoe.rtl.writeback.activation_table import ActivationTable
 from deltamoe.rtl.writeback.requantize import Requantize
 from deltamoe.sim.outline import Outline
+from tests.system.networks import make
 
 LINES = 150
 """Most lines of the first page."""
@@ -129,6 +131,12 @@ FIRST = {(Attention, "source_base"), (Attention, "key_base"), (Store, "wait_comp
 """Fields that are zero in all programs: queries and keys come first, a store needs no count."""
 
 
+def nonzero(program: Program) -> set[tuple[type[Descriptor], str]]:
+    """Fields of a program's descriptors that some descriptor sets."""
+    return {(type(descriptor), name) for descriptor in program.descriptors
+            for name, value in vars(descriptor).items() if value}
+
+
 def test_programs_use_every_field() -> None:
     """One that no program sets would be no part of the language."""
     nano, used = PRESETS["nano"], set()
@@ -141,9 +149,9 @@ def test_programs_use_every_field() -> None:
         config = MODELS[model]
         network = waveforms.digits() if model == "digits" else Outline(config)
         plan = named(policy, config, hw, theta=theta)
-        used |= {(type(descriptor), name)
-                 for descriptor in compile_program(network, hw, 0, plan, frames=2).descriptors
-                 for name, value in vars(descriptor).items() if value}
+        used |= nonzero(compile_program(network, hw, 0, plan, frames=2))
+    for seed in range(4):
+        used |= nonzero(compile_program(make(seed, nano, "free")[0], nano))
     assert {(kind, field.name) for kind in KINDS for field in layout(kind)[1:]} - used == FIRST
 
 
