@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+NORMS = ("layer", "rms")
+"""How a network may normalize rows."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -24,6 +27,8 @@ class ModelConfig:
         Tasks, each with its own gates. They share the experts.
     num_classes : tuple of int
         Classes of each task. Empty: no final normalization and no head, the output is the tokens.
+    norm : str
+        How rows are normalized: ``layer``, LayerNorm, or ``rms``, RMSNorm.
     """
 
     name: str
@@ -40,6 +45,7 @@ class ModelConfig:
     expert_dim: int = 0
     num_tasks: int = 1
     num_classes: tuple[int, ...] = ()
+    norm: str = "layer"
 
     def __post_init__(self) -> None:
         for field in ("image_channels", "image_height", "image_width", "patch_size", "embed_dim",
@@ -66,6 +72,8 @@ class ModelConfig:
         if self.num_classes and len(self.num_classes) != self.num_tasks:
             raise ValueError(f"num_classes={self.num_classes} does not name the classes of "
                              f"num_tasks={self.num_tasks} tasks")
+        if self.norm not in NORMS:
+            raise ValueError(f"norm={self.norm!r} is not one of {', '.join(NORMS)}")
 
     @property
     def num_patches(self) -> int:

@@ -19,6 +19,7 @@ from deltamoe.golden.arithmetic.linear import linear
 from deltamoe.golden.arithmetic.moe import moe, routed_tokens
 from deltamoe.golden.arithmetic.requantize import requantize
 from deltamoe.golden.arithmetic.residual import residual_add
+from deltamoe.golden.arithmetic.rms_norm import rms_norm
 from deltamoe.golden.model import patchify
 from deltamoe.golden.numerics import (
     ACTIVATION,
@@ -161,9 +162,11 @@ def layer_of(c: Context, operator: Operator, a: Tensor, result: Result,
 
 def norm(c: Context, name: str, x: Tensor) -> Tensor:
     """Normalize rows."""
-    return layer_norm(x, c.tensor(f"{name}.gain"), c.tensor(f"{name}.bias"),
-                      gain_shift=c.model.number(f"{name}.shift"),
-                      epsilon=c.model.number(f"{name}.epsilon"))
+    gain, (shift, epsilon) = c.tensor(f"{name}.gain"), (
+        c.model.number(f"{name}.{kind}") for kind in ("shift", "epsilon"))
+    if c.model.config.norm == "rms":
+        return rms_norm(x, gain, shift, epsilon)
+    return layer_norm(x, gain, c.tensor(f"{name}.bias"), shift, epsilon)
 
 
 def attend(c: Context, layer: int, x: Tensor) -> Tensor:

@@ -100,14 +100,19 @@ class Moe(nn.Module):
         return ((out + second.bias) * weights[..., None]).sum(-2)
 
 
+def norm(config: ModelConfig) -> nn.Module:
+    """Make a normalization of rows; that by their root mean square alone has no bias."""
+    return (nn.RMSNorm if config.norm == "rms" else nn.LayerNorm)(config.embed_dim, eps=1e-6)
+
+
 class Block(nn.Module):
     """Pre-norm transformer block."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(config.embed_dim, eps=1e-6)
+        self.norm1 = norm(config)
         self.attn = Attention(config)
-        self.norm2 = nn.LayerNorm(config.embed_dim, eps=1e-6)
+        self.norm2 = norm(config)
         self.is_moe = config.is_moe(layer)
         self.mlp = (Moe if self.is_moe else Mlp)(config)
 
@@ -137,7 +142,7 @@ class M3ViT(nn.Module):
         self.pos_embed = nn.Parameter(torch.randn(1, config.num_tokens, config.embed_dim) * 0.02)
         self.blocks = nn.ModuleList(Block(config, n) for n in range(config.num_layers))
         if config.num_classes:
-            self.norm = nn.LayerNorm(config.embed_dim, eps=1e-6)
+            self.norm = norm(config)
             self.head = nn.ModuleList(
                 nn.Linear(config.embed_dim, classes) for classes in config.num_classes)
 

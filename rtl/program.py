@@ -262,6 +262,7 @@ class Linear(Operator):
     queue: int = bits(8, "queue of tokens: an expert's, or its silent one")
     key_gap: int = bits(16, "of keys: rows from a head's first tile to the next head's")
     norm: bool = flag("1: normalize the rows of the residual stream first")
+    rms: bool = flag("1: subtract no mean then, RMSNorm in place of LayerNorm")
     norm_base: int = bits(16, "first word of the normalization's parameters")
     norm_source: int = bits(16, "first word of the residual stream that is normalized")
     dim: int = bits(16, "elements of a normalized row")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from copy import deepcopy
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deltamoe.golden.arithmetic.gate import top_k_experts
 from deltamoe.golden.config import ModelConfig
@@ -205,9 +205,11 @@ def coarse(value: Tensor) -> Tensor:
     return torch.ldexp((mantissa * 2**RANGE_BITS).round(), exponent - RANGE_BITS)
 
 
-def norm(layer: torch.nn.LayerNorm, scale: Tensor, name: str) -> dict[str, Tensor]:
-    """Gain, bias and their shift, with the channel scale folded in."""
-    gain, bias, dim = layer.weight.detach() / scale, layer.bias.detach() / scale, len(scale)
+def norm(layer: nn.LayerNorm | nn.RMSNorm, scale: Tensor, name: str) -> dict[str, Tensor]:
+    """Gain, bias and their shift, with the channel scale folded in; RMSNorm's bias is 0."""
+    gain, dim = layer.weight.detach() / scale, len(scale)
+    bias = (torch.zeros_like(gain) if isinstance(layer, nn.RMSNorm) else
+            layer.bias.detach() / scale)
     largest, most = float(gain.abs().max()), float(bias.abs().max())
     fits = {"gain": lambda shift: largest * 2**shift <= 2**15 - 1,
             "bias": lambda shift: most * 2 ** (shift + NORM_FRACTION) <= 2**31 - 1}

@@ -186,8 +186,8 @@ class Assembler:
         base, after = self.norms.take(size, name)
         self.norms.use(base, size, self.computes)
         self.load(name, Load(target=Target.NORM, base=base, wait_computes=after), blob)
-        return Linear(norm=True, norm_base=base, dim=dim, operand_signed=True,
-                      epsilon=int(self.tensor(f"{name}.epsilon")),
+        return Linear(norm=True, rms=self.config.norm == "rms", norm_base=base, dim=dim,
+                      operand_signed=True, epsilon=int(self.tensor(f"{name}.epsilon")),
                       gain_shift=int(self.tensor(f"{name}.shift")))
 
     def parameters(self, name: str, bias: np.ndarray, multiplier: np.ndarray,

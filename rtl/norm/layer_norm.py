@@ -1,4 +1,4 @@
-"""LayerNorm of one token's row, int16 to int8.
+"""LayerNorm or RMSNorm of one token's row, int16 to int8.
 
 A row is kept while its sums are taken. Up to four are held, each at another step::
 
@@ -26,7 +26,8 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
     ``Sx = sum x``; ``Q = sum x**2``; ``V = dim * Q - Sx**2 + epsilon``; ``m, e/2 = rsqrt(V)``;
     ``z = rhu((dim * x - Sx) * m, 4 + e/2)``; ``y = sat8(rhu(z * gain + bias, gain_shift + 12))``,
     where ``rhu(v, s) = floor(v / 2**s + 1/2)``. The sums are exact, so one pass loses nothing.
-    :func:`deltamoe.golden.arithmetic.layer_norm.layer_norm` is its reference.
+    :func:`deltamoe.golden.arithmetic.layer_norm.layer_norm` is its reference. With ``rms``,
+    ``Sx = 0``: that is RMSNorm, :func:`deltamoe.golden.arithmetic.rms_norm.rms_norm`.
 
     Members
     -------
@@ -34,9 +35,9 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
         Rows; refused only while ``ROWS`` are held.
     o : ``Out(stream.Signature(beat(signed(8), hw.word)))``
         Normalized rows.
-    dim, epsilon, gain_shift, param_base : ``In``
-        Elements of a row; ``round(dim**2 * eps * 2**16)``; fraction bits of the gain; first word
-        of the parameters. Stable while rows are in flight.
+    dim, rms, epsilon, gain_shift, param_base : ``In``
+        Elements of a row; whether no mean is subtracted; ``round(dim**2 * eps * 2**16)``; fraction
+        bits of the gain; first word of the parameters. Stable while rows are in flight.
     parameters : ``In(Write(hw.norm_words, parameters_of(hw)))``
         A word of parameters; ``multiplier`` is the signed gain.
 
@@ -61,7 +62,8 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
         super().__init__({
             "i": In(stream.Signature(beat(signed(16), hw.word))),
             "o": Out(stream.Signature(beat(signed(8), hw.word))),
-            "dim": In(range(hw.max_embed + 1)), "epsilon": In(32), "gain_shift": In(4),
+            "dim": In(range(hw.max_embed + 1)), "rms": In(1), "epsilon": In(32),
+            "gain_shift": In(4),
             "param_base": In(range(hw.norm_words)),
             "parameters": In(Write(hw.norm_words, parameters_of(hw))),
         })
@@ -128,6 +130,8 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
             scaled.eq(self.dim * square), squared.eq(total * total),
             rsqrt.value.eq(scaled - squared + self.epsilon),
         ]
+        with m.If(self.rms):
+            m.d.sync += total.eq(0)
         with m.If(self.taken):
             m.d.sync += [step.eq(0), bank.eq(bank + 1), current[0].eq(total),
                          current[1].eq(rsqrt.multiplier), current[2].eq(rsqrt.half_exponent)]

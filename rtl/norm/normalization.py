@@ -1,4 +1,4 @@
-"""Rows of the residual stream through LayerNorm into the memory of normalized rows."""
+"""Rows of the residual stream, normalized, into the memory of normalized rows."""
 
 from amaranth import Module, Signal
 from amaranth.lib import wiring
@@ -85,7 +85,8 @@ class Normalization(wiring.Component):
             reader.rows.eq(given.rows), reader.words.eq(given.dim // hw.word),
             reader.available.eq(self.available),
             reader.room.eq(layer_norm.i.ready),
-            layer_norm.dim.eq(given.dim), layer_norm.epsilon.eq(given.epsilon),
+            layer_norm.dim.eq(given.dim), layer_norm.rms.eq(given.rms),
+            layer_norm.epsilon.eq(given.epsilon),
             layer_norm.gain_shift.eq(given.gain_shift),
             layer_norm.param_base.eq(given.norm_base),
             layer_norm.o.ready.eq(1), self.counts.norm_words.eq(layer_norm.o.valid),

@@ -14,6 +14,7 @@ from deltamoe.golden.arithmetic.gate import gate
 from deltamoe.golden.arithmetic.gelu import gelu
 from deltamoe.golden.arithmetic.layer_norm import layer_norm
 from deltamoe.golden.arithmetic.requantize import requantize
+from deltamoe.golden.arithmetic.rms_norm import rms_norm
 from deltamoe.golden.arithmetic.softmax import normalizer, softmax
 from deltamoe.golden.numerics import SHIFTS
 from deltamoe.rtl import formats
@@ -89,31 +90,36 @@ def softmax_case(rng: np.random.Generator) -> Case:
                 {"kappa22": kappa22, "kappa26": kappa26})
 
 
-@draws("layer_norm")
-def layer_norm_case(rng: np.random.Generator) -> Case:
+@draws("layer_norm", False)
+@draws("rms_norm", True)
+def norm_case(rng: np.random.Generator, rms: bool) -> Case:
     dim, base, shift, epsilon = 24, 3, 7, 38
     gain = rng.integers(-20000, 20000, dim)
-    gain[:2] = 32767, -32768
-    bias = rng.integers(-(1 << 24), 1 << 24, dim)
+    gain[:4] = 32767, -32768, *(1 << (shift - 1),) * 2
+    bias = rng.integers(-(1 << 24), 1 << 24, dim) * (not rms)
     rows = [np.tile([32767, -32768], dim // 2),    # first, when no row before hides its scale
             np.zeros(dim, int), np.full(dim, 32767), np.full(dim, -32768),
-            np.eye(1, dim, 5, dtype=int)[0]]
+            np.eye(1, dim, 5, dtype=int)[0], np.tile([256, -256], dim // 2)]
     rows += [rng.normal(rng.normal(0, 300), 10 ** rng.uniform(0, 3.5), dim).astype(int).clip(
-        -32768, 32767) for _ in range(10)]
-    given, out, unsaturated = [], [], 0
+        -32768, 32767) for _ in range(9)]
+    given, out, unsaturated, ties = [], [], 0, False
     for row in rows:
-        y = layer_norm(tensor(row), tensor(gain), tensor(bias), gain_shift=shift, epsilon=epsilon)
+        y = (rms_norm(tensor(row), tensor(gain), shift, epsilon) if rms else
+             layer_norm(tensor(row), tensor(gain), tensor(bias), shift, epsilon))
         unsaturated += int((y.abs() < 127).sum())
+        ties |= y[2:4].tolist() == [1, 0]          # of halves of both signs
         given += words_of(row.tolist(), formats.beat(formats.signed(16), P), P)
         out += words_of(y.tolist(), formats.beat(formats.signed(8), P), P)
     assert unsaturated > 0.2 * dim * len(rows), "stimulus hardly leaves saturation"
+    assert ties or not rms, "no element of RMSNorm is half way between two codes"
 
     setup = [{"parameters__en": 1, "parameters__address": base + word,
               "parameters__data": pack(parameters_of(HW), [
                   {"bias": int(bias[word * P + n]), "multiplier": int(gain[word * P + n]) & 0xFFFF}
                   for n in range(P)])} for word in range(dim // P)]
-    return Case("layer_norm", lambda: LayerNorm(HW), {"i": given}, {"o": out},
-                {"dim": dim, "epsilon": epsilon, "gain_shift": shift, "param_base": base}, setup)
+    return Case("rms_norm" if rms else "layer_norm", lambda: LayerNorm(HW), {"i": given},
+                {"o": out}, {"dim": dim, "rms": int(rms), "epsilon": epsilon, "gain_shift": shift,
+                             "param_base": base}, setup)
 
 
 @draws("corner_turn")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from deltamoe.boards import PRESETS
-from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.config import NORMS, ModelConfig
 from deltamoe.golden.model import build
 from deltamoe.golden.quantization.quantize import quantize
 from deltamoe.golden.quantization.quantized import QuantizedModel
@@ -46,7 +46,7 @@ def draw_config(rng: np.random.Generator, hw: HwConfig, name: str) -> ModelConfi
         top_k=int(rng.integers(1, 1 + min(experts, 4))) if experts else 0,
         expert_dim=word * int(rng.integers(1, 1 + 32 // word)) if experts else 0,
         num_tasks=1 + int(rng.integers(2)),
-        num_classes=())
+        norm=str(rng.choice(NORMS)))
 
 
 def make(seed: int, hw: HwConfig, routing: str) -> tuple[QuantizedModel, torch.Tensor, int]:
@@ -63,7 +63,9 @@ def make(seed: int, hw: HwConfig, routing: str) -> tuple[QuantizedModel, torch.T
         if name.endswith("w_gate") and routing == "one":
             gate[:] = 0
             gate[0, -1] = 1.0
-            weights[name.split("mlp")[0] + "norm2.bias"][0] = 50.0
+            weights["pos_embed"][..., 0] = 20.0    # element 0 of every row is positive, and no
+            if config.num_classes:                 # head needs to see that
+                weights["norm.weight"][0] = 0
     shape = (config.image_channels, config.image_height, config.image_width)
     images = torch.from_numpy(rng.integers(0, 256, (4, *shape)).astype(np.uint8))
     return quantize(build(config, weights), images[1:]), images[0], int(
