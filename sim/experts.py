@@ -8,7 +8,7 @@ import numpy as np
 from deltamoe.golden.operators import EVERY, Operator, Part
 from deltamoe.golden.quantization.shapes import tensor_formats
 from deltamoe.golden.sparsity.work import Frame, Work
-from deltamoe.rtl.compiler.assembler import Quantized
+from deltamoe.rtl.compiler.tensors import Quantized
 
 
 def chosen(frame: Frame) -> dict[int, np.ndarray]:

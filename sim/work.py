@@ -316,7 +316,7 @@ def worked(program: Program, frames: Sequence[Frame],
     frames : sequence of Frame
         What is left of each inference, with its routing.
     weights : Mapping of Product to Weights, optional
-        By product, if the program is not of a network of :mod:`deltamoe.golden.config`.
+        By product, if the program is not a ``NetworkProgram``.
 
     Raises
     ------

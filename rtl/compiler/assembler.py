@@ -1,31 +1,22 @@
 """Descriptors and bytes of a program, and which on-chip addresses they may use when."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.temporal.policy import Plan
-from deltamoe.rtl.compiler.kept_state import Keeping
-from deltamoe.rtl.compiler.layout import image_rows, norm_words, parameter_words
+from deltamoe.rtl.compiler.layout import image_rows, parameter_words
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.program import Compute, Descriptor, Halt, Linear, Load, Operator, Store, Target
+from deltamoe.rtl.program import Compute, Descriptor, Halt, Load, Operator, Store, Target
 
 OperatorT = TypeVar("OperatorT", bound=Operator)
 
 
-class Quantized(Protocol):
-    """What the compiler needs of a quantized network."""
-
-    config: ModelConfig
-
-    def __getitem__(self, name: str) -> Any: ...
-
-
 @dataclass(frozen=True)
 class Program:
-    """A compiled network for one task.
+    """What the accelerator runs: descriptors and all bytes that they load.
 
     ``descriptors`` and their ``names`` belong together; ``memory`` is the image of the program
     and the weights, from byte ``start`` on, up to ``size`` bytes in all with images and outputs of
@@ -35,9 +26,6 @@ class Program:
     """
 
     hw: HwConfig
-    config: ModelConfig
-    task: int
-    plan: Plan
     descriptors: tuple[Descriptor, ...]
     names: tuple[str, ...]
     start: int
@@ -47,23 +35,39 @@ class Program:
     output_beats: int
     size: int
 
-    def with_image(self, *pixels: np.ndarray) -> np.ndarray:
-        """Return the whole memory with uint8 ``pixels`` (C, height, width) of each frame."""
+    def with_bytes(self, *frames: np.ndarray) -> np.ndarray:
+        """Return the whole memory with the bytes that each frame loads as its image."""
         memory = np.zeros(self.size, np.uint8)
         memory[self.start : self.start + len(self.memory)] = self.memory
-        for frame, address in zip(pixels, self.images, strict=True):
-            rows = image_rows(np.asarray(frame), self.config, self.hw)
+        for rows, address in zip(frames, self.images, strict=True):
             memory[address : address + len(rows)] = rows
         return memory
 
+    def stored(self, memory: np.ndarray, frame: int = 0) -> np.ndarray:
+        """Return the int16 values that a frame has stored, from the memory afterwards."""
+        start = self.outputs_at[frame]
+        return memory[start : start + self.output_beats * self.hw.bus_bytes].view("<i2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkProgram(Program):
+    """A compiled network for one task."""
+
+    config: ModelConfig
+    task: int
+    plan: Plan
+
+    def with_image(self, *pixels: np.ndarray) -> np.ndarray:
+        """Return the whole memory with uint8 ``pixels`` (C, height, width) of each frame."""
+        return self.with_bytes(*(image_rows(np.asarray(frame), self.config, self.hw)
+                                 for frame in pixels))
+
     def outputs(self, memory: np.ndarray, frame: int = 0) -> tuple[np.ndarray, np.ndarray | None]:
         """Return int16 tokens (T, D) and class scores, or None, from the memory afterwards."""
-        start = self.outputs_at[frame]
-        words = memory[start : start + self.output_beats * self.hw.bus_bytes].view("<i2")
-        tokens, dim = self.config.num_tokens, self.config.embed_dim
-        x, rest = words[: tokens * dim].reshape(tokens, dim), words[tokens * dim :]
-        classes = self.config.num_classes
-        return x, rest[: classes[self.task]] if classes else None
+        words, config = self.stored(memory, frame), self.config
+        count = config.num_tokens * config.embed_dim
+        x, rest = words[:count].reshape(config.num_tokens, config.embed_dim), words[count:]
+        return x, rest[: config.num_classes[self.task]] if config.num_classes else None
 
 
 @dataclass
@@ -108,11 +112,8 @@ class After(NamedTuple):
 class Assembler:
     """Collects descriptors and bytes; one method for each kind of descriptor."""
 
-    def __init__(self, model: Quantized, hw: HwConfig, task: int, plan: Plan) -> None:
-        self.model, self.hw, self.task, self.plan = model, hw, task, plan
-        self.config = model.config
-        self.keeping = Keeping(model.config, hw, task, plan)
-        self.fresh = True
+    def __init__(self, hw: HwConfig) -> None:
+        self.hw = hw
         self.placed: list[int] = []
         self.number = 0
         self.descriptors: list[Descriptor] = []
@@ -123,17 +124,6 @@ class Assembler:
         self.certain: frozenset[int] = frozenset()
         self.weights = Ring(hw.weight_rows, "weight_rows")
         self.params = Ring(hw.param_words, "param_words")
-        self.norms = Ring(hw.norm_words, "norm_words")
-        self.tables = Ring(2, "tables")
-
-    def begin(self, *, fresh: bool) -> None:
-        """Begin a frame, ``fresh`` if it is the first; its loads are those of the one before."""
-        self.fresh, self.number = fresh, 0
-
-    def tensor(self, name: str, expert: int | None = None) -> np.ndarray:
-        """Return a tensor, or one expert's part of it."""
-        value = np.asarray(self.model[name])
-        return value if expert is None or value.ndim == 0 else value[expert]
 
     def add(self, name: str, descriptor: Descriptor) -> None:
         """Add a descriptor."""
@@ -178,18 +168,6 @@ class Assembler:
         """Return what an operator waits for that needs the last one placed."""
         return After(self.made, by_row and self.whole)
 
-    def norm(self, name: str) -> Linear:
-        """Load a normalization's parameters; return a layer that begins with it."""
-        dim = self.config.embed_dim
-        blob = norm_words(self.tensor(f"{name}.gain"), self.tensor(f"{name}.bias"))
-        size = dim // self.hw.word
-        base, after = self.norms.take(size, name)
-        self.norms.use(base, size, self.computes)
-        self.load(name, Load(target=Target.NORM, base=base, wait_computes=after), blob)
-        return Linear(norm=True, rms=self.config.norm == "rms", norm_base=base, dim=dim,
-                      operand_signed=True, epsilon=int(self.tensor(f"{name}.epsilon")),
-                      gain_shift=int(self.tensor(f"{name}.shift")))
-
     def parameters(self, name: str, bias: np.ndarray, multiplier: np.ndarray,
                    load: Load | None = None) -> int:
         """Load biases and multipliers, by ``load`` if it is an expert's; return the first word."""
@@ -200,10 +178,3 @@ class Assembler:
         self.load(f"{name}.parameters", replace(
             load or Load(), target=Target.PARAMETERS, base=base, wait_computes=after), blob)
         return base
-
-    def table(self, name: str) -> tuple[int, int]:
-        """Load an activation table; return its bank and the code of zero."""
-        entries = self.tensor(name).astype(np.uint8)
-        bank, after = self.tables.take(1, name)
-        self.load(name, Load(target=Target.TABLE, bank=bank, wait_computes=after), entries)
-        return bank, int(entries[0])

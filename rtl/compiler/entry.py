@@ -5,11 +5,13 @@ Memory, by byte address: state, program, weights in order of use, images, output
 
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
-from deltamoe.rtl.compiler.assembler import Program, Quantized
+from deltamoe.rtl.compiler.assembler import NetworkProgram
 from deltamoe.rtl.compiler.layers import Layers
 from deltamoe.rtl.compiler.layout import image_stride
+from deltamoe.rtl.compiler.limits import within
 from deltamoe.rtl.compiler.network import Network, act_words
 from deltamoe.rtl.compiler.placement import sets_of
+from deltamoe.rtl.compiler.tensors import Quantized
 from deltamoe.rtl.config import HwConfig
 
 
@@ -24,7 +26,7 @@ def check(config: ModelConfig, hw: HwConfig, task: int) -> None:
     if not 0 <= task < config.num_tasks:
         raise ValueError(f"task {task} is not in 0..{config.num_tasks - 1}")
     words = config.embed_dim // hw.word
-    limits = [
+    within(config.name, hw, [
         ("num_tokens", config.num_tokens, hw.max_tokens), ("embed_dim", config.embed_dim,
                                                            hw.max_embed),
         ("hidden_dim", config.hidden_dim, hw.max_depth), ("patch_dim", config.patch_dim,
@@ -36,10 +38,7 @@ def check(config: ModelConfig, hw: HwConfig, task: int) -> None:
         ("image words", (config.num_tokens - 1) * image_stride(config, hw), hw.act_words),
         ("residual words", config.num_tokens * words
          + -(-max(config.num_classes, default=0) // hw.word), hw.residual_words),
-    ]
-    for name, value, most in limits:
-        if value > most:
-            raise ValueError(f"{config.name}: {name}={value} exceeds {hw.name}'s maximum {most}")
+    ])
     sets_of(config.num_heads, config.num_tokens, config.head_dim, hw)
     for name in ("embed_dim", "head_dim", "hidden_dim", "expert_dim"):
         if getattr(config, name) % hw.word:
@@ -51,7 +50,7 @@ DENSE = Plan(Choice(Policy.DENSE))
 
 
 def compile_program(model: Quantized, hw: HwConfig, task: int = 0, plan: Plan = DENSE,
-                    frames: int = 1, *, continues: bool = False) -> Program:
+                    frames: int = 1, *, continues: bool = False) -> NetworkProgram:
     """Compile one task of a quantized network, for ``frames`` images one after another.
 
     With ``continues``, the first of them follows one that an earlier program has seen.

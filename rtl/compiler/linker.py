@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from deltamoe.rtl.compiler.assembler import Program
-from deltamoe.rtl.compiler.streaming import Streaming
+from deltamoe.rtl.compiler.assembler import Assembler, Program
 from deltamoe.rtl.config import FIELD, HwConfig
 from deltamoe.rtl.program import DESCRIPTOR_BYTES, Compute, Descriptor, Load, Store, Target, pack
 
@@ -62,11 +61,20 @@ def encode(name: str, descriptor: Descriptor) -> bytes:
         raise ValueError(f"{name}: {error}") from None
 
 
-def link(c: Streaming, frames: int, image_beats: int, output_beats: int) -> Program:
-    """Give every byte its address: state, program, weights in order of use, images, outputs."""
+def link(owner: str, c: Assembler, frames: int, image_beats: int, output_beats: int,
+         area: int = 0) -> Program:
+    """Give every byte its address: state, program, weights in order of use, images, outputs.
+
+    ``area`` is the bytes of the state.
+
+    Raises
+    ------
+    ValueError
+        There are more descriptors than the hardware counts, or the field of one does not fit.
+    """
     hw = c.hw
     named = with_pieces(list(zip(c.names, c.descriptors, strict=True)), hw)
-    start = c.area + len(named) * DESCRIPTOR_BYTES
+    start = area + len(named) * DESCRIPTOR_BYTES
     image, size = start + c.end, image_beats * hw.bus_bytes
     output, made = image + frames * size, output_beats * hw.bus_bytes
     images, outputs = ([first + step * n for n in range(frames)]
@@ -75,18 +83,18 @@ def link(c: Streaming, frames: int, image_beats: int, output_beats: int) -> Prog
     placed = []
     for name, descriptor in named:
         if isinstance(descriptor, Load) and descriptor.target not in KEPT:
-            before = c.area if descriptor.target == Target.PROGRAM else start
+            before = area if descriptor.target == Target.PROGRAM else start
             descriptor = replace(descriptor, address=next(shown) if name == "image.load"
                                  else before + descriptor.address)
         if isinstance(descriptor, Store) and descriptor.target not in KEPT:
             descriptor = replace(descriptor, address=next(kept))
         placed.append(descriptor)
     if len(placed) >= FIELD:
-        raise ValueError(f"{c.config.name}: a program for {frames} frames has {len(placed)} "
+        raise ValueError(f"{owner}: a program for {frames} frames has {len(placed)} "
                          f"descriptors, more than the {FIELD - 1} that the hardware counts")
     code = np.frombuffer(b"".join(encode(name, descriptor) for (name, _), descriptor in zip(
         named, placed, strict=True)), np.uint8)
     return Program(
-        hw, c.config, c.task, c.plan, tuple(placed), tuple(name for name, _ in named),
-        c.area, np.concatenate([code, *c.blobs]), tuple(images), tuple(outputs), output_beats,
+        hw, tuple(placed), tuple(name for name, _ in named),
+        area, np.concatenate([code, *c.blobs]), tuple(images), tuple(outputs), output_beats,
         output + frames * made)

@@ -8,7 +8,7 @@ from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.numerics import SHIFTS
 from deltamoe.golden.operators import QKV, Operator, Part, block
 from deltamoe.rtl.compiler import sums
-from deltamoe.rtl.compiler.assembler import After, Program
+from deltamoe.rtl.compiler.assembler import After, NetworkProgram
 from deltamoe.rtl.compiler.feed_forward import experts, mlp
 from deltamoe.rtl.compiler.layers import MODES, Layers
 from deltamoe.rtl.compiler.layout import image_rows, image_stride, residual_rows
@@ -38,7 +38,7 @@ class Network:
         self.left: list[int] = []
         self.stored: list[int] = []
 
-    def program(self, frames: int, *, continues: bool) -> Program:
+    def program(self, frames: int, *, continues: bool) -> NetworkProgram:
         """Place all operators and return the program."""
         c, config = self.c, self.config
         beats = self.tokens * self.words
@@ -48,7 +48,8 @@ class Network:
             c.begin(fresh=frame == 0 and not continues)
             self.frame(frame, beats)
         c.halt()
-        return link(c, frames, self.image_beats, beats)
+        linked = link(config.name, c, frames, self.image_beats, beats, c.area)
+        return NetworkProgram(**vars(linked), config=config, task=c.task, plan=c.plan)
 
     def frame(self, frame: int, beats: int) -> None:
         """Place one inference.

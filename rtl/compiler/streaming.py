@@ -12,13 +12,13 @@ from dataclasses import replace
 
 from deltamoe.golden.operators import Operator, block, feed_forward
 from deltamoe.golden.temporal.policy import Choice
-from deltamoe.rtl.compiler.assembler import Assembler
 from deltamoe.rtl.compiler.kept_state import extent
 from deltamoe.rtl.compiler.layout import even
+from deltamoe.rtl.compiler.tensors import Tensors
 from deltamoe.rtl.program import Linear, Load, Source, Store, Target
 
 
-class Streaming(Assembler):
+class Streaming(Tensors):
     """Adds the loads and stores of blocks of rows to the descriptors that use them."""
 
     def __init__(self, *given) -> None:

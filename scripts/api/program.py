@@ -12,7 +12,7 @@ from deltamoe.api.result import Result
 from deltamoe.boards import PRESETS as HARDWARE
 from deltamoe.boards import hardware as hardware_by_name
 from deltamoe.golden.temporal.policy import Plan, Policy
-from deltamoe.rtl.compiler.assembler import Program
+from deltamoe.rtl.compiler.assembler import NetworkProgram
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.compiler.plans import named
 from deltamoe.rtl.config import HwConfig
@@ -39,7 +39,7 @@ class Compilation(Result):
         Which operands are left out, by name.
     plan : Plan
         The same, operator by operator.
-    outline : Program
+    outline : NetworkProgram
         Its descriptors. A preset's lack weights and scales, which timing does not ask for.
     """
 
@@ -49,10 +49,10 @@ class Compilation(Result):
     frames: int
     policy: str
     plan: Plan
-    outline: Program
+    outline: NetworkProgram
 
     @cached_property
-    def program(self) -> Program:
+    def program(self) -> NetworkProgram:
         """Descriptors and weights, as the Verilog runs them."""
         if not self.network.preset:
             return self.outline

@@ -13,7 +13,7 @@ from deltamoe.api.program import Compilation, compiled
 from deltamoe.api.progress import QUIET, Progress
 from deltamoe.boards.verilator import engine
 from deltamoe.host.files import write
-from deltamoe.rtl.compiler.assembler import Program
+from deltamoe.rtl.compiler.assembler import NetworkProgram
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.program import ErrorCode
@@ -89,13 +89,13 @@ def mismatches(output: "Output", reference: "Output") -> int:
     return count
 
 
-def run_program(program: Program, *images: np.ndarray, memory: MemoryModel | None = None,
+def run_program(program: NetworkProgram, *images: np.ndarray, memory: MemoryModel | None = None,
                 spans: bool = False, progress: Progress = QUIET) -> engine.RunResult:
     """Run a program on the Verilog.
 
     Parameters
     ----------
-    program : Program
+    program : NetworkProgram
         With weights.
     *images : ndarray
         uint8 pixels (C, height, width) of each of its frames.

@@ -3,13 +3,10 @@
 import numpy as np
 
 from deltamoe.api.progress import Progress
-from deltamoe.golden.config import ModelConfig
-from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl.compiler.assembler import Program
-from deltamoe.rtl.compiler.layers import Layers
-from deltamoe.rtl.compiler.linker import link
+from deltamoe.rtl.compiler.one_layer import compile_layer
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.program import Dest, Linear, Load, Mode, Source, Store, Target
+from deltamoe.rtl.program import Linear, Mode
 from deltamoe.sim.facts import Facts
 from deltamoe.sim.machine import simulate
 from deltamoe.sim.memory import MemoryModel
@@ -23,28 +20,9 @@ SHAPES = ((192, 192), (192, 768), (768, 192), (768, 768))
 MEMORY = MemoryModel(1)
 
 
-class Lone:
-    """A network that has no tensors, since its only layer is given by hand."""
-
-    config = ModelConfig(name="layer", image_channels=1, image_height=1, image_width=1,
-                         patch_size=1, embed_dim=64, num_layers=1, num_heads=1, hidden_dim=64)
-
-    def __getitem__(self, name: str):
-        raise KeyError(name)
-
-
 def layer(hw: HwConfig, weight: np.ndarray, rows: int, mode: Mode) -> Program:
     """Return the program that multiplies ``rows`` rows by ``weight`` (columns, depth)."""
-    c = Layers(Lone(), hw, 0, Plan(Choice(Policy.DENSE)))
-    columns, depth = weight.shape
-    stride, words = depth // hw.word, columns // hw.word
-    c.load("image", Load(target=Target.IMAGE, beats=rows * stride // 2), np.zeros(0, np.uint8))
-    c.linear("layer", Linear(rows=rows, mode=mode, source=Source.ACT, source_stride=stride,
-                             operand_signed=True, dest=Dest.OUTPUT, dest_stride=words),
-             weight, biases=np.zeros(columns, np.int64), multipliers=np.full(columns, 1 << 14))
-    c.compute("store", Store(target=Target.RESIDUAL, beats=rows * words))
-    c.halt()
-    return link(c, 1, rows * stride // 2, rows * words)
+    return compile_layer(Linear(rows=rows, mode=mode, operand_signed=True), weight, hw)
 
 
 def operands(density: float, depth: int, rng: np.random.Generator) -> np.ndarray:
@@ -72,12 +50,9 @@ def checked(hw: HwConfig, weight: np.ndarray, x: np.ndarray) -> dict[str, int]:
     from deltamoe.boards.verilator import engine
 
     program = layer(hw, weight, ROWS, Mode.ZERO_SKIP)
-    memory = np.zeros(program.size, np.uint8)
-    memory[: len(program.memory)] = program.memory
-    memory[program.images[0] :][: x.size] = x.view(np.uint8).reshape(-1)
+    memory = program.with_bytes(x.view(np.uint8).reshape(-1))
     result = engine.run(program, memory, latency=MEMORY.latency)
-    start, size = program.outputs_at[0], program.output_beats * hw.bus_bytes
-    made = result.memory[start : start + size].view("<i2").reshape(ROWS, -1)
+    made = program.stored(result.memory).reshape(ROWS, -1)
     wanted = (x.astype(np.int64) @ weight.T.astype(np.int64)).clip(-32768, 32767)
     expected = simulate(program, Facts({}, {"layer": x}), MEMORY).counters
     return {"elements_differing": int((made != wanted).sum()), "counters_differing": sum(

@@ -11,7 +11,7 @@ from deltamoe.golden.library import default_image, find
 from deltamoe.golden.model import build
 from deltamoe.golden.quantization.quantize import quantize
 from deltamoe.golden.seeded import seeded
-from deltamoe.rtl.compiler.assembler import Program
+from deltamoe.rtl.compiler.assembler import NetworkProgram
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.program import DESCRIPTOR_BYTES, Descriptor, Halt, Load, Store, Target, pack
@@ -91,7 +91,7 @@ def network(hw: HwConfig) -> Workload:
                     infer(model, images[0]))
 
 
-def compiled(hw: HwConfig, name: str, program: Program, image: torch.Tensor,
+def compiled(hw: HwConfig, name: str, program: NetworkProgram, image: torch.Tensor,
              result: Trace) -> Workload:
     """Return a compiled program, whose output is the residual stream and the scores, if any."""
     before = program.with_image(image.numpy()).tobytes()

@@ -21,8 +21,8 @@ from deltamoe.golden.quantization.quantize import quantize
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.seeded import seeded
 from deltamoe.rtl.compiler import sums
-from deltamoe.rtl.compiler.entry import DENSE, compile_program
-from deltamoe.rtl.compiler.layers import Layers
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.compiler.matrices import Matrices
 from deltamoe.rtl.compiler.placement import head_rows, place, sets_of
 from deltamoe.rtl.datapath import Datapath
 from deltamoe.rtl.formats import beat, route
@@ -87,7 +87,7 @@ class Extreme(NamedTuple):
 
     def compile(self, more: int = 0) -> None:
         """Compile it alone, with a bias of so much more."""
-        Layers(DIGITS, NARROW, 0, DENSE).bound(
+        Matrices(NARROW).bound(
             "fc", self.row[None].astype(np.int8), np.array([self.bias + more]),
             Linear(mode=self.mode, operand_signed=self.signed, zero_point=self.zero_point,
                    dest=Dest.OUTPUT))
@@ -285,7 +285,7 @@ def test_compiler_refuses_scores_that_need_more() -> None:
 
 def test_compiler_refuses_gates_whose_logits_need_more() -> None:
     """Both planes fit 18 bits; the logit must fit 26: 128 * (256 * 1023 + 256) is the last."""
-    layers = Layers(DIGITS, NARROW, 0, DENSE)
+    layers = Matrices(NARROW)
     planes = np.stack([np.full(32, 32), np.full(32, 8)]).astype(np.int8)
     planes[0, 0] -= 1
     given = "blocks.1.gate.0", planes, None, Linear(operand_signed=True, dest=Dest.GATE)

@@ -8,7 +8,7 @@ import pytest
 from deltamoe.boards import PRESETS
 from deltamoe.boards.verilator import engine
 from deltamoe.golden.library import default_image, find
-from deltamoe.rtl.compiler.assembler import Program
+from deltamoe.rtl.compiler.assembler import NetworkProgram
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.program import (
     DESCRIPTOR_BYTES,
@@ -27,11 +27,11 @@ HW = PRESETS["nano"]
 
 
 @pytest.fixture(scope="module")
-def program() -> Program:
+def program() -> NetworkProgram:
     return compile_program(find("digits").quantized, HW)
 
 
-def spoiled(program: Program, index: int, **fields: int) -> np.ndarray:
+def spoiled(program: NetworkProgram, index: int, **fields: int) -> np.ndarray:
     """Return the memory with some fields of one descriptor replaced."""
     memory = program.with_image(default_image(program.config).numpy())
     raw = broken(program.descriptors[index], **fields)
@@ -39,7 +39,7 @@ def spoiled(program: Program, index: int, **fields: int) -> np.ndarray:
     return memory
 
 
-def first(program: Program, kind: type[Descriptor], target: Target | None = None) -> int:
+def first(program: NetworkProgram, kind: type[Descriptor], target: Target | None = None) -> int:
     """Return the index of the first descriptor of this type, of a transfer for this target."""
     return next(index for index, descriptor in enumerate(program.descriptors)
                 if isinstance(descriptor, kind)
@@ -100,7 +100,7 @@ CASES = [
 
 @pytest.mark.verilator
 @pytest.mark.parametrize(("code", "kind", "fields"), CASES)
-def test_bad_descriptor(program: Program, code: ErrorCode, kind: type[Descriptor],
+def test_bad_descriptor(program: NetworkProgram, code: ErrorCode, kind: type[Descriptor],
                         fields: dict[str, int]) -> None:
     index = first(program, kind)
     result = engine.run(program, spoiled(program, index, **fields), max_cycles=100_000)
@@ -108,7 +108,7 @@ def test_bad_descriptor(program: Program, code: ErrorCode, kind: type[Descriptor
 
 
 @pytest.mark.verilator
-def test_a_piece_of_the_program_that_is_missing(program: Program) -> None:
+def test_a_piece_of_the_program_that_is_missing(program: NetworkProgram) -> None:
     """Both walkers wait for descriptors that nothing loads."""
     index = first(program, Load, target=Target.PROGRAM)
     memory = spoiled(program, index, descriptors=1, beats=DESCRIPTOR_BYTES // HW.bus_bytes)
@@ -118,7 +118,7 @@ def test_a_piece_of_the_program_that_is_missing(program: Program) -> None:
 
 @pytest.mark.verilator
 @pytest.mark.parametrize("count", ["wait_computes", "wait_stores"])
-def test_loads_that_never_start(program: Program, count: str) -> None:
+def test_loads_that_never_start(program: NetworkProgram, count: str) -> None:
     """They wait for operators or transfers; who waits for them is reported."""
     memory = spoiled(program, first(program, Load), **{count: 0xFFFF})
     result = engine.run(program, memory, max_cycles=100_000)
@@ -127,7 +127,7 @@ def test_loads_that_never_start(program: Program, count: str) -> None:
 
 
 @pytest.mark.verilator
-def test_program_without_halt(program: Program) -> None:
+def test_program_without_halt(program: NetworkProgram) -> None:
     count = len(program.descriptors) - 1
     memory = program.with_image(default_image(program.config).numpy())
     result = engine.run(program, memory, max_cycles=100_000, length=count)
@@ -136,7 +136,7 @@ def test_program_without_halt(program: Program) -> None:
 
 @pytest.mark.verilator
 @pytest.mark.parametrize("length", [0, HW.program_depth + 1])
-def test_program_length(program: Program, length: int) -> None:
+def test_program_length(program: NetworkProgram, length: int) -> None:
     memory = program.with_image(default_image(program.config).numpy())
     result = engine.run(program, memory, max_cycles=100_000, length=length)
     assert (result.error, result.finished) == (ErrorCode.LENGTH, False)
@@ -144,7 +144,7 @@ def test_program_length(program: Program, length: int) -> None:
 
 @pytest.mark.verilator
 @pytest.mark.parametrize("where", ["weights", "store", "program"])
-def test_bus_error(program: Program, where: str) -> None:
+def test_bus_error(program: NetworkProgram, where: str) -> None:
     index = {"weights": first(program, Load, target=Target.WEIGHTS),
              "store": first(program, Store), "program": 0}[where]
     address = 64 if where == "program" else program.descriptors[index].address + 8
@@ -154,7 +154,7 @@ def test_bus_error(program: Program, where: str) -> None:
 
 
 @pytest.mark.verilator
-def test_memory_that_never_answers(program: Program) -> None:
+def test_memory_that_never_answers(program: NetworkProgram) -> None:
     """The watchdog ends the program, and names the program's own transfer."""
     memory = program.with_image(default_image(program.config).numpy())
     result = engine.run(program, memory, latency=1 << 40, watchdog=500, max_cycles=5000)

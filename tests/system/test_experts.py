@@ -24,7 +24,7 @@ from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.compiler.kept_state import Keeping, extent
 from deltamoe.rtl.compiler.placement import pieces_of
 from deltamoe.rtl.compiler.plans import delta_units, named
-from deltamoe.rtl.program import ErrorCode, Opcode, Target
+from deltamoe.rtl.program import ErrorCode, Store, Target
 from deltamoe.sim.facts import from_traces
 from deltamoe.sim.machine import simulate
 from deltamoe.sim.memory import MemoryModel
@@ -150,7 +150,7 @@ def test_stalls_change_no_bit(seed: int) -> None:
         np.testing.assert_array_equal(program.outputs(stalled.memory, number)[0],
                                       infer(model, frame, task).x.numpy())
     for target in (Target.STATE, Target.REFERENCE):
-        assert moved(program, Opcode.STORE, target)
+        assert moved(program, Store, target)
 
 
 @pytest.mark.parametrize(("continues", "policy", "count"), [

@@ -18,7 +18,7 @@ from deltamoe.golden.data.images import digits
 from deltamoe.golden.integer import Trace, infer
 from deltamoe.golden.library import find
 from deltamoe.golden.quantization.quantized import QuantizedModel
-from deltamoe.rtl.compiler.assembler import Program
+from deltamoe.rtl.compiler.assembler import NetworkProgram
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.control.counters import COUNTERS
 from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS
@@ -42,7 +42,7 @@ SEED = 702
 class Case:
     """A program, the memory before it, what it makes of it, and its counters as predicted."""
 
-    program: Program
+    program: NetworkProgram
     memory: np.ndarray
     trace: Trace
     counters: dict[str, int]

@@ -13,8 +13,9 @@ from deltamoe.golden.operators import Part
 from deltamoe.golden.sparsity.names import Product
 from deltamoe.golden.sparsity.work import Frame
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
-from deltamoe.rtl.compiler.assembler import Program, Quantized
+from deltamoe.rtl.compiler.assembler import Program
 from deltamoe.rtl.compiler.entry import DENSE, compile_program
+from deltamoe.rtl.compiler.tensors import Quantized
 from deltamoe.rtl.config import HwConfig
 from deltamoe.sim.experts import Remaining, chosen, renamed
 from deltamoe.sim.facts import Facts, from_trace, from_traces

@@ -6,16 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from deltamoe.experiments.points.values import PolicySpec
-from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.operators import Part
 from deltamoe.golden.sparsity.names import Product
 from deltamoe.golden.sparsity.record import Moment
 from deltamoe.golden.sparsity.trace_file import load
 from deltamoe.golden.sparsity.work import Frame
-from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl.compiler.assembler import Program
-from deltamoe.rtl.compiler.layers import Layers
 from deltamoe.rtl.compiler.linker import link
+from deltamoe.rtl.compiler.matrices import Matrices
 from deltamoe.rtl.compiler.placement import pieces_of
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.program import Dest, Linear, Load, Mode, Source, Store, Target
@@ -32,16 +30,6 @@ ASSUMED = (
     "of all heads' queries one after the other; keys and values are on the chip, but where there "
     "are more than queries, the first ones are read, once for the heads that share them."
 )
-
-
-class Blank:
-    """A network without tensors, since its layers are given by hand."""
-
-    config = ModelConfig(name="trace", image_channels=1, image_height=1, image_width=1,
-                         patch_size=1, embed_dim=64, num_layers=1, num_heads=1, hidden_dim=64)
-
-    def __getitem__(self, name: str):
-        raise KeyError(name)
 
 
 class Foreign:
@@ -110,7 +98,7 @@ def chained(hw: HwConfig, products: Mapping[Product, tuple[int, int, int]],
     It tells the simulator what is done in which order. Its addresses mean nothing, so it cannot
     run.
     """
-    c = Layers(Blank(), hw, 0, Plan(Choice(Policy.DENSE)))
+    c = Matrices(hw)
     rows, depth, columns = next(iter(products.values()))
     image = -(-rows * depth // hw.bus_bytes)
     c.load("image", Load(target=Target.IMAGE, beats=image), np.zeros(0, np.uint8))
@@ -127,4 +115,4 @@ def chained(hw: HwConfig, products: Mapping[Product, tuple[int, int, int]],
     beats = -(-rows * columns // hw.word)
     c.compute("store", Store(target=Target.RESIDUAL, beats=beats))
     c.halt()
-    return link(c, 1, image, beats)
+    return link("trace", c, 1, image, beats)
