@@ -90,7 +90,7 @@ BAD = {
     "synth --json nosuch/out.json": "no folder nosuch",
     "synth --estimate --target ecp5": "--estimate knows all of the accelerator on xcup",
     "sweep nosuch": "'nosuch' is neither a .yaml file nor one of sweep-zcu102",
-    "sweep good.png": "good.png: not YAML",
+    "sweep good.png": "'good.png' is neither a .yaml file nor one of sweep-zcu102",
     "sweep images": "images",
     "sweep sweep-zcu102 --csv nosuch/points.csv": "no folder nosuch",
     "sweep sweep-zcu102 --json nosuch/out.json": "no folder nosuch",
