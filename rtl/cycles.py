@@ -48,6 +48,12 @@ class Combine:
     timing = Timing(latency=2)
 
 
+class ComputeExecutor:
+    """See :class:`deltamoe.rtl.control.executor.ComputeExecutor`."""
+
+    START = 1
+
+
 class ComputeUnit:
     """See :class:`deltamoe.rtl.linear.compute_unit.ComputeUnit`."""
 
@@ -64,6 +70,18 @@ class Divider:
     """See :class:`deltamoe.rtl.arith.divider.Divider`."""
 
     LATENCY = QUOTIENT + 1
+
+
+class DmaReader:
+    """See :class:`deltamoe.rtl.memory.dma_reader.DmaReader`."""
+
+    ADDRESS = 1
+
+
+class DmaWriter:
+    """See :class:`deltamoe.rtl.memory.dma_writer.DmaWriter`."""
+
+    BEAT = 2
 
 
 class EventEncoder:
@@ -146,6 +164,12 @@ class LayerNorm:
     LATENCY = SUMMED + SCALAR + 3 + NormalizeLane.LATENCY
 
 
+class LoadExecutor:
+    """See :class:`deltamoe.rtl.control.executor.LoadExecutor`."""
+
+    COMMAND = 1
+
+
 class OperandSource:
     """See :class:`deltamoe.rtl.linear.operand_source.OperandSource`."""
 
@@ -180,6 +204,7 @@ class RowReader:
     """See :class:`deltamoe.rtl.memory.row_reader.RowReader`."""
 
     LATENCY = 2
+    BETWEEN = 2
 
 
 class Sequencer:
@@ -201,6 +226,7 @@ class StoreReader:
     """See :class:`deltamoe.rtl.memory.store_reader.StoreReader`."""
 
     DEPTH = 8
+    TAKEN = 2
 
 
 class Walker:
@@ -228,6 +254,7 @@ class Worker:
     """See :class:`deltamoe.rtl.linear.worker.Worker`."""
 
     LATENCY = 8
+    FLUSHES = 2
 
 
 class Writeback:

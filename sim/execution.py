@@ -1,10 +1,11 @@
 """Compute descriptors on the datapath: one operator after the other."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.cycles import ItemGenerator, ProbeItems
+from deltamoe.rtl.cycles import Fifo, ItemGenerator
 from deltamoe.rtl.program import (
     Attention,
     Compute,
@@ -17,12 +18,34 @@ from deltamoe.rtl.program import (
     Store,
     Target,
 )
-from deltamoe.sim import operators
 from deltamoe.sim.datapath import Pipeline
 from deltamoe.sim.facts import Facts
-from deltamoe.sim.items import Kept, Place, Sink
+from deltamoe.sim.items import Item, Kept, Place
 from deltamoe.sim.memory import MemoryModel
-from deltamoe.sim.stores import Stores
+from deltamoe.sim.units.attention_items import attention_items, keys_of
+from deltamoe.sim.units.corner_turn import Keys
+from deltamoe.sim.units.executor import ComputeExecutor
+from deltamoe.sim.units.gate import Tokens
+from deltamoe.sim.units.linear_items import linear_items
+from deltamoe.sim.units.normalization import rows_normalized
+from deltamoe.sim.units.probabilities import Attention as Probabilities
+from deltamoe.sim.units.residual import Residual
+from deltamoe.sim.units.retirement import Retirement
+from deltamoe.sim.units.store_reader import StoreReader
+from deltamoe.sim.units.writeback import Memories, Sink
+
+
+class Results(NamedTuple):
+    """When the results of a compute descriptor are there.
+
+    ``written`` is the cycle in which the last is in its memory, the corner turn or the gate;
+    ``ended`` that of the last key or route if the operator is deferred; ``rows`` are the cycles
+    from which its rows count.
+    """
+
+    written: int
+    ended: int | None = None
+    rows: Sequence[int] = ()
 
 
 class Execution:
@@ -31,13 +54,13 @@ class Execution:
     def __init__(self, hw: HwConfig, facts: Facts, memory: MemoryModel) -> None:
         self.hw, self.now = hw, facts
         self.pipeline = Pipeline(hw)
-        self.stores = Stores(hw, memory, {Target.STATE: self.pipeline.adds,
-                                          Target.REFERENCE: self.pipeline.recalls})
+        self.stores = StoreReader(hw, memory, {Target.STATE: self.pipeline.sums.reads,
+                                               Target.REFERENCE: self.pipeline.source.recalls})
+        self.retirement = Retirement()
+        self.issue = ComputeExecutor(self.retirement, self.stores)
         self.counters = self.pipeline.counters
-        self.computed: list[int] = []    # cycle from which each compute descriptor has finished
-        self.rows_ready: list[list[int]] = []  # cycles from which each operator's rows count
+        self.rows_ready: list[Sequence[int]] = []  # cycles from which each operator's rows count
         self.adds: list[tuple[int, int]] = []  # cycles in which words are added to the residual
-        self.issue_free = 0
         self.passed: Counter[str] = Counter()  # rows of each layer that comes in blocks of them
 
     def tokens(self, name: str, queue: int) -> int:
@@ -63,33 +86,27 @@ class Execution:
         number = int(name.split(".")[1])
         return int(self.now.silent[number][layer.queue]) if number in self.now.silent else 0
 
-    def execute(self, name: str, descriptor: Compute, start: int,
-                drain: int) -> tuple[int, int | None, list[int]]:
-        """Run a compute descriptor issued in ``start`` that may drain from ``drain`` on.
-
-        Return the cycle in which it was written, in which it ended if it is deferred, and the
-        cycles from which its rows count.
-        """
+    def execute(self, name: str, descriptor: Compute, start: int, drain: int) -> Results:
+        """Run a compute descriptor issued in ``start`` that may drain from ``drain`` on."""
         if isinstance(descriptor, Store):
-            self.issue_free = start + 1
+            self.issue.free = start + 1
             self.counters["bytes_written"] += descriptor.beats * self.hw.bus_bytes
             self.stores.entered.append((drain, descriptor))
             if descriptor.target == Target.RESIDUAL:
                 drain = self.stores.end(len(self.stores.entered) - 1)
-            return drain, None, []
+            return Results(drain)
         rows = self.rows(name, descriptor)
         if not rows:
-            self.issue_free = start + 1
-            return drain, None, []
+            self.issue.free = start + 1
+            return Results(drain)
         if isinstance(descriptor, Attention):
             return self.attention(name, descriptor, start, drain)
         if descriptor.dest == Dest.CHANGED:
-            return self.probe(name, descriptor, start, drain), None, []
+            return self.probe(name, descriptor, start, drain)
         return self.linear(name, descriptor, rows, start, drain)
 
-    def linear(self, name: str, layer: Linear, rows: int, start: int,
-               drain: int) -> tuple[int, int | None, list[int]]:
-        """Run ``rows`` rows of a ``LINEAR``; return as :meth:`execute`."""
+    def linear(self, name: str, layer: Linear, rows: int, start: int, drain: int) -> Results:
+        """Run ``rows`` rows of a ``LINEAR``."""
         hw, sink = self.hw, self.sink(layer, rows)
         place = Place(hw.gangs[layer.gang], 1 << layer.split, hw.groups)
         available = self.available(layer, start)
@@ -97,12 +114,12 @@ class Execution:
             self.counters["routes"] += rows * layer.top_k
         known = self.remembered(name, layer, rows)
         self.keep(layer, known)
-        items = operators.linear_items(layer, self.known(name, layer, rows), known, hw, place)
+        items = linear_items(layer, self.known(name, layer, rows), known, hw, place)
         first = start + ItemGenerator.LATENCY
         self.pipeline.begin(name, first, drain, place, available, sink, self.kept(layer))
         self.pipeline.losses.operator(name, first, "layer norm" if layer.norm else "rows")
         self.collect(items)
-        return sink.end, getattr(sink, "ended", None), sink.rows
+        return Results(sink.end, sink.ended, sink.rows)
 
     def known(self, name: str, layer: Linear, rows: int):
         """Return the operand of a ``LINEAR``, or what is sent of it, of the next block of rows."""
@@ -144,63 +161,65 @@ class Execution:
         if mode >= Mode.DELTA:
             self.counters["sums_read"] += old * layer.columns // hw.word
 
-    def probe(self, name: str, layer: Linear, start: int, drain: int) -> int:
-        """Find the tokens that changed; return the cycle in which that counts as written."""
+    def probe(self, name: str, layer: Linear, start: int, drain: int) -> Results:
+        """Find the tokens that changed.
+
+        The executor hands the operator on when the last row is done with, without results, so it
+        has nothing to drain and counts as written in the cycle after.
+        """
         words = -(-layer.depth // self.hw.word)
         changed = [True] * layer.rows if layer.fresh else self.now.changed[
             int(name.split(".")[1])]
-        done = self.pipeline.probe(start + ProbeItems.LATENCY, words, changed,
-                                   self.available(layer, start))
-        self.issue_free = done + 1
-        return max(drain, done + 1)
+        done = self.pipeline.probe(start, words, changed, self.available(layer, start))
+        self.issue.free = done + 1
+        return Results(max(drain, done + Fifo.timing.latency))
 
-    def available(self, layer: Linear, start: int):
+    def available(self, layer: Linear, start: int) -> Callable[[int], int]:
         """Return when row ``r`` may be read: normalized, or made by the operator before."""
         available = self.complete(layer)
         if not layer.norm:
             return available
         rows, words = layer.rows, layer.dim // self.hw.word
         self.counters["norm_words"] += rows * words
-        return operators.norm_rows(start, rows, words, available, self.adds).__getitem__
+        return rows_normalized(start, rows, words, available, self.adds).__getitem__
 
-    def complete(self, layer: Linear):
+    def complete(self, layer: Linear) -> Callable[[int], int]:
         """Return when row ``r`` of the operator that this one waits for counts."""
         wanted = layer.wait_computes
         if not layer.by_row or not wanted:
             return lambda row: 0
-        rows, done = self.rows_ready[wanted - 1], self.computed[wanted - 1]
+        rows, done = self.rows_ready[wanted - 1], self.retirement.finished[wanted - 1]
         return lambda row: min(rows[row], done) if row < len(rows) else done
 
     def sink(self, layer: Linear, rows: int) -> Sink:
         """Return the unit behind the drain of a ``LINEAR``."""
         if layer.dest == Dest.KEY:
-            return operators.KeySink(self.hw, layer.columns, rows)
+            return Keys(self.hw, layer.columns, rows)
         if layer.dest == Dest.GATE:
-            return operators.GateSink(self.hw, layer.num_experts, layer.top_k)
+            return Tokens(self.hw, layer.num_experts, layer.top_k)
         if layer.dest in (Dest.RESIDUAL, Dest.COMBINE, Dest.OUTPUT):
-            return operators.ResidualSink(self.hw, self.adds)
-        return operators.RowSink(self.hw)
+            return Residual(self.hw, self.adds)
+        return Memories(self.hw)
 
-    def attention(self, name: str, attention: Attention, start: int,
-                  drain: int) -> tuple[int, int | None, list[int]]:
-        """Run an ``ATTENTION``; return as :meth:`execute`."""
+    def attention(self, name: str, attention: Attention, start: int, drain: int) -> Results:
+        """Run an ``ATTENTION``."""
         hw, operands = self.hw, self.now.operands
-        words = -(-operators.keys_of(attention) // hw.word)
-        sink = operators.AttentionSink(hw, words)
+        words = -(-keys_of(attention) // hw.word)
+        sink = Probabilities(hw, words)
         self.counters["softmax_words"] += attention.rows * attention.heads * words
         place = Place(1 << attention.spread, 1, hw.gangs[attention.set_size])
-        released = self.computed[attention.wait_computes - 1]
+        released = self.retirement.finished[attention.wait_computes - 1]
         first = start + ItemGenerator.LATENCY
         self.pipeline.begin(name, first, drain, place,
                             lambda row: max(sink.ready[row], released), sink)
         self.pipeline.losses.operator(name, first, "softmax")
-        self.collect(operators.attention_items(
+        self.collect(attention_items(
             attention, operands.get(f"{name}.scores"), operands.get(f"{name}.values"), hw, place))
-        return sink.end, None, sink.rows
+        return Results(sink.end, rows=sink.rows)
 
-    def collect(self, items) -> None:
+    def collect(self, items: Iterable[Item]) -> None:
         """Run an operator's items; the next is issued after the last."""
         accepted = 0
         for item in items:
             accepted = self.pipeline.step(item)
-        self.issue_free = accepted + 1
+        self.issue.free = accepted + 1

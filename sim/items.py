@@ -1,9 +1,7 @@
-"""What goes through the datapath's model: items, where they run, and what is behind the drain."""
+"""What goes through the datapath's model: items, and where they run."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
-
-from deltamoe.rtl.cycles import RUN
 
 
 class Item(NamedTuple):
@@ -54,32 +52,3 @@ class Kept(NamedTuple):
 
 
 NOTHING = Kept()
-
-
-@dataclass(slots=True)
-class GroupState:
-    """One group's items: last pops of the last three, drain ends of the last ``banks``."""
-
-    pops: tuple[int, ...] = (-RUN, -RUN, -RUN)
-    drained: tuple[int, ...] = ()
-
-
-class Sink:
-    """What happens behind the drain; overridden by destination."""
-
-    credits: int | None = None
-
-    def __init__(self) -> None:
-        self.freed: list[int] = []
-        self.rows: list[int] = []
-        self.end = 0
-
-    def room(self, opened: int) -> int:
-        """Cycle from which the drain may open row or token number ``opened``."""
-        if self.credits is None or opened < self.credits:
-            return 0
-        return self.freed[opened - self.credits] + 1
-
-    def take(self, item: Item, end: int) -> None:
-        """Note that ``item``'s last word was drained in ``end``."""
-        raise NotImplementedError

@@ -51,7 +51,7 @@ from deltamoe.rtl.program import (
     Target,
 )
 from deltamoe.sim.facts import Facts
-from deltamoe.sim.operators import PartialAttention
+from deltamoe.sim.units.attention_items import PartialAttention
 
 SUM_BYTES = 4
 """Bytes of a sum that is remembered; a reference has one."""

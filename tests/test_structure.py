@@ -257,6 +257,17 @@ def test_timing_is_used(unit: str, constant: str) -> None:
         f"{unit}.{constant}" in attributes(path) for path in readers)
 
 
+def test_times_are_derived_beside_the_unit_s_name() -> None:
+    """Each file of sim.units is of the unit whose file in rtl has the same name, and says why."""
+    hardware = {name.rpartition(".")[2] for name in UNITS}
+    timed = {name.rpartition(".")[2]: path for name, path in modules("sim").items()
+             if name.startswith("deltamoe.sim.units.")}
+    assert len(timed) > 20
+    assert timed.keys() <= hardware
+    for path in timed.values():
+        assert ast.get_docstring(parse(path))
+
+
 RUNNERS = {"simulate", "Case", "to_verilog"}
 """What runs its first arguments: in Amaranth's simulator, as a case of both, in Verilator."""
 

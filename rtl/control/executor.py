@@ -4,6 +4,7 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.control.retirement import ISSUED
 from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Opcode, Target
@@ -21,7 +22,7 @@ class State(enum.Enum, shape=2):
     RUN = 2
 
 
-class LoadExecutor(wiring.Component):
+class LoadExecutor(cycles.LoadExecutor, wiring.Component):
     """Ask memory for each load once the compute descriptors it must follow have finished.
 
     Members
@@ -46,8 +47,8 @@ class LoadExecutor(wiring.Component):
 
     Timing
     ------
-    A load taken in cycle ``t`` is on ``o`` in ``t`` and asks the reader in ``t + 1``; the next is
-    taken after the reader took the command. A skipped load takes one cycle.
+    A load taken in cycle ``t`` is on ``o`` in ``t`` and asks the reader in ``t + COMMAND``; the
+    next is taken after the reader took the command. A skipped load takes one cycle.
     """
 
     record = Record(moves="orders loads")
@@ -97,7 +98,7 @@ class LoadExecutor(wiring.Component):
         return m
 
 
-class ComputeExecutor(wiring.Component):
+class ComputeExecutor(cycles.ComputeExecutor, wiring.Component):
     """Issue each compute descriptor once the loads and operators it needs have finished.
 
     Members
@@ -122,7 +123,7 @@ class ComputeExecutor(wiring.Component):
 
     Timing
     ------
-    A descriptor taken in cycle ``t`` starts in ``t + 1``; the next is taken at the earliest in
+    A descriptor taken in cycle ``t`` starts in ``t + START``; the next is taken at the earliest in
     the cycle after its last item. A ``STORE`` or an operator without rows takes two cycles; it is
     taken when the transfers before it leave room for its own, and if of the residual stream, when
     they have finished, so that what they contend for is not read ahead of it. One

@@ -10,6 +10,7 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import COMMAND
 from deltamoe.rtl.memory.axi import OKAY, AxiRead
@@ -22,7 +23,7 @@ BURST_END = data.StructLayout({"length": 8, "last": 1})
 """Beats of a burst in flight, less one; whether it is the last of its transfer."""
 
 
-class DmaReader(wiring.Component):
+class DmaReader(cycles.DmaReader, wiring.Component):
     """Read transfers beat by beat, in order.
 
     Members
@@ -43,7 +44,7 @@ class DmaReader(wiring.Component):
 
     Timing
     ------
-    A command of cycle ``t`` raises ``arvalid`` in ``t + 1``; bursts follow one a cycle while
+    A command of cycle ``t`` raises ``arvalid`` in ``t + ADDRESS``; bursts follow one a cycle while
     fewer than ``outstanding`` are in flight. ``o`` is the R channel without a register.
     """
 

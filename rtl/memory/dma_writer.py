@@ -9,6 +9,7 @@ from amaranth import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import COMMAND
 from deltamoe.rtl.memory.axi import OKAY, AxiWrite
@@ -17,7 +18,7 @@ from deltamoe.rtl.record import Area, Record
 from deltamoe.rtl.stream.pipe import pipe
 
 
-class DmaWriter(wiring.Component):
+class DmaWriter(cycles.DmaWriter, wiring.Component):
     """Write transfers beat by beat.
 
     Members
@@ -39,9 +40,11 @@ class DmaWriter(wiring.Component):
 
     Timing
     ------
-    A command of cycle ``t`` raises ``awvalid`` in ``t + 1``. A burst's beats are offered from the
-    cycle after its address was first offered on, whether that was taken or not, since a memory may
-    wait for both; the next address follows the last beat, without waiting for a response.
+    A command of cycle ``t`` raises ``awvalid`` in ``t + 1`` and sends a beat in ``t + BEAT`` at the
+    earliest; so does a burst's last beat of cycle ``t``, for the next burst. A burst's beats are
+    offered from the cycle after its address was first offered on, whether that was taken or not,
+    since a memory may wait for both; the next address follows the last beat, without waiting for a
+    response.
     """
 
     record = Record(moves="writes beats", area=Area())

@@ -32,7 +32,8 @@ class RowReader(cycles.RowReader, wiring.Component):
     Timing
     ------
     The first word is on ``o`` two cycles after ``start``, or in the cycle after its row became
-    available, then one for each cycle in which the port is free. Between two rows is a cycle.
+    available, then one for each cycle in which the port is free. A row is begun ``BETWEEN`` cycles
+    after the last word of the row before was read, at the earliest.
     """
 
     record = Record(moves="reads rows")

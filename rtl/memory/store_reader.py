@@ -54,7 +54,8 @@ class StoreReader(cycles.StoreReader, wiring.Component):
     ------
     A transfer that enters in cycle ``t``, or behind one that finished in ``t``, gives its command
     in ``t + 1`` and reads from ``t + 2`` on. Data that were granted in a cycle are taken in the
-    next, if the beat before has left by then. A beat is on ``o`` in the cycle after that.
+    next, if the beat before has left by then: the first ``TAKEN`` cycles after the command. A beat
+    is on ``o`` in the cycle after that.
     """
 
     record = Record(moves="reads what is stored", area=Area(grows=lambda hw: (hw.word,)))

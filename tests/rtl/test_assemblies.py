@@ -19,7 +19,7 @@ from deltamoe.rtl.linear.drain import MADE, Drain
 from deltamoe.rtl.norm.normalization import Normalization
 from deltamoe.rtl.program import Attention, Dest, Linear
 from deltamoe.rtl.writeback.writeback import Writeback
-from deltamoe.sim.operators import norm_rows
+from deltamoe.sim.units.normalization import rows_normalized
 from tests.support.bench import drive, put, simulate
 from tests.support.case import encoded, pack
 from tests.support.cases import TOGETHER, words_of
@@ -77,7 +77,7 @@ def test_normalization_is_ready_when_the_simulator_says(
             assert got == expected.reshape(-1, P)[word].tolist()
 
     simulate(dut, bench)
-    assert ready == norm_rows(0, rows, words, there.__getitem__, adds)
+    assert ready == rows_normalized(0, rows, words, there.__getitem__, adds)
     assert count == rows * words
 
 

@@ -17,7 +17,7 @@ from deltamoe.rtl.memory.row_reader import RowReader
 from deltamoe.rtl.moe.dispatch import Dispatch
 from deltamoe.rtl.program import Dest, Linear
 from deltamoe.rtl.writeback.residual import Residual
-from deltamoe.sim.memory import bursts
+from deltamoe.sim.units.bursts import bursts
 from tests.support import pysim
 from tests.support.bench import drive, put, simulate
 from tests.support.case import PATTERNS, Case, encoded, pack

@@ -13,7 +13,9 @@ from deltamoe.rtl.memory.axi import OKAY
 from deltamoe.rtl.memory.dma_reader import DmaReader
 from deltamoe.rtl.memory.dma_writer import DmaWriter
 from deltamoe.rtl.program import ErrorCode
-from deltamoe.sim.memory import MemoryModel, Reader, bursts
+from deltamoe.sim.memory import MemoryModel
+from deltamoe.sim.units import dma_reader, dma_writer
+from deltamoe.sim.units.bursts import bursts
 from tests.support.bench import simulate
 
 HW = PRESETS["nano"]
@@ -23,11 +25,11 @@ LATENCY = 9
 @pytest.mark.parametrize("outstanding", [1, 2, 4])
 @pytest.mark.parametrize("interval", [1, 3])
 def test_reader_takes_the_simulated_cycles(outstanding: int, interval: int, seed: int) -> None:
-    """Commands are taken and beats arrive when ``Reader`` says, each held ``interval`` cycles."""
+    """Commands are taken and beats arrive when it says, each held ``interval`` cycles."""
     hw = replace(HW, outstanding=outstanding)
     rng = np.random.default_rng(seed)
     dut, queue = DmaReader(hw), deque()
-    reader = Reader(hw, MemoryModel(LATENCY))
+    reader = dma_reader.DmaReader(hw, MemoryModel(LATENCY))
 
     transfers = [(8 * int(rng.integers(0, 1500)), int(rng.integers(1, 120))) for _ in range(5)]
     expected = [reader.read(0, *transfer, 0, interval) for transfer in transfers]
@@ -131,7 +133,10 @@ def test_writer_takes_the_simulated_cycles(seed: int) -> None:
                 ctx.set(dut.i.valid, 0)
                 cycle += 1
             assert memory == {address + 8 * n: 1000 + n for n in range(beats)}
-            assert done == LATENCY + sum(1 + length for length in bursts(address, beats, HW))
+            writer = dma_writer.DmaWriter(0, bursts(address, beats, HW), MemoryModel(LATENCY))
+            for slot in writer.beats():
+                writer.send(slot)
+            assert done == writer.done
 
     simulate(dut, bench)
 

@@ -15,7 +15,8 @@ from deltamoe.rtl.linear.item_generator import ItemGenerator
 from deltamoe.rtl.program import Dest, Linear, Source
 from deltamoe.sim.datapath import Pipeline
 from deltamoe.sim.items import Place
-from deltamoe.sim.operators import RowSink, linear_items
+from deltamoe.sim.units.linear_items import linear_items
+from deltamoe.sim.units.writeback import Memories
 from tests.support.bench import put, simulate
 from tests.support.case import encoded
 from tests.support.datapath import load_image, load_parameters, load_weights, read_residual
@@ -67,12 +68,12 @@ def test_two_layers(seed: int) -> None:
                 await ctx.tick()
                 cycle += 1
                 assert cycle < 5000
-            pipeline, sink = Pipeline(HW), RowSink(HW)
-            pipeline.begin("layer", ItemGenerator.LATENCY, 0,
-                           Place(placed.gang, 1 << placed.split, HW.groups), None, sink)
-            items = linear_items(layer, None, [True] * rows, HW, pipeline.place)
+            pipeline, sink = Pipeline(HW), Memories(HW)
+            where = Place(placed.gang, 1 << placed.split, HW.groups)
+            pipeline.begin("layer", ItemGenerator.LATENCY, 0, where, None, sink)
+            items = linear_items(layer, None, [True] * rows, HW, where)
             assert [pipeline.step(item) for item in items][-1] == issued
-            assert done == sink.end == pipeline.drain_free - 1 + sink.done
+            assert done == sink.end == pipeline.drain.free - 1 + sink.done
             for name in Datapath.COUNTS:
                 assert counts[name] == pipeline.counters[name], name
         for row in range(rows):

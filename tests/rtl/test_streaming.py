@@ -13,8 +13,10 @@ from deltamoe.rtl.memory.store_ports import StorePorts
 from deltamoe.rtl.memory.store_reader import STORING, StoreReader
 from deltamoe.rtl.program import Load, Store, Target
 from deltamoe.rtl.temporal.kept_sums import KeptSums
-from deltamoe.sim.memory import MemoryModel, bursts
-from deltamoe.sim.stores import Busy, Stores
+from deltamoe.sim.memory import MemoryModel
+from deltamoe.sim.ports import Busy
+from deltamoe.sim.units import store_reader
+from deltamoe.sim.units.bursts import bursts
 from tests.support.bench import drive, put, simulate
 from tests.support.case import encoded, pack
 
@@ -107,7 +109,8 @@ def test_store_reader_takes_the_simulated_cycles(target: Target, interval: int, 
     busy = Busy()
     for cycle in np.flatnonzero(taken).tolist():
         busy.add(cycle, cycle)
-    stores = Stores(HW, memory, {} if target == Target.RESIDUAL else {target: busy})
+    stores = store_reader.StoreReader(
+        HW, memory, {} if target == Target.RESIDUAL else {target: busy})
     stores.entered = [(0, Store(target=target, address=address, beats=beats))
                       for _, address, beats in transfers]
     stores.entered[1] = (1, stores.entered[1][1])

@@ -1,0 +1,42 @@
+"""The write master: when it may send beats.
+
+A command @ ``c`` is in the register of the bursts from ``c + 1`` on, and the burst's address is
+offered then; ``left``, the register of its beats, is set by the edge behind it. So the first beat
+is sent in ``c + DmaWriter.BEAT`` at the earliest. A burst's last beat @ ``w`` empties ``left`` for
+``w + 1``, in which the next address is offered, and the next beat follows in ``w +
+DmaWriter.BEAT``::
+
+    cycle    c        c+1              c+2
+             command  awvalid, begins  wvalid
+             wlast    awvalid, begins  wvalid
+"""
+
+from collections.abc import Iterator
+
+from deltamoe.rtl import cycles
+from deltamoe.sim.memory import MemoryModel
+
+
+class DmaWriter:
+    """One transfer of bursts, whose command was given in cycle ``command``."""
+
+    def __init__(self, command: int, lengths: list[int], memory: MemoryModel) -> None:
+        self.lengths, self.memory = lengths, memory
+        self.slot, self.written = command + cycles.DmaWriter.BEAT, -1
+
+    def beats(self) -> Iterator[int]:
+        """Yield, for each beat, the first cycle in which it may be sent."""
+        for length in self.lengths:
+            self.slot = max(self.slot, self.written + cycles.DmaWriter.BEAT)
+            for _ in range(length):
+                yield self.slot
+
+    def send(self, cycle: int) -> None:
+        """Note that the beat was sent in ``cycle``; the memory takes another ``interval`` later."""
+        self.written = cycle
+        self.slot = cycle + self.memory.interval
+
+    @property
+    def done(self) -> int:
+        """The cycle of the answer to the last burst."""
+        return self.written + self.memory.latency

@@ -1,0 +1,37 @@
+"""LayerNorm: when a row leaves.
+
+A row whose last word enters @ ``t`` is ``full``, with its sums, from ``t + SUMMED`` on: two
+registers for a word's sums, one for the row's. Then its scale takes ``SCALAR`` cycles, but not
+before the cycle after the scale of the row before was handed on; ``step`` waits at ``SCALAR`` until
+that row is being read for the last time, and the scale is ``taken`` in that very cycle. The row is
+read from the next cycle on, for two cycles a word, as half a word passes the lanes at a time. A
+word is on ``o`` ``NormalizeLane.LATENCY + 1`` cycles after its last read: the memory, and the
+lanes. So ``LATENCY`` is ``SUMMED + SCALAR``, one to begin reading, two for the first word, and
+these.
+
+``ROWS`` rows are held: one has room in the cycle after the last read of the row ``ROWS`` before it.
+"""
+
+from deltamoe.rtl.cycles import LayerNorm, NormalizeLane
+
+LEAVES = NormalizeLane.LATENCY + 1
+"""Cycles from a word's last read to ``o``."""
+
+
+class Rows:
+    """Rows of ``words`` words, one behind the other; ``read`` are the cycles of last reads."""
+
+    def __init__(self, words: int) -> None:
+        self.words, self.read = words, []
+        self.taken = -1
+
+    def room(self) -> int:
+        """Return the cycle from which the next row may enter."""
+        return self.read[-LayerNorm.ROWS] + 1 if len(self.read) >= LayerNorm.ROWS else 0
+
+    def normalize(self, last: int) -> int:
+        """Return when the last word leaves of the row whose last one enters in ``last``."""
+        summed = max(last + LayerNorm.SUMMED, self.taken + 1)
+        self.taken = max(summed + LayerNorm.SCALAR, self.read[-1] if self.read else 0)
+        self.read.append(self.taken + 2 * self.words)
+        return self.read[-1] + LEAVES

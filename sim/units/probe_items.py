@@ -1,0 +1,46 @@
+"""The probe of a token gate: rows one after the other, compared and, if they changed, copied.
+
+With ``start`` @ ``s`` the first item is offered in ``s + ProbeItems.LATENCY``: ``primed``,
+``waited`` and the state are registers. An item of ``n`` words that is taken @ ``b`` reads in cycles
+``b`` to ``b + n - 1``, and its last word reaches the encoder ``OperandSource.LATENCY`` cycles
+later, which is when the row is ``judged``. If it did not change, the next row's item is offered in
+the cycle after. Else that of the copy is, and is taken at once, as the source has been free since
+``b + n``; the next row's is offered in the cycle after that, and its words reach the references
+``OperandSource.LATENCY`` cycles after they were read::
+
+    b .. b+n-1   j = b+n-1+LATENCY   j+1              j+2
+    scan         judged, changed     copy taken       next row offered
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from deltamoe.rtl.cycles import OperandSource, ProbeItems
+from deltamoe.sim.ports import Busy
+from deltamoe.sim.units.operand_source import Source
+
+
+class Probed(NamedTuple):
+    """When the last row was done with, and the cycles for which items waited for their rows."""
+
+    done: int
+    needs: int
+
+
+def probe(start: int, words: int, changed: Iterable[bool], ready: Callable[[int], int],
+          source: Source, updates: Busy) -> Probed:
+    """Compare rows of ``words`` words, which are there when ``ready`` says, with references."""
+    offered, needs, done = start + ProbeItems.LATENCY, 0, start
+    for row, moves in enumerate(changed):
+        free = max(offered, source.free)
+        begun = max(free, ready(row))
+        needs += begun - free
+        source.recalls.add(begun, begun + words - 1)
+        done = begun + words - 1 + OperandSource.LATENCY
+        source.free = begun + words
+        if moves:
+            done += 1
+            source.free = done + words
+            updates.add(done + OperandSource.LATENCY, source.free + OperandSource.LATENCY - 1)
+        offered = done + 1
+    return Probed(done, needs)
