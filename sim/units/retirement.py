@@ -10,10 +10,9 @@ It leaves once it is written, but not while it is behind a deferred one. ``finis
 the cycle after its end: after it left, or if it is deferred after its last key or route.
 """
 
-from deltamoe.rtl.cycles import ComputeExecutor, Fifo
-from deltamoe.rtl.cycles import Retirement as Depth
+from deltamoe.rtl import cycles
 
-STARTS = ComputeExecutor.START + Fifo.timing.latency
+STARTS = cycles.ComputeExecutor.START + cycles.Fifo.timing.latency
 """Cycles from a descriptor's being taken to its operator's start."""
 
 
@@ -31,7 +30,8 @@ class Retirement:
 
     def room(self) -> int:
         """Return the cycle from which there is room for another operator."""
-        return self.left[-Depth.DEPTH] + 1 if len(self.left) >= Depth.DEPTH else 0
+        depth = cycles.Retirement.DEPTH
+        return self.left[-depth] + 1 if len(self.left) >= depth else 0
 
     def start(self, accepted: int, *, defers: bool) -> int:
         """Return when the operator of a descriptor starts that was taken in ``accepted``."""
