@@ -4,6 +4,7 @@ Shapes: T tokens, D embed_dim, H heads, Dh head_dim, E experts, F hidden width.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +12,36 @@ from torch import Tensor, nn
 from deltamoe.golden.arithmetic.gate import top_k_experts
 from deltamoe.golden.config import ModelConfig
 
-Observer = Callable[[str, Tensor], None]
+
+class Site(NamedTuple):
+    """Where a value of the network is: what it is, of which block, and whose.
+
+    ``kind`` is ``in``, the input of the first block; ``norm1``, ``qkv``, ``context``, ``middle``,
+    ``norm2``, ``gate``, ``hidden`` or ``out`` of a block; ``norm``; ``scores`` of a task.
+    """
+
+    kind: str
+    layer: int | None = None
+    task: int | None = None
+
+    def __str__(self) -> str:
+        return ".".join(str(word) for word in (self.layer, self.kind, self.task)
+                        if word is not None)
 
 
-def nothing(name: str, tensor: Tensor) -> None:
+Observer = Callable[[Site, Tensor], None]
+"""What is called with every intermediate value."""
+
+Inner = Callable[[str, Tensor], None]
+"""The same within a block, which does not know its number: by kind."""
+
+
+def within(observe: Observer, layer: int) -> Inner:
+    """Return what observes a block."""
+    return lambda kind, value: observe(Site(kind, layer), value)
+
+
+def nothing(site: Site, value: Tensor) -> None:
     """Observe nothing."""
 
 
@@ -27,7 +54,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim)
         self.proj = nn.Linear(config.embed_dim, config.embed_dim)
 
-    def forward(self, h: Tensor, observe: Observer) -> Tensor:
+    def forward(self, h: Tensor, observe: Inner) -> Tensor:
         """Map (..., T, D) to (..., T, D)."""
         *batch, tokens, _ = h.shape
         qkv = self.qkv(h).view(*batch, tokens, 3, self.num_heads, -1)
@@ -48,7 +75,7 @@ class Mlp(nn.Module):
         self.activation = nn.GELU()
         self.fc2 = nn.Linear(config.hidden_dim, config.embed_dim)
 
-    def forward(self, h: Tensor, observe: Observer) -> Tensor:
+    def forward(self, h: Tensor, observe: Inner) -> Tensor:
         """Map (..., T, D) to (..., T, D)."""
         hidden = self.fc1(h)                                     # (..., T, F)
         observe("hidden", hidden)
@@ -83,7 +110,7 @@ class Moe(nn.Module):
         self.experts = nn.ModuleDict({"htoh4": Experts(e, d, f), "h4toh": Experts(e, f, d)})
         self.activation = nn.GELU()
 
-    def forward(self, h: Tensor, task: int, observe: Observer,
+    def forward(self, h: Tensor, task: int, observe: Inner,
                 experts: Tensor | None = None) -> Tensor:
         """Map (..., T, D) to (..., T, D); ``experts`` (..., T, k) forces the routing."""
         logits = h @ self.gate[task].w_gate                      # (..., T, E)
@@ -116,7 +143,7 @@ class Block(nn.Module):
         self.is_moe = config.is_moe(layer)
         self.mlp = (Moe if self.is_moe else Mlp)(config)
 
-    def forward(self, x: Tensor, task: int, observe: Observer,
+    def forward(self, x: Tensor, task: int, observe: Inner,
                 experts: Tensor | None = None) -> Tensor:
         """Map (..., T, D) to (..., T, D)."""
         h = self.norm1(x)
@@ -150,7 +177,7 @@ class M3ViT(nn.Module):
                 experts: dict[int, Tensor] | None = None) -> tuple[Tensor, Tensor | None]:
         """Map pixels (..., C, height, width) in 0..255 to tokens (..., T, D) and class scores.
 
-        ``observe`` is called with the name and value of every intermediate; ``experts`` forces
+        ``observe`` is called with every intermediate value; ``experts`` forces
         the (..., T, k) routing of these layers.
         """
         patches = patchify(pixels, self.config.patch_size) / 256  # (..., T-1, patch_dim)
@@ -158,16 +185,15 @@ class M3ViT(nn.Module):
         embedded = patches @ proj.weight.flatten(1).T + proj.bias  # (..., T-1, D)
         token = self.cls_token[0].expand_as(embedded[..., :1, :])
         x = torch.cat([token, embedded], -2) + self.pos_embed[0]  # (..., T, D)
-        observe("in", x)
+        observe(Site("in"), x)
         for layer, block in enumerate(self.blocks):
-            x = block(x, task, lambda name, value, layer=layer: observe(f"{layer}.{name}", value),
-                      (experts or {}).get(layer))
+            x = block(x, task, within(observe, layer), (experts or {}).get(layer))
         if not self.config.num_classes:
             return x, None
         h = self.norm(x[..., 0, :])
-        observe("norm", h)
+        observe(Site("norm"), h)
         scores = self.head[task](h)
-        observe("scores", scores)
+        observe(Site("scores", task=task), scores)
         return x, scores
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from deltamoe.golden.arithmetic.gate import top_k_experts
 from deltamoe.golden.config import ModelConfig
-from deltamoe.golden.model import M3ViT
+from deltamoe.golden.model import M3ViT, Site
 from deltamoe.golden.numerics import (
     ACTIVATION,
     EXPERT_SCALE,
@@ -30,6 +30,7 @@ from deltamoe.golden.numerics import (
     SCORE_OCTAVE,
     WEIGHT,
 )
+from deltamoe.golden.operators import Operator, Part
 from deltamoe.golden.quantization.quantized import (
     QuantizedModel,
     fixed_point,
@@ -67,10 +68,10 @@ FAINT = 2.0**-8
 
 
 def quantize(model: M3ViT, images: Iterable[Tensor],
-             steps: Mapping[str, Tensor] | None = None) -> QuantizedModel:
+             steps: Mapping[Site, Tensor] | None = None) -> QuantizedModel:
     """Quantize ``model`` with ranges seen on ``images`` (uint8, (C, height, width)), all tasks.
 
-    ``steps`` are those of :mod:`deltamoe.golden.training.delta_layer`, by layer and name; where one
+    ``steps`` are those of :mod:`deltamoe.golden.training.delta_layer`, by site; where one
     is given it is one code, unless the range needs a wider one. Operands are then as coarse as
     trained.
 
@@ -84,12 +85,11 @@ def quantize(model: M3ViT, images: Iterable[Tensor],
     for name, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{name}: contains NaN or infinity")
-    for name, step in (steps or {}).items():
+    for site, step in (steps or {}).items():
         if not (torch.isfinite(step) & (step > 0)).all():
-            raise ValueError(f"{name}: a step is not positive and finite")
+            raise ValueError(f"{site}: a step is not positive and finite")
     model = deepcopy(model).double()
     ranges, usage = calibrate(model, images)
-    ranges |= {f"{name}.step": step.detach().double() for name, step in (steps or {}).items()}
     config, tensors = model.config, {}
     proj = model.patch_embed["proj"]
     patch = proj.weight.detach().flatten(1) / 256
@@ -103,13 +103,14 @@ def quantize(model: M3ViT, images: Iterable[Tensor],
                          f"the residual stream's {RESIDUAL.highest / RESIDUAL_SCALE:.0f}")
     tensors["position"] = position.to(torch.int16)
     for layer, block in enumerate(model.blocks):
-        seen = {name.split(".", 1)[1]: value for name, value in ranges.items()
-                if name.startswith(f"{layer}.")}
+        seen = {site.kind: value for site, value in ranges.items() if site.layer == layer}
+        seen |= {f"{site.kind}.step": step.detach().double()
+                 for site, step in (steps or {}).items() if site.layer == layer}
         tensors |= attention(block, seen, config.num_heads, f"blocks.{layer}")
         tensors |= (experts if config.is_moe(layer) else mlp)(block, seen, f"blocks.{layer}")
     if config.num_classes:
         weights = torch.cat([head.weight.detach() for head in model.head])
-        scale = migration(ranges["norm"], weights)
+        scale = migration(ranges[Site("norm")], weights)
         tensors |= norm(model.norm, scale, "norm")
         for task, head in enumerate(model.head):
             tensors |= integer_linear(head.weight.detach() * scale, head.bias.detach(),
@@ -127,27 +128,27 @@ def check_image(image: Tensor, number: int, config: ModelConfig) -> None:
                          f"{config.name} takes torch.uint8 {wanted}")
 
 
-def check_stream(ranges: Mapping[str, Tensor]) -> None:
+def check_stream(ranges: Mapping[Site, Tensor]) -> None:
     """Raise ValueError if a value of the residual stream, by its ranges, would saturate."""
-    for name, seen in ranges.items():
+    for site, seen in ranges.items():
         largest = float(seen.max())
-        if name.split(".")[-1] in STREAM and largest * RESIDUAL_SCALE > RESIDUAL.highest:
-            raise ValueError(f"{name}: {largest:.4g} is beyond the residual stream's "
+        if site.kind in STREAM and largest * RESIDUAL_SCALE > RESIDUAL.highest:
+            raise ValueError(f"{site}: {largest:.4g} is beyond the residual stream's "
                              f"{RESIDUAL.highest / RESIDUAL_SCALE:.0f}")
 
 
-def score_gain(ranges: Mapping[str, Tensor], task: int) -> float:
+def score_gain(ranges: Mapping[Site, Tensor], task: int) -> float:
     """Return the codes per unit of a head's class scores.
 
     One gain serves all heads, but not those whose scores are ``FAINT``, nor heads of zeros, of
     which any will do.
     """
-    largest = max(float(seen) for name, seen in ranges.items() if name.startswith("scores."))
-    own = float(ranges[f"scores.{task}"])
+    largest = max(float(seen) for site, seen in ranges.items() if site.kind == "scores")
+    own = float(ranges[Site("scores", task=task)])
     return SCORE_CODES / ((largest if own >= FAINT * largest else own) or 1.0)
 
 
-def calibrate(model: M3ViT, images: Iterable[Tensor]) -> tuple[dict[str, Tensor],
+def calibrate(model: M3ViT, images: Iterable[Tensor]) -> tuple[dict[Site, Tensor],
                                                                dict[str, Tensor]]:
     """Return the ranges of all observed values, and how the experts were used.
 
@@ -162,27 +163,28 @@ def calibrate(model: M3ViT, images: Iterable[Tensor]) -> tuple[dict[str, Tensor]
     folded = {}
     for layer, block in enumerate(model.blocks):
         _, k, v = block.attn.qkv.bias.detach().chunk(3)
-        folded |= {f"{layer}.qkv": torch.cat([torch.zeros_like(k), k, v]), f"{layer}.context": v}
-    ranges: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
+        folded |= {Site("qkv", layer): torch.cat([torch.zeros_like(k), k, v]),
+                   Site("context", layer): v}
+    ranges: dict[Site, Tensor] = defaultdict(lambda: torch.zeros(()))
     tokens: dict[str, list[Tensor]] = defaultdict(list)
 
-    def observe(name: str, value: Tensor) -> None:
-        if name.endswith("gate"):
+    def observe(site: Site, value: Tensor) -> None:
+        if site.kind == "gate":
             chosen = top_k_experts(value, model.config.top_k).flatten()
-            gate = f"blocks.{name}.{task}.usage"
-            tokens[gate].append(chosen.bincount(minlength=model.config.num_experts))
+            gate = Operator(Part.GATE, site.layer, task=task)
+            tokens[f"{gate}.usage"].append(chosen.bincount(minlength=model.config.num_experts))
         if not torch.isfinite(value).all():
-            raise ValueError(f"{name}: the network makes NaN or infinity of a calibration image")
-        flat = (value - folded.get(name, 0)).reshape(-1, value.shape[-1])
+            raise ValueError(f"{site}: the network makes NaN or infinity of a calibration image")
+        flat = (value - folded.get(site, 0)).reshape(-1, value.shape[-1])
         if not len(flat):
             return
-        if name == "scores":
-            name, seen = f"scores.{task}", flat.abs().max()
-        elif name.endswith("hidden"):
+        if site.kind == "scores":
+            seen = flat.abs().max()
+        elif site.kind == "hidden":
             seen = torch.stack([flat.max(), -flat.min()])
         else:
             seen = flat.abs().amax(0)
-        ranges[name] = torch.maximum(ranges[name], seen.double())
+        ranges[site] = torch.maximum(ranges[site], seen.double())
 
     count = 0
     with torch.no_grad():
@@ -195,7 +197,7 @@ def calibrate(model: M3ViT, images: Iterable[Tensor]) -> tuple[dict[str, Tensor]
         raise ValueError("quantization needs at least one calibration image")
     usage = {name: torch.stack([torch.stack(seen).sum(0), torch.stack(seen).amin(0)])
              for name, seen in tokens.items()}
-    return {name: coarse(value) for name, value in ranges.items()}, {
+    return {site: coarse(value) for site, value in ranges.items()}, {
         name: value.to(torch.int32) for name, value in usage.items()}
 
 

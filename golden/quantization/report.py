@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from deltamoe.golden.integer import Context, block, infer
-from deltamoe.golden.model import M3ViT
+from deltamoe.golden.model import M3ViT, Site
 from deltamoe.golden.numerics import RESIDUAL_SCALE
 from deltamoe.golden.quantization.quantized import QuantizedModel
 
@@ -53,15 +53,15 @@ def block_noise(
     """
     trace = infer(quantized, image, task)
     routes = {layer: experts for layer, (experts, _) in trace.routes.items()}
-    seen: dict[str, Tensor] = {}
+    seen: dict[Site, Tensor] = {}
     with torch.no_grad():
         model(image.to(model.pos_embed.dtype), task, seen.__setitem__, routes)
     rows = []
-    given = seen["in"]
+    given = seen[Site("in")]
     for layer, total in enumerate(trace.blocks):
         codes = (given * RESIDUAL_SCALE).round().to(torch.int64)
         alone = block(Context(quantized, task, routes), layer, codes)
-        given = seen[f"{layer}.out"]
+        given = seen[Site("out", layer)]
         rows.append(BlockNoise(layer, sqnr(total / RESIDUAL_SCALE, given),
                                sqnr(alone / RESIDUAL_SCALE, given)))
     return rows

@@ -5,13 +5,13 @@ events of :mod:`deltamoe.golden.temporal.frames` become fewer with wider steps, 
 nothing is left out and no error builds up. Yousefzadeh and Sifalakis, arXiv 2107.07305.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from deltamoe.golden.model import M3ViT
+from deltamoe.golden.model import M3ViT, Site
 
 
 def nearest(codes: Tensor) -> Tensor:
@@ -63,7 +63,8 @@ class DeltaActivation(nn.Module):
 
 
 @contextmanager
-def delta_activations(model: M3ViT, steps: dict[str, Tensor]) -> Iterator[nn.ModuleDict]:
+def delta_activations(model: M3ViT, steps: Mapping[Site, Tensor],
+                      ) -> Iterator[dict[Site, DeltaActivation]]:
     """Make the operands of the blocks' linear layers, and queries, delta activations for a while.
 
     Images are (B, F, C, height, width), F frames. Of an expert's hidden values the loss sees those
@@ -71,15 +72,15 @@ def delta_activations(model: M3ViT, steps: dict[str, Tensor]) -> Iterator[nn.Mod
 
     Parameters
     ----------
-    steps : dict of str to Tensor
-        First steps of ``{layer}.norm1``, ``.query``, ``.context``, ``.norm2`` and ``.hidden``.
+    steps : Mapping of Site to Tensor
+        First steps of ``norm1``, ``query``, ``context``, ``norm2`` and ``hidden`` of each block.
 
     Yields
     ------
-    ModuleDict
-        By name, with ``_`` for the dot.
+    dict of Site to DeltaActivation
+        The layers, as long as they are there.
     """
-    config, layers, hooks = model.config, nn.ModuleDict(), []
+    config, layers, hooks = model.config, {}, []
     dim = config.embed_dim
     for number, block in enumerate(model.blocks):
         routed = config.is_moe(number)
@@ -89,9 +90,9 @@ def delta_activations(model: M3ViT, steps: dict[str, Tensor]) -> Iterator[nn.Mod
                                       ("query", block.attn.qkv, config.num_tokens),
                                       ("context", block.attn.proj, dim),
                                       ("hidden", block.mlp.activation, dim * share)):
-            made = DeltaActivation(steps[f"{number}.{name}"], fan_out,
-                                   None if name == "query" else 1)
-            layers[f"{number}_{name}"] = made
+            site = Site(name, number)
+            layers[site] = made = DeltaActivation(steps[site], fan_out,
+                                                  None if name == "query" else 1)
             if name == "context":
                 hooks.append(source.register_forward_pre_hook(
                     lambda module, given, made=made, qkv=block.attn.qkv: made(

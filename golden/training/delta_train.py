@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 from copy import deepcopy
+from itertools import chain
 
 import torch
 from torch import Tensor
 
 from deltamoe.golden.data.images import digits
 from deltamoe.golden.data.sequences import KINDS, film
-from deltamoe.golden.model import M3ViT
+from deltamoe.golden.model import M3ViT, Site
 from deltamoe.golden.quantization.quantize import calibrate, quantize
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.training.delta_layer import delta_activations
@@ -41,15 +42,15 @@ def pairs(images: Tensor, generator: torch.Generator) -> Tensor:
     return film(images, kind, generator, 2)
 
 
-def first_steps(model: M3ViT, images: Tensor) -> dict[str, Tensor]:
+def first_steps(model: M3ViT, images: Tensor) -> dict[Site, Tensor]:
     """Return a ``CODES``-th of each range: of each channel of norms and queries, else of all."""
     ranges = calibrate(deepcopy(model).double(), images)[0]
-    queries = {name.replace("qkv", "query"): seen.chunk(3)[0] for name, seen in ranges.items()
-               if name.endswith("qkv")}
+    queries = {site._replace(kind="query"): seen.chunk(3)[0] for site, seen in ranges.items()
+               if site.kind == "qkv"}
     operands = ("norm1", "norm2", "query", "context", "hidden")
-    return {name: (seen[:1] if name.endswith("hidden") else seen.max()[None]
-                   if name.endswith("context") else seen).float().clamp(min=1e-3) / CODES
-            for name, seen in (ranges | queries).items() if name.endswith(operands)}
+    return {site: (seen[:1] if site.kind == "hidden" else seen.max()[None]
+                   if site.kind == "context" else seen).float().clamp(min=1e-3) / CODES
+            for site, seen in (ranges | queries).items() if site.kind in operands}
 
 
 def train_on_sequences(
@@ -71,7 +72,8 @@ def train_on_sequences(
     with delta_activations(model, steps) if delta else nullcontext({}) as layers:
         groups = [{"params": [*model.parameters()], "weight_decay": 0.05}]
         if delta:
-            groups.append({"params": [*layers.parameters()], "weight_decay": 0.0})
+            steps_of = chain.from_iterable(layer.parameters() for layer in layers.values())
+            groups.append({"params": [*steps_of], "weight_decay": 0.0})
         optimizer = torch.optim.AdamW(groups)
         rates = [1e-3, 1e-2][: len(groups)]
         schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -90,5 +92,5 @@ def train_on_sequences(
                 schedule.step()
             if progress:
                 progress(epoch + 1, epochs)
-        learned = {name.replace("_", "."): layer.step for name, layer in layers.items()}
+        learned = {site: layer.step for site, layer in layers.items()}
         return quantize(model.eval(), shown, learned)

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.data.images import digits
-from deltamoe.golden.model import M3ViT
+from deltamoe.golden.model import M3ViT, Site
 
 EPOCHS = 120
 BATCH = 64
@@ -31,8 +31,8 @@ def losses(model: M3ViT, pixels: Tensor, task: int, digit: Tensor) -> tuple[Tens
     """Cross entropy of images (..., C, height, width), and how unevenly their experts are used."""
     gates: list[Tensor] = []
 
-    def keep(name: str, value: Tensor) -> None:
-        if name.endswith("gate"):
+    def keep(site: Site, value: Tensor) -> None:
+        if site.kind == "gate":
             gates.append(value.softmax(-1).flatten(0, -2).mean(0))
 
     scores = model(pixels, task, keep)[1].flatten(0, -2)

@@ -11,7 +11,7 @@ from deltamoe.golden.data.images import digits
 from deltamoe.golden.data.sequences import sequences
 from deltamoe.golden.integer import infer
 from deltamoe.golden.library import find
-from deltamoe.golden.model import M3ViT
+from deltamoe.golden.model import M3ViT, Site
 from deltamoe.golden.operators import Operator, Part
 from deltamoe.golden.quantization.quantize import quantize
 from deltamoe.golden.quantization.quantized import QuantizedModel
@@ -108,14 +108,13 @@ def test_integers_send_the_trained_codes() -> None:
     """
     model = copy.deepcopy(real())
     images = digits("train")[0][:16]
-    steps = {name: 3 * step for name, step in first_steps(model, images).items()}
-    seen: dict[str, torch.Tensor] = {}
+    steps = {site: 3 * step for site, step in first_steps(model, images).items()}
+    seen: dict[Site, torch.Tensor] = {}
     with delta_activations(model, steps) as layers:
-        quantized = quantize(model, images, {name.replace("_", "."): made.step
-                                             for name, made in layers.items()})
-        for name, made in layers.items():
+        quantized = quantize(model, images, {site: made.step for site, made in layers.items()})
+        for site, made in layers.items():
             made.register_forward_hook(
-                lambda module, given, out, name=name: seen.__setitem__(name, out / module.step))
+                lambda module, given, out, site=site: seen.__setitem__(site, out / module.step))
         model(images[:1].float(), 0)
     trace = infer(quantized, images[0])
     for name, part, near in (("norm1", Part.Q, 0.05), ("query", Part.SCORES, 0.1),
@@ -128,7 +127,7 @@ def test_integers_send_the_trained_codes() -> None:
             codes = (codes - int(quantized["blocks.0.gelu"][0])) // apart
         if name == "query":
             codes = codes.transpose(0, 1).flatten(1)                        # from (H, T, Dh)
-        expected = seen[f"0_{name}"][0].round()
+        expected = seen[Site(name, 0)][0].round()
         assert codes.abs().max() < 30, "as coarse as asked for"
         assert (codes != expected).float().mean() < near, name
         assert (codes - expected).abs().max() <= 1, name

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from deltamoe.golden.config import MODELS
-from deltamoe.golden.model import build, patchify
+from deltamoe.golden.model import Site, build, patchify
 from deltamoe.golden.seeded import seeded
 
 CONFIG = replace(MODELS["digits"], image_channels=3, image_width=12, num_experts=6, top_k=3)
@@ -33,7 +33,7 @@ def test_tokens_are_the_class_token_then_patches_with_positions() -> None:
     model(image(), 0, seen.__setitem__)
     patches = model.patch_embed["proj"](image()[None] / 256).flatten(2).mT[0]
     expected = torch.cat([model.cls_token[0], patches]) + model.pos_embed[0]
-    assert torch.allclose(seen["in"], expected, atol=1e-4)
+    assert torch.allclose(seen[Site("in")], expected, atol=1e-4)
 
 
 def test_attention_is_pytorchs() -> None:

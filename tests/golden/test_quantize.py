@@ -15,7 +15,7 @@ from torch.nn import functional
 from deltamoe.golden.config import MODELS, ModelConfig
 from deltamoe.golden.data.images import digits
 from deltamoe.golden.integer import infer
-from deltamoe.golden.model import M3ViT, build
+from deltamoe.golden.model import M3ViT, Site, build
 from deltamoe.golden.operators import Part, operators
 from deltamoe.golden.quantization.quantize import quantize
 from deltamoe.golden.quantization.quantized import QuantizedModel, fixed_point, integer_linear
@@ -107,12 +107,12 @@ def test_routing_agrees_except_at_near_ties() -> None:
     for seed in range(4):
         image = pictures(SMALL, 1, 100 + seed)[0]
         trace = infer(quantized(SMALL), image, seed % 2)
-        seen: dict[str, torch.Tensor] = {}
+        seen: dict[Site, torch.Tensor] = {}
         forced = {layer: chosen for layer, (chosen, _) in trace.routes.items()}
         model(image.float(), seed % 2, seen.__setitem__, forced)
         for layer, (chosen, _) in trace.routes.items():
-            best = seen[f"{layer}.gate"].topk(3).values
-            same = (seen[f"{layer}.gate"].topk(2).indices.sort(-1).values
+            best = seen[Site("gate", layer)].topk(3).values
+            same = (seen[Site("gate", layer)].topk(2).indices.sort(-1).values
                     == chosen.sort(-1).values).all(-1)
             assert ((best[:, 1] - best[:, 2])[~same] < 0.15).all()
             agree.append(same.float().mean())

@@ -13,7 +13,7 @@ from torch.nn import functional
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.data.images import digits
 from deltamoe.golden.integer import infer
-from deltamoe.golden.model import M3ViT, build
+from deltamoe.golden.model import M3ViT, Site, build
 from deltamoe.golden.quantization.quantize import quantize, score_gain
 from deltamoe.golden.quantization.quantized import (
     QuantizedModel,
@@ -101,10 +101,10 @@ def test_the_unit_of_a_heads_scores_does_not_matter(factor: float) -> None:
 
 
 def test_a_gain_serves_all_heads_but_faint_ones() -> None:
-    ranges = {f"scores.{task}": torch.tensor(value)
+    ranges = {Site("scores", task=task): torch.tensor(value)
               for task, value in enumerate((4.0, 1.0, 2.0**-20, 0.0))}
     assert [score_gain(ranges, task) for task in range(4)] == [4096, 4096, 2.0**34, 16384]
-    assert score_gain({"scores.0": torch.tensor(0.0)}, 0) == 16384
+    assert score_gain({Site("scores", task=0): torch.tensor(0.0)}, 0) == 16384
 
 
 PAIRS = {"norm1": (("norm1",), ("qkv.weight",)),
