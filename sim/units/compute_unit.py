@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.cycles import RUN
 from deltamoe.sim.items import Item, Place
 from deltamoe.sim.report.losses import Losses
 from deltamoe.sim.report.spans import Span
@@ -89,14 +90,14 @@ class ComputeUnit:
     def pop(self, events: tuple[int, ...], steady: int, state: GroupState, arrives: int,
             units: tuple[str, ...]) -> GroupState:
         """Run a part's events on groups of equal past, by name; return their new state."""
-        popped, number = pop(events, steady, state, arrives, self.hw.banks), len(units)
-        self.busy += number * popped.events
-        self.runs += popped.flushes * number
-        self.blocked += number * popped.blocked
-        self.losses.worked(state.pops[-1], popped.first, popped.last, popped.events, number)
-        self.spans.append(Span(units, self.name, popped.first if popped.events > 1 else popped.last,
-                               popped.last + 1))
-        return popped.state
+        number = len(units)
+        after, first, last, total, blocked = pop(events, steady, state, arrives, self.hw.banks)
+        self.busy += number * total
+        self.runs += number * -(-total // RUN)
+        self.blocked += number * blocked
+        self.losses.worked(state.pops[-1], first, last, total, number)
+        self.spans.append(Span(units, self.name, first if total > 1 else last, last + 1))
+        return after
 
     def release(self, states: Iterable[GroupState], end: int) -> None:
         """Note that an item's last word was drained in ``end``."""

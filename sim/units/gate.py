@@ -1,18 +1,18 @@
 """The gate: tokens are ranked, exponentiated and divided one behind the other.
 
-With ``n = Gate.steps(num_experts)``, a token whose last word enters @ ``t``::
+A token whose last word enters @ ``t`` is ``full`` in ``t + 1``, and its first logits are fetched by
+the edge behind that; so they are ranked from ``t + Gate.FETCHED`` on, or from the cycle after the
+token before was sent, for ``n = Gate.steps(num_experts)`` cycles. With the next, ``ranked``, it is
+sent on, @ ``s``, but not before
 
-    ranked  t + FETCHED .. + n - 1   full @ t + 1, its first logits fetched by the edge behind it;
-                                     or from the cycle after the token before was sent on
-    sends   s                        at the earliest behind the last of these; once the token before
-                                     has left (``left == 0``, max(n, top_k) cycles behind ``s + 1``)
-                                     and a route of the token ``ROUTED`` before has been taken
-    reads   s + 1 .. s + n           its logits again; ``freed`` with the last
-    routes  .. s + n + LATENCY + top_k   three registers of the exponential, one more for the sum's,
-                                     from the cycle after that a division a cycle, and the queue
+* the token before has been read and divided: ``left`` is set by its being sent to the larger of
+  ``n`` and ``top_k``, and counts down from the cycle after that;
+* the last route has been taken of the token ``ROUTED`` before: ``routed`` falls a cycle later.
 
-``LATENCY`` is that of the exponential, the divider and the queue; the register of the sum is the
-cycle between ``s + n`` and the first of ``top_k`` divisions, of which the last is meant.
+Its logits are read again in cycles ``s + 1`` to ``s + n``; the last frees it. The exponential of
+those takes three registers, their sum one, and from the next cycle on, ``s + n + 4``, a division is
+begun in each of ``top_k`` cycles. Behind the divider and the queue the last route leaves in ``s + n
++ LATENCY + top_k``.
 """
 
 from deltamoe.rtl.config import HwConfig

@@ -1,13 +1,13 @@
 """LayerNorm: when a row leaves.
 
-A row whose last word enters @ ``t`` is ``full``, with its sums, from ``t + SUMMED`` on: two
-registers for a word's sums, one for the row's. Then its scale takes ``SCALAR`` cycles, but not
-before the cycle after the scale of the row before was handed on; ``step`` waits at ``SCALAR`` until
-that row is being read for the last time, and the scale is ``taken`` in that very cycle. The row is
-read from the next cycle on, for two cycles a word, as half a word passes the lanes at a time. A
-word is on ``o`` ``NormalizeLane.LATENCY + 1`` cycles after its last read: the memory, and the
-lanes. So ``LATENCY`` is ``SUMMED + SCALAR``, one to begin reading, two for the first word, and
-these.
+A row whose last word enters @ ``t`` is ``full``, with its sums, in ``t + SUMMED``: the word passes
+a register, its sums a second, and the row's are a third. Then its scale takes ``SCALAR`` cycles:
+three registers before the reciprocal square root, which has its own. They begin in the cycle after
+the scale of the row before was taken, at the earliest; ``step`` waits at ``SCALAR`` until that row
+is being read for the last time, and the scale is ``taken`` in that very cycle. The row is read from
+the next one on, for two cycles a word, as half a word passes the lanes at a time. A word is on
+``o`` ``NormalizeLane.LATENCY + 1`` cycles after its last read: the memory, and the lanes. So
+``LATENCY`` is ``SUMMED + SCALAR``, the two reads of the first word, and these.
 
 ``ROWS`` rows are held: one has room in the cycle after the last read of the row ``ROWS`` before it.
 """

@@ -2,8 +2,7 @@
 
 With ``start`` @ ``s`` the first is offered in ``s + ItemGenerator.LATENCY``: ``primed``, which
 leaves the queue's memory a cycle, ``running`` and the item itself are registers. Then one is there
-whenever it is asked for. If the last is taken @ ``c``, and the next descriptor is
-taken in ``c + 1`` at the earliest.
+whenever it is asked for.
 """
 
 from collections.abc import Iterator, Sequence

@@ -55,11 +55,6 @@ class Popped(NamedTuple):
     events: int
     blocked: int
 
-    @property
-    def flushes(self) -> int:
-        """Runs that the events made."""
-        return -(-self.events // RUN)
-
 
 def pop(events: tuple[int, ...], steady: int, state: GroupState, arrives: int,
         banks: int) -> Popped:
