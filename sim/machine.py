@@ -34,9 +34,9 @@ class Machine(Execution):
     for it, may run beside it and leave it no room in an on-chip memory.
 
     The walkers start, and may fetch what a piece of the program holds, in the cycle after its last
-    beat: their states and the limit are registers. So is all by which units show that they are idle,
-    in the cycle after the last that they do; the program has ended in the first cycle in which all
-    of them are, which is the last that counts.
+    beat: their states and the limit are registers. So is all by which units show that they are
+    idle, in the cycle after the last that they do; the program has ended in the first cycle in
+    which all of them are, which is the last that counts.
     """
 
     def __init__(self, program: Program, facts: Facts, memory: MemoryModel) -> None:

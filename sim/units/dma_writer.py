@@ -3,8 +3,8 @@
 A command @ ``c`` is in the register of the bursts from ``c + 1`` on, and the burst's address is
 offered then; ``left``, the register of its beats, is set by the edge behind it. So the first beat
 is sent in ``c + DmaWriter.BEAT`` at the earliest. A burst's last beat @ ``w`` empties ``left`` for
-``w + 1``, in which the next address is offered, and the next beat follows in ``w +
-DmaWriter.BEAT``::
+``w + 1``, in which the next address is offered, and the next beat follows in
+``w + DmaWriter.BEAT``::
 
     cycle    c        c+1              c+2
              command  awvalid, begins  wvalid

@@ -1,7 +1,7 @@
 """The kept sums: when their memory is taken.
 
-A word that the drain selects @ ``b`` is on ``where``, with its sums, in ``b +
-ComputeUnit.READ_LATENCY``. If it is added to, the memory is read then, and a ``STORE`` is not
+A word that the drain selects @ ``b`` is on ``where``, with its sums, in
+``b + ComputeUnit.READ_LATENCY``. If it is added to, the memory is read then, and a ``STORE`` is not
 granted. It ``passes`` in the cycle after that, whether it is kept or not: it lies in the register
 that a loaded word would overwrite, so loads wait.
 """
