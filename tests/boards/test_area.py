@@ -1,9 +1,12 @@
 """The area model: exact where geometry decides, within stated errors of Yosys elsewhere."""
 
 import json
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
+from amaranth.lib.memory import Memory
 
 from deltamoe.api.synthesis import synthesize
 from deltamoe.boards import PRESETS
@@ -19,7 +22,7 @@ from deltamoe.boards.area.model import (
     memory,
     row,
 )
-from deltamoe.boards.synthesis.units import UNITS
+from deltamoe.boards.synthesis.units import UNITS, split
 from deltamoe.rtl.record import Ram
 from tests.scripts import test_cli
 
@@ -51,6 +54,34 @@ def test_geometry_is_exact(number: int) -> None:
             assert sum(map(luts, own.distributed(hw))) == units[name]["lutram"], name
     assert block_rams(hw) == true["bram"]
     assert multipliers(hw) == true["dsp"]
+
+
+def spread(rams: Iterable[Ram]) -> Counter:
+    """Width and depth of memories, one for each copy."""
+    return sum((Counter({(ram.width, ram.depth): ram.copies}) for ram in rams), Counter())
+
+
+@pytest.mark.parametrize("changes", [
+    {}, {"state_words": 0, "reference_words": 0, "groups": 16, "read_words": 4}], ids=str)
+def test_a_record_declares_the_memories_that_its_unit_makes(
+        changes: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of those in block RAM, and of the distributed ones those that it counts."""
+    hw, made = replace(PRESETS["nano"], **changes), []
+    original = Memory.elaborate
+
+    def elaborate(memory: Memory, platform: object) -> object:
+        made.append((memory.attrs.get("ram_style"), Ram(
+            memory.shape, memory.depth, len(memory.read_ports))))
+        return original(memory, platform)
+
+    monkeypatch.setattr(Memory, "elaborate", elaborate)
+    for unit in split(hw, box_pairs=False):
+        area = UNITS[unit.name].record.area
+        block, distributed = (spread(ram for style, ram in made if style == wanted)
+                              for wanted in ("block", "distributed"))
+        assert spread(area.block(hw)) == block, unit.name
+        assert spread(area.distributed(hw)) <= distributed, unit.name
+        made.clear()
 
 
 def test_logic_of_a_design_that_the_fit_has_not_seen() -> None:
