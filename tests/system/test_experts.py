@@ -211,8 +211,7 @@ def test_every_token_has_every_expert(policy: str, count: int, seed: int) -> Non
 def test_units_fit_as_they_are_offered(seed: int) -> None:
     """An expert's first layer only beside its second; no more layers than are remembered."""
     config = replace(draw(NANO, kept, seed)[0].config, num_layers=99)
-    sizes = [extent(f"blocks.1.experts.{part}", config, NANO).state_words
-             for part in ("fc1", "fc2")]
+    sizes = [extent(operator, config, NANO).state_words for operator in feed_forward(config, 1)]
     for spare, parts in ((-1, {"fc2"}), (0, {"fc1", "fc2"})):
         hw = replace(NANO, state_words=sum(sizes) + spare)
         experts = [operator for unit in delta_units(config, hw, 0) for operator in unit.choices
