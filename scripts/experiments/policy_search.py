@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from deltamoe.experiments.points.evaluate import ENOUGH
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.data.video import Pixels
 from deltamoe.golden.integer import Trace
@@ -28,10 +29,6 @@ def share(unit: Unit, traces: Sequence[Trace]) -> float:
         masks = [mask for trace in traces for product, mask in trace.sent.items()
                  if product.whole in unit.choices]
     return sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
-
-
-ENOUGH = 0.85
-"""Density above which zero-skipping is left alone: it places weights for few events."""
 
 
 def zero_skipping(model: QuantizedModel, task: int, frame: Pixels) -> dict[Operator, Choice]:
