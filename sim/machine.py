@@ -151,17 +151,17 @@ class Machine(Execution):
         self.rows_ready.append(results.rows)
         self.flight(start, max(end, issue.free - 1))
         left, begun = retirement.left[-1], retirement.left[-2] + 1 if number else 0
-        made = self.since(before)
-        stalls = {cause: made[cause] for cause in (
+        counted = self.since(before)
+        stalls = {cause: counted[cause] for cause in (
             "source_needs", "source_full", "worker_blocked", "drain_starved", "drain_credit")}
-        self.layers.append(Layer(name, begun, left + 1, made["macs"], stalls | waits))
+        self.layers.append(Layer(name, begun, left + 1, counted["macs"], stalls | waits))
         self.spans.append(Span(("compute",), name, begun, left + 1))
-        made["cycles"] = left + 1 - begun
+        counted["cycles"] = left + 1 - begun
         if isinstance(descriptor, Store):
-            self.ledger.store(name, descriptor, made)
+            self.ledger.store(name, descriptor, counted)
         else:
             silent = self.silent(name, descriptor) if isinstance(descriptor, Linear) else 0
-            self.ledger.operator(name, descriptor, made, silent)
+            self.ledger.operator(name, descriptor, counted, silent)
         return taken
 
     def flight(self, first: int, last: int) -> None:

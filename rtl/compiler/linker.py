@@ -28,29 +28,30 @@ def with_pieces(named: list[Named], hw: HwConfig) -> list[Named]:
     The piece takes the place of the one before this one, so it waits for that one's compute
     descriptors. In the middle, these have long finished, and what follows hides the transfer.
     """
-    lengths, made, order = pieces(len(named), hw), [], [0]
-    left, computes, inserted = iter(named), [0], 0
+    lengths, order = pieces(len(named), hw), [0]
+    paged: list[Named] = []
+    rest, computes, inserted = iter(named), [0], 0
     for index in range(sum(lengths)):
         piece = index // hw.piece
         if index % hw.piece == 0:
             computes.append(computes[-1])
         if index % hw.piece == hw.piece // 2 and piece + 1 < len(lengths):
-            made.append(("program.load", Load(
+            paged.append(("program.load", Load(
                 target=Target.PROGRAM, address=(piece + 1) * hw.piece * DESCRIPTOR_BYTES,
                 beats=lengths[piece + 1] * DESCRIPTOR_BYTES // hw.bus_bytes,
                 descriptors=lengths[piece + 1], base=(piece + 1) % 2 * hw.piece,
                 wait_computes=computes[piece])))
             inserted = 1
             continue
-        name, descriptor = next(left)
+        name, descriptor = next(rest)
         if isinstance(descriptor, Load):
             order.append(order[-1] + 1 + inserted)
             inserted = 0
         elif isinstance(descriptor, Compute):
             descriptor = replace(descriptor, wait_loads=order[descriptor.wait_loads])
             computes[-1] += 1
-        made.append((name, descriptor))
-    return made
+        paged.append((name, descriptor))
+    return paged
 
 
 def encode(name: str, descriptor: Descriptor) -> bytes:
@@ -76,18 +77,18 @@ def link(owner: str, c: Assembler, frames: int, image_beats: int, output_beats: 
     named = with_pieces(list(zip(c.names, c.descriptors, strict=True)), hw)
     start = area + len(named) * DESCRIPTOR_BYTES
     image, size = start + c.end, image_beats * hw.bus_bytes
-    output, made = image + frames * size, output_beats * hw.bus_bytes
+    output, stored = image + frames * size, output_beats * hw.bus_bytes
     images, outputs = ([first + step * n for n in range(frames)]
-                       for first, step in ((image, size), (output, made)))
-    shown, kept = iter(images), iter(outputs)
+                       for first, step in ((image, size), (output, stored)))
+    next_image, next_output = iter(images), iter(outputs)
     placed = []
     for name, descriptor in named:
         if isinstance(descriptor, Load) and descriptor.target not in KEPT:
             before = area if descriptor.target == Target.PROGRAM else start
-            descriptor = replace(descriptor, address=next(shown) if name == "image.load"
+            descriptor = replace(descriptor, address=next(next_image) if name == "image.load"
                                  else before + descriptor.address)
         if isinstance(descriptor, Store) and descriptor.target not in KEPT:
-            descriptor = replace(descriptor, address=next(kept))
+            descriptor = replace(descriptor, address=next(next_output))
         placed.append(descriptor)
     if len(placed) >= FIELD:
         raise ValueError(f"{owner}: a program for {frames} frames has {len(placed)} "
@@ -97,4 +98,4 @@ def link(owner: str, c: Assembler, frames: int, image_beats: int, output_beats: 
     return Program(
         hw, tuple(placed), tuple(name for name, _ in named),
         area, np.concatenate([code, *c.blobs]), tuple(images), tuple(outputs), output_beats,
-        output + frames * made)
+        output + frames * stored)

@@ -71,11 +71,11 @@ class Ledger:
             if count:
                 self.acts[Act(layer, component, operand, action)] += count
 
-    def load(self, layer: str, load: Load, made: Counter) -> None:
-        """Note a load that counted ``made``: it reads memory and fills one of the chip's."""
-        self.counters[layer].update(made)
+    def load(self, layer: str, load: Load, counted: Counter) -> None:
+        """Note a load that ``counted``: it reads memory and fills one of the chip's."""
+        self.counters[layer].update(counted)
         component, operand = PLACES[load.target]
-        size = filled = made["bytes_read"]
+        size = filled = counted["bytes_read"]
         if load.target == Target.WEIGHTS:
             filled *= self.hw.groups // self.hw.gangs[load.span]
         if load.target == Target.RESIDUAL:
@@ -96,27 +96,28 @@ class Ledger:
         size = descriptors * (DESCRIPTOR_BYTES + self.hw.bus_bytes)
         self.note(PROGRAM, "program_memory", "program", random_read=size)
 
-    def store(self, layer: str, store: Store, made: Counter) -> None:
-        """Note a store that counted ``made``: it reads a memory of the chip."""
-        self.counters[layer].update(made)
+    def store(self, layer: str, store: Store, counted: Counter) -> None:
+        """Note a store that ``counted``: it reads a memory of the chip."""
+        self.counters[layer].update(counted)
         component, operand = PLACES[store.target]
-        size = made["bytes_written"]
+        size = counted["bytes_written"]
         if store.target == Target.RESIDUAL:
             operand, size = "outputs", store.beats * self.hw.word * STREAM
         self.note(layer, component, operand, random_read=size)
-        self.note(layer, "dram", operand, random_update=made["bytes_written"])
+        self.note(layer, "dram", operand, random_update=counted["bytes_written"])
 
-    def operator(self, layer: str, operator: Linear | Attention, made: Counter,
+    def operator(self, layer: str, operator: Linear | Attention, counted: Counter,
                  silent: int) -> None:
-        """Note an operator that counted ``made``; ``silent`` rows did not change and were left out.
+        """Note an operator that ``counted``; ``silent`` rows did not change and were left out.
 
         A split sum is read from all its parts; ``runs`` of events were added to a group's
         accumulators. A replayed row was skipped where it would have been computed.
         """
-        hw, runs = self.hw, made.pop("runs", 0)
-        kept = {name: made.pop(name, 0) for name in KEPT}
-        self.counters[layer].update(made)
-        lanes, macs, skipped = made["worker_busy"] * hw.lanes, made["macs"], made["macs_skipped"]
+        hw, runs = self.hw, counted.pop("runs", 0)
+        kept = {name: counted.pop(name, 0) for name in KEPT}
+        self.counters[layer].update(counted)
+        lanes, macs = counted["worker_busy"] * hw.lanes, counted["macs"]
+        skipped = counted["macs_skipped"]
         parts, together = 1, 1
         memory = ("kv_memory", "keys_values")
         if isinstance(operator, Linear):
@@ -128,18 +129,18 @@ class Ledger:
                   gated_compute=lanes - macs, skipped_compute=skipped)
         self.note(layer, *memory, random_read=lanes, skipped_read=skipped)
         self.note(layer, "operand_memory", "inputs",
-                  random_read=made["source_busy"] * together * hw.word)
-        drained, added = made["drain_busy"] * hw.word, runs * hw.lanes * SUM
+                  random_read=counted["source_busy"] * together * hw.word)
+        drained, added = counted["drain_busy"] * hw.word, runs * hw.lanes * SUM
         self.note(layer, "accumulators", "outputs", random_update=added,
                   random_read=added + parts * drained * SUM)
         self.note(layer, "parameter_memory", "parameters",
                   random_read=drained * PARAMETER_BYTES)
-        self.normalization(layer, made["norm_words"] * hw.word)
+        self.normalization(layer, counted["norm_words"] * hw.word)
         if isinstance(operator, Linear):
             self.results(layer, operator, drained)
-            self.kept(layer, operator, made, kept)
+            self.kept(layer, operator, counted, kept)
         else:
-            scores = 2 * made["softmax_words"] * hw.word
+            scores = 2 * counted["softmax_words"] * hw.word
             self.note(layer, "softmax", "outputs", random_update=scores, random_read=scores)
             self.note(layer, "operand_memory", "outputs", random_update=drained)
 
@@ -171,12 +172,12 @@ class Ledger:
             copies = hw.gangs[linear.set_size] >> linear.spread
             self.note(layer, "kv_memory", "keys_values", random_update=turned * copies)
 
-    def kept(self, layer: str, linear: Linear, made: Counter, kept: Mapping[str, int]) -> None:
+    def kept(self, layer: str, linear: Linear, counted: Counter, kept: Mapping[str, int]) -> None:
         """Note sums and references of the frame before that were read and replaced."""
-        word, words = self.hw.word, made["reference_words"]
+        word, words = self.hw.word, counted["reference_words"]
         stores = linear.mode == Mode.DELTA or linear.stores
         self.note(layer, "state_memory", "sums", random_read=kept["sums_read"] * word * SUM,
-                  random_update=made["kept_words"] * word * SUM * stores)
+                  random_update=counted["kept_words"] * word * SUM * stores)
         read, moved = kept["references_read"], kept["references_moved"]
         if linear.dest == Dest.CHANGED:
             read, moved = words, words - linear.rows * -(-linear.depth // word)

@@ -85,27 +85,28 @@ class Checks(cycles.Checks, wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        given = self.descriptor
-        load = (Opcode.LOAD, load_fields(given.load, self.hw), load_ranges(given.load, self.hw))
+        descriptor = self.descriptor
+        load = (Opcode.LOAD, load_fields(descriptor.load, self.hw),
+                load_ranges(descriptor.load, self.hw))
         rules = (load,) if self.loads else self.rules(m)
         base, count, stride, limit = self.registers(rules)
         product, bound = Signal((count * stride).shape()), Signal.like(limit)
         offset = Signal.like(base)
-        moved = given.transfer
-        end = moved.address + moved.beats * self.hw.bus_bytes
-        moves = (given.opcode == Opcode.LOAD) | (given.opcode == Opcode.STORE)
+        transfer = descriptor.transfer
+        end = transfer.address + transfer.beats * self.hw.bus_bytes
+        moves = (descriptor.opcode == Opcode.LOAD) | (descriptor.opcode == Opcode.STORE)
 
         m.d.sync += [
             product.eq(count * stride), bound.eq(limit), offset.eq(base),
             self.range_valid.eq(offset + product <= bound),
-            self.address_valid.eq(~moves | ((moved.address % self.hw.bus_bytes == 0)
-                                            & (moved.beats != 0) & (end <= self.memory_size))),
-            self.field_valid.eq(given.opcode == Opcode.HALT),
+            self.address_valid.eq(~moves | ((transfer.address % self.hw.bus_bytes == 0)
+                                            & (transfer.beats != 0) & (end <= self.memory_size))),
+            self.field_valid.eq(descriptor.opcode == Opcode.HALT),
             *(signal.eq(0) for signal in (base, count, stride, limit)),
         ]
         for opcode, fields, ranges in rules:
             assert len(ranges) <= self.steps
-            with m.If(given.opcode == opcode):
+            with m.If(descriptor.opcode == opcode):
                 m.d.sync += self.field_valid.eq(fields)
                 with m.Switch(self.step):
                     for number, values in enumerate(ranges):
@@ -124,20 +125,20 @@ class Checks(cycles.Checks, wiring.Component):
 
     def derive(self, m: Module):
         """Products of the descriptor's fields, a multiplication each, in registers."""
-        hw, given = self.hw, self.descriptor.operator
-        wide = (hw.lanes << given.spread) - 1
-        tall = (given.rows + wide) // hw.lanes >> given.spread
+        hw, operator = self.hw, self.descriptor.operator
+        wide = (hw.lanes << operator.spread) - 1
+        tall = (operator.rows + wide) // hw.lanes >> operator.spread
         heads, passes = Signal(8), Signal(8)
         high = Signal(range(FIELD // hw.lanes + (1 << len(hw.spreads(hw.groups)))))
-        products = (heads * passes, heads * given.head_words * hw.word, heads * high,
-                    given.heads * given.head_words)
+        products = (heads * passes, heads * operator.head_words * hw.word, heads * high,
+                    operator.heads * operator.head_words)
         tiles, key_words, key_tiles, row = (
             Signal(product.shape(), name=name) for name, product in zip(
                 ("tiles", "key_words", "key_tiles", "row"), products, strict=True))
-        sizes = [quotient(given.heads, hw.groups // size) for size in hw.gangs]
+        sizes = [quotient(operator.heads, hw.groups // size) for size in hw.gangs]
         m.d.sync += [
-            heads.eq(select(given.set_size, sizes)),
-            passes.eq((given.head_words + (2 << given.spread) - 1) >> 1 >> given.spread),
+            heads.eq(select(operator.set_size, sizes)),
+            passes.eq((operator.head_words + (2 << operator.spread) - 1) >> 1 >> operator.spread),
             high.eq(tall), *(register.eq(product) for register, product in zip(
                 (tiles, key_words, key_tiles, row), products, strict=True)),
         ]
@@ -156,29 +157,30 @@ class Checks(cycles.Checks, wiring.Component):
 
     def linear_fields(self, row):
         """Legal fields of ``LINEAR``."""
-        hw, given = self.hw, self.descriptor.linear
-        is_gate, is_kv = given.dest == Dest.GATE, (
-            (given.dest == Dest.KEY) | (given.dest == Dest.VALUE))
-        gate_valid = ((given.top_k != 0) & (given.top_k <= hw.max_top_k)
-                      & (given.top_k <= given.num_experts) & (given.num_experts <= hw.max_experts)
-                      & (given.columns >= 2 * given.num_experts)
-                      & (given.columns < 2 * given.num_experts + hw.word))
-        is_key = given.dest == Dest.KEY
+        hw, linear = self.hw, self.descriptor.linear
+        is_gate, is_kv = linear.dest == Dest.GATE, (
+            (linear.dest == Dest.KEY) | (linear.dest == Dest.VALUE))
+        gate_valid = ((linear.top_k != 0) & (linear.top_k <= hw.max_top_k)
+                      & (linear.top_k <= linear.num_experts)
+                      & (linear.num_experts <= hw.max_experts)
+                      & (linear.columns >= 2 * linear.num_experts)
+                      & (linear.columns < 2 * linear.num_experts + hw.word))
+        is_key = linear.dest == Dest.KEY
         return (
-            (given.rows != 0) & (given.rows <= hw.max_tokens)
-            & (given.depth != 0) & (given.depth <= hw.max_depth)
-            & (given.columns != 0) & (given.columns % hw.word == 0)
-            & placed(given, hw) & ((given.dest < Dest.SCORES) | probes(given, hw))
-            & (given.source != Source.PROBABILITIES)
-            & (hw.temporal | ((given.source != Source.REFERENCE) & (given.mode < Mode.DELTA)))
+            (linear.rows != 0) & (linear.rows <= hw.max_tokens)
+            & (linear.depth != 0) & (linear.depth <= hw.max_depth)
+            & (linear.columns != 0) & (linear.columns % hw.word == 0)
+            & placed(linear, hw) & ((linear.dest < Dest.SCORES) | probes(linear, hw))
+            & (linear.source != Source.PROBABILITIES)
+            & (hw.temporal | ((linear.source != Source.REFERENCE) & (linear.mode < Mode.DELTA)))
             & (~is_gate | gate_valid)
-            & (~is_kv | ((given.head_words != 0) & spread_valid(given, hw)
-                         & (given.columns // hw.word == row)))
-            & (~is_key | (given.columns <= hw.max_embed))
-            & (~(given.gather | given.scatter) | (given.queue < hw.queues))
-            & (~given.wide | read_together(given, hw))
-            & (~given.norm | ((given.dim != 0) & (given.dim <= hw.max_embed)
-                              & (given.dim % hw.word == 0) & ~by_place(given, hw)))
+            & (~is_kv | ((linear.head_words != 0) & spread_valid(linear, hw)
+                         & (linear.columns // hw.word == row)))
+            & (~is_key | (linear.columns <= hw.max_embed))
+            & (~(linear.gather | linear.scatter) | (linear.queue < hw.queues))
+            & (~linear.wide | read_together(linear, hw))
+            & (~linear.norm | ((linear.dim != 0) & (linear.dim <= hw.max_embed)
+                              & (linear.dim % hw.word == 0) & ~by_place(linear, hw)))
         )
 
     def linear_ranges(self, heads, tiles, key_words):
@@ -187,59 +189,61 @@ class Checks(cycles.Checks, wiring.Component):
         Weights, parameters, source, destination, or the experts that a gate remembers; the
         normalization's source and destination, or a row's places.
         """
-        hw, given = self.hw, self.descriptor.linear
-        columns, reads = given.columns // hw.word, (given.depth + hw.word - 1) // hw.word
-        rows = select(given.split, [reads * (hw.word >> split) for split in hw.splits])
+        hw, linear = self.hw, self.descriptor.linear
+        columns, reads = linear.columns // hw.word, (linear.depth + hw.word - 1) // hw.word
+        rows = select(linear.split, [reads * (hw.word >> split) for split in hw.splits])
         rows = rows[: FIELD.bit_length()]  # the words of a row hold at most FIELD elements
-        source = Mux(given.source == Source.NORMED, hw.normed_words,
-                     Mux(given.source == Source.ACT, hw.act_words, hw.reference_words))
-        to_act = (given.dest == Dest.ACT) | (given.dest == Dest.HIDDEN)
-        written = entries_range(given, hw, self.destination_range(
+        source = Mux(linear.source == Source.NORMED, hw.normed_words,
+                     Mux(linear.source == Source.ACT, hw.act_words, hw.reference_words))
+        to_act = (linear.dest == Dest.ACT) | (linear.dest == Dest.HIDDEN)
+        written = entries_range(linear, hw, self.destination_range(
             columns, to_act, heads, tiles, key_words))
-        norm_words = given.dim // hw.word
+        norm_words = linear.dim // hw.word
         return (
-            (given.weight_base, given.passes, rows, hw.weight_rows),
-            (given.param_base + columns, 0, 0, hw.param_words),
-            (given.source_base + reads, given.rows - 1, given.source_stride, source),
+            (linear.weight_base, linear.passes, rows, hw.weight_rows),
+            (linear.param_base + columns, 0, 0, hw.param_words),
+            (linear.source_base + reads, linear.rows - 1, linear.source_stride, source),
             written,
-            (Mux(given.norm, given.norm_source, 0), Mux(given.norm, given.rows, 0), norm_words,
+            (Mux(linear.norm, linear.norm_source, 0), Mux(linear.norm, linear.rows, 0), norm_words,
              hw.residual_words),
-            places_range(given, hw, (
-                0, Mux(given.norm, given.rows, 0), norm_words, hw.normed_words)),
-            *kept_ranges(given, hw),
+            places_range(linear, hw, (
+                0, Mux(linear.norm, linear.rows, 0), norm_words, hw.normed_words)),
+            *kept_ranges(linear, hw),
         )
 
     def destination_range(self, columns, to_act, heads, tiles, key_words):
         """Range that ``LINEAR`` writes."""
-        hw, given = self.hw, self.descriptor.linear
-        is_key, is_value = given.dest == Dest.KEY, given.dest == Dest.VALUE
-        is_kv, is_gate = is_key | is_value, given.dest == Dest.GATE
+        hw, linear = self.hw, self.descriptor.linear
+        is_key, is_value = linear.dest == Dest.KEY, linear.dest == Dest.VALUE
+        is_kv, is_gate = is_key | is_value, linear.dest == Dest.GATE
         return (
-            Mux(is_gate | probes(given, hw), 0,
-                given.dest_base + Mux(is_key, key_words, Mux(is_value, 0, columns))),
-            Mux(is_gate | probes(given, hw), 0,
-                Mux(is_key, heads, Mux(is_value, tiles, given.rows - 1))),
-            Mux(is_key, given.key_gap, Mux(is_value, given.rows, given.dest_stride)),
+            Mux(is_gate | probes(linear, hw), 0,
+                linear.dest_base + Mux(is_key, key_words, Mux(is_value, 0, columns))),
+            Mux(is_gate | probes(linear, hw), 0,
+                Mux(is_key, heads, Mux(is_value, tiles, linear.rows - 1))),
+            Mux(is_key, linear.key_gap, Mux(is_value, linear.rows, linear.dest_stride)),
             Mux(is_kv, hw.kv_rows, Mux(to_act, hw.act_words, hw.residual_words)),
         )
 
     def attention_fields(self):
         """Legal fields of ``ATTENTION``."""
-        hw, given = self.hw, self.descriptor.attention
+        hw, attention = self.hw, self.descriptor.attention
         return (
-            (given.rows != 0) & (given.rows <= hw.max_tokens) & (given.heads != 0)
-            & (given.head_dim != 0) & (given.head_dim % hw.word == 0)
-            & (given.head_dim <= hw.max_depth) & spread_valid(given, hw)
-            & (given.head_words == given.head_dim // hw.word) & (given.mode < Mode.DELTA)
+            (attention.rows != 0) & (attention.rows <= hw.max_tokens) & (attention.heads != 0)
+            & (attention.head_dim != 0) & (attention.head_dim % hw.word == 0)
+            & (attention.head_dim <= hw.max_depth) & spread_valid(attention, hw)
+            & (attention.head_words == attention.head_dim // hw.word)
+            & (attention.mode < Mode.DELTA)
         )
 
     def attention_ranges(self, tiles, key_tiles, row):
         """Ranges of ``ATTENTION``: keys, values, queries, outputs, parameters."""
-        hw, given = self.hw, self.descriptor.attention
+        hw, attention = self.hw, self.descriptor.attention
         return (
-            (given.key_base, key_tiles, given.head_dim, hw.kv_rows),
-            (given.value_base, tiles, given.rows, hw.kv_rows),
-            (given.source_base + row, given.rows - 1, given.source_stride, hw.act_words),
-            (given.dest_base + row, given.rows - 1, given.dest_stride, hw.act_words),
-            (given.param_base + given.heads, 0, 0, hw.param_words),
+            (attention.key_base, key_tiles, attention.head_dim, hw.kv_rows),
+            (attention.value_base, tiles, attention.rows, hw.kv_rows),
+            (attention.source_base + row, attention.rows - 1, attention.source_stride,
+             hw.act_words),
+            (attention.dest_base + row, attention.rows - 1, attention.dest_stride, hw.act_words),
+            (attention.param_base + attention.heads, 0, 0, hw.param_words),
         )

@@ -16,25 +16,25 @@ def select(index, values: Iterable):
     return chosen
 
 
-def placed(given, hw: HwConfig):
+def placed(linear, hw: HwConfig):
     """Whether the span is the gang for every part."""
-    gang, span = (select(index, hw.gangs) for index in (given.gang, given.span))
-    return (gang != 0) & (given.split < len(hw.splits)) & (gang << given.split == span)
+    gang, span = (select(index, hw.gangs) for index in (linear.gang, linear.span))
+    return (gang != 0) & (linear.split < len(hw.splits)) & (gang << linear.split == span)
 
 
-def read_together(given, hw: HwConfig):
+def read_together(linear, hw: HwConfig):
     """Whether words of activations can be read ``read_words`` at a time."""
     words = hw.read_words
     if words == 1:
         return 0
-    return ((given.source == Source.ACT) & (given.mode < Mode.DELTA)
-            & (given.gang == hw.gangs.index(hw.read_gang)) & (1 << given.split >= words)
-            & (given.depth % (words * hw.word) == 0)
-            & (given.source_base % words == 0) & (given.source_stride % words == 0))
+    return ((linear.source == Source.ACT) & (linear.mode < Mode.DELTA)
+            & (linear.gang == hw.gangs.index(hw.read_gang)) & (1 << linear.split >= words)
+            & (linear.depth % (words * hw.word) == 0)
+            & (linear.source_base % words == 0) & (linear.source_stride % words == 0))
 
 
-def spread_valid(given, hw: HwConfig):
+def spread_valid(operator, hw: HwConfig):
     """Whether the groups of a set can be spread over."""
-    allowed = select(given.set_size, [
+    allowed = select(operator.set_size, [
         sum(1 << spread for spread in hw.spreads(size)) for size in hw.gangs])
-    return (allowed >> given.spread)[0]
+    return (allowed >> operator.spread)[0]
