@@ -43,7 +43,7 @@ def layers(result: Result, hw: HwConfig) -> Figure:
     shown = [layer for layer in result.layers if layer.cycles > 1]
     figure = Figure(figsize=(9, 0.21 * len(shown) + 1.2))
     axes = figure.subplots()
-    names = [layer.name for layer in shown]
+    names = [str(layer.label) for layer in shown]
     ideal = [layer.macs / hw.mac_units for layer in shown]
     waits = [layer.stalls["waits_loads"] + layer.stalls["waits_program"] for layer in shown]
     rest = [max(0, layer.cycles - least - wait)

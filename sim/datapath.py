@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.cycles import OperandSource
+from deltamoe.rtl.label import Label
 from deltamoe.sim.items import NOTHING, Item, Kept, Place
 from deltamoe.sim.ports import Busy
 from deltamoe.sim.report.losses import Losses
@@ -35,11 +36,11 @@ class Pipeline:
         self.drain = Drain(self.counters)
         self.sums, self.updates = KeptSums(), Busy()
 
-    def begin(self, name: str, start: int, drain: int, place: Place,
+    def begin(self, label: Label, start: int, drain: int, place: Place,
               ready: Callable[[int], int] | None, sink: Sink, kept: Kept = NOTHING) -> None:
         """Begin an operator: first cycle of its items, and of its drain; what it keeps."""
-        self.name, self.ready, self.sink, self.kept = name, ready, sink, kept
-        self.compute.begin(name, place)
+        self.label, self.ready, self.sink, self.kept = label, ready, sink, kept
+        self.compute.begin(label, place)
         self.source.begin(start, place)
         self.drain.begin(drain)
 
@@ -72,7 +73,7 @@ class Pipeline:
         self.sums.drain(begun, end, adds=kept.adds and item.known)
         compute.release(states, end)
         self.sink.take(item, end)
-        self.spans.append(Span(("drain",), self.name, begun, end + 1))
+        self.spans.append(Span(("drain",), self.label, begun, end + 1))
         return accepted
 
     def probe(self, start: int, words: int, changed: Iterable[bool],

@@ -4,8 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from deltamoe.golden.sparsity.names import ATTENTION
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.cycles import Fifo, ItemGenerator
+from deltamoe.rtl.label import Label, Subject
 from deltamoe.rtl.program import (
     Attention,
     Compute,
@@ -61,32 +63,32 @@ class Execution:
         self.counters = self.pipeline.counters
         self.rows_ready: list[Sequence[int]] = []  # cycles from which each operator's rows count
         self.adds: list[tuple[int, int]] = []  # cycles in which words are added to the residual
-        self.passed: Counter[str] = Counter()  # rows of each layer that comes in blocks of them
+        self.passed: Counter[Subject] = Counter()  # rows of each layer that comes in blocks of them
 
-    def tokens(self, name: str, queue: int) -> int:
+    def tokens(self, label: Label, queue: int) -> int:
         """Tokens in a queue of a layer: of an expert, or its silent one."""
-        layer = int(name.split(".")[1])
+        layer = label.operator.layer
         if queue < self.hw.max_experts:
             return int(self.now.routed[layer][queue])
         return int(self.now.silent[layer][queue - self.hw.max_experts])
 
-    def wanted(self, name: str, load: Load) -> int:
+    def wanted(self, label: Label, load: Load) -> int:
         """Tokens of the expert that a load is for; a load of no beats is wanted by none."""
-        return self.tokens(name, load.expert) if load.beats else 0
+        return self.tokens(label, load.expert) if load.beats else 0
 
-    def rows(self, name: str, operator: Operator) -> int:
+    def rows(self, label: Label, operator: Operator) -> int:
         """Rows of an operator: its own, or the tokens of its queue."""
         queued = isinstance(operator, Linear) and operator.queued
-        return self.tokens(name, operator.queue) if queued else operator.rows
+        return self.tokens(label, operator.queue) if queued else operator.rows
 
-    def silent(self, name: str, layer: Linear) -> int:
+    def silent(self, label: Label, layer: Linear) -> int:
         """Rows that a layer leaves out because they did not change."""
         if not layer.queued or layer.queue >= self.hw.max_experts:
             return 0
-        number = int(name.split(".")[1])
+        number = label.operator.layer
         return int(self.now.silent[number][layer.queue]) if number in self.now.silent else 0
 
-    def execute(self, name: str, descriptor: Compute, start: int, drain: int) -> Results:
+    def execute(self, label: Label, descriptor: Compute, start: int, drain: int) -> Results:
         """Run a compute descriptor issued in ``start`` that may drain from ``drain`` on."""
         if isinstance(descriptor, Store):
             self.issue.free = start + 1
@@ -95,49 +97,49 @@ class Execution:
             if descriptor.target == Target.RESIDUAL:
                 drain = self.stores.end(len(self.stores.entered) - 1)
             return Results(drain)
-        rows = self.rows(name, descriptor)
+        rows = self.rows(label, descriptor)
         if not rows:
             self.issue.free = start + 1
             return Results(drain)
         if isinstance(descriptor, Attention):
-            return self.attention(name, descriptor, start, drain)
+            return self.attention(label, descriptor, start, drain)
         if descriptor.dest == Dest.CHANGED:
-            return self.probe(name, descriptor, start, drain)
-        return self.linear(name, descriptor, rows, start, drain)
+            return self.probe(label, descriptor, start, drain)
+        return self.linear(label, descriptor, rows, start, drain)
 
-    def linear(self, name: str, layer: Linear, rows: int, start: int, drain: int) -> Results:
+    def linear(self, label: Label, layer: Linear, rows: int, start: int, drain: int) -> Results:
         """Run ``rows`` rows of a ``LINEAR``."""
         hw, sink = self.hw, self.sink(layer, rows)
         place = Place(hw.gangs[layer.gang], 1 << layer.split, hw.groups)
         available = self.available(layer, start)
         if layer.dest == Dest.GATE:
             self.counters["routes"] += rows * layer.top_k
-        known = self.remembered(name, layer, rows)
+        known = self.remembered(label, layer, rows)
         self.keep(layer, known)
-        items = linear_items(layer, self.known(name, layer, rows), known, hw, place)
+        items = linear_items(layer, self.known(label, layer, rows), known, hw, place)
         first = start + ItemGenerator.LATENCY
-        self.pipeline.begin(name, first, drain, place, available, sink, self.kept(layer))
-        self.pipeline.losses.operator(name, first, "layer norm" if layer.norm else "rows")
+        self.pipeline.begin(label, first, drain, place, available, sink, self.kept(layer))
+        self.pipeline.losses.operator(str(label), first, "layer norm" if layer.norm else "rows")
         self.collect(items)
         return Results(sink.end, sink.ended, sink.rows)
 
-    def known(self, name: str, layer: Linear, rows: int):
+    def known(self, label: Label, layer: Linear, rows: int):
         """Return the operand of a ``LINEAR``, or what is sent of it, of the next block of rows."""
         if layer.mode != Mode.DELTA:
-            return self.now.operands.get(name)
-        sent = self.now.sent.get(name)
+            return self.now.operands.get(label.subject) if label.role is None else None
+        sent = self.now.sent.get(label.subject)
         if sent is None or len(sent) == rows:
             return sent
-        first = self.passed[name] % len(sent)
-        self.passed[name] += rows
+        first = self.passed[label.subject] % len(sent)
+        self.passed[label.subject] += rows
         return sent[first : first + rows]
 
-    def remembered(self, name: str, layer: Linear, rows: int) -> Sequence[bool]:
+    def remembered(self, label: Label, layer: Linear, rows: int) -> Sequence[bool]:
         """Return which rows of a ``LINEAR`` have a state to start from."""
         delta = layer.mode == Mode.DELTA
         if delta and layer.fresh:
             return [False] * rows
-        known = self.now.known.get(name) if delta and layer.queued else None
+        known = self.now.known.get(label.subject) if delta and layer.queued else None
         return [True] * rows if known is None else known.tolist()
 
     def kept(self, layer: Linear) -> Kept:
@@ -161,7 +163,7 @@ class Execution:
         if mode >= Mode.DELTA:
             self.counters["sums_read"] += old * layer.columns // hw.word
 
-    def probe(self, name: str, layer: Linear, start: int, drain: int) -> Results:
+    def probe(self, label: Label, layer: Linear, start: int, drain: int) -> Results:
         """Find the tokens that changed.
 
         The executor hands the operator on when the last row is done with, without results, so it
@@ -169,7 +171,7 @@ class Execution:
         """
         words = -(-layer.depth // self.hw.word)
         changed = [True] * layer.rows if layer.fresh else self.now.changed[
-            int(name.split(".")[1])]
+            label.operator.layer]
         done = self.pipeline.probe(start, words, changed, self.available(layer, start))
         self.issue.free = done + 1
         return Results(max(drain, done + Fifo.timing.latency))
@@ -201,7 +203,7 @@ class Execution:
             return Residual(self.hw, self.adds)
         return Memories(self.hw)
 
-    def attention(self, name: str, attention: Attention, start: int, drain: int) -> Results:
+    def attention(self, label: Label, attention: Attention, start: int, drain: int) -> Results:
         """Run an ``ATTENTION``."""
         hw, operands = self.hw, self.now.operands
         words = -(-keys_of(attention) // hw.word)
@@ -210,11 +212,12 @@ class Execution:
         place = Place(1 << attention.spread, 1, hw.gangs[attention.set_size])
         released = self.retirement.finished[attention.wait_computes - 1]
         first = start + ItemGenerator.LATENCY
-        self.pipeline.begin(name, first, drain, place,
+        self.pipeline.begin(label, first, drain, place,
                             lambda row: max(sink.ready[row], released), sink)
-        self.pipeline.losses.operator(name, first, "softmax")
+        self.pipeline.losses.operator(str(label), first, "softmax")
         self.collect(attention_items(
-            attention, operands.get(f"{name}.scores"), operands.get(f"{name}.values"), hw, place))
+            attention, *(operands.get(label.operator.beside(part)) for part in ATTENTION),
+            hw, place))
         return Results(sink.end, rows=sink.rows)
 
     def collect(self, items: Iterable[Item]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.operators import Part
 from deltamoe.golden.temporal.policy import Plan, Policy
+from deltamoe.rtl.label import Subject
 
 
 @dataclass(frozen=True)
@@ -15,18 +16,18 @@ class Facts:
     """Data-dependent facts of one inference.
 
     ``routed`` is, for each layer with experts, the number of tokens of each expert. ``operands``
-    is, by operator, the left operand (rows, depth), needed unless every element is sent; ``sent``,
-    for a delta layer, which of its elements differ from the reference, and ``known``, for an
-    expert's, which of its rows have one. ``changed`` is, for each
-    layer with a token gate, which tokens changed; then ``routed`` are only those (of "expert" 0 in
-    a dense layer), and ``silent`` the others. ``later`` holds the facts of the inferences behind
-    the first, if there are any.
+    is, by the subject of a descriptor, the left operand (rows, depth), needed unless every element
+    is sent; ``sent``, for a delta layer, which of its elements differ from the reference, and
+    ``known``, for an expert's, which of its rows have one. ``changed`` is, for each layer with a
+    token gate, which tokens changed; then ``routed`` are only those (of "expert" 0 in a dense
+    layer), and ``silent`` the others. ``later`` holds the facts of the inferences behind the first,
+    if there are any.
     """
 
     routed: Mapping[int, np.ndarray]
-    operands: Mapping[str, np.ndarray] = field(default_factory=dict)
-    sent: Mapping[str, np.ndarray] = field(default_factory=dict)
-    known: Mapping[str, np.ndarray] = field(default_factory=dict)
+    operands: Mapping[Subject, np.ndarray] = field(default_factory=dict)
+    sent: Mapping[Subject, np.ndarray] = field(default_factory=dict)
+    known: Mapping[Subject, np.ndarray] = field(default_factory=dict)
     changed: Mapping[int, list[bool]] = field(default_factory=dict)
     silent: Mapping[int, np.ndarray] = field(default_factory=dict)
     later: tuple["Facts", ...] = ()
@@ -43,10 +44,10 @@ def from_trace(trace, config: ModelConfig, plan: Plan | None = None) -> Facts:
     """
     facts = Facts({layer: counts(experts, config)
                    for layer, (experts, _) in trace.routes.items()},
-                  {str(product): np.asarray(value) for product, value in trace.operands.items()})
+                  {product: np.asarray(value) for product, value in trace.operands.items()})
     if plan is None:
         return facts
-    sent, known = ({str(product): np.asarray(mask) for product, mask in masks.items()}
+    sent, known = ({product: np.asarray(mask) for product, mask in masks.items()}
                    for masks in (trace.sent, trace.known))
     changed, silent, routed = {}, {}, dict(facts.routed)
     for operator, choice in plan.resolve(config).items():

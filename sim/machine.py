@@ -7,6 +7,7 @@ from itertools import accumulate
 from deltamoe.rtl.compiler.assembler import Program
 from deltamoe.rtl.control.counters import COUNTERS
 from deltamoe.rtl.cycles import ComputeExecutor
+from deltamoe.rtl.label import PROGRAM, Label
 from deltamoe.rtl.program import (
     DESCRIPTOR_BYTES,
     Compute,
@@ -17,7 +18,7 @@ from deltamoe.rtl.program import (
     Store,
     Target,
 )
-from deltamoe.sim.energy.ledger import PROGRAM, Ledger
+from deltamoe.sim.energy.ledger import Ledger
 from deltamoe.sim.execution import Execution
 from deltamoe.sim.facts import Facts
 from deltamoe.sim.memory import MemoryModel
@@ -86,23 +87,23 @@ class Machine(Execution):
             if isinstance(descriptor, kind):
                 break
             walker.skip()
-        name = self.program.names[walker.index]
+        label = self.program.labels[walker.index]
         self.now = self.facts.frame(self.frames[walker.index])
-        if not self.decided(name, descriptor):
+        if not self.decided(label, descriptor):
             return False
         if isinstance(descriptor, Load):
             walker.take(self.load(walker.index, descriptor, walker.offers))
         else:
-            walker.take(self.compute(name, descriptor, walker.offers))
+            walker.take(self.compute(label, descriptor, walker.offers))
         return True
 
-    def decided(self, name: str, descriptor: Load | Compute) -> bool:
+    def decided(self, label: Label, descriptor: Load | Compute) -> bool:
         """Tell whether all that a descriptor waits for has been run."""
         if isinstance(descriptor, Compute):
             return (descriptor.wait_computes <= len(self.retirement.finished)
                     and descriptor.wait_loads <= len(self.loads.finished))
         wanted, routed = descriptor.wait_computes, descriptor.routed
-        if routed and wanted >= routed and not self.wanted(name, descriptor):
+        if routed and wanted >= routed and not self.wanted(label, descriptor):
             wanted = routed
         return (max(wanted, routed) <= len(self.retirement.finished)
                 and descriptor.wait_stores <= len(self.stores.entered))
@@ -117,13 +118,13 @@ class Machine(Execution):
 
     def load(self, index: int, load: Load, offered: int) -> int:
         """Run one load; return the cycle in which it was taken."""
-        name, before = self.program.names[index], dict(self.counters)
-        rows = self.wanted(name, load) if load.skip_if_empty else 0
-        accepted = self.loads.load(name, load, offered, self.retirement.finished, rows,
+        label, before = self.program.labels[index], dict(self.counters)
+        rows = self.wanted(label, load) if load.skip_if_empty else 0
+        accepted = self.loads.load(label, load, offered, self.retirement.finished, rows,
                                    self.stores.end(load.wait_stores - 1))
         if load.target == Target.PROGRAM:
             self.held.append(self.loads.finished[-1])
-        self.ledger.load(self.owners[index], load, self.since(before))
+        self.ledger.load(str(self.owners[index]), load, self.since(before))
         return accepted
 
     def since(self, before: Mapping[str, int]) -> Counter:
@@ -131,7 +132,7 @@ class Machine(Execution):
         return Counter({name: count - before.get(name, 0)
                         for name, count in self.counters.items() if count != before.get(name, 0)})
 
-    def compute(self, name: str, descriptor: Compute, offered: int) -> int:
+    def compute(self, label: Label, descriptor: Compute, offered: int) -> int:
         """Run one compute descriptor; return the cycle in which it was taken."""
         counters, before, issue = self.counters, dict(self.counters), self.issue
         retirement, free = self.retirement, issue.free
@@ -146,7 +147,7 @@ class Machine(Execution):
             counters[f"compute_{cause}"] += cycles
         defers = isinstance(descriptor, Linear) and descriptor.dest in (Dest.KEY, Dest.GATE)
         drain, start = retirement.start(taken, defers=defers), taken + ComputeExecutor.START
-        results = self.execute(name, descriptor, start, drain)
+        results = self.execute(label, descriptor, start, drain)
         end = retirement.retire(results.written, results.ended)
         self.rows_ready.append(results.rows)
         self.flight(start, max(end, issue.free - 1))
@@ -154,14 +155,14 @@ class Machine(Execution):
         counted = self.since(before)
         stalls = {cause: counted[cause] for cause in (
             "source_needs", "source_full", "worker_blocked", "drain_starved", "drain_credit")}
-        self.layers.append(Layer(name, begun, left + 1, counted["macs"], stalls | waits))
-        self.spans.append(Span(("compute",), name, begun, left + 1))
+        self.layers.append(Layer(label, begun, left + 1, counted["macs"], stalls | waits))
+        self.spans.append(Span(("compute",), label, begun, left + 1))
         counted["cycles"] = left + 1 - begun
         if isinstance(descriptor, Store):
-            self.ledger.store(name, descriptor, counted)
+            self.ledger.store(str(label), descriptor, counted)
         else:
-            silent = self.silent(name, descriptor) if isinstance(descriptor, Linear) else 0
-            self.ledger.operator(name, descriptor, counted, silent)
+            silent = self.silent(label, descriptor) if isinstance(descriptor, Linear) else 0
+            self.ledger.operator(str(label), descriptor, counted, silent)
         return taken
 
     def flight(self, first: int, last: int) -> None:
@@ -170,16 +171,16 @@ class Machine(Execution):
         self.covered = max(self.covered, last)
 
 
-def owners(program: Program) -> list[str]:
+def owners(program: Program) -> list[Label]:
     """Return, for each descriptor, the operator that it is there for: the next one, or the last.
 
-    The program's own loads belong to :data:`deltamoe.sim.energy.ledger.PROGRAM`.
+    The program's own loads belong to :data:`deltamoe.rtl.label.PROGRAM`.
     """
     owners, owner = [], PROGRAM
-    for name, descriptor in zip(reversed(program.names), reversed(program.descriptors),
-                                strict=True):
+    for label, descriptor in zip(reversed(program.labels), reversed(program.descriptors),
+                                 strict=True):
         if isinstance(descriptor, Compute):
-            owner = name
+            owner = label
         piece = isinstance(descriptor, Load) and descriptor.target == Target.PROGRAM
         owners.append(PROGRAM if piece else owner)
     return owners[::-1]

@@ -24,7 +24,7 @@ Work that leaves nothing out takes the cycles of dense inference exactly.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from typing import NamedTuple
@@ -32,13 +32,14 @@ from typing import NamedTuple
 import numpy as np
 
 from deltamoe.golden.config import ModelConfig
-from deltamoe.golden.operators import products
+from deltamoe.golden.operators import Part, products
 from deltamoe.golden.quantization.shapes import tensor_formats
 from deltamoe.golden.sparsity.names import ATTENTION, Product
 from deltamoe.golden.sparsity.work import Frame, Work
 from deltamoe.rtl.compiler.assembler import Program
-from deltamoe.rtl.compiler.linker import with_pieces
+from deltamoe.rtl.compiler.linker import Labeled, with_pieces
 from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.label import Label, Role, Subject, What
 from deltamoe.rtl.program import (
     Attention,
     Compute,
@@ -56,7 +57,6 @@ from deltamoe.sim.units.attention_items import PartialAttention
 SUM_BYTES = 4
 """Bytes of a sum that is remembered; a reference has one."""
 
-Named = tuple[str, Descriptor]
 
 
 class Weights(NamedTuple):
@@ -97,30 +97,31 @@ class State(NamedTuple):
         return max(self)
 
 
-def remembered(works: Mapping[Product, Work], operators: Iterable[str]) -> dict[str, State]:
-    """Return by operator what its products remember, if they do."""
-    own, made = set(operators), Counter[tuple[str, str]]()
+def remembered(works: Mapping[Product, Work], computed: Container[Subject],
+               ) -> dict[Product, State]:
+    """Return what products remember, if they do, by what is ``computed``: they, or their whole."""
+    read, written = Counter[Product](), Counter[Product]()
     for product, work in works.items():
-        owner = str(product) if str(product) in own else str(product.whole)
-        made[owner, "read"] += work.state_read_bytes
-        made[owner, "written"] += work.state_written_bytes
-    sums = {owner: State(made[owner, "read"], made[owner, "written"]) for owner, _ in made}
+        owner = product if product in computed else product.whole
+        read[owner] += work.state_read_bytes
+        written[owner] += work.state_written_bytes
+    sums = {owner: State(read[owner], written[owner]) for owner in read}
     return {owner: state for owner, state in sums.items() if state.size}
 
 
-def moved(states: Mapping[str, State], hw: HwConfig) -> dict[str, State]:
+def moved(states: Mapping[Product, State], hw: HwConfig) -> dict[Product, State]:
     """Return what finds no room on chip, where the first operators' state stays."""
     room = hw.word * (SUM_BYTES * hw.state_words + hw.reference_words)
     if sum(state.size for state in states.values()) <= room:
         return {}
     room -= 2 * max(state.size for state in states.values())
-    made = {}
-    for name, state in states.items():
+    streamed = {}
+    for owner, state in states.items():
         if state.size <= room:
             room -= state.size
         else:
-            made[name] = state
-    return made
+            streamed[owner] = state
+    return streamed
 
 
 def width(work: Work) -> float:
@@ -165,19 +166,19 @@ def linear(layer: Linear, work: Work, weights: Weights, hw: HwConfig,
 
 
 def attention(whole: Attention, scores: Work, values: Work, hw: HwConfig,
-              ) -> tuple[Attention, dict[str, np.ndarray]]:
+              ) -> tuple[Attention, dict[Part, np.ndarray]]:
     """Return what is left of an attention, and what is sent of both operands if not all."""
     heads, tokens = whole.heads, scores.rows // whole.heads
     keys = width(scores)
-    sent = {"scores": operand(scores, keys), "values": operand(values, values.columns)}
+    sent = {Part.SCORES: operand(scores, keys), Part.VALUES: operand(values, values.columns)}
     whole = replace(whole, rows=tokens, mode=Mode.DENSE)
     if keys == values.depth == tokens and all(mask is None for mask in sent.values()):
         return whole, {}
     part = PartialAttention(**vars(replace(whole, mode=Mode.ZERO_SKIP)),
                             keys=min(whole_words(keys, hw), values.depth))
-    masks = {name: np.ones((work.rows, work.depth), bool) if sent[name] is None else sent[name]
-             for name, work in (("scores", scores), ("values", values))}
-    return part, {name: mask.reshape(heads, tokens, -1) for name, mask in masks.items()}
+    masks = {each: np.ones((work.rows, work.depth), bool) if sent[each] is None else sent[each]
+             for each, work in zip(ATTENTION, (scores, values), strict=True)}
+    return part, {each: mask.reshape(heads, tokens, -1) for each, mask in masks.items()}
 
 
 def load_of(load: Load, beats: int) -> Load:
@@ -187,31 +188,31 @@ def load_of(load: Load, beats: int) -> Load:
     return replace(load, beats=0, skip_if_empty=True, routed=0)
 
 
-def loaded(name: str, load: Load, works: Mapping[str, Work], weights: Mapping[str, Weights],
-           hw: HwConfig, pieces: int) -> Load:
+def loaded(label: Label, load: Load, works: Mapping[Product, Work],
+           weights: Mapping[Product, Weights], hw: HwConfig, pieces: int) -> Load:
     """Return what is left of a load for ``works``; an expert without tokens skips its own.
 
     A product's bytes are shared out among the ``pieces`` that its weights are loaded in.
     """
-    owner, _, part = name.removesuffix(".load").rpartition(".")
-    if part not in {"weights", "parameters"}:
+    product, work = label.subject, works.get(label.subject)
+    if label.what not in (What.WEIGHTS, What.PARAMETERS):
         return load
-    if owner.endswith(".attention"):
-        both = (works[f"{owner}.{each}"] for each in ATTENTION if f"{owner}.{each}" in works)
+    if label.operator and label.operator.part == Part.ATTENTION:
+        both = (works[each] for each in map(label.operator.beside, ATTENTION) if each in works)
         return load_of(load, load.beats + -(-besides(both) // hw.bus_bytes))
-    if owner not in works:
+    if work is None:
         return load if load.skip_if_empty else load_of(load, 0)
-    if part == "parameters":
+    if label.what == What.PARAMETERS:
         return load
-    beats = -(-load.beats * works[owner].loaded_bytes // weights[owner].bytes)
-    more = -(-besides([works[owner]]) // (hw.bus_bytes * pieces))
+    beats = -(-load.beats * work.loaded_bytes // weights[product].bytes)
+    more = -(-besides([work]) // (hw.bus_bytes * pieces))
     return load_of(load, beats + more)
 
 
-def unpaged(program: Program) -> list[Named]:
-    """Return the descriptors without the loads of the program's own pieces, by name."""
-    named, own = [], [0]
-    for name, descriptor in zip(program.names, program.descriptors, strict=True):
+def unpaged(program: Program) -> list[Labeled]:
+    """Return the descriptors without the loads of the program's own pieces."""
+    labeled, own = [], [0]
+    for label, descriptor in zip(program.labels, program.descriptors, strict=True):
         if isinstance(descriptor, Load):
             piece = descriptor.target == Target.PROGRAM
             own.append(own[-1] + (not piece))
@@ -219,80 +220,82 @@ def unpaged(program: Program) -> list[Named]:
                 continue
         elif isinstance(descriptor, Compute):
             descriptor = replace(descriptor, wait_loads=own[descriptor.wait_loads])
-        named.append((name, descriptor))
-    return named
+        labeled.append((label, descriptor))
+    return labeled
 
 
-def rewritten(named: Sequence[Named], hw: HwConfig, frames: Sequence[Frame],
-              weights: Mapping[str, Weights], operands: Sequence[dict]) -> Iterator[Named]:
+def rewritten(labeled: Sequence[Labeled], hw: HwConfig, frames: Sequence[Frame],
+              weights: Mapping[Product, Weights], operands: Sequence[dict]) -> Iterator[Labeled]:
     """Return all descriptors as ``frames`` leave them; add to the ``operands`` of each frame."""
-    number, pieces = 0, Counter(name for name, _ in named)
-    for name, descriptor in named:
+    number, pieces = 0, Counter(label for label, _ in labeled)
+    for label, descriptor in labeled:
         if isinstance(descriptor, Halt):
-            yield name, descriptor
+            yield label, descriptor
             return
-        works = {str(product): work for product, work in frames[number].works.items()}
+        works, product = frames[number].works, label.subject
         if isinstance(descriptor, Load):
-            descriptor = loaded(name, descriptor, works, weights, hw,
-                                pieces[name] // len(frames))
+            descriptor = loaded(label, descriptor, works, weights, hw,
+                                pieces[label] // len(frames))
         elif isinstance(descriptor, Store):
             number += 1
-        elif isinstance(descriptor, Attention) and f"{name}.scores" in works:
-            descriptor, masks = attention(descriptor, works[f"{name}.scores"],
-                                          works[f"{name}.values"], hw)
-            operands[number] |= {f"{name}.{part}": mask for part, mask in masks.items()}
-        elif isinstance(descriptor, Linear) and name in works:
-            descriptor, sent = linear(descriptor, works[name], weights[name], hw)
-            operands[number] |= {} if sent is None else {name: sent}
+        elif isinstance(descriptor, Attention) and product.beside(Part.SCORES) in works:
+            descriptor, masks = attention(
+                descriptor, *(works[product.beside(part)] for part in ATTENTION), hw)
+            operands[number] |= {product.beside(part): mask for part, mask in masks.items()}
+        elif isinstance(descriptor, Linear) and product in works:
+            descriptor, sent = linear(descriptor, works[product], weights[product], hw)
+            operands[number] |= {} if sent is None else {product: sent}
         elif isinstance(descriptor, Attention) or not descriptor.queued:
             descriptor = replace(descriptor, rows=0)
-        yield name, descriptor
+        yield label, descriptor
 
 
-def remembering(named: Sequence[Named], hw: HwConfig, frames: Sequence[Frame]) -> list[Named]:
+def remembering(labeled: Sequence[Labeled], hw: HwConfig, frames: Sequence[Frame],
+                ) -> list[Labeled]:
     """Insert the transfers of what is remembered, around the operators that remember it.
 
     A load may begin with that of the operator's weights, an expert's when its tokens are known.
     What waits for others waits for the same ones as before.
     """
-    names = [name for name, _ in named]
-    total, done = Counter(names), Counter[str]()
-    states = [moved(remembered(frame.works, names), hw) for frame in frames]
-    made: list[Named] = []
-    number, computes, loads, begun, waits = 0, [0], [0], 0, {}
+    total, done = Counter(label for label, _ in labeled), Counter[Label]()
+    computed = {label.subject for label, _ in labeled if label.role is None}
+    states = [moved(remembered(frame.works, computed), hw) for frame in frames]
+    surrounded: list[Labeled] = []
+    number, computes, loads, begun = 0, [0], [0], 0
+    waits: dict[Subject, int] = {}
     count = Counter[bool]()
 
-    def add(name: str, descriptor: Descriptor) -> None:
+    def add(label: Label, descriptor: Descriptor) -> None:
         count[isinstance(descriptor, Load)] += 1
-        made.append((name, descriptor))
+        surrounded.append((label, descriptor))
 
-    for name, descriptor in named:
+    for label, descriptor in labeled:
         if isinstance(descriptor, Halt):
-            made.append((name, descriptor))
+            surrounded.append((label, descriptor))
             continue
+        subject = label.subject
         descriptor = replace(descriptor, wait_computes=computes[descriptor.wait_computes])
         if isinstance(descriptor, Load):
             descriptor = replace(descriptor, routed=computes[descriptor.routed])
-            owner = name.removesuffix(".load").rpartition(".")[0]
-            waits.setdefault(owner, max(descriptor.wait_computes, descriptor.routed))
-            add(name, descriptor)
+            waits.setdefault(subject, max(descriptor.wait_computes, descriptor.routed))
+            add(label, descriptor)
             loads.append(count[True])
             continue
-        state, pieces = states[number].get(name, State(0, 0)), total[name] // len(frames)
+        state, pieces = states[number].get(subject, State(0, 0)), total[label] // len(frames)
         beats = [-(-size // hw.bus_bytes) for size in state]
-        if done[name] % pieces == 0 and beats[0]:
-            add(f"{name}.state.load", Load(target=Target.STATE, beats=beats[0],
-                                           wait_computes=waits.get(name, 0)))
+        if done[label] % pieces == 0 and beats[0]:
+            add(Label(subject, Role.LOAD, What.STATE), Load(
+                target=Target.STATE, beats=beats[0], wait_computes=waits.get(subject, 0)))
             begun = count[True]
-        done[name] += 1
-        add(name, replace(descriptor, wait_loads=max(begun, loads[descriptor.wait_loads])))
+        done[label] += 1
+        add(label, replace(descriptor, wait_loads=max(begun, loads[descriptor.wait_loads])))
         computes.append(count[False])
         if isinstance(descriptor, Store):
             number, waits = number + 1, {}
-        if done[name] % pieces == 0 and beats[1]:
-            add(f"{name}.state", Store(target=Target.STATE, beats=beats[1],
-                                       wait_loads=count[True]))
-    return made
+        if done[label] % pieces == 0 and beats[1]:
+            add(Label(subject, what=What.STATE), Store(target=Target.STATE, beats=beats[1],
+                                                       wait_loads=count[True]))
+    return surrounded
 
 
 def check(frame: Frame) -> None:
@@ -327,14 +330,13 @@ def worked(program: Program, frames: Sequence[Frame],
         raise ValueError(f"{len(frames)} frames of work for a program of {len(program.images)}")
     for frame in frames if weights is None else ():
         check(frame)
-    operands: list[dict[str, np.ndarray]] = [{} for _ in frames]
-    known = {str(product): each for product, each in (
-        weights_of(program.config) if weights is None else weights).items()}
+    operands: list[dict[Product, np.ndarray]] = [{} for _ in frames]
+    known = weights_of(program.config) if weights is None else weights
     hw = program.hw
     left = list(rewritten(unpaged(program), hw, frames, known, operands))
-    named = with_pieces(remembering(left, hw, frames), hw)
+    labeled = with_pieces(remembering(left, hw, frames), hw)
     first, *later = (Facts(frame.routed, masks)
                      for frame, masks in zip(frames, operands, strict=True))
-    names, descriptors = zip(*named, strict=True)
-    return (replace(program, names=names, descriptors=descriptors),
+    labels, descriptors = zip(*labeled, strict=True)
+    return (replace(program, labels=labels, descriptors=descriptors),
             replace(first, later=tuple(later)))

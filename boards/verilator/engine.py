@@ -24,6 +24,7 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.control.counters import COUNTERS
 from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS, WATCHDOG
 from deltamoe.rtl.generate import to_verilog
+from deltamoe.rtl.label import PROGRAM
 from deltamoe.rtl.program import ErrorCode
 from deltamoe.sim.report.spans import Span
 
@@ -152,5 +153,5 @@ def read_spans(path: Path, program: Program) -> Iterator[Span]:
     """Yield the spans of a file that the harness wrote."""
     for line in read_text(path).splitlines():
         unit, descriptor, start, end = line.split(",")
-        name = "program" if descriptor == "-1" else program.names[int(descriptor)]
-        yield Span((unit,), name, int(start), int(end))
+        label = PROGRAM if descriptor == "-1" else program.labels[int(descriptor)]
+        yield Span((unit,), label, int(start), int(end))

@@ -9,6 +9,7 @@ from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.temporal.policy import Plan
 from deltamoe.rtl.compiler.layout import image_rows, parameter_words
 from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.label import Label, Role, Subject, What
 from deltamoe.rtl.program import Compute, Descriptor, Halt, Load, Operator, Store, Target
 
 OperatorT = TypeVar("OperatorT", bound=Operator)
@@ -18,7 +19,7 @@ OperatorT = TypeVar("OperatorT", bound=Operator)
 class Program:
     """What the accelerator runs: descriptors and all bytes that they load.
 
-    ``descriptors`` and their ``names`` belong together; ``memory`` is the image of the program
+    ``descriptors`` and their ``labels`` belong together; ``memory`` is the image of the program
     and the weights, from byte ``start`` on, up to ``size`` bytes in all with images and outputs of
     all frames behind it. What lies before is the state that streams: a program that continues
     finds it where any of the same plan left it. What is kept on chip it finds there, and so the
@@ -27,7 +28,7 @@ class Program:
 
     hw: HwConfig
     descriptors: tuple[Descriptor, ...]
-    names: tuple[str, ...]
+    labels: tuple[Label, ...]
     start: int
     memory: np.ndarray
     images: tuple[int, ...]
@@ -83,7 +84,7 @@ class Ring:
     position: int = 0
     segments: list[tuple[int, int, int]] = field(default_factory=list)
 
-    def take(self, size: int, owner: str) -> tuple[int, int]:
+    def take(self, size: int, owner: Subject) -> tuple[int, int]:
         """Return the first address and how many compute descriptors must have finished."""
         if size > self.depth:
             raise ValueError(f"{owner} needs {size} {self.name}, the hardware has {self.depth}")
@@ -117,7 +118,7 @@ class Assembler:
         self.placed: list[int] = []
         self.number = 0
         self.descriptors: list[Descriptor] = []
-        self.names: list[str] = []
+        self.labels: list[Label] = []
         self.blobs: list[np.ndarray] = []
         self.loads = self.computes = self.stores = self.made = self.end = self.gate = 0
         self.whole = True
@@ -125,12 +126,13 @@ class Assembler:
         self.weights = Ring(hw.weight_rows, "weight_rows")
         self.params = Ring(hw.param_words, "param_words")
 
-    def add(self, name: str, descriptor: Descriptor) -> None:
+    def add(self, label: Label, descriptor: Descriptor) -> None:
         """Add a descriptor."""
         self.descriptors.append(descriptor)
-        self.names.append(name)
+        self.labels.append(label)
 
-    def load(self, name: str, load: Load, blob: np.ndarray) -> None:
+    def load(self, subject: Subject, load: Load, blob: np.ndarray,
+             what: What | None = None) -> None:
         """Add a load of ``blob``; an expert's waits for its gate unless it is sure to be used.
 
         A load that says how many beats it has needs no bytes of the program.
@@ -141,19 +143,20 @@ class Assembler:
             self.placed.append(self.end)
             self.blobs.append(blob)
             self.end += len(blob)
-        self.add(f"{name}.load", replace(load, address=self.placed[self.number],
-                                         beats=load.beats or len(blob) // self.hw.bus_bytes))
+        self.add(Label(subject, Role.LOAD, what), replace(
+            load, address=self.placed[self.number],
+            beats=load.beats or len(blob) // self.hw.bus_bytes))
         self.number += 1
         self.loads += 1
 
-    def compute(self, name: str, descriptor: Compute) -> None:
+    def compute(self, subject: Subject, descriptor: Compute, role: Role | None = None) -> None:
         """Add a compute descriptor that waits for all loads so far.
 
         Its results are written after those of all descriptors before it, so it only needs
         ``wait_computes`` for what it reads. ``made`` counts up to the last that is no ``STORE``;
         ``whole`` tells that its rows are all of its layer's.
         """
-        self.add(name, replace(descriptor, wait_loads=self.loads))
+        self.add(Label(subject, role), replace(descriptor, wait_loads=self.loads))
         self.computes += 1
         if isinstance(descriptor, Store):
             self.stores += 1
@@ -162,19 +165,20 @@ class Assembler:
 
     def halt(self) -> None:
         """End the program."""
-        self.add("halt", Halt())
+        self.add(Label("halt"), Halt())
 
     def after(self, *, by_row: bool) -> After:
         """Return what an operator waits for that needs the last one placed."""
         return After(self.made, by_row and self.whole)
 
-    def parameters(self, name: str, bias: np.ndarray, multiplier: np.ndarray,
+    def parameters(self, subject: Subject, bias: np.ndarray, multiplier: np.ndarray,
                    load: Load | None = None) -> int:
         """Load biases and multipliers, by ``load`` if it is an expert's; return the first word."""
         blob = parameter_words(bias, multiplier)
         size = len(blob) // (4 * self.hw.lanes)
-        base, after = self.params.take(size, name)
+        base, after = self.params.take(size, subject)
         self.params.use(base, size, self.computes)
-        self.load(f"{name}.parameters", replace(
-            load or Load(), target=Target.PARAMETERS, base=base, wait_computes=after), blob)
+        self.load(subject, replace(
+            load or Load(), target=Target.PARAMETERS, base=base, wait_computes=after), blob,
+            What.PARAMETERS)
         return base

@@ -8,6 +8,7 @@ from deltamoe.golden.numerics import PLANE, SHIFTS
 from deltamoe.golden.operators import Operator, Part, feed_forward
 from deltamoe.rtl.compiler.assembler import After
 from deltamoe.rtl.compiler.layers import MODES, Layers
+from deltamoe.rtl.label import Role
 from deltamoe.rtl.program import Dest, Linear, Mode, Source, Target
 
 
@@ -20,9 +21,10 @@ def probe(c: Layers, operator: Operator, norm: Linear, *, routes: bool) -> Linea
     words, choice = config.embed_dim // hw.word, c.keeping.choices[operator]
     c.gated(operator, Target.REFERENCE)
     base = c.base(operator, Target.REFERENCE, config.num_tokens * words)
-    c.compute(f"{operator}.probe", replace(
+    c.compute(operator, replace(
         norm, mode=Mode.DENSE, dest=Dest.CHANGED, depth=config.embed_dim, columns=hw.word,
-        reference_base=base, theta=choice.theta, fresh=c.fresh, routes=routes))
+        reference_base=base, theta=choice.theta, fresh=c.fresh, routes=routes),
+        Role.PROBE)
     return Linear(rows=norm.rows, source=Source.REFERENCE, source_base=base,
                   source_stride=norm.source_stride, operand_signed=True)
 
@@ -97,7 +99,7 @@ def route(c: Layers, gate: Operator, layer: Linear, *, gated: bool) -> None:
     if c.keeping.remembers(gate.layer):
         layer = replace(layer, remembers=True, fresh=c.fresh,
                         remembered_base=c.keeping.routes.take(gate.block, config.num_tokens))
-    c.linear(str(gate), replace(
+    c.linear(gate, replace(
         layer, mode=MODES[choice.policy], dest=Dest.GATE, num_experts=config.num_experts,
         top_k=config.top_k, gated=gated, multiplier=int(c.tensor(f"{gate}.multiplier")),
         shift=SHIFTS.index(int(c.tensor(f"{gate}.shift")))), planes)

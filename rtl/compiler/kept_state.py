@@ -1,6 +1,6 @@
 """Which operators keep what from one frame to the next, and where."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from deltamoe.golden.config import ModelConfig
@@ -8,6 +8,7 @@ from deltamoe.golden.operators import EVERY, QKV, Operator, Part, block, feed_fo
 from deltamoe.golden.temporal.policy import REMEMBERING, Choice, Plan, Policy
 from deltamoe.rtl.compiler.layout import columns_of, image_stride
 from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.label import Subject
 
 
 @dataclass
@@ -24,7 +25,7 @@ class Window:
     position: int = 0
     segments: list[tuple[int, int, int, int]] = field(default_factory=list)
 
-    def take(self, size: int, owner: str) -> tuple[int, int, int]:
+    def take(self, size: int, owner: Subject) -> tuple[int, int, int]:
         """Return the first word, and how many compute descriptors and transfers to wait for.
 
         Raises
@@ -56,9 +57,9 @@ class Region:
     name: str
     used: int = 0
     reserved: int = 0
-    bases: dict[Hashable, int] = field(default_factory=dict)
+    bases: dict[Subject, int] = field(default_factory=dict)
 
-    def take(self, owner: Hashable, size: int) -> int:
+    def take(self, owner: Subject, size: int) -> int:
         """Return the first word of ``owner``, the same one every time.
 
         Raises
@@ -214,7 +215,7 @@ class Keeping:
 
     def groups(self) -> list[Group]:
         """Return what is kept, in order."""
-        groups: dict[Hashable, list[Operator]] = {}
+        groups: dict[Subject, list[Operator]] = {}
         for operator, choice in self.choices.items():
             owner = self.operand(operator)
             if choice.policy == Policy.TOKEN_GATE:

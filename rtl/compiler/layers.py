@@ -1,6 +1,5 @@
 """Linear layers as descriptors: cut into pieces, spread over the groups, kept by their policy."""
 
-from collections.abc import Hashable
 from dataclasses import replace
 from functools import partial
 
@@ -12,6 +11,7 @@ from deltamoe.golden.temporal.policy import Choice, Policy
 from deltamoe.rtl.compiler.layout import columns_of
 from deltamoe.rtl.compiler.placement import pieces_of
 from deltamoe.rtl.compiler.streaming import Streaming
+from deltamoe.rtl.label import Role, Subject
 from deltamoe.rtl.program import Dest, Linear, Load, Mode, Source, Target
 
 MODES = {Policy.DENSE: Mode.DENSE, Policy.ZERO_SKIP: Mode.ZERO_SKIP, Policy.DELTA: Mode.DELTA,
@@ -21,17 +21,17 @@ MODES = {Policy.DENSE: Mode.DENSE, Policy.ZERO_SKIP: Mode.ZERO_SKIP, Policy.DELT
 class Layers(Streaming):
     """Adds layers; one method for what they load, one for each thing that is kept of them."""
 
-    def replay(self, name: str, layer: Linear) -> None:
+    def replay(self, product: Operator, layer: Linear) -> None:
         """Add what a layer made for the tokens that did not change, once more."""
         hw, size = self.hw, layer.columns // self.hw.word
         self.params.use(layer.param_base, size, self.computes)
-        self.compute(f"{name}.replay", replace(
+        self.compute(product, replace(
             layer, mode=Mode.REPLAY, queue=layer.queue + hw.max_experts, stores=False,
             depth=hw.word, weight_base=0, passes=0, source_base=0, source_stride=0, wide=False,
-            wait_computes=self.gate, by_row=False))
+            wait_computes=self.gate, by_row=False), Role.REPLAY)
 
     def layer(self, operator: Operator, layer: Linear, *, expert: int | None = None,
-              operand: Hashable | None = None, slots: int = 0) -> None:
+              operand: Subject | None = None, slots: int = 0) -> None:
         """Add a linear layer of the model, its bias as its mode needs it.
 
         ``layer`` says all but what its weights and its policy decide; it ``keeps`` its operand if
@@ -67,10 +67,10 @@ class Layers(Streaming):
                 piece = self.kept(product, operand, choice, piece, count, before)
             if slots:
                 piece = self.slots(operator, piece, slots, before)
-            last = self.linear(str(product), piece, weight[part], biases=bias[part],
+            last = self.linear(product, piece, weight[part], biases=bias[part],
                                multipliers=multiplier[part], load=load, blocks=blocks)
             if slots:
-                self.replay(str(product), last)
+                self.replay(product, last)
             layer = replace(layer, norm=False)
 
     def pieces(self, product: Operator, depth: int, count: int, layer: Linear) -> list[range]:
@@ -87,7 +87,7 @@ class Layers(Streaming):
                           for first in range(whole.start, whole.stop, width)]
         return pieces
 
-    def kept(self, product: Operator, operand: Hashable, choice: Choice, layer: Linear, count: int,
+    def kept(self, product: Operator, operand: Subject, choice: Choice, layer: Linear, count: int,
              before: int) -> Linear:
         """Return a delta layer with where its operand and its sums are kept; any other as it is."""
         if choice.policy != Policy.DELTA:

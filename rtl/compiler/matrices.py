@@ -10,6 +10,7 @@ from deltamoe.rtl.compiler import sums
 from deltamoe.rtl.compiler.assembler import Assembler
 from deltamoe.rtl.compiler.layout import columns_of, weight_tiles
 from deltamoe.rtl.compiler.placement import place
+from deltamoe.rtl.label import Subject, What
 from deltamoe.rtl.program import Dest, Linear, Load, Mode, Source, Target
 
 Blocks = Callable[[Linear], Iterator[Linear]]
@@ -19,7 +20,7 @@ Blocks = Callable[[Linear], Iterator[Linear]]
 class Matrices(Assembler):
     """Adds linear layers, whoever's they are."""
 
-    def linear(self, name: str, layer: Linear, weight: np.ndarray, *,
+    def linear(self, subject: Subject, layer: Linear, weight: np.ndarray, *,
                biases: np.ndarray | None = None, multipliers: np.ndarray | None = None,
                load: Load | None = None, blocks: Blocks | None = None) -> Linear:
         """Load a layer and add its descriptor for each of its ``blocks``; return the last.
@@ -37,35 +38,35 @@ class Matrices(Assembler):
             and layer.source_base % hw.read_words == 0
             and layer.source_stride % hw.read_words == 0)
         size = placed.passes * placed.rows
-        base, after = self.weights.take(size, name)
-        self.load(f"{name}.weights", replace(
+        base, after = self.weights.take(size, subject)
+        self.load(subject, replace(
             load, target=Target.WEIGHTS, base=base, wait_computes=after,
             span=hw.gangs.index(placed.span), passes=placed.passes, tile_rows=placed.rows,
             tiles=placed.passes * placed.span), weight_tiles(
-                weight, hw, placed.gang, placed.split, hw.read_words if wide else 1))
+                weight, hw, placed.gang, placed.split, hw.read_words if wide else 1), What.WEIGHTS)
         param, params = 0, 0
         if biases is not None and multipliers is not None:
             pad = (0, columns - len(biases))
-            param = self.parameters(name, np.pad(biases, pad), np.pad(multipliers, pad),
+            param = self.parameters(subject, np.pad(biases, pad), np.pad(multipliers, pad),
                                     None if layer.stores else load)
             params = columns // hw.word
-        self.bound(name, weight, biases, layer)
+        self.bound(subject, weight, biases, layer)
         layer = replace(layer, depth=depth, columns=columns, weight_base=base, param_base=param,
                         wide=wide, **placed.fields(hw))
         block = layer
         for block in blocks(layer) if blocks else (layer,):
             self.weights.use(base, size, self.computes)
             self.params.use(param, params, self.computes)
-            self.compute(name, block)
+            self.compute(subject, block)
         return block
 
-    def bound(self, name: str, weight: np.ndarray, biases: np.ndarray | None,
+    def bound(self, subject: Subject, weight: np.ndarray, biases: np.ndarray | None,
               layer: Linear) -> None:
         """Refuse a layer whose sums outgrow the accumulators, or whose logits the gate."""
         bias = 0 if biases is None else biases.astype(np.int64)
         operand = {"operand_signed": layer.operand_signed, "zero_point": layer.zero_point}
-        sums.check(name, sums.layer(weight, bias, layer.mode, **operand), self.hw)
+        sums.check(str(subject), sums.layer(weight, bias, layer.mode, **operand), self.hw)
         if layer.dest == Dest.GATE:
             planes = weight.astype(np.int64)
             whole = (planes[0::2] << PLANE) + planes[1::2]
-            sums.check(name, sums.layer(whole, 0, Mode.DENSE, **operand), self.hw, PLANE)
+            sums.check(str(subject), sums.layer(whole, 0, Mode.DENSE, **operand), self.hw, PLANE)

@@ -139,8 +139,8 @@ class Network:
                 operand=share)
         sums.check(str(name), sums.attention(self.tokens, head_dim), hw)
         multiplier = c.tensor(f"{name}.multiplier").repeat(hw.word)
-        param = c.parameters(str(name), np.zeros_like(multiplier), multiplier)
-        c.compute(str(name), c.after(by_row=True).on(Attention(
+        param = c.parameters(name, np.zeros_like(multiplier), multiplier)
+        c.compute(name, c.after(by_row=True).on(Attention(
             rows=self.tokens, source_stride=self.words, dest_base=context, dest_stride=self.words,
             mode=MODES[c.keeping.choices[name].policy],
             head_dim=head_dim, value_base=values, param_base=param,

@@ -7,7 +7,7 @@ Delta layers' comes block by block of rows; experts' and token gates' all of a l
     memory ──► LOAD ──► window ──► LINEAR ──► window ──► STORE ──► memory
 """
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from deltamoe.golden.operators import Operator, block, feed_forward
@@ -15,7 +15,11 @@ from deltamoe.golden.temporal.policy import Choice
 from deltamoe.rtl.compiler.kept_state import extent
 from deltamoe.rtl.compiler.layout import even
 from deltamoe.rtl.compiler.tensors import Tensors
+from deltamoe.rtl.label import Label, Role, Subject, What
 from deltamoe.rtl.program import Linear, Load, Source, Store, Target
+
+KEPT = {Target.STATE: What.STATE, Target.REFERENCE: What.REFERENCE}
+"""What is kept in a memory of which a layer has all rows at a time."""
 
 
 class Streaming(Tensors):
@@ -25,23 +29,23 @@ class Streaming(Tensors):
         super().__init__(*given)
         self.windows = {Target.STATE: self.keeping.state.window(),
                         Target.REFERENCE: self.keeping.references.window()}
-        self.areas: dict[str, int] = {}
-        self.written: dict[str, int] = {}
-        self.opened: dict[str, int] = {}
-        self.held: dict[tuple[Hashable, Target], tuple[int, int]] = {}
+        self.areas: dict[Label, int] = {}
+        self.written: dict[Label, int] = {}
+        self.opened: dict[Label, int] = {}
+        self.held: dict[tuple[Operator, Target], tuple[int, int]] = {}
         self.area = 0
 
     def beats(self, target: Target, words: int) -> int:
         """Beats of a transfer."""
         return 2 * words if target == Target.STATE else words // 2
 
-    def fetch(self, name: str, target: Target, words: int) -> int:
-        """Load what the frame before left; return its first word in the window."""
-        base, computes, stores = self.windows[target].take(words, name)
-        self.bring(name, target, words, base, computes, stores)
+    def fetch(self, block: Label, target: Target, words: int) -> int:
+        """Load what the frame before left of a block; return its first word in the window."""
+        base, computes, stores = self.windows[target].take(words, block)
+        self.bring(block, target, words, base, computes, stores)
         return base
 
-    def bring(self, name: str, target: Target, words: int, base: int, computes: int,
+    def bring(self, block: Label, target: Target, words: int, base: int, computes: int,
               stores: int) -> None:
         """Load what the frame before left, once so many operators and transfers have finished.
 
@@ -49,24 +53,24 @@ class Streaming(Tensors):
         who use these words have left.
         """
         size = self.beats(target, words)
-        if name not in self.areas:
-            self.areas[name] = self.area
+        if block not in self.areas:
+            self.areas[block] = self.area
             self.area += size * self.hw.bus_bytes
         if self.fresh:
             size = self.beats(target, 2 if target == Target.REFERENCE else 1)
         else:
-            stores = max(stores, self.written.get(name, 0))
+            stores = max(stores, self.written.get(block, 0))
         if computes or stores or not self.fresh:
-            self.add(f"{name}.load", Load(
-                target=target, address=self.areas[name], beats=size, base=base,
+            self.add(replace(block, role=Role.LOAD), Load(
+                target=target, address=self.areas[block], beats=size, base=base,
                 wait_computes=computes, wait_stores=stores))
             self.loads += 1
 
-    def hold(self, words_of: Mapping[Operator, int], target: Target, owner: str) -> None:
+    def hold(self, words_of: Mapping[Operator, int], target: Target, owner: Subject) -> None:
         """Load all that some layers keep, so many words each; have it on chip until ``close``."""
         base, *waits = self.windows[target].take(sum(words_of.values()), owner)
         for operator, words in words_of.items():
-            self.bring(f"{operator}.{target.name.lower()}", target, words, base, *waits)
+            self.bring(Label(operator, what=KEPT[target]), target, words, base, *waits)
             self.held[operator, target] = base, words
             base += words
 
@@ -87,7 +91,7 @@ class Streaming(Tensors):
         if operator in self.keeping.streamed and self.keeping.gate(operator):
             one = extent(operator, self.config, self.hw)
             words = one.state_words if target == Target.STATE else even(one.reference_words)
-            self.hold({operator: words}, target, str(operator))
+            self.hold({operator: words}, target, operator)
 
     def base(self, operator: Operator, target: Target, words: int) -> int:
         """Return the first of so many words that a layer keeps on chip, or holds there."""
@@ -99,45 +103,48 @@ class Streaming(Tensors):
     def close(self) -> None:
         """Store what is held."""
         for (operator, target), (base, words) in self.held.items():
-            self.spill(str(operator), f"{operator}.{target.name.lower()}", target, base, words)
+            self.spill(operator, Label(operator, what=KEPT[target]), target, base, words)
         self.held.clear()
 
-    def spill(self, layer: str, name: str, target: Target, base: int, words: int) -> None:
-        """Store what the next frame will load, as a part of ``layer``."""
-        self.compute(f"{layer}.store", Store(
-            target=target, address=self.areas[name], beats=self.beats(target, words), base=base))
-        self.written[name] = self.stores
+    def spill(self, product: Operator, block: Label, target: Target, base: int,
+              words: int) -> None:
+        """Store a block for the next frame, as a part of what ``product`` does."""
+        self.compute(product, Store(target=target, address=self.areas[block],
+                                    beats=self.beats(target, words), base=base), Role.STORE)
+        self.written[block] = self.stores
         self.windows[target].use(base, words, stores=self.stores)
 
-    def blocks(self, product: Operator, before: int, operand: Hashable, choice: Choice,
+    def blocks(self, product: Operator, before: int, operand: Subject, choice: Choice,
                layer: Linear) -> Iterator[Linear]:
         """Yield one block of a layer's rows after the other, with what it needs around it.
 
         ``before`` is the words of a row in front of the columns that come; ``operand`` names the
         references, which are stored unless another descriptor with them follows.
         """
-        name, rows, stride = f"{product}.{before}", layer.rows, layer.source_stride
+        piece, rows, stride = f"{product}.{before}", layer.rows, layer.source_stride
         words = layer.columns // self.hw.word
-        size = self.block(name, rows, words, stride, whole=layer.source == Source.NORMED)
+        size = self.block(piece, rows, words, stride, whole=layer.source == Source.NORMED)
         for first in range(0, rows, size):
-            count, part = min(size, rows - first), f"{operand}.reference.{first}"
+            count = min(size, rows - first)
             held = even(count * stride)
-            if part not in self.opened:
-                self.opened[part] = self.fetch(part, Target.REFERENCE, held)
-            sums = self.fetch(f"{name}.sums.{first}", Target.STATE, count * words)
-            reference = self.opened[part]
+            references = Label(operand, what=What.REFERENCE, rows=first)
+            sums = Label(product, what=What.SUMS, columns=before, rows=first)
+            if references not in self.opened:
+                self.opened[references] = self.fetch(references, Target.REFERENCE, held)
+            state, reference = self.fetch(sums, Target.STATE, count * words), (
+                self.opened[references])
             yield replace(
                 layer, rows=count, source_base=layer.source_base + first * stride,
-                dest_base=layer.dest_base + first * layer.dest_stride, state_base=sums,
+                dest_base=layer.dest_base + first * layer.dest_stride, state_base=state,
                 reference_base=reference, theta=choice.theta, fresh=self.fresh,
                 by_row=layer.by_row and not first)
-            self.spill(str(product), f"{name}.sums.{first}", Target.STATE, sums, count * words)
+            self.spill(product, sums, Target.STATE, state, count * words)
             if not layer.keeps:
-                self.spill(str(product), part, Target.REFERENCE, reference, held)
+                self.spill(product, references, Target.REFERENCE, reference, held)
             elif size < rows:
                 self.windows[Target.REFERENCE].use(reference, held, computes=self.made)
             if not layer.keeps or size < rows:
-                del self.opened[part]
+                del self.opened[references]
         self.whole = size >= rows
 
     def block(self, name: str, rows: int, words: int, stride: int, *, whole: bool) -> int:

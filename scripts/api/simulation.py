@@ -66,7 +66,7 @@ class Simulation(Pictured):
             "cycles": result.cycles, "macs": result.counters["macs"],
             "mac_units": self.compilation.hw.mac_units, "utilization": self.utilization,
             "counters": dict(result.counters),
-            "layers": [{"name": layer.name, "cycles": layer.cycles, "macs": layer.macs,
+            "layers": [{"name": str(layer.label), "cycles": layer.cycles, "macs": layer.macs,
                         "stalls": dict(layer.stalls)} for layer in result.layers],
             "lost": {"cycles": sum(result.losses.by_cause().values()),
                      "by_cause": result.losses.by_cause(),
@@ -93,7 +93,7 @@ class Simulation(Pictured):
             f"{self.compilation.network.name} on {self.compilation.hw.name}"))
         for layer in self.result.layers:
             cause = max(layer.stalls, key=lambda name: layer.stalls[name])
-            made.add_row(layer.name, f"{layer.cycles:,}", f"{layer.macs:,}",
+            made.add_row(str(layer.label), f"{layer.cycles:,}", f"{layer.macs:,}",
                          f"{cause} {layer.stalls[cause]:,}" if layer.stalls[cause] else "none")
         return made
 

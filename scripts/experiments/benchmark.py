@@ -47,9 +47,9 @@ PARTS = ("frames", "bandwidth", "sparsity", "simulator", "gates")
 def needed_bytes(program, routing: Facts) -> int:
     """Bytes of the program, the images and all weights but those of experts without tokens."""
     hw, total = program.hw, len(program.descriptors) * 64
-    for name, load in zip(program.names, program.descriptors, strict=True):
+    for label, load in zip(program.labels, program.descriptors, strict=True):
         if isinstance(load, Load) and load.target != Target.PROGRAM:
-            used = not load.skip_if_empty or routing.routed[int(name.split(".")[1])][load.expert]
+            used = not load.skip_if_empty or routing.routed[label.operator.layer][load.expert]
             total += load.beats * hw.bus_bytes if used else 0
     return total
 

@@ -16,6 +16,7 @@ from deltamoe.boards.synthesis.units import UNITS
 from deltamoe.experiments.reading import bundled
 from deltamoe.experiments.study.spec import BUNDLED, read
 from deltamoe.golden.config import MODELS
+from deltamoe.golden.operators import Operator, Part
 from deltamoe.golden.sparsity.registry import MECHANISMS
 from deltamoe.host.files import read_text, write
 from deltamoe.lookup import weights
@@ -24,6 +25,7 @@ from deltamoe.rtl import program
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.control.counters import COUNTERS
 from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS
+from deltamoe.rtl.label import Label
 from deltamoe.rtl.record import units
 from deltamoe.rtl.timing import Timing
 from deltamoe.sim.report.losses import CAUSES
@@ -67,7 +69,7 @@ def enumerations() -> str:
 def attention() -> str:
     """Return a descriptor of attention: that of the digits' first block on ``nano``."""
     made = compile_program(waveforms.digits(), PRESETS["nano"])
-    found = made.descriptors[made.names.index("blocks.0.attention")]
+    found = made.descriptors[made.labels.index(Label(Operator(Part.ATTENTION, 0)))]
     return table(("field", "value", "holds"), (
         (f"`{field.name}`", int(getattr(found, field.name)), field.meaning)
         for field in program.layout(type(found))))

@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from deltamoe import experiments
 from deltamoe.boards import PRESETS
 from deltamoe.golden.config import MODELS
-from deltamoe.golden.sparsity.names import recognize
+from deltamoe.golden.operators import QKV, Part
 from deltamoe.host.files import write
 from deltamoe.page import BLUE, GRAY, GREEN, ORANGE, RED, SKY, YELLOW, png
 from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.label import Label
 from deltamoe.sim.machine import simulate
 from deltamoe.sim.memory import MemoryModel
 from deltamoe.sim.outline import Outline, facts
@@ -24,19 +25,22 @@ MODEL, HARDWARE, MEMORY = "m3vit-tiny-129", "zcu102", MemoryModel(100)
 BINS = 260
 """Points along the time axis."""
 
+EXPERTS = "experts"
+
 KINDS = {
-    "patches": (GRAY, {"patch"}), "queries, keys, values, projection": (SKY, {
-        "q", "k", "v", "proj"}), "attention": (BLUE, {"attention"}),
-    "dense MLP": (GREEN, {"fc1", "fc2"}), "gate": (RED, {"gate"}), "experts": (ORANGE, {"experts"}),
+    "patches": (GRAY, {Part.PATCH}),
+    "queries, keys, values, projection": (SKY, {*QKV, Part.PROJ}),
+    "attention": (BLUE, {Part.ATTENTION}), "dense MLP": (GREEN, {Part.FC1, Part.FC2}),
+    "gate": (RED, {Part.GATE}), EXPERTS: (ORANGE, set()),
 }
-"""Kinds of operators, their colors, and what their names end in."""
+"""Kinds of operators, their colors, and their parts."""
 
 
-def kind(operator: str) -> str:
-    """Return the kind of an operator by its name."""
-    product = recognize(operator)
-    last = "experts" if product.expert is not None else product.part
-    return next(name for name, (_, ends) in KINDS.items() if last in ends)
+def kind(label: Label) -> str:
+    """Return the kind of the operator that a descriptor is for."""
+    operator = label.operator
+    return EXPERTS if operator.expert is not None else next(
+        name for name, (_, parts) in KINDS.items() if operator.part in parts)
 
 
 def busy(spans: list[tuple[int, int]], edges: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from deltamoe.rtl import label
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.cycles import PARAMETER_BYTES
 from deltamoe.rtl.program import (
@@ -22,7 +23,7 @@ from deltamoe.rtl.program import (
     Target,
 )
 
-PROGRAM = "program"
+PROGRAM = str(label.PROGRAM)
 """The entry of what belongs to no operator: the program's own loads, and cycles at its end."""
 
 SUM = 4

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from deltamoe.rtl.label import Label
 from deltamoe.sim.energy.ledger import Act
 from deltamoe.sim.report.losses import Losses
 
@@ -12,7 +13,7 @@ class Span(NamedTuple):
     """``units`` worked on ``item``, in step, from cycle ``start`` to ``end``, which is excluded."""
 
     units: tuple[str, ...]
-    item: str
+    item: Label
     start: int
     end: int
 
@@ -25,7 +26,7 @@ class Layer:
     one did, so that the cycles of all add up.
     """
 
-    name: str
+    label: Label
     start: int
     end: int
     macs: int

@@ -24,7 +24,7 @@ def perfetto(processes: Mapping[str, Iterable[Span]]) -> str:
                     tracks[unit] = len(tracks) + 1
                     events.append({"name": "thread_name", "ph": "M", "pid": pid,
                                    "tid": tracks[unit], "args": {"name": unit}})
-                events.append({"name": span.item, "ph": "X", "pid": pid, "tid": tracks[unit],
+                events.append({"name": str(span.item), "ph": "X", "pid": pid, "tid": tracks[unit],
                                "ts": span.start, "dur": span.end - span.start})
         if not tracks:
             events.append({"name": "spans", "ph": "C", "pid": pid, "ts": 0, "args": {"count": 0}})

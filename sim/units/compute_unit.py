@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.cycles import RUN
+from deltamoe.rtl.label import Label
 from deltamoe.sim.items import Item, Place
 from deltamoe.sim.report.losses import Losses
 from deltamoe.sim.report.spans import Span
@@ -25,9 +26,9 @@ class ComputeUnit:
         self.names = tuple(f"group {number}" for number in range(hw.groups))
         self.busy = self.runs = self.blocked = 0
 
-    def begin(self, name: str, place: Place) -> None:
+    def begin(self, label: Label, place: Place) -> None:
         """Begin an operator."""
-        self.name, self.place, self.span = name, place, place.span
+        self.label, self.place, self.span = label, place, place.span
         if self.shared and self.span < self.hw.groups:
             self.groups, self.shared = [self.shared] * self.hw.groups, None
 
@@ -96,7 +97,7 @@ class ComputeUnit:
         self.runs += number * -(-total // RUN)
         self.blocked += number * blocked
         self.losses.worked(state.pops[-1], first, last, total, number)
-        self.spans.append(Span(units, self.name, first if total > 1 else last, last + 1))
+        self.spans.append(Span(units, self.label, first if total > 1 else last, last + 1))
         return after
 
     def release(self, states: Iterable[GroupState], end: int) -> None:

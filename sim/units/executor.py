@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.label import PROGRAM, Label
 from deltamoe.rtl.program import Compute, Load, Operator, Store, Target
 from deltamoe.sim.memory import MemoryModel
 from deltamoe.sim.report.spans import Span
@@ -47,11 +48,11 @@ class LoadExecutor:
     def fetch(self, address: int, beats: int) -> int:
         """Read the program; return the last cycle of that."""
         taken, last = self.reader.read(0, address, beats, 0)
-        self.transfer(beats, -1, last, "program")
+        self.transfer(beats, -1, last, PROGRAM)
         self.free = taken + 1
         return last
 
-    def load(self, name: str, load: Load, offered: int, computed: Sequence[int], rows: int,
+    def load(self, label: Label, load: Load, offered: int, computed: Sequence[int], rows: int,
              stored: int) -> int:
         """Run one load; return the cycle in which it was taken.
 
@@ -72,24 +73,24 @@ class LoadExecutor:
         expected = loader.expects(accepted)
         if skips:
             self.free = accepted + 1
-            self.transfer(0, accepted, expected, name)
+            self.transfer(0, accepted, expected, label)
         else:
             taken, last = self.reader.read(
                 accepted + cycles.LoadExecutor.COMMAND, load.address, load.beats, expected,
                 loader.hold(load.target), loader.takes.get(load.target))
             self.free = taken + 1
-            self.transfer(load.beats, accepted, last, name)
+            self.transfer(load.beats, accepted, last, label)
         self.finished.append(ends[-1] + 1)
         return accepted
 
-    def transfer(self, beats: int, accepted: int, last: int, name: str) -> None:
+    def transfer(self, beats: int, accepted: int, last: int, label: Label) -> None:
         """Count a transfer that was taken in ``accepted`` and ended in ``last``."""
         first = self.loader.expects(accepted)
         self.counters["load_busy"] += last - first + 1
         self.counters["load_stalled"] += last - first + 1 - beats
         self.counters["bytes_read"] += beats * self.hw.bus_bytes
         self.loader.ends.append(last)
-        self.spans.append(Span(("load",), name, first, last + 1))
+        self.spans.append(Span(("load",), label, first, last + 1))
 
 
 class Accepted(NamedTuple):

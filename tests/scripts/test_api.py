@@ -26,6 +26,7 @@ from deltamoe.golden.library import WEIGHTS, default_image, find
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.sparsity import hooks
 from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.label import Role
 from deltamoe.sim.facts import from_trace
 from deltamoe.sim.machine import simulate as simulate_program
 from deltamoe.sim.memory import MemoryModel
@@ -103,12 +104,12 @@ def test_compiled_program_is_the_compiler_s() -> None:
     made = compile("digits", task=1, policy="zero-skip")
     program = compile_program(find("digits").quantized, PRESETS["nano"], 1, made.plan)
     assert made.program.descriptors == program.descriptors
-    assert made.outline.names == program.names
+    assert made.outline.labels == program.labels
     assert np.array_equal(made.program.memory, program.memory)
     figures = made.to_json()
     assert sum(figures["descriptors"].values()) == len(program.descriptors)
     assert sum(figures["bytes"].values()) == program.size
-    assert f"{sum('.load' in name for name in program.names)}" in shown(made)
+    assert f"{sum(label.role == Role.LOAD for label in program.labels)}" in shown(made)
 
 
 def test_simulation_is_the_simulator_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

@@ -70,8 +70,8 @@ def test_state_is_said_where_it_is(hw) -> None:
     network = find("digits").quantized
     plan = named("delta", network.config, hw)
     program = compile_program(network, hw, 0, plan, continues=True)
-    stored = {name.removesuffix(".store") for name, word in zip(
-        program.names, program.descriptors, strict=True)
+    stored = {str(label.subject) for label, word in zip(
+        program.labels, program.descriptors, strict=True)
         if isinstance(word, Store) and word.target == Target.STATE}
     said = places(plan, network.config, hw, 0)
     assert list(said) == list(map(str, plan.operators))
@@ -88,11 +88,11 @@ def test_it_is_said_where_token_gates_keep_what() -> None:
     said = places(plan, network.config, hw, 0)
     assert list(said) == list(map(str, plan.operators))
     for target in (Target.STATE, Target.REFERENCE):
-        stored = {name.split(".")[1] for name, word in zip(
-            program.names, program.descriptors, strict=True)
+        stored = {label.operator.layer for label, word in zip(
+            program.labels, program.descriptors, strict=True)
             if isinstance(word, Store) and word.target == target}
-        assert stored == {"1", "2", "3"}
-        assert {str(operator): "memory" if str(operator.layer) in stored else "on chip"
+        assert stored == {1, 2, 3}
+        assert {str(operator): "memory" if operator.layer in stored else "on chip"
                 for operator in plan.operators} == said
 
 

@@ -1,6 +1,7 @@
 """Shares and actions: nothing is counted twice, nothing is lost."""
 
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
@@ -18,6 +19,8 @@ from deltamoe.golden.temporal.policy import Plan, Policy
 from deltamoe.rtl.compiler.entry import DENSE, compile_program
 from deltamoe.rtl.compiler.plans import named
 from deltamoe.rtl.cycles import RUN
+from deltamoe.rtl.label import PROGRAM as OWN
+from deltamoe.rtl.label import Role, What
 from deltamoe.rtl.program import Linear, Load, Mode, Target
 from deltamoe.sim.energy.ledger import PROGRAM
 from deltamoe.sim.facts import Facts, from_trace, from_traces
@@ -125,10 +128,10 @@ def test_weights_for_few_groups_fill_every_group() -> None:
     config, hw, few = MODELS["m3vit-tiny-129"], PRESETS["zcu102"], []
     program = compile_program(Outline(config), hw)
     result = simulate(program, facts(config, 0))
-    for name, load in zip(program.names, program.descriptors, strict=True):
+    for label, load in zip(program.labels, program.descriptors, strict=True):
         weights = isinstance(load, Load) and load.target == Target.WEIGHTS
         if weights and hw.gangs[load.span] < hw.groups:
-            span, owner = hw.gangs[load.span], name.removesuffix(".weights.load")
+            span, owner = hw.gangs[load.span], str(label.subject)
             few.append(sum(group % span == 0 for group in range(hw.groups)))
             assert done(result, layer=owner, component="weight_memory", action="random_fill"
                         ) == few[-1] * load.beats * hw.bus_bytes
@@ -137,12 +140,12 @@ def test_weights_for_few_groups_fill_every_group() -> None:
 
 def test_loads_belong_to_the_operator_that_they_are_for() -> None:
     program = compile_program(make(53, HW, "free")[0], HW, 0)
-    for name, load, owner in zip(program.names, program.descriptors, owners(program),
-                                 strict=True):
+    for label, load, owner in zip(program.labels, program.descriptors, owners(program),
+                                  strict=True):
         if isinstance(load, Load) and load.target == Target.WEIGHTS:
-            assert name == f"{owner}.weights.load"
+            assert label == replace(owner, what=What.WEIGHTS, role=Role.LOAD)
         if isinstance(load, Load) and load.target == Target.PROGRAM:
-            assert owner == PROGRAM
+            assert owner == OWN
 
 
 def test_only_the_program_belongs_to_no_operator() -> None:
@@ -185,7 +188,8 @@ def test_kept_sums_are_read_and_replaced(seed: int) -> None:
 def test_replayed_rows_only_read_what_was_kept(seed: int) -> None:
     _, _, later = runs("token-gate", seed)
     for result in later:
-        replayed = [name for name in result.shares if name.endswith(".replay")]
+        replayed = [str(layer.label) for layer in result.layers
+                    if layer.label.role == Role.REPLAY]
         assert replayed
         for name in replayed:
             assert not done(result, layer=name, operand="sums", action="random_update")

@@ -33,7 +33,7 @@ def test_products_made_and_lost_are_all(model: str, hardware: str) -> None:
     assert sum(lost.values()) * hw.mac_units + result.counters["macs"] == pytest.approx(
         result.cycles * hw.mac_units, abs=0.5)
     by_operator = result.losses.by_operator()
-    assert set(by_operator) - {"end"} <= {layer.name for layer in result.layers}
+    assert set(by_operator) - {"end"} <= {str(layer.label) for layer in result.layers}
     for cause in CAUSES:
         assert sum(parts.get(cause, 0) for parts in by_operator.values()) == pytest.approx(
             lost[cause])

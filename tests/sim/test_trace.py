@@ -12,6 +12,7 @@ from deltamoe.golden.config import MODELS
 from deltamoe.page import UNITS, page
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.control.counters import COUNTERS
+from deltamoe.rtl.label import Label
 from deltamoe.sim.energy.estimate import Energy, energy
 from deltamoe.sim.energy.ledger import Act
 from deltamoe.sim.energy.table import tables
@@ -21,11 +22,12 @@ from deltamoe.sim.report.losses import Losses
 from deltamoe.sim.report.spans import Layer, Result, Span
 from deltamoe.sim.report.trace import differences, perfetto
 
-SPANS = (Span(("load",), "w", 0, 7), Span(("compute", "group 3"), "fc1", 5, 25),
-         Span(("load",), "x", 7, 8))
+W, X, FC1 = (Label(name) for name in ("w", "x", "fc1"))
+SPANS = (Span(("load",), W, 0, 7), Span(("compute", "group 3"), FC1, 5, 25),
+         Span(("load",), X, 7, 8))
 STALLS = {"waits_loads": 3, "waits_program": 1, "source_needs": 0}
 RESULT = Result(dict.fromkeys(COUNTERS, 10) | {"cycles": 25, "macs": 400},
-                (Layer("fc1", 5, 25, 400, STALLS),), SPANS, Losses(PRESETS["nano"]),
+                (Layer(FC1, 5, 25, 400, STALLS),), SPANS, Losses(PRESETS["nano"]),
                 {"fc1": {"cycles": 25}},
                 {Act("fc1", "multipliers", "products", "random_compute"): 400})
 
@@ -41,7 +43,8 @@ def test_trace_keeps_every_span() -> None:
     assert sorted(track.values()) == ["compute", "group 3", "load"]
     assert [(track[event["tid"]], event["name"], event["ts"], event["ts"] + event["dur"])
             for event in events if event["ph"] == "X"] == [
-                (unit, *span[1:]) for span in SPANS for unit in span.units]
+                (unit, str(span.item), span.start, span.end)
+                for span in SPANS for unit in span.units]
 
 
 def test_trace_of_two_processes_and_none() -> None:
@@ -57,11 +60,11 @@ def test_trace_of_two_processes_and_none() -> None:
 
 
 def test_differences() -> None:
-    moved = (*SPANS[:2], Span(("load",), "x", 7, 9))
+    moved = (*SPANS[:2], Span(("load",), X, 7, 9))
     assert differences(SPANS, SPANS, ("a", "b")) == []
     assert differences(SPANS, moved, ("a", "b")) == [
-        Span(("only a: load",), "x", 7, 8), Span(("only b: load",), "x", 7, 9)]
-    apart = (SPANS[0], Span(("group 3",), "fc1", 5, 25), Span(("compute",), "fc1", 5, 25), SPANS[2])
+        Span(("only a: load",), X, 7, 8), Span(("only b: load",), X, 7, 9)]
+    apart = (SPANS[0], Span(("group 3",), FC1, 5, 25), Span(("compute",), FC1, 5, 25), SPANS[2])
     assert differences(SPANS, apart, ("a", "b")) == []
     assert differences(SPANS, SPANS * 2, ("a", "b")) == [
         Span((f"only b: {unit}",), *span[1:]) for span, unit in (

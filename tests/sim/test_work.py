@@ -15,6 +15,7 @@ from deltamoe.golden.sparsity.names import recognize
 from deltamoe.golden.sparsity.work import Frame, Work
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.label import PROGRAM, Label, What
 from deltamoe.rtl.program import Compute, Waiting
 from deltamoe.sim.facts import from_trace
 from deltamoe.sim.machine import simulate
@@ -180,12 +181,13 @@ def test_what_is_remembered_stays_on_chip_as_far_as_there_is_room() -> None:
     works_of = {recognize(f"p{number}"): Work(rows=1, depth=1, columns=1, weight_bytes=0,
                                    state_read_bytes=size) for number, size in enumerate(
                                        (600, 100, 580))}
-    states = remembered(works_of, map(str, works_of))
+    states = remembered(works_of, works_of)
     assert FORGETFUL.word == 4
     assert moved(states, FORGETFUL) == {}
-    more = {**states, "p3": State(0, 150)}
+    third, fourth = recognize("p3"), recognize("p4")
+    more = {**states, third: State(0, 150)}
     assert moved(more, FORGETFUL) == more       # two of 600 bytes leave 80 for those that stay
-    assert moved({**more, "p4": State(10, 80)}, FORGETFUL) == more
+    assert moved({**more, fourth: State(10, 80)}, FORGETFUL) == more
 
 
 def test_what_a_gate_and_an_expert_remember_waits_for_no_more_than_before() -> None:
@@ -196,12 +198,12 @@ def test_what_a_gate_and_an_expert_remember_waits_for_no_more_than_before() -> N
     program = compile_program(Outline(DIGITS), FORGETFUL)
     made, _ = worked(program, [frame])
 
-    def waits(one) -> list[tuple[str, str]]:
-        named = list(zip(one.names, one.descriptors, strict=True))
-        computes = [name for name, descriptor in named if isinstance(descriptor, Compute)]
-        return [(name, computes[descriptor.wait_computes - 1]) for name, descriptor in named
+    def waits(one) -> list[tuple[Label, Label]]:
+        labeled = list(zip(one.labels, one.descriptors, strict=True))
+        computes = [label for label, descriptor in labeled if isinstance(descriptor, Compute)]
+        return [(label, computes[descriptor.wait_computes - 1]) for label, descriptor in labeled
                 if isinstance(descriptor, Waiting) and descriptor.wait_computes
-                and not name.startswith("program") and ".state" not in name]
+                and label.subject != PROGRAM.subject and label.what != What.STATE]
 
     assert waits(made) == waits(program)
 

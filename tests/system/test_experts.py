@@ -4,7 +4,6 @@ No bit differs from golden, and none from dense inference with theta 0; no count
 simulator.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,6 +16,7 @@ from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.integer import Trace, infer
 from deltamoe.golden.operators import EVERY, Operator, Part, feed_forward, operators
 from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.golden.quantization.shapes import tensor_formats
 from deltamoe.golden.temporal.frames import Temporal
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl.compiler.assembler import Program
@@ -24,6 +24,7 @@ from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.compiler.kept_state import Keeping, extent
 from deltamoe.rtl.compiler.placement import pieces_of
 from deltamoe.rtl.compiler.plans import delta_units, named
+from deltamoe.rtl.label import Role, What
 from deltamoe.rtl.program import ErrorCode, Store, Target
 from deltamoe.sim.facts import from_traces
 from deltamoe.sim.machine import simulate
@@ -132,10 +133,11 @@ def test_sequence(hw, plan, theta: int, seed: int) -> None:
             np.testing.assert_array_equal(x, infer(model, frames[frame], task).x.numpy())
     assert dict(simulate(program, from_traces(traces, config, chosen), slow).counters) == (
         result.counters)
-    names = [name for name in program.names if ".experts.0.fc2" in name]
-    assert (len(names) > 3 * FRAMES * config.num_layers // 2) == (hw is SMALL), "pieces"
-    stores = {name for name in program.names if name.endswith(("experts.fc1.store",
-                                                               "experts.fc2.store"))}
+    second = [label for label in program.labels if label.operator
+              and (label.operator.part, label.operator.expert) == (Part.FC2, 0)]
+    assert (len(second) > 3 * FRAMES * config.num_layers // 2) == (hw is SMALL), "pieces"
+    stores = [label for label in program.labels if label.role == Role.STORE
+              and label.operator and label.operator.expert is EVERY]
     assert bool(stores) == (hw is SCARCE)
 
 
@@ -176,15 +178,16 @@ def used(experts: int, top_k: int, usage: np.ndarray, seed: int,
     model, image, task = make(number, NANO, "free")
     given = torch.from_numpy(usage)
     return QuantizedModel(model.config, {
-        name: given if name.endswith("usage") else tensor
+        name: given if tensor_formats(model.config)[name].kind == "usage" else tensor
         for name, tensor in model.tensors.items()}), image, task
 
 
 def ahead(program: Program) -> list[int]:
     """Return the experts of the second layer whose weights do not wait for the gate."""
-    return [int(name.split(".")[3]) for name, load in zip(
-        program.names, program.descriptors, strict=True)
-        if re.fullmatch(r"blocks\.1\.experts\.\d\.fc1\.weights\.load", name)
+    return [label.operator.expert for label, load in zip(
+        program.labels, program.descriptors, strict=True)
+        if label.what == What.WEIGHTS and label.operator.expert is not None
+        and (label.operator.part, label.operator.layer) == (Part.FC1, 1)
         and load.wait_computes < load.routed]
 
 

@@ -124,8 +124,10 @@ def test_sequence(kind, policy: str, theta: int, seed: int) -> None:
     np.testing.assert_array_equal(stalled.memory, result.memory)
     for target in (Target.STATE, Target.REFERENCE):
         assert len(moved(program, Store, target)) >= FRAMES
-    blocks = [linear.rows for name, linear in zip(program.names, program.descriptors, strict=True)
-              if isinstance(linear, Linear) and name.endswith(".fc2")]
+    blocks = [linear.rows
+              for label, linear in zip(program.labels, program.descriptors, strict=True)
+              if isinstance(linear, Linear) and label.role is None
+              and label.operator.part == Part.FC2]
     assert kind is not in_blocks or len(set(blocks)) > 1 or len(blocks) > FRAMES
     changed = [sent.any(-1) for trace in traces[1:] for product, sent in trace.sent.items()
                if kind in (behind_gates, beside_gates) and product.part == Part.GATE]

@@ -106,9 +106,8 @@ def chained(hw: HwConfig, products: Mapping[Product, tuple[int, int, int]],
         before = c.computes
         mode = Mode.ZERO_SKIP if product in sparse else Mode.DENSE
         for piece in pieces_of(depth, columns, hw):
-            c.linear(str(product), Linear(rows=rows, mode=mode, source=Source.ACT,
-                                          operand_signed=True, dest=Dest.ACT,
-                                          wait_computes=before),
+            c.linear(product, Linear(rows=rows, mode=mode, source=Source.ACT, dest=Dest.ACT,
+                                     operand_signed=True, wait_computes=before),
                      np.broadcast_to(np.int8(0), (len(piece), depth)),
                      biases=np.zeros(len(piece), np.int64),
                      multipliers=np.full(len(piece), 1 << 14))

@@ -1,6 +1,5 @@
 """Pictures of a study: roofline, energy, layers, Pareto front, stalls."""
 
-import re
 from collections.abc import Sequence
 from math import isfinite
 
@@ -12,6 +11,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from deltamoe.experiments.points.outcome import Outcome
 from deltamoe.experiments.study.table import Units
 from deltamoe.page import BLUE, GRAY, GREEN, ORANGE, RED, SKY, YELLOW
+from deltamoe.rtl.label import Label
 from deltamoe.sim.report.losses import CAUSES
 from deltamoe.sim.report.spans import Layer
 
@@ -142,16 +142,17 @@ def energies(outcomes: Sequence[Outcome], units: Units) -> Figure:
     return figure
 
 
-def block(name: str) -> str:
-    """Return the block that an operator belongs to, or its own name."""
-    return re.sub(r"^blocks\.(\d+)\..*", r"block \1", name)
+def block(label: Label) -> str:
+    """Return the block that a descriptor belongs to, or what it is for."""
+    inside = label.operator is not None and label.operator.layer is not None
+    return f"block {label.operator.layer}" if inside else str(label)
 
 
 def stacked(layers: Sequence[Layer], mac_units: int) -> dict[str, list[float]]:
     """Return by block the cycles that multiplications need, that loads are awaited, the rest."""
     made: dict[str, list[float]] = {}
     for layer in layers:
-        sums = made.setdefault(block(layer.name), [0.0, 0.0, 0.0])
+        sums = made.setdefault(block(layer.label), [0.0, 0.0, 0.0])
         ideal = layer.macs / mac_units
         waits = layer.stalls["waits_loads"] + layer.stalls["waits_program"]
         for index, value in enumerate((ideal, max(0.0, layer.cycles - ideal - waits), waits)):

@@ -97,7 +97,7 @@ def as_json(study: Study, outcomes: Sequence[Outcome]) -> dict:
             "energy_table": study.energy_table, "points": [
                 {**outcome.row(), "counters": dict(outcome.counters),
                  "lost_cycles": dict(outcome.losses), "layers": [
-                    {"name": layer.name, "cycles": layer.cycles, "macs": layer.macs,
+                    {"name": str(layer.label), "cycles": layer.cycles, "macs": layer.macs,
                      "stalls": dict(layer.stalls)} for layer in outcome.layers]}
                 for outcome in outcomes]}
 
