@@ -8,7 +8,7 @@
           ◄── writer ◄── store reader ◄───────────────────────┘
 """
 
-from amaranth import Cat, ClockDomain, Module, ResetInserter
+from amaranth import ClockDomain, Module, ResetInserter
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,7 +18,6 @@ from deltamoe.rtl.control.registers import Registers
 from deltamoe.rtl.control.run_control import RunControl
 from deltamoe.rtl.control.sequencer import Sequencer
 from deltamoe.rtl.datapath import Datapath
-from deltamoe.rtl.descriptor import Opcode
 from deltamoe.rtl.memory.axi import AxiLite, AxiRead, AxiWrite
 from deltamoe.rtl.memory.dma_reader import DmaReader
 from deltamoe.rtl.memory.dma_writer import DmaWriter
@@ -79,11 +78,21 @@ class Accelerator(wiring.Component):
         m.d.comb += [domain.clk.eq(self.aclk), domain.rst.eq(~self.aresetn),
                      self.interrupt.eq(registers.interrupt)]
         self.connect_ports(m, reader.axi, writer.axi, registers.axi)
-        self.connect_control(m, registers, run, sequencer)
-        self.connect_drain(m, run, reader, writer, store)
-        self.connect_loads(m, sequencer, reader, loader, datapath)
-        self.connect_operators(m, sequencer, datapath)
-        self.connect_store(m, sequencer, store, writer, datapath)
+        pipe(m, sequencer.command, reader.i)
+        pipe(m, sequencer.transfer, loader.transfer)
+        pipe(m, reader.o, loader.i)
+        pipe(m, store.command, writer.i)
+        pipe(m, store.o, writer.data)
+        for one, other in (
+                (registers.commands, run.commands), (run.program, sequencer.program),
+                (loader.code, sequencer.code), (loader.loads, datapath.loads),
+                (sequencer.issue, datapath.issue), (sequencer.draining, datapath.draining),
+                (sequencer.deferred, datapath.deferred), (sequencer.occupied, datapath.occupied),
+                (sequencer.stores, store.transfers), (store.read, datapath.store)):
+            wiring.connect(m, one, other)
+        m.d.comb += [sequencer.bus_error.eq(reader.error), sequencer.store_error.eq(writer.error),
+                     store.done.eq(writer.done), store.stop.eq(run.bus.drain)]
+        self.connect_masters(m, run.bus, reader.bus, writer.bus, datapath.counts)
         self.count(m, registers, run, sequencer, reader, writer, datapath)
 
         return m
@@ -99,96 +108,28 @@ class Accelerator(wiring.Component):
                 inner, port = getattr(interface, name), getattr(self, f"{prefix}_{name}")
                 m.d.comb += port.eq(inner) if member.flow is Out else inner.eq(port)
 
-    def connect_control(self, m, registers, run, sequencer):
-        """Registers, run control and sequencer."""
-        settings = run.settings
-        m.d.comb += [
-            run.start.eq(registers.start), run.reset.eq(registers.reset),
-            settings.program_address.eq(Cat(registers.program_low, registers.program_high)),
-            settings.length.eq(registers.program_length),
-            settings.memory_base.eq(Cat(registers.memory_low, registers.memory_high)),
-            settings.memory_size.eq(registers.memory_size),
-            settings.watchdog.eq(registers.watchdog),
-            *(getattr(registers, name).eq(getattr(run, name)) for name in (
-                "accepted", "finished", "failed", "busy", "draining", "error")),
-            *(getattr(sequencer, name).eq(getattr(run.in_force, name)) for name in (
-                "program_address", "length", "memory_base", "memory_size")),
-            sequencer.begin.eq(run.begin), sequencer.running.eq(run.running),
-            run.ended.eq(sequencer.ended), run.problem.eq(sequencer.problem),
-            run.position.eq(sequencer.position),
-        ]
-
-    def connect_drain(self, m, run, reader, writer, store):
+    def connect_masters(self, m, bus, reader, writer, counts):
         """Run control and the masters, whose transfers it ends."""
         m.d.comb += [
-            reader.drain.eq(run.drain), writer.drain.eq(run.drain), store.stop.eq(run.drain),
-            run.drained.eq(reader.idle & writer.idle),
+            reader.drain.eq(bus.drain), writer.drain.eq(bus.drain),
+            bus.idle.eq(reader.idle & writer.idle),
+            bus.progress.eq(reader.progress | writer.progress | counts.worker_busy.any()
+                            | counts.drain_busy),
         ]
-
-    def connect_loads(self, m, sequencer, reader, loader, datapath):
-        """Memory to the on-chip memories."""
-        pipe(m, sequencer.command, reader.i)
-        pipe(m, sequencer.transfer, loader.transfer)
-        pipe(m, reader.o, loader.i)
-        wiring.connect(m, loader.code, sequencer.code)
-        wiring.connect(m, loader.loads, datapath.loads)
-        wiring.connect(m, sequencer.occupied, datapath.occupied)
-        m.d.comb += sequencer.bus_error.eq(reader.error)
-
-    def connect_operators(self, m, sequencer, datapath):
-        """Operators from their issue to their end."""
-        m.d.comb += [
-            datapath.descriptor.eq(sequencer.issue_descriptor),
-            datapath.start.eq(sequencer.issue_started), datapath.op.eq(sequencer.issue_op),
-            datapath.released.eq(sequencer.issue_released),
-            datapath.ready_rows.eq(sequencer.retire_rows),
-            sequencer.issue_rows.eq(datapath.rows), sequencer.issue_issued.eq(datapath.issued),
-            datapath.draining.eq(sequencer.retire_head.descriptor),
-            datapath.draining_op.eq(sequencer.retire_head.op),
-            datapath.active.eq(sequencer.retire_active),
-            datapath.deferred.eq(sequencer.retire_deferred),
-            datapath.deferred_started.eq(sequencer.retire_deferred_started),
-            sequencer.retire_written.eq(datapath.written),
-            sequencer.retire_row_written.eq(datapath.row_written),
-            sequencer.retire_ended.eq(datapath.ended),
-        ]
-
-    def connect_store(self, m, sequencer, store, writer, datapath):
-        """On-chip memories to memory."""
-        given = sequencer.retire_head.descriptor
-        pipe(m, store.command, writer.i)
-        pipe(m, store.o, writer.data)
-        m.d.comb += [
-            store.i.valid.eq(sequencer.retire_started & (given.opcode == Opcode.STORE)),
-            store.i.p.target.eq(given.store.target), store.i.p.base.eq(given.store.base),
-            store.i.p.address.eq(given.store.address), store.i.p.beats.eq(given.store.beats),
-            store.i.p.position.eq(sequencer.retire_head.position),
-            store.memory_base.eq(sequencer.memory_base), store.done.eq(writer.done),
-            sequencer.retire_stored.eq(store.finished), sequencer.store_error.eq(writer.error),
-            sequencer.store_index.eq(store.position),
-        ]
-        wiring.connect(m, store.read, datapath.store)
 
     def count(self, m, registers, run, sequencer, reader, writer, datapath):
         """Add up the counters while a program runs."""
         beat_in = reader.o.valid & reader.o.ready
         beat_out = writer.axi.wvalid & writer.axi.wready
-        m.d.comb += run.progress.eq(
-            reader.progress | writer.progress | datapath.counts.worker_busy.any()
-            | datapath.counts.drain_busy)
         steps = {
-            "cycles": 1, "compute_busy": sequencer.computing,
-            "compute_waits_loads": sequencer.waits[0],
-            "compute_waits_computes": sequencer.waits[1],
-            "compute_waits_program": sequencer.lacks,
-            "load_busy": sequencer.transfer.valid, "load_waits_computes": sequencer.loading,
-            "load_stalled": sequencer.transfer.valid & ~beat_in,
+            "cycles": 1, "load_stalled": sequencer.transfer.valid & ~beat_in,
             "bytes_read": beat_in * self.hw.bus_bytes,
             "bytes_written": beat_out * self.hw.bus_bytes,
-            **{name: getattr(datapath.counts, name) for name in Datapath.COUNTS},
+            **{name: getattr(unit.counts, name) for unit in (sequencer, datapath)
+               for name in unit.counts.signature.members},
         }
         for counter, name in zip(registers.counters, COUNTERS, strict=True):
-            with m.If(run.accepted | registers.reset):
+            with m.If(run.commands.accepted | run.commands.reset):
                 m.d.sync += counter.eq(0)
-            with m.Elif(run.running):
+            with m.Elif(run.program.running):
                 m.d.sync += counter.eq(counter + steps[name])

@@ -13,9 +13,12 @@ from amaranth.lib.wiring import In, Out, flipped
 
 from deltamoe.rtl.attention.probabilities import Probabilities
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Opcode, Source
+from deltamoe.rtl.descriptor import Dest, Opcode, Source
 from deltamoe.rtl.interfaces import (
     Counts,
+    Deferred,
+    Draining,
+    Issue,
     Loads,
     Lookup,
     StoreRead,
@@ -44,18 +47,8 @@ class Datapath(wiring.Component):
 
     Members
     -------
-    descriptor, start, issued : ``In(DESCRIPTOR)``, ``In(1)``, ``Out(1)``
-        The operator being issued, its first cycle, its last item.
-    op, released, ready_rows : ``In(3)``, ``In(1)``, ``In(range(hw.max_tokens + 1))``
-        Its number; whether what it waits for has finished, else how many rows.
-    rows : ``Out(range(hw.max_tokens + 1))``
-        Rows of ``descriptor``, if it is an operator: its own, or the length of its queue.
-    draining, draining_op, active : ``In``
-        The operator whose results may leave, its number, whether there is one.
-    deferred, deferred_started : ``In(DESCRIPTOR)``, ``In(1)``
-        The last operator to keys or gate, and its first cycle.
-    written, row_written, ended : ``Out(1)``
-        As in :class:`deltamoe.rtl.writeback.writeback.Writeback`.
+    issue, draining, deferred : ``In(Issue(hw))``, ``In(Draining())``, ``In(Deferred())``
+        Operators on their way.
     occupied : ``In(Lookup(256, 1))``
         Whether an expert has tokens.
     loads, store : ``In(Loads(hw))``, ``In(StoreRead(hw))``
@@ -78,12 +71,7 @@ class Datapath(wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "descriptor": In(DESCRIPTOR), "start": In(1), "issued": Out(1),
-            "rows": Out(range(hw.max_tokens + 1)), "op": In(3), "released": In(1),
-            "ready_rows": In(range(hw.max_tokens + 1)),
-            "draining": In(DESCRIPTOR), "draining_op": In(3), "active": In(1),
-            "deferred": In(DESCRIPTOR), "deferred_started": In(1),
-            "written": Out(1), "row_written": Out(1), "ended": Out(1),
+            "issue": In(Issue(hw)), "draining": In(Draining()), "deferred": In(Deferred()),
             "occupied": In(Lookup(256, 1)), "loads": In(Loads(hw)), "store": In(StoreRead(hw)),
             "counts": Out(Counts(dict.fromkeys(self.COUNTS, 32))),
         })
@@ -103,9 +91,9 @@ class Datapath(wiring.Component):
         m.submodules.probabilities = probabilities = Probabilities(hw)
 
         for unit in (items, normalization, probabilities):
-            m.d.comb += [unit.descriptor.eq(self.descriptor), unit.start.eq(self.start)]
-        m.d.comb += [writeback.descriptor.eq(self.draining), writeback.deferred.eq(self.deferred),
-                     writeback.start.eq(self.deferred_started)]
+            wiring.connect(m, flipped(self.issue.operator), unit.operator)
+        wiring.connect(m, flipped(self.draining), writeback.draining)
+        wiring.connect(m, flipped(self.deferred), writeback.deferred)
         pipe(m, items.o, source.i)
         pipe(m, source.o, encoder.i)
         pipe(m, encoder.o, compute.i)
@@ -121,11 +109,7 @@ class Datapath(wiring.Component):
         self.connect_residual(m, residual, normalization, ports)
         if hw.temporal:
             self.connect_kept(m, items, source, encoder, drain, compute, dispatch, ports)
-        m.d.comb += [
-            self.written.eq(writeback.written), self.row_written.eq(writeback.row_written),
-            self.ended.eq(writeback.ended), self.issued.eq(items.issued),
-            self.counts.routes.eq(writeback.routes.valid),
-        ]
+        m.d.comb += self.counts.routes.eq(writeback.routes.valid)
         for unit in (source, encoder, compute, drain, normalization, probabilities):
             m.d.comb += [getattr(self.counts, name).eq(getattr(unit.counts, name))
                          for name in unit.counts.signature.members]
@@ -140,16 +124,16 @@ class Datapath(wiring.Component):
 
     def connect_items(self, m, items, source, dispatch):
         """The operator's rows and what they wait for."""
-        hw, given = self.hw, self.descriptor.linear
-        is_linear = self.descriptor.opcode == Opcode.LINEAR
+        hw, issue, descriptor = self.hw, self.issue, self.issue.operator.descriptor
+        given, is_linear = descriptor.linear, descriptor.opcode == Opcode.LINEAR
         m.d.comb += [
             dispatch.lengths.address.eq(given.queue),
-            self.rows.eq(Mux(is_linear & (given.gather | given.scatter), dispatch.lengths.data,
-                             self.descriptor.operator.rows)),
-            items.rows.eq(self.rows),
-            dispatch.clear.eq(self.start & is_linear & (given.dest == Dest.GATE)),
-            items.op.eq(self.op), source.rows.released.eq(self.released),
-            source.rows.ready.eq(Mux(self.released, hw.max_tokens, self.ready_rows)),
+            issue.rows.eq(Mux(is_linear & (given.gather | given.scatter), dispatch.lengths.data,
+                              descriptor.operator.rows)),
+            items.rows.eq(issue.rows), items.op.eq(issue.op), issue.issued.eq(items.issued),
+            dispatch.clear.eq(issue.operator.start & is_linear & (given.dest == Dest.GATE)),
+            source.rows.released.eq(issue.released),
+            source.rows.ready.eq(Mux(issue.released, hw.max_tokens, issue.ready_rows)),
         ]
         wiring.connect(m, items.queue, dispatch.queue)
         wiring.connect(m, flipped(self.occupied), dispatch.occupied)
@@ -165,7 +149,7 @@ class Datapath(wiring.Component):
         attach(m, drain.parameters, parameters.read_port())
         wiring.connect(m, drain.normalizers, probabilities.normalizers)
         m.d.comb += [
-            drain.op.eq(self.draining_op), drain.active.eq(self.active),
+            drain.op.eq(self.draining.op), drain.active.eq(self.draining.active),
             drain.row_freed.eq(probabilities.freed),
             drain.token_freed.eq(writeback.token_freed),
             compute.sums.select.eq(drain.sums.select), compute.sums.word.eq(drain.sums.word),
@@ -206,7 +190,8 @@ class Datapath(wiring.Component):
 
     def connect_kept(self, m, items, source, encoder, drain, compute, dispatch, ports):
         """What is kept from the frame before: sums, operands, and which tokens changed."""
-        hw, given = self.hw, self.descriptor.linear
+        hw, descriptor = self.hw, self.issue.operator.descriptor
+        given = descriptor.linear
         m.submodules.sums = sums = KeptSums(hw)
         m.submodules.references = references = Memory(
             shape=bytes_of(hw), depth=hw.reference_words, init=[],
@@ -218,7 +203,7 @@ class Datapath(wiring.Component):
         wiring.connect(m, flipped(self.loads.kept.state), sums.load)
         wiring.connect(m, flipped(self.loads.kept.reference), encoder.load)
         pipe(m, encoder.verdict, items.verdict)
-        probes = (self.descriptor.opcode == Opcode.LINEAR) & (given.dest == Dest.CHANGED)
+        probes = (descriptor.opcode == Opcode.LINEAR) & (given.dest == Dest.CHANGED)
         m.d.comb += [
             sums.acc.eq(compute.sums.acc), drain.sums.acc.eq(sums.sum),
             ports.references.data.eq(read.data),
@@ -226,13 +211,13 @@ class Datapath(wiring.Component):
             read.addr.eq(Mux(source.read.recalls, source.read.reference_address,
                              ports.references.address)),
             source.read.data[Source.REFERENCE.value].eq(read.data),
-            dispatch.gated.eq(self.deferred.linear.gated),
+            dispatch.gated.eq(self.deferred.operator.descriptor.linear.gated),
             dispatch.probed.valid.eq(encoder.verdict.valid), dispatch.probed.p.row.eq(items.row),
             dispatch.probed.p.changed.eq(encoder.verdict.payload),
             dispatch.probed.p.routes.eq(given.routes),
             self.counts.kept_words.eq(drain.kept.where.accumulates | drain.kept.where.stores),
         ]
-        with m.If(self.start & probes & given.routes):
+        with m.If(self.issue.operator.start & probes & given.routes):
             m.d.comb += dispatch.clear.eq(1)
 
     def connect_residual(self, m, residual, normalization, ports):

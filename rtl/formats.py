@@ -6,7 +6,7 @@ from amaranth.lib import data
 from deltamoe.golden.numerics import ACTIVATION, EXPERT, HIDDEN, SCORE, UPDATE, WEIGHT
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.cycles import PARAMETER_BYTES
-from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Source
+from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Source, Target
 
 RESULTS = (ACTIVATION, HIDDEN, SCORE, EXPERT, UPDATE, WEIGHT)
 """What a requantized element saturates to, each by its code in hardware."""
@@ -54,6 +54,10 @@ def route(hw: HwConfig) -> data.StructLayout:
 
 COMMAND = data.StructLayout({"address": 40, "beats": 24})
 """A transfer between memory and the chip: byte address, data beats."""
+
+STORING = data.StructLayout({
+    "target": Target, "base": 16, "address": 32, "beats": 24, "position": 16})
+"""A ``STORE``: the memory and its first word, byte address, beats, place in the program."""
 
 TRANSFER = data.StructLayout({
     "descriptor": DESCRIPTOR, "position": 16, "program": 1, "skip": 1})

@@ -1,4 +1,4 @@
-"""Signatures of what crosses from unit to unit and is no stream: memory ports, loads, stores.
+"""Signatures of what crosses from unit to unit and is no stream: memory ports, operators, counts.
 
 Members have the direction that whoever asks sees; the unit that answers has the signature as
 ``In``. What is unidirectional and comes with a handshake is a stream of a layout in
@@ -8,14 +8,14 @@ Members have the direction that whoever asks sees; the unit that answers has the
 from collections.abc import Mapping
 
 from amaranth import Module, ShapeLike, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import ReadPort, WritePort
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.golden.numerics import HIDDEN, RESIDUAL
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.descriptor import Target
-from deltamoe.rtl.formats import PARAMETER
+from deltamoe.rtl.descriptor import DESCRIPTOR, Target
+from deltamoe.rtl.formats import PARAMETER, STORING
 
 
 class Write(wiring.Signature):
@@ -250,3 +250,105 @@ class Counts(wiring.Signature):
 
     def __init__(self, shapes: Mapping[str, ShapeLike]) -> None:
         super().__init__({name: Out(shape) for name, shape in shapes.items()})
+
+
+class Operator(wiring.Signature):
+    """An operator and when it begins.
+
+    Members
+    -------
+    descriptor, start : ``Out(DESCRIPTOR)``, ``Out(1)``
+        Stable from ``start``, its first cycle, until it is over.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"descriptor": Out(DESCRIPTOR), "start": Out(1)})
+
+
+class Issue(wiring.Signature):
+    """The operator whose items are made.
+
+    Members
+    -------
+    operator, op : ``Out(Operator())``, ``Out(3)``
+        The operator and its number.
+    released, ready_rows : ``Out(1)``, ``Out(range(hw.max_tokens + 1))``
+        All that it waits for has finished; if not, how many rows of that have.
+    rows : ``In(range(hw.max_tokens + 1))``
+        Its rows, if it is an operator: the descriptor's, or the length of its queue.
+    issued : ``In(1)``
+        Its last item is taken.
+    """
+
+    def __init__(self, hw: HwConfig) -> None:
+        super().__init__({
+            "operator": Out(Operator()), "op": Out(3), "released": Out(1),
+            "ready_rows": Out(range(hw.max_tokens + 1)), "rows": In(range(hw.max_tokens + 1)),
+            "issued": In(1),
+        })
+
+
+class Draining(wiring.Signature):
+    """The operator whose results may leave.
+
+    Members
+    -------
+    operator, op, active : ``Out(Operator())``, ``Out(3)``, ``Out(1)``
+        The operator and its number, if there is one.
+    row_written, written : ``In(1)``
+        A row, all of it has been written, or is in the corner turn or the gate.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"operator": Out(Operator()), "op": Out(3), "active": Out(1),
+                          "row_written": In(1), "written": In(1)})
+
+
+class Deferred(wiring.Signature):
+    """The last operator to keys or gate, which may end behind the next.
+
+    Members
+    -------
+    operator : ``Out(Operator())``
+        The operator, from the cycle after the first in which it drains.
+    ended : ``In(1)``
+        Its last key or route is being written.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"operator": Out(Operator()), "ended": In(1)})
+
+
+class Stores(wiring.Signature):
+    """Transfers of ``STORE``.
+
+    Members
+    -------
+    requests : ``Out(stream.Signature(STORING, always_ready=True))``
+        Transfers; no more than ``StoreReader.DEPTH`` at a time.
+    memory_base : ``Out(40)``
+        Byte address that theirs are relative to.
+    finished, position : ``In(1)``, ``In(16)``
+        The one that runs has ended; its place in the program.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({
+            "requests": Out(stream.Signature(STORING, always_ready=True)),
+            "memory_base": Out(40), "finished": In(1), "position": In(16),
+        })
+
+
+class Master(wiring.Signature):
+    """What ends the transfers of a master of the bus.
+
+    Members
+    -------
+    drain : ``Out(1)``
+        Begin no transfer, and end those in flight.
+    progress, idle : ``In(1)``
+        Something has moved; the bus owes nothing and is offered nothing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"drain": Out(1), "progress": In(1), "idle": In(1)})

@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.formats import beat, requantized
-from deltamoe.rtl.interfaces import GroupWrite, kv_write
+from deltamoe.rtl.interfaces import GroupWrite, Operator, kv_write
 from deltamoe.rtl.record import Area, Record
 
 
@@ -30,7 +30,7 @@ class KvWriter(wiring.Component):
     -------
     descriptor : ``In(DESCRIPTOR)``
         Operator of the values; its ``rows`` are ``tokens``.
-    key_descriptor, start : ``In(DESCRIPTOR)``, ``In(1)``
+    key_operator : ``In(Operator())``
         Operator of the keys; its ``key_gap`` is ``(ceil(tokens / (L * S)) - 1) * head_dim``.
     values : ``In(stream.Signature(requantized(hw), always_ready=True))``
         Words of values; the tag's address is right for a row's first word.
@@ -57,7 +57,7 @@ class KvWriter(wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "descriptor": In(DESCRIPTOR), "key_descriptor": In(DESCRIPTOR), "start": In(1),
+            "descriptor": In(DESCRIPTOR), "key_operator": In(Operator()),
             "values": In(stream.Signature(requantized(hw), always_ready=True)),
             "keys": In(stream.Signature(beat(signed(8), hw.word), always_ready=True)),
             "write": Out(GroupWrite(hw, kv_write(hw))), "finished": Out(1),
@@ -130,7 +130,7 @@ class KvWriter(wiring.Component):
 
     def write_keys(self, m: Module):
         """Walk the dimensions of one block of tokens."""
-        given = self.key_descriptor.linear
+        given = self.key_operator.descriptor.linear
         row, base, tile, next_tile = self.rows("row", "base", "tile", "next_tile")
         half, number = Signal(), Signal(range(self.hw.groups))
         dimension, head_dim = Signal(range(self.hw.kv_rows)), Signal(range(self.hw.kv_rows + 1))
@@ -144,7 +144,7 @@ class KvWriter(wiring.Component):
             next_tokens.eq(tokens + self.hw.word),
         ]
         after = row + 1 + given.key_gap
-        with m.If(self.start):
+        with m.If(self.key_operator.start):
             m.d.sync += [row.eq(given.dest_base), base.eq(given.dest_base),
                          tile.eq(given.dest_base), half.eq(0),
                          dimension.eq(0), tokens.eq(0), number.eq(0), member.eq(0)]

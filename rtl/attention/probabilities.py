@@ -7,9 +7,8 @@ from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.attention.softmax import Softmax
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.formats import NORMALIZER, scores
-from deltamoe.rtl.interfaces import Counts, Lookup, Read, attach, bytes_of
+from deltamoe.rtl.interfaces import Counts, Lookup, Operator, Read, attach, bytes_of
 from deltamoe.rtl.record import Area, Ram, Record
 from deltamoe.rtl.stream.pipe import pipe
 
@@ -19,7 +18,7 @@ class Probabilities(wiring.Component):
 
     Members
     -------
-    descriptor, start : ``In(DESCRIPTOR)``, ``In(1)``
+    operator : ``In(Operator())``
         ``kappa22`` and ``kappa26`` of the operator, taken in its first cycle.
     i : ``In(stream.Signature(scores(hw.word)))``
         Logits.
@@ -28,7 +27,7 @@ class Probabilities(wiring.Component):
     normalizers : ``In(Lookup(hw.attention_lag + 1, NORMALIZER))``
         A row's normalizer.
     rows : ``Out(range(hw.score_rows + 1))``
-        Rows since ``start`` that are complete, normalizer included.
+        Rows since it began that are complete, normalizer included.
     freed : ``Out(1)``
         A row's last exponential is being written.
     counts : ``Out(Counts(…))``
@@ -48,7 +47,7 @@ class Probabilities(wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "descriptor": In(DESCRIPTOR), "start": In(1),
+            "operator": In(Operator()),
             "i": In(stream.Signature(scores(hw.word))),
             "read": In(Read(hw.probability_words, bytes_of(hw))),
             "normalizers": In(Lookup(hw.attention_lag + 1, NORMALIZER)),
@@ -72,9 +71,9 @@ class Probabilities(wiring.Component):
         position = Signal(range(hw.row_words))
 
         pipe(m, wiring.flipped(self.i), softmax.i)
-        with m.If(self.start):
-            m.d.sync += [softmax.kappa22.eq(self.descriptor.attention.kappa22),
-                         softmax.kappa26.eq(self.descriptor.attention.kappa26)]
+        with m.If(self.operator.start):
+            given = self.operator.descriptor.attention
+            m.d.sync += [softmax.kappa22.eq(given.kappa22), softmax.kappa26.eq(given.kappa26)]
         m.d.comb += [
             softmax.o.ready.eq(1), softmax.normalizer.ready.eq(1),
             self.counts.softmax_words.eq(softmax.o.valid),
@@ -91,7 +90,7 @@ class Probabilities(wiring.Component):
         with m.If(softmax.normalizer.valid):
             m.d.sync += [normalizers[slot].eq(softmax.normalizer.payload), slot.eq(slot + 1),
                          self.rows.eq(self.rows + 1)]
-        with m.If(self.start):
+        with m.If(self.operator.start):
             m.d.sync += [self.rows.eq(0), slot.eq(0), base.eq(0)]
 
         return m

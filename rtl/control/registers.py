@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from amaranth import Cat, Const, Module, Signal
+from amaranth import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, flipped
 
 from deltamoe.rtl.control.counters import COUNTERS
-from deltamoe.rtl.control.run_control import PROBLEM
+from deltamoe.rtl.control.run_control import Commands
 from deltamoe.rtl.memory.axi import OKAY, AxiLite
 from deltamoe.rtl.record import Area, Record
 
@@ -88,12 +88,8 @@ class Registers(wiring.Component):
     -------
     axi : ``In(AxiLite())``
         The registers of :data:`REGISTERS`, and the counters.
-    start, reset : ``Out(1)``
-        Commands.
-    values : ``Out(32)`` by name
-        The writable registers.
-    accepted, finished, failed, busy, draining, error : ``In``
-        See :class:`deltamoe.rtl.control.run_control.RunControl`.
+    commands : ``Out(Commands())``
+        Commands, and the writable registers as settings.
     counters : ``In(64).array(len(COUNTERS))``
         Counters in the order of :data:`deltamoe.rtl.control.counters.COUNTERS`.
     interrupt : ``Out(1)``
@@ -109,35 +105,42 @@ class Registers(wiring.Component):
     record = Record(moves="stores settings and counts", area=Area())
 
     def __init__(self) -> None:
-        self.writable = [name for name, register in REGISTERS.items() if register.access == "rw"]
         super().__init__({
-            "axi": In(AxiLite()),
-            "start": Out(1), "reset": Out(1),
-            **{name: Out(32, init=WATCHDOG if name == "watchdog" else 0)
-               for name in self.writable},
-            "accepted": In(1), "finished": In(1), "failed": In(1), "busy": In(1),
-            "draining": In(1), "error": In(PROBLEM), "counters": In(64).array(len(COUNTERS)),
-            "interrupt": Out(1),
+            "axi": In(AxiLite()), "commands": Out(Commands()),
+            "counters": In(64).array(len(COUNTERS)), "interrupt": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        axi = flipped(self.axi)
+        axi, commands = flipped(self.axi), self.commands
         done, failed, raised = Signal(), Signal(), Signal()
-        m.d.comb += self.interrupt.eq(raised & self.interrupt_enable[0])
-        with m.If(self.clears_interrupt(m, axi)):
+        writable = {name: Signal(32, name=name, init=WATCHDOG if name == "watchdog" else 0)
+                    for name, register in REGISTERS.items() if register.access == "rw"}
+        settings = commands.settings
+        m.d.comb += [
+            self.interrupt.eq(raised & writable["interrupt_enable"][0]),
+            settings.program_address.eq(Cat(writable["program_low"], writable["program_high"])),
+            settings.length.eq(writable["program_length"]),
+            settings.memory_base.eq(Cat(writable["memory_low"], writable["memory_high"])),
+            settings.memory_size.eq(writable["memory_size"]),
+            settings.watchdog.eq(writable["watchdog"]),
+        ]
+        with m.If(self.clears_interrupt(m, axi, writable)):
             m.d.sync += raised.eq(0)
-        with m.If(self.accepted | self.reset):
+        with m.If(commands.accepted | commands.reset):
             m.d.sync += [done.eq(0), failed.eq(0), raised.eq(0)]
-        with m.If(self.finished):
+        with m.If(commands.finished):
             m.d.sync += [done.eq(1), raised.eq(1)]
-        with m.If(self.failed):
+        with m.If(commands.failed):
             m.d.sync += [failed.eq(1), raised.eq(1)]
-        self.read(m, axi, Cat(self.busy, done, failed, raised, self.draining))
+        status = Cat(commands.busy, done, failed, raised, commands.draining)
+        self.read(m, axi, {**writable, "id": Const(ID), "version": Const(VERSION),
+                           "status": status, "error_code": commands.error.code,
+                           "error_index": commands.error.index})
 
         return m
 
-    def clears_interrupt(self, m: Module, axi) -> Signal:
+    def clears_interrupt(self, m: Module, axi, writable: dict[str, Signal]) -> Signal:
         """Perform writes; return whether one clears the interrupt."""
         address = Signal.like(axi.awaddr)
         word = Signal(32)
@@ -152,27 +155,23 @@ class Registers(wiring.Component):
             m.d.sync += [address.eq(axi.awaddr), has_address.eq(1)]
         with m.If(axi.wvalid & axi.wready):
             m.d.sync += [word.eq(axi.wdata), strobe.eq(axi.wstrb), has_word.eq(1)]
-        m.d.sync += [self.start.eq(0), self.reset.eq(0)]
+        m.d.sync += [self.commands.start.eq(0), self.commands.reset.eq(0)]
         with m.If(axi.bready):
             m.d.sync += axi.bvalid.eq(0)
         with m.If(performs):
             m.d.sync += [axi.bvalid.eq(1), has_address.eq(0), has_word.eq(0)]
             with m.Switch(address[2:]):
-                for name in self.writable:
-                    register = getattr(self, name)
+                for name, register in writable.items():
                     with m.Case(REGISTERS[name].offset >> 2):
                         m.d.sync += register.eq((word & mask) | (register & ~mask))
                 with m.Case(REGISTERS["control"].offset >> 2), m.If(strobe[0]):
-                    m.d.sync += [self.start.eq(word[0]), self.reset.eq(word[1])]
+                    m.d.sync += [self.commands.start.eq(word[0]), self.commands.reset.eq(word[1])]
                     m.d.comb += clears.eq(word[2])
         return clears
 
-    def read(self, m: Module, axi, status):
+    def read(self, m: Module, axi, readable: dict[str, Value]):
         """Answer a read."""
-        fixed = {"id": Const(ID), "version": Const(VERSION), "status": status,
-                 "error_code": self.error.code, "error_index": self.error.index}
-        words = {REGISTERS[name].offset >> 2: value for name, value in fixed.items()}
-        words |= {REGISTERS[name].offset >> 2: getattr(self, name) for name in self.writable}
+        words = {REGISTERS[name].offset >> 2: value for name, value in readable.items()}
         place, first, count = axi.araddr[2:], COUNTERS_OFFSET >> 2, 2 * len(COUNTERS)
         halves = Cat(*self.counters, Const(0, 32 * (first - count)))
         m.d.comb += [axi.arready.eq(~axi.rvalid), axi.rresp.eq(OKAY)]

@@ -13,6 +13,8 @@ from amaranth.lib.wiring import In, Out, flipped
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Opcode, Target
+from deltamoe.rtl.formats import STORING
+from deltamoe.rtl.interfaces import Deferred, Draining
 from deltamoe.rtl.record import Record
 from deltamoe.rtl.stream.fifo import Fifo
 from deltamoe.rtl.stream.pipe import pipe
@@ -32,20 +34,13 @@ class Retirement(cycles.Retirement, wiring.Component):
     -------
     i : ``In(stream.Signature(ISSUED))``
         Operators in order; at most ``DEPTH`` are held.
-    written : ``In(1)``
-        The draining operator's last word is in its memory, or in the corner turn or the gate.
-    stored : ``In(1)``
-        The last answer of a ``STORE`` has come; one of the residual stream waits for it.
-    ended : ``In(1)``
-        The deferred operator's last key or route is being written.
-    row_written : ``In(1)``
-        A row of the draining operator is complete.
-    head : ``Out(ISSUED)``
-        The draining operator, if ``active``.
-    active, started : ``Out(1)``
-        It may drain; the first cycle of that.
-    deferred, deferred_started : ``Out(DESCRIPTOR)``, ``Out(1)``
-        Last operator to keys or gate, from the cycle after its ``started`` on, which is marked.
+    draining, deferred : ``Out(Draining())``, ``Out(Deferred())``
+        Operators whose results are under way.
+    position : ``Out(16)``
+        Place of the draining one in the program.
+    stores, stored : ``Out(stream.Signature(STORING, always_ready=True))``, ``In(1)``
+        Transfers of ``STORE``; the last answer of one has come. One of the residual stream waits
+        for it.
     finished, rows : ``Out(16)``, ``Out(range(hw.max_tokens + 1))``
         Operators finished since ``restart``, complete rows of the one after.
     restart : ``In(1)``
@@ -67,9 +62,8 @@ class Retirement(cycles.Retirement, wiring.Component):
         self.hw = hw
         super().__init__({
             "i": In(stream.Signature(ISSUED)), "restart": In(1),
-            "written": In(1), "stored": In(1), "ended": In(1), "row_written": In(1),
-            "head": Out(ISSUED), "active": Out(1), "started": Out(1),
-            "deferred": Out(DESCRIPTOR), "deferred_started": Out(1),
+            "draining": Out(Draining()), "deferred": Out(Deferred()), "position": Out(16),
+            "stores": Out(stream.Signature(STORING, always_ready=True)), "stored": In(1),
             "finished": Out(16), "rows": Out(range(hw.max_tokens + 1)), "idle": Out(1),
         })
 
@@ -79,29 +73,35 @@ class Retirement(cycles.Retirement, wiring.Component):
         pipe(m, flipped(self.i), held.i)
         begun, over, defers, left = Signal(), Signal(), Signal(), Signal()
         behind, done = Signal(), Signal()
-        given = held.o.p.descriptor
+        given, draining, deferred = held.o.p.descriptor, self.draining, self.deferred
+        started, request = draining.operator.start, self.stores.p
 
         m.d.comb += [
-            self.head.eq(held.o.payload), self.idle.eq(~held.o.valid & ~behind),
+            draining.operator.descriptor.eq(given), draining.op.eq(held.o.p.op),
+            self.position.eq(held.o.p.position), self.idle.eq(~held.o.valid & ~behind),
             defers.eq((given.opcode == Opcode.LINEAR) & ~held.o.p.empty
                       & ((given.linear.dest == Dest.KEY) | (given.linear.dest == Dest.GATE))),
-            self.started.eq(held.o.valid & ~begun & ~(defers & behind)),
-            self.active.eq(self.started | begun),
-            over.eq(self.active & (done | held.o.p.empty | Mux(
+            started.eq(held.o.valid & ~begun & ~(defers & behind)),
+            draining.active.eq(started | begun),
+            over.eq(draining.active & (done | held.o.p.empty | Mux(
                 given.opcode == Opcode.STORE,
                 self.stored | (given.store.target != Target.RESIDUAL),
-                self.written))),
+                draining.written))),
             left.eq(over & ~behind), held.o.ready.eq(left),
+            self.stores.valid.eq(started & (given.opcode == Opcode.STORE)),
+            request.target.eq(given.store.target), request.base.eq(given.store.base),
+            request.address.eq(given.store.address), request.beats.eq(given.store.beats),
+            request.position.eq(self.position),
         ]
         m.d.sync += [
-            begun.eq(self.active & ~left), done.eq(over & ~left),
-            behind.eq((behind & ~self.ended) | (left & defers)),
-            self.deferred_started.eq(self.started & defers),
-            self.finished.eq(self.finished + ((left & ~defers) | (behind & self.ended))),
-            self.rows.eq(Mux(left, 0, self.rows + self.row_written)),
+            begun.eq(draining.active & ~left), done.eq(over & ~left),
+            behind.eq((behind & ~deferred.ended) | (left & defers)),
+            deferred.operator.start.eq(started & defers),
+            self.finished.eq(self.finished + ((left & ~defers) | (behind & deferred.ended))),
+            self.rows.eq(Mux(left, 0, self.rows + draining.row_written)),
         ]
-        with m.If(self.started & defers):
-            m.d.sync += self.deferred.eq(given)
+        with m.If(started & defers):
+            m.d.sync += deferred.operator.descriptor.eq(given)
         with m.If(self.restart):
             m.d.sync += self.finished.eq(0)
 

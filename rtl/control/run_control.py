@@ -15,6 +15,7 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.cycles import DESCRIPTOR_BYTES
 from deltamoe.rtl.descriptor import ErrorCode
+from deltamoe.rtl.interfaces import Master
 from deltamoe.rtl.memory.axi import ADDRESS_WIDTH
 from deltamoe.rtl.record import Area, Record
 
@@ -32,6 +33,51 @@ RUN = data.StructLayout({
 
 PROBLEM = data.StructLayout({"code": ErrorCode, "index": LENGTH_WIDTH})
 """An error and the position of the descriptor it belongs to; ``NONE`` is no error."""
+
+
+class Commands(wiring.Signature):
+    """What the registers command, and are told.
+
+    Members
+    -------
+    start, reset : ``Out(1)``
+        Commands. A reset wins over a start of the same cycle.
+    settings : ``Out(SETTINGS)``
+        Judged ``RunControl.SETTLE`` cycles after they last changed.
+    accepted, finished, failed : ``In(1)``
+        A start was taken or refused; the end of a program, good or bad.
+    busy, draining : ``In(1)``
+        A program runs or waits to run, or its end has not been reported; the bus is awaited.
+    error : ``In(PROBLEM)``
+        How the last program ended.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({
+            "start": Out(1), "reset": Out(1), "settings": Out(SETTINGS), "accepted": In(1),
+            "finished": In(1), "failed": In(1), "busy": In(1), "draining": In(1),
+            "error": In(PROBLEM),
+        })
+
+
+class Program(wiring.Signature):
+    """The program that runs.
+
+    Members
+    -------
+    begin, running : ``Out(1)``
+        First a cycle of this, then every cycle of that.
+    settings : ``Out(RUN)``
+        Copy of the settings that the last accepted start took.
+    ended, problem, position : ``In(1)``, ``In(PROBLEM)``, ``In(LENGTH_WIDTH)``
+        It has ended well; has run into an error; the descriptor it is at.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({
+            "begin": Out(1), "running": Out(1), "settings": Out(RUN), "ended": In(1),
+            "problem": In(PROBLEM), "position": In(LENGTH_WIDTH),
+        })
 
 
 class State(enum.Enum, shape=3):
@@ -61,26 +107,14 @@ class RunControl(wiring.Component):
 
     Members
     -------
-    start, reset : ``In(1)``
-        Commands. A reset wins over a start of the same cycle.
-    settings : ``In(SETTINGS)``
-        Judged ``SETTLE`` cycles after they last changed.
-    in_force : ``Out(RUN)``
-        Copy of the settings that the last accepted start took.
-    begin, running : ``Out(1)``
-        First a cycle of this, then every cycle of that.
-    ended, problem, position : ``In(1)``, ``In(PROBLEM)``, ``In(LENGTH_WIDTH)``
-        The program has ended well; has run into an error; descriptor it is at.
-    progress, drained : ``In(1)``
-        Something has moved; the bus owes nothing and is offered nothing.
-    drain, clear : ``Out(1)``
-        Begin no transfer; reset all but memories.
-    accepted, finished, failed : ``Out(1)``
-        A start was taken or refused; the end of a program, good or bad.
-    busy, draining : ``Out(1)``
-        A program runs or waits to run, or its end has not been reported; the bus is awaited.
-    error : ``Out(PROBLEM)``
-        How the last program ended.
+    commands : ``In(Commands())``
+        Of the registers.
+    program : ``Out(Program())``
+        The program that runs.
+    bus : ``Out(Master())``
+        All masters.
+    clear : ``Out(1)``
+        Reset all but memories.
 
     Timing
     ------
@@ -94,26 +128,23 @@ class RunControl(wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        super().__init__({
-            "start": In(1), "reset": In(1), "settings": In(SETTINGS), "in_force": Out(RUN),
-            "begin": Out(1), "running": Out(1), "ended": In(1), "problem": In(PROBLEM),
-            "position": In(LENGTH_WIDTH), "progress": In(1), "drained": In(1),
-            "drain": Out(1), "clear": Out(1), "accepted": Out(1), "finished": Out(1),
-            "failed": Out(1), "busy": Out(1), "draining": Out(1), "error": Out(PROBLEM),
-        })
+        super().__init__({"commands": In(Commands()), "program": Out(Program()),
+                          "bus": Out(Master()), "clear": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         state, unreported, waiting = Signal(State), Signal(), Signal()
         starts, over, refusal = Signal(), Signal(), self.judge(m)
+        commands, program = self.commands, self.program
 
         m.d.comb += [
-            self.begin.eq(state == State.START), self.running.eq(state == State.RUN),
-            self.clear.eq(state == State.CLEAR), self.drain.eq(self.draining | self.clear),
-            self.draining.eq(state == State.DRAIN),
-            self.busy.eq(self.begin | self.running | unreported | waiting),
-            self.accepted.eq(self.start & ~self.busy & ~self.reset),
-            starts.eq(self.accepted & (refusal == ErrorCode.NONE)),
+            program.begin.eq(state == State.START), program.running.eq(state == State.RUN),
+            self.clear.eq(state == State.CLEAR),
+            self.bus.drain.eq(commands.draining | self.clear),
+            commands.draining.eq(state == State.DRAIN),
+            commands.busy.eq(program.begin | program.running | unreported | waiting),
+            commands.accepted.eq(commands.start & ~commands.busy & ~commands.reset),
+            starts.eq(commands.accepted & (refusal == ErrorCode.NONE)),
         ]
         self.watch(m, over)
         with m.Switch(state):
@@ -125,20 +156,20 @@ class RunControl(wiring.Component):
                 self.run(m, state, unreported, over)
             with m.Case(State.DRAIN):
                 m.d.sync += waiting.eq(waiting | starts)
-                with m.If(self.drained):
+                with m.If(self.bus.idle):
                     m.d.sync += state.eq(State.CLEAR)
                 with m.Elif(over):
-                    m.d.comb += self.failed.eq(1)
+                    m.d.comb += commands.failed.eq(1)
                     m.d.sync += [unreported.eq(0), waiting.eq(0)]
                     with m.If(waiting):
                         self.report(m, ErrorCode.WATCHDOG, 0)
             with m.Case(State.CLEAR):
-                m.d.comb += self.failed.eq(unreported)
+                m.d.comb += commands.failed.eq(unreported)
                 m.d.sync += [state.eq(Mux(waiting | starts, State.START, State.IDLE)),
                              unreported.eq(0), waiting.eq(0)]
         self.take(m, starts, refusal)
-        with m.If(self.reset):
-            m.d.comb += [self.finished.eq(0), self.failed.eq(0)]
+        with m.If(commands.reset):
+            m.d.comb += [commands.finished.eq(0), commands.failed.eq(0)]
             m.d.sync += [state.eq(State.DRAIN), unreported.eq(0), waiting.eq(0)]
             self.report(m, ErrorCode.NONE, 0)
 
@@ -146,7 +177,7 @@ class RunControl(wiring.Component):
 
     def judge(self, m: Module) -> Signal:
         """Return why a start would be refused, in registers."""
-        given, top = self.settings, 1 << ADDRESS_WIDTH
+        given, top = self.commands.settings, 1 << ADDRESS_WIDTH
         program_end, memory_end = Signal(ADDRESS_WIDTH + 1), Signal(ADDRESS_WIDTH + 1)
         refusal, unaligned, beyond = Signal(ErrorCode), Signal(), Signal()
         m.d.comb += [
@@ -168,35 +199,35 @@ class RunControl(wiring.Component):
     def watch(self, m: Module, over: Signal) -> None:
         """Count the cycles in which nothing moved."""
         silence = Signal(32)
-        m.d.comb += over.eq(self.busy & (self.in_force.watchdog != 0)
-                            & (silence == self.in_force.watchdog))
+        m.d.comb += over.eq(self.commands.busy & (self.program.settings.watchdog != 0)
+                            & (silence == self.program.settings.watchdog))
         m.d.sync += silence.eq(silence + 1)
-        with m.If(self.progress | over | ~self.busy | self.begin):
+        with m.If(self.bus.progress | over | ~self.commands.busy | self.program.begin):
             m.d.sync += silence.eq(0)
 
     def run(self, m: Module, state: Signal, unreported: Signal, over: Signal) -> None:
         """End a program that runs."""
-        with m.If(self.problem.code != ErrorCode.NONE):
+        with m.If(self.program.problem.code != ErrorCode.NONE):
             m.d.sync += [state.eq(State.DRAIN), unreported.eq(1)]
-            self.report(m, self.problem.code, self.problem.index)
+            self.report(m, self.program.problem.code, self.program.problem.index)
         with m.Elif(over):
-            m.d.comb += self.failed.eq(1)
+            m.d.comb += self.commands.failed.eq(1)
             m.d.sync += state.eq(State.DRAIN)
-            self.report(m, ErrorCode.WATCHDOG, self.position)
-        with m.Elif(self.ended):
-            m.d.comb += self.finished.eq(1)
+            self.report(m, ErrorCode.WATCHDOG, self.program.position)
+        with m.Elif(self.program.ended):
+            m.d.comb += self.commands.finished.eq(1)
             m.d.sync += state.eq(State.IDLE)
 
     def take(self, m: Module, starts: Signal, refusal: Signal) -> None:
         """Copy the settings of an accepted start, or say why it is refused."""
         with m.If(starts):
-            m.d.sync += [getattr(self.in_force, name).eq(getattr(self.settings, name))
+            m.d.sync += [self.program.settings[name].eq(self.commands.settings[name])
                          for name in RUN.members]
             self.report(m, ErrorCode.NONE, 0)
-        with m.Elif(self.accepted):
-            m.d.comb += self.failed.eq(1)
+        with m.Elif(self.commands.accepted):
+            m.d.comb += self.commands.failed.eq(1)
             self.report(m, refusal, 0)
 
     def report(self, m: Module, code, index) -> None:
         """Say how the program ended."""
-        m.d.sync += [self.error.code.eq(code), self.error.index.eq(index)]
+        m.d.sync += [self.commands.error.code.eq(code), self.commands.error.index.eq(index)]

@@ -16,12 +16,21 @@ from amaranth.lib.wiring import In, Out, flipped
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.control.executor import ComputeExecutor, LoadExecutor
-from deltamoe.rtl.control.retirement import ISSUED, Retirement
-from deltamoe.rtl.control.run_control import PROBLEM
+from deltamoe.rtl.control.retirement import Retirement
+from deltamoe.rtl.control.run_control import Program
 from deltamoe.rtl.control.walker import Walker
-from deltamoe.rtl.descriptor import DESCRIPTOR, ErrorCode, Target
+from deltamoe.rtl.descriptor import ErrorCode, Target
 from deltamoe.rtl.formats import COMMAND, TRANSFER
-from deltamoe.rtl.interfaces import Lookup, Write, attach
+from deltamoe.rtl.interfaces import (
+    Counts,
+    Deferred,
+    Draining,
+    Issue,
+    Lookup,
+    Stores,
+    Write,
+    attach,
+)
 from deltamoe.rtl.record import Area, Ram, Record
 from deltamoe.rtl.stream.fifo import Fifo
 from deltamoe.rtl.stream.pipe import pipe
@@ -36,26 +45,24 @@ class Sequencer(cycles.Sequencer, wiring.Component):
 
     Members
     -------
-    begin, running : ``In(1)``
-        Fetch the program; from the next cycle on, it runs.
-    length, program_address, memory_base, memory_size : ``In``
-        Descriptors of the program; where it is; base and bytes of the data. Constant meanwhile.
-    ended, problem, position : ``Out(1)``, ``Out(PROBLEM)``, ``Out(16)``
-        All of the program has been done; why it cannot go on; the descriptor that memory, or else
-        the datapath, is at.
-    bus_error, store_error, store_index : ``In(1)``, ``In(1)``, ``In(16)``
-        A read or a write was answered with an error; the place of that ``STORE``.
+    program : ``In(Program())``
+        The program; its position is that of the descriptor that memory, or else the datapath, is
+        at.
+    bus_error, store_error : ``In(1)``
+        A read, a write was answered with an error.
     code : ``In(Write(Walker.rows(hw), 8 * hw.bus_bytes))``
         Write port of the program memory.
     command, transfer : ``Out(stream.Signature(COMMAND))``, ``Out(stream.Signature(TRANSFER))``
         To reader and loader, which takes a transfer when it has finished it.
     occupied : ``Out(Lookup(256, 1))``
         Whether an expert has tokens.
-    issue_… : as in :class:`deltamoe.rtl.control.executor.ComputeExecutor`
-    retire_… : as in :class:`deltamoe.rtl.control.retirement.Retirement`
-    computing, lacks, waits, loading : ``Out``
-        For the counters: operators in flight; no descriptor to issue; the next waits for loads
-        (0) or operators (1); a load waits.
+    issue, draining, deferred : ``Out(Issue(hw))``, ``Out(Draining())``, ``Out(Deferred())``
+        To the datapath.
+    stores : ``Out(Stores())``
+        To the store reader.
+    counts : ``Out(Counts(…))``
+        Operators in flight; no descriptor to issue; the next waits for loads or operators; a load
+        runs; a load waits.
     """
 
     record = Record(moves="orders descriptors", area=Area(
@@ -69,29 +76,21 @@ class Sequencer(cycles.Sequencer, wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "begin": In(1), "running": In(1), "length": In(16), "program_address": In(40),
-            "memory_base": In(40), "memory_size": In(32),
-            "ended": Out(1), "problem": Out(PROBLEM), "position": Out(16),
-            "bus_error": In(1), "store_error": In(1), "store_index": In(16),
+            "program": In(Program()), "bus_error": In(1), "store_error": In(1),
             "code": In(Write(Walker.rows(hw), 8 * hw.bus_bytes)),
             "command": Out(stream.Signature(COMMAND)),
-            "transfer": Out(stream.Signature(TRANSFER)),
-            "occupied": Out(Lookup(256, 1)),
-            "issue_descriptor": Out(DESCRIPTOR), "issue_started": Out(1), "issue_issued": In(1),
-            "issue_rows": In(range(hw.max_tokens + 1)), "issue_op": Out(3),
-            "issue_released": Out(1),
-            "retire_head": Out(ISSUED), "retire_active": Out(1), "retire_started": Out(1),
-            "retire_deferred": Out(DESCRIPTOR), "retire_deferred_started": Out(1),
-            "retire_written": In(1), "retire_stored": In(1), "retire_ended": In(1),
-            "retire_row_written": In(1), "retire_rows": Out(range(hw.max_tokens + 1)),
-            "computing": Out(1), "lacks": Out(1), "waits": Out(2), "loading": Out(1),
+            "transfer": Out(stream.Signature(TRANSFER)), "occupied": Out(Lookup(256, 1)),
+            "issue": Out(Issue(hw)), "draining": Out(Draining()), "deferred": Out(Deferred()),
+            "stores": Out(Stores()),
+            "counts": Out(Counts(dict.fromkeys((
+                "compute_busy", "compute_waits_loads", "compute_waits_computes",
+                "compute_waits_program", "load_busy", "load_waits_computes"), 1))),
         })
 
     def elaborate(self, platform):
         m = Module()
-        hw = self.hw
-        parts = Walker.parts(hw)
-        m.submodules.program = program = Memory(
+        hw, program, settings = self.hw, self.program, self.program.settings
+        m.submodules.program = memory = Memory(
             shape=8 * hw.bus_bytes, depth=Walker.rows(hw), init=[],
             attrs={"ram_style": "block"}
         )
@@ -101,87 +100,85 @@ class Sequencer(cycles.Sequencer, wiring.Component):
         m.submodules.issue = issue = ComputeExecutor(hw)
         m.submodules.retire = retire = Retirement(hw)
         m.submodules.transfers = transfers = Fifo(TRANSFER, self.TRANSFERS)
-        loads, stores, transferred = Signal(16), Signal(16), Signal()
         fetched, first, limit = Signal(), Signal(16), Signal(16)
-        given = transfers.o.p
 
-        attach(m, self.code, program.write_port())
         m.d.comb += [
-            first.eq(Mux(self.length > hw.piece, hw.piece, self.length)),
-            load.fetch.eq(self.begin), retire.restart.eq(self.begin),
-            load.length.eq(first * parts),
-            load.program_address.eq(self.program_address), load.memory_base.eq(self.memory_base),
-            load.computes.eq(retire.finished), issue.computes.eq(retire.finished),
-            load.stores.eq(stores), issue.stored.eq(self.retire_stored),
-            issue.loads.eq(loads), issue.room.eq(retire.i.ready),
-            transferred.eq(self.transfer.valid & self.transfer.ready),
-            fetched.eq(transferred & given.program),
+            first.eq(Mux(settings.length > hw.piece, hw.piece, settings.length)),
+            load.fetch.eq(program.begin), load.beats.eq(first * Walker.parts(hw)),
+            load.settings.eq(settings), retire.restart.eq(program.begin),
+            retire.stored.eq(self.stores.finished), issue.stored.eq(self.stores.finished),
+            self.stores.memory_base.eq(settings.memory_base),
         ]
-        with m.If(self.begin | fetched):
-            m.d.sync += limit.eq(Mux(self.begin, 0, first))
-        with m.Elif(transferred & ~given.skip
-                    & (given.descriptor.load.target == Target.PROGRAM)):
-            m.d.sync += limit.eq(limit + given.descriptor.load.descriptors)
-        m.d.sync += [loads.eq(Mux(self.begin, 0, loads + (transferred & ~fetched))),
-                     stores.eq(Mux(self.begin, 0, stores + self.retire_stored))]
+        attach(m, self.code, memory.write_port())
         for walker, executor in ((load_walker, load), (compute_walker, issue)):
-            attach(m, walker.read, program.read_port())
+            attach(m, walker.read, memory.read_port())
             pipe(m, walker.o, executor.i)
             m.d.comb += [
-                walker.start.eq(fetched & ~self.bus_error),
-                walker.length.eq(self.length), walker.limit.eq(limit),
-                walker.memory_size.eq(self.memory_size),
-                executor.index.eq(walker.index),
+                walker.walk.start.eq(fetched & ~self.bus_error),
+                walker.walk.length.eq(settings.length), walker.walk.limit.eq(limit),
+                walker.walk.memory_size.eq(settings.memory_size),
+                executor.index.eq(walker.walk.index),
             ]
-        self.connect_ports(m, load, issue, retire, transfers)
-        self.conclude(m, fetched, load, issue, retire, transfers, (load_walker, compute_walker))
-
-        return m
-
-    def connect_ports(self, m: Module, load, issue, retire, transfers):
-        """Expose executors and retirement."""
         pipe(m, load.command, flipped(self.command))
         pipe(m, load.o, transfers.i)
         pipe(m, transfers.o, flipped(self.transfer))
         pipe(m, issue.o, retire.i)
-        wiring.connect(m, load.occupied, flipped(self.occupied))
-        m.d.comb += [
-            self.issue_descriptor.eq(issue.descriptor), self.issue_started.eq(issue.started),
-            issue.issued.eq(self.issue_issued), issue.rows.eq(self.issue_rows),
-            self.issue_op.eq(issue.op), self.issue_released.eq(issue.released),
-            self.waits.eq(issue.waits_loads | issue.waits_computes << 1),
-            self.loading.eq(load.waits),
-        ]
-        for name in ("head", "active", "started", "deferred", "deferred_started", "rows"):
-            m.d.comb += getattr(self, f"retire_{name}").eq(getattr(retire, name))
-        for name in ("written", "stored", "ended", "row_written"):
-            m.d.comb += getattr(retire, name).eq(getattr(self, f"retire_{name}"))
+        pipe(m, retire.stores, flipped(self.stores.requests))
+        for inner, outer in ((load.occupied, self.occupied), (issue.issue, self.issue),
+                             (retire.draining, self.draining), (retire.deferred, self.deferred)):
+            wiring.connect(m, inner, flipped(outer))
+        self.count(m, fetched, first, limit, load, issue, retire)
+        self.conclude(m, fetched, load, issue, retire, load_walker.walk, compute_walker.walk)
 
-    def conclude(self, m: Module, fetched, load, issue, retire, transfers, walkers):
+        return m
+
+    def count(self, m: Module, fetched, first, limit, load, issue, retire):
+        """Count what has been loaded and what has finished."""
+        begin, given = self.program.begin, self.transfer.p
+        loads, stores, transferred = Signal(16), Signal(16), Signal()
+        m.d.comb += [transferred.eq(self.transfer.valid & self.transfer.ready),
+                     fetched.eq(transferred & given.program)]
+        with m.If(begin | fetched):
+            m.d.sync += limit.eq(Mux(begin, 0, first))
+        with m.Elif(transferred & ~given.skip
+                    & (given.descriptor.load.target == Target.PROGRAM)):
+            m.d.sync += limit.eq(limit + given.descriptor.load.descriptors)
+        m.d.sync += [loads.eq(Mux(begin, 0, loads + (transferred & ~fetched))),
+                     stores.eq(Mux(begin, 0, stores + self.stores.finished))]
+        for executor in (load, issue):
+            finished = executor.finished
+            m.d.comb += [finished.loads.eq(loads), finished.computes.eq(retire.finished),
+                         finished.stores.eq(stores), finished.rows.eq(retire.rows)]
+
+    def conclude(self, m: Module, fetched, load, issue, retire, load_walk, compute_walk):
         """Decide when the program has ended, and what keeps it from that."""
+        program, counts = self.program, self.counts
         fetching, idle, both_done, stuck = Signal(), Signal(), Signal(), Signal()
-        load_walker, compute_walker = walkers
-        at_load = transfers.o.p.position
-        m.d.sync += fetching.eq((fetching & ~fetched) | self.begin)
+        at_load, loading = self.transfer.p.position, self.transfer.valid
+        m.d.sync += fetching.eq((fetching & ~fetched) | program.begin)
         m.d.comb += [
-            idle.eq(~fetching & load.idle & ~transfers.o.valid & issue.idle & retire.idle
+            idle.eq(~fetching & load.idle & ~loading & issue.idle & retire.idle
                     & (issue.pending == 0)),
-            both_done.eq(load_walker.done & compute_walker.done),
-            self.ended.eq(idle & both_done),
-            stuck.eq(idle & (load_walker.done | load.waits | load_walker.lacks)
-                     & (compute_walker.done | (self.waits != 0) | compute_walker.lacks)
-                     & ~both_done),
-            self.lacks.eq(self.running & issue.idle & ~issue.i.valid & ~compute_walker.done),
-            self.computing.eq(self.running & ~(issue.idle & retire.idle)),
-            self.position.eq(Mux(transfers.o.valid, at_load, retire.head.position)),
+            both_done.eq(load_walk.done & compute_walk.done),
+            program.ended.eq(idle & both_done),
+            stuck.eq(idle & (load_walk.done | load.waits | load_walk.lacks)
+                     & (compute_walk.done | issue.waits_loads | issue.waits_computes
+                        | compute_walk.lacks) & ~both_done),
+            counts.compute_waits_program.eq(
+                program.running & issue.idle & ~issue.i.valid & ~compute_walk.done),
+            counts.compute_busy.eq(program.running & ~(issue.idle & retire.idle)),
+            counts.compute_waits_loads.eq(issue.waits_loads),
+            counts.compute_waits_computes.eq(issue.waits_computes),
+            counts.load_busy.eq(loading), counts.load_waits_computes.eq(load.waits),
+            program.position.eq(Mux(loading, at_load, retire.position)),
         ]
         for happened, code, index in (
             (stuck, ErrorCode.DEADLOCK,
-             Mux(compute_walker.done, load_walker.index, compute_walker.index)),
-            *((walker.error != ErrorCode.NONE, walker.error, walker.index)
-              for walker in walkers),
-            (self.store_error, ErrorCode.BUS, self.store_index),
+             Mux(compute_walk.done, load_walk.index, compute_walk.index)),
+            *((walk.error != ErrorCode.NONE, walk.error, walk.index)
+              for walk in (load_walk, compute_walk)),
+            (self.store_error, ErrorCode.BUS, self.stores.position),
             (self.bus_error, ErrorCode.BUS, at_load),
         ):
-            with m.If(self.running & happened):
-                m.d.comb += [self.problem.code.eq(code), self.problem.index.eq(index)]
+            with m.If(program.running & happened):
+                m.d.comb += [program.problem.code.eq(code), program.problem.index.eq(index)]

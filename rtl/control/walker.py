@@ -18,6 +18,30 @@ from deltamoe.rtl.interfaces import Read
 from deltamoe.rtl.record import Record
 
 
+class Walk(wiring.Signature):
+    """A program that is walked.
+
+    Members
+    -------
+    start : ``Out(1)``
+        Begin with descriptor 0.
+    length, limit, memory_size : ``Out(16)``, ``Out(16)``, ``Out(32)``
+        Descriptors of the program, those loaded so far, bytes that addresses may reach.
+    index : ``In(16)``
+        Position of the descriptor that is offered or judged.
+    done, lacks : ``In(1)``
+        ``HALT`` has been met; the next descriptor has not been loaded.
+    error : ``In(ErrorCode)``
+        Why the walker stopped, or ``NONE``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({
+            "start": Out(1), "length": Out(16), "limit": Out(16), "memory_size": Out(32),
+            "index": In(16), "done": In(1), "lacks": In(1), "error": In(ErrorCode),
+        })
+
+
 class State(enum.Enum, shape=3):
     """Where the walker is."""
 
@@ -43,20 +67,12 @@ class Walker(cycles.Walker, wiring.Component):
 
     Members
     -------
-    start : ``In(1)``
-        Begin with descriptor 0.
-    length, limit, memory_size : ``In(16)``, ``In(16)``, ``In(32)``
-        Descriptors of the program, those loaded so far, bytes that addresses may reach.
+    walk : ``In(Walk())``
+        The program.
     read : ``Out(Read(rows(hw), 8 * hw.bus_bytes))``
         Program memory, ``parts(hw)`` rows for a descriptor.
     o : ``Out(stream.Signature(DESCRIPTOR))``
         Valid descriptors.
-    index : ``Out(16)``
-        Position of the one offered or judged.
-    done, lacks : ``Out(1)``
-        ``HALT`` has been met; the next descriptor has not been loaded.
-    error : ``Out(ErrorCode)``
-        Why the walker stopped, or ``NONE``.
 
     Timing
     ------
@@ -72,42 +88,40 @@ class Walker(cycles.Walker, wiring.Component):
         self.hw = hw
         self.loads = loads
         super().__init__({
-            "start": In(1), "length": In(16), "limit": In(16), "memory_size": In(32),
-            "read": Out(Read(self.rows(hw), 8 * hw.bus_bytes)),
+            "walk": In(Walk()), "read": Out(Read(self.rows(hw), 8 * hw.bus_bytes)),
             "o": Out(stream.Signature(DESCRIPTOR)),
-            "index": Out(16), "done": Out(1), "lacks": Out(1), "error": Out(ErrorCode),
         })
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.checks = checks = Checks(self.hw, loads=self.loads)
         state, step = Signal(State), Signal.like(checks.step)
-        parts = self.parts(self.hw)
+        parts, walk = self.parts(self.hw), self.walk
         opcode, part, last = Signal(4), Signal(range(parts)), Signal()
         gathered = Cat(self.o.payload.as_value(), self.read.data)[len(self.read.data) :]
 
         m.d.comb += [
             opcode.eq(self.read.data), last.eq(part == 0),
-            self.read.address.eq((self.index & (self.hw.program_depth - 1)) * parts + part),
-            self.lacks.eq((state == State.FETCH) & (self.index == self.limit)),
-            self.done.eq(state == State.DONE),
+            self.read.address.eq((walk.index & (self.hw.program_depth - 1)) * parts + part),
+            walk.lacks.eq((state == State.FETCH) & (walk.index == walk.limit)),
+            walk.done.eq(state == State.DONE),
             checks.descriptor.eq(self.o.payload), checks.step.eq(step),
-            checks.memory_size.eq(self.memory_size), self.o.valid.eq(state == State.OFFER),
+            checks.memory_size.eq(walk.memory_size), self.o.valid.eq(state == State.OFFER),
         ]
         with m.Switch(state):
             with m.Case(State.FETCH):
-                with m.If(self.index == self.length):
+                with m.If(walk.index == walk.length):
                     self.fail(m, state, ErrorCode.LENGTH)
-                with m.Elif(~self.lacks):
+                with m.Elif(~walk.lacks):
                     m.d.sync += [state.eq(State.DECODE), part.eq(int(parts > 1))]
             with m.Case(State.DECODE):
                 m.d.sync += [self.o.payload.eq(gathered), step.eq(0), part.eq(0),
-                             self.index.eq(self.index + 1), state.eq(State.FETCH)]
+                             walk.index.eq(walk.index + 1), state.eq(State.FETCH)]
                 with m.If(opcode == Opcode.HALT):
-                    m.d.sync += [state.eq(State.DONE), self.index.eq(self.index)]
+                    m.d.sync += [state.eq(State.DONE), walk.index.eq(walk.index)]
                 with m.Elif((opcode == Opcode.LOAD) == self.loads):
                     m.d.sync += [state.eq(Mux(last, State.CHECK, State.GATHER)),
-                                 self.index.eq(self.index), part.eq(Mux(last, 0, part + 1))]
+                                 walk.index.eq(walk.index), part.eq(Mux(last, 0, part + 1))]
             with m.Case(State.GATHER):
                 m.d.sync += [self.o.payload.eq(gathered), part.eq(Mux(last, 0, part + 1)),
                              state.eq(Mux(last, State.CHECK, State.GATHER))]
@@ -118,9 +132,9 @@ class Walker(cycles.Walker, wiring.Component):
                 with m.If(step >= Checks.LATENCY):
                     self.judge(m, state, checks)
             with m.Case(State.OFFER), m.If(self.o.ready):
-                m.d.sync += [state.eq(State.FETCH), self.index.eq(self.index + 1)]
-        with m.If(self.start):
-            m.d.sync += [state.eq(State.FETCH), self.index.eq(0), self.error.eq(ErrorCode.NONE)]
+                m.d.sync += [state.eq(State.FETCH), walk.index.eq(walk.index + 1)]
+        with m.If(walk.start):
+            m.d.sync += [state.eq(State.FETCH), walk.index.eq(0), walk.error.eq(ErrorCode.NONE)]
 
         return m
 
@@ -139,4 +153,4 @@ class Walker(cycles.Walker, wiring.Component):
 
     def fail(self, m: Module, state, code: ErrorCode):
         """Enter the error state."""
-        m.d.sync += [state.eq(State.ERROR), self.error.eq(code)]
+        m.d.sync += [state.eq(State.ERROR), self.walk.error.eq(code)]

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Source
 from deltamoe.rtl.formats import item
+from deltamoe.rtl.interfaces import Operator
 from deltamoe.rtl.record import Record
 
 
@@ -19,6 +20,33 @@ class Phase(enum.Enum, shape=1):
 
     SCORES = 0
     VALUES = 1
+
+
+class Position(wiring.Signature):
+    """Where one of the two products is.
+
+    Members
+    -------
+    address, head, set : ``Out(range(hw.act_words))``, ``Out(8)``, ``Out(range(hw.groups))``
+        Words of the token's row before the head; the head, and its set of groups.
+    words_done, row : ``Out(range(hw.depth_words))``, ``Out(range(hw.kv_rows))``
+        Words before the pass, and the pass's first weight row.
+    number : ``Out(range(hw.score_rows))``
+        Rows before.
+    words, count : ``Out(range(hw.item_words + 1))``, ``Out(range(hw.word + 1))``
+        Words of this pass, and valid elements of its last.
+    first, last, flush, done : ``Out(1)``
+        First, last pass of its row; last token; all rows are done.
+    """
+
+    def __init__(self, hw: HwConfig) -> None:
+        super().__init__({
+            "address": Out(range(hw.act_words)), "head": Out(8), "set": Out(range(hw.groups)),
+            "words_done": Out(range(hw.depth_words)), "row": Out(range(hw.kv_rows)),
+            "number": Out(range(hw.score_rows)), "words": Out(range(hw.item_words + 1)),
+            "count": Out(range(hw.word + 1)),
+            "first": Out(1), "last": Out(1), "flush": Out(1), "done": Out(1),
+        })
 
 
 class Cursor(wiring.Component):
@@ -38,10 +66,8 @@ class Cursor(wiring.Component):
         Words from token to token.
     descriptor : ``In(DESCRIPTOR)``
         Counts.
-    address, head, set, words_done, row, number, words, count, first, last, flush, done : ``Out``
-        Position: words of the token's row before the head, head, its set of groups, words before
-        the pass, the pass's first weight row, rows before; words of this pass, valid elements of
-        its last word; first, last pass of its row; last token; all rows done.
+    at : ``Out(Position(hw))``
+        Where it is.
     """
 
     record = Record(moves="counts tokens, heads and passes")
@@ -51,21 +77,16 @@ class Cursor(wiring.Component):
         super().__init__({
             "step": In(1), "start": In(1), "elements": In(range(hw.max_depth + 1)),
             "depth": In(range(hw.max_depth + 1)), "stride": In(16),
-            "descriptor": In(DESCRIPTOR),
-            "address": Out(range(hw.act_words)), "head": Out(8), "set": Out(range(hw.groups)),
-            "words_done": Out(range(hw.depth_words)), "row": Out(range(hw.kv_rows)),
-            "number": Out(range(hw.score_rows)), "words": Out(range(hw.item_words + 1)),
-            "count": Out(range(hw.word + 1)),
-            "first": Out(1), "last": Out(1), "flush": Out(1), "done": Out(1),
+            "descriptor": In(DESCRIPTOR), "at": Out(Position(hw)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        given, hw = self.descriptor.attention, self.hw
-        token, token_address = Signal(range(hw.max_tokens)), Signal.like(self.address)
+        given, hw, at = self.descriptor.attention, self.hw, self.at
+        token, token_address = Signal(range(hw.max_tokens)), Signal.like(at.address)
         last_head, tail = Signal(), Signal(range(hw.word))
         all_words = Signal(range(hw.depth_words + 1))
-        sets, base = Signal(range(hw.groups + 1)), Signal.like(self.row)
+        sets, base = Signal(range(hw.groups + 1)), Signal.like(at.row)
         width = Signal(range(2 * hw.groups + 1))
 
         with m.Switch(given.set_size):
@@ -76,38 +97,38 @@ class Cursor(wiring.Component):
             width.eq(2 << given.spread),
             tail.eq(self.elements % hw.word),
             all_words.eq((self.elements + hw.word - 1) // hw.word),
-            last_head.eq(self.head + 1 == given.heads),
-            self.first.eq(self.words_done == 0),
-            self.last.eq(self.words_done + width >= all_words),
-            self.words.eq(Mux(self.last, all_words - self.words_done, width)),
-            self.count.eq(Mux(self.last & (tail != 0), tail, hw.word)),
-            self.flush.eq(token + 1 == given.rows),
+            last_head.eq(at.head + 1 == given.heads),
+            at.first.eq(at.words_done == 0),
+            at.last.eq(at.words_done + width >= all_words),
+            at.words.eq(Mux(at.last, all_words - at.words_done, width)),
+            at.count.eq(Mux(at.last & (tail != 0), tail, hw.word)),
+            at.flush.eq(token + 1 == given.rows),
         ]
         with m.If(self.start):
             m.d.sync += [
-                token.eq(0), token_address.eq(0), self.head.eq(0), self.words_done.eq(0),
-                self.address.eq(0), self.row.eq(0), self.number.eq(0), self.done.eq(0),
-                self.set.eq(0), base.eq(0),
+                token.eq(0), token_address.eq(0), at.head.eq(0), at.words_done.eq(0),
+                at.address.eq(0), at.row.eq(0), at.number.eq(0), at.done.eq(0),
+                at.set.eq(0), base.eq(0),
             ]
         with m.Elif(self.step):
-            m.d.sync += [self.words_done.eq(self.words_done + width),
-                         self.row.eq(self.row + self.depth)]
-            with m.If(self.last):
+            m.d.sync += [at.words_done.eq(at.words_done + width),
+                         at.row.eq(at.row + self.depth)]
+            with m.If(at.last):
                 m.d.sync += [
-                    self.words_done.eq(0), self.number.eq(self.number + 1),
-                    self.head.eq(self.head + 1), self.address.eq(self.address + given.head_words),
-                    self.done.eq(last_head & self.flush),
-                    self.set.eq(self.set + 1), self.row.eq(base),
+                    at.words_done.eq(0), at.number.eq(at.number + 1),
+                    at.head.eq(at.head + 1), at.address.eq(at.address + given.head_words),
+                    at.done.eq(last_head & at.flush),
+                    at.set.eq(at.set + 1), at.row.eq(base),
                 ]
-                with m.If(self.set + 1 == sets):
-                    m.d.sync += [self.set.eq(0), base.eq(self.row + self.depth),
-                                 self.row.eq(self.row + self.depth)]
+                with m.If(at.set + 1 == sets):
+                    m.d.sync += [at.set.eq(0), base.eq(at.row + self.depth),
+                                 at.row.eq(at.row + self.depth)]
                 with m.If(last_head):
                     m.d.sync += [
-                        self.head.eq(0), self.set.eq(0), self.row.eq(0), base.eq(0),
+                        at.head.eq(0), at.set.eq(0), at.row.eq(0), base.eq(0),
                         token.eq(token + 1),
                         token_address.eq(token_address + self.stride),
-                        self.address.eq(token_address + self.stride),
+                        at.address.eq(token_address + self.stride),
                     ]
 
         return m
@@ -118,7 +139,7 @@ class AttentionItems(wiring.Component):
 
     Members
     -------
-    descriptor, start, o
+    operator, o
         As in :class:`deltamoe.rtl.linear.item_generator.ItemGenerator`.
 
     Timing
@@ -133,38 +154,39 @@ class AttentionItems(wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "descriptor": In(DESCRIPTOR), "start": In(1),
-            "o": Out(stream.Signature(item(hw))),
+            "operator": In(Operator()), "o": Out(stream.Signature(item(hw))),
         })
 
     def elaborate(self, platform):
         m = Module()
-        given, lag = self.descriptor.attention, self.hw.attention_lag
+        given, lag = self.operator.descriptor.attention, self.hw.attention_lag
         m.submodules.scores = scores = Cursor(self.hw)
         m.submodules.values = values = Cursor(self.hw)
         phase, primed, running, step = Signal(Phase), Signal(), Signal(), Signal()
 
         m.d.comb += [
-            scores.descriptor.eq(self.descriptor), values.descriptor.eq(self.descriptor),
+            scores.descriptor.eq(self.operator.descriptor),
+            values.descriptor.eq(self.operator.descriptor),
             scores.stride.eq(given.source_stride), values.stride.eq(given.dest_stride),
-            scores.start.eq(self.start), values.start.eq(self.start),
+            scores.start.eq(self.operator.start), values.start.eq(self.operator.start),
             scores.elements.eq(given.rows), scores.depth.eq(given.head_dim),
             values.elements.eq(given.head_dim), values.depth.eq(given.rows),
             step.eq(running & (self.o.ready | ~self.o.valid)),
             scores.step.eq(step & (phase == Phase.SCORES)),
             values.step.eq(step & (phase == Phase.VALUES)),
         ]
-        m.d.sync += primed.eq(self.start)
+        m.d.sync += primed.eq(self.operator.start)
         with m.If(primed):
             m.d.sync += [running.eq(1), phase.eq(Phase.SCORES)]
-        with m.Elif(scores.step & scores.last & (scores.number >= lag)):
+        with m.Elif(scores.step & scores.at.last & (scores.at.number >= lag)):
             m.d.sync += phase.eq(Phase.VALUES)
-        with m.Elif(scores.step & scores.last & scores.flush & (scores.head + 1 == given.heads)):
+        with m.Elif(scores.step & scores.at.last & scores.at.flush
+                    & (scores.at.head + 1 == given.heads)):
             m.d.sync += phase.eq(Phase.VALUES)
-        with m.Elif(values.step & values.last):
-            with m.If(~scores.done):
+        with m.Elif(values.step & values.at.last):
+            with m.If(~scores.at.done):
                 m.d.sync += phase.eq(Phase.SCORES)
-            with m.If(values.flush & (values.head + 1 == given.heads)):
+            with m.If(values.at.flush & (values.at.head + 1 == given.heads)):
                 m.d.sync += running.eq(0)
         with m.If(self.o.ready | ~self.o.valid):
             m.d.sync += self.o.valid.eq(running)
@@ -177,35 +199,36 @@ class AttentionItems(wiring.Component):
 
     def fields(self, cursor: Cursor, phase: Phase):
         """Assignments of the item at ``cursor``."""
-        given, made, hw = self.descriptor.attention, self.o.p, self.hw
+        given, made, hw = self.operator.descriptor.attention, self.o.p, self.hw
+        at = cursor.at
         is_values = phase is Phase.VALUES
-        slot = cursor.number[: hw.attention_lag.bit_length()]
+        slot = at.number[: hw.attention_lag.bit_length()]
         tail = cursor.depth % hw.word
-        last_head = cursor.head + 1 == given.heads
+        last_head = at.head + 1 == given.heads
         gang = Array(hw.gangs.index(1 << spread) for spread in hw.spreads(hw.groups))[given.spread]
         return [
             made.source.eq(Source.PROBABILITIES if is_values else Source.ACT),
             made.address.eq(slot * hw.row_words if is_values
-                            else given.source_base + cursor.address),
+                            else given.source_base + at.address),
             made.words.eq((cursor.depth + hw.word - 1) // hw.word),
             made.tail.eq(Mux(tail == 0, hw.word, tail)),
             made.operand_signed.eq(not is_values),
-            made.row.eq(cursor.row + (given.value_base if is_values else given.key_base)),
-            made.kv.eq(1), made.norm.eq(0), made.set.eq(cursor.set),
+            made.row.eq(at.row + (given.value_base if is_values else given.key_base)),
+            made.kv.eq(1), made.norm.eq(0), made.set.eq(at.set),
             made.set_size.eq(given.set_size),
-            made.need.eq(cursor.number + 1 if is_values else 0),
-            made.columns.eq((cursor.words - 1) * hw.word + cursor.count),
+            made.need.eq(at.number + 1 if is_values else 0),
+            made.columns.eq((at.words - 1) * hw.word + at.count),
             made.drained.leader.eq(0), made.drained.span.eq(gang), made.drained.gang.eq(gang),
             made.drained.split.eq(0),
-            made.drained.words.eq(cursor.words), made.drained.count.eq(cursor.count),
+            made.drained.words.eq(at.words), made.drained.count.eq(at.count),
             made.drained.dest.eq(Dest.ACT if is_values else Dest.SCORES),
-            made.drained.address.eq(given.dest_base + cursor.address + cursor.words_done),
-            made.drained.param.eq(given.param_base + cursor.head), made.drained.advance.eq(0),
+            made.drained.address.eq(given.dest_base + at.address + at.words_done),
+            made.drained.param.eq(given.param_base + at.head), made.drained.advance.eq(0),
             made.drained.normalize.eq(int(is_values)), made.drained.slot.eq(slot),
             made.drained.weight.eq(0),
-            made.drained.first.eq(cursor.first),
-            made.drained.last.eq(cursor.last & (last_head if is_values else 1)),
-            made.drained.flush.eq(cursor.flush),
+            made.drained.first.eq(at.first),
+            made.drained.last.eq(at.last & (last_head if is_values else 1)),
+            made.drained.flush.eq(at.flush),
             made.drained.final.eq(
-                (cursor.flush & cursor.last & last_head) if is_values else 0),
+                (at.flush & at.last & last_head) if is_values else 0),
         ]

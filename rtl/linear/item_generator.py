@@ -11,9 +11,9 @@ from amaranth.lib.wiring import In, Out, flipped
 
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Mode, Opcode
+from deltamoe.rtl.descriptor import Dest, Mode, Opcode
 from deltamoe.rtl.formats import item, queued
-from deltamoe.rtl.interfaces import Read
+from deltamoe.rtl.interfaces import Operator, Read
 from deltamoe.rtl.linear.attention_items import AttentionItems
 from deltamoe.rtl.linear.linear_items import LinearItems
 from deltamoe.rtl.record import Area, Record
@@ -26,10 +26,8 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
 
     Members
     -------
-    descriptor : ``In(DESCRIPTOR)``
-        Stable from ``start`` until the last item has been taken.
-    start : ``In(1)``
-        Begin; the first item follows three cycles later.
+    operator : ``In(Operator())``
+        The operator; the first item follows three cycles after it begins.
     op : ``In(3)``
         Number of the operator.
     rows : ``In(range(hw.max_tokens + 1))``
@@ -53,7 +51,7 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "descriptor": In(DESCRIPTOR), "start": In(1), "op": In(3),
+            "operator": In(Operator()), "op": In(3),
             "rows": In(range(hw.max_tokens + 1)), "queue": Out(Read(hw.max_tokens, queued(hw))),
             "o": Out(stream.Signature(item(hw))), "issued": Out(1),
             **({"verdict": In(stream.Signature(1, always_ready=True)),
@@ -65,14 +63,15 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
         m.submodules.linear = linear = LinearItems(self.hw)
         m.submodules.attention = attention = AttentionItems(self.hw)
         is_attention, skips = Signal(), Signal()
-        given, made, shared = self.descriptor.linear, self.o.p, self.descriptor.operator
+        descriptor, start, made = self.operator.descriptor, self.operator.start, self.o.p
+        given, shared = descriptor.linear, descriptor.operator
 
         wiring.connect(m, linear.queue, flipped(self.queue))
         m.d.comb += [
-            is_attention.eq(self.descriptor.opcode == Opcode.ATTENTION),
-            linear.descriptor.eq(self.descriptor), attention.descriptor.eq(self.descriptor),
-            linear.start.eq(self.start & ~is_attention),
-            attention.start.eq(self.start & is_attention),
+            is_attention.eq(descriptor.opcode == Opcode.ATTENTION),
+            linear.operator.descriptor.eq(descriptor), attention.operator.descriptor.eq(descriptor),
+            linear.operator.start.eq(start & ~is_attention),
+            attention.operator.start.eq(start & is_attention),
             linear.rows.eq(self.rows),
             self.o.payload.eq(Mux(is_attention, attention.o.payload.as_value(),
                                   linear.o.payload.as_value())),
@@ -95,17 +94,18 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
         """Compare with what was kept, or probe."""
         m.submodules.probe = probe = ProbeItems(self.hw)
         pipe(m, flipped(self.verdict), probe.verdict)
-        given, made = self.descriptor.linear, self.o.p
+        given, made = self.operator.descriptor.linear, self.o.p
         is_delta, probes = Signal(), Signal()
         m.d.comb += [
             probes.eq(is_linear & (given.dest == Dest.CHANGED)),
             is_delta.eq(is_linear & (given.mode == Mode.DELTA)),
-            probe.descriptor.eq(self.descriptor), probe.start.eq(self.start & probes),
+            probe.operator.descriptor.eq(self.operator.descriptor),
+            probe.operator.start.eq(self.operator.start & probes),
             self.row.eq(probe.row), probe.o.ready.eq(self.o.ready & probes),
         ]
         with m.If(probes):
             m.d.comb += [self.o.payload.eq(probe.o.payload), self.o.valid.eq(probe.o.valid),
-                         linear.start.eq(0), self.issued.eq(probe.done)]
+                         linear.operator.start.eq(0), self.issued.eq(probe.done)]
         with m.Elif(is_linear):
             silent, known = given.mode == Mode.REPLAY, linear.o.p.tracks
             m.d.comb += [

@@ -11,9 +11,9 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.descriptor import DESCRIPTOR, Dest
+from deltamoe.rtl.descriptor import Dest
 from deltamoe.rtl.formats import item, queued
-from deltamoe.rtl.interfaces import Read
+from deltamoe.rtl.interfaces import Operator, Read
 from deltamoe.rtl.record import Record
 
 
@@ -26,7 +26,7 @@ class LinearItems(wiring.Component):
 
     Members
     -------
-    descriptor, start, rows, queue, o
+    operator, rows, queue, o
         As in :class:`deltamoe.rtl.linear.item_generator.ItemGenerator`.
 
     Timing
@@ -41,13 +41,13 @@ class LinearItems(wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "descriptor": In(DESCRIPTOR), "start": In(1), "rows": In(range(hw.max_tokens + 1)),
+            "operator": In(Operator()), "rows": In(range(hw.max_tokens + 1)),
             "queue": Out(Read(hw.max_tokens, queued(hw))), "o": Out(stream.Signature(item(hw))),
         })
 
     def elaborate(self, platform):
         m = Module()
-        hw, given = self.hw, self.descriptor.linear
+        hw, given = self.hw, self.operator.descriptor.linear
         primed, running = Signal(), Signal()
         row, column = Signal(range(hw.max_tokens)), Signal(range(hw.param_words))
         base, rows = Signal(range(hw.weight_rows)), Signal(range(hw.weight_rows + 1))
@@ -71,8 +71,8 @@ class LinearItems(wiring.Component):
             step.eq(running & (self.o.ready | ~self.o.valid)),
             self.queue.address.eq(Mux(step & last_pass, row + 1, row)),
         ]
-        m.d.sync += primed.eq(self.start)
-        with m.If(self.start):
+        m.d.sync += primed.eq(self.operator.start)
+        with m.If(self.operator.start):
             m.d.sync += [row.eq(0), column.eq(0), base.eq(given.weight_base),
                          param.eq(given.param_base)]
         with m.If(primed):
@@ -95,11 +95,11 @@ class LinearItems(wiring.Component):
 
     def keep(self, m: Module, step, words, row, column):
         """Where sums and references are kept: row by row, or by place, and whether they are."""
-        given, made = self.descriptor.linear, self.o.p
+        given, made = self.operator.descriptor.linear, self.o.p
         state = Signal(range(self.hw.state_words))
         routed = given.gather | given.scatter
         entry = self.queue.data
-        with m.If(self.start):
+        with m.If(self.operator.start):
             m.d.sync += state.eq(given.state_base)
         with m.Elif(step):
             m.d.sync += state.eq(state + words)
@@ -114,11 +114,11 @@ class LinearItems(wiring.Component):
 
     def made_words(self):
         """Words of a row of operands."""
-        return (self.descriptor.linear.depth + self.hw.word - 1) // self.hw.word
+        return (self.operator.descriptor.linear.depth + self.hw.word - 1) // self.hw.word
 
     def fields(self, row, column, base, param, words, last_pass, last_row):
         """Assignments of the item for this row and pass."""
-        given, made, hw = self.descriptor.linear, self.o.p, self.hw
+        given, made, hw = self.operator.descriptor.linear, self.o.p, self.hw
         source = Mux(given.gather, self.queue.data.token, row)
         dest = Mux(given.scatter, self.queue.data.token, row)
         tail = given.depth % hw.word

@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import COMMAND
+from deltamoe.rtl.interfaces import Master
 from deltamoe.rtl.memory.axi import OKAY, AxiRead
 from deltamoe.rtl.memory.bursts import Bursts
 from deltamoe.rtl.record import Area, Ram, Record
@@ -37,10 +38,9 @@ class DmaReader(cycles.DmaReader, wiring.Component):
     error : ``Out(1)``
         A beat came with an error, or with ``rlast`` where its burst does not end, or without it
         where it does; the transfer still runs to its end, which is found by counting beats.
-    drain : ``In(1)``
-        Offer no burst but one that has been offered already, and throw all beats away.
-    progress, idle : ``Out(1)``
-        A beat was taken; no burst is in flight or, during the drain, offered.
+    bus : ``In(Master())``
+        To drain is to offer no burst but one that has been offered already, and to throw all
+        beats away. It is idle if no burst is in flight or, meanwhile, offered.
 
     Timing
     ------
@@ -60,7 +60,7 @@ class DmaReader(cycles.DmaReader, wiring.Component):
             "i": In(stream.Signature(COMMAND)),
             "o": Out(stream.Signature(data.StructLayout({"data": 8 * hw.lanes, "last": 1}))),
             "axi": Out(AxiRead(hw.bus_bytes)),
-            "error": Out(1), "drain": In(1), "progress": Out(1), "idle": Out(1),
+            "error": Out(1), "bus": In(Master()),
         })
 
     def elaborate(self, platform):
@@ -73,7 +73,7 @@ class DmaReader(cycles.DmaReader, wiring.Component):
 
         pipe(m, wiring.flipped(self.i), bursts.i)
         m.d.comb += [
-            axi.arvalid.eq(bursts.o.valid & flight.i.ready & (offered | ~self.drain)),
+            axi.arvalid.eq(bursts.o.valid & flight.i.ready & (offered | ~self.bus.drain)),
             axi.araddr.eq(bursts.o.p.address), axi.arlen.eq(bursts.o.p.beats - 1),
             axi.arsize.eq(hw.bus_bytes.bit_length() - 1),
             axi.arburst.eq(1), axi.arcache.eq(0b0011),
@@ -81,12 +81,12 @@ class DmaReader(cycles.DmaReader, wiring.Component):
             flight.i.valid.eq(axi.arvalid & axi.arready),
             flight.i.p.length.eq(axi.arlen), flight.i.p.last.eq(bursts.o.p.last),
             ends.eq(beat == flight.o.p.length), flight.o.ready.eq(taken & ends),
-            self.o.valid.eq(axi.rvalid & flight.o.valid & ~self.drain),
+            self.o.valid.eq(axi.rvalid & flight.o.valid & ~self.bus.drain),
             self.o.p.data.eq(axi.rdata), self.o.p.last.eq(ends & flight.o.p.last),
-            axi.rready.eq(flight.o.valid & (self.o.ready | self.drain)),
-            taken.eq(axi.rvalid & axi.rready), self.progress.eq(taken),
+            axi.rready.eq(flight.o.valid & (self.o.ready | self.bus.drain)),
+            taken.eq(axi.rvalid & axi.rready), self.bus.progress.eq(taken),
             self.error.eq(taken & ((axi.rresp != OKAY) | (axi.rlast != ends))),
-            self.idle.eq(~flight.o.valid & ~offered),
+            self.bus.idle.eq(~flight.o.valid & ~offered),
         ]
         m.d.sync += offered.eq(axi.arvalid & ~axi.arready)
         with m.If(taken):

@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import COMMAND
+from deltamoe.rtl.interfaces import Master
 from deltamoe.rtl.memory.axi import OKAY, AxiWrite
 from deltamoe.rtl.memory.bursts import Bursts
 from deltamoe.rtl.record import Area, Record
@@ -31,12 +32,10 @@ class DmaWriter(cycles.DmaWriter, wiring.Component):
         Memory.
     done, error : ``Out(1)``
         The transfer's last response; a response was an error.
-    drain : ``In(1)``
-        Offer no burst but one that has been offered already; the beats that bursts still lack,
-        but for one that has been offered, write nothing (``wstrb`` is 0). ``data`` must keep its
-        payload meanwhile.
-    progress, idle : ``Out(1)``
-        A beat or a response was taken; no beat and no response is due.
+    bus : ``In(Master())``
+        To drain is to offer no burst but one that has been offered already; the beats that bursts
+        still lack, but for one that has been offered, write nothing (``wstrb`` is 0). ``data`` must
+        keep its payload meanwhile.
 
     Timing
     ------
@@ -57,7 +56,7 @@ class DmaWriter(cycles.DmaWriter, wiring.Component):
         super().__init__({
             "i": In(stream.Signature(COMMAND)), "data": In(stream.Signature(8 * hw.bus_bytes)),
             "axi": Out(AxiWrite(hw.bus_bytes)), "done": Out(1), "error": Out(1),
-            "drain": In(1), "progress": Out(1), "idle": Out(1),
+            "bus": In(Master()),
         })
 
     def elaborate(self, platform):
@@ -73,7 +72,7 @@ class DmaWriter(cycles.DmaWriter, wiring.Component):
         pipe(m, wiring.flipped(self.i), bursts.i)
         m.d.comb += [
             axi.awvalid.eq(offered | begins),
-            begins.eq(bursts.o.valid & (left == 0) & ~offered & ~self.drain),
+            begins.eq(bursts.o.valid & (left == 0) & ~offered & ~self.bus.drain),
             axi.awaddr.eq(bursts.o.p.address), axi.awlen.eq(bursts.o.p.beats - 1),
             axi.awsize.eq(hw.bus_bytes.bit_length() - 1), axi.awburst.eq(1),
             axi.awcache.eq(0b0011), sent.eq(axi.awvalid & axi.awready), bursts.o.ready.eq(sent),
@@ -84,13 +83,13 @@ class DmaWriter(cycles.DmaWriter, wiring.Component):
             axi.bready.eq(1), answered.eq(axi.bvalid & (unanswered != 0)),
             self.done.eq(answered & last & (left == 0) & (unanswered == 1)),
             self.error.eq(answered & (axi.bresp != OKAY)),
-            self.progress.eq(beat | answered),
-            self.idle.eq((left == 0) & (unanswered == 0)),
+            self.bus.progress.eq(beat | answered),
+            self.bus.idle.eq((left == 0) & (unanswered == 0)),
         ]
         m.d.sync += [
             offered.eq(axi.awvalid & ~axi.awready),
             unanswered.eq(unanswered + begins - answered),
-            writes.eq(~self.drain | (writes & axi.wvalid & ~axi.wready)),
+            writes.eq(~self.bus.drain | (writes & axi.wvalid & ~axi.wready)),
         ]
         with m.If(begins):
             m.d.sync += [left.eq(bursts.o.p.beats), last.eq(bursts.o.p.last)]

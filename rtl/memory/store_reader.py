@@ -7,21 +7,16 @@
 """
 
 from amaranth import Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out, flipped
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Target
-from deltamoe.rtl.formats import COMMAND
-from deltamoe.rtl.interfaces import StoreRead, stored_words
+from deltamoe.rtl.formats import COMMAND, STORING
+from deltamoe.rtl.interfaces import StoreRead, Stores, stored_words
 from deltamoe.rtl.record import Area, Record
 from deltamoe.rtl.stream.fifo import Fifo
-from deltamoe.rtl.stream.pipe import pipe
-
-STORING = data.StructLayout({
-    "target": Target, "base": 16, "address": 32, "beats": 24, "position": 16})
-"""A ``STORE``: the memory and its first word, byte address, beats, place in the program."""
 
 
 class StoreReader(cycles.StoreReader, wiring.Component):
@@ -33,16 +28,12 @@ class StoreReader(cycles.StoreReader, wiring.Component):
 
     Members
     -------
-    i : ``In(stream.Signature(STORING))``
+    transfers : ``In(Stores())``
         Transfers; at most ``DEPTH`` wait, the one that runs included.
-    memory_base : ``In(40)``
-        Byte address that theirs are relative to.
     command : ``Out(stream.Signature(COMMAND))``
         To the writer; always taken.
-    done, finished : ``In(1)``, ``Out(1)``
-        The writer has ended; so has the transfer.
-    position : ``Out(16)``
-        Place in the program of the one that runs, if one does.
+    done : ``In(1)``
+        The writer has ended, and with it the transfer.
     read : ``Out(StoreRead(hw))``
         Beats of the on-chip memories.
     o : ``Out(stream.Signature(8 * hw.bus_bytes))``
@@ -60,25 +51,22 @@ class StoreReader(cycles.StoreReader, wiring.Component):
 
     record = Record(moves="reads what is stored", area=Area(grows=lambda hw: (hw.word,)))
 
-    i: stream.Interface
     o: stream.Interface
     command: stream.Interface
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "i": In(stream.Signature(STORING)), "memory_base": In(40),
-            "command": Out(stream.Signature(COMMAND)), "done": In(1), "finished": Out(1),
-            "stop": In(1),
-            "position": Out(16), "read": Out(StoreRead(hw)),
+            "transfers": In(Stores()), "command": Out(stream.Signature(COMMAND)),
+            "done": In(1), "stop": In(1), "read": Out(StoreRead(hw)),
             "o": Out(stream.Signature(8 * hw.bus_bytes)),
         })
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.queue = queue = Fifo(STORING, self.DEPTH)
-        pipe(m, flipped(self.i), queue.i)
         given, read, running = queue.o.p, self.read, self.read.running
+        transfers, finished = self.transfers, self.transfers.finished
         number, following = (Signal(range(2 * stored_words(self.hw)), name=name)
                              for name in ("number", "following"))
         valid, taken = Signal(), Signal()
@@ -87,9 +75,11 @@ class StoreReader(cycles.StoreReader, wiring.Component):
 
         m.d.comb += [
             self.command.valid.eq(queue.o.valid & ~running),
-            self.command.p.address.eq(self.memory_base + given.address),
-            self.command.p.beats.eq(given.beats), self.position.eq(given.position),
-            self.finished.eq(running & self.done), queue.o.ready.eq(self.finished),
+            queue.i.payload.eq(transfers.requests.payload),
+            queue.i.valid.eq(transfers.requests.valid),
+            self.command.p.address.eq(transfers.memory_base + given.address),
+            self.command.p.beats.eq(given.beats), transfers.position.eq(given.position),
+            finished.eq(running & self.done), queue.o.ready.eq(finished),
             read.target.eq(given.target), halves.eq(given.target == Target.REFERENCE),
             taken.eq(valid & (self.o.ready | ~self.o.valid) & ~self.stop),
             following.eq(number + taken),
@@ -97,14 +87,14 @@ class StoreReader(cycles.StoreReader, wiring.Component):
                                              following)),
             read.half.eq(following[0]), upper.eq(number[0]),
         ]
-        m.d.sync += [running.eq((running | self.command.valid) & ~self.finished),
-                     valid.eq(running & read.granted & ~self.finished), number.eq(following)]
+        m.d.sync += [running.eq((running | self.command.valid) & ~finished),
+                     valid.eq(running & read.granted & ~finished), number.eq(following)]
         with m.If(taken):
             m.d.sync += self.o.payload.eq(read.data)
             with m.If(halves & upper):
                 m.d.sync += self.o.payload[:size].eq(self.o.payload[:size])
         m.d.sync += self.o.valid.eq(Mux(taken, ~halves | upper, self.o.valid & ~self.o.ready))
-        with m.If(~running | self.finished):
+        with m.If(~running | finished):
             m.d.sync += [number.eq(0), self.o.valid.eq(0), valid.eq(0)]
 
         return m

@@ -22,7 +22,23 @@ from deltamoe.rtl.moe.top_k import TopK
 from deltamoe.rtl.record import Area, Ram, Record
 from deltamoe.rtl.stream.fifo import Fifo
 from deltamoe.rtl.stream.pipe import pipe
-from deltamoe.rtl.temporal.places import Places
+from deltamoe.rtl.temporal.places import Places, SlotMemory
+
+
+class GateSettings(wiring.Signature):
+    """What is the same for all tokens of an operator.
+
+    Members
+    -------
+    num_experts, top_k : ``Out(8)``, ``Out(4)``
+        Experts, and how many of them a token takes.
+    multiplier, shift : ``Out(16)``, ``Out(2)``
+        Scale of the logits.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"num_experts": Out(8), "top_k": Out(4), "multiplier": Out(16),
+                          "shift": Out(2)})
 
 
 class Gate(cycles.Gate, wiring.Component):
@@ -43,10 +59,10 @@ class Gate(cycles.Gate, wiring.Component):
         A token's last logit has been read.
     o : ``Out(stream.Signature(route(hw)))``
         ``top_k`` routes a token in descending order; ``last`` ends the token.
-    num_experts, top_k, multiplier, shift : ``In``
+    settings : ``In(GateSettings())``
         Stable while tokens are in flight.
-    start, places, remembers, fresh : ``In``
-        ``start``, ``base``, … of :class:`deltamoe.rtl.temporal.places.Places`.
+    memory : ``In(SlotMemory(hw))``
+        What tokens' slots are remembered by, if they are.
 
     Timing
     ------
@@ -72,9 +88,8 @@ class Gate(cycles.Gate, wiring.Component):
         super().__init__({
             "i": In(stream.Signature(beat(signed(hw.acc_width), hw.word))), "freed": Out(1),
             "o": Out(stream.Signature(route(hw))),
-            "num_experts": In(8), "top_k": In(4), "multiplier": In(16), "shift": In(2),
-            **({"start": In(1), "places": In(range(hw.remembered_tokens)), "remembers": In(1),
-                "fresh": In(1)} if hw.temporal else {}),
+            "settings": In(GateSettings()),
+            **({"memory": In(SlotMemory(hw))} if hw.temporal else {}),
         })
 
     @staticmethod
@@ -118,8 +133,8 @@ class Gate(cycles.Gate, wiring.Component):
         index = step * GATE_LANES
         m.d.comb += read.addr.eq(Cat((index // self.per_word)[: self.bits], bank))
         lanes = Array(read.data[n] for n in range(self.per_word))
-        return [(lanes[(index + n) % self.per_word], index + n < self.num_experts, index + n)
-                for n in range(GATE_LANES)]
+        return [(lanes[(index + n) % self.per_word], index + n < self.settings.num_experts,
+                 index + n) for n in range(GATE_LANES)]
 
     def rank(self, m: Module, read, full, ranking: TopK):
         """Rank a token's logits; return when the next unit takes it over.
@@ -128,7 +143,8 @@ class Gate(cycles.Gate, wiring.Component):
         """
         bank, step, ranked, sends = Signal(range(self.TOKENS)), Signal(8), Signal(), Signal()
         held, final, ends, enable = Signal(), Signal(), Signal(), Signal(GATE_LANES)
-        m.d.comb += [final.eq((step + 1) * GATE_LANES >= self.num_experts), ranking.clear.eq(sends)]
+        m.d.comb += [final.eq((step + 1) * GATE_LANES >= self.settings.num_experts),
+                     ranking.clear.eq(sends)]
         m.d.comb += [ranking.enable[n].eq(held & enable[n] & ~ranked) for n in range(GATE_LANES)]
         fetched = self.fetch(m, read, bank, step)
         with m.If(sends):
@@ -153,14 +169,15 @@ class Gate(cycles.Gate, wiring.Component):
         reading, last = Signal(), Signal()
         steps = Signal(8)
         m.d.comb += [
-            steps.eq((self.num_experts + GATE_LANES - 1) // GATE_LANES),
+            steps.eq((self.settings.num_experts + GATE_LANES - 1) // GATE_LANES),
             sends.eq(self.ranked & (left == 0) & (routed != self.ROUTED)),
-            self.freed.eq(reading & last), last.eq((step + 1) * GATE_LANES >= self.num_experts),
+            self.freed.eq(reading & last),
+            last.eq((step + 1) * GATE_LANES >= self.settings.num_experts),
         ]
         m.d.sync += routed.eq(routed + sends - (self.o.valid & self.o.ready & self.o.p.last))
         with m.If(sends):
-            m.d.sync += [left.eq(Mux(self.top_k > steps, self.top_k, steps)), reading.eq(1),
-                         step.eq(0)]
+            top_k = self.settings.top_k
+            m.d.sync += [left.eq(Mux(top_k > steps, top_k, steps)), reading.eq(1), step.eq(0)]
             m.d.sync += [kept.eq(index) for kept, index in
                          zip(indices, ranking.indices, strict=True)]
         with m.Elif(left != 0):
@@ -173,7 +190,7 @@ class Gate(cycles.Gate, wiring.Component):
         for n, (logit, valid, index) in enumerate(self.fetch(m, read, bank, step)):
             m.submodules[f"exponential_{n}"] = lane = lanes[n]
             m.d.comb += [
-                lane.multiplier.eq(self.multiplier), lane.shift.eq(self.shift),
+                lane.multiplier.eq(self.settings.multiplier), lane.shift.eq(self.settings.shift),
                 lane.leads.eq(sends), lane.valid.eq(sends | (reading & valid)),
                 lane.logit.eq(Mux(sends, ranking.largest, logit)),
             ]
@@ -217,7 +234,7 @@ class Gate(cycles.Gate, wiring.Component):
         held, source = ([Signal(entry, name=f"{name}_{n}") for n in range(count)]
                         for name in ("held", "source"))
         left, now = Signal(4), Signal(4)
-        m.d.comb += now.eq(Mux(ready, self.top_k, left))
+        m.d.comb += now.eq(Mux(ready, self.settings.top_k, left))
         m.d.sync += left.eq(Mux(now == 0, 0, now - 1))
         for n in range(count):
             m.d.comb += [source[n].power.eq(Mux(ready, powers[n], held[n].power)),
@@ -240,10 +257,10 @@ class Gate(cycles.Gate, wiring.Component):
         """Find the slots of a token's experts."""
         m.submodules.slots = slots = Places(self.hw)
         tag = given.p.tag
+        token = slots.token
+        wiring.connect(m, flipped(self.memory), slots.memory)
         m.d.comb += [
-            slots.start.eq(self.start), slots.base.eq(self.places), slots.fresh.eq(self.fresh),
-            slots.remembers.eq(self.remembers), slots.top_k.eq(self.top_k),
-            slots.valid.eq(given.valid), slots.last.eq(tag.last), slots.expert.eq(tag.expert),
-            tag.slot.eq(slots.slot), tag.known.eq(slots.known),
-            *(slots.winners[n].eq(winners[n]) for n in range(self.hw.max_top_k)),
+            token.valid.eq(given.valid), token.last.eq(tag.last), token.expert.eq(tag.expert),
+            tag.slot.eq(token.slot), tag.known.eq(token.known),
+            *(token.winners[n].eq(winners[n]) for n in range(self.hw.max_top_k)),
         ]

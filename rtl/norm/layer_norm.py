@@ -20,6 +20,24 @@ from deltamoe.rtl.norm.normalize_lane import NormalizeLane
 from deltamoe.rtl.record import Area, Record
 
 
+class NormSettings(wiring.Signature):
+    """What is the same for all rows of an operator.
+
+    Members
+    -------
+    dim, rms, epsilon : ``Out(range(hw.max_embed + 1))``, ``Out(1)``, ``Out(32)``
+        Elements of a row; whether no mean is subtracted; ``round(dim**2 * eps * 2**16)``.
+    gain_shift, param_base : ``Out(4)``, ``Out(range(hw.norm_words))``
+        Fraction bits of the gain; first word of the parameters.
+    """
+
+    def __init__(self, hw: HwConfig) -> None:
+        super().__init__({
+            "dim": Out(range(hw.max_embed + 1)), "rms": Out(1), "epsilon": Out(32),
+            "gain_shift": Out(4), "param_base": Out(range(hw.norm_words)),
+        })
+
+
 class LayerNorm(cycles.LayerNorm, wiring.Component):
     """Normalize rows of ``dim`` elements, scale and shift each channel, round to int8.
 
@@ -35,9 +53,8 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
         Rows; refused only while ``ROWS`` are held.
     o : ``Out(stream.Signature(beat(signed(8), hw.word)))``
         Normalized rows.
-    dim, rms, epsilon, gain_shift, param_base : ``In``
-        Elements of a row; whether no mean is subtracted; ``round(dim**2 * eps * 2**16)``; fraction
-        bits of the gain; first word of the parameters. Stable while rows are in flight.
+    settings : ``In(NormSettings(hw))``
+        Stable while rows are in flight.
     parameters : ``In(Write(hw.norm_words, parameters_of(hw)))``
         A word of parameters; ``multiplier`` is the signed gain.
 
@@ -62,9 +79,7 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
         super().__init__({
             "i": In(stream.Signature(beat(signed(16), hw.word))),
             "o": Out(stream.Signature(beat(signed(8), hw.word))),
-            "dim": In(range(hw.max_embed + 1)), "rms": In(1), "epsilon": In(32),
-            "gain_shift": In(4),
-            "param_base": In(range(hw.norm_words)),
+            "settings": In(NormSettings(hw)),
             "parameters": In(Write(hw.norm_words, parameters_of(hw))),
         })
 
@@ -127,10 +142,10 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
         m.d.comb += self.taken.eq((step == self.SCALAR) & free)
         m.d.sync += [
             total.eq(sums[bank]), square.eq(squares[bank]),
-            scaled.eq(self.dim * square), squared.eq(total * total),
-            rsqrt.value.eq(scaled - squared + self.epsilon),
+            scaled.eq(self.settings.dim * square), squared.eq(total * total),
+            rsqrt.value.eq(scaled - squared + self.settings.epsilon),
         ]
-        with m.If(self.rms):
+        with m.If(self.settings.rms):
             m.d.sync += total.eq(0)
         with m.If(self.taken):
             m.d.sync += [step.eq(0), bank.eq(bank + 1), current[0].eq(total),
@@ -157,9 +172,9 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
 
         m.d.comb += [
             enable.eq(self.o.ready | ~self.o.valid),
-            final.eq(upper & ((position + 1) * hw.word == self.dim)),
+            final.eq(upper & ((position + 1) * hw.word == self.settings.dim)),
             read.en.eq(enable), read.addr.eq(bank * self.depth + position),
-            params.en.eq(enable), params.addr.eq(self.param_base + position),
+            params.en.eq(enable), params.addr.eq(self.settings.param_base + position),
             self.o.valid.eq(valid[-1]), self.o.p.last.eq(last[-1]),
         ]
         with m.If(enable):
@@ -179,7 +194,8 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
             m.submodules[f"lane_{n}"] = lane = NormalizeLane()
             low, high = params.data[n], params.data[half + n]
             m.d.comb += [
-                lane.enable.eq(enable), lane.dim.eq(self.dim), lane.gain_shift.eq(self.gain_shift),
+                lane.enable.eq(enable), lane.dim.eq(self.settings.dim),
+                lane.gain_shift.eq(self.settings.gain_shift),
                 lane.x.eq(Mux(second, read.data[half + n], read.data[n])),
                 lane.gain.eq(Mux(second, high.multiplier, low.multiplier)),
                 lane.bias.eq(Mux(second, high.bias, low.bias)),

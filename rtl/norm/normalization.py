@@ -6,9 +6,10 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, flipped
 
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.descriptor import DESCRIPTOR, Opcode
+from deltamoe.rtl.descriptor import Opcode
 from deltamoe.rtl.interfaces import (
     Counts,
+    Operator,
     Read,
     Write,
     YieldingRead,
@@ -28,7 +29,7 @@ class Normalization(wiring.Component):
 
     Members
     -------
-    descriptor, start : ``In(DESCRIPTOR)``, ``In(1)``
+    operator : ``In(Operator())``
         If a ``LINEAR`` with ``norm``: ``rows`` rows of ``dim`` elements from word ``norm_source``
         on; parameters from ``norm_base`` on.
     available : ``In(range(hw.max_tokens + 1))``
@@ -40,7 +41,7 @@ class Normalization(wiring.Component):
     read : ``In(Read(hw.normed_words, bytes_of(hw)))``
         Normalized rows.
     rows : ``Out(range(hw.max_tokens + 1))``
-        Rows complete since ``start``.
+        Rows complete since the operator began.
     counts : ``Out(Counts(…))``
         A word is being written.
 
@@ -56,7 +57,7 @@ class Normalization(wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "descriptor": In(DESCRIPTOR), "start": In(1), "available": In(range(hw.max_tokens + 1)),
+            "operator": In(Operator()), "available": In(range(hw.max_tokens + 1)),
             "residual": Out(YieldingRead(hw.residual_words, residual_of(hw))),
             "parameters": In(Write(hw.norm_words, parameters_of(hw))),
             "read": In(Read(hw.normed_words, bytes_of(hw))),
@@ -65,10 +66,11 @@ class Normalization(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        hw, given = self.hw, self.descriptor.linear
-        is_linear = self.descriptor.opcode == Opcode.LINEAR
+        hw, given = self.hw, self.operator.descriptor.linear
+        is_linear = self.operator.descriptor.opcode == Opcode.LINEAR
         m.submodules.reader = reader = RowReader(hw)
         m.submodules.layer_norm = layer_norm = LayerNorm(hw)
+        settings = layer_norm.settings
         m.submodules.normed = normed = Memory(
             shape=bytes_of(hw), depth=hw.normed_words, init=[],
             attrs={"ram_style": "block"}
@@ -81,19 +83,19 @@ class Normalization(wiring.Component):
         wiring.connect(m, reader.read, flipped(self.residual))
         wiring.connect(m, flipped(self.parameters), layer_norm.parameters)
         m.d.comb += [
-            reader.start.eq(self.start & is_linear & given.norm), reader.base.eq(given.norm_source),
+            reader.start.eq(self.operator.start & is_linear & given.norm),
+            reader.base.eq(given.norm_source),
             reader.rows.eq(given.rows), reader.words.eq(given.dim // hw.word),
             reader.available.eq(self.available),
             reader.room.eq(layer_norm.i.ready),
-            layer_norm.dim.eq(given.dim), layer_norm.rms.eq(given.rms),
-            layer_norm.epsilon.eq(given.epsilon),
-            layer_norm.gain_shift.eq(given.gain_shift),
-            layer_norm.param_base.eq(given.norm_base),
+            settings.dim.eq(given.dim), settings.rms.eq(given.rms),
+            settings.epsilon.eq(given.epsilon), settings.gain_shift.eq(given.gain_shift),
+            settings.param_base.eq(given.norm_base),
             layer_norm.o.ready.eq(1), self.counts.norm_words.eq(layer_norm.o.valid),
             write.en.eq(layer_norm.o.valid), write.addr.eq(address),
         ]
         m.d.comb += [write.data[n].eq(layer_norm.o.p.data[n]) for n in range(hw.word)]
-        with m.If(self.start):
+        with m.If(self.operator.start):
             m.d.sync += [address.eq(0), self.rows.eq(0)]
         with m.Elif(layer_norm.o.valid):
             m.d.sync += [address.eq(address + 1), self.rows.eq(self.rows + layer_norm.o.p.last)]

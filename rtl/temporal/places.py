@@ -15,6 +15,45 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.record import Ram, Record
 
 
+class SlotMemory(wiring.Signature):
+    """Which of the tokens' experts are remembered.
+
+    Members
+    -------
+    start : ``Out(1)``
+        Begin with token 0.
+    base, remembers, fresh, top_k : ``Out``
+        Entry of token 0; whether entries are kept at all; whether there was no earlier frame;
+        experts of a token.
+    """
+
+    def __init__(self, hw: HwConfig) -> None:
+        super().__init__({
+            "start": Out(1), "base": Out(range(hw.remembered_tokens)), "remembers": Out(1),
+            "fresh": Out(1), "top_k": Out(4),
+        })
+
+
+class TokenSlots(wiring.Signature):
+    """Experts of a token, and the slots they are given.
+
+    Members
+    -------
+    winners : ``Out(8).array(hw.max_top_k)``
+        The token's experts, of which the first ``top_k`` count; stable while they are ``expert``.
+    valid, last, expert : ``Out(1)``, ``Out(1)``, ``Out(8)``
+        One winner after the other, and the token's last.
+    slot, known : ``In(4)``, ``In(1)``
+        Those of ``expert``, in the same cycle.
+    """
+
+    def __init__(self, hw: HwConfig) -> None:
+        super().__init__({
+            "winners": Out(8).array(hw.max_top_k), "valid": Out(1), "last": Out(1),
+            "expert": Out(8), "slot": In(4), "known": In(1),
+        })
+
+
 class Places(wiring.Component):
     """Give each of a token's ``top_k`` experts one of ``top_k`` slots.
 
@@ -23,16 +62,10 @@ class Places(wiring.Component):
 
     Members
     -------
-    start : ``In(1)``
-        Begin with token 0.
-    base, remembers, fresh, top_k : ``In``
-        Entry of token 0; whether entries are kept at all; whether there was no earlier frame.
-    winners : ``In(8).array(hw.max_top_k)``
-        The token's experts, of which the first ``top_k`` count; stable while they are ``expert``.
-    valid, last, expert : ``In(1)``, ``In(1)``, ``In(8)``
-        One winner after the other, and the token's last.
-    slot, known : ``Out(4)``, ``Out(1)``
-        Those of ``expert``, in the same cycle.
+    memory : ``In(SlotMemory(hw))``
+        Which entries are kept.
+    token : ``In(TokenSlots(hw))``
+        One winner after the other.
 
     Timing
     ------
@@ -43,12 +76,7 @@ class Places(wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
-        super().__init__({
-            "start": In(1), "base": In(range(hw.remembered_tokens)), "remembers": In(1),
-            "fresh": In(1), "top_k": In(4),
-            "winners": In(8).array(hw.max_top_k),
-            "valid": In(1), "last": In(1), "expert": In(8), "slot": Out(4), "known": Out(1),
-        })
+        super().__init__({"memory": In(SlotMemory(hw)), "token": In(TokenSlots(hw))})
 
     @staticmethod
     def rams(hw: HwConfig) -> tuple[Ram, ...]:
@@ -57,41 +85,41 @@ class Places(wiring.Component):
         return (Ram(bits * hw.max_top_k, hw.remembered_tokens),) if hw.temporal else ()
 
     def elaborate(self, platform):
-        m = Module()
+        m, memory, token = Module(), self.memory, self.token
         hw, bits = self.hw, max(1, (self.hw.max_experts - 1).bit_length())
         count, word = hw.max_top_k, data.ArrayLayout(bits, hw.max_top_k)
         m.submodules.entries = entries = Memory(
             shape=word, depth=hw.remembered_tokens, init=[], attrs={"ram_style": "block"})
         write, read = entries.write_port(), entries.read_port()
-        token, given, taken = Signal(range(hw.max_tokens)), Signal(word), Signal(count)
+        number, given, taken = Signal(range(hw.max_tokens)), Signal(word), Signal(count)
         same, stays, free = Signal(count), Signal(count), Signal(count)
-        address = Signal.like(self.base)
+        address = Signal.like(memory.base)
 
         m.d.comb += [
-            address.eq(self.base + token), read.addr.eq(address), write.addr.eq(address),
-            write.en.eq(self.valid & self.last & self.remembers), self.known.eq(same.any()),
+            address.eq(memory.base + number), read.addr.eq(address), write.addr.eq(address),
+            write.en.eq(token.valid & token.last & memory.remembers), token.known.eq(same.any()),
         ]
         for n in range(count):
             old = Signal(name=f"old_{n}")
             m.d.comb += [
-                old.eq(self.remembers & ~self.fresh & (n < self.top_k)),
-                same[n].eq(old & (read.data[n] == self.expert[:bits])),
+                old.eq(memory.remembers & ~memory.fresh & (n < memory.top_k)),
+                same[n].eq(old & (read.data[n] == token.expert[:bits])),
                 stays[n].eq(old & Cat(
-                    (read.data[n] == winner[:bits]) & (rank < self.top_k)
-                    for rank, winner in enumerate(self.winners)).any()),
+                    (read.data[n] == winner[:bits]) & (rank < memory.top_k)
+                    for rank, winner in enumerate(token.winners)).any()),
             ]
         m.d.comb += free.eq(~(stays | taken))
         for n in reversed(range(count)):
-            with m.If(Mux(self.known, same[n], free[n])):
-                m.d.comb += self.slot.eq(n)
+            with m.If(Mux(token.known, same[n], free[n])):
+                m.d.comb += token.slot.eq(n)
         for n in range(count):
-            m.d.comb += write.data[n].eq(Mux(self.slot == n, self.expert, Mux(
+            m.d.comb += write.data[n].eq(Mux(token.slot == n, token.expert, Mux(
                 taken[n], given[n], read.data[n])))
-        with m.If(self.valid):
-            m.d.sync += [given[self.slot].eq(self.expert),
-                         taken.eq(Mux(self.last, 0, taken | (~self.known << self.slot)[:count])),
-                         token.eq(token + self.last)]
-        with m.If(self.start):
-            m.d.sync += token.eq(0)
+        with m.If(token.valid):
+            m.d.sync += [given[token.slot].eq(token.expert),
+                         taken.eq(Mux(token.last, 0, taken | (~token.known << token.slot)[:count])),
+                         number.eq(number + token.last)]
+        with m.If(memory.start):
+            m.d.sync += number.eq(0)
 
         return m

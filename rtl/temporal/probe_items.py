@@ -12,8 +12,8 @@ from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.formats import item
+from deltamoe.rtl.interfaces import Operator
 from deltamoe.rtl.record import Record
 
 
@@ -34,7 +34,7 @@ class ProbeItems(cycles.ProbeItems, wiring.Component):
 
     Members
     -------
-    descriptor, start, o
+    operator, o
         As in :class:`deltamoe.rtl.linear.item_generator.ItemGenerator`. Items have ``probe``, and
         those that move the reference ``updates``.
     verdict : ``In(stream.Signature(1, always_ready=True))``
@@ -57,14 +57,14 @@ class ProbeItems(cycles.ProbeItems, wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "descriptor": In(DESCRIPTOR), "start": In(1), "o": Out(stream.Signature(item(hw))),
+            "operator": In(Operator()), "o": Out(stream.Signature(item(hw))),
             "verdict": In(stream.Signature(1, always_ready=True)),
             "row": Out(range(hw.max_tokens)), "done": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        given, made, hw = self.descriptor.linear, self.o.p, self.hw
+        given, made, hw = self.operator.descriptor.linear, self.o.p, self.hw
         state, primed, waited = Signal(State), Signal(), Signal()
         address, last = Signal(range(hw.operand_words)), Signal()
         taken = self.o.valid & self.o.ready
@@ -86,8 +86,8 @@ class ProbeItems(cycles.ProbeItems, wiring.Component):
             made.updates.eq(state == State.COPY), made.tracks.eq(state == State.SCAN),
             made.dense.eq((state == State.COPY) | given.fresh),
         ]
-        m.d.sync += [primed.eq(self.start), waited.eq(primed)]
-        with m.If(self.start):
+        m.d.sync += [primed.eq(self.operator.start), waited.eq(primed)]
+        with m.If(self.operator.start):
             m.d.sync += [self.row.eq(0), address.eq(0)]
         with m.If(waited):
             m.d.sync += state.eq(State.SCAN)

@@ -16,9 +16,17 @@ from deltamoe.rtl import cycles
 from deltamoe.rtl.attention.corner_turn import CornerTurn
 from deltamoe.rtl.attention.kv_writer import KvWriter
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.descriptor import DESCRIPTOR, Dest
+from deltamoe.rtl.descriptor import Dest
 from deltamoe.rtl.formats import requantized, route, scaled, scores
-from deltamoe.rtl.interfaces import GroupWrite, Write, bytes_of, kv_write, table_write
+from deltamoe.rtl.interfaces import (
+    Deferred,
+    Draining,
+    GroupWrite,
+    Write,
+    bytes_of,
+    kv_write,
+    table_write,
+)
 from deltamoe.rtl.moe.gate import Gate
 from deltamoe.rtl.record import Area, Record
 from deltamoe.rtl.stream.pipe import pipe
@@ -33,8 +41,8 @@ class Writeback(cycles.Writeback, wiring.Component):
 
     Members
     -------
-    descriptor, deferred, start : ``In(DESCRIPTOR)``, ``In(DESCRIPTOR)``, ``In(1)``
-        The draining operator; the last one to keys or gate, and its first cycle.
+    draining, deferred : ``In(Draining())``, ``In(Deferred())``
+        Operators whose results are under way.
     i : ``In(stream.Signature(scaled(hw)))``
         Words from the drain; always taken.
     table : ``In(table_write())``
@@ -49,12 +57,8 @@ class Writeback(cycles.Writeback, wiring.Component):
         Words for the softmax.
     routes : ``Out(stream.Signature(route(hw), always_ready=True))``
         Routes for the expert queues.
-    row_written, written : ``Out(1)``
-        A row, all of the operator has been written, or is in the corner turn or the gate.
     token_freed : ``Out(1)``
         The gate has room for another token.
-    ended : ``Out(1)``
-        The deferred operator's last key or route is being written.
 
     Timing
     ------
@@ -72,14 +76,14 @@ class Writeback(cycles.Writeback, wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "descriptor": In(DESCRIPTOR), "deferred": In(DESCRIPTOR), "start": In(1),
+            "draining": In(Draining()), "deferred": In(Deferred()),
             "i": In(stream.Signature(scaled(hw))),
             "table": In(table_write()), "act": Out(Write(hw.act_words, bytes_of(hw))),
             "residual": Out(stream.Signature(requantized(hw), always_ready=True)),
             "kv": Out(GroupWrite(hw, kv_write(hw))),
             "scores": Out(stream.Signature(scores(hw.word))),
             "routes": Out(stream.Signature(route(hw), always_ready=True)),
-            "row_written": Out(1), "written": Out(1), "ended": Out(1), "token_freed": Out(1),
+            "token_freed": Out(1),
         })
 
     def elaborate(self, platform):
@@ -97,10 +101,10 @@ class Writeback(cycles.Writeback, wiring.Component):
             requantize.i.payload.eq(self.i.payload),
             requantize.i.valid.eq(self.i.valid & ~is_gate),
             self.i.ready.eq(Mux(is_gate, gate.i.ready, requantize.i.ready)),
-            kv_writer.descriptor.eq(self.descriptor),
-            kv_writer.key_descriptor.eq(self.deferred), kv_writer.start.eq(self.start),
-            corner_turn.words.eq(self.deferred.linear.columns // hw.word),
+            kv_writer.descriptor.eq(self.draining.operator.descriptor),
+            corner_turn.words.eq(self.deferred.operator.descriptor.linear.columns // hw.word),
         ]
+        wiring.connect(m, wiring.flipped(self.deferred.operator), kv_writer.key_operator)
         wiring.connect(m, wiring.flipped(self.table), table.write)
         wiring.connect(m, kv_writer.write, wiring.flipped(self.kv))
         pipe(m, requantize.o, table.i)
@@ -115,16 +119,18 @@ class Writeback(cycles.Writeback, wiring.Component):
     def route(self, m: Module, gate: Gate, is_gate):
         """Send the gate's accumulators to the gate."""
         pipe(m, gate.o, wiring.flipped(self.routes))
-        given = self.deferred.linear
+        given, settings = self.deferred.operator.descriptor.linear, gate.settings
         m.d.comb += [
             gate.i.valid.eq(self.i.valid & is_gate), gate.i.p.last.eq(self.i.p.tag.last),
-            gate.i.p.data.eq(self.i.p.acc), gate.num_experts.eq(given.num_experts),
-            gate.top_k.eq(given.top_k), gate.multiplier.eq(given.multiplier),
-            gate.shift.eq(given.shift), self.token_freed.eq(gate.freed),
+            gate.i.p.data.eq(self.i.p.acc), settings.num_experts.eq(given.num_experts),
+            settings.top_k.eq(given.top_k), settings.multiplier.eq(given.multiplier),
+            settings.shift.eq(given.shift), self.token_freed.eq(gate.freed),
         ]
         if self.hw.temporal:
-            m.d.comb += [gate.start.eq(self.start), gate.places.eq(given.remembered_base),
-                         gate.remembers.eq(given.remembers), gate.fresh.eq(given.fresh)]
+            memory = gate.memory
+            m.d.comb += [memory.start.eq(self.deferred.operator.start),
+                         memory.base.eq(given.remembered_base), memory.top_k.eq(given.top_k),
+                         memory.remembers.eq(given.remembers), memory.fresh.eq(given.fresh)]
 
     def distribute(self, m: Module, word: stream.Interface, corner_turn, kv_writer):
         """Send a requantized word where its tag says."""
@@ -157,12 +163,12 @@ class Writeback(cycles.Writeback, wiring.Component):
         inner = (word.p.tag.dest == Dest.SCORES) | (word.p.tag.dest == Dest.KEY)
         m.d.sync += [ending.eq((ending << 1) | (word.valid & word.p.tag.final)),
                      rows.eq((rows << 1) | (word.valid & word.p.tag.last & ~inner))]
-        with m.If(self.start):
-            m.d.sync += last_token.eq(self.deferred.linear.rows - 1)
+        with m.If(self.deferred.operator.start):
+            m.d.sync += last_token.eq(self.deferred.operator.descriptor.linear.rows - 1)
         with m.Elif(routed):
             m.d.sync += last_token.eq(last_token - 1)
         m.d.comb += [
-            self.written.eq(ending[-1] | (self.i.valid & is_gate & self.i.p.tag.final)),
-            self.row_written.eq(rows[-1]),
-            self.ended.eq(kv_writer.finished | (routed & (last_token == 0))),
+            self.draining.written.eq(ending[-1] | (self.i.valid & is_gate & self.i.p.tag.final)),
+            self.draining.row_written.eq(rows[-1]),
+            self.deferred.ended.eq(kv_writer.finished | (routed & (last_token == 0))),
         ]

@@ -70,9 +70,9 @@ class Surroundings(wiring.Component):
         m.submodules.dut = ResetInserter(self.clear)(dut)
         m.d.comb += [
             dut.i.valid.eq(i.valid), dut.i.payload.eq(i.payload), i.ready.eq(dut.i.ready),
-            dut.drain.eq(self.drain),
+            dut.bus.drain.eq(self.drain),
             Assume(~ResetSignal()), Assume(~past | self.drain),
-            Assume(~self.clear | (self.drain & dut.idle)),
+            Assume(~self.clear | (self.drain & dut.bus.idle)),
             command_end.eq(i.p.address + i.p.beats * size),
             Assume(~i.valid | ((i.p.beats != 0) & (i.p.address % size == 0)
                                & (i.p.address >= self.first) & (command_end <= self.end))),
@@ -180,7 +180,7 @@ class Reading(Surroundings):
             Assert(owed == sums - beat), Assert((beat == 0) | (beat <= lengths[head])),
             Assert((beat == 0) | (level != 0)),
             Assert(~(self.drain & axi.rvalid) | axi.rready),
-            Assert(~dut.idle | ((owed == 0) & ~(self.drain & axi.arvalid))),
+            Assert(~dut.bus.idle | ((owed == 0) & ~(self.drain & axi.arvalid))),
         ]
 
 
@@ -238,7 +238,7 @@ class Writing(Surroundings):
             Assert(~(axi.wvalid & self.drain & drained & ~held) | (axi.wstrb == 0)),
             Assert(~begins | (to_write == 0)),
             Assert(owed == whole + begun), Assert(begun == ((to_write != 0) | waits)),
-            Assert(~dut.idle | ~(begun | (whole != 0) | (self.drain & axi.awvalid))),
+            Assert(~dut.bus.idle | ~(begun | (whole != 0) | (self.drain & axi.awvalid))),
         ]
 
 

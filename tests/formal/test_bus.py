@@ -39,7 +39,7 @@ class Endless:
     """Knows no drain."""
 
     def elaborate(self, platform) -> Module:
-        self.drain = Const(0)
+        self.bus.drain = Const(0)
         return super().elaborate(platform)
 
 
@@ -92,7 +92,7 @@ class Forgets(Registers):
     """Misses an end in the cycle of an address."""
 
     def elaborate(self, platform) -> Module:
-        self.finished &= ~self.axi.awvalid
+        self.commands.finished &= ~self.axi.awvalid
         return super().elaborate(platform)
 
 

@@ -53,12 +53,12 @@ def test_normalization_is_ready_when_the_simulator_says(
                 for n in range(P)])
             await ctx.tick()
         drive(ctx, dut.parameters)
-        put(ctx, dut.descriptor, encoded(Linear(
+        put(ctx, dut.operator.descriptor, encoded(Linear(
             norm=True, rows=rows, dim=dim, norm_source=base, norm_base=2, epsilon=9,
             gain_shift=5)))
         for cycle in range(250):
             ctx.set(dut.available, sum(cycle >= time for time in there))
-            ctx.set(dut.start, cycle == 0)
+            ctx.set(dut.operator.start, cycle == 0)
             granted = not any(first <= cycle <= last for first, last in adds)
             ctx.set(dut.residual.granted, granted)
             address = ctx.get(dut.residual.address)
@@ -89,10 +89,10 @@ def test_probabilities_keep_the_last_rows(seed: int) -> None:
     dut = Probabilities(HW)
 
     async def bench(ctx):
-        put(ctx, dut.descriptor, encoded(Attention(kappa22=kappa22, kappa26=kappa26)))
-        ctx.set(dut.start, 1)
+        put(ctx, dut.operator.descriptor, encoded(Attention(kappa22=kappa22, kappa26=kappa26)))
+        ctx.set(dut.operator.start, 1)
         await ctx.tick()
-        ctx.set(dut.start, 0)
+        ctx.set(dut.operator.start, 0)
         freed = 0
         for number, row in enumerate(rows):
             for word in words_of(row.tolist(), formats.scores(P), P):
@@ -285,7 +285,7 @@ def test_writeback_sends_words_where_they_belong(seed: int) -> None:
     expected = requantize(tensor(acc), tensor(900), 14, ACTIVATION).tolist()
 
     async def bench(ctx):
-        put(ctx, dut.descriptor, encoded(Linear(columns=P, head_words=1, rows=1)))
+        put(ctx, dut.draining.operator.descriptor, encoded(Linear(columns=P, head_words=1, rows=1)))
         for dest in (Dest.ACT, Dest.RESIDUAL, Dest.VALUE, Dest.SCORES):
             width = RESULTS.index(ACTIVATION)
             put(ctx, dut.i.payload, pack(formats.scaled(HW), {
@@ -302,8 +302,8 @@ def test_writeback_sends_words_where_they_belong(seed: int) -> None:
                         (Dest.SCORES, dut.scores.valid, dut.scores.p.data)):
                     if ctx.get(enable):
                         seen[name] = cycle, [ctx.get(data[n]) for n in range(P)]
-                if ctx.get(dut.written):
-                    finished = cycle, ctx.get(dut.row_written)
+                if ctx.get(dut.draining.written):
+                    finished = cycle, ctx.get(dut.draining.row_written)
                 await ctx.tick()
                 ctx.set(dut.i.valid, 0)
             wanted = [value % 256 for value in expected] if dest == Dest.ACT else expected

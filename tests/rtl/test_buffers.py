@@ -192,12 +192,12 @@ def test_values_and_keys_go_to_their_rows(set_size: int, spread: int, seed: int)
 
         memory.clear()
         passes = -(-tokens // (HW.lanes * step))
-        put(ctx, dut.key_descriptor, encoded(Linear(
+        put(ctx, dut.key_operator.descriptor, encoded(Linear(
             dest_base=base, head_words=head_words, rows=tokens, set_size=set_size,
             spread=spread, key_gap=(passes - 1) * head_dim)))
-        ctx.set(dut.start, 1)
+        ctx.set(dut.key_operator.start, 1)
         await ctx.tick()
-        ctx.set(dut.start, 0)
+        ctx.set(dut.key_operator.start, 0)
         padded = np.pad(rows, ((0, -tokens % P), (0, 0)))
         for block in range(len(padded) // P):
             for dim in range(heads * head_dim):

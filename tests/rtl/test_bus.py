@@ -95,7 +95,7 @@ def test_reader_reports_an_error_and_goes_on(answers) -> None:
             assert ctx.get(dut.error) == (response != 0 or last != number)
             assert (ctx.get(dut.o.valid), ctx.get(dut.o.p.last)) == (1, number)
             await ctx.tick()
-        assert ctx.get(dut.idle)
+        assert ctx.get(dut.bus.idle)
         assert not ctx.get(dut.axi.rready), "a beat that nobody asked for is taken"
 
     simulate(dut, bench)
@@ -204,9 +204,14 @@ def test_registers_hold_what_is_written(first: str) -> None:
             await lite.store(offset, 0xA5A50000 + number, first=first)
         for number, offset in enumerate(sorted(WRITABLE)):
             assert await lite.load(offset) == 0xA5A50000 + number
-        for name, register in REGISTERS.items():
-            if register.access == "rw":
-                assert ctx.get(getattr(dut, name)) == await lite.load(register.offset)
+        settings = dut.commands.settings
+        for name, value in (
+                ("program_low", settings.program_address[:32]),
+                ("program_high", settings.program_address[32:]),
+                ("program_length", settings.length), ("memory_low", settings.memory_base[:32]),
+                ("memory_high", settings.memory_base[32:]),
+                ("memory_size", settings.memory_size), ("watchdog", settings.watchdog)):
+            assert ctx.get(value) == await lite.load(REGISTERS[name].offset)
         offset = REGISTERS["memory_size"].offset
         await lite.store(offset, 0x11223344, first=first)
         await lite.store(offset, 0xFFFFFFFF, strobe=0b0101, first=first)
@@ -235,7 +240,7 @@ def test_registers_answer_everywhere() -> None:
         for offset in range(0, 4096, 4):
             if offset not in WRITABLE | {REGISTERS["control"].offset}:
                 await lite.store(offset, 0xFFFFFFFF)
-                assert (ctx.get(dut.start), ctx.get(dut.reset)) == (0, 0)
+                assert (ctx.get(dut.commands.start), ctx.get(dut.commands.reset)) == (0, 0)
                 assert await lite.load(offset) == before[offset]
         for offset in WRITABLE:
             assert await lite.load(offset) == before[offset], "another register was written"
@@ -260,9 +265,9 @@ def test_registers_report_how_a_program_ended() -> None:
             return await lite.load(REGISTERS["status"].offset)
 
         await lite.store(REGISTERS["interrupt_enable"].offset, 1)
-        ctx.set(dut.error.code, ErrorCode.BUS)
-        ctx.set(dut.error.index, 77)
-        await pulse(dut.failed)
+        ctx.set(dut.commands.error.code, ErrorCode.BUS)
+        ctx.set(dut.commands.error.index, 77)
+        await pulse(dut.commands.failed)
         assert ctx.get(dut.interrupt)
         assert await status() == 0b01100
         assert await lite.load(REGISTERS["error_code"].offset) == ErrorCode.BUS
@@ -270,16 +275,16 @@ def test_registers_report_how_a_program_ended() -> None:
         await lite.store(REGISTERS["control"].offset, 4)
         assert not ctx.get(dut.interrupt)
         assert await status() == 0b00100
-        await pulse(dut.accepted)
+        await pulse(dut.commands.accepted)
         assert await status() == 0
-        await pulse(dut.accepted, dut.failed)
+        await pulse(dut.commands.accepted, dut.commands.failed)
         assert await status() == 0b01100, "a refused start was not reported"
         await lite.store(REGISTERS["control"].offset, 2)
         assert await status() == 0
-        await pulse(dut.finished)
+        await pulse(dut.commands.finished)
         assert await status() == 0b01110 - 0b00100
-        ctx.set(dut.draining, 1)
-        ctx.set(dut.busy, 1)
+        ctx.set(dut.commands.draining, 1)
+        ctx.set(dut.commands.busy, 1)
         assert await status() == 0b11011
 
     simulate(dut, bench)
@@ -291,7 +296,7 @@ def test_no_interrupt_is_lost_to_a_clear(lead: int) -> None:
     dut = Registers()
 
     async def bench(ctx):
-        ctx.set(dut.interrupt_enable, 1)
+        await Lite(ctx, dut.axi).store(REGISTERS["interrupt_enable"].offset, 1)
         ctx.set(dut.axi.bready, 1)
         for cycle in range(20):
             written = cycle == 8
@@ -300,7 +305,7 @@ def test_no_interrupt_is_lost_to_a_clear(lead: int) -> None:
             ctx.set(dut.axi.awaddr, REGISTERS["control"].offset)
             ctx.set(dut.axi.wdata, 4)
             ctx.set(dut.axi.wstrb, 1)
-            ctx.set(dut.finished, cycle == 9 + lead)
+            ctx.set(dut.commands.finished, cycle == 9 + lead)
             await ctx.tick()
         assert ctx.get(dut.interrupt) == (lead >= 0)
 

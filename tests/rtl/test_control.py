@@ -159,23 +159,23 @@ def test_walker_offers_its_own_in_the_stated_cycles(loads: bool, late: int) -> N
     dut = Walker(HW, loads=loads)
 
     async def bench(ctx):
-        ctx.set(dut.length, len(program))
-        ctx.set(dut.memory_size, 64)
+        ctx.set(dut.walk.length, len(program))
+        ctx.set(dut.walk.memory_size, 64)
         ctx.set(dut.o.ready, 1)
-        ctx.set(dut.start, 1)
+        ctx.set(dut.walk.start, 1)
         offers, lacked, done = [], [], None
         for cycle in range(200):
             address = ctx.get(dut.read.address)
-            ctx.set(dut.limit, 4 if cycle < late else len(program))
-            lacked.append(ctx.get(dut.lacks))
+            ctx.set(dut.walk.limit, 4 if cycle < late else len(program))
+            lacked.append(ctx.get(dut.walk.lacks))
             if ctx.get(dut.o.valid):
-                offers.append((cycle, ctx.get(dut.index)))
-            if ctx.get(dut.done) and done is None:
+                offers.append((cycle, ctx.get(dut.walk.index)))
+            if ctx.get(dut.walk.done) and done is None:
                 done = cycle
             await ctx.tick()
-            ctx.set(dut.start, 0)
+            ctx.set(dut.walk.start, 0)
             put(ctx, dut.read.data, part_of(program, address))
-        assert ctx.get(dut.error) == ErrorCode.NONE
+        assert ctx.get(dut.walk.error) == ErrorCode.NONE
         fetch, expected, lacks = 1, [], 0
         for index in range(len(program)):
             if index == 4:
@@ -202,16 +202,16 @@ def test_walker_stops_at_a_bad_descriptor(bad: dict, code: ErrorCode) -> None:
     program = [LINEAR, replace(LINEAR, **bad)]
 
     async def bench(ctx):
-        ctx.set(dut.length, 2)
-        ctx.set(dut.limit, 2)
+        ctx.set(dut.walk.length, 2)
+        ctx.set(dut.walk.limit, 2)
         ctx.set(dut.o.ready, 1)
-        ctx.set(dut.start, 1)
+        ctx.set(dut.walk.start, 1)
         for _ in range(60):
             address = ctx.get(dut.read.address)
             await ctx.tick()
-            ctx.set(dut.start, 0)
+            ctx.set(dut.walk.start, 0)
             put(ctx, dut.read.data, part_of(program, address))
-        assert (ctx.get(dut.error), ctx.get(dut.index)) == (code, 1)
+        assert (ctx.get(dut.walk.error), ctx.get(dut.walk.index)) == (code, 1)
         assert not ctx.get(dut.o.valid)
 
     simulate(dut, bench)

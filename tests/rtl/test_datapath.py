@@ -45,8 +45,8 @@ def test_two_layers(seed: int) -> None:
     async def bench(ctx):
         await load_image(ctx, dut, image)
         await load_parameters(ctx, dut, bias, 60)
-        ctx.set(dut.active, 1)
-        ctx.set(dut.released, 1)
+        ctx.set(dut.draining.active, 1)
+        ctx.set(dut.issue.released, 1)
         for (weight, _, dest, source), base in zip(layers, (0, 100), strict=True):
             placed = place(weight.shape[1], len(weight), HW)
             await load_weights(ctx, dut, weight, placed, base)
@@ -54,16 +54,16 @@ def test_two_layers(seed: int) -> None:
                 source=source, dest=dest, rows=rows, depth=weight.shape[1], columns=len(weight),
                 weight_base=base, operand_signed=True, source_stride=weight.shape[1] // P,
                 dest_stride=len(weight) // P, **placed.fields(HW))
-            for port in (dut.descriptor, dut.draining):
-                put(ctx, port, encoded(layer))
+            for signature in (dut.issue, dut.draining):
+                put(ctx, signature.operator.descriptor, encoded(layer))
             counts, cycle, done, issued = defaultdict(int), 0, None, None
             while done is None:
-                ctx.set(dut.start, cycle == 0)
+                ctx.set(dut.issue.operator.start, cycle == 0)
                 for name in Datapath.COUNTS:
                     counts[name] += ctx.get(getattr(dut.counts, name))
-                if ctx.get(dut.issued):
+                if ctx.get(dut.issue.issued):
                     issued = cycle
-                if ctx.get(dut.written):
+                if ctx.get(dut.draining.written):
                     done = cycle
                 await ctx.tick()
                 cycle += 1

@@ -23,10 +23,10 @@ def test_load_executor_waits_and_skips() -> None:
         put(ctx, dut.i.payload, encoded(Load(wait_computes=2, address=72, beats=5)))
         ctx.set(dut.i.valid, 1)
         ctx.set(dut.index, 9)
-        ctx.set(dut.memory_base, 1 << 33)
-        ctx.set(dut.computes, 1)
+        ctx.set(dut.settings.memory_base, 1 << 33)
+        ctx.set(dut.finished.computes, 1)
         assert (ctx.get(dut.waits), ctx.get(dut.i.ready)) == (1, 0)
-        ctx.set(dut.computes, 2)
+        ctx.set(dut.finished.computes, 2)
         assert ctx.get(dut.i.ready)
         assert ctx.get(dut.o.valid)
         assert (ctx.get(dut.o.p.position), ctx.get(dut.o.p.skip)) == (9, 0)
@@ -39,7 +39,7 @@ def test_load_executor_waits_and_skips() -> None:
         put(ctx, dut.i.payload, encoded(Load(skip_if_empty=True, routed=3, expert=3, beats=1)))
         assert ctx.get(dut.occupied.address) == 3
         assert not ctx.get(dut.o.p.skip), "the routing is not known yet"
-        ctx.set(dut.computes, 3)
+        ctx.set(dut.finished.computes, 3)
         assert ctx.get(dut.o.p.skip)
         ctx.set(dut.occupied.data, 1)
         assert not ctx.get(dut.o.p.skip)
@@ -54,46 +54,47 @@ def test_load_executor_waits_and_skips() -> None:
 
 def test_compute_executor_issues_in_order() -> None:
     dut = ComputeExecutor(HW)
+    started = dut.issue.operator.start
 
     async def bench(ctx):
         put(ctx, dut.i.payload, encoded(Linear(wait_loads=1, wait_computes=4, by_row=True, rows=2)))
         ctx.set(dut.i.valid, 1)
-        ctx.set(dut.room, 1)
-        ctx.set(dut.computes, 2)
+        ctx.set(dut.o.ready, 1)
+        ctx.set(dut.finished.computes, 2)
         assert (ctx.get(dut.waits_loads), ctx.get(dut.waits_computes)) == (1, 0)
-        ctx.set(dut.loads, 1)
+        ctx.set(dut.finished.loads, 1)
         assert (ctx.get(dut.waits_loads), ctx.get(dut.waits_computes)) == (0, 1)
-        ctx.set(dut.computes, 3)
-        ctx.set(dut.room, 0)
+        ctx.set(dut.finished.computes, 3)
+        ctx.set(dut.o.ready, 0)
         assert (ctx.get(dut.waits_computes), ctx.get(dut.i.ready)) == (1, 0)
-        ctx.set(dut.room, 1)
-        op = ctx.get(dut.op)
+        ctx.set(dut.o.ready, 1)
+        op = ctx.get(dut.issue.op)
         await ctx.tick()
-        ctx.set(dut.rows, 2)
-        assert ctx.get(dut.started)
+        ctx.set(dut.issue.rows, 2)
+        assert ctx.get(started)
         assert (ctx.get(dut.o.valid), ctx.get(dut.o.p.empty)) == (1, 0)
-        assert ctx.get(dut.op) == op + 1
-        assert not ctx.get(dut.released), "its last row is still to come"
-        ctx.set(dut.computes, 4)
-        assert ctx.get(dut.released)
+        assert ctx.get(dut.issue.op) == op + 1
+        assert not ctx.get(dut.issue.released), "its last row is still to come"
+        ctx.set(dut.finished.computes, 4)
+        assert ctx.get(dut.issue.released)
         await ctx.tick().repeat(3)
-        assert (ctx.get(dut.started), ctx.get(dut.o.valid), ctx.get(dut.idle)) == (0, 0, 0)
-        ctx.set(dut.issued, 1)
+        assert (ctx.get(started), ctx.get(dut.o.valid), ctx.get(dut.idle)) == (0, 0, 0)
+        ctx.set(dut.issue.issued, 1)
         await ctx.tick()
-        ctx.set(dut.issued, 0)
+        ctx.set(dut.issue.issued, 0)
         assert ctx.get(dut.idle)
         await ctx.tick()
-        ctx.set(dut.rows, 0)
-        assert (ctx.get(dut.started), ctx.get(dut.o.valid), ctx.get(dut.o.p.empty)) == (0, 1, 1)
+        ctx.set(dut.issue.rows, 0)
+        assert (ctx.get(started), ctx.get(dut.o.valid), ctx.get(dut.o.p.empty)) == (0, 1, 1)
         await ctx.tick()
         assert ctx.get(dut.idle), "an operator without rows has no items to wait for"
         put(ctx, dut.i.payload, encoded(Store(target=Target.REFERENCE, wait_computes=5,
                                               address=0xFFFF_FFFF, base=0xFFFF)))
         assert not ctx.get(dut.i.ready), "a store waits for nothing row by row"
-        ctx.set(dut.computes, 5)
+        ctx.set(dut.finished.computes, 5)
         assert ctx.get(dut.i.ready)
         await ctx.tick()
-        assert (ctx.get(dut.started), ctx.get(dut.o.valid), ctx.get(dut.o.p.empty)) == (0, 1, 0)
+        assert (ctx.get(started), ctx.get(dut.o.valid), ctx.get(dut.o.p.empty)) == (0, 1, 0)
         await ctx.tick()
         assert (ctx.get(dut.idle), ctx.get(dut.pending)) == (1, 1), "its transfer runs beside"
 
@@ -116,27 +117,28 @@ def test_retirement_defers_keys_and_keeps_order() -> None:
                 | encoded(layer))
             await pulse(dut.i.valid)
         assert not ctx.get(dut.i.ready), "four are held"
-        assert (ctx.get(dut.active), ctx.get(dut.head.op)) == (1, 0)
-        await pulse(dut.row_written)
+        assert (ctx.get(dut.draining.active), ctx.get(dut.draining.op)) == (1, 0)
+        await pulse(dut.draining.row_written)
         assert ctx.get(dut.rows) == 1
-        await pulse(dut.written)
-        assert (ctx.get(dut.head.op), ctx.get(dut.started), ctx.get(dut.rows)) == (1, 1, 0)
-        assert ctx.get(dut.deferred.linear.rows) == 3
-        await pulse(dut.written)
+        await pulse(dut.draining.written)
+        assert (ctx.get(dut.draining.op), ctx.get(dut.draining.operator.start)) == (1, 1)
+        assert ctx.get(dut.rows) == 0
+        assert ctx.get(dut.deferred.operator.descriptor.linear.rows) == 3
+        await pulse(dut.draining.written)
         await ctx.tick()
-        assert (ctx.get(dut.head.op), ctx.get(dut.finished)) == (1, 0), "the keys are not there"
-        await pulse(dut.ended)
+        assert (ctx.get(dut.draining.op), ctx.get(dut.finished)) == (1, 0), "the keys are not there"
+        await pulse(dut.deferred.ended)
         assert ctx.get(dut.finished) == 1
         await ctx.tick()
-        assert (ctx.get(dut.head.op), ctx.get(dut.finished)) == (2, 2)
+        assert (ctx.get(dut.draining.op), ctx.get(dut.finished)) == (2, 2)
         await ctx.tick()
-        assert (ctx.get(dut.head.op), ctx.get(dut.finished)) == (3, 3), "it was empty"
-        assert ctx.get(dut.started)
+        assert (ctx.get(dut.draining.op), ctx.get(dut.finished)) == (3, 3), "it was empty"
+        assert ctx.get(dut.draining.operator.start)
         await ctx.tick()
-        assert (ctx.get(dut.deferred_started), ctx.get(dut.idle)) == (1, 0)
-        await pulse(dut.written)
+        assert (ctx.get(dut.deferred.operator.start), ctx.get(dut.idle)) == (1, 0)
+        await pulse(dut.draining.written)
         assert not ctx.get(dut.idle)
-        await pulse(dut.ended)
+        await pulse(dut.deferred.ended)
         assert (ctx.get(dut.idle), ctx.get(dut.finished)) == (1, 4)
 
     simulate(dut, bench)
@@ -148,9 +150,9 @@ def test_sequencer_runs_a_program() -> None:
     dut = Sequencer(HW)
 
     async def bench(ctx):
-        ctx.set(dut.length, len(program))
-        ctx.set(dut.memory_size, 64)
-        ctx.set(dut.issue_rows, 1)
+        ctx.set(dut.program.settings.length, len(program))
+        ctx.set(dut.program.settings.memory_size, 64)
+        ctx.set(dut.issue.rows, 1)
         ctx.set(dut.command.ready, 1)
         await begin(ctx, dut)
         assert (ctx.get(dut.transfer.valid), ctx.get(dut.transfer.p.program)) == (1, 1)
@@ -165,18 +167,18 @@ def test_sequencer_runs_a_program() -> None:
         for _ in range(80):
             loads = ctx.get(dut.transfer.valid)
             ctx.set(dut.transfer.ready, loads)
-            order += ["load"] * loads + ["issue"] * ctx.get(dut.issue_started)
-            order += ["drain"] * ctx.get(dut.retire_started)
-            order += ["ended"] * ctx.get(dut.ended)
-            ctx.set(dut.running, "ended" not in order)
-            ctx.set(dut.issue_issued, "issue" in order)
-            ctx.set(dut.retire_written, order[-1:] == ["drain"])
+            order += ["load"] * loads + ["issue"] * ctx.get(dut.issue.operator.start)
+            order += ["drain"] * ctx.get(dut.draining.operator.start)
+            order += ["ended"] * ctx.get(dut.program.ended)
+            ctx.set(dut.program.running, "ended" not in order)
+            ctx.set(dut.issue.issued, "issue" in order)
+            ctx.set(dut.draining.written, order[-1:] == ["drain"])
             await ctx.tick()
-            assert get(ctx, dut.problem.code) == ErrorCode.NONE
+            assert get(ctx, dut.program.problem.code) == ErrorCode.NONE
         assert order[:4] == ["load", "issue", "drain", "ended"]
         assert set(order[4:]) == {"ended"}, "something began behind the end"
         await begin(ctx, dut)
-        assert not ctx.get(dut.ended), "the end of the program before is taken for the next one's"
+        assert not ctx.get(dut.program.ended), "the end before is taken for the next one's"
 
     simulate(dut, bench)
 
@@ -187,20 +189,20 @@ def test_sequencer_reports_what_the_bus_answered(port: str) -> None:
     dut = Sequencer(HW)
 
     async def bench(ctx):
-        ctx.set(dut.length, 3)
-        ctx.set(dut.store_index, 77)
+        ctx.set(dut.program.settings.length, 3)
+        ctx.set(dut.stores.position, 77)
         ctx.set(getattr(dut, port), 1)
-        assert get(ctx, dut.problem.code) == ErrorCode.NONE, "nothing runs"
+        assert get(ctx, dut.program.problem.code) == ErrorCode.NONE, "nothing runs"
         await begin(ctx, dut)
-        assert get(ctx, dut.problem.code) == ErrorCode.BUS
-        assert ctx.get(dut.problem.index) == (77 if port == "store_error" else 0)
+        assert get(ctx, dut.program.problem.code) == ErrorCode.BUS
+        assert ctx.get(dut.program.problem.index) == (77 if port == "store_error" else 0)
 
     simulate(dut, bench)
 
 
 async def begin(ctx, dut: Sequencer) -> None:
     """Begin a program."""
-    ctx.set(dut.begin, 1)
+    ctx.set(dut.program.begin, 1)
     await ctx.tick()
-    ctx.set(dut.begin, 0)
-    ctx.set(dut.running, 1)
+    ctx.set(dut.program.begin, 0)
+    ctx.set(dut.program.running, 1)

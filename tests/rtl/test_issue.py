@@ -103,11 +103,11 @@ def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: i
     dut = unit(HW)
 
     async def bench(ctx):
-        put(ctx, dut.descriptor, encoded(layer))
+        put(ctx, dut.operator.descriptor, encoded(layer))
         ctx.set(dut.rows, rows)
         if whole:
             ctx.set(dut.op, 5)
-        assert await items_of(ctx, dut, len(expected), dut.start, ready_every) == expected
+        assert await items_of(ctx, dut, len(expected), dut.operator.start, ready_every) == expected
 
     simulate(dut, bench)
 
@@ -141,9 +141,10 @@ def test_items_of_what_is_kept(fields, expected) -> None:
     expected = zero | {"words": 2, "to_state": 70, "reference_address": 40} | expected
 
     async def bench(ctx):
-        put(ctx, dut.descriptor, encoded(layer))
+        put(ctx, dut.operator.descriptor, encoded(layer))
         ctx.set(dut.rows, 1)
-        first, last = await items_of(ctx, dut, 2, dut.start, 1, {"place": 7, "known": known})
+        first, last = await items_of(
+            ctx, dut, 2, dut.operator.start, 1, {"place": 7, "known": known})
         assert {name: last[name] for name in expected} == expected | {
             "to_state": expected["to_state"] + 2}
         assert {name: first[name] for name in expected} == expected | {"updates": 0}
@@ -186,8 +187,8 @@ def test_attention_items(tokens: int, heads: int, spread: int) -> None:
     dut = AttentionItems(HW)
 
     async def bench(ctx):
-        put(ctx, dut.descriptor, encoded(operator))
-        got = await items_of(ctx, dut, len(order), dut.start, 2)
+        put(ctx, dut.operator.descriptor, encoded(operator))
+        got = await items_of(ctx, dut, len(order), dut.operator.start, 2)
         for item, (source, address, row, need, columns, to, param, slot, group, last) in zip(
                 got, order, strict=True):
             assert (item["source"], item["address"], item["row"], item["need"],
@@ -211,11 +212,11 @@ def test_words_are_read_together(wide: int, seed: int) -> None:
     made = []
 
     async def issue(ctx):
-        put(ctx, items.descriptor, encoded(Linear(
+        put(ctx, items.operator.descriptor, encoded(Linear(
             source=Source.ACT, rows=rows, depth=words * p, columns=2 * p, wide=bool(wide), split=3,
             span=len(hw.gangs) - 1, weight_base=7, source_base=8, source_stride=16)))
         ctx.set(items.rows, rows)
-        made.extend(await items_of(ctx, items, rows, items.start, 1))
+        made.extend(await items_of(ctx, items, rows, items.operator.start, 1))
 
     async def bench(ctx):
         for number, given in enumerate(made):

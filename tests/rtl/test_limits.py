@@ -21,11 +21,11 @@ from deltamoe.rtl.compiler.placement import place
 from deltamoe.rtl.config import FIELD, MAXIMA, HwConfig
 from deltamoe.rtl.control.checks.descriptor import Checks
 from deltamoe.rtl.datapath import Datapath
-from deltamoe.rtl.formats import event
+from deltamoe.rtl.formats import STORING, event
 from deltamoe.rtl.linear.attention_items import Cursor
 from deltamoe.rtl.linear.lane_group import LaneGroup
 from deltamoe.rtl.linear.worker import Worker
-from deltamoe.rtl.memory.store_reader import STORING, StoreReader
+from deltamoe.rtl.memory.store_reader import StoreReader
 from deltamoe.rtl.program import (
     KINDS,
     Attention,
@@ -247,10 +247,10 @@ def test_rows_of_scores_are_more_than_16_bits_count() -> None:
         ctx.set(dut.start, 0)
         ctx.set(dut.step, 1)
         await ctx.tick().repeat(tokens * heads - 1)
-        assert ctx.get(dut.number) == tokens * heads - 1 > FIELD
-        assert not ctx.get(dut.done)
+        assert ctx.get(dut.at.number) == tokens * heads - 1 > FIELD
+        assert not ctx.get(dut.at.done)
         await ctx.tick()
-        assert ctx.get(dut.done)
+        assert ctx.get(dut.at.done)
 
     simulate(dut, bench)
 
@@ -261,12 +261,13 @@ def test_store_reads_the_last_kept_sum() -> None:
     dut, beats, seen = StoreReader(TALL), 2 * FIELD, []
 
     async def bench(ctx):
-        put(ctx, dut.i.payload, pack(STORING, {"target": Target.STATE, "beats": beats}))
-        ctx.set(dut.i.valid, 1)
+        requests = dut.transfers.requests
+        put(ctx, requests.payload, pack(STORING, {"target": Target.STATE, "beats": beats}))
+        ctx.set(requests.valid, 1)
         ctx.set(dut.o.ready, 1)
         ctx.set(dut.read.granted, 1)
         await ctx.tick()
-        ctx.set(dut.i.valid, 0)
+        ctx.set(dut.transfers.requests.valid, 0)
         await ctx.tick().repeat(beats - 8)
         for _ in range(16):
             seen.append((ctx.get(dut.read.address), ctx.get(dut.read.half)))

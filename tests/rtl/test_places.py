@@ -12,22 +12,22 @@ HW = PRESETS["nano"]
 
 async def place(ctx, dut, rows: np.ndarray) -> list[list[tuple[int, int]]]:
     """Give the experts of one token after the other; return their slots, and if they were known."""
-    ctx.set(dut.start, 1)
+    ctx.set(dut.memory.start, 1)
     await ctx.tick()
-    ctx.set(dut.start, 0)
+    ctx.set(dut.memory.start, 0)
     await ctx.tick()
     made = []
     for row in rows.tolist():
         for rank in range(HW.max_top_k):  # those behind the first few do not count
-            ctx.set(dut.winners[rank], row[rank] if rank < len(row) else row[0] ^ 1)
+            ctx.set(dut.token.winners[rank], row[rank] if rank < len(row) else row[0] ^ 1)
         made.append([])
         for rank, expert in enumerate(row):
-            ctx.set(dut.valid, 1)
-            ctx.set(dut.expert, expert)
-            ctx.set(dut.last, rank == len(row) - 1)
-            made[-1].append((ctx.get(dut.slot), ctx.get(dut.known)))
+            ctx.set(dut.token.valid, 1)
+            ctx.set(dut.token.expert, expert)
+            ctx.set(dut.token.last, rank == len(row) - 1)
+            made[-1].append((ctx.get(dut.token.slot), ctx.get(dut.token.known)))
             await ctx.tick()
-        ctx.set(dut.valid, 0)
+        ctx.set(dut.token.valid, 0)
         await ctx.tick()
     return made
 
@@ -43,8 +43,8 @@ def test_experts_keep_their_slots_while_tokens_stay(k: int, seed: int) -> None:
     counts = {"known": 0, "left": 0, "moved": 0}
 
     async def bench(ctx):
-        ctx.set(dut.remembers, 1)
-        ctx.set(dut.top_k, k)
+        ctx.set(dut.memory.remembers, 1)
+        ctx.set(dut.memory.top_k, k)
         for frame in range(12):
             for layer, base in enumerate((0, HW.remembered_tokens - tokens)):
                 for token in range(tokens):
@@ -53,8 +53,8 @@ def test_experts_keep_their_slots_while_tokens_stay(k: int, seed: int) -> None:
                         outside = [e for e in range(HW.max_experts) if e not in row]
                         row[rng.integers(k)] = rng.choice(outside)
                     rng.shuffle(row)
-                ctx.set(dut.base, base)
-                ctx.set(dut.fresh, frame == 0)
+                ctx.set(dut.memory.base, base)
+                ctx.set(dut.memory.fresh, frame == 0)
                 got = await place(ctx, dut, experts[layer])
                 for token, (row, made) in enumerate(zip(experts[layer], got, strict=True)):
                     before = held[layer][token]
@@ -81,10 +81,10 @@ def test_without_memory_a_slot_is_the_rank(seed: int) -> None:
     rows = np.stack([rng.permutation(HW.max_experts)[:k] for _ in range(4)])
 
     async def bench(ctx):
-        ctx.set(dut.top_k, k)
+        ctx.set(dut.memory.top_k, k)
         for remembers, fresh, known in ((1, 1, 0), (0, 0, 0), (0, 1, 0), (1, 0, 1)):
-            ctx.set(dut.remembers, remembers)
-            ctx.set(dut.fresh, fresh)
+            ctx.set(dut.memory.remembers, remembers)
+            ctx.set(dut.memory.fresh, fresh)
             shown = rows if remembers else (rows + 1) % HW.max_experts
             assert await place(ctx, dut, shown) == [[(n, known) for n in range(k)]] * len(rows)
 

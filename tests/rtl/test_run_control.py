@@ -25,18 +25,18 @@ class Bench:
     def settle(self, **settings: int) -> None:
         """Write the registers."""
         for name, value in (RIGHT | settings).items():
-            self.ctx.set(getattr(self.dut.settings, name), value)
+            self.ctx.set(self.dut.commands.settings[name], value)
 
     async def tick(self, cycles: int = 1, **pulses: int) -> None:
         """Let cycles pass, with some inputs high in the first."""
         for name in pulses:
-            self.ctx.set(getattr(self.dut, name), 1)
+            self.ctx.set(self.port(name), 1)
         for _ in range(cycles):
             for name in self.seen:
-                self.seen[name] += self.ctx.get(getattr(self.dut, name))
+                self.seen[name] += self.ctx.get(self.port(name))
             await self.ctx.tick()
             for name in pulses:
-                self.ctx.set(getattr(self.dut, name), 0)
+                self.ctx.set(self.port(name), 0)
 
     async def start(self) -> None:
         """Let the settings settle, and start until the program runs."""
@@ -47,16 +47,23 @@ class Bench:
 
     async def problem(self, code: ErrorCode, index: int) -> None:
         """Run into an error."""
-        self.ctx.set(self.dut.problem.code, code)
-        self.ctx.set(self.dut.problem.index, index)
+        self.ctx.set(self.dut.program.problem.code, code)
+        self.ctx.set(self.dut.program.problem.index, index)
         await self.tick()
-        self.ctx.set(self.dut.problem.code, ErrorCode.NONE)
+        self.ctx.set(self.dut.program.problem.code, ErrorCode.NONE)
 
     def now(self, name: str) -> int:
-        return self.ctx.get(getattr(self.dut, name))
+        return self.ctx.get(self.port(name))
+
+    def port(self, name: str):
+        """Return the port of this name, whoever it belongs to."""
+        owner, = (place for place in (self.dut, self.dut.commands, self.dut.program, self.dut.bus)
+                  if name in place.signature.members)
+        return getattr(owner, name)
 
     def error(self) -> tuple[int, int]:
-        return get(self.ctx, self.dut.error.code), self.ctx.get(self.dut.error.index)
+        return (get(self.ctx, self.dut.commands.error.code),
+                self.ctx.get(self.dut.commands.error.index))
 
 
 def run(body, **settings: int) -> None:
@@ -119,7 +126,7 @@ def test_a_program_has_a_copy_of_the_settings() -> None:
         bench.settle(program_address=1, length=0, memory_base=3, memory_size=1, watchdog=1)
         await bench.tick(10, progress=1)
         await bench.tick(start=1)
-        assert {name: bench.ctx.get(getattr(bench.dut.in_force, name)) for name in RUN.members
+        assert {name: bench.ctx.get(bench.dut.program.settings[name]) for name in RUN.members
                 } == RIGHT
         assert (bench.seen["accepted"], bench.now("running")) == (1, 1)
         await bench.tick(ended=1)
@@ -139,7 +146,7 @@ def test_an_error_is_reported_after_the_drain_and_one_clear() -> None:
         await bench.tick(start=1)
         assert bench.seen["accepted"] == 1, "a start was taken before the end was reported"
         assert (bench.now("drain"), bench.now("busy"), bench.seen["failed"]) == (1, 1, 0)
-        bench.ctx.set(bench.dut.drained, 1)
+        bench.ctx.set(bench.dut.bus.idle, 1)
         await bench.tick(2)
         assert (bench.seen["clear"], bench.seen["failed"], bench.seen["finished"]) == (2, 1, 0)
         assert (bench.now("drain"), bench.now("busy")) == (0, 0)
@@ -153,7 +160,7 @@ def test_an_error_is_reported_after_the_drain_and_one_clear() -> None:
 @pytest.mark.parametrize("moves", [False, True])
 def test_watchdog_ends_a_program_that_does_not_move(moves: bool) -> None:
     async def body(bench: Bench) -> None:
-        bench.ctx.set(bench.dut.position, 7)
+        bench.ctx.set(bench.dut.program.position, 7)
         await bench.start()
         for _ in range(3):
             await bench.tick(RIGHT["watchdog"], **({"progress": 1} if moves else {}))
@@ -192,7 +199,7 @@ def test_the_watchdog_bounds_a_drain_and_a_start_that_waits_for_it() -> None:
         assert bench.error() == (ErrorCode.WATCHDOG, 0)
         await bench.tick(start=1)
         await bench.tick(3)
-        bench.ctx.set(bench.dut.drained, 1)
+        bench.ctx.set(bench.dut.bus.idle, 1)
         await bench.tick(3)
         assert (bench.now("running"), bench.seen["clear"], bench.seen["begin"]) == (1, 2, 2)
         assert bench.seen["failed"] == 2
@@ -214,7 +221,7 @@ def test_reset_reports_nothing_and_a_start_may_follow_at_once(when: str) -> None
         await bench.tick(start=1)
         assert bench.now("busy")
         await bench.tick(5)
-        bench.ctx.set(bench.dut.drained, 1)
+        bench.ctx.set(bench.dut.bus.idle, 1)
         await bench.tick(3)
         begun = 1 if when == "idle" else 2
         assert (bench.now("running"), bench.seen["clear"], bench.seen["begin"]) == (1, begun, begun)
@@ -228,7 +235,7 @@ def test_a_start_in_any_cycle_around_the_clear_runs_once(delay: int) -> None:
     async def body(bench: Bench) -> None:
         await bench.start()
         await bench.tick(reset=1)
-        bench.ctx.set(bench.dut.drained, 1)
+        bench.ctx.set(bench.dut.bus.idle, 1)
         await bench.tick(delay)
         await bench.tick(start=1)
         await bench.tick(4)

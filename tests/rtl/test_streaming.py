@@ -8,9 +8,10 @@ from amaranth import Value
 from deltamoe.boards import PRESETS
 from deltamoe.golden.arithmetic.linear import linear
 from deltamoe.rtl.compiler.kept_state import Window
+from deltamoe.rtl.formats import STORING
 from deltamoe.rtl.memory.loader import Loader
 from deltamoe.rtl.memory.store_ports import StorePorts
-from deltamoe.rtl.memory.store_reader import STORING, StoreReader
+from deltamoe.rtl.memory.store_reader import StoreReader
 from deltamoe.rtl.program import Load, Store, Target
 from deltamoe.rtl.temporal.kept_sums import KeptSums
 from deltamoe.sim.memory import MemoryModel
@@ -126,10 +127,10 @@ def test_store_reader_takes_the_simulated_cycles(target: Target, interval: int, 
     async def bench(ctx):
         got, ends, left, next_write, opens, read = [], [], 0, 0, None, None
         for cycle in range(600):
-            ctx.set(dut.i.valid, cycle < len(transfers))
+            ctx.set(dut.transfers.requests.valid, cycle < len(transfers))
             if cycle < len(transfers):
                 base, address, beats = transfers[cycle]
-                put(ctx, dut.i.payload, pack(STORING, {
+                put(ctx, dut.transfers.requests.payload, pack(STORING, {
                     "target": target, "base": base, "address": address, "beats": beats,
                     "position": cycle}))
             ctx.set(dut.read.granted, not taken[cycle])
@@ -147,8 +148,8 @@ def test_store_reader_takes_the_simulated_cycles(target: Target, interval: int, 
             ctx.set(dut.o.ready, ready)
             whole = len(got) == sum(beats for *_, beats in transfers[: len(ends) + 1])
             ctx.set(dut.done, whole and cycle == got[-1][0] + memory.latency)
-            if ctx.get(dut.finished):
-                assert ctx.get(dut.position) == len(ends)
+            if ctx.get(dut.transfers.finished):
+                assert ctx.get(dut.transfers.position) == len(ends)
                 ends.append(cycle)
                 if len(ends) == len(transfers):
                     break

@@ -123,11 +123,11 @@ def test_probe_copies_the_rows_that_changed(changes: list[int]) -> None:
     dut, words = ProbeItems(HW), 3
 
     async def bench(ctx):
-        put(ctx, dut.descriptor, encoded(Linear(
+        put(ctx, dut.operator.descriptor, encoded(Linear(
             dest=Dest.CHANGED, rows=len(changes), depth=words * P - 1, source=Source.NORMED,
             source_base=9, source_stride=4, reference_base=50, theta=2, operand_signed=True)))
         ctx.set(dut.o.ready, 1)
-        ctx.set(dut.start, 1)
+        ctx.set(dut.operator.start, 1)
         items, done, judged, first = [], None, -1, 0
         for cycle in range(40):
             if ctx.get(dut.o.valid):
@@ -143,7 +143,7 @@ def test_probe_copies_the_rows_that_changed(changes: list[int]) -> None:
                 assert done is None
                 done = cycle
             await ctx.tick()
-            ctx.set(dut.start, 0)
+            ctx.set(dut.operator.start, 0)
         expected = []
         for row, changed in enumerate(changes):
             for updates in range(1 + changed):

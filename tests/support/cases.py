@@ -118,8 +118,9 @@ def norm_case(rng: np.random.Generator, rms: bool) -> Case:
                   {"bias": int(bias[word * P + n]), "multiplier": int(gain[word * P + n]) & 0xFFFF}
                   for n in range(P)])} for word in range(dim // P)]
     return Case("rms_norm" if rms else "layer_norm", lambda: LayerNorm(HW), {"i": given},
-                {"o": out}, {"dim": dim, "rms": int(rms), "epsilon": epsilon, "gain_shift": shift,
-                             "param_base": base}, setup)
+                {"o": out}, {"settings__dim": dim, "settings__rms": int(rms),
+                             "settings__epsilon": epsilon, "settings__gain_shift": shift,
+                             "settings__param_base": base}, setup)
 
 
 @draws("corner_turn")
@@ -160,7 +161,9 @@ def gate_case(rng: np.random.Generator) -> Case:
                     "last": n == k - 1, "slot": n})
                 for n in range(k)]
     return Case("gate", lambda: Gate(HW), {"i": given}, {"o": out},
-                {"num_experts": experts, "top_k": k, "multiplier": multiplier, "shift": code})
+                {"settings__num_experts": experts, "settings__top_k": k,
+                 "settings__multiplier": multiplier, "settings__shift": code,
+                 "memory__top_k": k})
 
 
 def tagged(rng: np.random.Generator, dest: Dest) -> dict:

@@ -50,11 +50,12 @@ async def load_parameters(ctx, dut: Datapath, bias: np.ndarray, multiplier: int)
 async def run(ctx, dut: Datapath, operator: Operator) -> None:
     """Run one operator until all of its results are written."""
     defers = isinstance(operator, Linear) and operator.dest in {Dest.KEY, Dest.GATE}
-    over, starts = (dut.ended, [dut.start, dut.deferred_started]) if defers else (
-        dut.written, [dut.start])
-    for port in (dut.descriptor, dut.draining, dut.deferred):
-        put(ctx, port, encoded(operator))
-    for port in (dut.active, dut.released, *starts):
+    over, starts = dut.draining.written, [dut.issue.operator.start]
+    if defers:
+        over, starts = dut.deferred.ended, [*starts, dut.deferred.operator.start]
+    for signature in (dut.issue, dut.draining, dut.deferred):
+        put(ctx, signature.operator.descriptor, encoded(operator))
+    for port in (dut.draining.active, dut.issue.released, *starts):
         ctx.set(port, 1)
     for _ in range(LIMIT):
         ends = ctx.get(over)
