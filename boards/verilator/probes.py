@@ -26,7 +26,7 @@ class Probe:
 def probes(hw: HwConfig) -> list[Probe]:
     """Return all probes: the program, loads, the drain, what is issued, and the groups' events."""
     made = [
-        Probe("busy", "run_control", "running"),
+        Probe("busy", "run_control", "program__running"),
         Probe("load", "sequencer.transfers", "o__valid"),
         Probe("loaded", "sequencer.transfers", "o__ready"),
         Probe("load_position", "sequencer.transfers", "o__payload", TRANSFER, "position"),

@@ -204,7 +204,8 @@ def layer_norm() -> str:
             *stream("o", first=(lambda p: p.data[0], str)),
             Row("o: last", lambda unit: unit.o.p.last)]
     return diagram(LayerNorm(HW), rows, setup=setup, payloads={"i": payloads}, cycles=40, given=[
-        {"parameters.en": 0, "dim": dim, "epsilon": 1, "gain_shift": 7, "o.ready": 1}])
+        {"parameters.en": 0, "settings.dim": dim, "settings.epsilon": 1, "settings.gain_shift": 7,
+         "o.ready": 1}])
 
 
 def registers() -> str:
@@ -223,7 +224,8 @@ def registers() -> str:
          "axi.araddr": REGISTERS["id"].offset},
         {"axi.arvalid": 0}]
     rows = [*bits("awvalid", "awready"), value("awaddr", "awvalid"), *bits("wvalid", "wready"),
-            value("wdata", "wvalid"), *bits("bvalid"), Row("start", lambda unit: unit.start),
+            value("wdata", "wvalid"), *bits("bvalid"),
+            Row("start", lambda unit: unit.commands.start),
             *bits("arvalid", "arready"), value("araddr", "arvalid"), *bits("rvalid"),
             value("rdata", "rvalid")]
     return diagram(Registers(), rows, given=given, cycles=5)

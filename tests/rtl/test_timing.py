@@ -12,7 +12,7 @@ from deltamoe.rtl.moe.gate import Gate
 from deltamoe.rtl.norm.layer_norm import LayerNorm
 from tests.support import pysim
 from tests.support.bench import get, put, simulate
-from tests.support.case import Case
+from tests.support.case import Case, control
 from tests.support.cases import HW, P, make, words_of
 
 PATTERN = "full_rate"
@@ -82,7 +82,7 @@ def test_gate_loses_no_route_to_a_sink_that_stops() -> None:
     async def bench(ctx):
         got = []
         for name, value in case.controls.items():
-            ctx.set(getattr(dut, name), value)
+            ctx.set(control(dut, name), value)
         for cycle in range(2500):
             ctx.set(dut.i.valid, bool(given))
             if given:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import reduce
 
 from amaranth import Value
 from amaranth.lib import wiring
@@ -31,6 +32,11 @@ class Case:
     controls: dict[str, int] = field(default_factory=dict)
     setup: list[dict[str, int]] = field(default_factory=list)
     cycles: int | None = None
+
+
+def control(unit: wiring.Component, name: str) -> Value:
+    """Return the wires of an input by its name in a case."""
+    return Value.cast(reduce(getattr, name.split("__"), unit))
 
 
 def pack(layout, fields: dict) -> int:

@@ -1,12 +1,11 @@
 """Run a case in Amaranth's simulator."""
 
 import random
-from functools import reduce
 
 from amaranth import Module, Signal, Value
 from amaranth.sim import Simulator
 
-from tests.support.case import PATTERNS, Case
+from tests.support.case import PATTERNS, Case, control
 
 
 def run(case: Case, pattern: str, seed: int) -> int:
@@ -22,9 +21,6 @@ def run(case: Case, pattern: str, seed: int) -> int:
     def wires(port: str):
         stream = getattr(dut, port)
         return Value.cast(stream.payload), stream.valid, stream.ready
-
-    def control(name: str) -> Value:
-        return Value.cast(reduce(getattr, name.split("__"), dut))
 
     def source(port: str):
         async def process(ctx):
@@ -62,14 +58,14 @@ def run(case: Case, pattern: str, seed: int) -> int:
 
     async def main(ctx):
         for name, value in case.controls.items():
-            ctx.set(control(name), value)
+            ctx.set(control(dut, name), value)
         await ctx.tick()
         for step in case.setup:
             for name, value in step.items():
-                ctx.set(control(name), value)
+                ctx.set(control(dut, name), value)
             await ctx.tick()
         for name in {name for step in case.setup for name in step}:
-            ctx.set(control(name), 0)
+            ctx.set(control(dut, name), 0)
         limit = 20000 + 40 * sum(map(len, (*case.inputs.values(), *case.outputs.values())))
         while left[0]:
             *_, now = await ctx.tick().sample(cycle)
