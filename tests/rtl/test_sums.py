@@ -229,7 +229,8 @@ def test_gate_at_and_beyond_the_bound(high: int, low: int, fits: bool) -> None:
     word = pack(beat(signed(NARROW.acc_width), NARROW.word),
                 {"data": planes[0].tolist(), "last": 1})
     run_case(Case("gate", lambda: Gate(NARROW), {"i": [word]}, {"o": [out]},
-                  {"num_experts": 2, "top_k": 1, "multiplier": 1 << 12, "shift": 0}),
+                  {"settings__num_experts": 2, "settings__top_k": 1,
+                   "settings__multiplier": 1 << 12, "settings__shift": 0}),
              "full_rate", 0)
 
 
