@@ -248,7 +248,7 @@ class Accesses(wiring.Component):
     def __init__(self, make: type[Registers] = Registers) -> None:
         self.make = make
         self.invariants = [f"(= [dut.{name}] [{name}])"
-                           for name in ("raised", "address", "word", "strobe")]
+                           for name in ("raised", "address", "word", "strobe", "interrupt_enable")]
         super().__init__({
             **{name: In(member.shape) for name, member in AxiLite().members.items()
                if member.flow is Out},
@@ -261,7 +261,7 @@ class Accesses(wiring.Component):
         axi, read = dut.axi, Signal()
         m.d.comb += [getattr(axi, name).eq(getattr(self, name))
                      for name, member in AxiLite().members.items() if member.flow is Out]
-        m.d.comb += [getattr(dut, name).eq(getattr(self, name)) for name in (
+        m.d.comb += [getattr(dut.commands, name).eq(getattr(self, name)) for name in (
             "accepted", "finished", "failed", "busy", "draining", "error")]
         m.d.comb += Assume(~ResetSignal())
         stays(m, Assert, "r", axi.rvalid, axi.rready, Cat(axi.rdata, axi.rresp))
@@ -289,22 +289,27 @@ class Accesses(wiring.Component):
 
     def raise_interrupt(self, m: Module, dut: Registers) -> None:
         """Claim that an end raises the interrupt, and that only what comes later takes it."""
-        axi = dut.axi
+        axi, commands = dut.axi, dut.commands
         address = Signal(12)
         word = Signal(32)
         strobe = Signal(4)
         raised = Signal()
-        clears = Signal()
+        clears, performs = Signal(), Signal()
+        interrupt_enable = Signal(32)
+        mask = Cat(bit.replicate(8) for bit in strobe)
         with m.If(axi.awvalid & axi.awready):
             m.d.sync += address.eq(axi.awaddr)
         with m.If(axi.wvalid & axi.wready):
             m.d.sync += [word.eq(axi.wdata), strobe.eq(axi.wstrb)]
         m.d.comb += [
-            clears.eq(~axi.awready & ~axi.wready & ~axi.bvalid & strobe[0] & word[2]
+            performs.eq(~axi.awready & ~axi.wready & ~axi.bvalid),
+            clears.eq(performs & strobe[0] & word[2]
                       & (address[2:] == REGISTERS["control"].offset >> 2)),
-            Assert(dut.interrupt == (raised & dut.interrupt_enable[0]))]
-        m.d.sync += raised.eq((raised & ~(clears | dut.accepted | dut.reset))
-                              | dut.finished | dut.failed)
+            Assert(dut.interrupt == (raised & interrupt_enable[0]))]
+        with m.If(performs & (address[2:] == REGISTERS["interrupt_enable"].offset >> 2)):
+            m.d.sync += interrupt_enable.eq((word & mask) | (interrupt_enable & ~mask))
+        m.d.sync += raised.eq((raised & ~(clears | commands.accepted | commands.reset))
+                              | commands.finished | commands.failed)
 
     def read_nothing(self, m: Module, axi) -> None:
         """Claim that what is not readable reads as 0."""
