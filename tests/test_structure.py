@@ -8,7 +8,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from amaranth.hdl import Fragment
+from amaranth.lib import wiring
 
+from deltamoe.boards import PRESETS
+from deltamoe.rtl.accelerator import Accelerator
 from deltamoe.rtl.record import Record, units
 
 ROOT = Path(__file__).parents[1]
@@ -356,3 +360,24 @@ def test_elaborations_are_short() -> None:
         for node in ast.walk(parse(path)):
             if isinstance(node, ast.FunctionDef) and node.name == "elaborate":
                 assert node.end_lineno - node.lineno < 60, f"{name}: elaborate"
+
+
+LOOSE = 113
+"""Ports of all units but the accelerator that are in no signature: no more than there are."""
+
+
+def test_ports_belong_to_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the accelerator are the pins of a block design, which has no nested ports."""
+    made: dict[str, wiring.Component] = {}
+    begin = wiring.Component.__init__
+
+    def note(unit, *arguments) -> None:
+        begin(unit, *arguments)
+        made[type(unit).__name__] = unit
+
+    monkeypatch.setattr(wiring.Component, "__init__", note)
+    Fragment.get(Accelerator(PRESETS["zcu102"]), None)
+    assert made.keys() >= units().keys()
+    loose = [f"{name}.{port}" for name in units() if name != "Accelerator"
+             for port, member in made[name].signature.members.items() if member.is_port]
+    assert len(loose) <= LOOSE, sorted(loose)
