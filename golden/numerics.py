@@ -42,6 +42,9 @@ WEIGHT = Result(8, symmetric=True)
 HIDDEN = Result(10)
 """What the first of two layers makes, which the activation table maps to a uint8 code."""
 
+TABLE = 1 << HIDDEN.bits
+"""Entries of an activation table."""
+
 SCORE = Result(16)
 """Scores of the attention, of a gate and of classes."""
 

@@ -12,7 +12,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import ReadPort, WritePort
 from amaranth.lib.wiring import In, Out
 
-from deltamoe.golden.numerics import HIDDEN, RESIDUAL
+from deltamoe.golden.numerics import RESIDUAL, TABLE
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR, Target
 from deltamoe.rtl.formats import PARAMETER, STORING
@@ -151,7 +151,7 @@ def parameters_of(hw: HwConfig) -> data.ArrayLayout:
 
 def table_write() -> Write:
     """Write port of the activation table; the highest bit of the address is the bank."""
-    return Write(2 << HIDDEN.bits, 8)
+    return Write(2 * TABLE, 8)
 
 
 def weight_write(hw: HwConfig) -> Write:

@@ -19,6 +19,7 @@ from enum import IntEnum
 from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
+from deltamoe.golden.numerics import LONG_ROW, SHIFTS
 from deltamoe.rtl.cycles import DESCRIPTOR_BYTES
 
 OPCODE_BITS = 4
@@ -214,7 +215,8 @@ class Operator(Compute):
     dest_base: int = bits(16, "first word, or row of keys and values, of what is written")
     dest_stride: int = bits(16, "words from row to row of what is written")
     param_base: int = bits(16, "first word of biases and multipliers")
-    shift: int = bits(2, "requantization divides by 2**(14 + 4 * `shift`)")
+    shift: int = bits(2, "requantization divides by two to the power of "
+                      f"{', '.join(map(str, SHIFTS))}")
     heads: int = bits(8, "attention heads")
     head_words: int = bits(8, "words of a head's row")
     set_size: int = bits(4, "index of the groups of a set in `HwConfig.gangs`")
@@ -306,7 +308,7 @@ class Attention(Operator):
     key_base: int = bits(16, "first row of the keys")
     value_base: int = bits(16, "first row of the values")
     kappa22: int = bits(32, "output scale times 2**22, for rows whose sum of exponentials is below "
-                        "4096")
+                        f"{LONG_ROW}")
     kappa26: int = bits(32, "output scale times 2**26, for all other rows")
 
 

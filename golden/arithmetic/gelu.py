@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from deltamoe.golden.numerics import HIDDEN
+from deltamoe.golden.numerics import TABLE
 
 
 def gelu(q: Tensor, table: Tensor) -> Tensor:
@@ -21,4 +21,4 @@ def gelu(q: Tensor, table: Tensor) -> Tensor:
     Tensor
         int64 in 0..255, shaped as ``q``.
     """
-    return table.to(torch.int64)[q & ((1 << HIDDEN.bits) - 1)]
+    return table.to(torch.int64)[q & (TABLE - 1)]

@@ -15,6 +15,7 @@ from deltamoe.golden.numerics import (
     KAPPA_SHIFTS,
     LARGEST_CODE,
     LARGEST_MULTIPLIER,
+    TABLE,
 )
 
 MAX_KAPPA = LARGEST_MULTIPLIER * LARGEST_CODE / 2 ** KAPPA_SHIFTS[0] * 0.999
@@ -117,8 +118,7 @@ def gelu_table(largest: float, lowest: float, step: float = 0
     step = max((given * HIDDEN.highest + below_zero) / LARGEST_CODE, step)
     below = round(below_zero / step)
     apart = max(1, LARGEST_CODE // (round(given * HIDDEN.highest / step) + below))
-    count = 1 << HIDDEN.bits
-    codes = torch.arange(count)
-    codes = torch.where(codes > HIDDEN.highest, codes - count, codes).double()
+    codes = torch.arange(TABLE)
+    codes = torch.where(codes > HIDDEN.highest, codes - TABLE, codes).double()
     table = ((functional.gelu(codes * given) / step).round() + below) * apart
     return table.clamp(0, LARGEST_CODE).to(torch.uint8), given, step / apart, below * apart

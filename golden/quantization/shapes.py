@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.numerics import TABLE
 from deltamoe.golden.operators import QKV, Operator, Part, block, feed_forward
 
 
@@ -55,7 +56,7 @@ def _block(config: ModelConfig, layer: int) -> Formats:
         tensors |= _linear(Operator(part, layer), dim, dim)
     tensors |= _tensors(Operator(Part.ATTENTION, layer), multiplier=("int32", (config.num_heads,)),
                         shift=("int32", ()), kappa22=("int64", ()), kappa26=("int64", ()))
-    tensors |= _tensors(name, gelu=("uint8", (1024,)))
+    tensors |= _tensors(name, gelu=("uint8", (TABLE,)))
     fc1, fc2 = feed_forward(config, layer)
     if not config.is_moe(layer):
         return (tensors | _linear(fc1, config.hidden_dim, dim)

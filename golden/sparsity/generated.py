@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.numerics import LARGEST_CODE, WEIGHT
 from deltamoe.golden.operators import EVERY, QKV, Operator, Part, feed_forward, operators
 from deltamoe.golden.quantization.shapes import tensor_formats
 from deltamoe.golden.sparsity.names import recognize
@@ -40,7 +41,8 @@ class Source:
 
     def weight(self, columns: int, depth: int) -> Tensor:
         """Draw int8 weights (N, K)."""
-        return (CODES * self.normal(columns, depth)).round().clamp(-127, 127).to(torch.int8)
+        codes = (CODES * self.normal(columns, depth)).round()
+        return codes.clamp(WEIGHT.lowest, WEIGHT.highest).to(torch.int8)
 
     def codes(self, rows: int, depth: int, positive: bool) -> Tensor:
         """Draw codes (R, K) with zeros: the largest magnitudes, or the largest, are not zero."""
@@ -156,7 +158,7 @@ class Network:
             heads, tokens, width) for kind in ("query", "key"))
         moment.keys[scores.owner] = k
         logits = (q.double() @ k.double().mT) / (CODES**2 * sqrt(width))
-        e = (255 * (logits - logits.amax(-1, keepdim=True)).exp()).round().to(torch.int64)
+        e = (LARGEST_CODE * (logits - logits.amax(-1, keepdim=True)).exp()).round().to(torch.int64)
         moment.operands.update({scores: q, values: e})
 
     def experts(self, layer: int, x: Tensor, moment: Moment) -> None:

@@ -12,7 +12,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from deltamoe.golden.numerics import KAPPA_SHIFTS, LONG_ROW, SCORE, SHIFTS
+from deltamoe.golden.numerics import KAPPA_SHIFTS, LARGEST_CODE, LONG_ROW, SCORE, SHIFTS
 from deltamoe.rtl import cycles
 from deltamoe.rtl.arith.divider import Divider
 from deltamoe.rtl.attention.exponential import Exponential
@@ -150,7 +150,7 @@ class Softmax(cycles.Softmax, wiring.Component):
         """Sum the exponentials of ``o``; connect the divider to the sum and to ``normalizer``."""
         m.submodules.divider = divider = Divider(1)
         short, long = map(SHIFTS.index, KAPPA_SHIFTS)
-        total, goes_on = Signal(range(255 * self.hw.max_tokens + 1)), Signal()
+        total, goes_on = Signal(range(LARGEST_CODE * self.hw.max_tokens + 1)), Signal()
         ends, is_large = Signal(), Signal()
         m.d.comb += enable.eq((self.o.ready | ~self.o.valid) & (~ends | divider.i.ready))
         with m.If(enable):

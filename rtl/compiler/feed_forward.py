@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from deltamoe.golden.numerics import PLANE, SHIFTS
+from deltamoe.golden.numerics import SHIFTS
 from deltamoe.golden.operators import Operator, Part, feed_forward
 from deltamoe.rtl.compiler.assembler import After
 from deltamoe.rtl.compiler.layers import MODES, Layers
+from deltamoe.rtl.compiler.layout import planes
 from deltamoe.rtl.label import Role
 from deltamoe.rtl.program import Dest, Linear, Mode, Source, Target
 
@@ -91,18 +92,15 @@ def experts(c: Layers, layer: int, norm: Linear, residual: Linear) -> After:
 def route(c: Layers, gate: Operator, layer: Linear, *, gated: bool) -> None:
     """Place the gate: both planes of its weights, side by side."""
     config, choice = c.config, c.keeping.choices[gate]
-    weight = c.tensor(f"{gate}.weight").astype(np.int64)
-    half = 1 << (PLANE - 1)
-    low = (weight + half) % (2 * half) - half
-    planes = np.stack([(weight - low) >> PLANE, low], axis=1).reshape(-1, config.embed_dim)
-    layer = c.kept(gate, gate, choice, layer, len(planes), 0)
+    weight = planes(c.tensor(f"{gate}.weight"))
+    layer = c.kept(gate, gate, choice, layer, len(weight), 0)
     if c.keeping.remembers(gate.layer):
         layer = replace(layer, remembers=True, fresh=c.fresh,
                         remembered_base=c.keeping.routes.take(gate.block, config.num_tokens))
     c.linear(gate, replace(
         layer, mode=MODES[choice.policy], dest=Dest.GATE, num_experts=config.num_experts,
         top_k=config.top_k, gated=gated, multiplier=int(c.tensor(f"{gate}.multiplier")),
-        shift=SHIFTS.index(int(c.tensor(f"{gate}.shift")))), planes)
+        shift=SHIFTS.index(int(c.tensor(f"{gate}.shift")))), weight)
     c.gate = c.made
 
 

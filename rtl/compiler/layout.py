@@ -3,7 +3,7 @@
 import numpy as np
 
 from deltamoe.golden.config import ModelConfig
-from deltamoe.golden.numerics import PIXEL_ZERO
+from deltamoe.golden.numerics import PIXEL_ZERO, PLANE
 from deltamoe.rtl.config import HwConfig
 
 
@@ -32,6 +32,18 @@ def weight_tiles(weight: np.ndarray, hw: HwConfig, gang: int = 1, split: int = 0
     tiles = padded.reshape(-1, gang, hw.lanes, padded.shape[1] // (reads * hw.word), reads, inner,
                            hw.word // inner)
     return np.ascontiguousarray(tiles.transpose(0, 5, 4, 1, 3, 6, 2)).view(np.uint8).reshape(-1)
+
+
+def planes(weight: np.ndarray) -> np.ndarray:
+    """Int8 rows (2E, K) of int16 weights (E, K): of each the high and the low plane."""
+    half = 1 << (PLANE - 1)
+    low = (weight.astype(np.int64) + half) % (2 * half) - half
+    return np.stack([(weight - low) >> PLANE, low], axis=1).reshape(-1, weight.shape[1])
+
+
+def joined(rows: np.ndarray) -> np.ndarray:
+    """Weights (E, K) of which these (2E, K) are the planes."""
+    return (rows[0::2].astype(np.int64) << PLANE) + rows[1::2]
 
 
 def parameter_words(bias: np.ndarray, multiplier: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from deltamoe.golden.numerics import PLANE
 from deltamoe.rtl.compiler import sums
 from deltamoe.rtl.compiler.assembler import Assembler
-from deltamoe.rtl.compiler.layout import columns_of, weight_tiles
+from deltamoe.rtl.compiler.layout import columns_of, joined, weight_tiles
 from deltamoe.rtl.compiler.placement import place
 from deltamoe.rtl.label import Subject, What
 from deltamoe.rtl.program import Dest, Linear, Load, Mode, Source, Target
@@ -67,6 +67,5 @@ class Matrices(Assembler):
         operand = {"operand_signed": layer.operand_signed, "zero_point": layer.zero_point}
         sums.check(str(subject), sums.layer(weight, bias, layer.mode, **operand), self.hw)
         if layer.dest == Dest.GATE:
-            planes = weight.astype(np.int64)
-            whole = (planes[0::2] << PLANE) + planes[1::2]
-            sums.check(str(subject), sums.layer(whole, 0, Mode.DENSE, **operand), self.hw, PLANE)
+            whole = sums.layer(joined(weight), 0, Mode.DENSE, **operand)
+            sums.check(str(subject), whole, self.hw, PLANE)

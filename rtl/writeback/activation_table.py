@@ -11,7 +11,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from deltamoe.golden.numerics import HIDDEN, UPDATE
+from deltamoe.golden.numerics import HIDDEN, TABLE, UPDATE
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Dest
@@ -68,7 +68,7 @@ class ActivationTable(cycles.ActivationTable, wiring.Component):
                 passed.eq(self.i.p.data.as_value()), hidden.eq(self.i.p.tag.dest == Dest.HIDDEN),
             ]
         for n in range(hw.word):
-            table = Memory(shape=8, depth=2 << HIDDEN.bits, init=[], attrs={"ram_style": "block"})
+            table = Memory(shape=8, depth=2 * TABLE, init=[], attrs={"ram_style": "block"})
             m.submodules[f"table_{n}"] = table
             attach(m, self.write, table.write_port())
             read = table.read_port()

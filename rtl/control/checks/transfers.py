@@ -2,6 +2,7 @@
 
 from amaranth import Mux
 
+from deltamoe.golden.numerics import TABLE
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.cycles import DESCRIPTOR_BYTES
 from deltamoe.rtl.descriptor import Target
@@ -38,7 +39,7 @@ def load_fields(load, hw: HwConfig):
         (load.target <= (max(Target) if hw.temporal else Target.PROGRAM))
         & (load.span < len(hw.gangs)) & ((load.target != Target.STATE) | ~load.beats[0])
         & (~in_words | (load.beats % 4 == 0))
-        & ((load.target != Target.TABLE) | (load.beats == 1024 // hw.bus_bytes))
+        & ((load.target != Target.TABLE) | (load.beats == TABLE // hw.bus_bytes))
         & ((load.target != Target.PROGRAM)
            | (load.beats == load.descriptors * (DESCRIPTOR_BYTES // hw.bus_bytes)))
         & (~load.skip_if_empty | (load.expert < hw.max_experts))
