@@ -3,6 +3,7 @@
 Each unit is synthesized once, alone, with the units inside it as black boxes; then the netlists are
 put together as the units are, and the longest paths are found through all of it. So nothing is
 optimized across the units' borders, and the levels of a path that crosses one are an upper bound.
+Paths from and to the accelerator's own ports are left out: what is outside is not known.
 """
 
 import re

@@ -1,15 +1,17 @@
 """Delay of a part's cells in LUT levels: what a path goes through between two registers.
 
-One level is a LUT and the wire behind it; everything else is weighed against that. A carry chain
-costs a level to enter and little for every further cell, since it has no wires. Multiplexers behind
-LUTs are in the same slice. A distributed memory is read as a LUT is. A path that begins in a block
-memory without an output register, or goes through a multiplier whose registers are not used,
-counts several levels there.
+One level is a LUT and the wire behind it; everything else is weighed against that, each with the
+wire behind it. A carry chain has no wires inside. A multiplexer that is in the slice of the LUTs
+whose outputs it chooses from adds no wire for these, but its select comes by one. A path that
+begins in a block memory without an output register, or goes through a multiplier whose registers
+are not used, counts several levels there.
 
-ECP5, speed grade 6, in ns, from nextpnr's reports of this accelerator: LUT 0.24 and a wire of 1.1
-on average, so 1.34 a level; a carry cell 0.45 in, 0.07 along, 0.44 out; a block memory 5.7 behind
-the clock; a multiplier 3.9. UltraScale+, speed grade -2, by AMD's DS925: a block memory about 1.0
-without its register, a DSP48E2 without its registers about 3, against 0.4 a level.
+The weights are those of ECP5, speed grade 6, from critical paths that nextpnr-ecp5 0.11 reported of
+eight units of ``nano``, each routed alone (``deltamoe place-and-route``), in ns: LUT 0.24, a wire
+1.03 on average (53 wires), so 1.27 a level; multiplexer 0.26; carry cell 0.45 in, 0.07 along, 0.42
+out; multiplier 3.93; from the clock, flip-flop 0.52 and block memory 5.83. A distributed memory is
+taken as a LUT. Those of UltraScale+ and of registered block memories are assumed: no open tool
+routes the one, and no memory here has the other.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -21,16 +23,19 @@ Net = int | str
 CLOCKS = frozenset({"CLK", "C", "WCK", "WCLK", "CLKA", "CLKB", "CLKARDCLK", "CLKBWRCLK"})
 """Pins that no path ends at. ``C`` is a clock of a flip-flop alone."""
 
-MUX, CARRY_ALONG, CARRY_OUT = 0.15, 0.05, 0.3
-"""Levels of a multiplexer behind LUTs, of a carry cell from carry to carry, and to a sum."""
+MUX = 0.2
+"""Levels of a multiplexer behind LUTs, from what it chooses from; from its select, one."""
 
-BLOCK_MEMORY = {"DP16KD": 4.0, "RAMB18E2": 2.5, "RAMB36E2": 2.5}
-"""Levels until a block memory without an output register drives its data."""
+CARRY_IN, CARRY_ALONG, CARRY_OUT = 0.35, 0.05, 1.15
+"""Levels of a carry cell into the chain, along it, and to a sum, from either."""
+
+BLOCK_MEMORY = {"DP16KD": 4.2, "RAMB18E2": 2.5, "RAMB36E2": 2.5}
+"""Levels until a block memory without an output register drives its data, beyond a flip-flop's."""
 
 REGISTERED_MEMORY = 0.7
 """The same with one."""
 
-MULTIPLIER = {"MULT18X18D": 3.0, "DSP48E2": 2.5}
+MULTIPLIER = {"MULT18X18D": 3.9, "DSP48E2": 2.5}
 """Levels of a multiplier; of a DSP48E2 the product alone."""
 
 PRE_ADDER, POST_ADDER = 1.0, 1.5
@@ -105,6 +110,12 @@ def by(levels: float) -> Callable[[Cell, Ways], None]:
     return rule
 
 
+def multiplexer(cell: Cell, ways: Ways) -> None:
+    """Choose between two outputs of the slice by a select that comes from anywhere."""
+    for pin, sources in cell.inputs.items():
+        ways.cross(sources, nets(cell.outputs), 1 if pin in {"C0", "SD", "S"} else MUX)
+
+
 def flip_flop(cell: Cell, ways: Ways) -> None:
     """Begin and end paths."""
     ways.start(nets(cell.outputs), 0)
@@ -115,11 +126,8 @@ def carry(cell: Cell, ways: Ways) -> None:
     """Enter a carry chain, go along it, or leave it."""
     for pin, sources in cell.inputs.items():
         for out, targets in cell.outputs.items():
-            if pin in {"CIN", "CI", "CYINIT"}:
-                levels = CARRY_ALONG if out in {"COUT", "CO"} else CARRY_OUT
-            else:
-                levels = 1
-            ways.cross(sources, targets, levels)
+            inside = CARRY_ALONG if pin in {"CIN", "CI", "CYINIT"} else CARRY_IN
+            ways.cross(sources, targets, inside if out in {"COUT", "CO"} else CARRY_OUT)
 
 
 def distributed(cell: Cell, ways: Ways) -> None:
@@ -198,7 +206,7 @@ def dsp(cell: Cell, ways: Ways) -> None:
 RULES: dict[str, Callable[[Cell, Ways], None]] = {
     **{f"LUT{inputs}": by(1) for inputs in range(1, 7)},
     "INV": by(0),                                           # a LUT or a register takes it in
-    **dict.fromkeys(("PFUMX", "L6MUX21", "MUXF7", "MUXF8", "MUXF9"), by(MUX)),
+    **dict.fromkeys(("PFUMX", "L6MUX21", "MUXF7", "MUXF8", "MUXF9"), multiplexer),
     **dict.fromkeys(("TRELLIS_FF", "FDRE", "FDSE", "FDCE", "FDPE"), flip_flop),
     **dict.fromkeys(("CCU2C", "CARRY4", "CARRY8"), carry),
     **dict.fromkeys(("TRELLIS_DPR16X4", "SRL16E", "SRLC32E", "RAM32X1S", "RAM64X1S", "RAM128X1S",

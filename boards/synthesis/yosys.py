@@ -93,22 +93,18 @@ def run(commands: str, files: dict[str, str], made: str) -> str:
 
 def sources(part: Part, text: str, boxes: str, *, map_pairs: bool) -> dict[str, str]:
     """Return the files that the scripts of a unit read."""
-    pairs = {"pairs.v": read_text(part.pair_map)} if map_pairs else {}
-    return {"top.v": text, "boxes.v": boxes, **pairs}
+    return {"top.v": text, "boxes.v": boxes, "pairs.v": read_text(part.pair_map) if map_pairs
+            else ""}
 
 
-def count(part: Part, text: str, boxes: str, *, map_pairs: bool) -> dict[str, int]:
-    """Return the cells of ``text`` synthesized for ``part``, by kind."""
-    stat = run(script(part, map_pairs=map_pairs), sources(part, text, boxes, map_pairs=map_pairs),
-               "cells.json")
-    return json.loads(stat)["design"]["num_cells_by_type"]
+def count(commands: str, files: dict[str, str]) -> dict[str, int]:
+    """Return the cells that :func:`script` makes of a unit, by kind."""
+    return json.loads(run(commands, files, "cells.json"))["design"]["num_cells_by_type"]
 
 
-def unit_netlist(part: Part, text: str, boxes: str, *, map_pairs: bool) -> dict:
-    """Return the ports and the cells of ``text`` synthesized for ``part``, as Yosys writes them."""
-    made = run(unit_netlist_script(part, map_pairs=map_pairs),
-               sources(part, text, boxes, map_pairs=map_pairs), "netlist.json")
-    top = json.loads(made)["modules"]["top"]
+def unit_netlist(commands: str, files: dict[str, str]) -> dict:
+    """Return what :func:`unit_netlist_script` makes of a unit: its ports and its cells."""
+    top = json.loads(run(commands, files, "netlist.json"))["modules"]["top"]
     return {"ports": top["ports"], "cells": {
         name: {key: cell[key] for key in ("type", "parameters", "port_directions", "connections")}
         for name, cell in top["cells"].items()}}

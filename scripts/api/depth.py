@@ -1,4 +1,4 @@
-"""How deep the logic between the accelerator's registers is, and what that says of its clock."""
+"""How deep the logic between the accelerator's registers is."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -9,12 +9,11 @@ from rich.text import Text
 
 from deltamoe.api.progress import QUIET, Progress
 from deltamoe.api.result import Result
+from deltamoe.api.synthesis import synthesized
 from deltamoe.boards.synthesis import depth as logic
 from deltamoe.boards.synthesis.parts import PARTS, Part
 from deltamoe.boards.synthesis.units import Unit, split
 from deltamoe.boards.synthesis.yosys import executable, unit_netlist, unit_netlist_script
-from deltamoe.cached import cached
-from deltamoe.host.files import read_text
 from deltamoe.rtl.config import HwConfig
 from deltamoe.terminal import Table
 
@@ -24,11 +23,9 @@ COUNTED = ("One level is a LUT and its wire; boards/synthesis/levels.py says wha
 
 
 def netlist(part: Part, unit: Unit, *, map_pairs: bool) -> dict:
-    """Return the netlist of a unit, from the cache if it has it."""
-    pairs = read_text(part.pair_map) if map_pairs else ""
-    return cached("netlist", [executable()[1], unit_netlist_script(part, map_pairs=map_pairs),
-                              unit.text, unit.boxes, pairs],
-                  lambda: unit_netlist(part, unit.text, unit.boxes, map_pairs=map_pairs))
+    """Return the netlist of a unit."""
+    return synthesized("netlist", unit_netlist_script(part, map_pairs=map_pairs), unit_netlist,
+                       part, unit, map_pairs=map_pairs)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What the accelerator needs of a part, by unit: counted by Yosys, or estimated."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +14,8 @@ from deltamoe.api.result import Result
 from deltamoe.boards.area import model as area
 from deltamoe.boards.synthesis.parts import PARTS, RESOURCES, Part
 from deltamoe.boards.synthesis.units import UNITS, Unit, split
-from deltamoe.boards.synthesis.yosys import count, executable, script
+from deltamoe.boards.synthesis.yosys import count, executable, script, sources
 from deltamoe.cached import cached
-from deltamoe.host.files import read_text
 from deltamoe.rtl.config import HwConfig
 from deltamoe.terminal import Table
 
@@ -25,12 +24,21 @@ SUMMED = ("Each unit is synthesized alone, flattened, without the other units in
           "optimized across units and no two outputs share a LUT: LUTs are an upper bound.")
 
 
+def synthesized(kind: str, commands: str, read: Callable[[str, dict[str, str]], dict], part: Part,
+                unit: Unit, *, map_pairs: bool) -> dict:
+    """Return what Yosys makes of one instance by ``commands``, from the cache if it has it.
+
+    ``kind`` names it there; ``read`` runs the commands on a unit's files.
+    """
+    files = sources(part, unit.text, unit.boxes, map_pairs=map_pairs)
+    return cached(kind, [executable()[1], commands, *files.values()],
+                  lambda: read(commands, files))
+
+
 def cells(part: Part, unit: Unit, *, map_pairs: bool) -> dict[str, int]:
-    """Return the cells of one instance, from the cache if it has them."""
-    pairs = read_text(part.pair_map) if map_pairs else ""
-    parts = [executable()[1], script(part, map_pairs=map_pairs), unit.text, unit.boxes, pairs]
-    return cached("synth", parts,
-                  lambda: count(part, unit.text, unit.boxes, map_pairs=map_pairs))
+    """Return the cells of one instance."""
+    return synthesized("synth", script(part, map_pairs=map_pairs), count, part, unit,
+                       map_pairs=map_pairs)
 
 
 def chosen(hw: HwConfig, names: Sequence[str], *, map_pairs: bool) -> Iterator[Unit]:

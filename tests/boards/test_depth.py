@@ -11,7 +11,7 @@ from deltamoe.boards.synthesis import levels
 from deltamoe.boards.synthesis.depth import Depth, depth
 from deltamoe.boards.synthesis.levels import Cell, ways
 from deltamoe.boards.synthesis.parts import PARTS
-from deltamoe.boards.synthesis.yosys import unit_netlist
+from deltamoe.boards.synthesis.yosys import sources, unit_netlist, unit_netlist_script
 from deltamoe.rtl.generate import to_verilog
 from tests.scripts import test_cli
 
@@ -80,10 +80,16 @@ def through(kind: str, inputs: dict, outputs: dict, **parameters: str) -> levels
     return ways(Cell(kind, kind, inputs, outputs, parameters))
 
 
-def test_a_carry_chain_costs_a_level_and_little_more() -> None:
+def test_a_carry_chain_costs_little_inside() -> None:
     found = through("CCU2C", {"A0": [1], "CIN": [2]}, {"S0": [3], "COUT": [4]})
-    assert set(found.through) == {(1, 3, 1), (1, 4, 1), (2, 3, levels.CARRY_OUT),
-                                  (2, 4, levels.CARRY_ALONG)}
+    assert set(found.through) == {
+        (1, 3, levels.CARRY_OUT), (1, 4, levels.CARRY_IN), (2, 3, levels.CARRY_OUT),
+        (2, 4, levels.CARRY_ALONG)}
+
+
+def test_only_the_select_of_a_multiplexer_comes_by_a_wire() -> None:
+    found = through("PFUMX", {"ALUT": [1], "BLUT": [2], "C0": [3]}, {"Z": [4]})
+    assert set(found.through) == {(1, 4, levels.MUX), (2, 4, levels.MUX), (3, 4, 1)}
 
 
 @pytest.mark.parametrize(("parameters", "expected"), [
@@ -140,7 +146,9 @@ def test_a_tree_of_luts_has_the_levels_of_its_inputs(target: str, inputs: int, e
 
 
 def synthesized(unit: wiring.Component, target: str) -> Depth:
-    made = unit_netlist(PARTS[target], to_verilog(unit, "top"), "", map_pairs=False)
+    part = PARTS[target]
+    made = unit_netlist(unit_netlist_script(part, map_pairs=False),
+                        sources(part, to_verilog(unit, "top"), "", map_pairs=False))
     return depth({"Top": made}, "Top")
 
 
