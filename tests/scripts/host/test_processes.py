@@ -132,6 +132,11 @@ if __name__ == "__main__":
 """
 
 
+def default_interrupt() -> None:
+    """Heed SIGINT, which a shell has processes in the background ignore, and all they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_processes_of_python_end_with_the_one_that_started_them(
         number: signal.Signals, tmp_path: Path) -> None:
@@ -140,7 +145,7 @@ def test_processes_of_python_end_with_the_one_that_started_them(
     script.write_text(WORK.format(seconds=[9 * SECONDS] * 3))
     with subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE, text=True,
                           env=os.environ | {"TMPDIR": str(tmp_path)},
-                          ) as process:
+                          preexec_fn=default_interrupt) as process:
         try:
             until(lambda: process.poll() is not None or len(descendants(process.pid)) >= 3)
             time.sleep(1)
