@@ -87,7 +87,7 @@ class Accelerator(wiring.Component):
                 (registers.commands, run.commands), (run.program, sequencer.program),
                 (loader.code, sequencer.code), (loader.loads, datapath.loads),
                 (sequencer.issue, datapath.issue), (sequencer.draining, datapath.draining),
-                (sequencer.deferred, datapath.deferred), (sequencer.occupied, datapath.occupied),
+                (sequencer.deferred, datapath.deferred), (sequencer.queues, datapath.queues),
                 (sequencer.stores, store.transfers), (store.read, datapath.store)):
             wiring.connect(m, one, other)
         m.d.comb += [sequencer.bus_error.eq(reader.error), sequencer.store_error.eq(writer.error),

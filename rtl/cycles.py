@@ -168,6 +168,7 @@ class LoadExecutor:
     """See :class:`deltamoe.rtl.control.executor.LoadExecutor`."""
 
     COMMAND = 1
+    JUDGED = 1
 
 
 class OperandSource:

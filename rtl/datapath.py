@@ -20,7 +20,7 @@ from deltamoe.rtl.interfaces import (
     Draining,
     Issue,
     Loads,
-    Lookup,
+    Queues,
     StoreRead,
     attach,
     bytes_of,
@@ -49,8 +49,8 @@ class Datapath(wiring.Component):
     -------
     issue, draining, deferred : ``In(Issue(hw))``, ``In(Draining())``, ``In(Deferred())``
         Operators on their way.
-    occupied : ``In(Lookup(256, 1))``
-        Whether an expert has tokens.
+    queues : ``In(Queues(hw))``
+        How many tokens an expert has.
     loads, store : ``In(Loads(hw))``, ``In(StoreRead(hw))``
         The memories.
     counts : ``Out(Counts(…))``
@@ -72,7 +72,7 @@ class Datapath(wiring.Component):
         self.hw = hw
         super().__init__({
             "issue": In(Issue(hw)), "draining": In(Draining()), "deferred": In(Deferred()),
-            "occupied": In(Lookup(256, 1)), "loads": In(Loads(hw)), "store": In(StoreRead(hw)),
+            "queues": In(Queues(hw)), "loads": In(Loads(hw)), "store": In(StoreRead(hw)),
             "counts": Out(Counts(dict.fromkeys(self.COUNTS, 32))),
         })
 
@@ -127,16 +127,13 @@ class Datapath(wiring.Component):
         hw, issue, descriptor = self.hw, self.issue, self.issue.operator.descriptor
         given, is_linear = descriptor.linear, descriptor.opcode == Opcode.LINEAR
         m.d.comb += [
-            dispatch.lengths.address.eq(given.queue),
-            issue.rows.eq(Mux(is_linear & (given.gather | given.scatter), dispatch.lengths.data,
-                              descriptor.operator.rows)),
             items.rows.eq(issue.rows), items.op.eq(issue.op), issue.issued.eq(items.issued),
             dispatch.clear.eq(issue.operator.start & is_linear & (given.dest == Dest.GATE)),
             source.rows.released.eq(issue.released),
             source.rows.ready.eq(Mux(issue.released, hw.max_tokens, issue.ready_rows)),
         ]
-        wiring.connect(m, items.queue, dispatch.queue)
-        wiring.connect(m, flipped(self.occupied), dispatch.occupied)
+        wiring.connect(m, items.queue, dispatch.read)
+        wiring.connect(m, flipped(self.queues), dispatch.queues)
 
     def connect_drain(self, m, compute, drain, writeback, probabilities):
         """Accumulators and parameters into the drain."""

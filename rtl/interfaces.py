@@ -238,6 +238,22 @@ class StoreRead(wiring.Signature):
         })
 
 
+class Queues(wiring.Signature):
+    """What is known of the experts' queues, in the same cycle.
+
+    Members
+    -------
+    occupied : ``Out(Lookup(256, 1))``
+        Whether a queue has tokens.
+    lengths : ``Out(Lookup(256, range(hw.max_tokens + 1)))``
+        How many it has.
+    """
+
+    def __init__(self, hw: HwConfig) -> None:
+        super().__init__({"occupied": Out(Lookup(256, 1)),
+                          "lengths": Out(Lookup(256, range(hw.max_tokens + 1)))})
+
+
 class Counts(wiring.Signature):
     """What this cycle adds to counters.
 
@@ -274,7 +290,7 @@ class Issue(wiring.Signature):
         The operator and its number.
     released, ready_rows : ``Out(1)``, ``Out(range(hw.max_tokens + 1))``
         All that it waits for has finished; if not, how many rows of that have.
-    rows : ``In(range(hw.max_tokens + 1))``
+    rows : ``Out(range(hw.max_tokens + 1))``
         Its rows, if it is an operator: the descriptor's, or the length of its queue.
     issued : ``In(1)``
         Its last item is taken.
@@ -283,7 +299,7 @@ class Issue(wiring.Signature):
     def __init__(self, hw: HwConfig) -> None:
         super().__init__({
             "operator": Out(Operator()), "op": Out(3), "released": Out(1),
-            "ready_rows": Out(range(hw.max_tokens + 1)), "rows": In(range(hw.max_tokens + 1)),
+            "ready_rows": Out(range(hw.max_tokens + 1)), "rows": Out(range(hw.max_tokens + 1)),
             "issued": In(1),
         })
 

@@ -56,7 +56,7 @@ class LoadExecutor(cycles.LoadExecutor, wiring.Component):
         What has finished.
     occupied : ``Out(Lookup(256, 1))``
         Whether an expert has tokens; a load with ``skip_if_empty`` is skipped, and waits for
-        nothing, if not and the routing is known.
+        nothing more, if not and the routing is known.
     command : ``Out(stream.Signature(COMMAND))``
         To the reader.
     o : ``Out(stream.Signature(TRANSFER))``
@@ -66,8 +66,10 @@ class LoadExecutor(cycles.LoadExecutor, wiring.Component):
 
     Timing
     ------
-    A load taken in cycle ``t`` is on ``o`` in ``t`` and asks the reader in ``t + COMMAND``; the
-    next is taken after the reader took the command. A skipped load takes one cycle.
+    What a load waits for is looked at in one cycle, from the first in which it is offered on; the
+    load is taken in the next, ``JUDGED`` later, so no comparison is in the way of ``i.ready``. A
+    load taken in cycle ``t`` is on ``o`` in ``t`` and asks the reader in ``t + COMMAND``; the next
+    is taken after the reader took the command.
     """
 
     record = Record(moves="orders loads")
@@ -89,23 +91,25 @@ class LoadExecutor(cycles.LoadExecutor, wiring.Component):
     def elaborate(self, platform):
         m = Module()
         state, met, skips, taken = Signal(State), Signal(), Signal(), Signal()
+        waited, empty = Signal(), Signal()
         command = Signal(COMMAND)
         given, sent, finished = self.i.p.load, self.o.p, self.finished
 
         m.d.comb += [
             self.idle.eq((state == State.IDLE) & ~self.fetch),
-            met.eq(((finished.computes >= given.wait_computes) | skips) & self.o.ready
-                   & (finished.stores >= given.wait_stores)),
-            self.waits.eq(self.idle & self.i.valid & ~met),
-            self.occupied.address.eq(given.expert),
-            skips.eq(given.skip_if_empty & ~self.occupied.data
+            empty.eq(given.skip_if_empty & ~self.occupied.data
                      & (finished.computes >= given.routed)),
-            self.i.ready.eq(self.idle & met),
+            waited.eq(((finished.computes >= given.wait_computes) | empty)
+                      & (finished.stores >= given.wait_stores)),
+            self.waits.eq(self.idle & self.i.valid & ~(met & self.o.ready)),
+            self.occupied.address.eq(given.expert),
+            self.i.ready.eq(self.idle & met & self.o.ready),
             taken.eq(self.i.valid & self.i.ready), self.o.valid.eq(taken | self.fetch),
             sent.descriptor.eq(self.i.p), sent.program.eq(self.fetch),
             sent.position.eq(Mux(self.fetch, 0, self.index)), sent.skip.eq(skips & ~self.fetch),
             self.command.valid.eq(state == State.ISSUE), self.command.payload.eq(command),
         ]
+        m.d.sync += [met.eq(self.i.valid & ~taken & waited), skips.eq(empty)]
         with m.If(self.fetch):
             m.d.sync += [state.eq(State.ISSUE), command.beats.eq(self.beats),
                          command.address.eq(self.settings.program_address)]
@@ -126,8 +130,10 @@ class ComputeExecutor(cycles.ComputeExecutor, wiring.Component):
     i, index : as in :class:`LoadExecutor`
     finished : ``In(Finished(hw))``
         What has finished.
+    lengths : ``Out(Lookup(256, range(hw.max_tokens + 1)))``
+        Tokens of the queue of ``i``, final once what ``i`` waits for has finished.
     issue : ``Out(Issue(hw))``
-        The descriptor being issued.
+        The descriptor being issued, and its rows, from registers.
     o : ``Out(stream.Signature(ISSUED))``
         Operators issued; once it was ready, there is room for one until the next is.
     stored, pending : ``In(1)``, ``Out``
@@ -154,6 +160,7 @@ class ComputeExecutor(cycles.ComputeExecutor, wiring.Component):
         super().__init__({
             "i": In(stream.Signature(DESCRIPTOR)), "index": In(16),
             "finished": In(Finished(hw)), "issue": Out(Issue(hw)),
+            "lengths": Out(Lookup(256, range(hw.max_tokens + 1))),
             "o": Out(stream.Signature(ISSUED)),
             "stored": In(1), "pending": Out(range(StoreReader.DEPTH + 1)),
             "idle": Out(1), "waits_loads": Out(1), "waits_computes": Out(1),
@@ -165,7 +172,7 @@ class ComputeExecutor(cycles.ComputeExecutor, wiring.Component):
         given, position, finished, issue = self.i.p, Signal(16), self.finished, self.issue
         descriptor = issue.operator.descriptor
         runs, probes, stores, held = Signal(), Signal(), Signal(), Signal()
-        empty, by_row = Signal(), Signal()
+        empty, by_row, routed = Signal(), Signal(), Signal()
 
         m.d.comb += [
             stores.eq(given.opcode == Opcode.STORE),
@@ -180,7 +187,9 @@ class ComputeExecutor(cycles.ComputeExecutor, wiring.Component):
             self.waits_computes.eq(self.idle & self.i.valid & loaded & ~computed),
             self.i.ready.eq(self.idle & loaded & computed),
             issue.released.eq(finished.computes >= descriptor.compute.wait_computes),
-            issue.ready_rows.eq(finished.rows),
+            issue.ready_rows.eq(finished.rows), self.lengths.address.eq(given.linear.queue),
+            routed.eq((given.opcode == Opcode.LINEAR)
+                      & (given.linear.gather | given.linear.scatter)),
             empty.eq((issue.rows == 0) & (descriptor.opcode != Opcode.STORE)),
             runs.eq((issue.rows != 0) & (descriptor.opcode != Opcode.STORE)),
             issue.operator.start.eq((state == State.ISSUE) & runs),
@@ -196,7 +205,8 @@ class ComputeExecutor(cycles.ComputeExecutor, wiring.Component):
         with m.Switch(state):
             with m.Case(State.IDLE), m.If(self.i.valid & self.i.ready):
                 m.d.sync += [state.eq(State.ISSUE), descriptor.eq(given),
-                             position.eq(self.index), issue.op.eq(issue.op + 1)]
+                             position.eq(self.index), issue.op.eq(issue.op + 1),
+                             issue.rows.eq(Mux(routed, self.lengths.data, given.operator.rows))]
             with m.Case(State.ISSUE):
                 m.d.sync += state.eq(Mux(runs, State.RUN, State.IDLE))
             with m.Case(State.RUN), m.If(issue.issued):

@@ -26,7 +26,7 @@ from deltamoe.rtl.interfaces import (
     Deferred,
     Draining,
     Issue,
-    Lookup,
+    Queues,
     Stores,
     Write,
     attach,
@@ -54,8 +54,8 @@ class Sequencer(cycles.Sequencer, wiring.Component):
         Write port of the program memory.
     command, transfer : ``Out(stream.Signature(COMMAND))``, ``Out(stream.Signature(TRANSFER))``
         To reader and loader, which takes a transfer when it has finished it.
-    occupied : ``Out(Lookup(256, 1))``
-        Whether an expert has tokens.
+    queues : ``Out(Queues(hw))``
+        How many tokens an expert has.
     issue, draining, deferred : ``Out(Issue(hw))``, ``Out(Draining())``, ``Out(Deferred())``
         To the datapath.
     stores : ``Out(Stores())``
@@ -79,7 +79,7 @@ class Sequencer(cycles.Sequencer, wiring.Component):
             "program": In(Program()), "bus_error": In(1), "store_error": In(1),
             "code": In(Write(Walker.rows(hw), 8 * hw.bus_bytes)),
             "command": Out(stream.Signature(COMMAND)),
-            "transfer": Out(stream.Signature(TRANSFER)), "occupied": Out(Lookup(256, 1)),
+            "transfer": Out(stream.Signature(TRANSFER)), "queues": Out(Queues(hw)),
             "issue": Out(Issue(hw)), "draining": Out(Draining()), "deferred": Out(Deferred()),
             "stores": Out(Stores()),
             "counts": Out(Counts(dict.fromkeys((
@@ -124,7 +124,8 @@ class Sequencer(cycles.Sequencer, wiring.Component):
         pipe(m, transfers.o, flipped(self.transfer))
         pipe(m, issue.o, retire.i)
         pipe(m, retire.stores, flipped(self.stores.requests))
-        for inner, outer in ((load.occupied, self.occupied), (issue.issue, self.issue),
+        for inner, outer in ((load.occupied, self.queues.occupied),
+                             (issue.lengths, self.queues.lengths), (issue.issue, self.issue),
                              (retire.draining, self.draining), (retire.deferred, self.deferred)):
             wiring.connect(m, inner, flipped(outer))
         self.count(m, fetched, first, limit, load, issue, retire)

@@ -32,8 +32,8 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
         Number of the operator.
     rows : ``In(range(hw.max_tokens + 1))``
         Rows of a ``LINEAR``: the descriptor's, or the length of the expert's queue.
-    queue : ``Out(Read(hw.max_tokens, queued(hw)))``
-        Entries of the expert's queue.
+    queue : ``Out(Read(hw.queues * hw.max_tokens, queued(hw)))``
+        Entries of the experts' queues.
     issued : ``Out(1)``
         The operator's last item is taken.
     verdict, row : ``In(stream.Signature(1, always_ready=True))``, ``Out(range(hw.max_tokens))``
@@ -52,7 +52,8 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
         self.hw = hw
         super().__init__({
             "operator": In(Operator()), "op": In(3),
-            "rows": In(range(hw.max_tokens + 1)), "queue": Out(Read(hw.max_tokens, queued(hw))),
+            "rows": In(range(hw.max_tokens + 1)),
+            "queue": Out(Read(hw.queues * hw.max_tokens, queued(hw))),
             "o": Out(stream.Signature(item(hw))), "issued": Out(1),
             **({"verdict": In(stream.Signature(1, always_ready=True)),
                 "row": Out(range(hw.max_tokens))} if hw.temporal else {}),

@@ -6,7 +6,7 @@
     queue entry ──┘
 """
 
-from amaranth import Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -42,7 +42,8 @@ class LinearItems(wiring.Component):
         self.hw = hw
         super().__init__({
             "operator": In(Operator()), "rows": In(range(hw.max_tokens + 1)),
-            "queue": Out(Read(hw.max_tokens, queued(hw))), "o": Out(stream.Signature(item(hw))),
+            "queue": Out(Read(hw.queues * hw.max_tokens, queued(hw))),
+            "o": Out(stream.Signature(item(hw))),
         })
 
     def elaborate(self, platform):
@@ -50,6 +51,7 @@ class LinearItems(wiring.Component):
         hw, given = self.hw, self.operator.descriptor.linear
         primed, running = Signal(), Signal()
         row, column = Signal(range(hw.max_tokens)), Signal(range(hw.param_words))
+        following = Signal.like(row)
         base, rows = Signal(range(hw.weight_rows)), Signal(range(hw.weight_rows + 1))
         param, remaining = Signal(range(hw.param_words)), Signal(range(hw.param_words + 1))
         width, words = Signal(range(hw.item_words + 1)), Signal(range(hw.item_words + 1))
@@ -69,7 +71,8 @@ class LinearItems(wiring.Component):
             words.eq(Mux(last_pass, remaining, width)),
             last_row.eq(row + 1 == self.rows),
             step.eq(running & (self.o.ready | ~self.o.valid)),
-            self.queue.address.eq(Mux(step & last_pass, row + 1, row)),
+            following.eq(Mux(step & last_pass, row + 1, row)),
+            self.queue.address.eq(Cat(following, given.queue)),
         ]
         m.d.sync += primed.eq(self.operator.start)
         with m.If(self.operator.start):

@@ -15,7 +15,7 @@ from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import probed, queued, route
-from deltamoe.rtl.interfaces import Lookup, Read
+from deltamoe.rtl.interfaces import Queues, Read, attach
 from deltamoe.rtl.record import Area, Ram, Record
 
 
@@ -31,12 +31,10 @@ class Dispatch(wiring.Component):
         Routes of token 0, 1, …; ``last`` ends a token.
     clear : ``In(1)``
         Empty all queues and start again with token 0.
-    lengths : ``In(Lookup(256, range(hw.max_tokens + 1)))``
+    queues : ``In(Queues(hw))``
         How many entries an expert has.
-    queue : ``In(Read(hw.max_tokens, queued(hw)))``
-        Entries of the expert that ``lengths`` asks for.
-    occupied : ``In(Lookup(256, 1))``
-        Whether an expert has entries.
+    read : ``In(Read(hw.queues * hw.max_tokens, queued(hw)))``
+        Entries: the position in the lower bits of the address, above it the queue.
     gated : ``In(1)``
         Routes of tokens that did not change go to the second queues.
     probed : ``In(stream.Signature(probed(hw), always_ready=True))``
@@ -56,8 +54,8 @@ class Dispatch(wiring.Component):
         self.hw = hw
         super().__init__({
             "i": In(stream.Signature(route(hw), always_ready=True)), "clear": In(1),
-            "lengths": In(Lookup(256, range(hw.max_tokens + 1))),
-            "queue": In(Read(hw.max_tokens, queued(hw))), "occupied": In(Lookup(256, 1)),
+            "queues": In(Queues(hw)),
+            "read": In(Read(hw.queues * hw.max_tokens, queued(hw))),
             "tokens": Out(range(hw.max_tokens + 1)),
             **({"gated": In(1), "probed": In(stream.Signature(probed(hw), always_ready=True))}
                if hw.temporal else {}),
@@ -71,18 +69,18 @@ class Dispatch(wiring.Component):
             shape=queued(hw), depth=hw.queues * hw.max_tokens, init=[],
             attrs={"ram_style": "block"}
         )
-        write, read = entries.write_port(), entries.read_port()
+        write = entries.write_port()
+        attach(m, self.read, entries.read_port())
         lengths = Array(Signal(bits + 1, name=f"length_{n}") for n in range(hw.queues))
-        queue, routed = Signal(8), Signal()
+        queue, routed, queues = Signal(8), Signal(), self.queues
         taken = lengths[queue]
 
         m.d.comb += [
             write.en.eq(routed), queue.eq(self.i.p.expert),
             routed.eq(self.i.valid), write.addr.eq(Cat(taken[:bits], queue)),
             write.data.token.eq(self.tokens), write.data.weight.eq(self.i.p.weight),
-            read.addr.eq(Cat(self.queue.address, self.lengths.address)),
-            self.queue.data.eq(read.data), self.lengths.data.eq(lengths[self.lengths.address]),
-            self.occupied.data.eq(lengths[self.occupied.address] != 0),
+            queues.lengths.data.eq(lengths[queues.lengths.address]),
+            queues.occupied.data.eq(lengths[queues.occupied.address] != 0),
         ]
         with m.If(self.clear):
             m.d.sync += [self.tokens.eq(0), *(length.eq(0) for length in lengths)]

@@ -1,11 +1,12 @@
 """The executors: when loads and operators are taken.
 
-**Loads.** A load that is taken @ ``c`` enters the queue of transfers in that cycle, and its command
-is offered to the read master in ``c + LoadExecutor.COMMAND``, from a register. The executor is idle
-again in the cycle after the command was taken, or after ``c`` if the load is skipped, which has no
-command. A load waits for what it must follow: ``computes`` and ``stores`` are registers, and so
-count an operator or a transfer from the cycle after its end on; so is the queue's level, which
-falls in the cycle after a transfer ended.
+**Loads.** A load is taken in the cycle after the first one in which all that it waits for is there,
+``LoadExecutor.JUDGED`` later. A load that is taken @ ``c`` enters the queue of transfers in that
+cycle, and its command is offered to the read master in ``c + LoadExecutor.COMMAND``, from a
+register. The executor is idle again in the cycle after the command was taken, or after ``c`` if the
+load is skipped, which has no command. A load waits for what it must follow: ``computes`` and
+``stores`` are registers, and so count an operator or a transfer from the cycle after its end on; so
+is the queue's level, which falls in the cycle after a transfer ended.
 
 **Operators.** A descriptor that is taken @ ``c`` is issued in ``c + ComputeExecutor.START``: its
 operator begins then, or if it has no rows or is a ``STORE``, the executor is idle again in the
@@ -28,6 +29,8 @@ from deltamoe.sim.units.dma_reader import DmaReader
 from deltamoe.sim.units.loader import Loader
 from deltamoe.sim.units.retirement import Retirement
 from deltamoe.sim.units.store_reader import StoreReader
+
+JUDGED = cycles.LoadExecutor.JUDGED
 
 
 class LoadExecutor:
@@ -60,15 +63,17 @@ class LoadExecutor:
         is the tokens of the load's expert, ``stored`` the end of the ``STORE`` that it follows.
         """
         ends, loader = self.loader.ends, self.loader
-        ready = accepted = max(offered, self.free)
+        ready = max(offered, self.free)
+        accepted = max(offered + JUDGED, self.free)
         if len(ends) >= cycles.Sequencer.TRANSFERS:
             accepted = max(accepted, ends[-cycles.Sequencer.TRANSFERS] + 1)
         wanted, routed = load.wait_computes, load.routed
         skips = load.skip_if_empty and not rows
         if skips and wanted < routed:
-            skips = max(accepted, computed[wanted - 1] if wanted else 0) >= computed[routed - 1]
+            skips = (max(accepted, computed[wanted - 1] + JUDGED if wanted else 0)
+                     >= computed[routed - 1] + JUDGED)
         after = routed if skips else wanted
-        accepted = max(accepted, stored + 1, computed[after - 1] if after else 0)
+        accepted = max(accepted, stored + 1 + JUDGED, computed[after - 1] + JUDGED if after else 0)
         self.counters["load_waits_computes"] += accepted - ready
         expected = loader.expects(accepted)
         if skips:

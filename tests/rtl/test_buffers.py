@@ -95,15 +95,15 @@ def test_dispatch_holds_any_routing(seed: int) -> None:
             assert ctx.get(dut.tokens) == tokens
             for expert in range(HW.max_experts):
                 routed = routed_tokens(torch.tensor(experts), expert).tolist()
-                ctx.set(dut.lengths.address, expert)
-                ctx.set(dut.occupied.address, expert)
-                assert ctx.get(dut.lengths.data) == len(routed)
-                assert ctx.get(dut.occupied.data) == bool(routed)
+                ctx.set(dut.queues.lengths.address, expert)
+                ctx.set(dut.queues.occupied.address, expert)
+                assert ctx.get(dut.queues.lengths.data) == len(routed)
+                assert ctx.get(dut.queues.occupied.data) == bool(routed)
                 for index, token in enumerate(routed):
-                    ctx.set(dut.queue.address, index)
+                    ctx.set(dut.read.address, expert * HW.max_tokens + index)
                     await ctx.tick()
                     choice = experts[token].tolist().index(expert)
-                    assert (ctx.get(dut.queue.data.token), ctx.get(dut.queue.data.weight)) == (
+                    assert (ctx.get(dut.read.data.token), ctx.get(dut.read.data.weight)) == (
                         token, weights[token, choice])
 
     simulate(dut, bench)

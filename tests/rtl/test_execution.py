@@ -26,28 +26,43 @@ def test_load_executor_waits_and_skips() -> None:
         ctx.set(dut.settings.memory_base, 1 << 33)
         ctx.set(dut.finished.computes, 1)
         assert (ctx.get(dut.waits), ctx.get(dut.i.ready)) == (1, 0)
+        await ctx.tick()
         ctx.set(dut.finished.computes, 2)
+        assert not ctx.get(dut.i.ready), "it is looked at in one cycle and taken in the next"
+        await ctx.tick()
         assert ctx.get(dut.i.ready)
         assert ctx.get(dut.o.valid)
         assert (ctx.get(dut.o.p.position), ctx.get(dut.o.p.skip)) == (9, 0)
         await ctx.tick()
+        put(ctx, dut.i.payload, encoded(
+            Load(skip_if_empty=True, wait_computes=3, routed=3, expert=3, beats=1)))
         assert (ctx.get(dut.command.p.address), ctx.get(dut.command.p.beats)) == ((1 << 33) + 72, 5)
         assert (ctx.get(dut.command.valid), ctx.get(dut.i.ready)) == (1, 0)
         ctx.set(dut.command.ready, 1)
         await ctx.tick()
         assert (ctx.get(dut.command.valid), ctx.get(dut.idle)) == (0, 1)
-        put(ctx, dut.i.payload, encoded(Load(skip_if_empty=True, routed=3, expert=3, beats=1)))
         assert ctx.get(dut.occupied.address) == 3
-        assert not ctx.get(dut.o.p.skip), "the routing is not known yet"
-        ctx.set(dut.finished.computes, 3)
-        assert ctx.get(dut.o.p.skip)
-        ctx.set(dut.occupied.data, 1)
-        assert not ctx.get(dut.o.p.skip)
-        ctx.set(dut.occupied.data, 0)
-        await ctx.tick()
-        assert (ctx.get(dut.command.valid), ctx.get(dut.i.ready)) == (0, 1)
+        assert not ctx.get(dut.i.ready), "what was seen of the load before is not this one's"
         ctx.set(dut.o.ready, 0)
+        for computes, occupied, skipped, judged in (
+                (2, 0, 0, "the routing is not known yet"), (3, 0, 1, "the queue is empty"),
+                (3, 1, 0, "the queue has tokens"), (3, 0, 1, "it is empty again")):
+            ctx.set(dut.finished.computes, computes)
+            ctx.set(dut.occupied.data, occupied)
+            await ctx.tick()
+            assert ctx.get(dut.o.p.skip) == skipped, judged
         assert (ctx.get(dut.waits), ctx.get(dut.i.ready)) == (1, 0), "the loader has no room"
+        ctx.set(dut.o.ready, 1)
+        assert (ctx.get(dut.waits), ctx.get(dut.i.ready)) == (0, 1)
+        await ctx.tick()
+        assert (ctx.get(dut.command.valid), ctx.get(dut.idle)) == (0, 1), "nothing is read"
+        assert not ctx.get(dut.i.ready), "the next is looked at for itself"
+        put(ctx, dut.i.payload, encoded(Load(wait_stores=1, beats=1)))
+        await ctx.tick()
+        assert not ctx.get(dut.i.ready), "a transfer has not finished"
+        ctx.set(dut.finished.stores, 1)
+        await ctx.tick()
+        assert ctx.get(dut.i.ready)
 
     simulate(dut, bench)
 
@@ -58,6 +73,7 @@ def test_compute_executor_issues_in_order() -> None:
 
     async def bench(ctx):
         put(ctx, dut.i.payload, encoded(Linear(wait_loads=1, wait_computes=4, by_row=True, rows=2)))
+        ctx.set(dut.lengths.data, 9)
         ctx.set(dut.i.valid, 1)
         ctx.set(dut.o.ready, 1)
         ctx.set(dut.finished.computes, 2)
@@ -70,7 +86,7 @@ def test_compute_executor_issues_in_order() -> None:
         ctx.set(dut.o.ready, 1)
         op = ctx.get(dut.issue.op)
         await ctx.tick()
-        ctx.set(dut.issue.rows, 2)
+        assert ctx.get(dut.issue.rows) == 2, "not the length of a queue"
         assert ctx.get(started)
         assert (ctx.get(dut.o.valid), ctx.get(dut.o.p.empty)) == (1, 0)
         assert ctx.get(dut.issue.op) == op + 1
@@ -83,8 +99,13 @@ def test_compute_executor_issues_in_order() -> None:
         await ctx.tick()
         ctx.set(dut.issue.issued, 0)
         assert ctx.get(dut.idle)
+        put(ctx, dut.i.payload, encoded(Linear(wait_loads=1, wait_computes=4, gather=True, queue=5,
+                                               rows=2)))
+        assert ctx.get(dut.lengths.address) == 5
+        ctx.set(dut.lengths.data, 0)
         await ctx.tick()
-        ctx.set(dut.issue.rows, 0)
+        ctx.set(dut.lengths.data, 7)
+        assert ctx.get(dut.issue.rows) == 0, "the length when it was taken"
         assert (ctx.get(started), ctx.get(dut.o.valid), ctx.get(dut.o.p.empty)) == (0, 1, 1)
         await ctx.tick()
         assert ctx.get(dut.idle), "an operator without rows has no items to wait for"
@@ -152,7 +173,6 @@ def test_sequencer_runs_a_program() -> None:
     async def bench(ctx):
         ctx.set(dut.program.settings.length, len(program))
         ctx.set(dut.program.settings.memory_size, 64)
-        ctx.set(dut.issue.rows, 1)
         ctx.set(dut.command.ready, 1)
         await begin(ctx, dut)
         assert (ctx.get(dut.transfer.valid), ctx.get(dut.transfer.p.program)) == (1, 1)

@@ -44,7 +44,7 @@ async def items_of(ctx, dut, count: int, start, ready_every: int,
             if cycle % ready_every == 0:
                 got.append(read(ctx, dut.o.p) | {
                     f"to_{k}": v for k, v in read(ctx, dut.o.p.drained).items()})
-        index = ctx.get(dut.queue.address) if hasattr(dut, "queue") else 0
+        index = ctx.get(dut.queue.address) % HW.max_tokens if hasattr(dut, "queue") else 0
         await ctx.tick()
         ctx.set(start, 0)
         if hasattr(dut, "queue"):
