@@ -91,7 +91,7 @@ class LoadExecutor(cycles.LoadExecutor, wiring.Component):
     def elaborate(self, platform):
         m = Module()
         state, met, skips, taken = Signal(State), Signal(), Signal(), Signal()
-        waited, empty = Signal(), Signal()
+        looked, waited, empty = Signal(), Signal(), Signal()
         command = Signal(COMMAND)
         given, sent, finished = self.i.p.load, self.o.p, self.finished
 
@@ -101,7 +101,7 @@ class LoadExecutor(cycles.LoadExecutor, wiring.Component):
                      & (finished.computes >= given.routed)),
             waited.eq(((finished.computes >= given.wait_computes) | empty)
                       & (finished.stores >= given.wait_stores)),
-            self.waits.eq(self.idle & self.i.valid & ~(met & self.o.ready)),
+            self.waits.eq(self.idle & looked & ~(met & self.o.ready)),
             self.occupied.address.eq(given.expert),
             self.i.ready.eq(self.idle & met & self.o.ready),
             taken.eq(self.i.valid & self.i.ready), self.o.valid.eq(taken | self.fetch),
@@ -109,7 +109,8 @@ class LoadExecutor(cycles.LoadExecutor, wiring.Component):
             sent.position.eq(Mux(self.fetch, 0, self.index)), sent.skip.eq(skips & ~self.fetch),
             self.command.valid.eq(state == State.ISSUE), self.command.payload.eq(command),
         ]
-        m.d.sync += [met.eq(self.i.valid & ~taken & waited), skips.eq(empty)]
+        m.d.sync += [looked.eq(self.i.valid & ~taken), met.eq(self.i.valid & ~taken & waited),
+                     skips.eq(empty)]
         with m.If(self.fetch):
             m.d.sync += [state.eq(State.ISSUE), command.beats.eq(self.beats),
                          command.address.eq(self.settings.program_address)]

@@ -39,7 +39,8 @@ from deltamoe.rtl.stream.pipe import pipe
 class Sequencer(cycles.Sequencer, wiring.Component):
     """Run one program from ``begin`` until it has ``ended`` or has a ``problem``.
 
-    The first thing that goes wrong is a problem at once, whatever is in flight. From then on all
+    The first thing that goes wrong is a problem in the next cycle, whatever is in flight; nothing
+    that ends the program comes before it. From then on all
     of this is meaningless until it has been reset; see
     :class:`deltamoe.rtl.control.run_control.RunControl`.
 
@@ -152,9 +153,13 @@ class Sequencer(cycles.Sequencer, wiring.Component):
                          finished.stores.eq(stores), finished.rows.eq(retire.rows)]
 
     def conclude(self, m: Module, fetched, load, issue, retire, load_walk, compute_walk):
-        """Decide when the program has ended, and what keeps it from that."""
+        """Decide when the program has ended, and what keeps it from that.
+
+        It is stuck when nothing has moved for two cycles: a load is taken a cycle after it may be.
+        """
         program, counts = self.program, self.counts
-        fetching, idle, both_done, stuck = Signal(), Signal(), Signal(), Signal()
+        fetching, idle, both_done = Signal(), Signal(), Signal()
+        stuck, stayed = Signal(), Signal()
         at_load, loading = self.transfer.p.position, self.transfer.valid
         m.d.sync += fetching.eq((fetching & ~fetched) | program.begin)
         m.d.comb += [
@@ -173,8 +178,9 @@ class Sequencer(cycles.Sequencer, wiring.Component):
             counts.load_busy.eq(loading), counts.load_waits_computes.eq(load.waits),
             program.position.eq(Mux(loading, at_load, retire.position)),
         ]
+        m.d.sync += [stayed.eq(stuck), program.problem.code.eq(ErrorCode.NONE)]
         for happened, code, index in (
-            (stuck, ErrorCode.DEADLOCK,
+            (stuck & stayed, ErrorCode.DEADLOCK,
              Mux(compute_walk.done, load_walk.index, compute_walk.index)),
             *((walk.error != ErrorCode.NONE, walk.error, walk.index)
               for walk in (load_walk, compute_walk)),
@@ -182,4 +188,4 @@ class Sequencer(cycles.Sequencer, wiring.Component):
             (self.bus_error, ErrorCode.BUS, at_load),
         ):
             with m.If(program.running & happened):
-                m.d.comb += [program.problem.code.eq(code), program.problem.index.eq(index)]
+                m.d.sync += [program.problem.code.eq(code), program.problem.index.eq(index)]

@@ -63,8 +63,7 @@ class LoadExecutor:
         is the tokens of the load's expert, ``stored`` the end of the ``STORE`` that it follows.
         """
         ends, loader = self.loader.ends, self.loader
-        ready = max(offered, self.free)
-        accepted = max(offered + JUDGED, self.free)
+        ready = accepted = max(offered + JUDGED, self.free)
         if len(ends) >= cycles.Sequencer.TRANSFERS:
             accepted = max(accepted, ends[-cycles.Sequencer.TRANSFERS] + 1)
         wanted, routed = load.wait_computes, load.routed

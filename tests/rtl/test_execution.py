@@ -25,8 +25,9 @@ def test_load_executor_waits_and_skips() -> None:
         ctx.set(dut.index, 9)
         ctx.set(dut.settings.memory_base, 1 << 33)
         ctx.set(dut.finished.computes, 1)
-        assert (ctx.get(dut.waits), ctx.get(dut.i.ready)) == (1, 0)
+        assert (ctx.get(dut.waits), ctx.get(dut.i.ready)) == (0, 0), "it has not been looked at"
         await ctx.tick()
+        assert (ctx.get(dut.waits), ctx.get(dut.i.ready)) == (1, 0)
         ctx.set(dut.finished.computes, 2)
         assert not ctx.get(dut.i.ready), "it is looked at in one cycle and taken in the next"
         await ctx.tick()
@@ -214,6 +215,9 @@ def test_sequencer_reports_what_the_bus_answered(port: str) -> None:
         ctx.set(getattr(dut, port), 1)
         assert get(ctx, dut.program.problem.code) == ErrorCode.NONE, "nothing runs"
         await begin(ctx, dut)
+        assert get(ctx, dut.program.problem.code) == ErrorCode.NONE
+        await ctx.tick()
+        ctx.set(getattr(dut, port), 0)
         assert get(ctx, dut.program.problem.code) == ErrorCode.BUS
         assert ctx.get(dut.program.problem.index) == (77 if port == "store_error" else 0)
 
