@@ -5,9 +5,8 @@ import re
 import sys
 from collections.abc import Iterator
 
-from amaranth import Const, Value
+from amaranth import Const, Elaboratable, Value
 from amaranth.back import rtlil
-from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
 from deltamoe.host.files import write_all
@@ -54,6 +53,21 @@ def ports(unit: wiring.Component) -> Iterator[tuple[str, wiring.Flow, Value]]:
             yield "__".join(map(str, path)), member.flow, value
 
 
+class Pins(Elaboratable):
+    """A unit with each of its :func:`ports` as a plain signal, and without those that are none."""
+
+    def __init__(self, unit: wiring.Component) -> None:
+        self._unit = unit
+        members = {}
+        for name, flow, value in ports(unit):
+            members[name] = flow(value.shape())
+            setattr(self, name, value)
+        self.signature = wiring.Signature(members)
+
+    def elaborate(self, platform) -> wiring.Component:
+        return self._unit
+
+
 def to_verilog(unit: wiring.Component, name: str, *, assertions: bool = False) -> str:
     """Return Verilog-2005 of ``unit`` with ``name`` as its top module, for two and four states.
 
@@ -71,13 +85,11 @@ def to_verilog(unit: wiring.Component, name: str, *, assertions: bool = False) -
     OSError
         There is no room for temporary files.
     """
-    directions = {wiring.In: PortDirection.Input, wiring.Out: PortDirection.Output}
-    pins = {port: (value, directions[flow]) for port, flow, value in ports(unit)}
-    text = printed(rtlil.convert(unit, name=name, ports=pins, emit_src=False),
+    text = printed(rtlil.convert(Pins(unit), name=name, emit_src=False),
                    YOSYS.format(checks="" if assertions else CHECKS))
     text = text.replace(r"\$procmux$", r"\procmux$")  # a function's name must not begin with $
     text = EMPTY.sub(r"= ~| \1;", text)
-    text = ZEROED.sub(lambda found: found[0] if found[1] else found[2], text)
+    text = ZEROED.sub(lambda memory: memory[0] if memory[1] else memory[2], text)
     return INITIAL.sub(r"  reg \1\2;\n  initial \2 = \3;", text)
 
 

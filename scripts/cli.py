@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import TyperException
 
 from deltamoe.api.progress import Progress, Update
 from deltamoe.api.result import Result
 from deltamoe.host import cache
 from deltamoe.host.files import write
-from deltamoe.host.outputs import check_outputs
 from deltamoe.host.place import temporary_files_in_one_folder
 from deltamoe.host.processes import ProgramError, Stop, stoppable
 from deltamoe.terminal import Screen, open_streams
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    add_completion=False, pretty_exceptions_enable=False,
     help="Mixture-of-experts vision transformers on an FPGA accelerator: run, simulate, generate.",
     epilog=f"Environment: {cache.VARIABLE} is the folder where built models, synthesis results and "
            "other simulators are kept (else ~/.cache/deltamoe); TMPDIR is for temporary files.")
@@ -39,8 +39,8 @@ class Bars(Progress):
 
         columns = (*progress.Progress.get_default_columns(), progress.TimeElapsedColumn())
         with progress.Progress(*columns, console=errors, transient=True,
-                               disable=not errors.is_terminal) as shown:
-            yield partial(shown.update, shown.add_task(what, total=total))
+                               disable=not errors.is_terminal) as display:
+            yield partial(display.update, display.add_task(what, total=total))
 
 
 bars = Bars()
@@ -56,12 +56,11 @@ EnergyTable = Annotated[str, typer.Option(help="Energy cost table, or a file of 
 
 
 def command(function: Callable) -> Callable:
-    """Turn bad input into one line and exit code 2, before any work if it is ``--json``'s."""
+    """Turn bad input into one line and exit code 2."""
 
     @wraps(function)
     def guarded(*arguments, **options):
         try:
-            check_outputs(json=options.get("json"))
             return function(*arguments, **options)
         except (ValueError, OSError, ProgramError) as error:
             refuse(error)
@@ -72,10 +71,12 @@ def command(function: Callable) -> Callable:
 
 def refuse(error: Exception) -> None:
     """Say an error in one line."""
-    said = str(error)
-    if isinstance(error, OSError) and error.strerror:
-        said = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    errors.print(f"error: {' '.join(said.split())}")
+    reason = str(error)
+    if isinstance(error, TyperException):
+        reason = error.format_message()
+    elif isinstance(error, OSError) and error.strerror:
+        reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    errors.print(f"error: {' '.join(reason.split())}")
 
 
 def show(result: Result, path: Path | None) -> None:
@@ -117,13 +118,20 @@ def main() -> None:
 
 
 def start() -> None:
-    """Call the command; its modules are imported only if it is the one."""
+    """Call the command; its modules are imported only if it is the one.
+
+    Without any, help is shown. What the command line lacks, or what no command knows, is bad input
+    like any other.
+    """
     gc.set_threshold(ALLOCATIONS)
-    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
-    for name in [COMMANDS[wanted]] if wanted in COMMANDS else COMMANDS.values():
+    arguments = sys.argv[1:] or ["--help"]
+    for name in [COMMANDS[arguments[0]]] if arguments[0] in COMMANDS else COMMANDS.values():
         import_module(f"deltamoe.commands.{name}")
     app.callback()(lambda: None)  # a lone command, too, is called by its name
     try:
-        app()
+        sys.exit(app(arguments, standalone_mode=False))
+    except TyperException as error:
+        refuse(error)
+        sys.exit(2)
     finally:
         sys.stdout.flush()

@@ -7,6 +7,7 @@ import typer
 from deltamoe.cli import JsonFile, app, bars, command, show
 from deltamoe.experiments.benchmark import PARTS, benchmark
 from deltamoe.experiments.peers.compare import measured
+from deltamoe.host.outputs import check_outputs
 
 
 @app.command()
@@ -20,4 +21,5 @@ def bench(
     """Measure speed, bytes, the simulator and the area, each figure beside its limit."""
     if only and only not in PARTS:
         raise ValueError(f"part {only!r} is not one of {', '.join(PARTS)}")
+    check_outputs(json=json)
     show(measured(bars) if peers else benchmark(only, rtl=rtl, progress=bars), json)

@@ -25,7 +25,7 @@ def calibrate(
     json: JsonFile = None,
 ) -> None:
     """Fit an energy table to measured power."""
-    wanted = [term.strip() for term in terms.split(",")]
-    check_terms(wanted, f"--terms {terms}")
+    fitted = [term.strip() for term in terms.split(",")]
+    check_terms(fitted, f"--terms {terms}")
     check_outputs([out], json=json, read=[measurements])
-    show(calibrated(measurements, out, wanted, progress=bars), json)
+    show(calibrated(measurements, out, fitted, progress=bars), json)

@@ -29,14 +29,15 @@ def compare(
 ) -> None:
     """Combine models, hardware, policies and memories; compare cycles, energy and output."""
     if listed or spec is None:
+        check_outputs(json=json)
         show(studies(), json)
         return
     study = read(spec)
     check_outputs([csv], json=json, read=[file_of(spec, bundled(BUNDLED)), *study.files],
                   folders={out: report.FILES} if out else {})
-    made = answered(study, progress=bars)
+    result = answered(study, progress=bars)
     if out is not None:
-        made.write(out)
+        result.write(out)
     if csv is not None:
-        write(csv, made.csv())
-    show(made, json)
+        write(csv, result.csv())
+    show(result, json)

@@ -18,7 +18,7 @@ def demo(
 ) -> None:
     """Quantize the digits network, run a digit through every engine, write Verilog and a page."""
     check_outputs(json=json, folders={out: FILES})
-    made = demonstrate(out, progress=bars)
-    show(made, json)
-    if not made.agrees:
+    result = demonstrate(out, progress=bars)
+    show(result, json)
+    if not result.agrees:
         raise typer.Exit(1)

@@ -38,7 +38,7 @@ def infer(
     if engine == "rtl":
         from deltamoe.api.verilog import run_verilog
 
-        made = run_verilog(model, hardware, task=task, image=image, trace=trace, progress=bars)
+        result = run_verilog(model, hardware, task=task, image=image, trace=trace, progress=bars)
     else:
-        made = inferred(model, image, hardware=hardware, engine=engine, task=task)
-    show(made, json)
+        result = inferred(model, image, hardware=hardware, engine=engine, task=task)
+    show(result, json)

@@ -7,6 +7,7 @@ import typer
 from deltamoe.api.place_and_route import place_and_route as routed
 from deltamoe.boards import hardware as preset
 from deltamoe.cli import HardwareName, JsonFile, app, bars, command, show
+from deltamoe.host.outputs import check_outputs
 
 
 @app.command()
@@ -20,5 +21,6 @@ def place_and_route(
     json: JsonFile = None,
 ) -> None:
     """Place and route a unit with nextpnr: its fastest clock (many minutes for the largest)."""
+    check_outputs(json=json)
     show(routed(preset(hardware), unit, target=target, clock_mhz=clock, seed=seed, progress=bars),
          json)

@@ -52,7 +52,7 @@ def simulate(
         raise ValueError("mode zero-skip needs --image, since events depend on the data")
     check_outputs([trace], json=json, read=[file_of(model), image, file_of(energy_table, tables())],
                   folders={accelergy: ACCELERGY} if accelergy else {})
-    made = simulated(model, hardware, task=task, policy=mode, image=image, latency=latency,
+    result = simulated(model, hardware, task=task, policy=mode, image=image, latency=latency,
                      interval=interval, energy_table=energy_table, clock_mhz=clock_mhz, fps=fps)
-    made.write(trace, accelergy)
-    show(made, json)
+    result.write(trace, accelergy)
+    show(result, json)

@@ -31,9 +31,9 @@ def sweep(
     path = find(spec)
     out = out or Path("out") / path.stem
     check_outputs([csv], json=json, read=[path], folders={out: FILES})
-    made = explored(spec, out, workers=workers, scheduler=cluster, progress=bars)
-    written = {made.folder / FILES[1]: made.picture()}
+    result = explored(spec, out, workers=workers, scheduler=cluster, progress=bars)
+    written = {result.folder / FILES[1]: result.picture()}
     if csv:
-        written[csv] = made.csv().encode()
+        written[csv] = result.csv().encode()
     write_all(written)
-    show(made, json)
+    show(result, json)

@@ -9,6 +9,7 @@ from deltamoe.api.synthesis import check, synthesize
 from deltamoe.api.synthesis import estimate as estimated
 from deltamoe.boards import hardware as preset
 from deltamoe.cli import HardwareName, JsonFile, app, bars, command, show
+from deltamoe.host.outputs import check_outputs
 
 
 @app.command()
@@ -27,6 +28,7 @@ def synth(
     """Synthesize with Yosys and count LUTs, flip-flops, multipliers and memory blocks by unit."""
     hw = preset(hardware)
     check(target, unit or ())
+    check_outputs(json=json)
     if depth:
         if estimate or unit:
             raise ValueError("--depth is of the whole accelerator: no --unit, no --estimate")

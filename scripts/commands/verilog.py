@@ -25,5 +25,5 @@ def verilog(
     preset(hardware)
     check_outputs(json=json, folders={out: FILES})
     with bars.bar(f"generating {hardware}"):
-        made = generate(hardware, out)
-    show(made, json)
+        result = generate(hardware, out)
+    show(result, json)

@@ -50,10 +50,10 @@ def video(
     """Run a video frame by frame and compare each with dense inference of the same frame."""
     check_outputs(json=json, folders={out: [PICTURE]} if out else {}, read=[
         file_of(model), file_of(energy_table, tables()), *pictures(source, out)])
-    made = play(model, source, hardware, policy=policy, theta=theta, frames=frames, task=task,
+    result = play(model, source, hardware, policy=policy, theta=theta, frames=frames, task=task,
                 seed=seed, engine=engine, latency=latency, interval=interval,
                 energy_table=energy_table, progress=bars)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        write(out / PICTURE, made.picture())
-    show(made, json)
+        write(out / PICTURE, result.picture())
+    show(result, json)

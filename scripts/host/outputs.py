@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -24,7 +24,8 @@ def check_outputs(files: Iterable[Path | None] = (), *, json: Path | None = None
     read : iterable of Path or str
         Files that it reads, or folders of such; None and what does not exist are left out.
     folders : Mapping of Path to iterable of str
-        Folders, which may have to be made, and the names of the files to write into each.
+        Folders, which may have to be made, and the names of the files to write into each. They are
+        made first: ``files`` and ``json`` may be in them.
 
     Raises
     ------
@@ -35,11 +36,12 @@ def check_outputs(files: Iterable[Path | None] = (), *, json: Path | None = None
     files = [path for path in files if path is not None]
     if json is not None and str(json) != "-":
         files.append(json)
-    for path in files:
-        check_file(path)
     for folder in folders:
         check_folder(folder)
-    inputs = {identity(path) for path in found(read)}
+    new = {ancestor for folder in map(resolved, folders) for ancestor in (folder, *folder.parents)}
+    for path in files:
+        check_file(path, new)
+    inputs = {identity(path) for path in files_in(read)}
     written: dict[object, Path] = {}
     for path in [*files, *(folder / name for folder, names in folders.items() for name in names)]:
         if is_stream(path):
@@ -53,8 +55,8 @@ def check_outputs(files: Iterable[Path | None] = (), *, json: Path | None = None
         written[key] = path
 
 
-def check_file(path: Path) -> None:
-    """Raise ValueError unless a file can have this path."""
+def check_file(path: Path, new: Collection[Path]) -> None:
+    """Raise ValueError unless a file can have this path when folders ``new`` have been made."""
     if is_stream(path):
         return
     check_name(path)
@@ -62,6 +64,8 @@ def check_file(path: Path) -> None:
     if target.is_symlink():
         raise ValueError(f"{path} is a symbolic link that leads to itself")
     parent = target.parent
+    if not parent.exists() and resolved(parent) in new:
+        return
     if not parent.is_dir():
         raise ValueError(f"{path}: there is no folder {parent}")
     if path.is_dir():
@@ -72,8 +76,7 @@ def check_file(path: Path) -> None:
 def check_folder(path: Path) -> None:
     """Raise ValueError unless a folder has this path or can be made there."""
     check_name(path)
-    with naming(path):
-        target = Path(os.path.realpath(path))
+    target = resolved(path)
     if target.exists() and not target.is_dir():
         raise ValueError(f"{path} is no folder")
     above = path
@@ -97,7 +100,7 @@ def check_writable(path: Path, folder: Path) -> None:
         raise ValueError(f"{path}: the folder {folder} cannot be written to")
 
 
-def found(read: Iterable[Path | str | None]) -> Iterable[Path]:
+def files_in(read: Iterable[Path | str | None]) -> Iterable[Path]:
     """Return the files among what a command reads, those of folders included."""
     for path in map(Path, filter(None, read)):
         if path.is_dir():
@@ -109,11 +112,16 @@ def found(read: Iterable[Path | str | None]) -> Iterable[Path]:
 def identity(path: Path) -> object:
     """Return what two paths of one file have in common, also if it is not there yet."""
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
-        with naming(path):
-            return os.path.realpath(path)
-    return found.st_dev, found.st_ino
+        return resolved(path)
+    return status.st_dev, status.st_ino
+
+
+def resolved(path: Path) -> Path:
+    """Return a path without links; of what is not there yet, too."""
+    with naming(path):
+        return Path(os.path.realpath(path))
 
 
 @contextmanager

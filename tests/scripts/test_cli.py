@@ -146,6 +146,20 @@ BAD = {
     "accuracy digits --json nosuch/a.json": "no folder nosuch",
     "accuracy quantized-half.safetensors": "quantized-half.safetensors",
     "accuracy digits --out good.png": "good.png",
+    "nosuch": "No such command 'nosuch'",
+    "--nosuch": "No such option: --nosuch",
+    "infer digits": "Missing option '--image'",
+    "infer --image good.png": "Missing argument",
+    "infer digits more --image good.png": "unexpected extra argument",
+    "infer digits --image": "'--image' requires an argument",
+    "simulate digits --nosuch": "No such option: --nosuch",
+    "simulate digits --latency x": "Invalid value for '--latency'",
+    "sweep sweep-zcu102 --workers 0": "Invalid value for '--workers'",
+    "list --json nosuch/l.json": "no folder nosuch",
+    "bench --json nosuch/b.json": "no folder nosuch",
+    "compare --json nosuch/c.json": "no folder nosuch",
+    "demo --json nosuch/d.json": "no folder nosuch",
+    "verilog --out out --json nosuch/v.json": "no folder nosuch",
     "verilog --hardware nosuch --out out": "'nosuch' is not one of nano",
     "verilog --out good.png": "good.png",
 }
@@ -343,6 +357,23 @@ def test_train_delta_compares_the_same_sequences(
     assert written.config == given.config
     assert written.tensors.keys() == given.tensors.keys()
     assert all(torch.equal(written[name], tensor) for name, tensor in given.tensors.items())
+
+
+def test_a_result_may_go_into_the_folder_that_its_command_makes(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(monkeypatch, capsys, "simulate", "digits", "--accelergy", "a/b", "--trace",
+                       "a/b/trace.json", "--json", "a/cycles.json")
+    assert (code, err) == (0, "")
+    assert json.loads(Path("a/cycles.json").read_text())["cycles"] > 0
+    assert json.loads(Path("a/b/trace.json").read_text())["traceEvents"]
+
+
+def test_no_words_at_all_show_the_commands(monkeypatch: pytest.MonkeyPatch,
+                                           capsys: pytest.CaptureFixture) -> None:
+    code, out, err = run(monkeypatch, capsys)
+    assert (code, err) == (0, "")
+    assert all(f" {name} " in out for name in cli.COMMANDS)
 
 
 def test_json_has_no_infinity() -> None:

@@ -135,6 +135,17 @@ def test_results_beside_inputs_are_allowed(folder: Path) -> None:
     assert not Path("a").exists()
 
 
+def test_a_folder_to_be_made_takes_other_results_and_one_below_it_does_not(folder: Path) -> None:
+    new = {Path("a/b"): ["c"]}
+    check_outputs([Path("a/b/d"), Path("a/e"), Path("img/../a/b/f")], folders=new)
+    with pytest.raises(ValueError, match=r"^a/b/c would overwrite a/b/c"):
+        check_outputs([Path("a/b/c")], folders=new)
+    for path in ("a/b/g/h", "a/g/h", "nosuch/h"):
+        with pytest.raises(ValueError, match=rf"^{path}: there is no folder {Path(path).parent}$"):
+            check_outputs([Path(path)], folders=new)
+    assert not Path("a").exists()
+
+
 def test_two_sweeps_in_one_folder_are_refused(
         folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     """The second in one line, and the first's record stays."""
