@@ -1,6 +1,5 @@
 """Records from any PyTorch module, by the operators that it runs."""
 
-import re
 import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -12,15 +11,9 @@ from torch import Tensor, nn
 from torch.nn.attention import flex_attention
 
 from deltamoe.golden.operators import Part
-from deltamoe.golden.sparsity.names import (
-    OUTSIDE,
-    SEVERAL,
-    Named,
-    layer_in,
-    recognize,
-    recognized,
-)
+from deltamoe.golden.sparsity.names import OUTSIDE, SEVERAL, Named, recognize, recognized
 from deltamoe.golden.sparsity.observer import Observer
+from deltamoe.golden.sparsity.origins import product_of
 from deltamoe.golden.sparsity.record import Moment, Record
 from deltamoe.golden.sparsity.rule import largest
 
@@ -78,7 +71,7 @@ def trace(model: nn.Module, inputs: Tensor | Mapping[str, Any] | Iterable[Any],
         Not all multiplications are recorded, or what a product is of its block is not recognized.
     """
     routers = routers or {}
-    frames = given(model, inputs, routers)
+    frames = frames_of(model, inputs, routers)
     observer, moments = Observer(model, frozenset(routers)), []
     modes = {module: module.training for module in model.modules()}
     fast, fused = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
@@ -106,13 +99,13 @@ def trace(model: nn.Module, inputs: Tensor | Mapping[str, Any] | Iterable[Any],
     if not any(each.operands for each in moments):
         raise ValueError(f"{type(model).__name__} has no matrix product that can be recorded" +
                          (f", only {', '.join(observer.unseen)}" if observer.unseen else ""))
-    made = finished(model, observer, coded(moments), routers)
-    if made.unseen or made.unrecognized:
-        warnings.warn(f"the trace {made.seen}", stacklevel=2)
-    return made
+    record = finished(model, observer, coded(moments), routers)
+    if record.unseen or record.unrecognized:
+        warnings.warn(f"the trace {record.seen}", stacklevel=2)
+    return record
 
 
-def given(model: nn.Module, inputs: Any, routers: Any) -> list[Any]:
+def frames_of(model: nn.Module, inputs: Any, routers: Any) -> list[Any]:
     """Return the frames; raise ValueError unless these arguments can be traced."""
     if not isinstance(model, nn.Module):
         raise ValueError(f"the model is {type(model).__name__}, not a torch.nn.Module")
@@ -149,19 +142,18 @@ def run(model: nn.Module, frame: Any) -> None:
 
 def moment(observer: Observer, routers: Mapping[str, int]) -> Moment:
     """Return one frame's operands, and what its routers said."""
-    operands = {name: torch.cat(parts) for name, parts in observer.operands.items()}
-    for name, operand in operands.items():
+    operands = {product: torch.cat(parts) for product, parts in observer.operands.items()}
+    for product, operand in operands.items():
         if not operand.isfinite().all():
-            raise ValueError(f"operand of {name} holds NaN or infinity")
+            raise ValueError(f"operand of {product} holds NaN or infinity")
     logits, routes = {}, {}
-    for name, count in routers.items():
-        if name in observer.results:
-            found = torch.cat(observer.results[name]).double()
-            if not 1 <= count <= found.shape[-1]:
-                raise ValueError(f"router {name!r}: {count} experts of a token are not in "
-                                 f"1..{found.shape[-1]}")
-            logits[layer_in(name)] = found
-            routes[layer_in(name)] = largest(found, count).nonzero()[:, 1].view(-1, count)
+    for router, results in observer.results.items():
+        scores, count = torch.cat(results).double(), routers[str(router)]
+        if not 1 <= count <= scores.shape[-1]:
+            raise ValueError(f"router {str(router)!r}: {count} experts of a token are not in "
+                             f"1..{scores.shape[-1]}")
+        logits[router.layer] = scores
+        routes[router.layer] = largest(scores, count).nonzero()[:, 1].view(-1, count)
     return Moment(operands, {name: each.keys for name, each in observer.attentions.items()},
                   logits, routes)
 
@@ -170,60 +162,63 @@ def finished(model: nn.Module, observer: Observer, moments: list[Moment],
              routers: Mapping[str, int]) -> Record:
     """Return the record, with the weights of layers that did not run, and names that say roles."""
     weights = dict(observer.weights)
+    ran = {str(product): product for product in weights}
     for name in routers:
-        if name not in weights:
-            raise ValueError(f"router {name!r} is not one of the products {', '.join(weights)}")
-    idle = {name: module.weight.detach().float().cpu() for name, module in model.named_modules()
-            if isinstance(module, nn.Linear) and name not in weights}
-    weights |= {name: weight for name, weight in idle.items() if recognize(name).expert is not None}
-    weights |= siblings(model, weights)
-    roles = observer.roles | dict.fromkeys(routers, Part.GATE)
-    products = {name: known(name, roles, weights) for name in weights} | observer.attended
+        if name not in ran:
+            raise ValueError(f"router {name!r} is not one of the products {', '.join(ran)}")
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and recognize(name).expert is not None:
+            weights.setdefault(recognize(name), module.weight.detach().float().cpu())
+    weights |= idle_experts(model, weights)
+    roles = observer.roles | dict.fromkeys((ran[name] for name in routers), Part.GATE)
+    products = {product: known(product, roles) for product in weights} | {
+        product: product for product in observer.attended}
     return Record(
-        tuple(replace(each, operands={products[name]: operand
-                                      for name, operand in each.operands.items()})
+        tuple(replace(each, operands={products[product]: operand
+                                      for product, operand in each.operands.items()})
               for each in moments),
-        {products[name]: weight.contiguous() for name, weight in weights.items()},
-        widths={products[name]: width for name, width in observer.widths.items()},
-        macs=observer.counted, unseen=dict(observer.unseen))
+        {products[product]: weight.contiguous() for product, weight in weights.items()},
+        widths=dict(observer.widths), macs=observer.counted, unseen=dict(observer.unseen))
 
 
-def siblings(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def idle_experts(model: nn.Module, weights: Mapping[Named, Tensor]) -> dict[Named, Tensor]:
     """Return the weights of experts that no token chose, of parameters that hold those of all."""
-    made = {}
+    idle = {}
     for name, parameter in model.named_parameters():
         if parameter.dim() != 3:
             continue
-        owner, _, last = name.rpartition(".")
-        inside = owner if owner.split(".")[-1] == "experts" else f"{owner}.experts".lstrip(".")
-        names = [f"{inside}.{number}.{last.removesuffix('_weight')}"
-                 for number in range(len(parameter))]
-        known = next((index for index, each in enumerate(names) if each in weights), None)
-        if known is None:
+        whole = product_of(name)
+        experts = [whole.of_expert(number) for number in range(len(parameter))]
+        first = next((number for number, each in enumerate(experts) if each in weights), None)
+        if first is None:
             continue
         tensor = parameter.detach().float().cpu()
-        turned = not torch.equal(tensor[known], weights[names[known]])
-        made |= {each: (tensor[index].mT if turned else tensor[index]).clone()
-                 for index, each in enumerate(names) if each not in weights}
-    return made
+        turned = not torch.equal(tensor[first], weights[experts[first]])
+        idle |= {each: (tensor[number].mT if turned else tensor[number]).clone()
+                 for number, each in enumerate(experts) if each not in weights}
+    return idle
 
 
-def known(name: str, roles: Mapping[str, str], weights: Mapping[str, Tensor]) -> Named:
-    """Return a product by its name, known as its role unless its name says the same."""
-    product, role = recognize(name), roles.get(name)
+def known(product: Named, roles: Mapping[Named, str]) -> Named:
+    """Return a product known as its role, unless its name says the same.
+
+    An expert that no token chose has the role of the others of its kind, first of its own mixture.
+    """
+    role = roles.get(product)
     if role is None and product.expert is not None:
-        like = (roles[other] for other in weights if other in roles
-                and re.sub(r"\d+", "", other) == re.sub(r"\d+", "", name))
-        role = next(like, None)
+        alike = [other for other in roles
+                 if other.expert is not None and other.part == product.part]
+        alike.sort(key=lambda other: other.mixture != product.mixture)
+        role = roles[alike[0]] if alike else None
     fixed = product.part in OUTSIDE or (role in SEVERAL and recognized(product))
     return product if role is None or product.part == role or fixed else product.known_as(role)
 
 
 def coded(moments: list[Moment]) -> list[Moment]:
     """Return all operands and keys as int8 codes, 127 being a product's largest magnitude."""
-    made = [dict(each.operands) for each in moments]
+    operands = [dict(each.operands) for each in moments]
     keys = [dict(each.keys) for each in moments]
-    for tensors in (made, keys):
+    for tensors in (operands, keys):
         for name in {name: None for each in tensors for name in each}:
             seen = [each for each in tensors if name in each]
             top = max((float(each[name].abs().max()) for each in seen if each[name].numel()),
@@ -231,5 +226,5 @@ def coded(moments: list[Moment]) -> list[Moment]:
             for each in seen:
                 scale = 127 / top if top else 0.0
                 each[name] = (each[name].double() * scale).round().to(torch.int64)
-    return [replace(each, operands=operands, keys=key)
-            for each, operands, key in zip(moments, made, keys, strict=True)]
+    return [replace(each, operands=codes, keys=key_codes)
+            for each, codes, key_codes in zip(moments, operands, keys, strict=True)]

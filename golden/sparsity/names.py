@@ -1,11 +1,13 @@
 """What a matrix product of any network is; no torch.
 
 Of the networks of :mod:`deltamoe.golden.model` it is an operator. Other people's layers have names,
-and what these say is read once, by :func:`recognize`, where a network or its trace comes in.
+and what these say is read once, by :func:`recognize`, where a network or its trace comes in. What a
+product is beyond its layer, an expert or a part of its parameter, is derived from that value.
 """
 
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 
 from deltamoe.golden.operators import Operator, Part
 
@@ -107,13 +109,27 @@ class Named:
                 and self.name.startswith(product.mixture))
 
     def known_as(self, role: str) -> "Named":
-        """Return it with what it turned out to be, which follows its name."""
+        """Return it with what it turned out to be, or which part of it, behind its name."""
         return replace(self, name=f"{self.name}.{role}", part=role, owner=self.name)
+
+    def numbered(self, number: int) -> "Named":
+        """Return the product with one of several matrices of a parameter, which is no expert."""
+        part = self.part if recognized(self) else str(number)
+        return replace(self, name=f"{self.name}.{number}", part=part, owner=self.name)
+
+    def of_expert(self, expert: int) -> "Named":
+        """Return the product of one expert, of a parameter that holds those of all."""
+        above, _, inside = self.owner.rpartition(".")
+        mixture = above if inside == "experts" else self.owner
+        word = self.name.removeprefix(f"{self.owner}.")
+        owner = ".".join(filter(None, (mixture, "experts", str(expert))))
+        return Named(f"{owner}.{word}", part_in([word]), self.layer, expert, owner, mixture)
 
 
 Product = Operator | Named
 
 
+@cache
 def recognize(name: str) -> Named:
     """Return the product of another network with this name, and what the name says of it."""
     expert = EXPERT.search(name)

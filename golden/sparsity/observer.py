@@ -17,7 +17,7 @@ from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from deltamoe.golden.operators import Part
-from deltamoe.golden.sparsity.names import Named, layer_in, recognize
+from deltamoe.golden.sparsity.names import Named, recognize
 from deltamoe.golden.sparsity.origins import MOVES, Origin, Origins, tensors_in
 from deltamoe.golden.sparsity.pieces import pieces
 
@@ -78,7 +78,7 @@ class Tag(NamedTuple):
     ``products`` is how many products of two elements it consists of that are not counted yet.
     """
 
-    sources: frozenset[str] = frozenset()
+    sources: frozenset[Named] = frozenset()
     activated: bool = False
     scores: "Scores | None" = None
     softmax: bool = False
@@ -92,7 +92,7 @@ class Scores:
     where: str
     left: Tensor
     right: Tensor
-    sources: tuple[frozenset[str], frozenset[str]]
+    sources: tuple[frozenset[Named], frozenset[Named]]
     macs: int
     used: bool = False
 
@@ -114,20 +114,20 @@ class Observer(TorchDispatchMode):
 
     Attributes
     ----------
-    operands : dict of str to list of Tensor
+    operands : dict of Named to list of Tensor
         By product, in order: rows (R, K) of a product with a parameter for each call; of an
         attention's ``scores`` and ``values`` the queries and the probabilities (H, T, K).
     attentions : dict of str to Attention
         By name without ``scores``.
-    results : dict of str to list of Tensor
-        Rows (R, N) of the products in ``wanted``.
-    weights : dict of str to Tensor
+    results : dict of Named to list of Tensor
+        Rows (R, N) of the products that are called as ``routers``.
+    weights : dict of Named to Tensor
         By product (N, K), of all runs.
-    roles : dict of str to str
+    roles : dict of Named to str
         What a product is of its block, by what its operand and its result are used for.
-    attended : dict of str to Named
-        The products of the attentions of all runs, by name.
-    widths : dict of str to int
+    attended : set of Named
+        The products of the attentions of all runs.
+    widths : dict of Named to int
         By product of values how wide a head's are, if its keys are not.
     counted, seen : int
         Multiplications of all products in all runs, and of those recorded.
@@ -137,23 +137,23 @@ class Observer(TorchDispatchMode):
 
     supports_higher_order_operators = True
 
-    def __init__(self, model: nn.Module, wanted: frozenset[str] = frozenset()) -> None:
+    def __init__(self, model: nn.Module, routers: frozenset[str] = frozenset()) -> None:
         super().__init__()
-        self.origins, self.wanted = Origins(model), wanted
+        self.origins, self.routers = Origins(model), routers
         self.within: list[str] = []
         self.thread = get_ident()
-        self.weights: dict[str, Tensor] = {}
-        self.roles: dict[str, str] = {}
-        self.attended: dict[str, Named] = {}
-        self.widths: dict[str, int] = {}
+        self.weights: dict[Named, Tensor] = {}
+        self.roles: dict[Named, str] = {}
+        self.attended: set[Named] = set()
+        self.widths: dict[Named, int] = {}
         self.counted = self.seen = 0
         self.unseen: Counter[str] = Counter()
         self.clear()
 
     def clear(self) -> None:
         """Forget the operands of the last run."""
-        self.operands: dict[str, list[Tensor]] = {}
-        self.results: dict[str, list[Tensor]] = {}
+        self.operands: dict[Named, list[Tensor]] = {}
+        self.results: dict[Named, list[Tensor]] = {}
         self.attentions: dict[str, Attention] = {}
         self.pending: list[Scores] = []
         self.tags: Any = WeakTensorKeyDictionary()
@@ -309,55 +309,55 @@ class Observer(TorchDispatchMode):
         if result.is_complex():
             self.miss(self.place(func), macs)
             return
-        made = result.detach().view(len(a), a.shape[1], b.shape[2])
+        outcome = result.detach().view(len(a), a.shape[1], b.shape[2])
         from_left, from_right = self.origins.of(left), self.origins.of(right)
         if from_left is not None and from_left.computed:
             from_left = None
         if from_right is not None:
-            self.product(from_right.shaped(b.shape), a, b, made, self.tags.get(left), result)
+            self.product(from_right.shaped(b.shape), a, b, outcome, self.tags.get(left), result)
         elif from_left is not None:
-            self.product(from_left.shaped(a.shape).transposed(), b.mT, a.mT, made.mT,
+            self.product(from_left.shaped(a.shape).transposed(), b.mT, a.mT, outcome.mT,
                          self.tags.get(right), result)
         else:
             self.activations(func, (left, a), (right, b), result)
             return
         self.seen += macs
         if from_left is not None and from_right is not None:
-            self.origins.copies[result] = Origin(from_right.name, computed=True)
+            self.origins.copies[result] = Origin(from_right.product, computed=True)
 
-    def product(self, origin: Origin, x: Tensor, weight: Tensor, made: Tensor, tag: Tag | None,
+    def product(self, origin: Origin, x: Tensor, weight: Tensor, outcome: Tensor, tag: Tag | None,
                 result: Tensor) -> None:
         """Enter the products of (B, M, K) with the parts (B, K, N) of a parameter."""
-        names = set()
-        for name, rows, columns, results in pieces(origin, x, weight, made):
-            name = self.told_apart(name, copied(columns))
-            self.operands.setdefault(name, []).append(copied(rows))
-            if name in self.wanted:
-                self.results.setdefault(name, []).append(copied(results))
-            names.add(name)
+        products = set()
+        for piece, rows, columns, results in pieces(origin, x, weight, outcome):
+            product = self.told_apart(piece, copied(columns))
+            self.operands.setdefault(product, []).append(copied(rows))
+            if str(product) in self.routers:
+                self.results.setdefault(product, []).append(copied(results))
+            products.add(product)
         if tag is not None:
-            self.role(names, x.shape[-1], tag)
-        self.tags[result] = Tag(frozenset(names))
+            self.role(products, x.shape[-1], tag)
+        self.tags[result] = Tag(frozenset(products))
 
-    def told_apart(self, name: str, weight: Tensor) -> str:
-        """Enter weights under a name; a number follows it where it has other weights already."""
-        names = chain([name], (f"{name}.use_{number}" for number in count(2)))
-        free = next(each for each in names if each not in self.weights
+    def told_apart(self, product: Named, weight: Tensor) -> Named:
+        """Enter a product's weights; if it has others already, those of its next use."""
+        uses = chain([product], (product.known_as(f"use_{number}") for number in count(2)))
+        free = next(each for each in uses if each not in self.weights
                     or torch.equal(self.weights[each], weight))
         self.weights.setdefault(free, weight)
         return free
 
-    def role(self, names: set[str], depth: int, tag: Tag) -> None:
+    def role(self, products: set[Named], depth: int, tag: Tag) -> None:
         """Note what products are that use what others made."""
         if any(source in self.attended for source in tag.sources):
-            self.roles |= dict.fromkeys(names - self.roles.keys(), "proj")
+            self.roles |= dict.fromkeys(products - self.roles.keys(), "proj")
         elif tag.activated:
-            before = [name for name in tag.sources
-                      if len(self.weights.get(name, ())) in (depth, 2 * depth)]
-            for name in before:
-                self.roles.setdefault(name, "fc1")
+            before = [source for source in tag.sources
+                      if len(self.weights.get(source, ())) in (depth, 2 * depth)]
+            for source in before:
+                self.roles.setdefault(source, "fc1")
             if before:
-                self.roles |= dict.fromkeys(names - self.roles.keys(), "fc2")
+                self.roles |= dict.fromkeys(products - self.roles.keys(), "fc2")
 
     def activations(self, func: Any, left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor],
                     result: Tensor) -> None:
@@ -369,16 +369,16 @@ class Observer(TorchDispatchMode):
             scores = tag.scores
             if scores is None or not tag.softmax or scores.used:
                 continue
-            queries, keys, made = scores.left, scores.right.mT, scores.sources
+            queries, keys, makers = scores.left, scores.right.mT, scores.sources
             if keys_first(weights, queries, keys):
-                queries, keys, made = keys, queries, made[::-1]
+                queries, keys, makers = keys, queries, makers[::-1]
             if tuple(weights.shape) != (len(queries), queries.shape[1], keys.shape[1]):
                 continue
             scores.used = True
             self.seen += scores.macs + macs
             self.attend(Attention(copied(queries), copied(weights), shared(copied(keys)),
                                   values.shape[-1]),
-                        (*made, self.tags.get(right[0] if tag is tags[0] else left[0],
+                        (*makers, self.tags.get(right[0] if tag is tags[0] else left[0],
                                                Tag()).sources), result)
             return
         scores = Scores(self.place(func), left[1].detach(), right[1].detach(),
@@ -400,34 +400,36 @@ class Observer(TorchDispatchMode):
                     tuple(self.tags.get(each, Tag()).sources for each in (query, key, value)),
                     result)
 
-    def attend(self, attention: Attention, sources: tuple[frozenset[str], ...], result: Tensor,
-               ) -> None:
+    def attend(self, attention: Attention, sources: tuple[frozenset[Named], ...],
+               result: Tensor) -> None:
         """Enter an attention, and note what made its operands."""
         owner = self.within[-1] if self.within else ""
-        makers = [source.rpartition(".")[0] for source in sources[0]]
-        if layer_in(owner) < 0:
-            owner = next((maker for maker in makers if layer_in(maker) >= 0), owner)
+        whose = recognize(owner)
+        makers = [source for source in sorted(sources[0], key=str) if source.layer >= 0]
+        if whose.layer < 0 and makers:
+            whose = makers[0]
+            owner = whose.owner
         stem = f"{owner}.attention".removeprefix(".")
         name, number = stem, 1
         while name in self.attentions:
             number += 1
             name = f"{stem}{number}"
         self.attentions[name] = attention
-        scores, values = (replace(recognize(owner), name=f"{name}.{part}", part=part, owner=name)
+        scores, values = (replace(whose, name=f"{name}.{part}", part=part, owner=name)
                           for part in (Part.SCORES, Part.VALUES))
-        self.attended |= {str(scores): scores, str(values): values}
+        self.attended |= {scores, values}
         if attention.width != attention.keys.shape[-1]:
-            self.widths[str(values)] = attention.width
-        self.operands[str(scores)] = [attention.queries]
-        self.operands[str(values)] = [attention.probabilities]
-        uses: dict[str, str] = {}
-        for kind, names in zip("qkv", sources, strict=True):
-            for source in names:
+            self.widths[values] = attention.width
+        self.operands[scores] = [attention.queries]
+        self.operands[values] = [attention.probabilities]
+        uses: dict[Named, str] = {}
+        for kind, products in zip("qkv", sources, strict=True):
+            for source in products:
                 uses[source] = uses.get(source, "") + kind
         for source, kinds in uses.items():
             if kinds in {"q", "k", "v", "kv", "qkv"} and source not in self.attended:
                 self.roles.setdefault(source, kinds)
-        self.tags[result] = Tag(frozenset({str(values)}))
+        self.tags[result] = Tag(frozenset({values}))
 
     def convolution(self, result: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None,
                     stride: list[int], padding: list[int], dilation: list[int], transposed: bool,
@@ -451,12 +453,12 @@ class Observer(TorchDispatchMode):
         axes = range(2, 2 + len(size))
         rows = x.permute(0, *axes, 1, *range(2 + len(size), x.dim())).reshape(
             1, -1, weight[0].numel())
-        made = result.detach().movedim(1, -1).reshape(1, -1, len(weight))
-        self.product(Origin(origin.name, None), rows, weight.detach().flatten(1).mT[None], made,
-                     None, result)
+        outcome = result.detach().movedim(1, -1).reshape(1, -1, len(weight))
+        self.product(Origin(origin.product, None), rows, weight.detach().flatten(1).mT[None],
+                     outcome, None, result)
         self.seen += macs
         if size.numel() > 1:
-            self.roles.setdefault(origin.name, "patch")
+            self.roles.setdefault(origin.product, "patch")
 
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from deltamoe.golden.sparsity.names import Named, recognize
+
 aten = torch.ops.aten
 
 MOVES = {getattr(aten, name).default for name in (
@@ -39,8 +41,8 @@ class Origin(NamedTuple):
 
     Attributes
     ----------
-    name : str
-        The product's name: the parameter's without ``weight``.
+    product : Named
+        The product, which has the parameter's name without ``weight``.
     slices : Tensor, optional
         Of each element the index along the parameter's first axis; None where the parameter has
         fewer than three axes or the index is not known.
@@ -50,7 +52,7 @@ class Origin(NamedTuple):
         Whether it is a product of parameters: weights, as a sum of low rank, or learned queries.
     """
 
-    name: str
+    product: Named
     slices: Tensor | None = None
     experts: bool = False
     computed: bool = False
@@ -63,13 +65,9 @@ class Origin(NamedTuple):
         """Return it for the transposed matrices."""
         return self if self.slices is None else self._replace(slices=self.slices.mT)
 
-    def of_slice(self, number: int) -> str:
-        """Return the name of the product with a slice of the parameter."""
-        owner, _, last = self.name.rpartition(".")
-        if not self.experts:
-            return f"{self.name}.{number}"
-        inside = owner if owner.split(".")[-1] == "experts" else f"{owner}.experts".lstrip(".")
-        return f"{inside}.{number}.{last}"
+    def of_slice(self, number: int) -> Named:
+        """Return the product with a slice of the parameter."""
+        return self.product.of_expert(number) if self.experts else self.product.numbered(number)
 
 
 class Origins:
@@ -102,16 +100,16 @@ class Origins:
         """Return where a tensor comes from; None if it depends on the network's input."""
         if tensor in self.copies:
             return self.copies[tensor]
-        found = self.base(tensor)
-        if found is None:
+        base = self.base(tensor)
+        if base is None:
             return None
-        name, parameter = found
-        product = SUFFIXES.sub("", name)
+        name, parameter = base
+        product = product_of(name)
         if not parameter.is_contiguous():
             return Origin(product)
         first, step = tensor.storage_offset() - parameter.storage_offset(), parameter.stride(0) or 1
         if parameter.dim() == 2:
-            return Origin(product + region(first, reach(tensor), parameter))
+            return Origin(region(product, first, reach(tensor), parameter))
         if parameter.dim() != 3:
             return Origin(product)
         slices = torch.full((1,) * tensor.dim(), first // step, dtype=torch.int32)
@@ -160,9 +158,9 @@ class Origins:
             parts = [slices.reshape(results[0].shape)]
         elif slices is not None and func in MOVES:
             moved = {id(each): self.of(each).slices for each in floats}
-            made = func(*swapped(args, moved), **swapped(kwargs, moved)) if all(
+            after = func(*swapped(args, moved), **swapped(kwargs, moved)) if all(
                 each is not None for each in moved.values()) else [None] * len(results)
-            parts = [made] if isinstance(made, Tensor) else list(made)
+            parts = [after] if isinstance(after, Tensor) else list(after)
         else:
             parts = [slices if each.shape == source.shape else None for each in results]
         for result, part in zip(results, parts, strict=True):
@@ -187,19 +185,25 @@ def reach(tensor: Tensor) -> int:
                for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
 
 
-def region(first: int, reach: int, parameter: Tensor) -> str:
-    """Return what tells a part of a matrix from the others, nothing for the whole.
+def product_of(parameter: str) -> Named:
+    """Return the product with a parameter of this name."""
+    return recognize(SUFFIXES.sub("", parameter))
+
+
+def region(product: Named, first: int, reach: int, parameter: Tensor) -> Named:
+    """Return the product with a part of a matrix, itself for the whole.
 
     The part goes from element ``first`` to the one that is ``reach`` behind it.
     """
     rows, depth = parameter.shape
     (top, left), (bottom, right) = divmod(first, depth), divmod(first + reach, depth)
-    count, said = bottom + 1 - top, ""
+    count = bottom + 1 - top
     if count < rows and rows % 3 == 0 and not top % (rows // 3) and not count % (rows // 3):
-        said = f".{THIRDS[top * 3 // rows, (top + count) * 3 // rows]}"
+        product = product.known_as(THIRDS[top * 3 // rows, (top + count) * 3 // rows])
     elif count < rows:
-        said = f".rows_{top}_{bottom + 1}"
-    return said + (f".columns_{left}_{right + 1}" if (left, right) != (0, depth - 1) else "")
+        product = product.known_as(f"rows_{top}_{bottom + 1}")
+    whole = (left, right) == (0, depth - 1)
+    return product if whole else product.known_as(f"columns_{left}_{right + 1}")
 
 
 def place(tensor: Tensor) -> int:
