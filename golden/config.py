@@ -5,6 +5,9 @@ from dataclasses import dataclass
 NORMS = ("layer", "rms")
 """How a network may normalize rows."""
 
+ACTIVATIONS = ("gelu", "gelu-tanh", "quick-gelu", "relu", "silu")
+"""What may be between the two layers of an MLP; each is a table in the hardware."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -29,6 +32,13 @@ class ModelConfig:
         Classes of each task. Empty: no final normalization and no head, the output is the tokens.
     norm : str
         How rows are normalized: ``layer``, LayerNorm, or ``rms``, RMSNorm.
+    norm_epsilon : float
+        What is added to a row's variance, or mean square.
+    activation : str
+        One of :data:`ACTIVATIONS`.
+    prefix_tokens : int
+        Tokens before those of the patches: the class token, which is the first, and others such
+        as registers. Without any there is no head.
     """
 
     name: str
@@ -46,6 +56,9 @@ class ModelConfig:
     num_tasks: int = 1
     num_classes: tuple[int, ...] = ()
     norm: str = "layer"
+    norm_epsilon: float = 1e-6
+    activation: str = "gelu"
+    prefix_tokens: int = 1
 
     def __post_init__(self) -> None:
         for field in ("image_channels", "image_height", "image_width", "patch_size", "embed_dim",
@@ -74,6 +87,14 @@ class ModelConfig:
                              f"num_tasks={self.num_tasks} tasks")
         if self.norm not in NORMS:
             raise ValueError(f"norm={self.norm!r} is not one of {', '.join(NORMS)}")
+        if not (isinstance(self.norm_epsilon, float) and 0 < self.norm_epsilon < 1):
+            raise ValueError(f"norm_epsilon={self.norm_epsilon!r} is not between 0 and 1")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation={self.activation!r} is not one of "
+                             f"{', '.join(ACTIVATIONS)}")
+        if type(self.prefix_tokens) is not int or self.prefix_tokens < bool(self.num_classes):
+            raise ValueError(f"prefix_tokens={self.prefix_tokens!r} is not "
+                             f"{'a positive integer' if self.num_classes else '0 or more'}")
 
     @property
     def num_patches(self) -> int:
@@ -82,8 +103,8 @@ class ModelConfig:
 
     @property
     def num_tokens(self) -> int:
-        """Patches and the class token, which is token 0."""
-        return self.num_patches + 1
+        """Patches, and the tokens before them, of which the class token is the first."""
+        return self.num_patches + self.prefix_tokens
 
     @property
     def patch_dim(self) -> int:

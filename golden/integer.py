@@ -212,12 +212,13 @@ def block(c: Context, layer: int, x: Tensor) -> Tensor:
 
 
 def embed(c: Context, pixels: Tensor) -> Tensor:
-    """Patches and the class token, each with its position: (..., T, D)."""
+    """Patches behind the class token and its like, each with its position: (..., T, D)."""
     position = c.tensor("position")                                              # (T, D)
     patches = patchify(pixels.to(torch.int64), c.model.config.patch_size) - PIXEL_ZERO
-    embedded = layer_of(c, Operator(Part.PATCH), patches, UPDATE)                # (..., T-1, D)
-    first = position[:1].expand_as(embedded[..., :1, :])
-    return torch.cat([first, residual_add(position[1:], embedded)], -2)
+    embedded = layer_of(c, Operator(Part.PATCH), patches, UPDATE)          # (..., patches, D)
+    first, others = position.split([c.model.config.prefix_tokens, embedded.shape[-2]])
+    first = first.expand(*embedded.shape[:-2], -1, -1)
+    return torch.cat([first, residual_add(others, embedded)], -2)
 
 
 def classify(c: Context, x: Tensor) -> Tensor:

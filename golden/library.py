@@ -7,9 +7,11 @@ from torch import Tensor
 
 from deltamoe.golden.config import MODELS, ModelConfig
 from deltamoe.golden.data.images import digits, pattern
+from deltamoe.golden.importing.preprocessing import Preprocessing
+from deltamoe.golden.importing.source import FORMAT, load, own_format
 from deltamoe.golden.model import M3ViT, build
-from deltamoe.golden.quantization.checkpoint import load
 from deltamoe.golden.quantization.quantize import quantize
+from deltamoe.golden.quantization.quantized import FORMAT as QUANTIZED
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.seeded import seeded
 
@@ -18,10 +20,14 @@ CALIBRATION_IMAGES = 2
 
 
 class Network(NamedTuple):
-    """A quantized network, and the one it was made from if that is at hand."""
+    """A quantized network, the one it was made from, or both: what is at hand.
 
-    quantized: QuantizedModel
+    ``preprocessing`` is how a picture becomes their pixels; without one it has their size.
+    """
+
+    quantized: QuantizedModel | None
     real: M3ViT | None
+    preprocessing: Preprocessing | None = None
 
 
 def untrained(config: ModelConfig) -> Network:
@@ -31,26 +37,35 @@ def untrained(config: ModelConfig) -> Network:
     return Network(quantized, real.float())
 
 
+def is_own(path: Path) -> bool:
+    """Whether a file is one of ours, in floating point or quantized."""
+    return own_format(path) in {FORMAT, QUANTIZED}
+
+
 def find(name: str) -> Network:
-    """Return the preset ``name``, or the quantized file of that path.
+    """Return the preset ``name``, or the file of ours of that path, quantized or not.
 
     A preset without committed weights gets seeded ones, quantized on test patterns.
 
     Raises
     ------
     ValueError
-        Neither a preset nor a quantized file.
+        Neither a preset nor a file of ours.
     """
     if name in MODELS:
         config = MODELS[name]
         trained = WEIGHTS / f"{name}.safetensors"
         if trained.exists():
             return Network(QuantizedModel.load(WEIGHTS / f"{name}.quantized.safetensors"),
-                           build(config, load(trained, config)))
+                           load(trained).model())
         return untrained(config)
     path = Path(name)
     if path.suffix == ".safetensors" and path.exists():
-        return Network(QuantizedModel.load(path), None)
+        if own_format(path) == FORMAT:
+            network = load(path)
+            return Network(None, network.model(), network.preprocessing)
+        quantized = QuantizedModel.load(path)
+        return Network(quantized, None, quantized.preprocessing)
     raise ValueError(f"model {name!r} is neither a quantized .safetensors file nor one of "
                      f"{', '.join(MODELS)}")
 

@@ -4,6 +4,7 @@ Shapes: T tokens, D embed_dim, H heads, Dh head_dim, E experts, F hidden width.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -45,6 +46,20 @@ def nothing(site: Site, value: Tensor) -> None:
     """Observe nothing."""
 
 
+class QuickGelu(nn.Module):
+    """GELU by a logistic function, as CLIP has it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map element by element."""
+        return x * (1.702 * x).sigmoid()
+
+
+def activation(name: str) -> nn.Module:
+    """Make an activation of :data:`deltamoe.golden.config.ACTIVATIONS`."""
+    return {"gelu": nn.GELU, "gelu-tanh": partial(nn.GELU, "tanh"), "quick-gelu": QuickGelu,
+            "relu": nn.ReLU, "silu": nn.SiLU}[name]()
+
+
 class Attention(nn.Module):
     """Multi-head self-attention."""
 
@@ -67,12 +82,12 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Dense two-layer perceptron with GELU."""
+    """Dense two-layer perceptron."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.fc1 = nn.Linear(config.embed_dim, config.hidden_dim)
-        self.activation = nn.GELU()
+        self.activation = activation(config.activation)
         self.fc2 = nn.Linear(config.hidden_dim, config.embed_dim)
 
     def forward(self, h: Tensor, observe: Inner) -> Tensor:
@@ -108,7 +123,7 @@ class Moe(nn.Module):
         self.top_k = config.top_k
         self.gate = nn.ModuleList(Gate(d, e) for _ in range(config.num_tasks))
         self.experts = nn.ModuleDict({"htoh4": Experts(e, d, f), "h4toh": Experts(e, f, d)})
-        self.activation = nn.GELU()
+        self.activation = activation(config.activation)
 
     def forward(self, h: Tensor, task: int, observe: Inner,
                 experts: Tensor | None = None) -> Tensor:
@@ -129,7 +144,8 @@ class Moe(nn.Module):
 
 def norm(config: ModelConfig) -> nn.Module:
     """Make a normalization of rows; that by their root mean square alone has no bias."""
-    return (nn.RMSNorm if config.norm == "rms" else nn.LayerNorm)(config.embed_dim, eps=1e-6)
+    kind = nn.RMSNorm if config.norm == "rms" else nn.LayerNorm
+    return kind(config.embed_dim, eps=config.norm_epsilon)
 
 
 class Block(nn.Module):
@@ -165,7 +181,8 @@ class M3ViT(nn.Module):
         self.config = config
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(
             config.image_channels, config.embed_dim, config.patch_size, config.patch_size)})
-        self.cls_token = nn.Parameter(torch.randn(1, 1, config.embed_dim) * 0.02)
+        self.cls_token = nn.Parameter(
+            torch.randn(1, config.prefix_tokens, config.embed_dim) * 0.02)
         self.pos_embed = nn.Parameter(torch.randn(1, config.num_tokens, config.embed_dim) * 0.02)
         self.blocks = nn.ModuleList(Block(config, n) for n in range(config.num_layers))
         if config.num_classes:
@@ -180,11 +197,11 @@ class M3ViT(nn.Module):
         ``observe`` is called with every intermediate value; ``experts`` forces
         the (..., T, k) routing of these layers.
         """
-        patches = patchify(pixels, self.config.patch_size) / 256  # (..., T-1, patch_dim)
+        patches = patchify(pixels, self.config.patch_size) / 256  # (..., patches, patch_dim)
         proj = self.patch_embed["proj"]
-        embedded = patches @ proj.weight.flatten(1).T + proj.bias  # (..., T-1, D)
-        token = self.cls_token[0].expand_as(embedded[..., :1, :])
-        x = torch.cat([token, embedded], -2) + self.pos_embed[0]  # (..., T, D)
+        embedded = patches @ proj.weight.flatten(1).T + proj.bias  # (..., patches, D)
+        tokens = self.cls_token[0].expand(*embedded.shape[:-2], -1, -1)
+        x = torch.cat([tokens, embedded], -2) + self.pos_embed[0]  # (..., T, D)
         observe(Site("in"), x)
         for layer, block in enumerate(self.blocks):
             x = block(x, task, within(observe, layer), (experts or {}).get(layer))

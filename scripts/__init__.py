@@ -12,6 +12,7 @@ from typing import Any
 FACE = {
     "HARDWARE": "deltamoe.api.program", "MODELS": "deltamoe.api.networks",
     "compare": "deltamoe.api.comparison", "compile": "deltamoe.api.program",
+    "import_network": "deltamoe.api.importing",
     "load": "deltamoe.api.networks", "quantize": "deltamoe.api.networks",
     "run_verilog": "deltamoe.api.verilog", "simulate": "deltamoe.api.simulation",
     "sweep": "deltamoe.api.sweeps", "trace": "deltamoe.api.traces",

@@ -94,8 +94,9 @@ def show(result: Result, path: Path | None) -> None:
 COMMANDS = {"infer": "infer", "simulate": "simulate", "verilog": "verilog", "synth": "synth",
             "place-and-route": "place_and_route", "bench": "bench", "sweep": "sweep",
             "video": "video",
-            "accuracy": "accuracy", "compare": "compare", "quantize": "quantize",
-            "train": "train", "calibrate": "calibrate", "list": "listing", "demo": "demo"}
+            "accuracy": "accuracy", "compare": "compare", "import": "importing",
+            "quantize": "quantize", "train": "train", "calibrate": "calibrate", "list": "listing",
+            "demo": "demo"}
 """Commands in the order of the help, and their modules."""
 
 

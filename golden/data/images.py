@@ -11,6 +11,7 @@ from torch import Tensor
 
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.data.picture import check, opened, seen, upright_size
+from deltamoe.golden.importing.preprocessing import Preprocessing
 
 TEST_IMAGES = 360
 
@@ -28,8 +29,11 @@ def digits(part: str) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(pixels)[:, None], torch.from_numpy(bunch.target[chosen])
 
 
-def load_image(path: Path, config: ModelConfig, *, fit: bool = False) -> Tensor:
+def load_image(path: Path, config: ModelConfig, preprocessing: Preprocessing | None = None, *,
+               fit: bool = False) -> Tensor:
     """Read an image of exactly the network's size, or of any if it is to be made to ``fit``.
+
+    With a network's own ``preprocessing`` it may have any size, too.
 
     :mod:`deltamoe.golden.data.picture` says which files are read and how: upright, 8 bits, on
     black. Color is converted to the network's channels.
@@ -41,14 +45,17 @@ def load_image(path: Path, config: ModelConfig, *, fit: bool = False) -> Tensor:
         gray nor color.
     """
     with opened(path) as image:
-        check_header(image, config, fit)
+        check_header(image, config, fit or preprocessing is not None)
+        if preprocessing is not None:
+            return preprocessing.pixels(seen(image), config.image_channels)
         return fitted(seen(image), config)
 
 
-def check_image(path: Path, config: ModelConfig, *, fit: bool = False) -> None:
+def check_image(path: Path, config: ModelConfig, preprocessing: Preprocessing | None = None, *,
+                fit: bool = False) -> None:
     """Raise what :func:`load_image` would, as far as the file's header tells."""
     with opened(path) as image:
-        check_header(image, config, fit)
+        check_header(image, config, fit or preprocessing is not None)
 
 
 def check_header(image: Image.Image, config: ModelConfig, fit: bool) -> None:

@@ -316,6 +316,22 @@ def files_of(folder: Path) -> list[Path]:
     return chosen
 
 
+def files_below(folder: Path) -> list[Path]:
+    """Return the picture files of a folder, or of its folders, one for each class.
+
+    Raises
+    ------
+    ValueError
+        As :func:`files_of`.
+    """
+    inside = sorted((path for path in folder.iterdir()
+                     if path.is_dir() and not path.name.startswith(".")), key=natural)
+    flat = any(path.suffix.lower() in SUFFIXES for path in folder.iterdir() if path.is_file())
+    if flat or not inside:
+        return files_of(folder)
+    return [file for below in inside for file in files_of(below)]
+
+
 def natural(path: Path) -> list[tuple[int, int, str]]:
     """Return a key that sorts ``2.png`` before ``10.png``."""
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part)

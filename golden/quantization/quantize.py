@@ -96,7 +96,7 @@ def quantize(model: M3ViT, images: Iterable[Tensor],
     tensors |= integer_linear(patch, proj.bias.detach() + PIXEL_ZERO * patch.sum(-1),
                               operand=SIGNED, gain=RESIDUAL_SCALE, name="patch")
     position = model.pos_embed.detach()[0].clone()
-    position[0] += model.cls_token.detach()[0, 0]
+    position[: config.prefix_tokens] += model.cls_token.detach()[0]
     position = (position * RESIDUAL_SCALE).round()
     if position.abs().max() > RESIDUAL.highest:
         raise ValueError(f"pos_embed: {float(position.abs().max()) / RESIDUAL_SCALE:.3g} is beyond "
@@ -270,7 +270,7 @@ def mlp(block, seen: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     """Quantize norm2 and the dense MLP."""
     layer = block.mlp
     scale = channel_scale(seen, "norm2", layer.fc1.weight.detach())
-    table, given, made, zero_point = hidden_table(seen)
+    table, given, made, zero_point = hidden_table(seen, layer.activation)
     return {
         **norm(block.norm2, scale, f"{name}.norm2"),
         **integer_linear(layer.fc1.weight.detach() * scale, layer.fc1.bias.detach(), operand=SIGNED,
@@ -301,7 +301,7 @@ def experts(block, seen: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     fc1, fc2 = first.weight.detach(), second.weight.detach()
     count = len(fc1)
     scale = channel_scale(seen, "norm2", torch.cat([gates.flatten(0, 1), fc1.flatten(0, 1)]))
-    table, given, made, zero_point = hidden_table(seen)
+    table, given, made, zero_point = hidden_table(seen, layer.activation)
     made_first = integer_linear((fc1 * scale).flatten(0, 1), first.bias.detach().flatten(),
                                 operand=SIGNED, gain=1 / given, name=f"{name}.experts.fc1")
     made_second = integer_linear((fc2 * made).flatten(0, 1), second.bias.detach().flatten(),

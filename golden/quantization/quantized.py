@@ -1,8 +1,7 @@
 """A quantized network: integers by name, and one file for all of them."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,6 +9,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.importing.metadata import described, metadata
+from deltamoe.golden.importing.preprocessing import Preprocessing
 from deltamoe.golden.numerics import LARGEST_MULTIPLIER, SHIFTS, WEIGHT
 from deltamoe.golden.quantization.quantized_format import check_format
 from deltamoe.golden.quantization.tensor_file import write_tensors
@@ -24,7 +25,7 @@ FINE = 64
 
 @dataclass(frozen=True)
 class QuantizedModel:
-    """Configuration, integer tensors and the quantizer's report.
+    """Configuration, integer tensors, and how a picture becomes the network's pixels, if said.
 
     Names: ``patch``, ``position``, ``blocks.{i}.norm1``, ``.q``, ``.k``, ``.v``,
     ``.attention``, ``.proj``, ``.norm2``, ``.fc1``, ``.gelu``, ``.fc2`` or ``.gate.{task}``,
@@ -34,6 +35,7 @@ class QuantizedModel:
 
     config: ModelConfig
     tensors: Mapping[str, Tensor]
+    preprocessing: Preprocessing | None = None
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
@@ -44,8 +46,7 @@ class QuantizedModel:
 
     def save(self, path: Path) -> None:
         """Write one safetensors file, whole or not at all, the same bytes for the same network."""
-        write_tensors(path, self.tensors,
-                      {"format": FORMAT, "config": json.dumps(asdict(self.config))})
+        write_tensors(path, self.tensors, metadata(FORMAT, self.config, self.preprocessing))
 
     @classmethod
     def load(cls, path: Path) -> "QuantizedModel":
@@ -59,20 +60,19 @@ class QuantizedModel:
         """
         try:
             with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
+                words = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.offset_keys()}
         except SafetensorError as error:
             raise ValueError(f"{path}: not a complete safetensors file ({error})") from None
-        if metadata.get("format") != FORMAT:
+        if words.get("format") != FORMAT:
             raise ValueError(f"{path}: not a quantized model (metadata format is "
-                             f"{metadata.get('format')!r}, not {FORMAT!r})")
+                             f"{words.get('format')!r}, not {FORMAT!r})")
         try:
-            fields = json.loads(metadata["config"])
-            config = ModelConfig(**fields | {"num_classes": tuple(fields["num_classes"])})
+            config, preprocessing = described(words)
             check_format(tensors, config)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: not a usable quantized model ({error})") from None
-        return cls(config, tensors)
+        return cls(config, tensors, preprocessing)
 
 
 def integer_linear(weight: Tensor, bias: Tensor, *, operand: int, gain: Tensor | float,

@@ -5,9 +5,11 @@
 so the integer network sends what the trained one sends.
 """
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from deltamoe.golden.numerics import (
     ACTIVATION,
@@ -20,11 +22,14 @@ from deltamoe.golden.numerics import (
 
 MAX_KAPPA = LARGEST_MULTIPLIER * LARGEST_CODE / 2 ** KAPPA_SHIFTS[0] * 0.999
 
-FLAT = 3.0
-"""Below the negative of this, GELU is nearly zero, so its table has to reach no further."""
+BELOW_FLAT = 0.006
+"""An activation is flat below the input from which on it is nearer to zero than this."""
 
-SMALL = FLAT / 16
-"""Largest magnitude of hidden values that would use too few of the codes of a table to 3."""
+SMALL = 1 / 16
+"""Share of where an activation is flat; inputs below it would use too few of a table's codes."""
+
+INPUTS = torch.arange(-8000, 1).double() / 1000
+"""Where an activation is looked at: none has another value below."""
 
 
 def floored(value: Tensor, least: float) -> Tensor:
@@ -89,30 +94,50 @@ def value_scale(value: Tensor, seen: dict[str, Tensor]) -> tuple[Tensor, float]:
     return made * kappa, kappa
 
 
-def hidden_table(seen: dict[str, Tensor]) -> tuple[Tensor, float, float, int]:
-    """Return :func:`gelu_table` of a block's hidden values."""
-    return gelu_table(*seen["hidden"].tolist(), float(seen.get("hidden.step", 0)))
+Activation = Callable[[Tensor], Tensor]
+"""A function of each element that is nearly zero far below zero."""
 
 
-def gelu_table(largest: float, lowest: float, step: float = 0
-               ) -> tuple[Tensor, float, float, int]:
+def hidden_table(seen: dict[str, Tensor], activation: Activation
+                 ) -> tuple[Tensor, float, float, int]:
+    """Return :func:`activation_table` of a block's hidden values."""
+    return activation_table(activation, *seen["hidden"].tolist(),
+                            float(seen.get("hidden.step", 0)))
+
+
+def below_and_flat(activation: Activation) -> tuple[float, float]:
+    """Return how far below zero an activation gets, and the negative input where it is flat.
+
+    Both are rounded to two and to no digits, so that every processor makes the same table.
+    """
+    values = activation(INPUTS)
+    flat = values.abs() >= BELOW_FLAT
+    first = float(-INPUTS[flat][0]) if flat.any() else 0.0
+    return round(float(-values.min()), 2), float(max(3, math.ceil(first)))
+
+
+def activation_table(activation: Activation, largest: float, lowest: float, step: float = 0
+                     ) -> tuple[Tensor, float, float, int]:
     """Table, scale of its int10 input, scale of its uint8 output, and the output's zero point.
 
-    The input is clipped at its positive maximum, where GELU still matters, but not below ``FLAT``,
-    unless all that was seen is ``SMALL``; the output is unsigned with a zero point, since a
-    symmetric one would waste a bit on values above -0.17. With a ``step`` the outputs are its
-    multiples, as many codes apart as there is room for: a wide scale could outgrow the
-    requantization's multiplier.
+    The input is clipped at its positive maximum, where the activation still matters, but not below
+    where it is flat, unless all that was seen is ``SMALL`` beside that; the output is unsigned with
+    a zero point, since a symmetric one would waste a bit on values that are hardly below zero. With
+    a ``step`` the outputs are its multiples, as many codes apart as there is room for: a wide scale
+    could outgrow the requantization's multiplier.
 
     Parameters
     ----------
+    activation : callable
+        What the table is of.
     largest, lowest : float
         Largest value that was seen, and the negative of the smallest; 0 if of the other sign.
     step : float
         Least difference of two outputs.
     """
-    reach, below_zero = max(largest, FLAT), 0.17
-    if 0 < max(largest, lowest) < SMALL:
+    below_zero, flat = below_and_flat(activation)
+    reach = max(largest, flat)
+    if 0 < max(largest, lowest) < SMALL * flat:
         reach = below_zero = max(largest, lowest)
     given = reach / HIDDEN.highest
     step = max((given * HIDDEN.highest + below_zero) / LARGEST_CODE, step)
@@ -120,5 +145,5 @@ def gelu_table(largest: float, lowest: float, step: float = 0
     apart = max(1, LARGEST_CODE // (round(given * HIDDEN.highest / step) + below))
     codes = torch.arange(TABLE)
     codes = torch.where(codes > HIDDEN.highest, codes - TABLE, codes).double()
-    table = ((functional.gelu(codes * given) / step).round() + below) * apart
+    table = ((activation(codes * given) / step).round() + below) * apart
     return table.clamp(0, LARGEST_CODE).to(torch.uint8), given, step / apart, below * apart

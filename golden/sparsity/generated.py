@@ -131,7 +131,7 @@ class Network:
         """Draw a frame of task 0."""
         config, draw = self.config, self.source.operand
         tokens, dim, patch = config.num_tokens, config.embed_dim, Operator(Part.PATCH)
-        moment = Moment({patch: draw(patch, tokens - 1, config.patch_dim)}, {}, {}, {})
+        moment = Moment({patch: draw(patch, config.num_patches, config.patch_dim)}, {}, {}, {})
         operands = moment.operands
         for layer in range(config.num_layers):
             queries, *_ = products = [Operator(part, layer) for part in QKV]

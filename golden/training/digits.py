@@ -8,9 +8,9 @@ from torch import Tensor
 
 from deltamoe.golden.data.images import digits
 from deltamoe.golden.engines import integer_output, real_output
+from deltamoe.golden.importing.source import FloatNetwork
 from deltamoe.golden.library import Network
 from deltamoe.golden.quantization.quantize import quantize
-from deltamoe.golden.quantization.tensor_file import write_tensors
 from deltamoe.golden.training.train import accuracy, train_digits
 
 CALIBRATION = 256
@@ -26,7 +26,7 @@ def train_and_save(seed: int, folder: Path,
     torch.set_num_threads(1)
     model = train_digits(seed, progress)
     quantized = quantize(model, digits("train")[0][:CALIBRATION])
-    write_tensors(folder / FILES[0], model.float().state_dict())
+    FloatNetwork(model.config, model.float().state_dict()).save(folder / FILES[0])
     quantized.save(folder / FILES[1])
     return Network(quantized, model.float())
 

@@ -35,7 +35,7 @@ def check(config: ModelConfig, hw: HwConfig, task: int) -> None:
         ("expert_dim", config.expert_dim, hw.max_depth),
         ("activation words", act_words(config, hw), hw.act_words),
         ("normalized words", config.num_tokens * words, hw.normed_words),
-        ("image words", (config.num_tokens - 1) * image_stride(config, hw), hw.act_words),
+        ("image words", config.num_patches * image_stride(config, hw), hw.act_words),
         ("residual words", config.num_tokens * words
          + -(-max(config.num_classes, default=0) // hw.word), hw.residual_words),
     ])

@@ -111,7 +111,7 @@ def extent(operator: Operator, config: ModelConfig, hw: HwConfig) -> Extent:
     hidden = (config.expert_dim if experts else config.hidden_dim) // hw.word
     match operator.part:
         case Part.PATCH:
-            return Extent(tokens - 1, image_stride(config, hw), words, False)
+            return Extent(config.num_patches, image_stride(config, hw), words, False)
         case Part.HEAD:
             classes = config.num_classes[operator.task]
             return Extent(1, words, columns_of(classes, hw) // hw.word, True)

@@ -94,10 +94,10 @@ class Network:
         The positions may be loaded once ``free`` compute descriptors have finished; the image once
         the activations are no longer needed or, if there is room beside them, the image before.
         """
-        c, hw = self.c, self.hw
-        stride, row = image_stride(self.config, hw), hw.act_row
+        c, config, hw = self.c, self.config, self.hw
+        stride, row = image_stride(config, hw), hw.act_row
         lower = row * lower_half(hw.act_words // row)
-        beside = (act_words(self.config, hw) <= lower
+        beside = (act_words(config, hw) <= lower
                   and 2 * self.image_beats <= hw.act_words - lower)
         base = lower if beside else 0
         last = self.patched if beside else self.left
@@ -106,8 +106,9 @@ class Network:
         c.load("position", Load(target=Target.RESIDUAL, base=self.base, wait_computes=free),
                residual_rows(c.tensor("position")))
         c.layer(Operator(Part.PATCH), replace(
-            self.residual(), rows=self.tokens - 1, source=Source.ACT, source_base=base,
-            source_stride=stride, operand_signed=True, dest_base=self.base + self.words))
+            self.residual(), rows=config.num_patches, source=Source.ACT, source_base=base,
+            source_stride=stride, operand_signed=True,
+            dest_base=self.base + config.prefix_tokens * self.words))
         self.patched.append(c.computes)
         self.stream = c.after(by_row=True)
 

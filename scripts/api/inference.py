@@ -87,14 +87,14 @@ def pixels_of(network: Network, image: str | Path | None) -> "Pixels":
         return default_image(network.config)
     from deltamoe.golden.data.images import load_image
 
-    return load_image(Path(image), network.config)
+    return load_image(Path(image), network.config, network.preprocessing)
 
 
 def real_of(network: Network, pixels: "Pixels", task: int) -> "Output | None":
     """Return the float network's output, if the network has float weights."""
     from deltamoe.golden.engines import real_output
 
-    return None if network.weights.real is None else real_output(network.weights.real, pixels, task)
+    return None if network.known.real is None else real_output(network.known.real, pixels, task)
 
 
 def infer(model: str | Path | Network, image: str | Path | None = None, *, hardware: str = "nano",
@@ -120,10 +120,10 @@ def infer(model: str | Path | Network, image: str | Path | None = None, *, hardw
     from deltamoe.golden.engines import integer_output
 
     network = load(model)
-    weights_of, pixels = network.weights, pixels_of(network, image)
+    pixels = pixels_of(network, image)
     network.check_task(task)
     real = real_of(network, pixels, task)
     if engine == "float" and real is None:
         raise ValueError(f"{network.name}: a quantized file has no float weights; use a preset")
-    output = real if engine == "float" else integer_output(weights_of, pixels, task)[0]
+    output = real if engine == "float" else integer_output(network.weights, pixels, task)[0]
     return Inference(network, hardware, engine, task, output, real)

@@ -15,6 +15,7 @@ from deltamoe.lookup import weights as weights_of
 from deltamoe.terminal import Table
 
 if TYPE_CHECKING:
+    from deltamoe.golden.importing.preprocessing import Preprocessing
     from deltamoe.golden.library import Network as Weights
     from deltamoe.golden.quantization.report import BlockNoise
 
@@ -35,7 +36,7 @@ class Network(Result):
     Attributes
     ----------
     name : str
-        Preset, or the path of a quantized file.
+        Preset, or the path of a file.
     config : ModelConfig
         Its dimensions.
     built : deltamoe.golden.library.Network, optional
@@ -47,13 +48,32 @@ class Network(Result):
     built: "Weights | None" = None
 
     @cached_property
-    def weights(self) -> "Weights":
-        """Integer weights in ``quantized``, and float ones in ``real`` where there are any."""
+    def known(self) -> "Weights":
+        """Weights in integers, in floating point, or both: what is at hand."""
         if self.built is not None:
             return self.built
         from deltamoe.golden.library import find
 
         return find(self.name)
+
+    @property
+    def weights(self) -> "Weights":
+        """Integer weights in ``quantized``, and float ones in ``real`` where there are any.
+
+        Raises
+        ------
+        ValueError
+            The network is in floating point only.
+        """
+        if self.known.quantized is None:
+            raise ValueError(f"{self.name} is in floating point; deltamoe quantize makes integers "
+                             "of it")
+        return self.known
+
+    @property
+    def preprocessing(self) -> "Preprocessing | None":
+        """How a picture becomes the network's pixels; None: it has the network's size already."""
+        return None if self.preset else self.known.preprocessing
 
     @property
     def preset(self) -> bool:
@@ -76,27 +96,34 @@ class Network(Result):
         return made
 
 
-def load(name: str | Path | Network) -> Network:
+def load(name: str | Path | Network, **options: object) -> Network:
     """Return a network by name.
 
     Parameters
     ----------
     name : str or Path
-        A preset of :data:`MODELS`, or a quantized ``.safetensors`` file, which is read at once.
+        A preset of :data:`MODELS`; a file of ours, which is read at once; or what
+        :func:`deltamoe.api.importing.import_network` takes.
+    **options : object
+        What the file of another program does not tell.
 
     Raises
     ------
     ValueError
-        It is neither; names the presets. Or the file is no quantized network.
+        It is none of these; names the presets. Or the file is not understood.
     """
     if isinstance(name, Network):
         return name
     if str(name) in MODELS:
         return Network(str(name), MODELS[str(name)])
-    from deltamoe.golden.library import find
+    from deltamoe.golden.library import find, is_own
 
+    if Path(name).exists() and not is_own(Path(name)):
+        from deltamoe.api.importing import import_network
+
+        return import_network(name, **options).network
     found = find(str(name))
-    return Network(str(name), found.quantized.config, found)
+    return Network(str(name), (found.quantized or found.real).config, found)
 
 
 @dataclass(frozen=True)
@@ -106,7 +133,7 @@ class Quantization(Result):
     Attributes
     ----------
     model : str
-        Preset that the weights belong to.
+        Name of the network in floating point.
     network : Network
         The quantized network.
     images : int
@@ -141,52 +168,56 @@ class Quantization(Result):
                            f"({self.worst.own:.1f} dB)")
 
 
-def quantize(model: str, weights: str | Path, images: str | Path, out: str | Path | None = None,
-             *, progress: Progress = QUIET) -> Quantization:
+def quantize(model: str | Path | Network, images: str | Path, out: str | Path | None = None,
+             *, progress: Progress = QUIET, **options: object) -> Quantization:
     """Quantize weights to integers with the ranges seen on calibration images.
 
     Parameters
     ----------
-    model : str
-        Preset of :data:`MODELS` that the weights belong to.
-    weights : str or Path
-        Edge-MoE folder, training checkpoint or safetensors file of float weights.
+    model : str, Path or Network
+        In floating point, as :func:`load` takes it.
     images : str or Path
-        Folder of images of the network's size; what is transparent is black.
+        Folder of pictures, or of one folder for each class: of any size if the network's own
+        preprocessing is known, else of the network's; what is transparent is black.
     out : str or Path, optional
         Quantized file to write.
     progress : Progress
         Is told of every image.
+    **options : object
+        As :func:`load` takes them.
 
     Raises
     ------
     ValueError
-        Names what is wrong: no such preset, no image of its size, weights of other shapes.
+        Names what is wrong: no such network, no image of its size.
     OSError
         A file cannot be read or written.
     """
-    if model not in MODELS:
-        raise ValueError(f"model {model!r} is not one of {', '.join(MODELS)}")
-    config, folder = MODELS[model], Path(images)
+    folder = Path(images)
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder")
+    from dataclasses import replace
+
     from deltamoe.golden.data.images import check_image, load_image
-    from deltamoe.golden.data.picture import files_of
+    from deltamoe.golden.data.picture import files_below
     from deltamoe.golden.library import Network as Weights
-    from deltamoe.golden.model import build
-    from deltamoe.golden.quantization.checkpoint import load as load_weights
     from deltamoe.golden.quantization.quantize import quantize as quantized_on
     from deltamoe.golden.quantization.report import block_noise
 
-    paths = files_of(folder)
+    network = load(model, **options)
+    real, preprocessing = network.known.real, network.preprocessing
+    if real is None:
+        raise ValueError(f"{network.name} is quantized already; quantize its float weights")
+    paths = files_below(folder)
     for path in paths:
-        check_image(path, config)
-    real = build(config, load_weights(Path(weights), config))
-    pixels = [load_image(path, config) for path in progress.each(paths, "reading images")]
-    quantized = quantized_on(real, pixels)
+        check_image(path, network.config, preprocessing)
+    pixels = [load_image(path, network.config, preprocessing)
+              for path in progress.each(paths, "reading images")]
+    quantized = replace(quantized_on(real, pixels), preprocessing=preprocessing)
     noise = block_noise(real.float(), quantized, pixels[0])
     if out is not None:
         quantized.save(Path(out))
-    name = model if out is None else str(out)
-    return Quantization(model, Network(name, config, Weights(quantized, real.float())),
-                        len(paths), tuple(noise), None if out is None else Path(out))
+    name = network.name if out is None else str(out)
+    return Quantization(network.name, Network(name, network.config, Weights(
+        quantized, real.float(), preprocessing)), len(paths), tuple(noise),
+        None if out is None else Path(out))

@@ -169,7 +169,8 @@ def known_facts(program: Compilation, image: Path | None) -> Facts:
     from deltamoe.golden.engines import integer_output
     from deltamoe.golden.temporal.frames import Temporal
 
-    weights, pixels = program.network.weights, load_image(image, config)
+    weights = program.network.weights
+    pixels = load_image(image, config, program.network.preprocessing)
     if program.policy in REMEMBERING:
         trace = Temporal(weights.quantized, program.plan).run(pixels, program.task)
         return from_trace(trace, config, program.plan)

@@ -13,14 +13,13 @@ from deltamoe.host.outputs import check_outputs
 @app.command()
 @command
 def quantize(
-    weights: Annotated[Path, typer.Option(
-        help="Edge-MoE folder, training checkpoint or safetensors file.")],
+    network: Annotated[Path, typer.Argument(
+        help="Network in floating point, as deltamoe import writes it.")],
     images: Annotated[Path, typer.Option(help=(
-        "Folder of calibration images of the network's size; what is transparent is black."))],
+        "Folder of calibration pictures, or of one folder for each class."))],
     out: Annotated[Path, typer.Option(help="Quantized file to write.")],
-    model: Annotated[str, typer.Option(help="Preset that the weights belong to.")] = "digits",
     json: JsonFile = None,
 ) -> None:
     """Quantize weights with the ranges seen on calibration images; say what it costs by block."""
-    check_outputs([out], json=json, read=[weights, images])
-    show(quantized(model, weights, images, out, progress=bars), json)
+    check_outputs([out], json=json, read=[network, images])
+    show(quantized(network, images, out, progress=bars), json)

@@ -20,7 +20,7 @@ from deltamoe.golden.operators import Part, operators
 from deltamoe.golden.quantization.quantize import quantize
 from deltamoe.golden.quantization.quantized import QuantizedModel, fixed_point, integer_linear
 from deltamoe.golden.quantization.report import block_noise, sqnr
-from deltamoe.golden.quantization.scales import gelu_table, migration
+from deltamoe.golden.quantization.scales import activation_table, migration
 from deltamoe.golden.quantization.shapes import tensor_formats
 from deltamoe.golden.seeded import seeded
 from deltamoe.golden.training.digits import CALIBRATION
@@ -147,7 +147,7 @@ def test_a_channel_that_calibration_missed_keeps_room() -> None:
 
 
 def test_gelu_table_is_gelu() -> None:
-    table, given, made, zero_point = gelu_table(4.2, 4.2)
+    table, given, made, zero_point = activation_table(functional.gelu, 4.2, 4.2)
     q = torch.cat((torch.arange(512), torch.arange(-512, 0)))
     real = functional.gelu(q.double() * given)
     assert table[0] == zero_point

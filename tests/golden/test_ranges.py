@@ -23,7 +23,7 @@ from deltamoe.golden.quantization.quantized import (
 )
 from deltamoe.golden.quantization.quantized_format import check_format
 from deltamoe.golden.quantization.report import block_noise, sqnr
-from deltamoe.golden.quantization.scales import floored, gelu_table, migration
+from deltamoe.golden.quantization.scales import activation_table, floored, migration
 
 WEIGHTS = Path(__file__).parents[2] / "golden" / "weights" / "digits.safetensors"
 CONFIG = MODELS["digits"]
@@ -256,7 +256,7 @@ def test_migration_is_defined(size: float, weight: float) -> None:
     (0, 0), (0, 9.0), (1e-42, 0), (1e-42, 1e-42), (0, 1e-20), (1e-3, 2e-3), (0.1, 0.1),
     (0.2, 0.1), (3, 3), (1e30, 0)])
 def test_a_gelu_table_of_any_range(largest: float, lowest: float) -> None:
-    table, given, step, zero_point = gelu_table(largest, lowest)
+    table, given, step, zero_point = activation_table(functional.gelu, largest, lowest)
     assert 0 < given < math.inf
     assert 0 < step < math.inf
     assert table[0] == zero_point

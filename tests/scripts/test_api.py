@@ -59,8 +59,8 @@ def test_import_is_light_and_quick() -> None:
     assert float(seconds) < MOST_SECONDS
     assert loaded == []
     assert second.split() == [
-        "HARDWARE", "MODELS", "compare", "compile", "load", "quantize", "run_verilog", "simulate",
-        "sweep", "trace"]
+        "HARDWARE", "MODELS", "compare", "compile", "import_network", "load", "quantize",
+        "run_verilog", "simulate", "sweep", "trace"]
     with pytest.raises(AttributeError, match="'deltamoe' has no attribute 'nosuch'"):
         _ = deltamoe.nosuch
 
@@ -161,8 +161,8 @@ BAD = {
         lambda: run_verilog(compile("digits", policy="delta"))),
     "latency 0": lambda: simulate("digits", latency=0),
     "'nosuch' is not one of asic_28nm": lambda: simulate("digits", energy_table="nosuch"),
-    "model 'nosuch' is not one of": lambda: quantize("nosuch", "w", "images"),
-    "nosuch is not a folder": lambda: quantize("digits", "w", "nosuch"),
+    "model 'nosuch' is neither a": lambda: quantize("nosuch", "."),
+    "nosuch is not a folder": lambda: quantize("digits", "nosuch"),
     "study: models[0]: 'nosuch' is not one of": lambda: deltamoe.compare(
         {"question": "?", "models": ["nosuch"], "hardware": ["nano"]}),
     "'nosuch' is neither a .yaml file nor one of attention": lambda: deltamoe.compare("nosuch"),
@@ -238,7 +238,7 @@ def test_quantize_makes_a_network_that_runs(tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
     Image.fromarray(default_image(load("digits").config)[0].numpy()).save(folder / "a.png")
-    made = quantize("digits", WEIGHTS / "digits.safetensors", folder, tmp_path / "q.safetensors")
+    made = quantize(WEIGHTS / "digits.safetensors", folder, tmp_path / "q.safetensors")
     assert made.to_json()["out"] == str(tmp_path / "q.safetensors")
     assert len(made.to_json()["blocks"]) == 4
     assert made.worst.own == min(block.own for block in made.noise)
@@ -249,7 +249,7 @@ def test_quantize_makes_a_network_that_runs(tmp_path: Path) -> None:
     assert not made.network.preset
     assert simulate(made.network).cycles > 0
     assert f"block {made.worst.layer} loses most" in shown(made)
-    unsaved = quantize("digits", WEIGHTS / "digits.safetensors", folder)
+    unsaved = quantize(WEIGHTS / "digits.safetensors", folder)
     assert unsaved.to_json()["out"] is None
 
 

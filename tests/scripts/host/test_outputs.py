@@ -18,7 +18,7 @@ from tests.scripts.test_compare import SMALL
 
 ROOT = Path(__file__).parents[2]
 READ, TWICE = "is read by the same command", "which is the same file"
-QUANTIZE = "quantize --weights x.safetensors --images img"
+QUANTIZE = "quantize x.safetensors --images img"
 VIDEO = "video digits --hardware nano --policy dense --input img"
 CALIBRATE = "calibrate power.csv --terms mac"
 REFUSED = {
@@ -28,7 +28,7 @@ REFUSED = {
     f"{QUANTIZE} --out new --json new": TWICE,
     f"{QUANTIZE} --out new --json img/../new": TWICE,
     f"{QUANTIZE} --out img": "img is a folder",
-    "quantize --weights edge --images img --out edge/a.bin": READ,
+    "quantize edge --images img --out edge/a.bin": READ,
     "infer q.safetensors --image img/0.png --json q.safetensors": READ,
     "infer digits --image img/0.png --json img/0.png": READ,
     "infer digits --image img/0.png --engine rtl --trace t --json t": TWICE,

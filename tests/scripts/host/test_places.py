@@ -126,7 +126,7 @@ def test_quantize_on_a_full_disk_is_one_line(disk: str, image: Path, small_disk:
     (image.parent / "images").mkdir()
     image.rename(image.parent / "images" / "image.png")
     out = (small_disk if disk == "full" else image.parent) / "out.safetensors"
-    words = [sys.executable, "-m", "deltamoe", "quantize", "--weights", DIGITS, "--images",
+    words = [sys.executable, "-m", "deltamoe", "quantize", DIGITS, "--images",
              image.parent / "images", "--out", out]
     limit = ["prlimit", "--fsize=4096"] if disk == "limited" else []
     done = subprocess.run([*limit, *words], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -1,0 +1,1 @@
+"""A user's own network: found in files of other programs, made one of ours."""

@@ -1,0 +1,332 @@
+"""A network of tensors by timm's names: its dimensions, and its weights as ours.
+
+What a network has around its blocks' plain form is folded: LayerScale into the projection before
+it, a missing bias into zeros, positions of another size into new ones.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.importing.containers import Weights
+from deltamoe.golden.importing.options import Options
+from deltamoe.golden.model import expected_shapes
+
+PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
+"""Tokens before the patches, in order."""
+
+MOST = {"embed_dim": 1 << 14, "hidden_dim": 1 << 16, "num_tokens": 1 << 16, "num_layers": 1 << 10}
+"""Largest dimensions that are looked at, which no hardware exceeds."""
+
+
+class Assembled(NamedTuple):
+    """A network without the normalization of its pixels.
+
+    ``notes`` say what was folded or is left out.
+    """
+
+    config: ModelConfig
+    weights: Weights
+    notes: list[str]
+
+
+@dataclass
+class Parts:
+    """Tensors by timm's names, each taken once; what is never taken is not understood."""
+
+    source: str
+    tensors: Weights
+
+    def find(self, name: str) -> Tensor | None:
+        """Take a tensor if it is there."""
+        return self.tensors.pop(name, None)
+
+    def take(self, name: str) -> Tensor:
+        """Take a tensor.
+
+        Raises
+        ------
+        ValueError
+            It is missing.
+        """
+        if name not in self.tensors:
+            raise ValueError(f"{self.source} lacks tensor {name}")
+        return self.tensors.pop(name)
+
+    def numbers(self, pattern: str) -> list[int]:
+        """Return the numbers in the names of the tensors that are there yet."""
+        found = (re.match(pattern, name) for name in self.tensors)
+        return sorted({int(match[1]) for match in found if match})
+
+
+def assemble(tensors: Weights, options: Options, *, name: str, source: str, activation: str | None,
+             antialias: bool, trained: tuple[int, int] | None = None) -> Assembled:
+    """Make a network.
+
+    Parameters
+    ----------
+    tensors : dict
+        By timm's names.
+    options : Options
+        What the tensors do not tell.
+    name, source : str
+        Name of the network, and what errors call its file.
+    activation : str, optional
+        Of the MLPs, unless the options say another.
+    antialias : bool
+        How positions are made of another size.
+    trained : tuple of int, optional
+        Height and width of the images that the positions are of; else these are square.
+
+    Raises
+    ------
+    ValueError
+        A tensor is missing, misshapen, not finite or not understood; or an option is needed, which
+        the message names.
+    """
+    parts, notes = Parts(source, dict(tensors)), []
+    for key, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{source}: tensor {key} of shape {tuple(tensor.shape)} holds NaN or "
+                             "infinity")
+    projection = parts.take("patch_embed.proj.weight")
+    if projection.dim() != 4 or projection.shape[2] != projection.shape[3]:
+        raise ValueError(f"{source}: tensor patch_embed.proj.weight of shape "
+                         f"{tuple(projection.shape)} has no square patches")
+    dim, channels, patch, _ = projection.shape
+    weights = {"patch_embed.proj.weight": projection,
+               "patch_embed.proj.bias": _or_zeros(parts.find("patch_embed.proj.bias"), dim)}
+    layers = parts.numbers(r"blocks\.(\d+)\.")
+    if layers != list(range(len(layers))):
+        raise ValueError(f"{source}: its blocks are numbered {layers}, not from 0 on")
+    if options.heads is None:
+        raise ValueError(f"{source}: tensors do not tell the number of attention heads; say "
+                         "--heads, which divides its width of "
+                         f"{dim} (often {max(1, dim // 64)})")
+    normalization = options.norm or "layer"
+    if options.norm is None and "blocks.0.norm1.bias" not in parts.tensors and layers:
+        raise ValueError(f"{source} lacks tensor blocks.0.norm1.bias; say --norm rms if it "
+                         "normalizes by the root mean square, or --norm layer")
+    sized = {"hidden_dim": 1, "num_experts": 0, "expert_dim": 0, "num_tasks": 1}
+    for layer in layers:
+        block, found = _block(parts, layer, dim, normalization)
+        weights |= block
+        for key, value in found.items():
+            if sized.get(key) not in (value, 0, 1):
+                raise ValueError(f"{source}: {key} is {value} in block {layer} and {sized[key]} "
+                                 "before")
+            sized[key] = value
+    if any(".ls1." in key or ".ls2." in key for key in tensors):
+        notes.append("LayerScale folded into the projections before it")
+    if sized["num_experts"] and options.top_k is None:
+        raise ValueError(f"{source}: tensors do not tell the experts of a token; say --top-k, at "
+                         f"most {sized['num_experts']}")
+    position, image, prefix = _position(parts, options, trained, dim, patch, antialias, notes)
+    classes = tuple(_heads(parts, weights, dim, normalization, prefix, notes))
+    if parts.tensors:
+        key, tensor = next(iter(parts.tensors.items()))
+        raise ValueError(f"{source}: tensor {key} of shape {tuple(tensor.shape)} has no place in "
+                         "this network")
+    weights |= {"cls_token": prefix, "pos_embed": position}
+    chosen = options.activation or activation
+    if chosen is None:
+        raise ValueError(f"{source}: tensors do not tell the activation; say --activation")
+    if sized["hidden_dim"] == 1:
+        raise ValueError(f"{source} lacks tensor blocks.0.mlp.fc1.weight")
+    config = ModelConfig(
+        name=name, image_channels=channels, image_height=image[0], image_width=image[1],
+        patch_size=patch, embed_dim=dim, num_layers=len(layers), num_heads=options.heads,
+        top_k=options.top_k if sized["num_experts"] else 0, num_classes=classes,
+        norm=normalization, norm_epsilon=options.epsilon or 1e-6, activation=chosen,
+        prefix_tokens=prefix.shape[1], **sized)
+    return Assembled(config, checked(weights, config, source), notes)
+
+
+def checked(weights: Weights, config: ModelConfig, source: str) -> Weights:
+    """Check names, shapes and values, and return the weights in the order of the network.
+
+    Raises
+    ------
+    ValueError
+        A tensor is missing, too many, misshapen or not finite; names it.
+    """
+    for field, most in MOST.items():
+        if getattr(config, field) > most:
+            raise ValueError(f"{source}: {field}={getattr(config, field)} is beyond {most}")
+    shapes = expected_shapes(config)
+    for name in weights.keys() - shapes.keys():
+        raise ValueError(f"{source}: tensor {name} of shape {tuple(weights[name].shape)} has no "
+                         f"place in {config.name}")
+    for name, shape in shapes.items():
+        if name not in weights:
+            raise ValueError(f"{source} lacks tensor {name} of shape {shape}")
+        if tuple(weights[name].shape) != shape:
+            raise ValueError(f"{source}: tensor {name} has shape {tuple(weights[name].shape)}, "
+                             f"not {shape}")
+        if not weights[name].isfinite().all():
+            raise ValueError(f"{source}: tensor {name} of shape {shape} holds NaN or infinity")
+    return {name: weights[name].float().contiguous() for name in shapes}
+
+
+def _or_zeros(tensor: Tensor | None, size: int) -> Tensor:
+    return torch.zeros(size) if tensor is None else tensor
+
+
+def _linear(parts: Parts, name: str) -> tuple[Tensor, Tensor]:
+    """Take weight and bias of a layer; a bias that is not there is zero."""
+    weight = parts.take(f"{name}.weight")
+    if weight.dim() != 2:
+        raise ValueError(f"{parts.source}: tensor {name}.weight has shape {tuple(weight.shape)}, "
+                         "not that of a matrix")
+    return weight, _or_zeros(parts.find(f"{name}.bias"), len(weight))
+
+
+def _qkv(parts: Parts, name: str) -> tuple[Tensor, Tensor]:
+    """Take the three projections of an attention, joined or apart."""
+    if f"{name}.qkv.weight" in parts.tensors:
+        return _linear(parts, f"{name}.qkv")
+    weights, biases = zip(*(_linear(parts, f"{name}.{part}") for part in "qkv"), strict=True)
+    return torch.cat(weights), torch.cat(biases)
+
+
+def _scaled(parts: Parts, name: str, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Fold a LayerScale, if there is one, into the layer or the experts' layer before it."""
+    gamma = parts.find(name)
+    if gamma is None:
+        return weight, bias
+    if gamma.shape != weight.shape[-2:-1]:
+        raise ValueError(f"{parts.source}: tensor {name} has shape {tuple(gamma.shape)}, not "
+                         f"{tuple(weight.shape[-2:-1])}")
+    return ((weight.double() * gamma[:, None].double()).float(),
+            (bias.double() * gamma.double()).float())
+
+
+def _norm(parts: Parts, name: str, dim: int, kind: str) -> Weights:
+    weight, bias = parts.take(f"{name}.weight"), parts.find(f"{name}.bias")
+    if kind == "rms":
+        if bias is not None:
+            raise ValueError(f"{parts.source}: tensor {name}.bias has no place in a normalization "
+                             "by the root mean square")
+        return {f"{name}.weight": weight}
+    return {f"{name}.weight": weight, f"{name}.bias": _or_zeros(bias, dim)}
+
+
+def _block(parts: Parts, layer: int, dim: int, kind: str) -> tuple[Weights, dict[str, int]]:
+    """Return the weights of a block, and the dimensions that are its own."""
+    name = f"blocks.{layer}"
+    weights = _norm(parts, f"{name}.norm1", dim, kind) | _norm(parts, f"{name}.norm2", dim, kind)
+    pairs = {"attn.qkv": _qkv(parts, f"{name}.attn"), "attn.proj": _scaled(
+        parts, f"{name}.ls1.gamma", *_linear(parts, f"{name}.attn.proj"))}
+    tasks = parts.numbers(rf"{re.escape(name)}\.mlp\.gate\.(\d+)\.")
+    found = {}
+    if tasks:
+        weights |= {f"{name}.mlp.gate.{task}.w_gate": parts.take(
+            f"{name}.mlp.gate.{task}.w_gate") for task in tasks}
+        first, second = ({kind: parts.take(f"{name}.mlp.experts.{part}.{kind}")
+                          for kind in ("weight", "bias")} for part in ("htoh4", "h4toh"))
+        if first["weight"].dim() != 3:
+            raise ValueError(f"{parts.source}: tensor {name}.mlp.experts.htoh4.weight has shape "
+                             f"{tuple(first['weight'].shape)}, not that of a matrix an expert")
+        pairs["mlp.experts.htoh4"] = first["weight"], first["bias"]
+        pairs["mlp.experts.h4toh"] = _scaled(parts, f"{name}.ls2.gamma", *second.values())
+        found = {"num_experts": first["weight"].shape[0], "expert_dim": first["weight"].shape[1],
+                 "num_tasks": len(tasks)}
+        if layer % 2 == 0:
+            raise ValueError(f"{parts.source}: block {layer} has experts; those of the accelerator "
+                             "are in the odd blocks")
+    else:
+        pairs["mlp.fc1"] = _linear(parts, f"{name}.mlp.fc1")
+        pairs["mlp.fc2"] = _scaled(parts, f"{name}.ls2.gamma",
+                                   *_linear(parts, f"{name}.mlp.fc2"))
+        found = {"hidden_dim": len(pairs["mlp.fc1"][0])}
+    for part, (weight, bias) in pairs.items():
+        weights |= {f"{name}.{part}.weight": weight, f"{name}.{part}.bias": bias}
+    return weights, found
+
+
+def _position(parts: Parts, options: Options, trained: tuple[int, int] | None, dim: int,
+              patch: int, antialias: bool, notes: list[str]
+              ) -> tuple[Tensor, tuple[int, int], Tensor]:
+    """Return positions of all tokens, height and width of an image, and the tokens before it."""
+    before = [(name, token) for name in PREFIX_TOKENS
+              if (token := parts.find(name)) is not None]
+    for name, token in before:
+        if token.numel() % dim:
+            raise ValueError(f"{parts.source}: tensor {name} has shape {tuple(token.shape)}, not "
+                             f"(1, 1, {dim})")
+    prefix = torch.cat([token.reshape(1, -1, dim) for _, token in before]
+                       or [torch.zeros(1, 0, dim)], 1)
+    stored = parts.take("pos_embed").reshape(-1, dim)
+    plain = sum(token.numel() // dim for name, token in before if name != "reg_token")
+    counts = sorted({prefix.shape[1], plain, min(1, plain), 0}, reverse=True)
+    wanted = trained or options.image
+    exact = wanted[0] // patch * (wanted[1] // patch) if wanted else None
+    known = next((count for count in counts if len(stored) - count == exact), None)
+    if known is not None:
+        grid = wanted[0] // patch, wanted[1] // patch
+    else:
+        known = next((count for count in counts
+                      if math.isqrt(max(0, len(stored) - count)) ** 2 == len(stored) - count > 0),
+                     None)
+        if known is None:
+            raise ValueError(f"{parts.source}: its {len(stored)} positions, {counts[0]} of tokens "
+                             "before the patches, are of no square image; say --image HEIGHTxWIDTH")
+        side = math.isqrt(len(stored) - known)
+        grid = side, side
+    image = options.image or (grid[0] * patch, grid[1] * patch)
+    for side in image:
+        if side % patch:
+            raise ValueError(f"{parts.source}: an image of {image[0]}x{image[1]} is no multiple of "
+                             f"its patches of {patch}")
+    size = image[0] // patch, image[1] // patch
+    patches = stored[known:]
+    if size != grid:
+        notes.append(f"positions of {grid[0]}x{grid[1]} patches interpolated to "
+                     f"{size[0]}x{size[1]}")
+        plane = patches.T.reshape(1, dim, *grid).float()
+        patches = functional.interpolate(plane, size=size, mode="bicubic", align_corners=False,
+                                         antialias=antialias).reshape(dim, -1).T
+    rows = torch.cat([stored[:known], torch.zeros(prefix.shape[1] - known, dim), patches])
+    return rows[None], image, prefix
+
+
+def _heads(parts: Parts, weights: Weights, dim: int, kind: str, prefix: Tensor, notes: list[str]
+           ) -> Iterator[int]:
+    """Add the final normalization and the heads to ``weights``; yield the classes of each."""
+    tasks = parts.numbers(r"head\.(\d+)\.")
+    names = [f"head.{task}" for task in tasks] if tasks else (
+        ["head"] if "head.weight" in parts.tensors else [])
+    for name, what in (("fc_norm.weight", "the average of all tokens"),
+                       ("head_dist.weight", "a distillation token"),
+                       ("attn_pool.probe", "attention to all tokens")):
+        if name in parts.tensors:
+            raise ValueError(f"{parts.source}: its head is of {what}; that of the accelerator is "
+                             "a linear layer on the class token. Export the network to ONNX, and "
+                             "the head runs on the host")
+    if not names:
+        for key in [key for key in parts.tensors if re.fullmatch(r"norm\.(weight|bias)", key)]:
+            parts.take(key)
+            notes.append(f"{key} left out: without a head, the output is the tokens before the "
+                         "final normalization")
+        return
+    if not prefix.shape[1]:
+        raise ValueError(f"{parts.source}: its head has no class token; that of the accelerator "
+                         "is a linear layer on the class token. Export the network to ONNX, and "
+                         "the head runs on the host")
+    weights |= _norm(parts, "norm", dim, kind)
+    for task, name in enumerate(names):
+        weight, bias = _linear(parts, name)
+        if weight.shape[1] != dim:
+            raise ValueError(f"{parts.source}: tensor {name}.weight has shape "
+                             f"{tuple(weight.shape)}, not (classes, {dim}): the accelerator's "
+                             "head is a linear layer on the class token alone. Export the network "
+                             "to ONNX, and the head runs on the host")
+        weights |= {f"head.{task}.weight": weight, f"head.{task}.bias": bias}
+        yield len(weight)

@@ -1,0 +1,199 @@
+"""Any file or folder of a float network, made one of ours; and our own file of such a network."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.importing import edge_moe
+from deltamoe.golden.importing.assembly import Assembled, assemble, checked
+from deltamoe.golden.importing.containers import Checkpoint, read
+from deltamoe.golden.importing.families import recognize, renamed
+from deltamoe.golden.importing.metadata import described, metadata
+from deltamoe.golden.importing.options import Options
+from deltamoe.golden.importing.preprocessing import (
+    Preprocessing,
+    pretrained,
+    processor,
+    read_json,
+    sized,
+)
+from deltamoe.golden.model import M3ViT, build
+from deltamoe.golden.quantization.tensor_file import write_tensors
+
+FORMAT = "deltamoe-float-1"
+"""Says in a safetensors file that it is a float network of ours."""
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+"""What a folder of Hugging Face holds, the one that is preferred first."""
+
+NOTHING = Options()
+"""Nothing is said beside the file."""
+
+ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu-tanh", "gelu_pytorch_tanh": "gelu-tanh",
+               "gelu_fast": "gelu-tanh", "quick_gelu": "quick-gelu", "relu": "relu",
+               "silu": "silu", "swish": "silu"}
+"""Names of activations in ``config.json``, and ours."""
+
+
+@dataclass(frozen=True)
+class FloatNetwork:
+    """A network in floating point, as :class:`deltamoe.golden.model.M3ViT` computes it.
+
+    Attributes
+    ----------
+    config : ModelConfig
+        Its dimensions.
+    weights : dict
+        By the names of that class, for pixels in 256ths of one.
+    preprocessing : Preprocessing, optional
+        How a picture becomes those pixels; without one it has the network's size already.
+    family : str
+        Whose file it came from.
+    notes : tuple of str
+        What was folded, left out or taken off on the way.
+    """
+
+    config: ModelConfig
+    weights: dict[str, Tensor]
+    preprocessing: Preprocessing | None = None
+    family: str = "DeltaMoE"
+    notes: tuple[str, ...] = ()
+
+    def model(self) -> M3ViT:
+        """Return the network."""
+        return build(self.config, self.weights)
+
+    def save(self, path: Path) -> None:
+        """Write one safetensors file, whole or not at all, the same bytes for the same network."""
+        write_tensors(path, self.weights, metadata(FORMAT, self.config, self.preprocessing))
+
+
+def load(path: Path, options: Options = NOTHING) -> FloatNetwork:
+    """Read a network of another program, or one that :meth:`FloatNetwork.save` wrote.
+
+    Parameters
+    ----------
+    path : Path
+        A checkpoint of a known family, as a file or as Hugging Face's folder; a folder of
+        Edge-MoE; or a float network of ours.
+    options : Options
+        What the file does not tell.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such path.
+    ValueError
+        The file is damaged or not understood, or an option is needed; names what is wrong and what
+        is allowed.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    if own_format(path) == FORMAT:
+        return _own(path)
+    if edge_moe.is_folder(path):
+        return _normalized(assemble(
+            edge_moe.read(path), options, name=path.resolve().name, source=str(path),
+            activation="gelu", antialias=False), "Edge-MoE", options, path, ())
+    if path.is_dir():
+        return _folder(path, options)
+    return _checkpoint(read(path, options.container), path.stem, options)
+
+
+def own_format(path: Path) -> str | None:
+    """Return the format that a safetensors file of ours says it has; None of any other file."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get("format")
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a complete safetensors file: {error}") from error
+
+
+def _own(path: Path) -> FloatNetwork:
+    with safe_open(path, "pt") as file:
+        words = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    try:
+        config, preprocessing = described(words)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a usable network ({error})") from None
+    return FloatNetwork(config, checked(tensors, config, str(path)), preprocessing)
+
+
+def _folder(folder: Path, options: Options) -> FloatNetwork:
+    """Read a folder of Hugging Face, whose files say what tensors do not."""
+    file = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+    if file is None:
+        raise ValueError(f"{folder} holds neither {' nor '.join(WEIGHT_FILES)} nor Edge-MoE's "
+                         f"NAME{edge_moe.SUFFIX} files")
+    trained = None
+    if (folder / "config.json").is_file():
+        fields = read_json(folder / "config.json")
+        options = _with_config(options, fields, folder / "config.json")
+        side = fields.get("image_size")
+        if side is not None:
+            trained = (side, side) if isinstance(side, int) else tuple(side)
+    if options.preprocessing is None and (folder / "preprocessor_config.json").is_file():
+        path = folder / "preprocessor_config.json"
+        options = replace(options, preprocessing=processor(read_json(path), path))
+    if options.image is None and options.preprocessing is not None:
+        options = replace(options, image=options.preprocessing.size)
+    return _checkpoint(read(file, options.container), folder.resolve().name, options, trained)
+
+
+def _with_config(options: Options, fields: dict, path: Path) -> Options:
+    """Add to options what ``config.json`` of transformers or of timm says."""
+    if "pretrained_cfg" in fields and options.preprocessing is None:
+        options = replace(options, preprocessing=pretrained(fields["pretrained_cfg"], path))
+    if fields.get("use_swiglu_ffn"):
+        raise ValueError(f"{path}: use_swiglu_ffn, a gated MLP, is not computed by the "
+                         "accelerator; it computes two layers with one activation between")
+    activation = fields.get("hidden_act")
+    if activation is not None and activation not in ACTIVATIONS:
+        raise ValueError(f"{path}: hidden_act {activation!r} is not one of "
+                         f"{', '.join(ACTIVATIONS)}")
+    return replace(
+        options, heads=options.heads or fields.get("num_attention_heads"),
+        epsilon=options.epsilon or fields.get("layer_norm_eps"),
+        activation=options.activation or ACTIVATIONS.get(activation))
+
+
+def _checkpoint(checkpoint: Checkpoint, name: str, options: Options,
+                trained: tuple[int, int] | None = None) -> FloatNetwork:
+    family = recognize(checkpoint)
+    tensors, notes = renamed(family, checkpoint)
+    made = assemble(tensors, options, name=name, source=str(checkpoint.path),
+                    activation=family.activation, antialias=family.antialias, trained=trained)
+    return _normalized(made, family.name, options, checkpoint.path, (*checkpoint.notes, *notes))
+
+
+def _normalized(made: Assembled, family: str, options: Options, path: Path,
+                notes: tuple[str, ...]) -> FloatNetwork:
+    """Fold the normalization of pixels into the patch embedding.
+
+    Raises
+    ------
+    ValueError
+        Nothing tells it; or its pictures have another size than the network's images.
+    """
+    config = made.config
+    if options.preprocessing is None:
+        raise ValueError(f"{path}: nothing tells how its pixels are normalized; say "
+                         "--preprocessing imagenet, half, edge-moe or a preprocessor_config.json, "
+                         "or --mean and --std")
+    size = config.image_height, config.image_width
+    preprocessing = sized(options.preprocessing, size, options.crop_share)
+    if preprocessing.size != size:
+        raise ValueError(f"{path}: its preprocessing makes pictures of {preprocessing.size}, the "
+                         f"network takes {size}; say --image or another --preprocessing")
+    names = ("patch_embed.proj.weight", "patch_embed.proj.bias")
+    folded = preprocessing.fold(*(made.weights[name] for name in names))
+    weights = made.weights | {name: tensor.float()
+                              for name, tensor in zip(names, folded, strict=True)}
+    return FloatNetwork(config, checked(weights, config, str(path)), preprocessing, family,
+                        (*notes, *made.notes, "mean and std folded into the patch embedding"))

@@ -1,0 +1,404 @@
+"""Checkpoints of known families become the same network; broken ones say what is wrong."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deltamoe.golden.config import ACTIVATIONS, MODELS, ModelConfig
+from deltamoe.golden.importing.options import Options
+from deltamoe.golden.importing.preprocessing import NAMED, Preprocessing, processor, sized
+from deltamoe.golden.importing.source import FloatNetwork, load
+from deltamoe.golden.model import activation, build
+from deltamoe.golden.quantization.scales import activation_table
+from deltamoe.golden.seeded import seeded
+
+TRAINED = MODELS["digits"]
+HEADLESS = replace(TRAINED, num_classes=())
+PLAIN = ModelConfig(name="plain", image_channels=3, image_height=16, image_width=16, patch_size=4,
+                    embed_dim=32, num_layers=2, num_heads=2, hidden_dim=64, num_classes=(5,))
+RAW = Options(heads=2, top_k=2, preprocessing=NAMED["edge-moe"])
+Weights = dict[str, Tensor]
+
+
+def timm(weights: Weights) -> Weights:
+    return {name.replace("head.0.", "head."): tensor for name, tensor in weights.items()}
+
+
+def apart(weights: Weights, old: str, new: str, names: tuple[str, str, str]) -> Weights:
+    """Queries, keys and values under names of their own, each after ``new``."""
+    parts = {}
+    for name, tensor in weights.items():
+        if old in name:
+            parts |= {name.replace(old, f"{new}{each}"): part.clone()
+                      for each, part in zip(names, tensor.chunk(3), strict=True)}
+        else:
+            parts[name] = tensor
+    return parts
+
+
+def hugging_face(weights: Weights) -> Weights:
+    pairs = (("blocks.", "vit.encoder.layer."), ("attn.proj.", "attention.output.dense."),
+             ("norm1.", "layernorm_before."), ("norm2.", "layernorm_after."),
+             ("mlp.fc1.", "intermediate.dense."), ("mlp.fc2.", "output.dense."),
+             ("cls_token", "vit.embeddings.cls_token"),
+             ("pos_embed", "vit.embeddings.position_embeddings"),
+             ("patch_embed.proj.", "vit.embeddings.patch_embeddings.projection."),
+             ("head.0.", "classifier."))
+    named = {}
+    for name, tensor in apart(weights, "attn.qkv", "attention.attention.",
+                              ("query", "key", "value")).items():
+        new = f"vit.layernorm.{name[5:]}" if name.startswith("norm.") else name
+        for old, text in pairs:
+            new = new.replace(old, text)
+        named[new] = tensor
+    return named
+
+
+def torchvision(weights: Weights) -> Weights:
+    pairs = (("blocks.", "encoder.layers.encoder_layer_"), ("attn.proj.",
+             "self_attention.out_proj."), ("attn.qkv.", "self_attention.in_proj_"),
+             ("norm1.", "ln_1."), ("norm2.", "ln_2."), ("mlp.fc1.", "mlp.0."),
+             ("mlp.fc2.", "mlp.3."), ("cls_token", "class_token"),
+             ("pos_embed", "encoder.pos_embedding"), ("patch_embed.proj.", "conv_proj."),
+             ("head.0.", "heads.head."))
+    named = {}
+    for name, tensor in weights.items():
+        new = f"encoder.ln.{name[5:]}" if name.startswith("norm.") else name
+        for old, text in pairs:
+            new = new.replace(old, text)
+        named[new] = tensor
+    return named
+
+
+def same(loaded: FloatNetwork, weights: Weights) -> bool:
+    return loaded.weights.keys() == weights.keys() and all(
+        torch.equal(loaded.weights[name], tensor) for name, tensor in weights.items())
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+@pytest.mark.parametrize("names", [timm, hugging_face, torchvision])
+def test_each_family_is_the_same_network(tmp_path: Path, names: Callable, suffix: str) -> None:
+    weights = seeded(PLAIN, 3)
+    path = tmp_path / f"plain.{suffix}"
+    (save_file if suffix == "safetensors" else torch.save)(names(weights), path)
+    loaded = load(path, RAW)
+    assert loaded.config == PLAIN
+    assert same(loaded, weights)
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda w: w, lambda w: {"state_dict": w, "epoch": 3}, lambda w: {"net": w},
+    lambda w: {"model": {f"module.{k}": v for k, v in w.items()}},
+    lambda w: {"state_dict": {"model": {f"_orig_mod.backbone.{k}": v for k, v in w.items()}}},
+    lambda w: {"module": w}])
+def test_containers_and_prefixes_are_taken_off(tmp_path: Path, wrap: Callable) -> None:
+    weights = seeded(TRAINED, 2)
+    torch.save(wrap(weights), tmp_path / "digits.pth")
+    loaded = load(tmp_path / "digits.pth", RAW)
+    assert loaded.config == TRAINED
+    assert same(loaded, weights)
+
+
+def test_the_container_is_said_and_chosen(tmp_path: Path) -> None:
+    trained, averaged = seeded(PLAIN, 1), seeded(PLAIN, 2)
+    path = tmp_path / "plain.pth"
+    torch.save({"model": timm(trained), "model_ema": timm(averaged)}, path)
+    loaded = load(path, RAW)
+    assert same(loaded, trained)
+    assert "container 'model' used, not 'model_ema' (--container chooses)" in loaded.notes
+    assert same(load(path, replace(RAW, container="model_ema")), averaged)
+    with pytest.raises(ValueError, match=r"has no container 'net'; it holds"):
+        load(path, replace(RAW, container="net"))
+
+
+def test_our_own_file_is_read_as_it_was_written(tmp_path: Path) -> None:
+    made = FloatNetwork(PLAIN, seeded(PLAIN, 4), sized(NAMED["imagenet"], (16, 16), 0.875))
+    made.save(tmp_path / "n.safetensors")
+    loaded = load(tmp_path / "n.safetensors")
+    assert same(loaded, made.weights)
+    assert (loaded.config, loaded.preprocessing) == (PLAIN, made.preprocessing)
+    assert loaded.preprocessing.resize == 18
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    """Signal-to-noise ratio, in dB."""
+    return float(10 * torch.log10(b.square().sum() / (a - b).square().sum()))
+
+
+class Reference(nn.Module):
+    """A vision transformer with what ours lacks, of PyTorch's own layers alone."""
+
+    def __init__(self, weights: Weights, prefix: list[str], heads: int) -> None:
+        super().__init__()
+        self.w, self.prefix, self.heads = weights, prefix, heads
+
+    def forward(self, x: Tensor) -> Tensor:
+        w = self.w
+        size = w["patch_embed.proj.weight"].shape[-1]
+        x = functional.conv2d(x, w["patch_embed.proj.weight"], w["patch_embed.proj.bias"], size)
+        x = torch.cat([*(w[name] for name in self.prefix), x.flatten(2).mT], 1) + w["pos_embed"]
+        for layer in range(2):
+            p = {name.removeprefix(f"blocks.{layer}."): tensor for name, tensor in w.items()
+                 if name.startswith(f"blocks.{layer}.")}
+            h = functional.layer_norm(x, x.shape[-1:], p["norm1.weight"], p["norm1.bias"], 1e-6)
+            q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (
+                functional.linear(h, p["attn.qkv.weight"])).chunk(3, -1))
+            h = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+            x = x + p["ls1.gamma"] * functional.linear(h, p["attn.proj.weight"],
+                                                       p["attn.proj.bias"])
+            h = functional.layer_norm(x, x.shape[-1:], p["norm2.weight"], p["norm2.bias"], 1e-6)
+            h = functional.gelu(functional.linear(h, p["mlp.fc1.weight"], p["mlp.fc1.bias"]))
+            x = x + p["ls2.gamma"] * functional.linear(h, p["mlp.fc2.weight"], p["mlp.fc2.bias"])
+        return x
+
+
+@pytest.mark.parametrize("prefix", [[], ["cls_token"], ["cls_token", "dist_token"],
+                                    ["cls_token", "dist_token", "reg_token"]])
+def test_layer_scale_tokens_and_mean_are_folded(tmp_path: Path, prefix: list[str]) -> None:
+    """Against PyTorch's own layers, on normalized pixels; without biases of Q, K and V."""
+    generator = torch.Generator().manual_seed(len(prefix))
+    plain = replace(PLAIN, num_classes=())
+    weights = {name: tensor for name, tensor in seeded(plain, 5).items()
+               if name not in {"cls_token", "pos_embed"} and not name.endswith("qkv.bias")}
+    weights |= {f"blocks.{layer}.ls{part}.gamma": torch.rand(32, generator=generator)
+                for layer in range(2) for part in (1, 2)}
+    weights |= {name: torch.randn(1, 3 if name == "reg_token" else 1, 32, generator=generator)
+                for name in prefix}
+    count = sum(weights[name].shape[1] for name in prefix)
+    weights["pos_embed"] = torch.randn(1, 16 + count, 32, generator=generator)
+    save_file(weights, tmp_path / "n.safetensors")
+    loaded = load(tmp_path / "n.safetensors", replace(RAW, preprocessing=NAMED["imagenet"]))
+    assert loaded.config.num_tokens == 16 + count
+    pixels = torch.randint(0, 256, (3, 16, 16), generator=generator).double()
+    mean, std = (torch.tensor(getattr(NAMED["imagenet"], name)).double()[:, None, None]
+                 for name in ("mean", "std"))
+    reference = Reference({name: tensor.double() for name, tensor in weights.items()}, prefix, 2)
+    expected = reference(((pixels / 255 - mean) / std)[None])[0]
+    with torch.no_grad():
+        assert distance(loaded.model().double()(pixels)[0], expected) > 100
+
+
+def test_positions_of_another_size_are_interpolated(tmp_path: Path) -> None:
+    """A gradient of positions stays one; the class token's is left alone."""
+    weights = timm(seeded(PLAIN, 6))
+    ramp = torch.arange(4.0)[:, None] + torch.zeros(4, 4)
+    weights["pos_embed"] = torch.cat([torch.full((1, 1, 32), 9.0),
+                                      ramp.reshape(1, 16, 1).expand(1, 16, 32)], 1)
+    save_file(weights, tmp_path / "n.safetensors")
+    loaded = load(tmp_path / "n.safetensors", replace(RAW, image=(32, 24)))
+    assert (loaded.config.image_height, loaded.config.image_width) == (32, 24)
+    assert "positions of 4x4 patches interpolated to 8x6" in loaded.notes
+    rows = loaded.weights["pos_embed"][0, 1:].reshape(8, 6, 32)
+    assert (loaded.weights["pos_embed"][0, 0] == 9).all()
+    assert torch.allclose(rows, rows[:, :1, :1].expand_as(rows), atol=1e-5)
+    assert torch.allclose(rows[2:6, 0, 0].diff(), torch.full((3,), 0.5), atol=0.1)
+
+
+def planted(name: str, *shape: int) -> Callable[[Weights], None]:
+    return lambda weights: weights.__setitem__(name, torch.ones(shape))
+
+
+REFUSED = {
+    "relative position bias": planted("blocks.0.attn.relative_position_bias_table", 49, 2),
+    "windows of tokens": planted("layers.0.blocks.0.attn.qkv.weight", 96, 32),
+    "rotary positions": planted("rope.freqs", 8),
+    "QK-norm": planted("blocks.0.attn.q_norm.weight", 16),
+    "a gated MLP": planted("blocks.0.mlp.w12.weight", 128, 32),
+    "a normalization before the first block": planted("norm_pre.weight", 32),
+    "the average of all tokens": planted("fc_norm.weight", 32),
+    "a distillation token": planted("head_dist.weight", 5, 32),
+    "blocks.0.nosuch.weight of shape (3,) is not understood": planted("blocks.0.nosuch.weight", 3),
+    "tensor head.weight has shape (5, 64), not (classes, 32)": planted("head.weight", 5, 64),
+    "blocks are numbered [0, 1, 7], not from 0 on": planted("blocks.7.norm1.weight", 32),
+    "its 24 positions, 1 of tokens before the patches, are of no square image": (
+        planted("pos_embed", 1, 24, 32)),
+    "holds NaN": lambda weights: weights["norm.bias"].__setitem__(3, torch.nan),
+    "lacks tensor blocks.1.mlp.fc1.weight": lambda weights: weights.pop("blocks.1.mlp.fc1.weight"),
+    "tensor blocks.0.attn.qkv.weight has shape (64, 32), not (96, 32)": (
+        planted("blocks.0.attn.qkv.weight", 64, 32)),
+    "no square patches": planted("patch_embed.proj.weight", 32, 3, 4, 2),
+    "lacks tensor blocks.0.norm1.bias; say --norm rms": (
+        lambda weights: weights.pop("blocks.0.norm1.bias")),
+}
+
+
+@pytest.mark.parametrize("name", ["n.safetensors", "n.pth"])
+@pytest.mark.parametrize("words", REFUSED)
+def test_what_is_not_computed_is_refused_by_name(tmp_path: Path, words: str, name: str) -> None:
+    weights = {key: tensor.clone() for key, tensor in timm(seeded(PLAIN, 0)).items()}
+    REFUSED[words](weights)
+    path = tmp_path / name
+    (save_file if name.endswith("safetensors") else torch.save)(weights, path)
+    with pytest.raises(ValueError, match=re.escape(words)) as error:
+        load(path, RAW)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"heads": None}, "say --heads, which divides its width of 32"),
+    ({"preprocessing": None}, "say --preprocessing imagenet, half, edge-moe"),
+    ({"top_k": None}, "say --top-k, at most 4"),
+    ({"heads": 3}, "embed_dim=32 is not a multiple of num_heads=3"),
+    ({"image": (9, 8)}, "an image of 9x8 is no multiple of its patches of 2"),
+    ({"preprocessing": replace(NAMED["half"], resize=(9, 9))}, "makes pictures of (9, 9)"),
+])
+def test_what_a_file_does_not_tell_is_asked_for(tmp_path: Path, options: dict, words: str) -> None:
+    save_file(seeded(TRAINED, 0), tmp_path / "n.safetensors")
+    with pytest.raises(ValueError, match=re.escape(words)):
+        load(tmp_path / "n.safetensors", replace(RAW, **options))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.pth"])
+@pytest.mark.parametrize("size", [0, 5, 1000, -10])
+def test_a_truncated_file_is_named(tmp_path: Path, name: str, size: int) -> None:
+    path = tmp_path / name
+    (save_file if name.endswith("safetensors") else torch.save)(seeded(TRAINED, 0), path)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ValueError, match=r"is not a complete") as error:
+        load(path, RAW)
+    assert str(path) in str(error.value)
+
+
+class Planted:
+    """Unpickles by creating a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
+    torch.save({"state_dict": Planted(tmp_path / "planted")}, tmp_path / "model.pth")
+    with pytest.raises(ValueError, match="is not a complete PyTorch checkpoint"):
+        load(tmp_path / "model.pth", RAW)
+    assert not (tmp_path / "planted").exists()
+
+
+def test_a_tensor_larger_than_what_is_stored_takes_no_memory(tmp_path: Path) -> None:
+    weights = timm(seeded(PLAIN, 0)) | {"norm.bias": torch.zeros(1).expand(1 << 40)}
+    torch.save(weights, tmp_path / "model.pth")
+    with pytest.raises(ValueError, match=r"norm\.bias .* is not stored element by element"):
+        load(tmp_path / "model.pth", RAW)
+
+
+def edge_moe_file(name: str) -> str:
+    """Edge-MoE's name of a weight, written out from its published list of files."""
+    if not name.startswith("blocks."):
+        return {"patch_embed.proj.weight": "patch_embed_weight",
+                "patch_embed.proj.bias": "patch_embed_bias", "pos_embed": "pos_embed"}[name]
+    _, layer, rest = name.split(".", 2)
+    if rest.endswith("w_gate"):
+        return f"l{layer}_w_gate_T_task{rest.split('.')[2]}"
+    for prefix in ("attn.qkv", "mlp.fc", "mlp.experts."):
+        rest = rest.replace(prefix, prefix.split(".")[1] if prefix != "mlp.experts." else "")
+    return f"l{layer}_{rest.replace('attn.proj', 'attn_proj').replace('.', '_')}"
+
+
+def write_edge_moe(folder: Path, weights: Weights) -> None:
+    folder.mkdir()
+    for name, tensor in weights.items():
+        if name == "cls_token":
+            continue
+        if name == "pos_embed":
+            tensor = tensor.clone()
+            tensor[:, 0] += weights["cls_token"][0]
+        data = tensor.T if name.endswith("w_gate") else tensor
+        (folder / f"{edge_moe_file(name)}.float32.bin").write_bytes(
+            data.contiguous().numpy().astype("<f4").tobytes())
+
+
+def test_edge_moe_folder_computes_the_same(tmp_path: Path) -> None:
+    weights = seeded(HEADLESS, 1)
+    write_edge_moe(tmp_path / "digits", weights)
+    assert {"l1_w_gate_T_task1.float32.bin", "l3_htoh4_bias.float32.bin",
+            "l0_attn_proj_weight.float32.bin", "l2_fc1_weight.float32.bin"} <= {
+        file.name for file in (tmp_path / "digits").iterdir()}
+    loaded = load(tmp_path / "digits", RAW)
+    assert loaded.config == HEADLESS
+    image = torch.arange(64.0).view(1, 8, 8) * 4
+    for task in range(2):
+        expected = build(HEADLESS, weights)(image, task)[0]
+        assert torch.allclose(loaded.model()(image, task)[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda file: file.unlink(), "lacks tensor blocks.1.mlp.experts.htoh4.weight"),
+    (lambda file: file.write_bytes(file.read_bytes()[:-4]),
+     "htoh4.weight has 4095 elements, which do not make the shape (4, 32, -1)"),
+    (lambda file: file.write_bytes(file.read_bytes()[:-3]), "has 16381 bytes, no multiple of 4"),
+    (lambda file: file.write_bytes(b"\x00\x00\xc0\x7f" + file.read_bytes()[4:]),
+     "tensor blocks.1.mlp.experts.htoh4.weight of shape (4, 32, 32) holds NaN"),
+    (lambda file: file.rename(file.with_name("l1_nosuch.float32.bin")), "is no tensor that"),
+])
+def test_a_bad_edge_moe_file_is_named(tmp_path: Path, change: Callable, words: str) -> None:
+    write_edge_moe(tmp_path / "weights", seeded(HEADLESS, 0))
+    change(tmp_path / "weights" / "l1_htoh4_weight.float32.bin")
+    with pytest.raises(ValueError, match=re.escape(words)):
+        load(tmp_path / "weights", RAW)
+
+
+def test_a_missing_path_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nothing\.pth does not exist"):
+        load(tmp_path / "nothing.pth", RAW)
+
+
+def test_a_folder_of_timm_tells_its_pixels(tmp_path: Path) -> None:
+    save_file(timm(seeded(PLAIN, 0)), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {
+        "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1], "interpolation": "bicubic",
+        "crop_pct": 0.9, "input_size": [3, 16, 16]}}))
+    made = load(tmp_path, Options(heads=2)).preprocessing
+    assert made == Preprocessing(mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.1), resize=17,
+                                 crop=(16, 16), interpolation="bicubic")
+
+
+def test_a_picture_is_resized_and_cut_as_it_is_said() -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 90, 3), np.uint8))
+    made = Preprocessing(mean=(0.0,), std=(1.0,), resize=20, crop=(16, 12), order="BGR",
+                         interpolation="bicubic")
+    expected = np.array(picture.resize((36, 20), Image.Resampling.BICUBIC))[2:18, 12:24, ::-1]
+    assert (made.pixels(picture, 3).numpy() == expected.transpose(2, 0, 1)).all()
+    black = replace(made, resize=None, crop=(52, 90)).pixels(picture, 3)
+    assert (black[:, 0] == 0).all()
+    assert (black[:, -1] == 0).all()
+    assert black[:, 1:-1].any()
+
+
+@pytest.mark.parametrize(("fields", "words"), [
+    ({"do_pad": True}, "do_pad is not supported"),
+    ({"size": {"longest_edge": 20}}, "field 'height' is missing"),
+    ({"resample": 9}, "interpolation 9 is not one of nearest"),
+    ({"image_std": [0, 1, 1]}, "holds a number that is not above 0"),
+    ({"image_mean": None}, "p.json: "),
+])
+def test_a_processor_that_does_more_is_refused(fields: dict, words: str) -> None:
+    known = {"size": {"height": 8, "width": 8}, "image_mean": [0, 0, 0], "image_std": [1, 1, 1]}
+    assert processor(known, Path("p.json")).size == (8, 8)
+    with pytest.raises(ValueError, match=re.escape(words)):
+        processor(known | fields, Path("p.json"))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_a_table_is_its_activation(name: str) -> None:
+    """Over its whole range, to a code of its output and one of its input."""
+    function = activation(name)
+    table, given, step, zero_point = activation_table(function, 4.2, 9.0)
+    codes = torch.arange(1024)
+    real = torch.where(codes > 511, codes - 1024, codes).double() * given
+    made = (table.double() - zero_point) * step
+    assert int(table[0]) == zero_point
+    assert float((made - function(real)).abs().max()) < 0.51 * step + 0.005
+    assert abs(float(made[512]) - float(function(torch.tensor(-9.0).double()))) < step
