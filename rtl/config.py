@@ -34,6 +34,24 @@ def lower_half(depth: int) -> int:
     return rows if rows < depth else (depth + 1) // 2
 
 
+class WrongValueError(ValueError):
+    """A parameter is not what it may be.
+
+    Attributes
+    ----------
+    parameter : str
+        Its name.
+    """
+
+    def __init__(self, parameter: str, value: object, allowed: str) -> None:
+        super().__init__(parameter, value, allowed)
+        self.parameter = parameter
+
+    def __str__(self) -> str:
+        parameter, value, allowed = self.args
+        return f"{parameter}={value!r} is not {allowed}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class HwConfig:
     """Geometry of the accelerator.
@@ -105,33 +123,32 @@ class HwConfig:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.type is int and (type(value) is not int or value < int(field.default != 0)):
-                raise ValueError(f"{field.name}={value!r} is not a positive integer")
+                raise self._wrong(field.name, "a positive integer")
         for name, (most, reason) in MAXIMA.items():
             if getattr(self, name) > most:
-                raise ValueError(f"{name}={getattr(self, name)} is not at most {most}: {reason}")
+                raise self._wrong(name, f"at most {most}: {reason}")
         if (self.state_words > 0) != (self.reference_words > 0):
             raise ValueError(f"state_words={self.state_words} and reference_words="
                              f"{self.reference_words} are not both 0 or both positive")
         if self.lanes not in (8, 16, 32, 64):
-            raise ValueError(f"lanes={self.lanes} is not 8, 16, 32 or 64")
+            raise self._wrong("lanes", "8, 16, 32 or 64")
         if not 18 <= self.acc_width <= 32:
-            raise ValueError(f"acc_width={self.acc_width} is not in 18..32")
+            raise self._wrong("acc_width", "in 18..32")
         if self.read_words not in (1, 2, 4):
-            raise ValueError(f"read_words={self.read_words} is not 1, 2 or 4")
+            raise self._wrong("read_words", "1, 2 or 4")
         if self.read_words > 1 and self.groups % (2 * self.read_words):
             raise ValueError(f"read_words={self.read_words} needs groups={self.groups} to be a "
                              f"multiple of {2 * self.read_words}")
         if self.banks.bit_count() != 1 or self.banks < 2:
-            raise ValueError(f"banks={self.banks} is not a power of two above 1")
+            raise self._wrong("banks", "a power of two above 1")
         if (self.attention_lag + 1).bit_count() != 1:
-            raise ValueError(f"attention_lag={self.attention_lag} is not a power of two minus one")
+            raise self._wrong("attention_lag", "a power of two minus one")
         for field in ("max_tokens", "program_depth"):
             if getattr(self, field).bit_count() != 1:
-                raise ValueError(f"{field}={getattr(self, field)} is not a power of two")
+                raise self._wrong(field, "a power of two")
         for field, row in (("act_words", self.act_row), ("residual_words", 2)):
             if getattr(self, field) < 2 * row or getattr(self, field) % row:
-                raise ValueError(f"{field}={getattr(self, field)} is not a multiple of {row} "
-                                 f"above {row}")
+                raise self._wrong(field, f"a multiple of {row} above {row}")
         if self.max_depth < self.max_tokens:
             raise ValueError(f"max_depth={self.max_depth} is below max_tokens={self.max_tokens}")
         if self.queue_words * self.word < self.max_depth:
@@ -142,15 +159,17 @@ class HwConfig:
         if self.max_embed < self.word:
             raise ValueError(f"max_embed={self.max_embed} is below a word of {self.word}")
         if self.program_depth < 4:
-            raise ValueError(f"program_depth={self.program_depth} is not at least 4: the load of "
-                             "each half needs a place in the other, beside a descriptor")
+            raise self._wrong("program_depth", "at least 4: the load of each half needs a place "
+                              "in the other, beside a descriptor")
         if self.queues > 256:
-            raise ValueError(f"max_experts={self.max_experts} is not at most 128 with state_words: "
-                             "a descriptor counts two queues for each in 8 bits")
+            raise self._wrong("max_experts", "at most 128 with state_words: a descriptor counts "
+                              "two queues for each in 8 bits")
         if self.remembered_tokens > FIELD:
-            raise ValueError(f"max_tokens={self.max_tokens} is not at most {FIELD // 8} with "
-                             "state_words: a descriptor has 16 bits for the first token's experts "
-                             "of eight layers")
+            raise self._wrong("max_tokens", f"at most {FIELD // 8} with state_words: a descriptor "
+                              "has 16 bits for the first token's experts of eight layers")
+
+    def _wrong(self, parameter: str, allowed: str) -> "WrongValueError":
+        return WrongValueError(parameter, getattr(self, parameter), allowed)
 
     @property
     def temporal(self) -> bool:

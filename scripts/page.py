@@ -63,13 +63,13 @@ def layers(result: Result, hw: HwConfig) -> Figure:
 def timeline(result: Result) -> Figure:
     """What each unit did when."""
     units = sorted({unit for span in result.spans for unit in span.units},
-                   key=lambda unit: (list(UNITS).index(unit.split()[0]), len(unit), unit))
+                   key=lambda unit: (list(UNITS).index(unit.kind), unit))
     figure = Figure(figsize=(11, 0.35 * len(units) + 1))
     axes = figure.subplots()
     for row, unit in enumerate(units):
         bars = [(span.start, span.end - span.start) for span in result.spans if unit in span.units]
-        axes.broken_barh(bars, (row - 0.4, 0.8), facecolors=UNITS[unit.split()[0]], linewidth=0)
-    axes.set_yticks(range(len(units)), units)
+        axes.broken_barh(bars, (row - 0.4, 0.8), facecolors=UNITS[unit.kind], linewidth=0)
+    axes.set_yticks(range(len(units)), map(str, units))
     axes.invert_yaxis()
     axes.set_xlim(0, result.cycles)
     axes.set_xlabel("cycle")

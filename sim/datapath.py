@@ -14,7 +14,7 @@ from deltamoe.rtl.label import Label
 from deltamoe.sim.items import NOTHING, Item, Kept, Place
 from deltamoe.sim.ports import Busy
 from deltamoe.sim.report.losses import Losses
-from deltamoe.sim.report.spans import Span
+from deltamoe.sim.report.spans import DRAIN, Span
 from deltamoe.sim.units.compute_unit import ComputeUnit
 from deltamoe.sim.units.drain import Drain
 from deltamoe.sim.units.kept_sums import KeptSums
@@ -73,7 +73,7 @@ class Pipeline:
         self.sums.drain(begun, end, adds=kept.adds and item.known)
         compute.release(states, end)
         self.sink.take(item, end)
-        self.spans.append(Span(("drain",), self.label, begun, end + 1))
+        self.spans.append(Span((DRAIN,), self.label, begun, end + 1))
         return accepted
 
     def probe(self, start: int, words: int, changed: Iterable[bool],

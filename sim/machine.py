@@ -22,7 +22,7 @@ from deltamoe.sim.energy.ledger import Ledger
 from deltamoe.sim.execution import Execution
 from deltamoe.sim.facts import Facts
 from deltamoe.sim.memory import MemoryModel
-from deltamoe.sim.report.spans import Layer, Result, Span
+from deltamoe.sim.report.spans import COMPUTE, Layer, Result, Span
 from deltamoe.sim.units.executor import LoadExecutor
 from deltamoe.sim.units.loader import Loader
 from deltamoe.sim.units.walker import Walker
@@ -156,7 +156,7 @@ class Machine(Execution):
         stalls = {cause: counted[cause] for cause in (
             "source_needs", "source_full", "worker_blocked", "drain_starved", "drain_credit")}
         self.layers.append(Layer(label, begun, left + 1, counted["macs"], stalls | waits))
-        self.spans.append(Span(("compute",), label, begun, left + 1))
+        self.spans.append(Span((COMPUTE,), label, begun, left + 1))
         counted["cycles"] = left + 1 - begun
         if isinstance(descriptor, Store):
             self.ledger.store(str(label), descriptor, counted)

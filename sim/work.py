@@ -1,26 +1,8 @@
 """What a mechanism leaves to do, on the simulated datapath: its cycles with all overlaps.
 
 The program of dense inference keeps its order, placement, waits and units; only what a
-:class:`deltamoe.golden.sparsity.work.Work` says is left out. Assumed is hardware that, for each
-product,
-
-* sends ``events`` as zero-skipping does, through the same encoder, queues and drain;
-* computes, of each row, as many columns as a row has ``made`` on average, packed into whole words;
-* sends ``kept`` of the events of each row, evenly spread: static zeros are balanced over the
-  columns, and the weight memory still has room for all weights;
-* reads weights, their indices and what the predictor needs as one longer or shorter load. Weights
-  are loaded ahead, as the compiler places their loads, so a load is shorter only by what is known
-  before the frame: static zeros, fewer bits. A column that no token of the frame needs is read;
-* loads no expert that has no tokens, once the gate has said so; those that calibration always
-  needed are loaded ahead of the gate, needed or not;
-* keeps what is remembered on chip as far as the memories of the hardware for that hold it, product
-  by product; if they do not hold all, room for two of the largest stays free for the rest, which a
-  load reads before the product and a store writes behind it, both whole;
-* runs the predictor row by row before the product on the same lanes, as a longer sum; what it
-  decides costs no cycles beyond that;
-* normalizes all rows that run, and takes the softmax over the scores that are made.
-
-Work that leaves nothing out takes the cycles of dense inference exactly.
+:class:`deltamoe.golden.sparsity.work.Work` says is left out, by hardware of which
+:data:`ASSUMPTIONS` are made.
 """
 
 from collections import Counter
@@ -53,6 +35,31 @@ from deltamoe.rtl.program import (
 )
 from deltamoe.sim.facts import Facts
 from deltamoe.sim.units.attention_items import PartialAttention
+
+ASSUMPTIONS = (
+    "sends events as zero-skipping does, through the same encoder, queues and drain",
+    ("computes, of each row, as many columns as a row has made on average, packed into whole "
+     "words"),
+    ("sends kept of the events of each row, evenly spread: static zeros are balanced over the "
+     "columns, and the weight memory still has room for all weights"),
+    ("reads weights, their indices and what the predictor needs as one longer or shorter load. "
+     "Weights are loaded ahead, as the compiler places their loads, so a load is shorter only "
+     "by what is known before the frame: static zeros, fewer bits. A column that no token of "
+     "the frame needs is read"),
+    ("loads no expert that has no tokens, once the gate has said so; those that calibration "
+     "always needed are loaded ahead of the gate, needed or not"),
+    ("keeps what is remembered on chip as far as the memories of the hardware for that hold "
+     "it, product by product; if they do not hold all, room for two of the largest stays free "
+     "for the rest, which a load reads before the product and a store writes behind it, both "
+     "whole"),
+    ("runs the predictor row by row before the product on the same lanes, as a longer sum; "
+     "what it decides costs no cycles beyond that"),
+    "normalizes all rows that run, and takes the softmax over the scores that are made",
+)
+"""What hardware is assumed to do for each product of a mechanism that is only modelled."""
+
+EXACT = "Work that leaves nothing out takes the cycles of dense inference exactly."
+"""What holds of every work, by whatever mechanism."""
 
 SUM_BYTES = 4
 """Bytes of a sum that is remembered; a reference has one."""

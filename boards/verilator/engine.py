@@ -26,7 +26,7 @@ from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS, WATCHDOG
 from deltamoe.rtl.generate import to_verilog
 from deltamoe.rtl.label import PROGRAM
 from deltamoe.rtl.program import ErrorCode
-from deltamoe.sim.report.spans import Span
+from deltamoe.sim.report.spans import Span, Unit
 
 HARNESS = Path(__file__).with_name("harness.cpp")
 FLAGS = ("-O3", "--x-assign", "unique", "--x-initial", "unique", "--noassert", "-Wno-fatal",
@@ -152,6 +152,7 @@ def run(program: Program, memory: np.ndarray, *, latency: int = 20, interval: in
 def read_spans(path: Path, program: Program) -> Iterator[Span]:
     """Yield the spans of a file that the harness wrote."""
     for line in read_text(path).splitlines():
-        unit, descriptor, start, end = line.split(",")
+        kind, number, descriptor, start, end = line.split(",")
+        unit = Unit(kind, int(number) if number else None)
         label = PROGRAM if descriptor == "-1" else program.labels[int(descriptor)]
         yield Span((unit,), label, int(start), int(end))

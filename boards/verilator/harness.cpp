@@ -9,7 +9,7 @@
 //         POWER_UP_SEED [SPANS]
 // prints: ended (0: not within MAX_CYCLES) status error_code error_index cycles counters...
 // POWER_UP_SEED: draws what has no initial value; 0 makes it zero.
-// SPANS: a line for each span of work: unit, descriptor (-1: the program's first piece), first
+// SPANS: a line for each span of work: unit, its number or nothing, descriptor (-1: the program's first piece), first
 // cycle, cycle behind the last; cycle 0 is the first one that is busy.
 
 #include <cstdint>
@@ -63,7 +63,7 @@ struct Unit {
     void work(const char *name, int number, bool working, bool ends, int descriptor, int64_t cycle) {
         if (working && begun < 0) begun = cycle;
         if (!working || !ends) return;
-        fprintf(spans, number < 0 ? "%s" : "%s %d", name, number);
+        fprintf(spans, number < 0 ? "%s," : "%s,%d", name, number);
         fprintf(spans, ",%d,%lld,%lld\n", descriptor, (long long)begun, (long long)cycle + 1);
         begun = -1;
     }

@@ -14,10 +14,13 @@ PUBLIC = "/*verilator public_flat_rd*/"
 
 @dataclass(frozen=True)
 class Probe:
-    """``port`` of the module instance ``path``, or ``field`` of it if it is a structure."""
+    """``port`` of a unit, or ``field`` of it if it is a structure.
+
+    ``path`` are the names of the instances that the unit is in, from the top, and its own.
+    """
 
     name: str
-    path: str
+    path: tuple[str, ...]
     port: str
     layout: data.Layout | None = None
     field: str = ""
@@ -25,27 +28,27 @@ class Probe:
 
 def probes(hw: HwConfig) -> list[Probe]:
     """Return all probes: the program, loads, the drain, what is issued, and the groups' events."""
-    made = [
-        Probe("busy", "run_control", "program__running"),
-        Probe("load", "sequencer.transfers", "o__valid"),
-        Probe("loaded", "sequencer.transfers", "o__ready"),
-        Probe("load_position", "sequencer.transfers", "o__payload", TRANSFER, "position"),
-        Probe("load_program", "sequencer.transfers", "o__payload", TRANSFER, "program"),
-        Probe("left", "sequencer.retire.held", "o__ready"),
-        Probe("drain_position", "sequencer.retire.held", "o__payload", ISSUED, "position"),
-        Probe("issue_position", "sequencer.issue", "o__payload", ISSUED, "position"),
-        Probe("drain", "datapath.drain", "counts__drain_busy"),
-        Probe("drained", "datapath.drain", "sums__release"),
+    places = [
+        Probe("busy", ("run_control",), "program__running"),
+        Probe("load", ("sequencer", "transfers"), "o__valid"),
+        Probe("loaded", ("sequencer", "transfers"), "o__ready"),
+        Probe("load_position", ("sequencer", "transfers"), "o__payload", TRANSFER, "position"),
+        Probe("load_program", ("sequencer", "transfers"), "o__payload", TRANSFER, "program"),
+        Probe("left", ("sequencer", "retire", "held"), "o__ready"),
+        Probe("drain_position", ("sequencer", "retire", "held"), "o__payload", ISSUED, "position"),
+        Probe("issue_position", ("sequencer", "issue"), "o__payload", ISSUED, "position"),
+        Probe("drain", ("datapath", "drain"), "counts__drain_busy"),
+        Probe("drained", ("datapath", "drain"), "sums__release"),
     ]
     for number in range(hw.groups):
-        worker = f"datapath.compute.worker_{number}"
-        made += [
+        worker = ("datapath", "compute", f"worker_{number}")
+        places += [
             Probe(f"accept_{number}", worker, "accept"),
-            Probe(f"event_{number}", f"{worker}.queue", "o__valid"),
-            Probe(f"taken_{number}", f"{worker}.queue", "o__ready"),
-            Probe(f"last_{number}", f"{worker}.queue", "o__payload", event(hw), "last"),
+            Probe(f"event_{number}", (*worker, "queue"), "o__valid"),
+            Probe(f"taken_{number}", (*worker, "queue"), "o__ready"),
+            Probe(f"last_{number}", (*worker, "queue"), "o__payload", event(hw), "last"),
         ]
-    return made
+    return places
 
 
 def watched(text: str, hw: HwConfig, top: str = "deltamoe") -> tuple[str, str]:
@@ -61,7 +64,7 @@ def watched(text: str, hw: HwConfig, top: str = "deltamoe") -> tuple[str, str]:
     lines = []
     for probe in probes(hw):
         text = insert(text, probe, top)
-        path = "__DOT__".join([top, *probe.path.split("."), f"probe_{probe.name}"])
+        path = "__DOT__".join([top, *probe.path, f"probe_{probe.name}"])
         lines.append(f"#define PROBE_{probe.name} (top->rootp->{path})")
     rows = ", ".join("{" + ", ".join(f"bool(PROBE_{kind}_{number})" for kind in (
         "accept", "event", "taken", "last")) + "}" for number in range(hw.groups))
@@ -70,13 +73,14 @@ def watched(text: str, hw: HwConfig, top: str = "deltamoe") -> tuple[str, str]:
 
 def insert(text: str, probe: Probe, top: str) -> str:
     """Return the text with a public wire at the end of the probe's module."""
-    begin = text.find(f"module \\{top}.{probe.path} (")
+    unit = ".".join((top, *probe.path))
+    begin = text.find(f"module \\{unit} (")
     end = text.find("endmodule", begin)
-    found = set(re.findall(rf"^  (?:in|out)put (?:\[\d+:0\] )?(\\?{probe.port}(?:\$\d+)?) ?;$",
+    ports = set(re.findall(rf"^  (?:in|out)put (?:\[\d+:0\] )?(\\?{probe.port}(?:\$\d+)?) ?;$",
                            text[begin:end], re.MULTILINE)) if begin >= 0 else set()
-    if len(found) != 1:
-        raise ValueError(f"the Verilog has {len(found)} ports {probe.port} in {probe.path}")
-    name, width = f"{found.pop()} ", ""  # the space ends an escaped name
+    if len(ports) != 1:
+        raise ValueError(f"the Verilog has {len(ports)} ports {probe.port} in {unit}")
+    name, width = f"{ports.pop()} ", ""  # the space ends an escaped name
     if probe.layout is not None:
         field = probe.layout[probe.field]
         high = field.offset + field.width - 1

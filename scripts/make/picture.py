@@ -19,7 +19,7 @@ from deltamoe.rtl.label import Label
 from deltamoe.sim.machine import simulate
 from deltamoe.sim.memory import MemoryModel
 from deltamoe.sim.outline import Outline, facts
-from deltamoe.sim.report.spans import Result
+from deltamoe.sim.report.spans import LOAD, Result
 
 MODEL, HARDWARE, MEMORY = "m3vit-tiny-129", "zcu102", MemoryModel(100)
 BINS = 260
@@ -61,15 +61,15 @@ def frame(result: Result) -> Figure:
     spans: dict[str, list[tuple[int, int]]] = {name: [] for name in KINDS}
     loads = []
     for span in result.spans:
-        groups = sum(unit.startswith("group") for unit in span.units)
+        groups = sum(unit.kind == "group" for unit in span.units)
         if groups:
             spans[kind(span.item)] += [(span.start, span.end)] * groups
-        elif span.units == ("load",):
+        elif span.units == (LOAD,):
             loads.append((span.start, span.end))
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     above, below = figure.subplots(2, sharex=True, height_ratios=(5, 1))
-    above.stackplot(middles, [100 * busy(made, edges) / (hw.groups * width)
-                              for made in spans.values()], labels=list(KINDS),
+    above.stackplot(middles, [100 * busy(work, edges) / (hw.groups * width)
+                              for work in spans.values()], labels=list(KINDS),
                     colors=[color for color, _ in KINDS.values()], linewidth=0)
     above.set(ylim=(0, 100), xlim=(0, result.cycles), ylabel="busy lane groups, %",
               title=f"One frame of {MODEL} on {HARDWARE}: {result.cycles:,} cycles, "

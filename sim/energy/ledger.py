@@ -45,6 +45,10 @@ PLACES = {
 """On-chip memory and operand of a load."""
 
 
+SKIPPED = ("skipped_compute", "skipped_read")
+"""Actions that did not happen."""
+
+
 class Act(NamedTuple):
     """``action`` of ``component`` on ``operand`` for ``layer``."""
 

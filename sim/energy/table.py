@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from deltamoe.sim.energy.ledger import Act
+from deltamoe.sim.energy.ledger import SKIPPED, Act
 
 FIELDS = ("value", "low", "high", "unit", "node", "voltage", "source")
 """What every entry states; ``unit`` begins with the one of :data:`ENTRIES`."""
@@ -154,7 +154,7 @@ def find_table(name: str) -> Table:
 
 def entry_of(act: Act) -> str | None:
     """Return the entry that prices an action, None if it costs nothing."""
-    if act.action.startswith("skipped_"):
+    if act.action in SKIPPED:
         return None
     if act.component == "multipliers":
         return "mac" if act.action == "random_compute" else "idle_lane"

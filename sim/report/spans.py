@@ -9,10 +9,33 @@ from deltamoe.sim.energy.ledger import Act
 from deltamoe.sim.report.losses import Losses
 
 
+class Unit(NamedTuple):
+    """A unit whose work is shown: of lane groups one, by its number.
+
+    ``run`` says which of two runs it is a unit of, where these are compared.
+    """
+
+    kind: str
+    number: int | None = None
+    run: str = ""
+
+    def __str__(self) -> str:
+        unit = self.kind if self.number is None else f"{self.kind} {self.number}"
+        return f"only {self.run}: {unit}" if self.run else unit
+
+
+LOAD, COMPUTE, DRAIN = Unit("load"), Unit("compute"), Unit("drain")
+
+
+def group(number: int) -> Unit:
+    """Return a lane group."""
+    return Unit("group", number)
+
+
 class Span(NamedTuple):
     """``units`` worked on ``item``, in step, from cycle ``start`` to ``end``, which is excluded."""
 
-    units: tuple[str, ...]
+    units: tuple[Unit, ...]
     item: Label
     start: int
     end: int

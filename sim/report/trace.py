@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from deltamoe.sim.report.spans import Span
+from deltamoe.sim.report.spans import Span, Unit
 
 
 def perfetto(processes: Mapping[str, Iterable[Span]]) -> str:
@@ -14,7 +14,7 @@ def perfetto(processes: Mapping[str, Iterable[Span]]) -> str:
     """
     events: list[dict] = []
     for pid, (process, spans) in enumerate(processes.items(), 1):
-        tracks: dict[str, int] = {}
+        tracks: dict[Unit, int] = {}
         events.append({"name": "process_name", "ph": "M", "pid": pid, "args": {"name": process}})
         events.append({"name": "process_sort_index", "ph": "M", "pid": pid,
                        "args": {"sort_index": pid}})
@@ -23,7 +23,7 @@ def perfetto(processes: Mapping[str, Iterable[Span]]) -> str:
                 if unit not in tracks:
                     tracks[unit] = len(tracks) + 1
                     events.append({"name": "thread_name", "ph": "M", "pid": pid,
-                                   "tid": tracks[unit], "args": {"name": unit}})
+                                   "tid": tracks[unit], "args": {"name": str(unit)}})
                 events.append({"name": str(span.item), "ph": "X", "pid": pid, "tid": tracks[unit],
                                "ts": span.start, "dur": span.end - span.start})
         if not tracks:
@@ -36,8 +36,8 @@ def differences(one: Iterable[Span], other: Iterable[Span], names: tuple[str, st
 
     Spans of several units count for each of these.
     """
-    left, right = (Counter((unit, *span[1:]) for span in spans for unit in span.units)
+    first, second = (Counter((unit, *span[1:]) for span in spans for unit in span.units)
                    for spans in (one, other))
-    return [Span((f"only {name}: {unit}",), item, start, end)
-            for name, lone in zip(names, (left - right, right - left), strict=True)
+    return [Span((unit._replace(run=name),), item, start, end)
+            for name, lone in zip(names, (first - second, second - first), strict=True)
             for unit, item, start, end in sorted(lone.elements(), key=lambda lone: lone[2])]

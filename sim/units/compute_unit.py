@@ -12,7 +12,7 @@ from deltamoe.rtl.cycles import RUN
 from deltamoe.rtl.label import Label
 from deltamoe.sim.items import Item, Place
 from deltamoe.sim.report.losses import Losses
-from deltamoe.sim.report.spans import Span
+from deltamoe.sim.report.spans import Span, Unit, group
 from deltamoe.sim.units.worker import GroupState, pop
 
 
@@ -23,7 +23,7 @@ class ComputeUnit:
         self.hw, self.losses, self.spans = hw, losses, spans
         self.shared: GroupState | None = GroupState()
         self.groups = [self.shared] * hw.groups
-        self.names = tuple(f"group {number}" for number in range(hw.groups))
+        self.units = tuple(map(group, range(hw.groups)))
         self.busy = self.runs = self.blocked = 0
 
     def begin(self, label: Label, place: Place) -> None:
@@ -55,14 +55,14 @@ class ComputeUnit:
         """Run an item's events; return the new states of its groups and its last pop."""
         if self.shared and len(item.events) == 1:
             state = self.shared = self.pop(item.events[0], item.steady, self.shared, arrives,
-                                           self.names)
+                                           self.units)
             return [state], state.pops[-1]
         if self.shared:
             self.groups, self.shared = [self.shared] * self.hw.groups, None
         if self.span == 1:
             state = self.groups[leader] = self.pop(
                 item.events[0], item.steady, self.groups[leader], arrives,
-                self.names[leader : leader + 1])
+                self.units[leader : leader + 1])
             return [state], state.pops[-1]
         states = self.parts(item, leader, arrives)
         if len(states) == 1 and self.span == self.hw.groups:
@@ -71,7 +71,7 @@ class ComputeUnit:
 
     def parts(self, item: Item, leader: int, arrives: int) -> list[GroupState]:
         """Run the events of groups with different pasts or parts; return their new states."""
-        members, name = defaultdict(list), self.names.__getitem__
+        members, unit = defaultdict(list), self.units.__getitem__
         size = self.place.gang if len(item.events) > 1 else self.span
         keys: Iterable = map(id, self.groups[leader : leader + self.span])
         if len(item.events) > 1:
@@ -82,15 +82,15 @@ class ComputeUnit:
         for numbers in members.values():
             part = (numbers[0] - leader) // size
             state = self.pop(item.events[part], item.steady, self.groups[numbers[0]], arrives,
-                             tuple(map(name, numbers)))
+                             tuple(map(unit, numbers)))
             equal = states.setdefault((state.pops, state.drained), state)
             for number in numbers:
                 self.groups[number] = equal
         return list(states.values())
 
     def pop(self, events: tuple[int, ...], steady: int, state: GroupState, arrives: int,
-            units: tuple[str, ...]) -> GroupState:
-        """Run a part's events on groups of equal past, by name; return their new state."""
+            units: tuple[Unit, ...]) -> GroupState:
+        """Run a part's events on groups of equal past; return their new state."""
         number = len(units)
         after, first, last, total, blocked = pop(events, steady, state, arrives, self.hw.banks)
         self.busy += number * total

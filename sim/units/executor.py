@@ -24,7 +24,7 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.label import PROGRAM, Label
 from deltamoe.rtl.program import Compute, Load, Operator, Store, Target
 from deltamoe.sim.memory import MemoryModel
-from deltamoe.sim.report.spans import Span
+from deltamoe.sim.report.spans import LOAD, Span
 from deltamoe.sim.units.dma_reader import DmaReader
 from deltamoe.sim.units.loader import Loader
 from deltamoe.sim.units.retirement import Retirement
@@ -94,7 +94,7 @@ class LoadExecutor:
         self.counters["load_stalled"] += last - first + 1 - beats
         self.counters["bytes_read"] += beats * self.hw.bus_bytes
         self.loader.ends.append(last)
-        self.spans.append(Span(("load",), label, first, last + 1))
+        self.spans.append(Span((LOAD,), label, first, last + 1))
 
 
 class Accepted(NamedTuple):

@@ -19,12 +19,12 @@ from deltamoe.sim.energy.table import tables
 from deltamoe.sim.machine import simulate
 from deltamoe.sim.outline import Outline, facts
 from deltamoe.sim.report.losses import Losses
-from deltamoe.sim.report.spans import Layer, Result, Span
+from deltamoe.sim.report.spans import COMPUTE, DRAIN, LOAD, Layer, Result, Span, Unit, group
 from deltamoe.sim.report.trace import differences, perfetto
 
 W, X, FC1 = (Label(name) for name in ("w", "x", "fc1"))
-SPANS = (Span(("load",), W, 0, 7), Span(("compute", "group 3"), FC1, 5, 25),
-         Span(("load",), X, 7, 8))
+SPANS = (Span((LOAD,), W, 0, 7), Span((COMPUTE, group(3)), FC1, 5, 25),
+         Span((LOAD,), X, 7, 8))
 STALLS = {"waits_loads": 3, "waits_program": 1, "source_needs": 0}
 RESULT = Result(dict.fromkeys(COUNTERS, 10) | {"cycles": 25, "macs": 400},
                 (Layer(FC1, 5, 25, 400, STALLS),), SPANS, Losses(PRESETS["nano"]),
@@ -43,7 +43,7 @@ def test_trace_keeps_every_span() -> None:
     assert sorted(track.values()) == ["compute", "group 3", "load"]
     assert [(track[event["tid"]], event["name"], event["ts"], event["ts"] + event["dur"])
             for event in events if event["ph"] == "X"] == [
-                (unit, str(span.item), span.start, span.end)
+                (str(unit), str(span.item), span.start, span.end)
                 for span in SPANS for unit in span.units]
 
 
@@ -60,15 +60,16 @@ def test_trace_of_two_processes_and_none() -> None:
 
 
 def test_differences() -> None:
-    moved = (*SPANS[:2], Span(("load",), X, 7, 9))
+    moved = (*SPANS[:2], Span((LOAD,), X, 7, 9))
     assert differences(SPANS, SPANS, ("a", "b")) == []
     assert differences(SPANS, moved, ("a", "b")) == [
-        Span(("only a: load",), X, 7, 8), Span(("only b: load",), X, 7, 9)]
-    apart = (SPANS[0], Span(("group 3",), FC1, 5, 25), Span(("compute",), FC1, 5, 25), SPANS[2])
+        Span((Unit("load", run="a"),), X, 7, 8), Span((Unit("load", run="b"),), X, 7, 9)]
+    assert str(Unit("group", 3, "a")) == "only a: group 3"
+    apart = (SPANS[0], Span((group(3),), FC1, 5, 25), Span((COMPUTE,), FC1, 5, 25), SPANS[2])
     assert differences(SPANS, apart, ("a", "b")) == []
     assert differences(SPANS, SPANS * 2, ("a", "b")) == [
-        Span((f"only b: {unit}",), *span[1:]) for span, unit in (
-            (SPANS[0], "load"), (SPANS[1], "compute"), (SPANS[1], "group 3"), (SPANS[2], "load"))]
+        Span((unit._replace(run="b"),), *span[1:]) for span, unit in (
+            (SPANS[0], LOAD), (SPANS[1], COMPUTE), (SPANS[1], group(3)), (SPANS[2], LOAD))]
 
 
 def test_utilization() -> None:
@@ -105,20 +106,20 @@ def test_spans_and_layers_account_for_all_work() -> None:
     for span in result.spans:
         for unit in span.units:
             by_unit.setdefault(unit, []).append((span.start, span.end))
-    groups = [f"group {n}" for n in range(hw.groups)]
-    assert sorted(by_unit) == sorted(["load", "compute", "drain", *groups])
+    groups = [group(n) for n in range(hw.groups)]
+    assert by_unit.keys() == {LOAD, COMPUTE, DRAIN, *groups}
     for spans in by_unit.values():
         assert all(end <= start for (_, end), (start, _) in pairwise(sorted(spans)))
     lengths = {unit: sum(end - start for start, end in spans) for unit, spans in by_unit.items()}
     busy = sum(lengths[group] for group in groups)
     assert result.counters["worker_busy"] <= busy <= 1.1 * result.counters["worker_busy"]
-    assert lengths["drain"] == result.counters["drain_busy"]
-    assert lengths["load"] == result.counters["load_busy"]
+    assert lengths[DRAIN] == result.counters["drain_busy"]
+    assert lengths[LOAD] == result.counters["load_busy"]
     assert 0 <= result.cycles - sum(layer.cycles for layer in result.layers) <= 10
 
 
 def test_page_knows_every_unit() -> None:
     config, hw = MODELS["digits"], PRESETS["nano"]
     result = simulate(compile_program(Outline(config), hw), facts(config, 0))
-    assert {unit.split()[0] for span in result.spans for unit in span.units} == set(UNITS)
+    assert {unit.kind for span in result.spans for unit in span.units} == set(UNITS)
     assert page("t", {}, result, hw, spent(result))

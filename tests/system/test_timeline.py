@@ -20,6 +20,7 @@ from deltamoe.rtl.program import ErrorCode
 from deltamoe.sim.facts import from_trace, from_traces
 from deltamoe.sim.machine import simulate
 from deltamoe.sim.memory import MemoryModel
+from deltamoe.sim.report.spans import COMPUTE, DRAIN, LOAD, Unit, group
 from deltamoe.sim.report.trace import differences
 from tests.scripts.test_cli import run
 from tests.system.networks import HARDWARE, make
@@ -45,19 +46,19 @@ def test_every_unit_is_seen(digits: tuple) -> None:
     assert differences(expected, spans, NAMES) == []
     units = {unit for span in expected for unit in span.units}
     assert {span.units[0] for span in spans} == units
-    assert units == {"load", "compute", "drain", *(f"group {n}" for n in range(NANO.groups))}
+    assert units == {LOAD, COMPUTE, DRAIN, *map(group, range(NANO.groups))}
 
 
 @pytest.mark.verilator
 @pytest.mark.parametrize(("unit", "latency", "seen"), [
-    (cycles.Worker, "LATENCY", "drain"), (cycles.Walker, "SKIP", "load"),
-    (cycles.Softmax, "DIVISION", "group 0")])
-def test_a_wrong_latency_is_seen(unit: type, latency: str, seen: str, digits: tuple,
+    (cycles.Worker, "LATENCY", DRAIN), (cycles.Walker, "SKIP", LOAD),
+    (cycles.Softmax, "DIVISION", group(0))])
+def test_a_wrong_latency_is_seen(unit: type, latency: str, seen: Unit, digits: tuple,
                                  monkeypatch: pytest.MonkeyPatch) -> None:
     program, facts, spans = digits
     monkeypatch.setattr(unit, latency, getattr(unit, latency) + 1)
-    found = differences(simulate(program, facts).spans, spans, NAMES)
-    assert {f"only {name}: {seen}" for name in NAMES} <= {span.units[0] for span in found}
+    apart = differences(simulate(program, facts).spans, spans, NAMES)
+    assert {seen._replace(run=name) for name in NAMES} <= {span.units[0] for span in apart}
 
 
 @pytest.mark.verilator
@@ -116,9 +117,9 @@ def test_probes_need_their_ports() -> None:
     """Verilog without a port that is watched is refused, not watched in part."""
     ports = {probe.path: {other.port for other in probes(NANO) if other.path == probe.path}
              for probe in probes(NANO)}
-    text = "".join(f"module \\deltamoe.{path} (x);\n" + "".join(
+    text = "".join(f"module \\{'.'.join(('deltamoe', *path))} (x);\n" + "".join(
         f"  output {port};\n" for port in names) + "endmodule\n" for path, names in ports.items())
     seen, header = watched(text, NANO)
     assert seen.count("public_flat_rd") == header.count("#define PROBE_") == len(probes(NANO))
-    with pytest.raises(ValueError, match="0 ports o__ready in sequencer"):
+    with pytest.raises(ValueError, match=r"0 ports o__ready in deltamoe\.sequencer"):
         watched(text.replace("o__ready", "ready"), NANO)

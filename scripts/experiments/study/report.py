@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import deltamoe.sim.work
 from deltamoe.experiments.points.foreign import ASSUMED
 from deltamoe.experiments.points.outcome import Outcome
 from deltamoe.experiments.points.subject import CALIBRATED_ON
@@ -19,6 +18,7 @@ from deltamoe.host.files import write_all
 from deltamoe.page import embed, png
 from deltamoe.sim.energy.table import FIELDS, find_table
 from deltamoe.sim.report.losses import CAUSES
+from deltamoe.sim.work import ASSUMPTIONS, EXACT
 
 STYLE = """body{font:15px/1.5 sans-serif;max-width:76em;margin:2em auto;padding:0 1em;color:#222}
 h1{font-size:1.5em;margin-bottom:.2em}h2{margin-top:1.8em;font-size:1.2em}
@@ -59,14 +59,6 @@ def table(head: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
 def bullets(lines: Iterable[str]) -> str:
     """Return a list."""
     return f"<ul>{''.join(f'<li>{html.escape(line)}</li>' for line in lines)}</ul>"
-
-
-def assumed() -> list[str]:
-    """Return what the model of a mechanism assumes, as its docstring says it."""
-    text = " ".join(deltamoe.sim.work.__doc__.split())
-    listed, _, rest = text.partition(" Work that leaves")
-    return [part.strip(" ;.").replace("``", "") for part in listed.split(" * ")[1:]] + [
-        f"Work that leaves{rest}"]
 
 
 def mechanisms(study: Study) -> str:
@@ -122,7 +114,7 @@ def sources(study: Study) -> str:
     return f"""<h2>Assumptions</h2>
 {bullets(f"{name}: {claim}" for name, claim in CLAIMS.items())}
 <p>A figure marked <span class="model">model</span> assumes, besides the hardware's own timing:</p>
-{bullets(assumed())}
+{bullets([*ASSUMPTIONS, EXACT])}
 <p>What is known of the data decides which experts and elements are used. A routing that is drawn
 has experts whose popularity is log-normal with deviation 1 and tokens that do not resemble each
 other, so it uses more experts than the networks with seeded weights do, whose tokens do.</p>

@@ -13,7 +13,7 @@ from deltamoe.experiments import reading
 from deltamoe.experiments.points.point import Point
 from deltamoe.experiments.points.values import Count, HardwareSpec, MemorySpec, ModelSpec
 from deltamoe.experiments.reading import Strict
-from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.config import HwConfig, WrongValueError
 from deltamoe.sim.energy.table import tables
 
 SWEEPS = Path(__file__).parents[1] / "sweeps"
@@ -169,9 +169,11 @@ class Spec(Strict):
             raise ValueError(f"explore.{name}: {value!r} is not of type {field.type.__name__}")
         try:
             replace(self.hardware.config, **{name: value})
-        except ValueError as error:
-            if str(error).startswith(f"{name}={value!r} is not "):
+        except WrongValueError as error:
+            if error.parameter == name:
                 raise ValueError(f"explore.{name}: {error}") from None
+        except ValueError:
+            return
 
     @cached_property
     def space(self) -> dict[str, tuple[int, ...]]:
