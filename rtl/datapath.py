@@ -62,7 +62,22 @@ class Datapath(wiring.Component):
             *Halves.rams(8 * hw.word * hw.act_row, hw.act_words // hw.act_row, hw.act_row),
             Ram(parameters_of(hw), hw.param_words),
             *((Ram(8 * hw.word, hw.reference_words),) if hw.temporal else ())),
-        grows=lambda hw: (hw.word, hw.word * hw.temporal, hw.word * (hw.act_row - 2))))
+        grows=lambda hw: (hw.word, hw.word * hw.temporal, hw.word * (hw.act_row - 2))),
+                    combinational={
+        "counts.drain_busy": ("draining.active", "draining.op"),
+        "counts.drain_credit": ("draining.active", "draining.op"),
+        "counts.drain_starved": ("draining.active", "draining.op"),
+        "counts.source_busy": ("issue.operator.descriptor", "issue.ready_rows", "issue.released"),
+        "counts.source_full": ("issue.operator.descriptor", "issue.ready_rows", "issue.released"),
+        "counts.source_needs": ("issue.operator.descriptor", "issue.ready_rows", "issue.released"),
+        "deferred.ended": ("deferred.operator.descriptor", "deferred.operator.start"),
+        "issue.issued": ("issue.operator.descriptor", "issue.ready_rows", "issue.released"),
+        "queues.lengths.data": ("queues.lengths.address",),
+        "queues.occupied.data": ("queues.occupied.address",),
+        "store.data": ("store.target",),
+        "store.granted": (
+            "issue.operator.descriptor", "issue.ready_rows", "issue.released", "store.target"),
+    })
 
     COUNTS = ("source_busy", "source_needs", "source_full", "events", "macs", "macs_skipped",
               "worker_busy", "worker_blocked", "drain_busy", "drain_starved", "drain_credit",

@@ -1,13 +1,14 @@
 """What others need to know of a unit, in one record beside its class: ``record = Record(...)``.
 
-Its twin in the integer model, which the tests compare it with; and, where it is synthesized alone,
-its instances, multipliers, memories, and what its logic grows with, which synthesis and the area
-model read. Units are found by walking this package, so no list names them.
+Its twin in the integer model, which the tests compare it with; the outputs that do not come from
+registers; and, where it is synthesized alone, its instances, multipliers, memories, and what its
+logic grows with, which synthesis and the area model read. Units are found by walking this package,
+so no list names them.
 """
 
 import pkgutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 
@@ -79,11 +80,16 @@ class Record:
         What the unit does if it never changes a value, so that there is nothing to model.
     area : Area or None
         None if it is synthesized as part of the unit around it.
+    combinational : Mapping of str to tuple of str
+        By output port, the input ports that it depends on in the same cycle; all other outputs come
+        from registers. A port is called as its signature has it, ``sums.release``; those of an
+        array have one name.
     """
 
     twin: str | None = None
     moves: str | None = None
     area: Area | None = None
+    combinational: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.twin is None) == (self.moves is None):

@@ -7,7 +7,7 @@ unit counts as often as it occurs.
 
 import inspect
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -66,9 +66,19 @@ def black_box(unit: wiring.Component) -> str:
     return f"(* blackbox *)\nmodule {type(unit).__name__}({declared});\nendmodule\n"
 
 
+def by_class(unit: wiring.Component, number: int) -> str:
+    """Return the name of a black box that is the same for all units of a class."""
+    return type(unit).__name__
+
+
 @contextmanager
-def boxed(top: wiring.Component, kinds: tuple[type, ...]) -> Iterator[list[wiring.Component]]:
-    """Let units of ``kinds``, other than ``top``, elaborate to black boxes; collect them."""
+def boxed(top: wiring.Component, kinds: tuple[type, ...],
+          name: Callable[[wiring.Component, int], str] = by_class,
+          ) -> Iterator[list[wiring.Component]]:
+    """Let units of ``kinds``, other than ``top``, elaborate to black boxes; collect them.
+
+    ``name`` returns what a box is called, given its unit and its number in what is collected.
+    """
     found: list[wiring.Component] = []
     originals = {kind: kind.elaborate for kind in kinds}
 
@@ -76,7 +86,7 @@ def boxed(top: wiring.Component, kinds: tuple[type, ...]) -> Iterator[list[wirin
         if unit is top:
             return originals[type(unit)](unit, platform)
         found.append(unit)
-        return Instance(type(unit).__name__, *pins(unit))
+        return Instance(name(unit, len(found) - 1), *pins(unit))
 
     try:
         for kind in kinds:

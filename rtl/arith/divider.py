@@ -40,7 +40,9 @@ class Divider(cycles.Divider, wiring.Component):
     softmax needs a result every 13 cycles for 129 tokens; a serial unit gives one in 18.
     """
 
-    record = Record(twin="arithmetic.softmax")
+    record = Record(twin="arithmetic.softmax", combinational={
+        "i.ready": ("o.ready",),
+    })
 
     i: stream.Interface
     o: stream.Interface

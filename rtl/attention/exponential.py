@@ -26,7 +26,9 @@ class Exponential(wiring.Component):
     Combinational.
     """
 
-    record = Record(twin="arithmetic.softmax")
+    record = Record(twin="arithmetic.softmax", combinational={
+        "e": ("distance",),
+    })
 
     def __init__(self) -> None:
         super().__init__({"distance": In(17), "e": Out(8)})

@@ -49,7 +49,16 @@ class KvWriter(wiring.Component):
     """
 
     record = Record(moves="finds the place of keys and values", area=Area(
-        grows=lambda hw: (hw.word, hw.groups)))
+        grows=lambda hw: (hw.word, hw.groups)), combinational={
+        "finished": ("key_operator.descriptor", "key_operator.start", "keys.payload", "keys.valid"),
+        "write.address": ("key_operator.start", "keys.valid", "values.payload", "values.valid"),
+        "write.data": (
+            "key_operator.start", "keys.payload", "keys.valid", "values.payload", "values.valid"),
+        "write.en": ("key_operator.start", "keys.valid", "values.payload", "values.valid"),
+        "write.groups": (
+            "descriptor", "key_operator.descriptor", "key_operator.start", "keys.valid",
+            "values.payload", "values.valid"),
+    })
 
     values: stream.Interface
     keys: stream.Interface

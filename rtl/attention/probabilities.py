@@ -40,7 +40,9 @@ class Probabilities(wiring.Component):
 
     record = Record(twin="arithmetic.softmax", area=Area(
         block=lambda hw: (Ram(8 * hw.word, hw.probability_words),),
-        grows=lambda hw: (hw.word, hw.attention_lag + 1)))
+        grows=lambda hw: (hw.word, hw.attention_lag + 1)), combinational={
+        "normalizers.data": ("normalizers.address",),
+    })
 
     i: stream.Interface
 

@@ -72,7 +72,14 @@ class LoadExecutor(cycles.LoadExecutor, wiring.Component):
     is taken after the reader took the command.
     """
 
-    record = Record(moves="orders loads")
+    record = Record(moves="orders loads", combinational={
+        "i.ready": ("fetch", "o.ready"),
+        "idle": ("fetch",),
+        "o.payload": ("fetch", "i.payload", "index"),
+        "o.valid": ("fetch", "i.valid", "o.ready"),
+        "occupied.address": ("i.payload",),
+        "waits": ("fetch", "o.ready"),
+    })
 
     i: stream.Interface
     o: stream.Interface
@@ -151,7 +158,16 @@ class ComputeExecutor(cycles.ComputeExecutor, wiring.Component):
     that probes for changes has no results: it goes on to the retirement when it has ended.
     """
 
-    record = Record(moves="orders operators")
+    record = Record(moves="orders operators", combinational={
+        "i.ready": ("finished.computes", "finished.loads", "i.payload", "o.ready"),
+        "issue.ready_rows": ("finished.rows",),
+        "issue.released": ("finished.computes",),
+        "lengths.address": ("i.payload",),
+        "o.valid": ("issue.issued",),
+        "waits_computes": (
+            "finished.computes", "finished.loads", "i.payload", "i.valid", "o.ready"),
+        "waits_loads": ("finished.loads", "i.payload", "i.valid"),
+    })
 
     i: stream.Interface
     o: stream.Interface

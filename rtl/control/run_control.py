@@ -122,7 +122,12 @@ class RunControl(wiring.Component):
     the next cycle on.
     """
 
-    record = Record(moves="orders programs", area=Area())
+    record = Record(moves="orders programs", area=Area(), combinational={
+        "commands.accepted": ("commands.reset", "commands.start"),
+        "commands.failed": (
+            "bus.idle", "commands.reset", "commands.start", "program.ended", "program.problem"),
+        "commands.finished": ("commands.reset", "program.ended", "program.problem"),
+    })
 
     SETTLE = 2
 

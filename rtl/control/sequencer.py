@@ -69,7 +69,13 @@ class Sequencer(cycles.Sequencer, wiring.Component):
     record = Record(moves="orders descriptors", area=Area(
         multipliers=lambda hw: 6,
         block=lambda hw: (Ram(8 * hw.bus_bytes, Walker.rows(hw), copies=2),),
-        grows=lambda hw: (hw.word,)))
+        grows=lambda hw: (hw.word,)), combinational={
+        "counts.compute_busy": ("program.running",),
+        "counts.compute_waits_program": ("program.running",),
+        "counts.load_waits_computes": ("program.begin",),
+        "program.ended": ("program.begin",),
+        "stores.memory_base": ("program.settings",),
+    })
 
     command: stream.Interface
     transfer: stream.Interface

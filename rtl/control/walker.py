@@ -80,7 +80,9 @@ class Walker(cycles.Walker, wiring.Component):
     until it is offered; the next is fetched in the cycle after it was taken.
     """
 
-    record = Record(moves="reads descriptors")
+    record = Record(moves="reads descriptors", combinational={
+        "walk.lacks": ("walk.limit",),
+    })
 
     o: stream.Interface
 

@@ -70,7 +70,12 @@ class Cursor(wiring.Component):
         Where it is.
     """
 
-    record = Record(moves="counts tokens, heads and passes")
+    record = Record(moves="counts tokens, heads and passes", combinational={
+        "at.count": ("descriptor", "elements"),
+        "at.flush": ("descriptor",),
+        "at.last": ("descriptor", "elements"),
+        "at.words": ("descriptor", "elements"),
+    })
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw

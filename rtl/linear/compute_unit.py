@@ -98,7 +98,10 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
     See :class:`Worker`; the word of sums follows its place by ``READ_LATENCY`` cycles.
     """
 
-    record = Record(twin="arithmetic.linear", area=Area(grows=lambda hw: (hw.groups, added(hw))))
+    record = Record(twin="arithmetic.linear", area=Area(grows=lambda hw: (hw.groups, added(hw))),
+                    combinational={
+        "sums.complete": ("sums.select",),
+    })
 
     i: stream.Interface
 

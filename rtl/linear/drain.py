@@ -59,7 +59,13 @@ class Drain(cycles.Drain, wiring.Component):
 
     record = Record(moves="pairs sums with their parameters", area=Area(
         distributed=lambda hw: (Ram(drained(hw), 6 * hw.groups),),
-        grows=lambda hw: (hw.word, 6 * hw.groups / 64, hw.temporal)))
+        grows=lambda hw: (hw.word, 6 * hw.groups / 64, hw.temporal)), combinational={
+        "counts.drain_busy": ("active", "op", "sums.complete"),
+        "counts.drain_credit": ("active", "op", "sums.complete"),
+        "counts.drain_starved": ("active", "op", "sums.complete"),
+        "o.payload": ("normalizers.data", "parameters.data", "sums.acc"),
+        "sums.release": ("active", "op", "sums.complete"),
+    })
 
     i: stream.Interface
     o: stream.Interface

@@ -44,7 +44,12 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
 
     record = Record(moves="orders items", area=Area(
         multipliers=lambda hw: 2 + 2 * hw.temporal,
-        grows=lambda hw: (hw.groups, hw.temporal)))
+        grows=lambda hw: (hw.groups, hw.temporal)), combinational={
+        "issued": ("o.ready", "operator.descriptor", "verdict.payload", "verdict.valid"),
+        "o.payload": ("op", "operator.descriptor"),
+        "o.valid": ("operator.descriptor",),
+        "queue.address": ("o.ready", "operator.descriptor"),
+    })
 
     o: stream.Interface
 

@@ -55,7 +55,9 @@ class LaneGroup(wiring.Component):
         multipliers=lambda hw: hw.lanes // (2 if hw.packed else 1),
         block=lambda hw: (Ram(8 * hw.word, hw.weight_rows, 2), Ram(8 * hw.word, hw.kv_rows, 2)),
         distributed=lambda hw: (Ram(hw.word * hw.acc_width, 2 * hw.banks, 2),),
-        grows=lambda hw: (hw.word * hw.packed, hw.word * (not hw.packed))))
+        grows=lambda hw: (hw.word * hw.packed, hw.word * (not hw.packed))), combinational={
+        "sums.data": ("sums.address",),
+    })
 
     i: stream.Interface
 

@@ -34,7 +34,9 @@ class LinearItems(wiring.Component):
     The first item is on ``o`` three cycles after ``start``, then one a cycle.
     """
 
-    record = Record(moves="orders items")
+    record = Record(moves="orders items", combinational={
+        "queue.address": ("o.ready", "operator.descriptor"),
+    })
 
     o: stream.Interface
 

@@ -97,7 +97,38 @@ class OperandSource(cycles.OperandSource, wiring.Component):
 
     record = Record(moves="orders operands", area=Area(
         grows=lambda hw: (
-            hw.word, hw.groups, hw.word * hw.temporal, hw.word * (hw.read_words - 1))))
+            hw.word, hw.groups, hw.word * hw.temporal, hw.word * (hw.read_words - 1))),
+                    combinational={
+        "counts.source_busy": (
+            "drained.ready", "i.payload", "i.valid", "queues.waiting", "rows.normed",
+            "rows.probabilities", "rows.ready", "rows.released"),
+        "counts.source_full": (
+            "drained.ready", "i.payload", "i.valid", "queues.waiting", "rows.normed",
+            "rows.probabilities", "rows.ready", "rows.released"),
+        "counts.source_needs": (
+            "i.payload", "i.valid", "rows.normed", "rows.probabilities", "rows.ready",
+            "rows.released"),
+        "drained.payload": ("i.payload", "queues.waiting"),
+        "drained.valid": (
+            "drained.ready", "i.payload", "i.valid", "queues.waiting", "rows.normed",
+            "rows.probabilities", "rows.ready", "rows.released"),
+        "i.ready": (
+            "drained.ready", "i.payload", "i.valid", "queues.waiting", "rows.normed",
+            "rows.probabilities", "rows.ready", "rows.released"),
+        "queues.accept": (
+            "drained.ready", "i.payload", "i.valid", "queues.waiting", "rows.normed",
+            "rows.probabilities", "rows.ready", "rows.released"),
+        "queues.span": ("i.payload",),
+        "read.address": (
+            "drained.ready", "i.payload", "i.valid", "queues.waiting", "rows.normed",
+            "rows.probabilities", "rows.ready", "rows.released"),
+        "read.recalls": (
+            "drained.ready", "i.payload", "i.valid", "queues.waiting", "rows.normed",
+            "rows.probabilities", "rows.ready", "rows.released"),
+        "read.reference_address": (
+            "drained.ready", "i.payload", "i.valid", "queues.waiting", "rows.normed",
+            "rows.probabilities", "rows.ready", "rows.released"),
+    })
 
     i: stream.Interface
     o: stream.Interface

@@ -30,7 +30,9 @@ class Bursts(wiring.Component):
     next command may enter in the cycle in which the last burst leaves.
     """
 
-    record = Record(moves="splits commands")
+    record = Record(moves="splits commands", combinational={
+        "i.ready": ("o.ready",),
+    })
 
     i: stream.Interface
     o: stream.Interface

@@ -49,7 +49,15 @@ class DmaReader(cycles.DmaReader, wiring.Component):
     """
 
     record = Record(moves="reads beats", area=Area(
-        distributed=lambda hw: (Ram(9, hw.outstanding),)))
+        distributed=lambda hw: (Ram(9, hw.outstanding),)), combinational={
+        "axi.arvalid": ("bus.drain",),
+        "axi.rready": ("bus.drain", "o.ready"),
+        "bus.progress": ("axi.rvalid", "bus.drain", "o.ready"),
+        "error": ("axi.rlast", "axi.rresp", "axi.rvalid", "bus.drain", "o.ready"),
+        "i.ready": ("axi.arready", "bus.drain"),
+        "o.payload": ("axi.rdata",),
+        "o.valid": ("axi.rvalid", "bus.drain"),
+    })
 
     i: stream.Interface
     o: stream.Interface

@@ -46,7 +46,16 @@ class DmaWriter(cycles.DmaWriter, wiring.Component):
     response.
     """
 
-    record = Record(moves="writes beats", area=Area())
+    record = Record(moves="writes beats", area=Area(), combinational={
+        "axi.awvalid": ("bus.drain",),
+        "axi.wdata": ("data.payload",),
+        "axi.wvalid": ("data.valid",),
+        "bus.progress": ("axi.bvalid", "axi.wready", "data.valid"),
+        "data.ready": ("axi.wready",),
+        "done": ("axi.bvalid",),
+        "error": ("axi.bresp", "axi.bvalid"),
+        "i.ready": ("axi.awready", "bus.drain"),
+    })
 
     i: stream.Interface
     data: stream.Interface

@@ -46,7 +46,58 @@ class Loader(wiring.Component):
     references two in which their memory is free. A word's second beat of sums waits for theirs.
     """
 
-    record = Record(moves="finds the place of loaded beats", area=Area(grows=lambda hw: (hw.word,)))
+    record = Record(moves="finds the place of loaded beats", area=Area(grows=lambda hw: (hw.word,)),
+                    combinational={
+        "code.address": ("transfer.payload",),
+        "code.data": ("i.payload",),
+        "code.en": (
+            "i.valid", "loads.kept.reference.free", "loads.kept.state.free", "transfer.payload",
+            "transfer.valid"),
+        "i.ready": (
+            "loads.kept.reference.free", "loads.kept.state.free", "transfer.payload",
+            "transfer.valid"),
+        "loads.image.address": ("transfer.payload",),
+        "loads.image.data": ("i.payload",),
+        "loads.image.en": (
+            "i.valid", "loads.kept.reference.free", "loads.kept.state.free", "transfer.payload",
+            "transfer.valid"),
+        "loads.kept.reference.address": ("transfer.payload",),
+        "loads.kept.reference.data": ("i.payload",),
+        "loads.kept.reference.en": (
+            "i.valid", "loads.kept.reference.free", "transfer.payload", "transfer.valid"),
+        "loads.kept.state.address": ("transfer.payload",),
+        "loads.kept.state.data": ("i.payload",),
+        "loads.kept.state.en": (
+            "i.valid", "loads.kept.reference.free", "loads.kept.state.free", "transfer.payload",
+            "transfer.valid"),
+        "loads.norm.address": ("transfer.payload",),
+        "loads.norm.data": ("i.payload",),
+        "loads.norm.en": (
+            "i.valid", "loads.kept.reference.free", "loads.kept.state.free", "transfer.payload",
+            "transfer.valid"),
+        "loads.parameter.address": ("transfer.payload",),
+        "loads.parameter.data": ("i.payload",),
+        "loads.parameter.en": (
+            "i.valid", "loads.kept.reference.free", "loads.kept.state.free", "transfer.payload",
+            "transfer.valid"),
+        "loads.residual.address": ("transfer.payload",),
+        "loads.residual.data": ("i.payload",),
+        "loads.residual.en": (
+            "i.valid", "loads.kept.reference.free", "loads.kept.state.free", "transfer.payload",
+            "transfer.valid"),
+        "loads.table.address": ("transfer.payload",),
+        "loads.table.data": ("i.payload",),
+        "loads.table.en": ("i.valid", "transfer.payload", "transfer.valid"),
+        "loads.weight.address": ("transfer.payload",),
+        "loads.weight.data": ("i.payload",),
+        "loads.weight.en": (
+            "i.valid", "loads.kept.reference.free", "loads.kept.state.free", "transfer.payload",
+            "transfer.valid"),
+        "loads.weight.groups": ("transfer.payload",),
+        "transfer.ready": (
+            "i.payload", "i.valid", "loads.kept.reference.free", "loads.kept.state.free",
+            "transfer.payload", "transfer.valid"),
+    })
 
     i: stream.Interface
 

@@ -36,7 +36,10 @@ class RowReader(cycles.RowReader, wiring.Component):
     after the last word of the row before was read, at the earliest.
     """
 
-    record = Record(moves="reads rows")
+    record = Record(moves="reads rows", combinational={
+        "o.payload": ("read.data",),
+        "read.address": ("o.ready",),
+    })
 
     o: stream.Interface
 

@@ -29,7 +29,16 @@ class StorePorts(wiring.Component):
     Combinational; ``half`` is delayed by the cycle that a memory takes.
     """
 
-    record = Record(moves="chooses among ports", area=Area(grows=lambda hw: (hw.word,)))
+    record = Record(moves="chooses among ports", area=Area(grows=lambda hw: (hw.word,)),
+                    combinational={
+        "references.address": ("store.address",),
+        "residual.address": ("rows.address", "store.address", "store.running", "store.target"),
+        "rows.data": ("residual.data",),
+        "rows.granted": ("residual.granted",),
+        "store.data": ("references.data", "residual.data", "store.target", "sums.data"),
+        "store.granted": ("references.granted", "residual.granted", "store.target", "sums.granted"),
+        "sums.address": ("store.address",),
+    })
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw

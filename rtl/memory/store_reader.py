@@ -49,7 +49,13 @@ class StoreReader(cycles.StoreReader, wiring.Component):
     is on ``o`` in the cycle after that.
     """
 
-    record = Record(moves="reads what is stored", area=Area(grows=lambda hw: (hw.word,)))
+    record = Record(moves="reads what is stored", area=Area(grows=lambda hw: (hw.word,)),
+                    combinational={
+        "command.payload": ("transfers.memory_base",),
+        "read.address": ("o.ready", "stop"),
+        "read.half": ("o.ready", "stop"),
+        "transfers.finished": ("done",),
+    })
 
     o: stream.Interface
     command: stream.Interface

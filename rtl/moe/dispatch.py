@@ -46,7 +46,10 @@ class Dispatch(wiring.Component):
     record = Record(twin="arithmetic.moe", area=Area(
         block=lambda hw: (Ram(queued(hw), hw.queues * hw.max_tokens),),
         distributed=lambda hw: (Ram(1, hw.max_tokens),) if hw.temporal else (),
-        grows=lambda hw: (hw.queues * hw.max_tokens.bit_length(),)))
+        grows=lambda hw: (hw.queues * hw.max_tokens.bit_length(),)), combinational={
+        "queues.lengths.data": ("queues.lengths.address",),
+        "queues.occupied.data": ("queues.occupied.address",),
+    })
 
     i: stream.Interface
 

@@ -78,7 +78,9 @@ class Gate(cycles.Gate, wiring.Component):
         distributed=lambda hw: (
             Ram((hw.acc_width + PLANE) * (hw.word // 2), Gate.TOKENS * Gate.rows(hw), 2),
             Ram(route(hw), Gate.ROUTED * hw.max_top_k)),
-        grows=lambda hw: (hw.word, hw.max_experts, hw.max_top_k)))
+        grows=lambda hw: (hw.word, hw.max_experts, hw.max_top_k)), combinational={
+        "freed": ("settings.num_experts",),
+    })
 
     i: stream.Interface
     o: stream.Interface

@@ -73,7 +73,10 @@ class KeptSums(cycles.KeptSums, wiring.Component):
     record = Record(twin="arithmetic.linear", area=Area(
         instances=lambda hw: int(hw.temporal),
         block=lambda hw: (Ram(hw.acc_width * hw.word, hw.state_words),),
-        grows=lambda hw: (hw.word,)))
+        grows=lambda hw: (hw.word,)), combinational={
+        "load.free": ("kept.passes",),
+        "store.granted": ("kept.where",),
+    })
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw

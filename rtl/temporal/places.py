@@ -72,7 +72,11 @@ class Places(wiring.Component):
     One winner a cycle. Between the last one of a token and the first of the next passes a cycle.
     """
 
-    record = Record(moves="finds the place of a token's experts")
+    record = Record(moves="finds the place of a token's experts", combinational={
+        "token.known": ("memory.fresh", "memory.remembers", "memory.top_k", "token.expert"),
+        "token.slot": (
+            "memory.fresh", "memory.remembers", "memory.top_k", "token.expert", "token.winners"),
+    })
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw

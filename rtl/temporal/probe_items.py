@@ -50,7 +50,10 @@ class ProbeItems(cycles.ProbeItems, wiring.Component):
     cycles after its item was taken; the next item follows in the cycle after that.
     """
 
-    record = Record(moves="orders items")
+    record = Record(moves="orders items", combinational={
+        "done": ("o.ready", "operator.descriptor", "verdict.payload", "verdict.valid"),
+        "o.payload": ("operator.descriptor",),
+    })
 
     o: stream.Interface
 

@@ -41,7 +41,9 @@ class ActivationTable(cycles.ActivationTable, wiring.Component):
 
     record = Record(twin="arithmetic.gelu", area=Area(
         block=lambda hw: (Ram(8, 2048, hw.word),),
-        grows=lambda hw: (hw.word,)))
+        grows=lambda hw: (hw.word,)), combinational={
+        "i.ready": ("o.ready",),
+    })
 
     i: stream.Interface
     o: stream.Interface

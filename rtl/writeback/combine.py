@@ -38,7 +38,9 @@ class Combine(cycles.Combine, wiring.Component):
 
     record = Record(twin="arithmetic.combine", area=Area(
         multipliers=lambda hw: hw.word,
-        grows=lambda hw: (hw.word,)))
+        grows=lambda hw: (hw.word,)), combinational={
+        "i.ready": ("o.ready",),
+    })
 
     i: stream.Interface
     o: stream.Interface

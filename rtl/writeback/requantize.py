@@ -37,7 +37,9 @@ class Requantize(cycles.Requantize, wiring.Component):
 
     record = Record(twin="arithmetic.requantize", area=Area(
         multipliers=lambda hw: hw.word,
-        grows=lambda hw: (hw.word,)))
+        grows=lambda hw: (hw.word,)), combinational={
+        "i.ready": ("o.ready",),
+    })
 
     i: stream.Interface
     o: stream.Interface

@@ -57,7 +57,9 @@ class Residual(cycles.Residual, wiring.Component):
 
     record = Record(twin="arithmetic.residual", area=Area(
         block=lambda hw: Halves.rams(24 * hw.word, hw.residual_words),
-        grows=lambda hw: (hw.word,)))
+        grows=lambda hw: (hw.word,)), combinational={
+        "read.granted": ("i.valid",),
+    })
 
     i: stream.Interface
 

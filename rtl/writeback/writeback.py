@@ -66,7 +66,18 @@ class Writeback(cycles.Writeback, wiring.Component):
     ``t + DONE``, but in the gate in ``t``.
     """
 
-    record = Record(moves="hands results to the unit they are for", area=Area())
+    record = Record(moves="hands results to the unit they are for", area=Area(), combinational={
+        "deferred.ended": ("deferred.operator.descriptor", "deferred.operator.start"),
+        "draining.written": ("i.payload", "i.valid"),
+        "i.ready": ("i.payload",),
+        "kv.address": ("deferred.operator.start",),
+        "kv.data": ("deferred.operator.start",),
+        "kv.en": ("deferred.operator.start",),
+        "kv.groups": (
+            "deferred.operator.descriptor", "deferred.operator.start",
+            "draining.operator.descriptor"),
+        "token_freed": ("deferred.operator.descriptor",),
+    })
 
     i: stream.Interface
     residual: stream.Interface

@@ -1,5 +1,6 @@
-"""No output of the accelerator depends on an input in the same cycle."""
+"""Outputs of units come from registers, or the unit's record names the inputs they depend on."""
 
+import pytest
 from amaranth import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
@@ -7,7 +8,14 @@ from amaranth.lib.wiring import In, Out
 
 from deltamoe.boards import PRESETS
 from deltamoe.rtl.accelerator import Accelerator
-from tests.support.paths import combinational_paths
+from deltamoe.rtl.record import units
+from tests.support.paths import Paths, combinational_paths, paths_of_units
+
+KNOWN = {
+    "low": {"a"}, "high": {"b"}, "sum_low": {"choice", "b"}, "sum_high": {"choice", "b"},
+    "chosen": {"choice", "b"}, "equal": {"a", "b"}, "looked_up": {"a"}, "nested": {"a"},
+    "nested_low": {"a"}}
+"""What each output of :class:`Known` depends on."""
 
 
 class Inner(wiring.Component):
@@ -38,14 +46,19 @@ class Known(wiring.Component):
     looked_up: Out(4)
     fetched: Out(4)
     nested: Out(4)
+    nested_low: Out(1)
+    nested_high: Out(1)
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.inner = inner = Inner()
+        m.submodules.mixed = mixed = Inner()
+        m.d.comb += mixed.i[:2].eq(self.a)
         m.submodules.memory = memory = Memory(shape=4, depth=16, init=range(16))
         now, later = memory.read_port(domain="comb"), memory.read_port()
         both, total = Signal(4), Signal(4)
         m.d.comb += [
+            self.nested_low.eq(mixed.o[0]), self.nested_high.eq(mixed.o[3]),
             both[0].eq(self.a[0] & ~self.a[1]), both[3].eq(self.b[3]),
             self.low.eq(both[0]), self.high.eq(both[3]),
             total.eq(self.choice + self.b), self.sum_low.eq(total[0]), self.sum_high.eq(total[3]),
@@ -60,11 +73,30 @@ class Known(wiring.Component):
 
 
 def test_the_walker_finds_each_kind_of_path_and_no_other() -> None:
-    assert combinational_paths(Known()) == {
-        ("a", "low"), ("b", "high"), ("choice", "sum_low"), ("b", "sum_low"),
-        ("choice", "sum_high"), ("b", "sum_high"), ("choice", "chosen"), ("b", "chosen"),
-        ("a", "equal"), ("b", "equal"), ("a", "looked_up"), ("a", "nested")}
+    assert combinational_paths(Known()) == KNOWN
 
 
-def test_no_output_of_the_accelerator_depends_on_an_input_in_the_same_cycle() -> None:
-    assert combinational_paths(Accelerator(PRESETS["nano"])) == set()
+def test_the_walker_goes_through_boxes_bit_by_bit() -> None:
+    assert paths_of_units(Known(), (Inner,)) == {"Known": KNOWN, "Inner": {"o": {"i"}}}
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Paths]:
+    """Paths of all units of ``nano``."""
+    return paths_of_units(Accelerator(PRESETS["nano"]), units().values())
+
+
+def test_every_unit_is_in_the_accelerator(found) -> None:
+    assert found.keys() == units().keys()
+
+
+def test_no_output_of_the_accelerator_depends_on_an_input_in_the_same_cycle(found) -> None:
+    assert found["Accelerator"] == {}
+
+
+@pytest.mark.parametrize("unit", sorted(units()))
+def test_outputs_come_from_registers_or_the_record_says_what_they_depend_on(found, unit: str
+                                                                            ) -> None:
+    declared = {output: set(inputs)
+                for output, inputs in units()[unit].record.combinational.items()}
+    assert found[unit] == declared
