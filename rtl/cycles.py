@@ -82,6 +82,7 @@ class DmaWriter:
     """See :class:`deltamoe.rtl.memory.dma_writer.DmaWriter`."""
 
     BEAT = 2
+    DONE = 1
 
 
 class EventEncoder:

@@ -27,7 +27,9 @@ class Bursts(wiring.Component):
     Timing
     ------
     The first burst is on ``o`` in the cycle after its command came in, then one a cycle; the
-    next command may enter in the cycle in which the last burst leaves.
+    next command may enter in the cycle in which the last burst leaves. ``o.valid`` and the address
+    are registers; ``beats`` and ``last`` are one comparison of registers away from them, since what
+    the page allows is counted ahead.
     """
 
     record = Record(moves="splits commands", combinational={
@@ -45,22 +47,32 @@ class Bursts(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        size, longest = self.hw.bus_bytes, self.hw.burst_beats
+        size, page = self.hw.bus_bytes, PAGE // self.hw.bus_bytes
+        longest = min(self.hw.burst_beats, page)
         address, left = Signal(ADDRESS_WIDTH), Signal(24)
-        to_page, allowed = Signal(range(PAGE // size + 1)), Signal(range(longest + 1))
+        first, valid = Signal(range(page + 1)), Signal()
+        to_page = Signal(range(page + 1))
+        allowed = Signal(range(longest + 1))
 
         m.d.comb += [
-            to_page.eq(PAGE // size - (address % PAGE) // size),
-            allowed.eq(Mux(to_page < longest, to_page, longest)),
-            self.o.valid.eq(left != 0), self.o.p.address.eq(address),
+            first.eq(page - (self.i.p.address % PAGE) // size),
+            self.o.valid.eq(valid), self.o.p.address.eq(address),
             self.o.p.last.eq(left <= allowed),
             self.o.p.beats.eq(Mux(self.o.p.last, left, allowed)),
-            self.i.ready.eq((left == 0) | (self.o.ready & self.o.p.last)),
+            self.i.ready.eq(~valid | (self.o.ready & self.o.p.last)),
         ]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += [address.eq(address + self.o.p.beats * size),
-                         left.eq(left - self.o.p.beats)]
+        with m.If(valid & self.o.ready):
+            m.d.sync += [
+                address.eq(address + allowed * size), left.eq(left - allowed),
+                valid.eq(~self.o.p.last),
+                to_page.eq(Mux(to_page <= longest, page, to_page - longest)),
+                allowed.eq(Mux((to_page <= longest) | (to_page >= 2 * longest), longest,
+                               to_page - longest)),
+            ]
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [address.eq(self.i.p.address), left.eq(self.i.p.beats)]
+            m.d.sync += [
+                address.eq(self.i.p.address), left.eq(self.i.p.beats), valid.eq(1),
+                to_page.eq(first), allowed.eq(Mux(first < longest, first, longest)),
+            ]
 
         return m

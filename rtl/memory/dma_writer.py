@@ -5,7 +5,7 @@
     command ──► bursts ──► AW      data ──► W      B ──► done
 """
 
-from amaranth import Module, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -31,7 +31,8 @@ class DmaWriter(cycles.DmaWriter, wiring.Component):
     axi : ``Out(AxiWrite(hw.bus_bytes))``
         Memory.
     done, error : ``Out(1)``
-        The transfer's last response; a response was an error.
+        The transfer's last response; a response was an error. Both are registers: it came in the
+        cycle before.
     bus : ``In(Master())``
         To drain is to offer no burst but one that has been offered already; the beats that bursts
         still lack, but for one that has been offered, write nothing (``wstrb`` is 0). ``data`` must
@@ -43,7 +44,7 @@ class DmaWriter(cycles.DmaWriter, wiring.Component):
     earliest; so does a burst's last beat of cycle ``t``, for the next burst. A burst's beats are
     offered from the cycle after its address was first offered on, whether that was taken or not,
     since a memory may wait for both; the next address follows the last beat, without waiting for a
-    response.
+    response. The transfer is ``done`` ``DONE`` cycles after its last response.
     """
 
     record = Record(moves="writes beats", area=Area(), combinational={
@@ -52,8 +53,6 @@ class DmaWriter(cycles.DmaWriter, wiring.Component):
         "axi.wvalid": ("data.valid",),
         "bus.progress": ("axi.bvalid", "axi.wready", "data.valid"),
         "data.ready": ("axi.wready",),
-        "done": ("axi.bvalid",),
-        "error": ("axi.bresp", "axi.bvalid"),
         "i.ready": ("axi.awready", "bus.drain"),
     })
 
@@ -75,30 +74,35 @@ class DmaWriter(cycles.DmaWriter, wiring.Component):
         left = Signal(9)
         unanswered = Signal.like(self.i.p.beats)
         last = Signal()
-        offered, begins, sent, beat, answered = (Signal() for _ in range(5))
+        writing = Signal()
+        awaited = Signal()
+        single = Signal()
+        offered, begins, accepted, beat, answered = (Signal() for _ in range(5))
         writes = Signal(init=1)
 
         pipe(m, wiring.flipped(self.i), bursts.i)
         m.d.comb += [
             axi.awvalid.eq(offered | begins),
-            begins.eq(bursts.o.valid & (left == 0) & ~offered & ~self.bus.drain),
+            begins.eq(bursts.o.valid & ~writing & ~offered & ~self.bus.drain),
             axi.awaddr.eq(bursts.o.p.address), axi.awlen.eq(bursts.o.p.beats - 1),
             axi.awsize.eq(hw.bus_bytes.bit_length() - 1), axi.awburst.eq(1),
-            axi.awcache.eq(0b0011), sent.eq(axi.awvalid & axi.awready), bursts.o.ready.eq(sent),
-            axi.wvalid.eq((self.data.valid | ~writes) & (left != 0)),
+            axi.awcache.eq(0b0011), accepted.eq(axi.awvalid & axi.awready),
+            bursts.o.ready.eq(accepted), axi.wvalid.eq((self.data.valid | ~writes) & writing),
             axi.wdata.eq(self.data.payload), axi.wstrb.eq(writes.replicate(hw.bus_bytes)),
             axi.wlast.eq(left == 1), beat.eq(axi.wvalid & axi.wready),
-            self.data.ready.eq(axi.wready & (left != 0) & writes),
-            axi.bready.eq(1), answered.eq(axi.bvalid & (unanswered != 0)),
-            self.done.eq(answered & last & (left == 0) & (unanswered == 1)),
-            self.error.eq(answered & (axi.bresp != OKAY)),
-            self.bus.progress.eq(beat | answered),
-            self.bus.idle.eq((left == 0) & (unanswered == 0)),
+            self.data.ready.eq(axi.wready & writing & writes),
+            axi.bready.eq(1), answered.eq(axi.bvalid & awaited),
+            self.bus.progress.eq(beat | answered), self.bus.idle.eq(~writing & ~awaited),
         ]
         m.d.sync += [
             offered.eq(axi.awvalid & ~axi.awready),
+            writing.eq(begins | (writing & ~(beat & axi.wlast))),
             unanswered.eq(unanswered + begins - answered),
+            awaited.eq(begins | (awaited & ~(answered & single))),
+            single.eq(Mux(begins == answered, single, Mux(begins, ~awaited, unanswered == 2))),
             writes.eq(~self.bus.drain | (writes & axi.wvalid & ~axi.wready)),
+            self.done.eq(answered & last & ~writing & single),
+            self.error.eq(answered & (axi.bresp != OKAY)),
         ]
         with m.If(begins):
             m.d.sync += [left.eq(bursts.o.p.beats), last.eq(bursts.o.p.last)]

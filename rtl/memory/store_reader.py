@@ -14,7 +14,7 @@ from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Target
 from deltamoe.rtl.formats import COMMAND, STORING
-from deltamoe.rtl.interfaces import StoreRead, Stores, stored_words
+from deltamoe.rtl.interfaces import StoreRead, Stores
 from deltamoe.rtl.record import Area, Record
 from deltamoe.rtl.stream.fifo import Fifo
 
@@ -73,34 +73,35 @@ class StoreReader(cycles.StoreReader, wiring.Component):
         m.submodules.queue = queue = Fifo(STORING, self.DEPTH)
         given, read, running = queue.o.p, self.read, self.read.running
         transfers, finished = self.transfers, self.transfers.finished
-        number, following = (Signal(range(2 * stored_words(self.hw)), name=name)
-                             for name in ("number", "following"))
-        valid, taken = Signal(), Signal()
-        halves, upper = Signal(), Signal()
+        here, following = Signal.like(read.address), Signal.like(read.address)
+        valid, taken, begins = Signal(), Signal(), Signal()
+        kept, halves, upper = Signal(), Signal(), Signal()
         size = 4 * self.hw.bus_bytes
 
         m.d.comb += [
-            self.command.valid.eq(queue.o.valid & ~running),
+            begins.eq(queue.o.valid & ~running), self.command.valid.eq(begins),
+            kept.eq(read.target == Target.STATE), halves.eq(read.target == Target.REFERENCE),
             queue.i.payload.eq(transfers.requests.payload),
             queue.i.valid.eq(transfers.requests.valid),
             self.command.p.address.eq(transfers.memory_base + given.address),
             self.command.p.beats.eq(given.beats), transfers.position.eq(given.position),
             finished.eq(running & self.done), queue.o.ready.eq(finished),
-            read.target.eq(given.target), halves.eq(given.target == Target.REFERENCE),
             taken.eq(valid & (self.o.ready | ~self.o.valid) & ~self.stop),
-            following.eq(number + taken),
-            read.address.eq(given.base + Mux(given.target == Target.STATE, following >> 1,
-                                             following)),
-            read.half.eq(following[0]), upper.eq(number[0]),
+            read.address.eq(Mux(taken, following, here)), read.half.eq(upper ^ taken),
         ]
-        m.d.sync += [running.eq((running | self.command.valid) & ~finished),
-                     valid.eq(running & read.granted & ~finished), number.eq(following)]
+        m.d.sync += [running.eq((running | begins) & ~finished), upper.eq(read.half),
+                     valid.eq(running & read.granted & ~finished), here.eq(read.address)]
+        with m.If(begins):
+            m.d.sync += [read.target.eq(given.target), here.eq(given.base),
+                         following.eq(given.base + (given.target != Target.STATE))]
+        with m.Elif(taken):
+            m.d.sync += following.eq(Mux(kept, here, following) + 1)
         with m.If(taken):
             m.d.sync += self.o.payload.eq(read.data)
             with m.If(halves & upper):
                 m.d.sync += self.o.payload[:size].eq(self.o.payload[:size])
         m.d.sync += self.o.valid.eq(Mux(taken, ~halves | upper, self.o.valid & ~self.o.ready))
         with m.If(~running | finished):
-            m.d.sync += [number.eq(0), self.o.valid.eq(0), valid.eq(0)]
+            m.d.sync += [upper.eq(0), self.o.valid.eq(0), valid.eq(0)]
 
         return m

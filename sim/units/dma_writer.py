@@ -4,7 +4,7 @@ A command @ ``c`` is in the register of the bursts from ``c + 1`` on, and the bu
 offered then; ``left``, the register of its beats, is set by the edge behind it. So the first beat
 is sent in ``c + DmaWriter.BEAT`` at the earliest. A burst's last beat @ ``w`` empties ``left`` for
 ``w + 1``, in which the next address is offered, and the next beat follows in
-``w + DmaWriter.BEAT``::
+``w + DmaWriter.BEAT``. The answer to the last is reported by a register, ``DmaWriter.DONE`` later::
 
     cycle    c        c+1              c+2
              command  awvalid, begins  wvalid
@@ -38,5 +38,5 @@ class DmaWriter:
 
     @property
     def done(self) -> int:
-        """The cycle of the answer to the last burst."""
-        return self.written + self.memory.latency
+        """The cycle in which it says that the last burst was answered."""
+        return self.written + self.memory.latency + cycles.DmaWriter.DONE

@@ -29,8 +29,10 @@ from deltamoe.rtl.memory.dma_writer import DmaWriter
 WIDE = ADDRESS_WIDTH + 4
 """Bits in which no sum of an address and a transfer's bytes overflows."""
 
-FOLLOWED = ["(= [dut.bursts.o__payload.address] [next_address])",
-            "(= [dut.bursts.left] [left])"]
+FOLLOWED = ["(= [dut.bursts.o__valid] (distinct [left] #x000000))",
+            *(f"(=> [dut.bursts.o__valid] (= [dut.bursts.{register}] [{name}]))"
+              for register, name in (("o__payload.address", "next_address"), ("left", "left"),
+                                     ("to_page", "to_page"), ("allowed", "allowed")))]
 """Where the unit is in its command: as :meth:`Surroundings.follow` says."""
 
 
@@ -86,8 +88,8 @@ class Surroundings(wiring.Component):
         beats, taken = Signal(9), Signal()
         m.d.comb += [beats.eq(length + 1), taken.eq(valid & ready)]
         waits = stays(m, Assert, name, valid, ready, Cat(address, length))
-        m.d.comb += Assert(~(self.drain & valid) | waits)
-        self.follow(m, beats, taken)
+        _, left = self.follow(m, beats, taken)
+        m.d.comb += [Assert(~(self.drain & valid) | waits), Assert(~waits | (left != 0))]
         self.bound(m, name, valid, address, beats)
         return beats, taken, waits
 
@@ -97,7 +99,11 @@ class Surroundings(wiring.Component):
         Claim that it lies in the window. ``beats`` is the length of a burst that is ``taken``.
         """
         size, i = self.hw.bus_bytes, self.i
+        page = PAGE // size
+        longest = min(self.hw.burst_beats, page)
         next_address = Signal(ADDRESS_WIDTH)
+        to_page = Signal(range(page + 1))
+        allowed = Signal(range(longest + 1))
         left = Signal(24)
         end = Signal(WIDE)
         with m.If(taken):
@@ -107,6 +113,8 @@ class Surroundings(wiring.Component):
         with m.If(self.clear):
             m.d.sync += [next_address.eq(0), left.eq(0)]
         m.d.comb += [
+            to_page.eq(page - next_address % PAGE // size), Assert(~taken | (beats <= allowed)),
+            allowed.eq(Mux(to_page < longest, to_page, longest)),
             end.eq(next_address + left * size), Assert(next_address % size == 0),
             Assert((left == 0) | ((next_address >= self.first) & (end <= self.end)))]
         return next_address, left
@@ -192,7 +200,10 @@ class Writing(Surroundings):
 
     def __init__(self, hw: HwConfig, make: type[DmaWriter] = DmaWriter) -> None:
         self.make = make
-        self.invariants = [*FOLLOWED, "(= [dut.left] [to_write])", "(= [dut.unanswered] [owed])"]
+        self.invariants = [*FOLLOWED, "(= [dut.left] [to_write])", "(= [dut.unanswered] [owed])",
+                           "(= [dut.writing] (distinct [to_write] #b000000000))",
+                           "(= [dut.awaited] (distinct [owed] #x000000))",
+                           "(= [dut.single] (= [owed] #x000001))"]
         super().__init__(hw, {"data": In(stream.Signature(8 * hw.bus_bytes)), "awready": In(1),
                               "wready": In(1), "bvalid": In(1), "bresp": In(2)})
 
@@ -208,7 +219,8 @@ class Writing(Surroundings):
             Assert(axi.bready),
         ]
         data, beat, drained = self.data, Signal(8 * self.hw.bus_bytes), Signal()
-        stays(m, Assume, "data", data.valid, data.ready, data.payload, self.clear | dut.done)
+        stays(m, Assume, "data", data.valid, data.ready, data.payload,
+              self.clear | (dut.done & ~axi.wvalid))
         m.d.sync += [beat.eq(data.payload), drained.eq(self.drain & ~self.clear)]
         m.d.comb += Assume(~drained | (data.payload == beat))
         beats, _, waits = self.offer(m, dut, "aw")

@@ -56,6 +56,7 @@ def test_two_layers(seed: int) -> None:
                 dest_stride=len(weight) // P, **placed.fields(HW))
             for signature in (dut.issue, dut.draining):
                 put(ctx, signature.operator.descriptor, encoded(layer))
+            ctx.set(dut.issue.rows, rows)
             counts, cycle, done, issued = defaultdict(int), 0, None, None
             while done is None:
                 ctx.set(dut.issue.operator.start, cycle == 0)

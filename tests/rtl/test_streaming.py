@@ -9,6 +9,7 @@ from deltamoe.boards import PRESETS
 from deltamoe.golden.arithmetic.linear import linear
 from deltamoe.rtl.compiler.kept_state import Window
 from deltamoe.rtl.formats import STORING
+from deltamoe.rtl.memory.dma_writer import DmaWriter
 from deltamoe.rtl.memory.loader import Loader
 from deltamoe.rtl.memory.store_ports import StorePorts
 from deltamoe.rtl.memory.store_reader import StoreReader
@@ -147,7 +148,7 @@ def test_store_reader_takes_the_simulated_cycles(target: Target, interval: int, 
             ready = left > 0 and cycle >= next_write
             ctx.set(dut.o.ready, ready)
             whole = len(got) == sum(beats for *_, beats in transfers[: len(ends) + 1])
-            ctx.set(dut.done, whole and cycle == got[-1][0] + memory.latency)
+            ctx.set(dut.done, whole and cycle == got[-1][0] + memory.latency + DmaWriter.DONE)
             if ctx.get(dut.transfers.finished):
                 assert ctx.get(dut.transfers.position) == len(ends)
                 ends.append(cycle)

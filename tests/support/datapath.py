@@ -55,6 +55,7 @@ async def run(ctx, dut: Datapath, operator: Operator) -> None:
         over, starts = dut.deferred.ended, [*starts, dut.deferred.operator.start]
     for signature in (dut.issue, dut.draining, dut.deferred):
         put(ctx, signature.operator.descriptor, encoded(operator))
+    put(ctx, dut.issue.rows, operator.rows)
     for port in (dut.draining.active, dut.issue.released, *starts):
         ctx.set(port, 1)
     for _ in range(LIMIT):
