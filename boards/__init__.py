@@ -28,9 +28,9 @@ def hardware(name: str) -> HwConfig:
     return PRESETS[name]
 
 
-def clock(hw: HwConfig, given: float | None = None) -> float:
-    """Return the clock in MHz: the one given, or that of the board that ``hw`` is named after.
+def clock(hw: HwConfig, asked_mhz: float | None = None) -> float:
+    """Return the clock in MHz: ``asked_mhz``, or that of the board that ``hw`` is named after.
 
     Hardware that is named after no board has that of ``nano``.
     """
-    return BOARDS.get(hw.name, NANO).clock_mhz if given is None else given
+    return BOARDS.get(hw.name, NANO).clock_mhz if asked_mhz is None else asked_mhz

@@ -36,9 +36,9 @@ class Output(NamedTuple):
 
 def real_output(model: M3ViT, image: Tensor, task: int) -> Output:
     """Run the float network."""
-    wanted = (model.config.image_channels, model.config.image_height, model.config.image_width)
-    if tuple(image.shape) != wanted:
-        raise ValueError(f"image is {tuple(image.shape)}, the network takes {wanted}")
+    shape = (model.config.image_channels, model.config.image_height, model.config.image_width)
+    if tuple(image.shape) != shape:
+        raise ValueError(f"image is {tuple(image.shape)}, the network takes {shape}")
     with torch.no_grad():
         x, scores = model.float()(image.float(), task)
     return Output(x.numpy(), None if scores is None else scores.numpy())

@@ -231,9 +231,9 @@ def run(c: Context, pixels: Tensor,
         block: Callable[[Context, int, Tensor], Tensor] = block) -> Trace:
     """Infer as :func:`infer` in a context, its blocks by :func:`block` or what calls its halves."""
     config, blocks = c.model.config, []
-    wanted = (config.image_channels, config.image_height, config.image_width)
-    if tuple(pixels.shape[-3:]) != wanted:
-        raise ValueError(f"image is {tuple(pixels.shape)}, the network takes {wanted}")
+    shape = (config.image_channels, config.image_height, config.image_width)
+    if tuple(pixels.shape[-3:]) != shape:
+        raise ValueError(f"image is {tuple(pixels.shape)}, the network takes {shape}")
     if not 0 <= c.task < config.num_tasks:
         raise ValueError(f"task {c.task} is not in 0..{config.num_tasks - 1}")
     x = embed(c, pixels)

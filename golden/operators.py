@@ -119,26 +119,26 @@ def feed_forward(config: ModelConfig, layer: int) -> tuple[Operator, Operator]:
 
 def operators(config: ModelConfig) -> tuple[Operator, ...]:
     """Return all operators of a network, of every task, in the order in which they run."""
-    found = [Operator(Part.PATCH)]
+    in_order = [Operator(Part.PATCH)]
     for layer in range(config.num_layers):
-        found += [Operator(part, layer) for part in (*QKV, Part.ATTENTION, Part.PROJ)]
+        in_order += [Operator(part, layer) for part in (*QKV, Part.ATTENTION, Part.PROJ)]
         if config.is_moe(layer):
-            found += [Operator(Part.GATE, layer, task=task) for task in range(config.num_tasks)]
-        found += feed_forward(config, layer)
-    return (*found, *(Operator(Part.HEAD, task=task) for task in range(len(config.num_classes))))
+            in_order += [Operator(Part.GATE, layer, task=task) for task in range(config.num_tasks)]
+        in_order += feed_forward(config, layer)
+    return (*in_order, *(Operator(Part.HEAD, task=task) for task in range(len(config.num_classes))))
 
 
 def products(config: ModelConfig) -> tuple[Operator, ...]:
     """Return the matrix products of all operators, of every task and expert, in their order."""
-    found: list[Operator] = []
+    in_order: list[Operator] = []
     for operator in operators(config):
         if operator.part == Part.ATTENTION:
-            found += [operator.beside(Part.SCORES), operator.beside(Part.VALUES)]
+            in_order += [operator.beside(Part.SCORES), operator.beside(Part.VALUES)]
         elif operator.expert is EVERY:
-            found += [operator.of_expert(expert) for expert in range(config.num_experts)]
+            in_order += [operator.of_expert(expert) for expert in range(config.num_experts)]
         else:
-            found.append(operator)
-    return tuple(found)
+            in_order.append(operator)
+    return tuple(in_order)
 
 
 def operator_named(name: str, config: ModelConfig) -> Operator:
@@ -149,7 +149,7 @@ def operator_named(name: str, config: ModelConfig) -> Operator:
     ValueError
         There is none; the message lists those that there are.
     """
-    found = {str(operator): operator for operator in operators(config)}
-    if name not in found:
-        raise ValueError(f"{config.name} has no operator {name!r}; it has {', '.join(found)}")
-    return found[name]
+    by_name = {str(operator): operator for operator in operators(config)}
+    if name not in by_name:
+        raise ValueError(f"{config.name} has no operator {name!r}; it has {', '.join(by_name)}")
+    return by_name[name]

@@ -26,8 +26,8 @@ def __getattr__(name: str) -> Any:
     """Import what is asked for, and keep it."""
     if name not in FACE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found = getattr(import_module(FACE[name]), name)
-    return found
+    globals()[name] = value = getattr(import_module(FACE[name]), name)
+    return value
 
 
 def __dir__() -> list[str]:

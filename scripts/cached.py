@@ -8,15 +8,15 @@ from deltamoe.host import cache
 from deltamoe.host.files import read_text, write
 
 
-def cached(kind: str, given: list[str], make: Callable[[], dict]) -> dict:
-    """Return what ``make`` returns, from the cache if all that was ``given`` is as before.
+def cached(kind: str, inputs: list[str], make: Callable[[], dict]) -> dict:
+    """Return what ``make`` returns, from the cache if all ``inputs`` are as before.
 
     Raises
     ------
     ValueError
         The cache does not have it and cannot be written to.
     """
-    key = hashlib.sha256("\0".join(given).encode()).hexdigest()[:24]
+    key = hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:24]
     kept = cache.folder() / f"{kind}-{key}.json"
     if not kept.exists():
         with cache.locked(kept.stem):

@@ -34,13 +34,13 @@ class Bars(Progress):
     """Progress as a bar on the terminal of standard error, which goes when the work is done."""
 
     @contextmanager
-    def bar(self, what: str, total: int | None = None) -> Iterator[Update]:
+    def bar(self, label: str, total: int | None = None) -> Iterator[Update]:
         from rich import progress
 
         columns = (*progress.Progress.get_default_columns(), progress.TimeElapsedColumn())
         with progress.Progress(*columns, console=errors, transient=True,
                                disable=not errors.is_terminal) as display:
-            yield partial(display.update, display.add_task(what, total=total))
+            yield partial(display.update, display.add_task(label, total=total))
 
 
 bars = Bars()

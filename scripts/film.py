@@ -13,13 +13,13 @@ from deltamoe.page import BLUE, GRAY, ORANGE, png
 
 def changed(trace: Trace, config: ModelConfig) -> np.ndarray:
     """Return, by patch, the share of its token's multiplications that were needed."""
-    sent, all_of = (np.zeros(config.num_tokens) for _ in range(2))
+    needed, all_of = (np.zeros(config.num_tokens) for _ in range(2))
     for product, mask in trace.sent.items():
         if mask.ndim == 2 and len(mask) == config.num_tokens:
-            sent += mask.numpy().sum(-1) * columns(product, config)
+            needed += mask.numpy().sum(-1) * columns(product, config)
             all_of += mask.shape[-1] * columns(product, config)
     width = config.image_width // config.patch_size
-    return (sent / all_of)[1:].reshape(-1, width)
+    return (needed / all_of)[1:].reshape(-1, width)
 
 
 def film(shown: list[Pixels], traces: list[Trace], frames: list, config: ModelConfig,

@@ -81,11 +81,11 @@ class Pipeline:
         """Compare rows of ``words`` words with their references; return the last cycle of that."""
         moved = list(changed)
         read = words * (len(moved) + sum(moved))
-        found = probe(start, words, moved, ready, self.source, self.updates)
-        self.counters["source_needs"] += found.needs
+        probed = probe(start, words, moved, ready, self.source, self.updates)
+        self.counters["source_needs"] += probed.needs
         self.counters["source_busy"] += read
         self.counters["reference_words"] += read
-        return found.done
+        return probed.done
 
     def end(self, cycles: int) -> None:
         """End the program."""

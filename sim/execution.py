@@ -187,10 +187,10 @@ class Execution:
 
     def complete(self, layer: Linear) -> Callable[[int], int]:
         """Return when row ``r`` of the operator that this one waits for counts."""
-        wanted = layer.wait_computes
-        if not layer.by_row or not wanted:
+        awaited = layer.wait_computes
+        if not layer.by_row or not awaited:
             return lambda row: 0
-        rows, done = self.rows_ready[wanted - 1], self.retirement.finished[wanted - 1]
+        rows, done = self.rows_ready[awaited - 1], self.retirement.finished[awaited - 1]
         return lambda row: min(rows[row], done) if row < len(rows) else done
 
     def sink(self, layer: Linear, rows: int) -> Sink:

@@ -56,9 +56,9 @@ def from_trace(trace, config: ModelConfig, plan: Plan | None = None) -> Facts:
             layer, moved = operator.layer, np.asarray(trace.sent[operator]).any(-1)
             changed[layer] = moved.tolist()
             experts = trace.routes[layer][0] if layer in trace.routes else None
-            for made, tokens in ((routed, moved), (silent, ~moved)):
-                made[layer] = (np.array([tokens.sum()]) if experts is None
-                               else counts(np.asarray(experts)[tokens], config))
+            for tokens_by_expert, tokens in ((routed, moved), (silent, ~moved)):
+                tokens_by_expert[layer] = (np.array([tokens.sum()]) if experts is None
+                                           else counts(np.asarray(experts)[tokens], config))
     return replace(facts, routed=routed, sent=sent, known=known, changed=changed, silent=silent)
 
 
@@ -84,11 +84,11 @@ def drawn(config: ModelConfig, seed: int, skew: float = 1.0, images: int = 1) ->
         if not config.is_moe(layer):
             continue
         popularity = rng.normal(0, skew, config.num_experts)
-        for made in routed:
+        for image in routed:
             noise = rng.gumbel(size=(config.num_tokens, config.num_experts))
             chosen = np.argsort(-(popularity + noise), axis=1)[:, : config.top_k]
-            made[layer] = np.bincount(chosen.reshape(-1), minlength=config.num_experts)
-    return [Facts(made) for made in routed]
+            image[layer] = np.bincount(chosen.reshape(-1), minlength=config.num_experts)
+    return [Facts(image) for image in routed]
 
 
 def generated(config: ModelConfig, seed: int, skew: float = 1.0) -> Facts:

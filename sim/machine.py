@@ -102,10 +102,10 @@ class Machine(Execution):
         if isinstance(descriptor, Compute):
             return (descriptor.wait_computes <= len(self.retirement.finished)
                     and descriptor.wait_loads <= len(self.loads.finished))
-        wanted, routed = descriptor.wait_computes, descriptor.routed
-        if routed and wanted >= routed and not self.wanted(label, descriptor):
-            wanted = routed
-        return (max(wanted, routed) <= len(self.retirement.finished)
+        awaited, routed = descriptor.wait_computes, descriptor.routed
+        if routed and awaited >= routed and not self.wanted(label, descriptor):
+            awaited = routed
+        return (max(awaited, routed) <= len(self.retirement.finished)
                 and descriptor.wait_stores <= len(self.stores.entered))
 
     def fetches(self, walker: Walker) -> bool:

@@ -340,8 +340,8 @@ def worked(program: Program, frames: Sequence[Frame],
     operands: list[dict[Product, np.ndarray]] = [{} for _ in frames]
     known = weights_of(program.config) if weights is None else weights
     hw = program.hw
-    left = list(rewritten(unpaged(program), hw, frames, known, operands))
-    labeled = with_pieces(remembering(left, hw, frames), hw)
+    remaining = list(rewritten(unpaged(program), hw, frames, known, operands))
+    labeled = with_pieces(remembering(remaining, hw, frames), hw)
     first, *later = (Facts(frame.routed, masks)
                      for frame, masks in zip(frames, operands, strict=True))
     labels, descriptors = zip(*labeled, strict=True)

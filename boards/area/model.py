@@ -57,11 +57,11 @@ def memory(unit: str, hw: HwConfig) -> int:
     return sum(map(luts, UNITS[unit].record.area.distributed(hw)))
 
 
-def fit(given: Sequence[Design]) -> dict[tuple[str, str], np.ndarray]:
+def fit(counted_designs: Sequence[Design]) -> dict[tuple[str, str], np.ndarray]:
     """Return the weights of each unit's terms that make the squared relative errors least."""
     weights = {}
-    for unit in {name for design in given for name in design["units"]}:
-        having = [design for design in given if unit in design["units"]]
+    for unit in {name for design in counted_designs for name in design["units"]}:
+        having = [design for design in counted_designs if unit in design["units"]]
         terms = np.array([row(unit, hardware(design)) for design in having])
         for kind in FITTED:
             counts = np.array([
@@ -92,9 +92,9 @@ def area(hw: HwConfig, weights: dict[tuple[str, str], np.ndarray] | None = None,
 @cache
 def errors() -> tuple[dict[str, float], ...]:
     """Return the relative error of each design, as estimated from all others alone."""
-    made = []
+    relative = []
     for number, design in enumerate(designs()):
         others = fit([*designs()[:number], *designs()[number + 1:]])
-        found, true = area(hardware(design), others), counted(design)
-        made.append({name: found[name] / true[name] - 1 for name in CAPACITY})
-    return tuple(made)
+        estimated, true = area(hardware(design), others), counted(design)
+        relative.append({name: estimated[name] / true[name] - 1 for name in CAPACITY})
+    return tuple(relative)

@@ -125,17 +125,17 @@ class Graph:
     def leaf(self, cell: Mapping[str, Any], point: Point, pins: Mapping[str, list[int]]) -> None:
         """Add a cell that is no unit."""
         way = cell["port_directions"]
-        found = ways(Cell(cell["type"], point.name,
-                          {pin: nets for pin, nets in pins.items() if way[pin] == "input"},
-                          {pin: nets for pin, nets in pins.items() if way[pin] == "output"},
-                          cell["parameters"]))
+        inside = ways(Cell(cell["type"], point.name,
+                           {pin: nets for pin, nets in pins.items() if way[pin] == "input"},
+                           {pin: nets for pin, nets in pins.items() if way[pin] == "output"},
+                           cell["parameters"]))
         number = len(self.cells)
         self.cells.append(point)
         self.through += [(source, target, levels, number)
-                         for source, target, levels in found.through if CONSTANT not in (
+                         for source, target, levels in inside.through if CONSTANT not in (
                              source, target)]
-        self.starts += [(net, levels, number) for net, levels in found.starts if net != CONSTANT]
-        self.ends += [(net, levels, number) for net, levels in found.ends if net != CONSTANT]
+        self.starts += [(net, levels, number) for net, levels in inside.starts if net != CONSTANT]
+        self.ends += [(net, levels, number) for net, levels in inside.ends if net != CONSTANT]
 
 
 def clean(name: str) -> str:
@@ -252,9 +252,9 @@ def depth(netlists: Mapping[str, Mapping[str, Any]], top: str, most: int = 10) -
     """
     graph = Graph()
     graph.add(netlists, top, "", {})
-    found = Longest(graph)
-    late = sorted(((float(found.arrival[net] + levels), net, levels, cell)
-                   for net, levels, cell in graph.ends if np.isfinite(found.arrival[net])),
+    longest = Longest(graph)
+    late = sorted(((float(longest.arrival[net] + levels), net, levels, cell)
+                   for net, levels, cell in graph.ends if np.isfinite(longest.arrival[net])),
                   reverse=True)
     units: dict[str, float] = {}
     for levels, _, _, cell in late:
@@ -263,7 +263,7 @@ def depth(netlists: Mapping[str, Mapping[str, Any]], top: str, most: int = 10) -
     for _, net, levels, cell in late:
         if len(paths) == most:
             break
-        path = found.path(net, levels, cell)
+        path = longest.path(net, levels, cell)
         paths.setdefault((bits_apart(path.start), bits_apart(path.end)), path)
     return Depth(list(paths.values()), units,
                  dict(Counter(ceil(levels) for levels, *_ in late)))

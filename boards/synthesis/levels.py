@@ -99,14 +99,14 @@ class Ways:
 
 def nets(pins: Mapping[str, list[Net]]) -> list[Net]:
     """Return the nets of all pins but clocks."""
-    return [net for pin, found in pins.items() if pin not in CLOCKS for net in found]
+    return [net for pin, wires in pins.items() if pin not in CLOCKS for net in wires]
 
 
 def by(levels: float) -> Callable[[Cell, Ways], None]:
     """Return the rule of a cell without registers that takes so many levels."""
     def rule(cell: Cell, ways: Ways) -> None:
-        ways.cross([net for found in cell.inputs.values() for net in found],
-                   [net for found in cell.outputs.values() for net in found], levels)
+        ways.cross([net for wires in cell.inputs.values() for net in wires],
+                   [net for wires in cell.outputs.values() for net in wires], levels)
     return rule
 
 
@@ -132,8 +132,8 @@ def carry(cell: Cell, ways: Ways) -> None:
 
 def distributed(cell: Cell, ways: Ways) -> None:
     """Read by address like a LUT; write at the end of the cycle."""
-    addresses = [net for pin, found in cell.inputs.items()
-                 if pin.startswith(("RAD", "DPRA", "ADDR", "A")) for net in found]
+    addresses = [net for pin, wires in cell.inputs.items()
+                 if pin.startswith(("RAD", "DPRA", "ADDR", "A")) for net in wires]
     ways.cross(addresses, nets(cell.outputs), 1)
     ways.start(nets(cell.outputs), 1)
     ways.end(nets(cell.inputs), 0)
@@ -141,11 +141,11 @@ def distributed(cell: Cell, ways: Ways) -> None:
 
 def block_memory(cell: Cell, ways: Ways) -> None:
     """Read and write at the end of the cycle; the data of a read come late in the next."""
-    for pin, found in cell.outputs.items():
+    for pin, wires in cell.outputs.items():
         port = "B" if pin.startswith(("DOB", "DOUTB", "DOUTPB")) else "A"
         registered = (cell.uses(f"DO{port}_REG")
                       or cell.parameters.get(f"REGMODE_{port}") == "OUTREG")
-        ways.start(found, REGISTERED_MEMORY if registered else BLOCK_MEMORY[cell.kind])
+        ways.start(wires, REGISTERED_MEMORY if registered else BLOCK_MEMORY[cell.kind])
     ways.end(nets(cell.inputs), 0)
 
 
@@ -229,6 +229,6 @@ def ways(cell: Cell) -> Ways:
     """
     if cell.kind not in RULES:
         raise ValueError(f"no levels are known of the cell {cell.kind}, only of {', '.join(RULES)}")
-    found = Ways()
-    RULES[cell.kind](cell, found)
-    return found
+    of_cell = Ways()
+    RULES[cell.kind](cell, of_cell)
+    return of_cell

@@ -68,9 +68,9 @@ def route(part: Part, netlist: str, job: Job, stage: Callable[[str], None]) -> d
         It cannot be placed or routed, say because the part is too small.
     """
     def tell(line: str) -> None:
-        for start, what in STAGES.items():
+        for start, stage_name in STAGES.items():
             if line.startswith(start):
-                stage(what)
+                stage(stage_name)
 
     with scratch() as folder:
         write(folder / "netlist.json", netlist)

@@ -79,19 +79,19 @@ def boxed(top: wiring.Component, kinds: tuple[type, ...],
 
     ``name`` returns what a box is called, given its unit and its number in what is collected.
     """
-    found: list[wiring.Component] = []
+    boxes: list[wiring.Component] = []
     originals = {kind: kind.elaborate for kind in kinds}
 
     def elaborate(unit, platform):
         if unit is top:
             return originals[type(unit)](unit, platform)
-        found.append(unit)
-        return Instance(name(unit, len(found) - 1), *pins(unit))
+        boxes.append(unit)
+        return Instance(name(unit, len(boxes) - 1), *pins(unit))
 
     try:
         for kind in kinds:
             kind.elaborate = elaborate
-        yield found
+        yield boxes
     finally:
         for kind, original in originals.items():
             kind.elaborate = original
@@ -108,10 +108,10 @@ def split(hw: HwConfig, *, box_pairs: bool) -> Iterator[Unit]:
 
     def inside(kind: type[wiring.Component], instances: int) -> Iterator[Unit]:
         unit = make(kind, hw)
-        with boxed(unit, kinds) as found:
+        with boxed(unit, kinds) as boxed_units:
             text = to_verilog(unit, "top")
-        boxes = {type(box): black_box(box) for box in found}
-        counts = Counter(map(type, found))
+        boxes = {type(box): black_box(box) for box in boxed_units}
+        counts = Counter(map(type, boxed_units))
         yield Unit(kind.__name__, instances, text, "".join(boxes.values()),
                    {box.__name__: count for box, count in counts.items()})
         for box, count in counts.items():

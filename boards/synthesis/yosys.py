@@ -75,7 +75,7 @@ def unit_netlist_script(part: Part, *, map_pairs: bool) -> str:
                       "blackbox =A:whitebox", "write_json netlist.json"])
 
 
-def run(commands: str, files: dict[str, str], made: str) -> str:
+def run(commands: str, files: dict[str, str], output: str) -> str:
     """Run ``commands`` in a new folder of ``files`` and return the file ``made``.
 
     Raises
@@ -86,9 +86,9 @@ def run(commands: str, files: dict[str, str], made: str) -> str:
     with scratch() as folder:
         write_all({folder / file: text for file, text in files.items()})
         done = run_program([executable()[0], "-q", "-p", commands], folder)
-        if done.returncode or not (folder / made).exists():
+        if done.returncode or not (folder / output).exists():
             raise ProgramError(f"Yosys failed in {folder}: {reason(done)}")
-        return read_text(folder / made)
+        return read_text(folder / output)
 
 
 def sources(part: Part, text: str, boxes: str, *, map_pairs: bool) -> dict[str, str]:

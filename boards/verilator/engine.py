@@ -128,10 +128,10 @@ def run(program: Program, memory: np.ndarray, *, latency: int = 20, interval: in
     binary = build(program.hw)
     began = time.perf_counter()
     with scratch() as folder:
-        given, made, seen = (folder / part for part in ("in", "out", "spans"))
-        with naming(given):
-            given.write_bytes(memory.tobytes())
-        command = [str(binary), str(given), str(made), str(program.start),
+        before, memory_after, seen = (folder / part for part in ("in", "out", "spans"))
+        with naming(before):
+            before.write_bytes(memory.tobytes())
+        command = [str(binary), str(before), str(memory_after), str(program.start),
                    str(len(program.descriptors) if length is None else length), str(program.size),
                    str(latency), str(stall_seed), str(max_cycles), str(len(COUNTERS)),
                    str(interval), str(watchdog), str(fail_address), str(power_up_seed)]
@@ -140,7 +140,7 @@ def run(program: Program, memory: np.ndarray, *, latency: int = 20, interval: in
         done = run_program(command)
         if done.returncode:
             raise ProgramError(f"the simulator {binary} failed: {reason(done)}")
-        after = np.fromfile(made, np.uint8)
+        after = np.fromfile(memory_after, np.uint8)
         watched_spans = tuple(read_spans(seen, program)) if spans else ()
     ended, status, code, index, _, *counters = (int(word) for word in done.stdout.split())
     if not ended:

@@ -91,9 +91,9 @@ def fitted(image: Image.Image, config: ModelConfig, pixel_aspect: Fraction = Fra
         Width of one of the image's pixels as shown, over its height.
     """
     width, height = image.size
-    wanted = Fraction(config.image_width, config.image_height) / pixel_aspect
+    aspect = Fraction(config.image_width, config.image_height) / pixel_aspect
     cut_width, cut_height = (float(min(side)) for side in (
-        (width, wanted * height), (height, width / wanted)))
+        (width, aspect * height), (height, width / aspect)))
     left, top = (width - cut_width) / 2, (height - cut_height) / 2
     shown = image.convert("L" if config.image_channels == 1 else "RGB").resize(
         (config.image_width, config.image_height), Image.Resampling.BILINEAR,

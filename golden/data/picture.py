@@ -193,8 +193,8 @@ def check(image: Image.Image, *, several: bool = False) -> None:
     wide = image.mode in MODES_16 or (image.mode == "I" and image.format == "PPM")
     signed = not UNSIGNED.issuperset(tags.get(SAMPLE_FORMAT_TAG, (1,)))
     if signed or not (wide or image.mode in MODES):
-        what = NAMES.get(image.mode, "signed pixels" if signed else f"pixels of mode {image.mode}")
-        raise ValueError(f"{what} have no certain meaning in 8 bits; unsigned pixels of up to 16 "
+        mode = NAMES.get(image.mode, "signed pixels" if signed else f"pixels of mode {image.mode}")
+        raise ValueError(f"{mode} have no certain meaning in 8 bits; unsigned pixels of up to 16 "
                          "bits are read: gray, RGB, CMYK, YCbCr or a palette, with or without "
                          "alpha")
     if image.mode == "RGB" and stored_mode(image) == "RGB;16B" and "transparency" in image.info:

@@ -161,13 +161,13 @@ def picture(frame: av.VideoFrame) -> Image.Image:
     kind = frame.format.name
     if "f32" in kind or "f16" in kind:
         raise ValueError(f"floating-point pixels ({kind}) have no certain meaning in 8 bits")
-    made = frame.reformat(format="rgba" if has_alpha(frame) else "rgb24", interpolation=ROUNDED,
-                          threads=1).to_ndarray()
+    rgb = frame.reformat(format="rgba" if has_alpha(frame) else "rgb24", interpolation=ROUNDED,
+                         threads=1).to_ndarray()
     if kind.startswith(("gray", "ya")) and frame.color_range == ColorRange.MPEG:
         # FFmpeg takes all gray for full range.
-        color = (made[..., :3].astype(np.float64) - 16) * (255 / 219)
-        made[..., :3] = color.round().clip(0, 255)
-    return on_black(Image.fromarray(made))
+        color = (rgb[..., :3].astype(np.float64) - 16) * (255 / 219)
+        rgb[..., :3] = color.round().clip(0, 255)
+    return on_black(Image.fromarray(rgb))
 
 
 def upright(frame: av.VideoFrame, image: Image.Image) -> Image.Image:

@@ -62,8 +62,8 @@ class Parts:
 
     def numbers(self, pattern: str) -> list[int]:
         """Return the numbers in the names of the tensors that are there yet."""
-        found = (re.match(pattern, name) for name in self.tensors)
-        return sorted({int(match[1]) for match in found if match})
+        matches = (re.match(pattern, name) for name in self.tensors)
+        return sorted({int(match[1]) for match in matches if match})
 
 
 def assemble(tensors: Weights, options: Options, *, name: str, source: str, activation: str | None,
@@ -116,9 +116,9 @@ def assemble(tensors: Weights, options: Options, *, name: str, source: str, acti
                          "normalizes by the root mean square, or --norm layer")
     sized = {"hidden_dim": 1, "num_experts": 0, "expert_dim": 0, "num_tasks": 1}
     for layer in layers:
-        block, found = _block(parts, layer, dim, normalization)
+        block, dimensions = _block(parts, layer, dim, normalization)
         weights |= block
-        for key, value in found.items():
+        for key, value in dimensions.items():
             if sized.get(key) not in (value, 0, 1):
                 raise ValueError(f"{source}: {key} is {value} in block {layer} and {sized[key]} "
                                  "before")
@@ -225,7 +225,7 @@ def _block(parts: Parts, layer: int, dim: int, kind: str) -> tuple[Weights, dict
     pairs = {"attn.qkv": _qkv(parts, f"{name}.attn"), "attn.proj": _scaled(
         parts, f"{name}.ls1.gamma", *_linear(parts, f"{name}.attn.proj"))}
     tasks = parts.numbers(rf"{re.escape(name)}\.mlp\.gate\.(\d+)\.")
-    found = {}
+    sizes = {}
     if tasks:
         weights |= {f"{name}.mlp.gate.{task}.w_gate": parts.take(
             f"{name}.mlp.gate.{task}.w_gate") for task in tasks}
@@ -236,7 +236,7 @@ def _block(parts: Parts, layer: int, dim: int, kind: str) -> tuple[Weights, dict
                              f"{tuple(first['weight'].shape)}, not that of a matrix an expert")
         pairs["mlp.experts.htoh4"] = first["weight"], first["bias"]
         pairs["mlp.experts.h4toh"] = _scaled(parts, f"{name}.ls2.gamma", *second.values())
-        found = {"num_experts": first["weight"].shape[0], "expert_dim": first["weight"].shape[1],
+        sizes = {"num_experts": first["weight"].shape[0], "expert_dim": first["weight"].shape[1],
                  "num_tasks": len(tasks)}
         if layer % 2 == 0:
             raise ValueError(f"{parts.source}: block {layer} has experts; those of the accelerator "
@@ -245,10 +245,10 @@ def _block(parts: Parts, layer: int, dim: int, kind: str) -> tuple[Weights, dict
         pairs["mlp.fc1"] = _linear(parts, f"{name}.mlp.fc1")
         pairs["mlp.fc2"] = _scaled(parts, f"{name}.ls2.gamma",
                                    *_linear(parts, f"{name}.mlp.fc2"))
-        found = {"hidden_dim": len(pairs["mlp.fc1"][0])}
+        sizes = {"hidden_dim": len(pairs["mlp.fc1"][0])}
     for part, (weight, bias) in pairs.items():
         weights |= {f"{name}.{part}.weight": weight, f"{name}.{part}.bias": bias}
-    return weights, found
+    return weights, sizes
 
 
 def _position(parts: Parts, options: Options, trained: tuple[int, int] | None, dim: int,
@@ -266,11 +266,11 @@ def _position(parts: Parts, options: Options, trained: tuple[int, int] | None, d
     stored = parts.take("pos_embed").reshape(-1, dim)
     plain = sum(token.numel() // dim for name, token in before if name != "reg_token")
     counts = sorted({prefix.shape[1], plain, min(1, plain), 0}, reverse=True)
-    wanted = trained or options.image
-    exact = wanted[0] // patch * (wanted[1] // patch) if wanted else None
+    image_size = trained or options.image
+    exact = image_size[0] // patch * (image_size[1] // patch) if image_size else None
     known = next((count for count in counts if len(stored) - count == exact), None)
     if known is not None:
-        grid = wanted[0] // patch, wanted[1] // patch
+        grid = image_size[0] // patch, image_size[1] // patch
     else:
         known = next((count for count in counts
                       if math.isqrt(max(0, len(stored) - count)) ** 2 == len(stored) - count > 0),
@@ -303,11 +303,11 @@ def _heads(parts: Parts, weights: Weights, dim: int, kind: str, prefix: Tensor, 
     tasks = parts.numbers(r"head\.(\d+)\.")
     names = [f"head.{task}" for task in tasks] if tasks else (
         ["head"] if "head.weight" in parts.tensors else [])
-    for name, what in (("fc_norm.weight", "the average of all tokens"),
-                       ("head_dist.weight", "a distillation token"),
-                       ("attn_pool.probe", "attention to all tokens")):
+    for name, use in (("fc_norm.weight", "the average of all tokens"),
+                      ("head_dist.weight", "a distillation token"),
+                      ("attn_pool.probe", "attention to all tokens")):
         if name in parts.tensors:
-            raise ValueError(f"{parts.source}: its head is of {what}; that of the accelerator is "
+            raise ValueError(f"{parts.source}: its head is of {use}; that of the accelerator is "
                              "a linear layer on the class token. Export the network to ONNX, and "
                              "the head runs on the host")
     if not names:

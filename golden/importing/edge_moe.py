@@ -77,11 +77,11 @@ def _shaped(name: str, tensor: Tensor, flat: Weights, dim: int, folder: Path) ->
     else:
         shape = (-1,)
     try:
-        made = tensor.reshape(shape)
+        shaped = tensor.reshape(shape)
     except RuntimeError:
         raise ValueError(f"{folder}: tensor {name} has {tensor.numel()} elements, which do not "
                          f"make the shape {shape}") from None
-    return made.mT.contiguous() if kind == "w_gate" else made
+    return shaped.mT.contiguous() if kind == "w_gate" else shaped
 
 
 def _side(pixels: float) -> int:

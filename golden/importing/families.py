@@ -153,9 +153,9 @@ def recognize(checkpoint: Checkpoint) -> Family:
         None; or the network has what is :data:`REFUSED`.
     """
     for name in checkpoint.tensors:
-        for pattern, what, allowed in REFUSED:
+        for pattern, reason, allowed in REFUSED:
             if re.search(pattern, name):
-                raise ValueError(f"{checkpoint.path}: tensor {name} belongs to {what}, which the "
+                raise ValueError(f"{checkpoint.path}: tensor {name} belongs to {reason}, which the "
                                  f"accelerator does not compute; it computes {allowed}")
     for family in FAMILIES:
         if any(re.fullmatch(family.sign, name) for name in checkpoint.tensors):
@@ -178,9 +178,9 @@ def renamed(family: Family, checkpoint: Checkpoint) -> tuple[Weights, list[str]]
     notes = []
     for name, tensor in checkpoint.tensors.items():
         plain = _without_base(name)
-        for pattern, what in family.unused:
+        for pattern, meaning in family.unused:
             if re.fullmatch(pattern, plain):
-                notes.append(f"{name} left out: {what}")
+                notes.append(f"{name} left out: {meaning}")
                 break
         else:
             canonical = _canonical(plain, family.renames)
@@ -200,9 +200,9 @@ def _without_base(name: str) -> str:
 
 def _canonical(name: str, renames: Iterable[tuple[str, str]]) -> str | None:
     for pattern, replacement in renames:
-        found = re.fullmatch(pattern, name)
-        if found:
-            canonical = found.expand(replacement)
+        match = re.fullmatch(pattern, name)
+        if match:
+            canonical = match.expand(replacement)
             for short, long in (("query", "q"), ("key", "k"), ("value", "v")):
                 canonical = canonical.replace(f".attn.{short}.", f".attn.{long}.")
             return canonical

@@ -128,19 +128,19 @@ NAMED = {
 """Normalizations by name; none of them says how a picture gets its size."""
 
 
-def sized(made: Preprocessing, size: tuple[int, int], share: float = 1.0) -> Preprocessing:
+def sized(preprocessing: Preprocessing, size: tuple[int, int], share: float = 1.0) -> Preprocessing:
     """Return a preprocessing whose pictures get a network's ``size``, height and width.
 
     The shorter side is resized so that the network sees ``share`` of it, and the middle is cut
     out. Where the network takes no square, the picture is only resized.
     """
-    if made.resize is not None or made.crop is not None:
-        return made
+    if preprocessing.resize is not None or preprocessing.crop is not None:
+        return preprocessing
     if not 0 < share <= 1:
         raise ValueError(f"a crop's share of {share:g} is not above 0 and at most 1")
     if size[0] != size[1]:
-        return replace(made, resize=size)
-    return replace(made, resize=math.floor(size[0] / share), crop=size)
+        return replace(preprocessing, resize=size)
+    return replace(preprocessing, resize=math.floor(size[0] / share), crop=size)
 
 
 def processor(fields: Mapping[str, Any], path: Path) -> Preprocessing:
@@ -184,9 +184,9 @@ def pretrained(fields: Mapping[str, Any], path: Path) -> Preprocessing:
         _, height, width = fields["input_size"]
         if fields.get("crop_mode", "center") != "center" and fields.get("crop_pct", 1) != 1:
             raise ValueError(f"crop_mode {fields['crop_mode']!r} is not center")
-        made = Preprocessing(mean=_numbers(fields["mean"]), std=_numbers(fields["std"]),
-                             interpolation=_interpolation(fields["interpolation"]))
-        return sized(made, (height, width), float(fields.get("crop_pct") or 1))
+        preprocessing = Preprocessing(mean=_numbers(fields["mean"]), std=_numbers(fields["std"]),
+                                      interpolation=_interpolation(fields["interpolation"]))
+        return sized(preprocessing, (height, width), float(fields.get("crop_pct") or 1))
     except KeyError as error:
         raise ValueError(f"{path}: field {error} is missing") from None
     except (TypeError, ValueError) as error:

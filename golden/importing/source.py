@@ -167,12 +167,12 @@ def _checkpoint(checkpoint: Checkpoint, name: str, options: Options,
                 trained: tuple[int, int] | None = None) -> FloatNetwork:
     family = recognize(checkpoint)
     tensors, notes = renamed(family, checkpoint)
-    made = assemble(tensors, options, name=name, source=str(checkpoint.path),
-                    activation=family.activation, antialias=family.antialias, trained=trained)
-    return _normalized(made, family.name, options, checkpoint.path, (*checkpoint.notes, *notes))
+    network = assemble(tensors, options, name=name, source=str(checkpoint.path),
+                       activation=family.activation, antialias=family.antialias, trained=trained)
+    return _normalized(network, family.name, options, checkpoint.path, (*checkpoint.notes, *notes))
 
 
-def _normalized(made: Assembled, family: str, options: Options, path: Path,
+def _normalized(assembled: Assembled, family: str, options: Options, path: Path,
                 notes: tuple[str, ...]) -> FloatNetwork:
     """Fold the normalization of pixels into the patch embedding.
 
@@ -181,7 +181,7 @@ def _normalized(made: Assembled, family: str, options: Options, path: Path,
     ValueError
         Nothing tells it; or its pictures have another size than the network's images.
     """
-    config = made.config
+    config = assembled.config
     if options.preprocessing is None:
         raise ValueError(f"{path}: nothing tells how its pixels are normalized; say "
                          "--preprocessing imagenet, half, edge-moe or a preprocessor_config.json, "
@@ -192,8 +192,8 @@ def _normalized(made: Assembled, family: str, options: Options, path: Path,
         raise ValueError(f"{path}: its preprocessing makes pictures of {preprocessing.size}, the "
                          f"network takes {size}; say --image or another --preprocessing")
     names = ("patch_embed.proj.weight", "patch_embed.proj.bias")
-    folded = preprocessing.fold(*(made.weights[name] for name in names))
-    weights = made.weights | {name: tensor.float()
-                              for name, tensor in zip(names, folded, strict=True)}
+    folded = preprocessing.fold(*(assembled.weights[name] for name in names))
+    weights = assembled.weights | {name: tensor.float()
+                                   for name, tensor in zip(names, folded, strict=True)}
     return FloatNetwork(config, checked(weights, config, str(path)), preprocessing, family,
-                        (*notes, *made.notes, "mean and std folded into the patch embedding"))
+                        (*notes, *assembled.notes, "mean and std folded into the patch embedding"))

@@ -122,10 +122,10 @@ def quantize(model: M3ViT, images: Iterable[Tensor],
 
 def check_image(image: Tensor, number: int, config: ModelConfig) -> None:
     """Raise ValueError unless an image has the network's size and its pixels are 0..255."""
-    wanted = (config.image_channels, config.image_height, config.image_width)
-    if image.dtype != torch.uint8 or tuple(image.shape) != wanted:
+    shape = (config.image_channels, config.image_height, config.image_width)
+    if image.dtype != torch.uint8 or tuple(image.shape) != shape:
         raise ValueError(f"calibration image {number} is {image.dtype} {tuple(image.shape)}, "
-                         f"{config.name} takes torch.uint8 {wanted}")
+                         f"{config.name} takes torch.uint8 {shape}")
 
 
 def check_stream(ranges: Mapping[Site, Tensor]) -> None:
@@ -270,13 +270,13 @@ def mlp(block, seen: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     """Quantize norm2 and the dense MLP."""
     layer = block.mlp
     scale = channel_scale(seen, "norm2", layer.fc1.weight.detach())
-    table, given, made, zero_point = hidden_table(seen, layer.activation)
+    table, input_scale, output_scale, zero_point = hidden_table(seen, layer.activation)
     return {
         **norm(block.norm2, scale, f"{name}.norm2"),
         **integer_linear(layer.fc1.weight.detach() * scale, layer.fc1.bias.detach(), operand=SIGNED,
-                         gain=1 / given, name=f"{name}.fc1"),
+                         gain=1 / input_scale, name=f"{name}.fc1"),
         f"{name}.gelu": table,
-        **integer_linear(layer.fc2.weight.detach() * made, layer.fc2.bias.detach(),
+        **integer_linear(layer.fc2.weight.detach() * output_scale, layer.fc2.bias.detach(),
                          operand=LARGEST_CODE, gain=RESIDUAL_SCALE, zero_point=zero_point,
                          name=f"{name}.fc2"),
     }
@@ -301,10 +301,10 @@ def experts(block, seen: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     fc1, fc2 = first.weight.detach(), second.weight.detach()
     count = len(fc1)
     scale = channel_scale(seen, "norm2", torch.cat([gates.flatten(0, 1), fc1.flatten(0, 1)]))
-    table, given, made, zero_point = hidden_table(seen, layer.activation)
+    table, input_scale, output_scale, zero_point = hidden_table(seen, layer.activation)
     made_first = integer_linear((fc1 * scale).flatten(0, 1), first.bias.detach().flatten(),
-                                operand=SIGNED, gain=1 / given, name=f"{name}.experts.fc1")
-    made_second = integer_linear((fc2 * made).flatten(0, 1), second.bias.detach().flatten(),
+                                operand=SIGNED, gain=1 / input_scale, name=f"{name}.experts.fc1")
+    made_second = integer_linear((fc2 * output_scale).flatten(0, 1), second.bias.detach().flatten(),
                                  operand=LARGEST_CODE, gain=EXPERT_SCALE, zero_point=zero_point,
                                  name=f"{name}.experts.fc2")
     tensors = norm(block.norm2, scale, f"{name}.norm2") | {f"{name}.gelu": table}

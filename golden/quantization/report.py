@@ -57,11 +57,11 @@ def block_noise(
     with torch.no_grad():
         model(image.to(model.pos_embed.dtype), task, seen.__setitem__, routes)
     rows = []
-    given = seen[Site("in")]
+    inputs = seen[Site("in")]
     for layer, total in enumerate(trace.blocks):
-        codes = (given * RESIDUAL_SCALE).round().to(torch.int64)
+        codes = (inputs * RESIDUAL_SCALE).round().to(torch.int64)
         alone = block(Context(quantized, task, routes), layer, codes)
-        given = seen[Site("out", layer)]
-        rows.append(BlockNoise(layer, sqnr(total / RESIDUAL_SCALE, given),
-                               sqnr(alone / RESIDUAL_SCALE, given)))
+        inputs = seen[Site("out", layer)]
+        rows.append(BlockNoise(layer, sqnr(total / RESIDUAL_SCALE, inputs),
+                               sqnr(alone / RESIDUAL_SCALE, inputs)))
     return rows

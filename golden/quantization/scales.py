@@ -88,10 +88,10 @@ def value_scale(value: Tensor, seen: dict[str, Tensor]) -> tuple[Tensor, float]:
     if "context.step" not in seen:
         largest = float((seen["context"] / scale).max())
         return scale, min(ACTIVATION.highest / max(largest, 1e-6), MAX_KAPPA)
-    made = torch.maximum(torch.maximum(seen["context.step"], seen["context"] / ACTIVATION.highest),
+    step = torch.maximum(torch.maximum(seen["context.step"], seen["context"] / ACTIVATION.highest),
                          scale / MAX_KAPPA)
-    kappa = float((scale / made).max())
-    return made * kappa, kappa
+    kappa = float((scale / step).max())
+    return step * kappa, kappa
 
 
 Activation = Callable[[Tensor], Tensor]
@@ -139,11 +139,11 @@ def activation_table(activation: Activation, largest: float, lowest: float, step
     reach = max(largest, flat)
     if 0 < max(largest, lowest) < SMALL * flat:
         reach = below_zero = max(largest, lowest)
-    given = reach / HIDDEN.highest
-    step = max((given * HIDDEN.highest + below_zero) / LARGEST_CODE, step)
+    input_scale = reach / HIDDEN.highest
+    step = max((input_scale * HIDDEN.highest + below_zero) / LARGEST_CODE, step)
     below = round(below_zero / step)
-    apart = max(1, LARGEST_CODE // (round(given * HIDDEN.highest / step) + below))
+    apart = max(1, LARGEST_CODE // (round(input_scale * HIDDEN.highest / step) + below))
     codes = torch.arange(TABLE)
     codes = torch.where(codes > HIDDEN.highest, codes - TABLE, codes).double()
-    table = ((activation(codes * given) / step).round() + below) * apart
-    return table.clamp(0, LARGEST_CODE).to(torch.uint8), given, step / apart, below * apart
+    table = ((activation(codes * input_scale) / step).round() + below) * apart
+    return table.clamp(0, LARGEST_CODE).to(torch.uint8), input_scale, step / apart, below * apart

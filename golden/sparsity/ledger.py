@@ -60,9 +60,9 @@ class Ledger:
         """
         tokens = torch.arange(x.shape[1]).repeat(len(x))
         events = self.rule.send(product, x.flatten(0, 1), None, tokens).events
-        made, pairs = None, None if pairs is None else pairs.flatten(0, 1)
+        computed, pairs = None, None if pairs is None else pairs.flatten(0, 1)
         if product.part == Part.SCORES:
-            made = pairs
+            computed = pairs
         elif pairs is not None:
             events = pairs if events is None else events & pairs
         size, width = columns, x.shape[-1]
@@ -71,7 +71,7 @@ class Ledger:
         read = groups * cached if pairs is None or not cached else int(
             pairs.view(groups, -1, size)[:, :, :cached].any(1).sum())
         work = Work(rows=len(tokens), depth=x.shape[-1], columns=columns, events=mask(events),
-                    made=mask(made), weight_bytes=read * width)
+                    made=mask(computed), weight_bytes=read * width)
         self.works[product] = (self.rule.charge(product, work) if x.shape[1] >= size
                                else self.charged(product, work, len(x) * size))
 

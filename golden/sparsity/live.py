@@ -96,16 +96,16 @@ class Live:
             logits = logits.masked_fill(~allowed, ABSENT)
         chosen, weights = integer.choose(c, layer, h, logits)
         real = natural(logits, scale)
-        wanted = self.rule.route(layer, h, real)
-        if wanted is not None:
-            member = wanted != 0                                             # (T, E)
+        routed = self.rule.route(layer, h, real)
+        if routed is not None:
+            member = routed != 0                                             # (T, E)
             ranked = real.masked_fill(~member, -torch.inf)
             chosen = ranked.argsort(dim=-1, descending=True, stable=True)[:, :max(
                 1, int(member.sum(-1).max()))]
-            if wanted.dtype == torch.bool:
+            if routed.dtype == torch.bool:
                 weights = gate_weights(logits, *scale, chosen) * member.gather(-1, chosen)
             else:
-                weights = (wanted.gather(-1, chosen) * (1 << ROUTE_FRACTION)).round().clamp(
+                weights = (routed.gather(-1, chosen) * (1 << ROUTE_FRACTION)).round().clamp(
                     max=LARGEST_MULTIPLIER).long()
             self.members[layer] = member
         else:

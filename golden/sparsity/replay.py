@@ -93,8 +93,8 @@ class Replay:
         before = keys.shape[1] - queries.shape[1]
         if before < 0:
             return None
-        made = self.rule.pairs(self.layer, pad(queries, (0, 0, before, 0)), keys)
-        return None if made is None else made[:, before:].contiguous()
+        pairs = self.rule.pairs(self.layer, pad(queries, (0, 0, before, 0)), keys)
+        return None if pairs is None else pairs[:, before:].contiguous()
 
     def experts(self, gate: Product, taken: Tensor) -> Iterator[tuple]:
         """Return the products of a layer's experts, for the tokens that the rule sends there."""
@@ -104,8 +104,8 @@ class Replay:
         allowed = self.rule.allowed(self.layer)
         if allowed is not None:
             logits = logits.masked_fill(~allowed, -torch.inf)
-        wanted = self.rule.route(self.layer, self.moment.operands[gate].double(), logits)
-        member = (took if wanted is None else wanted != 0) & taken[:, None]
+        chosen = self.rule.route(self.layer, self.moment.operands[gate].double(), logits)
+        member = (took if chosen is None else chosen != 0) & taken[:, None]
         self.ledger.route(self.layer, member)
         for product, weight in self.record.weights.items():
             index = product.expert

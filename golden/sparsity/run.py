@@ -22,10 +22,10 @@ def frames(record: Record, rule: Rule, policy: str) -> list[Frame]:
     if rule.blocks and record.config is None:
         raise ValueError(f"policy {policy} needs the blocks of a vision transformer, and "
                          "the record is of another network")
-    for hook, (kept, what) in NEEDED.items():
+    for hook, (kept, meaning) in NEEDED.items():
         if getattr(type(rule), hook) is not getattr(Rule, hook) and not any(
                 getattr(moment, kept) for moment in record.frames):
-            raise ValueError(f"policy {policy} needs {what}, and the record holds none")
+            raise ValueError(f"policy {policy} needs {meaning}, and the record holds none")
     if type(rule).route is not Rule.route and record.config is None:
         check_routers(record, policy)
     if record.model is None:

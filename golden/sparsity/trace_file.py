@@ -208,8 +208,8 @@ class Reader:
         if tensor.is_complex():
             raise ValueError(f"tensor {name} holds complex numbers")
         if tensor.is_floating_point() and (whole or not tensor.isfinite().all()):
-            what = "real numbers" if whole else "NaN or infinity"
-            raise ValueError(f"tensor {name} holds {what}")
+            contents = "real numbers" if whole else "NaN or infinity"
+            raise ValueError(f"tensor {name} holds {contents}")
         return tensor if tensor.is_floating_point() else tensor.to(torch.int64)
 
     def record(self) -> Record:
@@ -239,28 +239,28 @@ class Reader:
         ran = map(self.product, names)
         operands = {product: self.operand(f"{number}.operand.{product}", weights.get(product))
                     for product in ran}
-        kept: dict[str, dict] = {"keys": self.attentions(number, operands), "logits": {},
-                                 "routes": {}}
+        parts: dict[str, dict] = {"keys": self.attentions(number, operands), "logits": {},
+                                  "routes": {}}
         for key in list(self.tensors):
             frame, _, rest = key.partition(".")
             kind, _, layer = rest.partition(".")
             if frame == str(number) and kind in {"logits", "routes"} and LAYER.fullmatch(layer):
-                kept[kind][int(layer)] = self.take(key, (2,), whole=kind == "routes")
-        for layer, routes in kept["routes"].items():
-            logits = kept["logits"].get(layer)
+                parts[kind][int(layer)] = self.take(key, (2,), whole=kind == "routes")
+        for layer, routes in parts["routes"].items():
+            logits = parts["logits"].get(layer)
             if logits is None or len(logits) != len(routes) or not len(routes) or (
                     routes.min() < 0 or routes.max() >= logits.shape[-1]):
                 raise ValueError(f"tensor {number}.routes.{layer} does not name experts of "
                                  f"{number}.logits.{layer} for each token")
-        if kept["logits"].keys() != kept["routes"].keys():
-            raise ValueError(f"frame {number} has logits of layers {sorted(kept['logits'])} and "
-                             f"routes of layers {sorted(kept['routes'])}")
-        kept["logits"] = {layer: value.double() for layer, value in kept["logits"].items()}
-        return Moment(operands, **kept)
+        if parts["logits"].keys() != parts["routes"].keys():
+            raise ValueError(f"frame {number} has logits of layers {sorted(parts['logits'])} and "
+                             f"routes of layers {sorted(parts['routes'])}")
+        parts["logits"] = {layer: value.double() for layer, value in parts["logits"].items()}
+        return Moment(operands, **parts)
 
     def attentions(self, number: int, operands: dict[Product, Tensor]) -> dict[str, Tensor]:
         """Return the keys of every attention, which fit its queries and its probabilities."""
-        made = {}
+        by_name = {}
         for product, x in operands.items():
             if product.part not in ATTENTION:
                 continue
@@ -272,13 +272,13 @@ class Reader:
                                  "T, Dh) and (H, T, S)")
             if product.part == Part.VALUES:
                 continue
-            made[stem] = keys = self.take(f"{number}.keys.{stem}", (3,))
+            by_name[stem] = keys = self.take(f"{number}.keys.{stem}", (3,))
             if not len(keys) or len(x) % len(keys) or (
                     keys.shape[1:] != (values.shape[2], x.shape[2])):
                 raise ValueError(f"tensor {number}.keys.{stem} has shape {tuple(keys.shape)}, "
                                  f"which does not fit queries {tuple(x.shape)} and "
                                  f"probabilities {tuple(values.shape)}")
-        return made
+        return by_name
 
     def operand(self, key: str, weight: Tensor | None) -> Tensor:
         """Return an operand that fits its weights."""

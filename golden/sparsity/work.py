@@ -86,9 +86,9 @@ class Work:
     @property
     def macs(self) -> int:
         """Multiplications, those of the predictor not counted."""
-        sent = (np.full(self.rows, self.depth) if self.events is None else self.events.sum(1))
-        made = (np.full(self.rows, self.columns) if self.made is None else self.made.sum(1))
-        return round(int(sent.astype(np.int64) @ made.astype(np.int64)) * self.kept)
+        row_events = (np.full(self.rows, self.depth) if self.events is None else self.events.sum(1))
+        row_columns = (np.full(self.rows, self.columns) if self.made is None else self.made.sum(1))
+        return round(int(row_events.astype(np.int64) @ row_columns.astype(np.int64)) * self.kept)
 
 
 @dataclass(frozen=True)

@@ -91,11 +91,11 @@ def tally(model: QuantizedModel, shown: Tensor, digit: Tensor, task: int, thetas
         raise ValueError(f"{model.config.name} has no classes")
     labels = labels_of(task, digit)
     runs = [Temporal(model, Plan(Choice(Policy.DELTA, theta))) for theta in thetas]
-    made = [Tally() for _ in thetas]
+    tallies = [Tally() for _ in thetas]
     for number, pixels in enumerate(shown.unbind(1)):
         traces = [run.run(pixels, task) for run in runs]
         if number:
             dense = infer(model, pixels, task) if any(thetas) else traces[0]
-            made = [before + count(model, trace, dense, labels)
-                    for before, trace in zip(made, traces, strict=True)]
-    return made
+            tallies = [before + count(model, trace, dense, labels)
+                       for before, trace in zip(tallies, traces, strict=True)]
+    return tallies

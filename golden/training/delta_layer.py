@@ -91,19 +91,19 @@ def delta_activations(model: M3ViT, steps: Mapping[Site, Tensor],
                                       ("context", block.attn.proj, dim),
                                       ("hidden", block.mlp.activation, dim * share)):
             site = Site(name, number)
-            layers[site] = made = DeltaActivation(steps[site], fan_out,
-                                                  None if name == "query" else 1)
+            layers[site] = activation = DeltaActivation(steps[site], fan_out,
+                                                        None if name == "query" else 1)
             if name == "context":
                 hooks.append(source.register_forward_pre_hook(
-                    lambda module, given, made=made, qkv=block.attn.qkv: made(
-                        given[0] - qkv.bias.chunk(3)[2]) + qkv.bias.chunk(3)[2]))
+                    lambda module, inputs, activation=activation, qkv=block.attn.qkv: activation(
+                        inputs[0] - qkv.bias.chunk(3)[2]) + qkv.bias.chunk(3)[2]))
             elif name == "query":
                 hooks.append(source.register_forward_hook(
-                    lambda module, given, out, made=made, dim=dim: torch.cat(
-                        [made(out[..., :dim]), out[..., dim:]], -1)))
+                    lambda module, inputs, out, activation=activation, dim=dim: torch.cat(
+                        [activation(out[..., :dim]), out[..., dim:]], -1)))
             else:
                 hooks.append(source.register_forward_hook(
-                    lambda module, given, out, made=made: made(out)))
+                    lambda module, inputs, out, activation=activation: activation(out)))
     try:
         yield layers
     finally:

@@ -205,14 +205,14 @@ class Playback(Pictured):
                      / sum(frame.cycles for frame in later)}
 
     def figures(self) -> dict:
-        made = {"model": self.network.name, "weights": weights(self.network.name),
-                "hardware": self.hw.name, "input": self.source, "policy": self.policy,
-                "theta": self.theta, "operators": {
+        values = {"model": self.network.name, "weights": weights(self.network.name),
+                  "hardware": self.hw.name, "input": self.source, "policy": self.policy,
+                  "theta": self.theta, "operators": {
                     str(operator): str(choice.policy) for operator, choice in self.plan.resolve(
                         self.network.config).items()},
-                "state": self.state, "frames": [asdict(frame) for frame in self.frames],
-                "summary": self.summary}
-        return made if self.rtl is None else made | {"rtl": self.rtl}
+                  "state": self.state, "frames": [asdict(frame) for frame in self.frames],
+                  "summary": self.summary}
+        return values if self.rtl is None else values | {"rtl": self.rtl}
 
     def table(self) -> Group:
         table = Table("frame", "density", "cycles", "dense", "speed-up", "energy, uJ", "bytes",
@@ -298,9 +298,9 @@ def play(model: str | Path | Network, source: str, hardware: str = "zcu102", *,
     first, rest = begin(read_frames(source, network.config, frames, seed), frames)
     if policy == "auto":
         plan = fastest(automatic(quantized, hw, task, theta, first, memory), progress)
-    player, shown, made = Player(quantized, hw, task, plan, memory, costs), [], []
+    player, shown, run = Player(quantized, hw, task, plan, memory, costs), [], []
     for pixels in progress.each(rest, "frames", frames):
         shown.append(pixels)
-        made.append(player.show(pixels))
+        run.append(player.show(pixels))
     rtl = on_rtl(player, shown, progress) if engine == "rtl" else None
-    return Playback(network, hw, task, source, policy, theta, plan, shown, player.traces, made, rtl)
+    return Playback(network, hw, task, source, policy, theta, plan, shown, player.traces, run, rtl)

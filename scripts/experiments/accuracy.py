@@ -127,12 +127,12 @@ def accuracy(model: str, out: Path, thetas: Iterable[int] = (0, 1, 2, 4, 8), cou
     if network.config.name != "digits":
         raise ValueError(f"model {model!r} is a {network.config.name}, not digits")
     out.mkdir(parents=True, exist_ok=True)
-    made = tallies({model: network}, thetas, count, seed, progress)
+    counts = tallies({model: network}, thetas, count, seed, progress)
     measured = Accuracy(Path(model).name, count, seed, [
         {"kind": cell.kind, "theta": value, "task": TASKS[cell.task],
-         "accuracy": found.accuracy, "sqnr_db": found.sqnr_db, "density": found.density,
-         "events_per_frame": found.events / found.frames}
-        for cell, all_found in made.items()
-        for value, found in zip(thetas, all_found, strict=True)])
+         "accuracy": tally.accuracy, "sqnr_db": tally.sqnr_db, "density": tally.density,
+         "events_per_frame": tally.events / tally.frames}
+        for cell, all_found in counts.items()
+        for value, tally in zip(thetas, all_found, strict=True)])
     write(out / PICTURE, measured.picture())
     return measured

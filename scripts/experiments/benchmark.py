@@ -144,8 +144,8 @@ def gates_row(progress: Progress) -> dict:
     """What all units need of the part, by Yosys."""
     from deltamoe.api.synthesis import synthesize
 
-    made = synthesize(PRESETS[HARDWARE], "xcup", progress=progress)
-    return {"part": made.part.name, "total": made.total, "limit": GATES}
+    synthesis = synthesize(PRESETS[HARDWARE], "xcup", progress=progress)
+    return {"part": synthesis.part.name, "total": synthesis.total, "limit": GATES}
 
 
 def frames_table(board: Board, rows: list[dict]) -> Table:
@@ -203,21 +203,21 @@ class Benchmark(Figures):
 
     def shown(self) -> Iterator[Table | str]:
         """Yield the tables."""
-        made = self.parts
-        if "frames" in made:
-            for hardware in dict.fromkeys(row["hardware"] for row in made["frames"]):
+        parts = self.parts
+        if "frames" in parts:
+            for hardware in dict.fromkeys(row["hardware"] for row in parts["frames"]):
                 yield frames_table(BOARDS[hardware], [
-                    row for row in made["frames"] if row["hardware"] == hardware])
-        if "bandwidth" in made:
-            yield bandwidth_table(made["bandwidth"])
-        if "sparsity" in made:
-            yield sparsity_table(made["sparsity"])
-        if "simulator" in made:
-            row = made["simulator"]
+                    row for row in parts["frames"] if row["hardware"] == hardware])
+        if "bandwidth" in parts:
+            yield bandwidth_table(parts["bandwidth"])
+        if "sparsity" in parts:
+            yield sparsity_table(parts["sparsity"])
+        if "simulator" in parts:
+            row = parts["simulator"]
             yield (f"simulator: {row['seconds']:.2f} s (at most {row['limit_seconds']:.1f}), "
                    f"{row['mib']:.0f} MiB (at most {row['limit_mib']})")
-        if "gates" in made:
-            row = made["gates"]
+        if "gates" in parts:
+            row = parts["gates"]
             yield f"{row['part']}: " + ", ".join(
                 f"{row['total'][name]:,.0f} {name.upper()} (at most {limit:,})"
                 for name, limit in row["limit"].items())

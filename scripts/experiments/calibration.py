@@ -74,17 +74,17 @@ def read(path: Path) -> list[Measurement]:
     """
     try:
         reader = csv.DictReader(path.read_text("utf-8-sig").splitlines())
-        rows, given = list(reader), list(reader.fieldnames or ())
+        rows, columns = list(reader), list(reader.fieldnames or ())
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a CSV: {error}") from None
     for column in COLUMNS:
-        if column not in given:
+        if column not in columns:
             raise ValueError(f"{path}: lacks column {column}; needed are {', '.join(COLUMNS)}")
-    for column in given:
+    for column in columns:
         if column not in {*COLUMNS, IDLE}:
             raise ValueError(f"{path}: unknown column {column!r}; known are "
                              f"{', '.join(COLUMNS)}, {IDLE}")
-        if given.count(column) > 1:
+        if columns.count(column) > 1:
             raise ValueError(f"{path}: column {column} is there twice")
     if not rows:
         raise ValueError(f"{path}: holds no measurement")
@@ -127,11 +127,11 @@ def simulated(point: Point) -> Result:
 
 def terms_of(result: Result) -> Counter:
     """Return how often a frame does what each term prices."""
-    made: Counter = Counter()
+    counts: Counter = Counter()
     for act, count in result.acts.items():
         entry = entry_of(act)
-        made.update({term: count for term, entries in TERMS.items() if entry in entries})
-    return made
+        counts.update({term: count for term, entries in TERMS.items() if entry in entries})
+    return counts
 
 
 def equations(rows: Iterable[Measurement], terms: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -146,7 +146,7 @@ def equations(rows: Iterable[Measurement], terms: list[str]) -> tuple[np.ndarray
         The network does not fit the hardware, or more frames are claimed than the simulator
         allows at that clock; says in which line.
     """
-    left, right = [], []
+    coefficients, powers = [], []
     for row in rows:
         point = row.point
         try:
@@ -164,13 +164,13 @@ def equations(rows: Iterable[Measurement], terms: list[str]) -> tuple[np.ndarray
         if row.idle_power_w is not None:
             counts["static"] = busy
             power -= row.idle_power_w * max(0.0, 1 - busy)
-        left.append([counts[term] * (1 if term == "static" else row.frames_per_s * 1e-12)
-                     for term in terms])
-        right.append(power)
-    return np.array(left, float), np.array(right, float)
+        coefficients.append([counts[term] * (1 if term == "static" else row.frames_per_s * 1e-12)
+                             for term in terms])
+        powers.append(power)
+    return np.array(coefficients, float), np.array(powers, float)
 
 
-def fit(left: np.ndarray, right: np.ndarray, terms: list[str]) -> Fit:
+def fit(coefficients: np.ndarray, powers: np.ndarray, terms: list[str]) -> Fit:
     """Solve for non-negative prices; their margins follow from what is left over.
 
     Raises
@@ -178,21 +178,21 @@ def fit(left: np.ndarray, right: np.ndarray, terms: list[str]) -> Fit:
     ValueError
         There are too few measurements, or they do not tell two terms apart.
     """
-    rows, count = left.shape
+    rows, count = coefficients.shape
     if rows <= count:
         raise ValueError(f"{rows} measurements are too few for {count} terms "
                          f"({', '.join(terms)}); needed are at least {count + 1}")
-    sizes = np.linalg.norm(left, axis=0)
+    sizes = np.linalg.norm(coefficients, axis=0)
     if not sizes.all():
         raise ValueError(f"term {terms[int(np.argmin(sizes))]} is 0 in all measurements")
-    scaled = left / sizes
+    scaled = coefficients / sizes
     if np.linalg.cond(scaled) > LARGEST_CONDITION:
         likeness = np.abs(scaled.T @ scaled) - np.eye(count)
         one, other = np.unravel_index(np.argmax(likeness), likeness.shape)
         raise ValueError(f"the measurements do not tell {terms[one]} from {terms[other]}: vary "
                          "the model, the frame rate or the memory, or leave one out of --terms")
-    values, _ = nnls(scaled, right)
-    left_over = right - scaled @ values
+    values, _ = nnls(scaled, powers)
+    left_over = powers - scaled @ values
     variance = left_over @ left_over / (rows - count)
     deviations = np.sqrt(variance * np.diag(np.linalg.inv(scaled.T @ scaled)))
     margins = student.ppf((1 + CONFIDENCE) / 2, rows - count) * deviations
@@ -201,7 +201,7 @@ def fit(left: np.ndarray, right: np.ndarray, terms: list[str]) -> Fit:
                float(np.sqrt(variance)), rows)
 
 
-def table(made: Fit, rows: list[Measurement], source: str) -> dict:
+def table(fitted: Fit, rows: list[Measurement], source: str) -> dict:
     """Return the table of a fit as ``--energy-table`` reads it.
 
     Raises
@@ -213,19 +213,19 @@ def table(made: Fit, rows: list[Measurement], source: str) -> dict:
     if len(voltages) > 1:
         raise ValueError(f"{source}: voltage_v takes the values {voltages}; a table is for one")
     hardware = ", ".join(sorted({row.point.hardware.label for row in rows}))
-    terms = ", ".join(made.values)
-    where = {entry: term for term in made.values for entry in TERMS[term]}
-    said = (f"non-negative least squares over {made.rows} measurements of {source}, "
-            f"{made.residual_w:.3g} W left over; {CONFIDENCE:.0%} confidence interval")
+    terms = ", ".join(fitted.values)
+    where = {entry: term for term in fitted.values for entry in TERMS[term]}
+    method = (f"non-negative least squares over {fitted.rows} measurements of {source}, "
+              f"{fitted.residual_w:.3g} W left over; {CONFIDENCE:.0%} confidence interval")
     entries = {}
     for entry, unit in ENTRIES.items():
         value, margin = ((1e3 if unit == "mW" else 1.0) * by_term.get(where.get(entry, ""), 0.0)
-                         for by_term in (made.values, made.margins))
+                         for by_term in (fitted.values, fitted.margins))
         entries[entry] = {
             "value": value, "low": max(0.0, value - margin), "high": value + margin,
             "unit": f"{unit}, as in the tables that are built in",
             "node": f"as measured: {hardware}", "voltage": voltages[0],
-            "source": said if entry in where else f"contained in {terms}, fitted to {source}"}
+            "source": method if entry in where else f"contained in {terms}, fitted to {source}"}
     idle, gaps = [1e3 * row.idle_power_w for row in rows if row.idle_power_w is not None], {}
     if idle:
         entries["device_idle"] |= {
@@ -234,6 +234,6 @@ def table(made: Fit, rows: list[Measurement], source: str) -> dict:
     else:
         del entries["device_idle"]
         gaps["device_idle"] = f"{IDLE} is in no row of {source}"
-    return {"kind": "fpga", "meaning": f"calibrated: {terms} fitted to {made.rows} measurements "
+    return {"kind": "fpga", "meaning": f"calibrated: {terms} fitted to {fitted.rows} measurements "
             f"of {source}; they contain whatever else was measured", "gaps": gaps,
             "entries": entries}

@@ -66,15 +66,16 @@ class Task:
 
     def rows(self) -> dict[str, str]:
         """Return what the table and the page say of it."""
-        made, spent = self.figures(), self.energy.total
+        result, spent = self.figures(), self.energy.total
         return {
-            "class: float / integer / RTL": " / ".join(map(str, made["predicted_class"].values())),
-            "SQNR of integer against float": f"{made['sqnr_db']:.1f} dB",
-            "elements differing, RTL from integer": str(made["mismatches"]),
-            "cycles: RTL / simulator": " / ".join(f"{n:,}" for n in made["cycles"].values()),
-            "counters differing, RTL from simulator": str(made["counters_differing"]),
-            "utilization of the multipliers": f"{made['utilization']:.1%}",
-            "bytes to and from memory": f"{made['bytes']:,}",
+            "class: float / integer / RTL": " / ".join(
+                map(str, result["predicted_class"].values())),
+            "SQNR of integer against float": f"{result['sqnr_db']:.1f} dB",
+            "elements differing, RTL from integer": str(result["mismatches"]),
+            "cycles: RTL / simulator": " / ".join(f"{n:,}" for n in result["cycles"].values()),
+            "counters differing, RTL from simulator": str(result["counters_differing"]),
+            "utilization of the multipliers": f"{result['utilization']:.1%}",
+            "bytes to and from memory": f"{result['bytes']:,}",
             "energy (28 nm ASIC table)": f"{spent.typical / 1e6:.2f} µJ "
                                          f"({spent.low / 1e6:.2f} to {spent.high / 1e6:.2f})",
         }

@@ -52,10 +52,10 @@ def checked(hw: HwConfig, weight: np.ndarray, x: np.ndarray) -> dict[str, int]:
     program = layer(hw, weight, ROWS, Mode.ZERO_SKIP)
     memory = program.with_bytes(x.view(np.uint8).reshape(-1))
     result = engine.run(program, memory, latency=MEMORY.latency)
-    made = program.stored(result.memory).reshape(ROWS, -1)
-    wanted = (x.astype(np.int64) @ weight.T.astype(np.int64)).clip(-32768, 32767)
+    outputs = program.stored(result.memory).reshape(ROWS, -1)
+    reference = (x.astype(np.int64) @ weight.T.astype(np.int64)).clip(-32768, 32767)
     expected = simulate(program, Facts({}, {"layer": x}), MEMORY).counters
-    return {"elements_differing": int((made != wanted).sum()), "counters_differing": sum(
+    return {"elements_differing": int((outputs != reference).sum()), "counters_differing": sum(
         result.counters[name] != expected[name] for name in expected)}
 
 
@@ -71,22 +71,22 @@ def bound(hw: HwConfig, weight: np.ndarray) -> tuple[float, str]:
 
 def table(rows: list[dict]) -> Table:
     """Return the speed-ups as a table."""
-    made = Table("layer", "density", "cycles a row", "speed-up", "of the ideal", "bound", "RTL",
-                 title="Random events: one more row of 64")
+    speedups = Table("layer", "density", "cycles a row", "speed-up", "of the ideal", "bound", "RTL",
+                     title="Random events: one more row of 64")
     for row in rows:
         rtl = row.get("rtl")
-        made.add_row(
+        speedups.add_row(
             f"{row['depth']} x {row['columns']}",
             "half of the rows" if row["uneven"] else f"{row['density']:.0%}",
             f"{row['cycles']:.1f}", f"{row['speedup']:.2f}", f"{row['of_ideal']:.0%}",
             f"{row['bound']:.1f} by {row['bound_by']}" if row["bound"] else "",
             f"{sum(rtl.values())} differ" if rtl else "")
-    return made
+    return speedups
 
 
 def measured(hw: HwConfig, rtl: bool, progress: Progress) -> list[dict]:
     """Return speed-ups over dense, as shares of the ideal one, for each shape and density."""
-    rng, made = np.random.default_rng(0), []
+    rng, points = np.random.default_rng(0), []
     for depth, columns in progress.each(SHAPES, "sparsity"):
         weight = rng.integers(-3, 4, (columns, depth)).astype(np.int8)
         dense = cycles(hw, weight, None)
@@ -101,5 +101,5 @@ def measured(hw: HwConfig, rtl: bool, progress: Progress) -> list[dict]:
                    "bound": dense / least if dense * share < least else None, "bound_by": limit}
             if rtl:
                 row |= {"rtl": checked(hw, weight, x)}
-            made.append(row)
-    return made
+            points.append(row)
+    return points

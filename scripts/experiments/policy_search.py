@@ -33,11 +33,11 @@ def share(unit: Unit, traces: Sequence[Trace]) -> float:
 
 def zero_skipping(model: QuantizedModel, task: int, frame: Pixels) -> dict[Operator, Choice]:
     """Return the operators with enough zeros in their operands."""
-    skip, sent, elements = Choice(Policy.ZERO_SKIP), Counter(), Counter()
+    skip, events, elements = Choice(Policy.ZERO_SKIP), Counter(), Counter()
     for product, mask in Temporal(model, Plan(skip)).run(frame, task).sent.items():
-        sent[product.whole] += int(mask.sum())
+        events[product.whole] += int(mask.sum())
         elements[product.whole] += mask.numel()
-    return {operator: skip for operator, count in sent.items()
+    return {operator: skip for operator, count in events.items()
             if count < ENOUGH * elements[operator]}
 
 
@@ -163,9 +163,9 @@ class Search:
     def run(self, start: Parts) -> Iterator[Plan]:
         """Yield plans when they have been tried: from dense, ``start``, or what fits on chip."""
         filled = fill((unit for unit in self.units if unit.macs), self.screen.hw)
-        held = Parts(number for number, choices in enumerate(self.choices)
-                     if number and choices.items() <= filled.items())
-        yield from self.attempt(Parts(), self.zeros, held, held | self.zeros, start)
+        on_chip = Parts(number for number, choices in enumerate(self.choices)
+                        if number and choices.items() <= filled.items())
+        yield from self.attempt(Parts(), self.zeros, on_chip, on_chip | self.zeros, start)
         parts = None
         while parts != self.best(self.free):
             parts = self.best(self.free)
@@ -195,13 +195,13 @@ def automatic(model: QuantizedModel, hw: HwConfig, task: int, theta: int,
     keeps = hw.temporal and len(frames) > 1
     thetas = sorted({0, theta}) if keeps else [0]
     yield len(thetas) * Search.MOST + 1
-    start, found = Parts(), []
+    start, fastest = Parts(), []
     for value in thetas:
         traces = screen.exact if not value else screen.follow(Plan(Choice(Policy.DELTA, value)))
         search = Search(screen, skipping, savings(model.config, hw, task, value, traces)
                         if keeps else [])
         yield from search.run(start)
         start = search.best()
-        found.append((search.costs[start], search.plan(start)))
-    best, dense = min(found, key=lambda one: one[0])[1], Plan(Choice(Policy.DENSE))
+        fastest.append((search.costs[start], search.plan(start)))
+    best, dense = min(fastest, key=lambda candidate: candidate[0])[1], Plan(Choice(Policy.DENSE))
     yield best if screen.own(best) <= screen.judge(dense) else dense

@@ -43,8 +43,8 @@ def shares(networks: dict[str, QuantizedModel], cells: Iterable[Cell], thetas: S
 
 def one(share: bytes) -> tuple[Cell, list[Tally]]:
     """Count one share."""
-    cell, *given = pickle.loads(share)
-    return cell, tally(*given)
+    cell, *arguments = pickle.loads(share)
+    return cell, tally(*arguments)
 
 
 def tallies(networks: dict[str, QuantizedModel], thetas: Sequence[int], count: int, seed: int,
@@ -57,9 +57,9 @@ def tallies(networks: dict[str, QuantizedModel], thetas: Sequence[int], count: i
         By network, kind and task, a tally for each of ``thetas``.
     """
     cells = [Cell(*cell) for cell in product(networks, KINDS, range(len(TASKS)))]
-    made = {cell: [Tally() for _ in thetas] for cell in cells}
+    totals = {cell: [Tally() for _ in thetas] for cell in cells}
     work = list(shares(networks, cells, thetas, count, seed))
     with workers(os.cpu_count() or 1, one_thread) as pool:
-        for cell, found in progress.each(pool.map(one, work), "sequences", len(work)):
-            made[cell] = [a + b for a, b in zip(made[cell], found, strict=True)]
-    return made
+        for cell, counted in progress.each(pool.map(one, work), "sequences", len(work)):
+            totals[cell] = [a + b for a, b in zip(totals[cell], counted, strict=True)]
+    return totals

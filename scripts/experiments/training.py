@@ -181,8 +181,8 @@ def train_delta(out: Path, seed: int = 0, count: int = HELD_OUT, *,
     networks["with"].save(out / DELTA_FILE)
     rows = [{
         "delta": cell.network == "with", "kind": cell.kind, "task": TASKS[cell.task],
-        "accuracy": found.accuracy, "events_per_frame": found.events / found.frames,
-        "attention_events_per_frame": found.attention_events / found.frames,
-        "macs_per_frame": found.macs / found.frames, "density": found.density}
-        for cell, (found,) in tallies(networks, [0], count, seed, progress).items()]
+        "accuracy": counts.accuracy, "events_per_frame": counts.events / counts.frames,
+        "attention_events_per_frame": counts.attention_events / counts.frames,
+        "macs_per_frame": counts.macs / counts.frames, "density": counts.density}
+        for cell, (counts,) in tallies(networks, [0], count, seed, progress).items()]
     return DeltaTraining(seed, out, count, rows)

@@ -31,9 +31,9 @@ DESIGNS = (
 
 def counted(preset: str, changes: dict) -> dict:
     """Return a design and what one of each of its units needs."""
-    made = synthesize(replace(PRESETS[preset], **changes), PART)
-    return {"preset": preset, "changes": changes, "yosys": made.yosys, "units": {
-        unit["name"]: {"instances": unit["instances"], **unit["each"]} for unit in made.units}}
+    synthesis = synthesize(replace(PRESETS[preset], **changes), PART)
+    return {"preset": preset, "changes": changes, "yosys": synthesis.yosys, "units": {
+        unit["name"]: {"instances": unit["instances"], **unit["each"]} for unit in synthesis.units}}
 
 
 if __name__ == "__main__":

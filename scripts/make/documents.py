@@ -68,11 +68,11 @@ def enumerations() -> str:
 
 def attention() -> str:
     """Return a descriptor of attention: that of the digits' first block on ``nano``."""
-    made = compile_program(waveforms.digits(), PRESETS["nano"])
-    found = made.descriptors[made.labels.index(Label(Operator(Part.ATTENTION, 0)))]
+    compiled = compile_program(waveforms.digits(), PRESETS["nano"])
+    descriptor = compiled.descriptors[compiled.labels.index(Label(Operator(Part.ATTENTION, 0)))]
     return table(("field", "value", "holds"), (
-        (f"`{field.name}`", int(getattr(found, field.name)), field.meaning)
-        for field in program.layout(type(found))))
+        (f"`{field.name}`", int(getattr(descriptor, field.name)), field.meaning)
+        for field in program.layout(type(descriptor))))
 
 
 def registers() -> str:
@@ -122,18 +122,18 @@ def timing() -> str:
 def policies() -> str:
     """Return the sparsity policies of the literature."""
     return table(("policy", "family", "source", "by", "parameters"), (
-        (f"`{name}`", made.family, made.source, made.executes, ", ".join(
-            f"`{key}` {parameter.default:g}" for key, parameter in made.parameters.items()))
-        for name, made in MECHANISMS.items()))
+        (f"`{name}`", mechanism.family, mechanism.source, mechanism.executes, ", ".join(
+            f"`{key}` {parameter.default:g}" for key, parameter in mechanism.parameters.items()))
+        for name, mechanism in MECHANISMS.items()))
 
 
 def models() -> str:
     """Return the presets of networks."""
     return table(("network", "tokens", "width", "blocks", "heads", "experts", "of a token",
                   "tasks", "multiplications", "weights"), (
-        (f"`{name}`", made.num_tokens, made.embed_dim, made.num_layers, made.num_heads,
-         made.num_experts or "none", made.top_k or "none", made.num_tasks, f"{made.macs:,}",
-         weights(name)) for name, made in MODELS.items()))
+        (f"`{name}`", config.num_tokens, config.embed_dim, config.num_layers, config.num_heads,
+         config.num_experts or "none", config.top_k or "none", config.num_tasks, f"{config.macs:,}",
+         weights(name)) for name, config in MODELS.items()))
 
 
 def hardware() -> str:
@@ -192,10 +192,10 @@ def rewritten(text: str) -> str:
     for name in opened:
         if name != "end" and name not in TABLES:
             raise ValueError(f"marker {name!r} is not one of {', '.join(TABLES)}")
-    if opened != [name for found in BLOCK.finditer(text) for name in (found["name"], "end")]:
+    if opened != [name for block in BLOCK.finditer(text) for name in (block["name"], "end")]:
         raise ValueError("each marker of a table must be followed by <!-- end -->")
     return BLOCK.sub(
-        lambda found: f"<!-- {found['name']} -->\n{TABLES[found['name']]()}\n<!-- end -->", text)
+        lambda block: f"<!-- {block['name']} -->\n{TABLES[block['name']]()}\n<!-- end -->", text)
 
 
 if __name__ == "__main__":

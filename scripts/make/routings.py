@@ -18,14 +18,14 @@ def routing(name: str) -> list[dict[str, dict]]:
     """Return the routing of every task of a preset, by layer."""
     model = find(name).quantized
     config, image = model.config, default_image(model.config)
-    made = []
+    routings = []
     for task in range(config.num_tasks):
         routes = infer(model, image, task).routes
-        made.append({str(layer): {
+        routings.append({str(layer): {
             "usage": model[f"blocks.{layer}.gate.{task}.usage"].tolist(),
             "tokens": experts.flatten().bincount(minlength=config.num_experts).tolist(),
         } for layer, (experts, _) in routes.items()})
-    return made
+    return routings
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def record(unit: wiring.Component, rows: Sequence[Row], *, setup: Sequence[Ports
     cycles : int
         How many are drawn.
     """
-    made: list[list[str | bool]] = [[] for _ in rows]
+    cells_by_row: list[list[str | bool]] = [[] for _ in rows]
     waiting = {name: list(words) for name, words in (payloads or {}).items()}
 
     async def bench(ctx):
@@ -86,7 +86,7 @@ def record(unit: wiring.Component, rows: Sequence[Row], *, setup: Sequence[Ports
                 ctx.set(stream.valid, bool(words))
                 if words:
                     ctx.set(stream.payload, words[0])
-            for cells, row in zip(made, rows, strict=True):
+            for cells, row in zip(cells_by_row, rows, strict=True):
                 value = ctx.get(row.port(unit))
                 if row.valid is not None:
                     cells.append(row.shown(value) if ctx.get(row.valid(unit)) else "")
@@ -101,12 +101,12 @@ def record(unit: wiring.Component, rows: Sequence[Row], *, setup: Sequence[Ports
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
-    return made
+    return cells_by_row
 
 
-def draw(rows: Sequence[Row], made: Sequence[Sequence[str | bool]]) -> str:
+def draw(rows: Sequence[Row], cells_by_row: Sequence[Sequence[str | bool]]) -> str:
     """Return the diagram."""
-    columns = list(zip(*made, strict=True))
+    columns = list(zip(*cells_by_row, strict=True))
     spans = []
     for _, group in groupby(range(len(columns)), lambda n: columns[n]):
         alike = list(group)

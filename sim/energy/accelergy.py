@@ -21,12 +21,12 @@ LEAKS = {"static": "leak", "refresh": "refresh", "idle": "idle"}
 
 def actions(result: Result, spent: Energy) -> dict[tuple[str, str], tuple[float, float]]:
     """Return count and pJ of every action by component and name, those that are free too."""
-    counts, made = Counter(), {}
+    counts, priced = Counter(), {}
     for act, count in result.acts.items():
         entry = entry_of(act)
         counts[act.component, act.action] += count
-        made[act.component, act.action] = spent.table.price(entry).typical if entry else 0.0
-    listed = {name: (count, made[name]) for name, count in counts.items()}
+        priced[act.component, act.action] = spent.table.price(entry).typical if entry else 0.0
+    listed = {name: (count, priced[name]) for name, count in counts.items()}
     idle = spent.clock_mhz * 1e6 / spent.fps - result.cycles if spent.fps else 0.0
     for (component, kind), part in spent.by(lambda part: (part.component, part.kind)).items():
         if kind in LEAKS:

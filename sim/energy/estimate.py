@@ -45,13 +45,13 @@ class Energy:
 
     def by(self, key: Callable[[Part], str]) -> dict[str, Interval]:
         """Return sums over the parts with equal ``key``."""
-        made: dict[str, list[float]] = {}
+        sums: dict[str, list[float]] = {}
         for part, spent in self.parts.items():
-            total = made.setdefault(key(part), [0.0, 0.0, 0.0])
+            total = sums.setdefault(key(part), [0.0, 0.0, 0.0])
             total[0] += spent.low
             total[1] += spent.typical
             total[2] += spent.high
-        return {name: Interval(*total, self.table.name) for name, total in made.items()}
+        return {name: Interval(*total, self.table.name) for name, total in sums.items()}
 
     def by_layer(self) -> dict[str, Interval]:
         """Return the sum of every layer, of the program, and of idle time."""

@@ -71,8 +71,8 @@ class Table:
         """Return an entry's interval, zero for a gap."""
         if entry not in self.entries:
             return Interval(0.0, 0.0, 0.0, self.name)
-        found = self.entries[entry]
-        return Interval(found["low"], found["value"], found["high"], self.name)
+        interval = self.entries[entry]
+        return Interval(interval["low"], interval["value"], interval["high"], self.name)
 
 
 def parse(name: str, body: Mapping) -> Table:
@@ -99,30 +99,30 @@ def parse(name: str, body: Mapping) -> Table:
         if (entry in entries) == (entry in gaps):
             raise ValueError(f"{where}, entry {entry}: neither priced nor a gap" if
                              entry not in gaps else f"{where}, entry {entry}: priced and a gap")
-    for entry, given in entries.items():
-        check(f"{where}, entry {entry}", entry, given)
+    for entry, fields in entries.items():
+        check(f"{where}, entry {entry}", entry, fields)
     return Table(name, body["kind"], body["meaning"], gaps, entries)
 
 
-def check(where: str, entry: str, given: Mapping) -> None:
+def check(where: str, entry: str, fields: Mapping) -> None:
     """Raise ValueError unless an entry is known, complete and inside its interval."""
     if entry not in ENTRIES:
         raise ValueError(f"{where}: unknown, the entries are {', '.join(ENTRIES)}")
-    if not isinstance(given, Mapping):
-        raise ValueError(f"{where}: {given!r} is not a mapping with {', '.join(FIELDS)}")
-    missing = [field for field in FIELDS if field not in given]
+    if not isinstance(fields, Mapping):
+        raise ValueError(f"{where}: {fields!r} is not a mapping with {', '.join(FIELDS)}")
+    missing = [field for field in FIELDS if field not in fields]
     if missing:
         raise ValueError(f"{where}: lacks {missing[0]}")
-    if not str(given["unit"]).startswith(ENTRIES[entry]):
-        raise ValueError(f"{where}: unit {given['unit']!r} is not in {ENTRIES[entry]}")
-    if not isinstance(given["source"], str) or not given["source"]:
-        raise ValueError(f"{where}: source {given['source']!r} is not text")
+    if not str(fields["unit"]).startswith(ENTRIES[entry]):
+        raise ValueError(f"{where}: unit {fields['unit']!r} is not in {ENTRIES[entry]}")
+    if not isinstance(fields["source"], str) or not fields["source"]:
+        raise ValueError(f"{where}: source {fields['source']!r} is not text")
     for field in ("value", "low", "high", "voltage"):
-        number = given[field]
+        number = fields[field]
         if type(number) not in (int, float) or not math.isfinite(number) or number < 0:
             raise ValueError(f"{where}: {field} {number!r} is not a number from 0 on")
-    if not given["low"] <= given["value"] <= given["high"]:
-        raise ValueError(f"{where}: {given['value']} is not in {given['low']}..{given['high']}")
+    if not fields["low"] <= fields["value"] <= fields["high"]:
+        raise ValueError(f"{where}: {fields['value']} is not in {fields['low']}..{fields['high']}")
 
 
 @cache

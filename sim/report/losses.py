@@ -88,15 +88,15 @@ class Losses:
 
     def by_cause(self) -> dict[str, float]:
         """Cycles of all multipliers, by cause."""
-        made = dict.fromkeys(CAUSES, 0)
+        cycles = dict.fromkeys(CAUSES, 0)
         for (_, cause), macs in self.lost.items():
-            made[cause] += macs
-        return {cause: macs / self.hw.mac_units for cause, macs in made.items()}
+            cycles[cause] += macs
+        return {cause: macs / self.hw.mac_units for cause, macs in cycles.items()}
 
     def by_operator(self) -> dict[str, dict[str, float]]:
         """Cycles of all multipliers, by operator and cause; those that are not 0."""
-        made: dict[str, dict[str, float]] = {}
+        cycles: dict[str, dict[str, float]] = {}
         for (name, cause), macs in self.lost.items():
             if macs:
-                made.setdefault(name, {})[cause] = macs / self.hw.mac_units
-        return made
+                cycles.setdefault(name, {})[cause] = macs / self.hw.mac_units
+        return cycles

@@ -13,8 +13,8 @@ def entry(name: str, family: str, source: str, executes: str, skips: str, rule: 
     """Return a mechanism; ``rule`` is ``module.Class`` of :mod:`deltamoe.golden.sparsity.rules`."""
     def chosen(record: Any, values: dict[str, float]) -> Any:
         module, name_of_class = rule.split(".")
-        made = import_module(f"deltamoe.golden.sparsity.rules.{module}")
-        return getattr(made, name_of_class)(record, **values)
+        rules = import_module(f"deltamoe.golden.sparsity.rules.{module}")
+        return getattr(rules, name_of_class)(record, **values)
 
     def frames(record: Any, calibration: Any = None, **values: float) -> Sequence[Any]:
         return import_module("deltamoe.golden.sparsity.run").frames(

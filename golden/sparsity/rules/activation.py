@@ -184,10 +184,10 @@ class Teal(Thresholds):
         work = {product: len(self.record.values(product)) * self.record.weights[product].numel()
                 for product in products}
         total = sum(work.values())
-        share, left = dict.fromkeys(products, 1.0), total * (1 - self.density)
+        share, remaining = dict.fromkeys(products, 1.0), total * (1 - self.density)
         now, after = dict.fromkeys(products, 0.0), {}
-        while left > 1e-9 * total:
-            step = min(left, total / LEVELS / len(products))
+        while remaining > 1e-9 * total:
+            step = min(remaining, total / LEVELS / len(products))
             for product in products:
                 if product not in after:
                     left_of = max(0.0, share[product] - step / work[product])
@@ -196,7 +196,7 @@ class Teal(Thresholds):
                        key=lambda product: after[product] - now[product])
             spent = min(step, share[best] * work[best])
             share[best] = max(0.0, share[best] - spent / work[best])
-            left -= spent
+            remaining -= spent
             now[best] = after.pop(best)
         return share
 

@@ -126,9 +126,9 @@ class DroppedTokens(Rule):
         """Drop the tokens with the least attention."""
         if attended is None or layer < self.first or (layer - self.first) % self.every:
             return self.left
-        left = torch.ones(attended.shape[-1], dtype=torch.bool) if self.left is None else self.left
+        alive = torch.ones(attended.shape[-1], dtype=torch.bool) if self.left is None else self.left
         rows = attended.double() / attended.double().sum(-1, keepdim=True).clamp(min=1e-9)
-        got = rows.sum((0, 1)).masked_fill(~left, -1.0)
+        got = rows.sum((0, 1)).masked_fill(~alive, -1.0)
         got[0] = inf
-        self.left = largest(got, max(1, round(self.kept * int(left.sum()))))
+        self.left = largest(got, max(1, round(self.kept * int(alive.sum()))))
         return self.left

@@ -72,14 +72,14 @@ class VerticalSlash(Windowed):
     def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor:
         """Keep whole columns and diagonals; a query always keeps its own key."""
         tokens = k.shape[1]
-        made = []
+        patterns = []
         for weight in probabilities(q[:, -self.window:], k, self.record.sharpness(layer)):
             vertical = largest(weight.sum(0), round(self.vertical * tokens))
             by_distance = diagonals(weight)
             by_distance[tokens - 1] = torch.inf
             slash = largest(by_distance, max(1, round(self.slash * len(by_distance))))
-            made.append(lines(vertical, slash))
-        return torch.stack(made)
+            patterns.append(lines(vertical, slash))
+        return torch.stack(patterns)
 
 
 class Blocks(Rule):
@@ -121,7 +121,7 @@ class FlexPrefill(Windowed):
 
     def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor:
         """Choose the pattern of each head."""
-        tokens, made, sharp = k.shape[1], [], self.record.sharpness(layer)
+        tokens, patterns, sharp = k.shape[1], [], self.record.sharpness(layer)
         keys = pooled(k, self.block)                                         # (H, B, Dh)
         true = probabilities(q[:, -self.block:], k, sharp)                   # (H, R, T)
         means = probabilities(pooled(q, self.block), keys, sharp)            # (H, B, B)
@@ -133,15 +133,15 @@ class FlexPrefill(Windowed):
             if root_divergence(guess, seen) < self.tau:
                 whole = covering(by_block.flatten(), self.gamma).view(by_block.shape)
                 chosen = whole | largest(by_block, self.least)
-                made.append(blown(chosen, self.block, tokens) | own)
+                patterns.append(blown(chosen, self.block, tokens) | own)
             else:
                 few = self.least * self.block
                 vertical = weight.sum(0)
                 slash = diagonals(weight)
-                made.append(own | lines(
+                patterns.append(own | lines(
                     covering(vertical, self.gamma) | largest(vertical, few),
                     covering(slash, self.gamma) | largest(slash, few)))
-        return torch.stack(made)
+        return torch.stack(patterns)
 
     def charge(self, product: Product, work: Work) -> Work:
         """Charge the last block's scores and the product of means."""

@@ -84,8 +84,8 @@ class LowRankSparse(Rewritten):
         low = (u[:, : self.rank] * s[: self.rank]) @ v[: self.rank]
         rest = real - low
         rows = largest(rest.norm(dim=1), round(self.density * len(weight)))
-        made = ((low + rest * rows[:, None]) / scale).clamp(weight.min(), weight.max())
-        return (made if weight.is_floating_point() else made.round()).to(weight.dtype)
+        codes = ((low + rest * rows[:, None]) / scale).clamp(weight.min(), weight.max())
+        return (codes if weight.is_floating_point() else codes.round()).to(weight.dtype)
 
     def cost(self, work: Work) -> Work:
         """Replace the product by a sparse one and two of low rank."""
@@ -112,8 +112,8 @@ class LowBit(Rewritten):
         top = real.abs().amax(-1, keepdim=True).clamp(min=1e-12) if (
             weight.is_floating_point()) else 127.0
         step = top / (2 ** (self.bits - 1) - 1)
-        made = torch.floor(real / step + 0.5) * step
-        return (made if weight.is_floating_point() else made.round()).to(weight.dtype)
+        rounded = torch.floor(real / step + 0.5) * step
+        return (rounded if weight.is_floating_point() else rounded.round()).to(weight.dtype)
 
     def cost(self, work: Work) -> Work:
         """Pack the weights."""
@@ -146,9 +146,9 @@ class Widened(Pruned):
         if product.part not in {Part.FC1, Part.FC2}:
             return work
         side = "columns" if product.part == Part.FC1 else "depth"
-        made = replace(work, events=None, made=None, kept=self.density,
-                       **{side: self.factor * getattr(work, side)})
-        return super().cost(made)
+        widened = replace(work, events=None, made=None, kept=self.density,
+                          **{side: self.factor * getattr(work, side)})
+        return super().cost(widened)
 
     def cost(self, work: Work) -> Work:
         """Leave the layers as they are until they are widened."""

@@ -20,10 +20,10 @@ def widened(chosen: Tensor, depth: int) -> Tensor:
     return chosen.repeat_interleave(depth // chosen.shape[-1], -1)
 
 
-def divides(policy: str, groups: int, depth: int, what: str) -> None:
+def divides(policy: str, groups: int, depth: int, width: str) -> None:
     """Raise ValueError unless the groups are of equal size."""
     if depth % groups:
-        raise ValueError(f"policy {policy}: groups={groups} does not divide {what}={depth}")
+        raise ValueError(f"policy {policy}: groups={groups} does not divide {width}={depth}")
 
 
 class HiddenDimensions(Rule):

@@ -79,9 +79,9 @@ class RandomRouter(Routing):
         depth = h.shape[-1]
         generator = torch.Generator().manual_seed(self.seed + layer)
         router = torch.randn(depth, logits.shape[-1], generator=generator, dtype=torch.float64)
-        made = (h.double() / h.double().std().clamp(min=1e-9)) @ router / depth**0.5
-        chosen = largest(made, self.k)
-        return made.masked_fill(~chosen, -torch.inf).softmax(-1)
+        scores = (h.double() / h.double().std().clamp(min=1e-9)) @ router / depth**0.5
+        chosen = largest(scores, self.k)
+        return scores.masked_fill(~chosen, -torch.inf).softmax(-1)
 
 
 class Thor(Routing):
@@ -150,9 +150,9 @@ class Pruned(MostUsed):
         for name, (_, _, kind, operator) in tensor_formats(model.config).items():
             if operator and tensors[name].dim() and (
                     operator.expert is EVERY or operator.part == Part.GATE):
-                left = self.allowed(operator.layer)
-                tensors[name] = tensors[name][..., left] if kind == "usage" else (
-                    tensors[name][left])
+                remaining = self.allowed(operator.layer)
+                tensors[name] = tensors[name][..., remaining] if kind == "usage" else (
+                    tensors[name][remaining])
         count = min(self.count, model.config.num_experts)
         config = replace(model.config, num_experts=count, top_k=min(model.config.top_k, count))
         return replace(model, config=config, tensors=tensors), DENSE

@@ -192,9 +192,9 @@ def updated(part: Part, work: Work, moved: Tensor, kept: int) -> Work:
     heads = work.rows // tokens
     pairs = (moved[:, None] | moved).repeat(heads, 1).numpy()               # (H T, T)
     scores = part == Part.SCORES
-    made = replace(work, events=None if scores else pairs, made=pairs if scores else None)
+    changed = replace(work, events=None if scores else pairs, made=pairs if scores else None)
     inner = work.depth if scores else work.columns
-    return charged(made, macs=heads * count * count * inner, read=kept, written=kept)
+    return charged(changed, macs=heads * count * count * inner, read=kept, written=kept)
 
 
 class TokenActivity(Rule):

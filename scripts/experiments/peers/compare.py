@@ -77,7 +77,7 @@ class Peer:
                 return {"name": self.name, "failed": str(error)}
 
 
-def called(words: list, folder: Path, what: str) -> None:
+def called(words: list, folder: Path, program: str) -> None:
     """Run a program.
 
     Raises
@@ -87,7 +87,7 @@ def called(words: list, folder: Path, what: str) -> None:
     """
     done = run(words, folder, timeout=60 * MINUTES)
     if done.returncode:
-        raise ProgramError(f"{what} failed: {reason(done)}")
+        raise ProgramError(f"{program} failed: {reason(done)}")
 
 
 PEERS = (
@@ -129,17 +129,18 @@ class Simulators(Result):
         return {"peers": {**self.products, "simulators": self.rows}}
 
     def table(self) -> Group:
-        made = self.products
+        products = self.products
         filled = Table("simulator", title=(
-            f"{made['products']} matrix products of {made['model']} ({made['blocks']} blocks), "
-            f"{made['macs']:,} MACs, {made['rows']} x {made['columns']} multipliers"))
+            f"{products['products']} matrix products of {products['model']} "
+            f"({products['blocks']} blocks), {products['macs']:,} MACs, "
+            f"{products['rows']} x {products['columns']} multipliers"))
         for name in ("CPU s", "of ours", "MiB", "cycles", "busy"):
             filled.add_column(name, justify="right")
         for row in self.rows:
             if "failed" in row:
                 filled.add_row(row["name"], "failed")
                 continue
-            busy = made["macs"] / row["cycles"] / (made["rows"] * made["columns"])
+            busy = products["macs"] / row["cycles"] / (products["rows"] * products["columns"])
             filled.add_row(row["name"], f"{row['seconds']:.2f}",
                            f"{row['times_ours']:,.0f} x" if "times_ours" in row else "",
                            f"{row['mib']:.0f}", f"{row['cycles']:,}", f"{busy:.1%}")
@@ -154,15 +155,15 @@ def measured(progress: Progress = QUIET) -> Simulators:
     ValueError
         No peer could be run.
     """
-    given = job()
-    rows = [peer.run(given) for peer in progress.each(PEERS, "simulators")]
+    inputs = job()
+    rows = [peer.run(inputs) for peer in progress.each(PEERS, "simulators")]
     ours, *others = rows
     if all("failed" in row for row in others):
         raise ValueError("; ".join(row["failed"] for row in others))
     for row in others:
         if "failed" not in row and "failed" not in ours:
             row["times_ours"] = row["seconds"] / ours["seconds"]
-    macs = sum(gemm["m"] * gemm["n"] * gemm["k"] for gemm in given["gemms"])
+    macs = sum(gemm["m"] * gemm["n"] * gemm["k"] for gemm in inputs["gemms"])
     return Simulators({
-        **{name: given[name] for name in ("model", "hardware", "blocks", "rows", "columns")},
-        "products": len(given["gemms"]), "macs": macs}, rows)
+        **{name: inputs[name] for name in ("model", "hardware", "blocks", "rows", "columns")},
+        "products": len(inputs["gemms"]), "macs": macs}, rows)

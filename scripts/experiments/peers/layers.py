@@ -18,20 +18,20 @@ class Gemm(NamedTuple):
 def gemms(config: ModelConfig, routing: Facts) -> list[Gemm]:
     """Return every matrix product of one image, in order; experts by the tokens they get."""
     tokens, dim, head = config.num_tokens, config.embed_dim, config.head_dim
-    made = [Gemm("embed", config.num_patches, dim, config.patch_dim)]
+    products = [Gemm("embed", config.num_patches, dim, config.patch_dim)]
     for layer in range(config.num_layers):
-        made += [Gemm(f"{layer}.{name}", tokens, dim, dim) for name in ("q", "k", "v")]
+        products += [Gemm(f"{layer}.{name}", tokens, dim, dim) for name in ("q", "k", "v")]
         for number in range(config.num_heads):
-            made += [Gemm(f"{layer}.scores.{number}", tokens, tokens, head),
-                     Gemm(f"{layer}.context.{number}", tokens, head, tokens)]
-        made.append(Gemm(f"{layer}.proj", tokens, dim, dim))
+            products += [Gemm(f"{layer}.scores.{number}", tokens, tokens, head),
+                         Gemm(f"{layer}.context.{number}", tokens, head, tokens)]
+        products.append(Gemm(f"{layer}.proj", tokens, dim, dim))
         if not config.is_moe(layer):
-            made += [Gemm(f"{layer}.fc1", tokens, config.hidden_dim, dim),
-                     Gemm(f"{layer}.fc2", tokens, dim, config.hidden_dim)]
+            products += [Gemm(f"{layer}.fc1", tokens, config.hidden_dim, dim),
+                         Gemm(f"{layer}.fc2", tokens, dim, config.hidden_dim)]
             continue
-        made.append(Gemm(f"{layer}.gate", tokens, config.num_experts, dim))
+        products.append(Gemm(f"{layer}.gate", tokens, config.num_experts, dim))
         for expert, count in enumerate(routing.routed[layer].tolist()):
             if count:
-                made += [Gemm(f"{layer}.{expert}.fc1", count, config.expert_dim, dim),
-                         Gemm(f"{layer}.{expert}.fc2", count, dim, config.expert_dim)]
-    return made
+                products += [Gemm(f"{layer}.{expert}.fc1", count, config.expert_dim, dim),
+                             Gemm(f"{layer}.{expert}.fc2", count, dim, config.expert_dim)]
+    return products

@@ -64,12 +64,12 @@ class Run:
 
 def sparse(frames: Sequence[Frame]) -> set[Product]:
     """Return the operators that have few events: zero-skipping places them differently."""
-    sent: dict[Product, list[float]] = {}
+    density: dict[Product, list[float]] = {}
     for frame in frames:
         for product, work in frame.works.items():
             share = 1.0 if work.events is None else float(work.events.mean() if work.rows else 1)
-            sent.setdefault(product.whole, []).append(share)
-    return {operator for operator, shares in sent.items() if sum(shares) / len(shares) < ENOUGH}
+            density.setdefault(product.whole, []).append(share)
+    return {operator for operator, shares in density.items() if sum(shares) / len(shares) < ENOUGH}
 
 
 class Evaluator:

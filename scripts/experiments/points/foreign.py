@@ -81,14 +81,14 @@ class Foreign:
     def run(self, policy: PolicySpec, hw: HwConfig, memory: MemoryModel, sparse: set[Product],
             ) -> list[Result]:
         """Simulate the work of each frame; ``sparse`` products are placed for few events."""
-        made = []
+        results = []
         for frame, moment in zip(self.left(policy), self.record.frames[self.first:], strict=True):
             shapes = self.shapes(frame, moment)
             weights = {product: Weights(columns, depth * columns)
                        for product, (_, depth, columns) in shapes.items()}
             program = chained(hw, shapes, sparse)
-            made.append(simulate(*worked(program, [frame], weights), memory))
-        return made
+            results.append(simulate(*worked(program, [frame], weights), memory))
+        return results
 
 
 def chained(hw: HwConfig, products: Mapping[Product, tuple[int, int, int]],

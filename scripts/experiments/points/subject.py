@@ -118,9 +118,9 @@ class Subject:
     def left(self, policy: PolicySpec) -> list[Frame]:
         """Return the work that a policy leaves of every frame, its data-driven part from others."""
         if policy.label not in self.frames:
-            made = policy.mechanism
-            self.frames[policy.label] = list(made.frames(
-                self.record, self.calibration if made.calibrated else None, **policy.parameters))
+            chosen = policy.mechanism
+            self.frames[policy.label] = list(chosen.frames(
+                self.record, self.calibration if chosen.calibrated else None, **policy.parameters))
         return self.frames[policy.label]
 
     @property
@@ -134,11 +134,11 @@ class Subject:
         In all of the calibration, and the fewest of a frame, as the compiler wants them; empty for
         a policy that does not route, which leaves the network's own.
         """
-        made = policy.mechanism
-        if made.family != "routing":
+        mechanism = policy.mechanism
+        if mechanism.family != "routing":
             return {}
         if policy.label not in self.routings:
-            shown = [frame.routed for frame in made.frames(
+            shown = [frame.routed for frame in mechanism.frames(
                 self.calibration, self.calibration, **policy.parameters)]
             self.routings[policy.label] = {
                 layer: np.stack([sum(seen[layer] for seen in shown),
@@ -151,13 +151,14 @@ class Subject:
         from deltamoe.golden.sparsity.trace_file import load
 
         path = Path(self.source.source)
-        made = load(path)
-        if made.config is None or replace(made.config, name="") != replace(self.config, name=""):
+        record = load(path)
+        if record.config is None or (
+                replace(record.config, name="") != replace(self.config, name="")):
             raise ValueError(f"{path}: the trace is of a network with other dimensions than "
                              f"{self.config.name}")
-        if made.task != self.task:
-            raise ValueError(f"{path}: the trace is of task {made.task}, not {self.task}")
-        return made
+        if record.task != self.task:
+            raise ValueError(f"{path}: the trace is of task {record.task}, not {self.task}")
+        return record
 
     def ran(self, plan: Plan, network=None) -> list:
         """Return the traces of all frames under a plan, of another network if one is given."""
@@ -179,9 +180,9 @@ class Subject:
                          policy.parameters.get("theta", 0))
             return self.network, plan, self.ran(plan)
         if policy.label not in self.networks:
-            made = policy.mechanism
-            network, plan = made.executed(
-                self.calibration if made.calibrated else self.record, **policy.parameters)
+            mechanism = policy.mechanism
+            network, plan = mechanism.executed(
+                self.calibration if mechanism.calibrated else self.record, **policy.parameters)
             self.networks[policy.label] = self.recounted(network, policy), plan
         network, plan = self.networks[policy.label]
         return network, plan, self.ran(plan, network)

@@ -32,18 +32,18 @@ def compared(study: Study, outcomes: Iterable[Outcome]) -> list[Outcome]:
     the same components of energy.
     """
     known = {tuple(outcome.point.labels.values()): outcome for outcome in outcomes}
-    fixed, made = baseline(study), []
+    fixed, figures = baseline(study), []
     nothing = find_table(study.energy_table).price("")
     parts = dict.fromkeys(name for outcome in known.values() for name in outcome.energy)
     for outcome in known.values():
         base = known[tuple((outcome.point.labels | fixed).values())]
         total = outcome.energy["total"]
         spent = {name: outcome.energy.get(name, nothing) for name in parts if name != "total"}
-        made.append(replace(
+        figures.append(replace(
             outcome, energy=spent | {"total": total}, baseline=base.label,
             speedup=outcome.frames_per_s / base.frames_per_s,
             energy_ratio=total.typical / base.energy["total"].typical))
-    return made
+    return figures
 
 
 def answer(study: Study, outcomes: Sequence[Outcome]) -> str:

@@ -150,14 +150,14 @@ def block(label: Label) -> str:
 
 def stacked(layers: Sequence[Layer], mac_units: int) -> dict[str, list[float]]:
     """Return by block the cycles that multiplications need, that loads are awaited, the rest."""
-    made: dict[str, list[float]] = {}
+    causes: dict[str, list[float]] = {}
     for layer in layers:
-        sums = made.setdefault(block(layer.label), [0.0, 0.0, 0.0])
+        sums = causes.setdefault(block(layer.label), [0.0, 0.0, 0.0])
         ideal = layer.macs / mac_units
         waits = layer.stalls["waits_loads"] + layer.stalls["waits_program"]
         for index, value in enumerate((ideal, max(0.0, layer.cycles - ideal - waits), waits)):
             sums[index] += value
-    return made
+    return causes
 
 
 def layers(outcomes: Sequence[Outcome], shown: Sequence[int]) -> Figure:

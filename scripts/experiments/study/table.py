@@ -35,60 +35,60 @@ class Units:
         """Return the energy of the large components, of all others, and of all."""
         rest = [part for name, part in outcome.energy.items()
                 if name not in {*self.large, "total"}]
-        made = {name: outcome.energy[name] for name in self.large}
+        energies = {name: outcome.energy[name] for name in self.large}
         if rest:
-            made["others"] = sum(rest[1:], rest[0])
-        return made | {"total": outcome.energy["total"]}
+            energies["others"] = sum(rest[1:], rest[0])
+        return energies | {"total": outcome.energy["total"]}
 
     def head(self) -> tuple[str, ...]:
         """Return the table's columns; the output's only if one is not that of dense inference."""
-        made = ("point", "by", "cycles", "frames/s", "speed-up", f"energy, {self.energy}", "MB",
-                "busy", "output")
-        return made if self.differs else made[:-1]
+        columns = ("point", "by", "cycles", "frames/s", "speed-up", f"energy, {self.energy}", "MB",
+                   "busy", "output")
+        return columns if self.differs else columns[:-1]
 
     def cells(self, outcome: Outcome) -> list[str]:
         """Return a point's row of the table."""
-        made = [outcome.label, outcome.executes, f"{outcome.cycles:,.0f}",
-                f"{outcome.frames_per_s:,.1f}", f"{outcome.speedup:.2f}",
-                self.interval(outcome.energy["total"]), f"{outcome.bytes / 1e6:.2f}",
-                f"{outcome.utilization:.1%}", outcome.quality]
-        return made if self.differs else made[:-1]
+        cells = [outcome.label, outcome.executes, f"{outcome.cycles:,.0f}",
+                 f"{outcome.frames_per_s:,.1f}", f"{outcome.speedup:.2f}",
+                 self.interval(outcome.energy["total"]), f"{outcome.bytes / 1e6:.2f}",
+                 f"{outcome.utilization:.1%}", outcome.quality]
+        return cells if self.differs else cells[:-1]
 
 
 def plain(*columns: str) -> Table:
     """Return a table without lines."""
-    made = Table(padding=(0, 1, 0, 0), box=None, header_style="bold")
+    table = Table(padding=(0, 1, 0, 0), box=None, header_style="bold")
     for name in columns:
         words = name in {"point", "by", "bound by", "output"}
         folds = name in {"point", "bound by"} or ", " in name
-        made.add_column(name.replace(", ", ",\n").replace("-", "-\n").replace("/", "\n/"),
-                        overflow="fold", justify="left" if words else "right", no_wrap=not folds,
-                        max_width=12 if ", " in name else None)
-    return made
+        table.add_column(name.replace(", ", ",\n").replace("-", "-\n").replace("/", "\n/"),
+                         overflow="fold", justify="left" if words else "right", no_wrap=not folds,
+                         max_width=12 if ", " in name else None)
+    return table
 
 
 def tables(outcomes: Sequence[Outcome]) -> list[Table]:
     """Return the figures, the energy by component with low and high below, and what to know."""
     units = Units(outcomes)
-    made = plain("#", *units.head())
+    figures = plain("#", *units.head())
     spent = plain("#", "by", "bound by", *(f"{name}, {units.energy}".replace("_", " ")
                          for name in units.parts(outcomes[0])))
     for number, outcome in enumerate(outcomes, 1):
-        made.add_row(str(number), *units.cells(outcome))
+        figures.add_row(str(number), *units.cells(outcome))
         spent.add_row(str(number), outcome.executes, outcome.bound_by, *(
             units.interval(part, 2).replace(" (", "\n").removesuffix(")")
             for part in units.parts(outcome).values()))
-    return [made, spent, *differing(outcomes)]
+    return [figures, spent, *differing(outcomes)]
 
 
 def differing(outcomes: Sequence[Outcome]) -> list[Table]:
     """Return a table of how the policies differ from their sources, if any does."""
     lines = {outcome.point.policy.label: outcome.differs for outcome in outcomes if outcome.differs}
-    made = Table("policy", "how it differs from its source", padding=(0, 1, 0, 0), box=None,
-                 header_style="bold")
+    table = Table("policy", "how it differs from its source", padding=(0, 1, 0, 0), box=None,
+                  header_style="bold")
     for row in lines.items():
-        made.add_row(*row)
-    return [made] if lines else []
+        table.add_row(*row)
+    return [table] if lines else []
 
 
 def as_json(study: Study, outcomes: Sequence[Outcome]) -> dict:

@@ -68,14 +68,14 @@ class Record:
                 raise OSError(None, str(said), str(self.path)) from None
             raise ValueError(f"{self.path}: not a record of a sweep: {said}") from None
 
-    def agree(self, path: Path, given: dict) -> None:
+    def agree(self, path: Path, conditions: dict) -> None:
         """Note what the points depend on, or compare it with what was noted."""
-        for name, value in given.items():
+        for name, value in conditions.items():
             known = self.study.user_attrs.get(name, value)
             if known != value:
                 raise ValueError(f"{path} holds a sweep with {name}={known!r}, not {value!r}; "
                                  "choose another --out")
-        for name, value in given.items():
+        for name, value in conditions.items():
             self.study.set_user_attr(name, value)
 
     def add(self, design: Design) -> None:

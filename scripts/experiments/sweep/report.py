@@ -41,9 +41,9 @@ def described(spec: Spec, points: list[Design], asked: int) -> dict:
 
 def area_errors() -> dict[str, dict[str, float]]:
     """Return the greatest and the mean error of each area, as shares of it, left out of the fit."""
-    made = {name: np.abs([error[name] for error in errors()]) for name in CAPACITY}
-    return {name: {"max": float(found.max()), "mean": float(found.mean())}
-            for name, found in made.items()}
+    by_area = {name: np.abs([error[name] for error in errors()]) for name in CAPACITY}
+    return {name: {"max": float(shares.max()), "mean": float(shares.mean())}
+            for name, shares in by_area.items()}
 
 
 def table(spec: Spec, front: list[dict]) -> Table:

@@ -66,13 +66,13 @@ def search(spec: Spec, record: Record, workers: Workers,
     Return them in the order in which they were first asked for, and how often was asked.
     ``advance`` is told how many points are finished.
     """
-    study, wanted = begin(spec), min(spec.points, spec.size)
+    study, count = begin(spec), min(spec.points, spec.size)
     space = {name: IntDistribution(0, len(values) - 1) for name, values in spec.space.items()}
     seen: dict[str, dict[str, int]] = {}
     asked = barren = 0
-    while len(seen) < wanted and barren < BARREN:
+    while len(seen) < count and barren < BARREN:
         trials, before = [], len(seen)
-        while len(trials) < spec.generation and len(seen) < wanted:
+        while len(trials) < spec.generation and len(seen) < count:
             trial = study.ask(space)
             values = {name: spec.space[name][index] for name, index in trial.params.items()}
             trials.append((trial, values))

@@ -95,8 +95,8 @@ def cluster(address: str) -> Iterator[Workers]:
         except TimeoutError:
             raise ValueError(f"cluster {address!r} has no workers; start some with dask worker"
                              ) from None
-        for worker, found in client.run(sources, on_error="return").items():
-            if found != sources():
+        for worker, version in client.run(sources, on_error="return").items():
+            if version != sources():
                 raise ValueError(f"cluster {address!r}: worker {worker} has other sources of "
-                                 f"deltamoe than these ({found})")
+                                 f"deltamoe than these ({version})")
         yield Workers(client.get_executor(pure=False), client)
