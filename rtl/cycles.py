@@ -106,7 +106,8 @@ class Fifo:
 class GateExponential:
     """See :class:`deltamoe.rtl.moe.gate_exponential.GateExponential`."""
 
-    LATENCY = 3
+    SCALED = 4
+    LATENCY = SCALED + 2
 
 
 class Gate:

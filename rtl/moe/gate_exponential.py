@@ -1,8 +1,10 @@
 """A gate logit to a 15-bit power of two relative to the largest.
 
-Three registers::
+Six registers, with at most one adder, table or shift between two::
 
-    logit ──► × multiplier ──►│──► round, sat16 ──►│──► max − t ──► 2^−x ──►│──► power
+    logit ──►│──► × multiplier ──►│──► >> ──►│──► round, sat16 ──►│──┐
+                  ┌─────────────────────────────────────────────────┘
+                  └──► max − t ──► 2^−x, >> low bits of octave ──►│──► >> other bits ──►│──► power
 """
 
 from amaranth import Array, Const, Module, Mux, Signal, signed
@@ -29,7 +31,8 @@ class GateExponential(cycles.GateExponential, wiring.Component):
 
     Timing
     ------
-    One logit a cycle, three cycles of latency.
+    One logit a cycle, ``LATENCY`` registers one behind the other. With three of them, four
+    operations between two, the unit was 11 LUT levels deep on ECP5.
     """
 
     record = Record(twin="arithmetic.gate")
@@ -43,35 +46,34 @@ class GateExponential(cycles.GateExponential, wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        logit = Signal.like(self.logit)
         product, halves = Signal(signed(self.width + 16)), Signal(signed(self.width + 4))
         t, highest = Signal(signed(16)), Signal(signed(16))
-        valid, leads = Signal(2), Signal(2)
-        distance, entry, octave = Signal(17), Signal(15), Signal(9)
+        valid, leads = Signal(self.LATENCY), Signal(self.SCALED)
+        distance, octave, coarse, halved = Signal(17), Signal(9), Signal(7), Signal(16)
 
         with m.Switch(self.shift):
             for code, places in enumerate(SHIFTS):
                 with m.Case(code):
-                    m.d.comb += halves.eq(product >> (places - 1))
+                    m.d.sync += halves.eq(product >> (places - 1))
         rounded = (halves + 1) >> 1
         table = Array(Const(value, 15) for value in EXP2_15BIT)
-        m.d.comb += [
-            distance.eq(highest - t), octave.eq(distance >> 8), entry.eq(table[distance[:8]]),
-        ]
-        power = Signal(15)
-        with m.Switch(octave):
-            with m.Case(0):
-                m.d.comb += power.eq(entry)
-            for bits in range(1, 17):
-                with m.Case(bits):
-                    m.d.comb += power.eq((entry + (1 << (bits - 1))) >> bits)
+        m.d.comb += [distance.eq(highest - t), octave.eq(distance >> 8), self.done.eq(valid[-1])]
+        with m.Switch(coarse):
+            for places in range(0, len(halved) + 1, 4):
+                with m.Case(places // 4):
+                    m.d.sync += self.power.eq(((halved >> places) + 1) >> 1)
+            with m.Default():
+                m.d.sync += self.power.eq(0)
         m.d.sync += [
-            product.eq(self.logit * self.multiplier),
+            logit.eq(self.logit), product.eq(logit * self.multiplier),
             t.eq(Mux(rounded > SCORE.highest, SCORE.highest,
                      Mux(rounded < SCORE.lowest, SCORE.lowest, rounded))),
-            valid.eq((valid << 1) | self.valid), leads.eq((leads << 1) | self.leads),
-            self.power.eq(power), self.done.eq(valid[1] & ~leads[1]),
+            coarse.eq(octave[2:]), halved.eq((table[distance[:8]] << 1) >> octave[:2]),
+            leads.eq((leads << 1) | (self.valid & self.leads)),
+            valid.eq((valid << 1) | (self.valid & ~self.leads)),
         ]
-        with m.If(valid[1] & leads[1]):
+        with m.If(leads[-1]):
             m.d.sync += highest.eq(t)
 
         return m

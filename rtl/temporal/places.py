@@ -69,7 +69,9 @@ class Places(wiring.Component):
 
     Timing
     ------
-    One winner a cycle. Between the last one of a token and the first of the next passes a cycle.
+    One winner a cycle. Between the last one of a token and the first of the next passes a cycle,
+    in which what is remembered of the next goes from the memory into a register: the memory is
+    asked for it with the last one. Between ``start`` and the first winner pass two cycles.
     """
 
     record = Record(moves="finds the place of a token's experts", combinational={
@@ -97,19 +99,21 @@ class Places(wiring.Component):
         write, read = entries.write_port(), entries.read_port()
         number, given, taken = Signal(range(hw.max_tokens)), Signal(word), Signal(count)
         same, stays, free = Signal(count), Signal(count), Signal(count)
-        address = Signal.like(memory.base)
+        following, before = Signal.like(number), Signal(word)
 
         m.d.comb += [
-            address.eq(memory.base + number), read.addr.eq(address), write.addr.eq(address),
+            following.eq(number + (token.valid & token.last)),
+            read.addr.eq(memory.base + following), write.addr.eq(memory.base + number),
             write.en.eq(token.valid & token.last & memory.remembers), token.known.eq(same.any()),
         ]
+        m.d.sync += [before.eq(read.data), number.eq(following)]
         for n in range(count):
             old = Signal(name=f"old_{n}")
             m.d.comb += [
                 old.eq(memory.remembers & ~memory.fresh & (n < memory.top_k)),
-                same[n].eq(old & (read.data[n] == token.expert[:bits])),
+                same[n].eq(old & (before[n] == token.expert[:bits])),
                 stays[n].eq(old & Cat(
-                    (read.data[n] == winner[:bits]) & (rank < memory.top_k)
+                    (before[n] == winner[:bits]) & (rank < memory.top_k)
                     for rank, winner in enumerate(token.winners)).any()),
             ]
         m.d.comb += free.eq(~(stays | taken))
@@ -118,11 +122,10 @@ class Places(wiring.Component):
                 m.d.comb += token.slot.eq(n)
         for n in range(count):
             m.d.comb += write.data[n].eq(Mux(token.slot == n, token.expert, Mux(
-                taken[n], given[n], read.data[n])))
+                taken[n], given[n], before[n])))
         with m.If(token.valid):
             m.d.sync += [given[token.slot].eq(token.expert),
-                         taken.eq(Mux(token.last, 0, taken | (~token.known << token.slot)[:count])),
-                         number.eq(number + token.last)]
+                         taken.eq(Mux(token.last, 0, taken | (~token.known << token.slot)[:count]))]
         with m.If(memory.start):
             m.d.sync += number.eq(0)
 

@@ -10,9 +10,9 @@ sent on, @ ``s``, but not before
 * the last route has been taken of the token ``ROUTED`` before: ``routed`` falls a cycle later.
 
 Its logits are read again in cycles ``s + 1`` to ``s + n``; the last frees it. The exponential of
-those takes three registers, their sum one, and from the next cycle on, ``s + n + 4``, a division is
-begun in each of ``top_k`` cycles. Behind the divider and the queue the last route leaves in
-``s + n + LATENCY + top_k``.
+those takes ``GateExponential.LATENCY`` registers and their sum one, and from the next cycle on a
+division is begun in each of ``top_k`` cycles. Behind the divider and the queue the last route
+leaves in ``s + n + LATENCY + top_k``.
 """
 
 from deltamoe.rtl.config import HwConfig

@@ -79,7 +79,7 @@ def test_gate_exponential(seed: int) -> None:
 
     async def bench(ctx):
         ctx.set(dut.multiplier, 1 << 14)
-        for number, logit in enumerate([highest, *logits, 0, 0, 0]):
+        for number, logit in enumerate([highest, *logits, *[0] * GateExponential.LATENCY]):
             ctx.set(dut.valid, number <= len(logits))
             ctx.set(dut.leads, number == 0)
             ctx.set(dut.logit, logit)

@@ -15,7 +15,7 @@ async def place(ctx, dut, rows: np.ndarray) -> list[list[tuple[int, int]]]:
     ctx.set(dut.memory.start, 1)
     await ctx.tick()
     ctx.set(dut.memory.start, 0)
-    await ctx.tick()
+    await ctx.tick().repeat(2)
     made = []
     for row in rows.tolist():
         for rank in range(HW.max_top_k):  # those behind the first few do not count
