@@ -57,7 +57,7 @@ class ComputeExecutor:
 class ComputeUnit:
     """See :class:`deltamoe.rtl.linear.compute_unit.ComputeUnit`."""
 
-    READ_LATENCY = 6
+    READ_LATENCY = 7
 
 
 class CornerTurn:
@@ -138,6 +138,9 @@ class KeptSums:
 
 class Drain:
     """See :class:`deltamoe.rtl.linear.drain.Drain`."""
+
+    START = 1
+    VISIBLE = Fifo.timing.latency + 1
 
     @staticmethod
     def latency(hw: HwConfig) -> int:
@@ -258,6 +261,7 @@ class Worker:
 
     LATENCY = 8
     FLUSHES = 2
+    FREED = 2
 
 
 class Writeback:

@@ -64,9 +64,6 @@ class Datapath(wiring.Component):
             *((Ram(8 * hw.word, hw.reference_words),) if hw.temporal else ())),
         grows=lambda hw: (hw.word, hw.word * hw.temporal, hw.word * (hw.act_row - 2))),
                     combinational={
-        "counts.drain_busy": ("draining.active", "draining.op"),
-        "counts.drain_credit": ("draining.active", "draining.op"),
-        "counts.drain_starved": ("draining.active", "draining.op"),
         "counts.source_busy": ("issue.operator.descriptor", "issue.ready_rows", "issue.released"),
         "counts.source_full": ("issue.operator.descriptor", "issue.ready_rows", "issue.released"),
         "counts.source_needs": ("issue.operator.descriptor", "issue.ready_rows", "issue.released"),
@@ -164,7 +161,8 @@ class Datapath(wiring.Component):
             drain.op.eq(self.draining.op), drain.active.eq(self.draining.active),
             drain.row_freed.eq(probabilities.freed),
             drain.token_freed.eq(writeback.token_freed),
-            compute.sums.select.eq(drain.sums.select), compute.sums.word.eq(drain.sums.word),
+            compute.sums.groups.eq(drain.sums.groups), compute.sums.gang.eq(drain.sums.gang),
+            compute.sums.word.eq(drain.sums.word),
             compute.sums.release.eq(drain.sums.release),
             drain.sums.complete.eq(compute.sums.complete), drain.sums.acc.eq(compute.sums.acc),
         ]

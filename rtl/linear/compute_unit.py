@@ -9,12 +9,12 @@ gangs hold further parts of the sum, which are added on the way out::
 """
 
 from amaranth import Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.formats import broadcast, place
+from deltamoe.rtl.formats import broadcast
 from deltamoe.rtl.interfaces import Counts, GroupWrite, kv_write, sums_of, weight_write
 from deltamoe.rtl.linear.lane_group import LaneGroup
 from deltamoe.rtl.linear.worker import Worker
@@ -29,10 +29,21 @@ def added(hw: HwConfig) -> int:
     register in LUTs.
     """
     levels = [hw.groups]
-    while len(levels) < ComputeUnit.READ_LATENCY:
+    while len(levels) < ComputeUnit.READ_LATENCY - 1:
         levels.append(-(-levels[-1] // 2))
     single = levels.count(1)
     return (sum(levels) - (single if single > 1 else 0)) * hw.word * hw.acc_width
+
+
+def members(m: Module, hw: HwConfig, where, name: str) -> Signal:
+    """Return the groups of a :func:`place`, which are those of its span, one bit each."""
+    groups = Signal(hw.groups, name=f"{name}_groups")
+    with m.Switch(where.span):
+        for index, size in enumerate(hw.gangs):
+            with m.Case(index):
+                m.d.comb += groups.eq(Cat(where.leader == number - number % size
+                                          for number in range(hw.groups)))
+    return groups
 
 
 class Assignment(wiring.Signature):
@@ -56,8 +67,9 @@ class Sums(wiring.Signature):
 
     Members
     -------
-    select, word : ``Out(place(hw))``, ``Out(range(hw.item_words))``
-        Where they are, and the word of its columns to read.
+    groups, gang, word : ``Out(hw.groups)``, ``Out(4)``, ``Out(range(hw.item_words))``
+        Groups that have them, how many of those hold its columns side by side, and the word of
+        its columns to read.
     complete, release : ``In(1)``, ``Out(1)``
         All of them are there; the item is drained.
     acc : ``In(sums_of(hw))``
@@ -66,7 +78,7 @@ class Sums(wiring.Signature):
 
     def __init__(self, hw: HwConfig) -> None:
         super().__init__({
-            "select": Out(data.StructLayout(place(hw))), "word": Out(range(hw.item_words)),
+            "groups": Out(hw.groups), "gang": Out(4), "word": Out(range(hw.item_words)),
             "complete": In(1), "release": Out(1), "acc": In(sums_of(hw)),
         })
 
@@ -95,12 +107,14 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
 
     Timing
     ------
-    See :class:`Worker`; the word of sums follows its place by ``READ_LATENCY`` cycles.
+    See :class:`Worker`; the word of sums follows its place by ``READ_LATENCY`` cycles, of which
+    the first takes the place to the groups. ``sums.complete`` follows ``sums.groups`` in the same
+    cycle.
     """
 
     record = Record(twin="arithmetic.linear", area=Area(grows=lambda hw: (hw.groups, added(hw))),
                     combinational={
-        "sums.complete": ("sums.select",),
+        "sums.complete": ("sums.groups",),
     })
 
     i: stream.Interface
@@ -119,30 +133,31 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
     def elaborate(self, platform):
         m = Module()
         hw, sums = self.hw, self.sums
-        complete, inside = Signal(hw.groups), Signal(hw.groups)
+        complete = Signal(hw.groups)
         words, workers = [], []
-        m.d.comb += sums.complete.eq((complete | ~inside).all())
+        addressed = members(m, hw, self.i.p, "addressed")
+        m.d.comb += sums.complete.eq((complete | ~sums.groups).all())
         for number in range(hw.groups):
             m.submodules[f"worker_{number}"] = worker = Worker(hw)
             m.submodules[f"group_{number}"] = group = LaneGroup(hw)
-            self.distribute(m, number, worker)
+            self.distribute(m, number, worker, addressed[number])
             pipe(m, worker.o, group.i)
-            drained = self.within(m, number, sums.select.span, sums.select.leader, "drained")
             accepted = Signal(name=f"accepted_{number}")
             with m.Switch(self.queues.span):
                 for index, span in enumerate(hw.gangs):
                     with m.Case(index):
                         m.d.comb += accepted.eq(self.queues.accept[number - number % span])
             m.d.comb += [
-                worker.accept.eq(accepted), worker.oldest.release.eq(sums.release & drained),
+                worker.accept.eq(accepted),
+                worker.oldest.release.eq(sums.release & sums.groups[number]),
                 self.queues.waiting[number].eq(worker.waiting),
-                complete[number].eq(worker.oldest.complete), inside[number].eq(drained),
-                group.sums.address.eq(Cat(sums.word[0], worker.oldest.bank)),
+                complete[number].eq(worker.oldest.complete),
             ]
+            m.d.sync += group.sums.address.eq(Cat(sums.word[0], worker.oldest.bank))
             for written, port in ((self.weights, group.weights), (self.kv, group.kv)):
                 m.d.comb += [port.en.eq(Mux(written.groups[number], written.en, 0)),
                              port.address.eq(written.address), port.data.eq(written.data)]
-            words.append((self.selected(m, number, drained), group.sums.data))
+            words.append((self.selected(m, number), group.sums.data))
             workers.append(worker)
         self.add(m, words)
         m.d.comb += [self.counts.worker_busy.eq(sum(worker.o.valid for worker in workers)),
@@ -150,19 +165,9 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
 
         return m
 
-    def within(self, m: Module, number: int, span, leader, name: str):
-        """Return whether group ``number`` is of the span that ``leader`` leads."""
-        result = Signal(name=f"{name}_{number}")
-        with m.Switch(span):
-            for index, size in enumerate(self.hw.gangs):
-                with m.Case(index):
-                    m.d.comb += result.eq(leader == number - number % size)
-        return result
-
-    def distribute(self, m: Module, number: int, worker: Worker):
+    def distribute(self, m: Module, number: int, worker: Worker, addressed):
         """Give a worker its part of the events."""
         hw, given = self.hw, self.i.p
-        addressed = self.within(m, number, given.span, given.leader, "addressed")
         gang_number, part = Signal(range(hw.groups), name=f"gang_{number}"), Signal(
             range(hw.word), name=f"part_{number}")
         mask, offset = Signal(hw.word, name=f"mask_{number}"), Signal(
@@ -192,14 +197,13 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
         return [(split, 0) for split in self.hw.splits] + [
             (split, wide) for split in self.hw.splits if 0 < wide <= split]
 
-    def selected(self, m: Module, number: int, drained):
-        """Return whether a group holds a part of the selected word."""
-        result, tile = Signal(name=f"selected_{number}"), self.sums.word[
-            1 : 1 + len(self.sums.select.leader)]
-        with m.Switch(self.sums.select.gang):
+    def selected(self, m: Module, number: int):
+        """Return whether a group holds a part of the word selected in the cycle before."""
+        result, tile = Signal(name=f"selected_{number}"), self.sums.word[1:]
+        with m.Switch(self.sums.gang):
             for index, gang in enumerate(self.hw.gangs):
                 with m.Case(index):
-                    m.d.comb += result.eq(drained & (tile == number % gang))
+                    m.d.sync += result.eq(self.sums.groups[number] & (tile == number % gang))
         return result
 
     def add(self, m: Module, words):
@@ -217,7 +221,7 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
             with m.If(~chosen):
                 m.d.sync += word.eq(-1)
             level.append(word)
-        for stage in range(1, self.READ_LATENCY):
+        for stage in range(1, self.READ_LATENCY - 1):
             pairs = [level[n : n + 2] for n in range(0, len(level), 2)]
             level = [Signal(shape, name=f"sum_{stage}_{n}", reset_less=True)
                      for n in range(len(pairs))]

@@ -11,9 +11,9 @@ from deltamoe.rtl import cycles
 from deltamoe.rtl.attention.softmax import Softmax
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Dest
-from deltamoe.rtl.formats import NORMALIZER, RESULTS, drained, place, scaled, tag
+from deltamoe.rtl.formats import NORMALIZER, RESULTS, drained, scaled, tag
 from deltamoe.rtl.interfaces import Counts, Lookup, Read, parameters_of
-from deltamoe.rtl.linear.compute_unit import ComputeUnit, Sums
+from deltamoe.rtl.linear.compute_unit import ComputeUnit, Sums, members
 from deltamoe.rtl.moe.gate import Gate
 from deltamoe.rtl.record import Area, Ram, Record
 from deltamoe.rtl.stream.fifo import Fifo
@@ -35,7 +35,7 @@ class Drain(cycles.Drain, wiring.Component):
     i : ``In(stream.Signature(drained(hw)))``
         Records in issue order.
     op, active : ``In(3)``, ``In(1)``
-        Operator whose records may be drained, if any.
+        Operator whose records may be drained in the next cycle, if any.
     row_freed, token_freed : ``In(1)``
         The softmax and the gate have room for another row of scores, another token.
     sums : ``Out(Sums(hw))``
@@ -53,18 +53,20 @@ class Drain(cycles.Drain, wiring.Component):
 
     Timing
     ------
-    One word a cycle; ``o`` follows ``sums`` by ``latency(hw)`` cycles. No more rows of scores or
-    tokens are under way than the softmax and the gate can hold, so neither ever refuses a word.
+    A record may be drained ``VISIBLE`` cycles after it came in, and ``START`` after its operator
+    is ``active``. One word a cycle; ``o`` follows ``sums`` by ``latency(hw)`` cycles. No more rows
+    of scores or tokens are under way than the softmax and the gate can hold, so neither ever
+    refuses a word. ``sums.release`` and ``counts`` follow ``sums.complete`` in the same cycle.
     """
 
     record = Record(moves="pairs sums with their parameters", area=Area(
         distributed=lambda hw: (Ram(drained(hw), 6 * hw.groups),),
         grows=lambda hw: (hw.word, 6 * hw.groups / 64, hw.temporal)), combinational={
-        "counts.drain_busy": ("active", "op", "sums.complete"),
-        "counts.drain_credit": ("active", "op", "sums.complete"),
-        "counts.drain_starved": ("active", "op", "sums.complete"),
+        "counts.drain_busy": ("sums.complete",),
+        "counts.drain_credit": ("sums.complete",),
+        "counts.drain_starved": ("sums.complete",),
         "o.payload": ("normalizers.data", "parameters.data", "sums.acc"),
-        "sums.release": ("active", "op", "sums.complete"),
+        "sums.release": ("sums.complete",),
     })
 
     i: stream.Interface
@@ -87,10 +89,18 @@ class Drain(cycles.Drain, wiring.Component):
         m = Module()
         m.submodules.order = order = Fifo(drained(self.hw), 6 * self.hw.groups)
         pipe(m, wiring.flipped(self.i), order.i)
-        head, sums, counts = order.o.p, self.sums, self.counts
+        head, sums, counts = Signal(drained(self.hw)), self.sums, self.counts
         position, rows = Signal.like(sums.word), Signal(range(Softmax.ROWS + 1))
-        tokens = Signal(range(Gate.TOKENS + 1))
-        last, ready, room, given, busy = (Signal() for _ in range(5))
+        tokens, op = Signal(range(Gate.TOKENS + 1)), Signal.like(self.op)
+        last, ready, room, due, busy = (Signal() for _ in range(5))
+        present, active = Signal(), Signal()
+
+        m.d.comb += order.o.ready.eq(~present | sums.release)
+        m.d.sync += [op.eq(self.op), active.eq(self.active)]
+        following = members(m, self.hw, order.o.p, "following")
+        with m.If(order.o.ready):
+            m.d.sync += [present.eq(order.o.valid), head.eq(order.o.payload),
+                         sums.groups.eq(following)]
 
         opens_row = (head.dest == Dest.SCORES) & head.first
         opens_token = (head.dest == Dest.GATE) & head.first
@@ -98,14 +108,13 @@ class Drain(cycles.Drain, wiring.Component):
             last.eq(position + 1 == head.words),
             room.eq((~opens_row | (rows != Softmax.ROWS))
                     & (~opens_token | (tokens != Gate.TOKENS))),
-            given.eq(order.o.valid & self.active & (head.op == self.op)),
-            ready.eq((position != 0) | (sums.complete & room)), busy.eq(given & ready),
+            due.eq(present & active & (head.op == op)),
+            ready.eq((position != 0) | (sums.complete & room)), busy.eq(due & ready),
             counts.drain_busy.eq(busy),
-            counts.drain_starved.eq(given & (position == 0) & ~sums.complete),
-            counts.drain_credit.eq(given & ~busy & ~counts.drain_starved), sums.word.eq(position),
-            sums.release.eq(busy & last), order.o.ready.eq(sums.release),
+            counts.drain_starved.eq(due & (position == 0) & ~sums.complete),
+            counts.drain_credit.eq(due & ~busy & ~counts.drain_starved), sums.word.eq(position),
+            sums.release.eq(busy & last), sums.gang.eq(head.gang),
         ]
-        m.d.comb += [sums.select[name].eq(head[name]) for name in place(self.hw)]
         opened = busy & (position == 0)
         m.d.sync += [
             rows.eq(rows + (opened & opens_row) - self.row_freed),

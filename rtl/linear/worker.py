@@ -24,7 +24,7 @@ class OldestItem(wiring.Signature):
     Members
     -------
     complete, bank : ``Out(1)``, ``Out(range(hw.banks))``
-        All its sums are in its bank.
+        All its sums are in its bank; both from registers.
     release : ``In(1)``
         It has been drained.
     """
@@ -55,7 +55,8 @@ class Worker(cycles.Worker, wiring.Component):
     ------
     ``complete`` rises ``LATENCY`` cycles after the item's last event was popped. An item's first
     event is popped at the earliest two cycles after its word came in, one after the previous
-    item's last event, and after the ``release`` of the item ``banks`` before it. The flushes of
+    item's last event, and ``FREED`` after the ``release`` of the item ``banks`` before it. The
+    flushes of
     two runs of events are at least ``FLUSHES`` cycles apart, which holds back a run of a single
     event by one cycle. Events leave through registers, so the multipliers may be far from the
     queue.
@@ -89,15 +90,15 @@ class Worker(cycles.Worker, wiring.Component):
         used, full = Signal(banks), Signal(banks)
         finishing = [Signal(banks, name=f"finishing_{n}") for n in range(self.LATENCY)]
         free, flush, popped = Signal(init=1), Signal(), Signal()
-        released, kept = Signal(banks), Signal(banks)
+        following = (oldest.bank + 1)[: len(fill)]
+        released, taken, summed = Signal(banks), Signal(banks), Signal(banks)
 
         m.d.comb += [
-            released.eq(oldest.release << oldest.bank), kept.eq(used & ~released),
+            taken.eq(used & ~released), summed.eq((full | finishing[-1]) & ~released),
             flush.eq(queue.o.p.last | (position == RUN - 1)),
             queue.o.ready.eq(free & ~(flushed & queue.o.p.last)),
             popped.eq(queue.o.valid & queue.o.ready),
             finishing[0].eq((popped & queue.o.p.last) << fill),
-            oldest.complete.eq(full.bit_select(oldest.bank, 1)),
         ]
         for earlier, later in pairwise(finishing):
             m.d.sync += later.eq(earlier)
@@ -106,11 +107,13 @@ class Worker(cycles.Worker, wiring.Component):
             leaving.eq(queue.o.payload), leaving.begin.eq(position == 0),
             leaving.flush.eq(flush), leaving.fresh.eq(fresh), leaving.bank.eq(fill),
             flushed.eq(popped & flush),
-            used.eq(kept | ((popped & first) << fill)),
-            free.eq(Mux(popped, ~(queue.o.p.last & kept.bit_select((fill + 1)[: len(fill)], 1)),
-                        ~(first & kept.bit_select(fill, 1)))),
-            full.eq((full | finishing[-1]) & ~released),
+            used.eq(taken | ((popped & first) << fill)),
+            free.eq(Mux(popped, ~(queue.o.p.last & taken.bit_select((fill + 1)[: len(fill)], 1)),
+                        ~(first & taken.bit_select(fill, 1)))),
+            full.eq(summed), released.eq(oldest.release << oldest.bank),
             oldest.bank.eq(oldest.bank + oldest.release),
+            oldest.complete.eq(Mux(oldest.release, summed.bit_select(following, 1),
+                                   summed.bit_select(oldest.bank, 1))),
             self.waiting.eq(self.waiting + self.accept - (popped & queue.o.p.last)),
         ]
         with m.If(popped):

@@ -1,16 +1,18 @@
 """The drain: when an item's words are selected.
 
 The record of an item that was accepted @ ``c`` is at the head of the queue of records in the cycle
-after it at the earliest, ``Fifo.timing.latency``, and from the cycle after the last word of the
-item before on. There it waits until the sums are complete, ``Worker.LATENCY`` cycles after the
-item's last event was popped in its last group, and, if it opens a row of scores or a token, until
-the softmax or the gate has room: credits come back with the cycle after ``freed``. Then it selects
-a word a cycle.
+after it at the earliest, ``Fifo.timing.latency``, and a cycle later in the register behind that:
+``Drain.VISIBLE``; if it was in the queue by then, from the cycle after the last word of the item
+before on. Which operator may be drained comes from a register too, ``Drain.START``. The record
+waits until the sums are complete, ``Worker.LATENCY`` cycles after the item's last event was popped
+in its last group, and, if it opens a row of scores or a token, until the softmax or the gate has
+room: credits come back with the cycle after ``freed``. Then it selects a word a cycle.
 
 A word that is selected @ ``b`` is on ``o`` ``Drain.latency(hw)`` cycles later.
 """
 
-from deltamoe.rtl.cycles import Fifo, Worker
+from deltamoe.rtl import cycles
+from deltamoe.rtl.cycles import Worker
 from deltamoe.sim.items import Item
 from deltamoe.sim.units.writeback import Sink
 
@@ -23,14 +25,14 @@ class Drain:
         self.free = self.opened = 0
 
     def begin(self, start: int) -> None:
-        """Begin an operator whose records may be drained from ``start`` on."""
-        self.free = max(self.free, start)
+        """Begin an operator that starts in ``start``."""
+        self.free = max(self.free, start + cycles.Drain.START)
         self.opened = 0
 
     def select(self, item: Item, accepted: int, popped: int, sink: Sink) -> tuple[int, int]:
         """Return when the first and the last word of an item are selected."""
         count = self.counters
-        visible = max(self.free, accepted + Fifo.timing.latency)
+        visible = max(self.free, accepted + cycles.Drain.VISIBLE)
         begun = max(visible, popped + Worker.LATENCY)
         count["drain_starved"] += begun - visible
         if item.opens:

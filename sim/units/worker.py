@@ -6,8 +6,9 @@ and one word may follow in each cycle after that. A word without events gives no
 last word gives an empty one, so that the item ends.
 
 The first event of an item also needs a bank. All are taken if the items that are not drained are as
-many as there are banks; the oldest is released by the drain @ ``d``, its last word's cycle:
-``used`` loses the bank and ``free`` is set by the same edge, so an event may go @ ``d + 1``.
+many as there are banks; the oldest is released by the drain @ ``d``, its last word's cycle, which
+is in ``released`` a cycle later: ``used`` loses the bank and ``free`` is set by the edge after
+that, so an event may go @ ``d + Worker.FREED``.
 
 **Odd runs.** Every ``RUN`` events, and behind an item's last one, the lanes flush their sums. An
 upper half adds its run to the accumulators a cycle after the lower half, through the same adder, so
@@ -61,7 +62,7 @@ def pop(events: tuple[int, ...], steady: int, state: GroupState, arrives: int,
     """Pop a part's ``events`` by word, which are ``steady`` if they come without a gap."""
     _, second, before = state.pops
     last, total, drained = before, 0, state.drained
-    bank = drained[0] + 1 if len(drained) == banks else 0
+    bank = drained[0] + Worker.FREED if len(drained) == banks else 0
     final = len(events) - 1
     first = now = max(last + 1, arrives)
     blocked = 0

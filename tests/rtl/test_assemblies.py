@@ -156,8 +156,8 @@ def test_compute_unit_gangs_and_splits(gang: int, split: int, seed: int) -> None
         ctx.set(dut.i.valid, 0)
         assert [ctx.get(waiting) for waiting in dut.queues.waiting] == [0] * leader + [1] * (
             HW.groups - leader)
-        for name, value in where.items():
-            ctx.set(dut.sums.select[name], value)
+        ctx.set(dut.sums.groups, ((1 << HW.groups - leader) - 1) << leader)
+        ctx.set(dut.sums.gang, gang)
         while not ctx.get(dut.sums.complete):
             await ctx.tick()
         for word in range(2 * size):
@@ -211,8 +211,7 @@ def test_groups_take_one_of_the_words_that_come_together(split: int, wide: int, 
             await ctx.tick()
             ctx.set(dut.queues.accept, 0)
         ctx.set(dut.i.valid, 0)
-        for name, value in where.items():
-            ctx.set(dut.sums.select[name], value)
+        ctx.set(dut.sums.groups, ((1 << parts) - 1) << leader)
         while not ctx.get(dut.sums.complete):
             await ctx.tick()
         terms = (given * sent)[:, :size].reshape(reads, size, parts // size, part)
@@ -246,18 +245,21 @@ def test_drain_keeps_issue_order_and_its_credits() -> None:
         ctx.set(dut.i.valid, 0)
         ctx.set(dut.sums.complete, 1)
         ctx.set(dut.op, 6)
+        await ctx.tick().repeat(Drain.VISIBLE)
         assert not ctx.get(dut.counts.drain_busy), "nothing drains yet"
         ctx.set(dut.active, 1)
         ctx.set(dut.op, 5)
+        await ctx.tick().repeat(Drain.START)
         assert not ctx.get(dut.counts.drain_busy), "another operator drains"
         ctx.set(dut.op, 6)
         ctx.set(dut.sums.complete, 0)
+        await ctx.tick().repeat(Drain.START)
         assert (ctx.get(dut.counts.drain_busy), ctx.get(dut.counts.drain_starved)) == (0, 1)
         ctx.set(dut.sums.complete, 1)
         seen, made = [], []
         for _ in range(2 * rows + Drain.latency(HW)):
             if ctx.get(dut.counts.drain_busy):
-                seen.append((ctx.get(dut.sums.select.leader), ctx.get(dut.sums.word),
+                seen.append((ctx.get(dut.sums.groups), ctx.get(dut.sums.word),
                              ctx.get(dut.sums.release)))
             await ctx.tick()
             if ctx.get(dut.o.valid):
@@ -265,7 +267,8 @@ def test_drain_keeps_issue_order_and_its_credits() -> None:
                 made.append((ctx.get(tag.address), ctx.get(tag.count), ctx.get(dut.o.p.width),
                              ctx.get(dut.o.p.shift)))
         width = RESULTS.index(MADE[Dest.SCORES])
-        assert seen == [(n % HW.groups, word, word) for n in range(rows - 1) for word in range(2)]
+        assert seen == [(1 << n % HW.groups, word, word) for n in range(rows - 1)
+                        for word in range(2)]
         assert made == [(10 * n + word, 3 if word else P, width, 1) for n in range(rows - 1)
                         for word in range(2)]
         assert (ctx.get(dut.counts.drain_busy), ctx.get(dut.counts.drain_credit)) == (0, 1)
@@ -273,7 +276,7 @@ def test_drain_keeps_issue_order_and_its_credits() -> None:
         await ctx.tick()
         ctx.set(dut.row_freed, 0)
         assert ctx.get(dut.counts.drain_busy)
-        assert ctx.get(dut.sums.select.leader) == (rows - 1) % HW.groups
+        assert ctx.get(dut.sums.groups) == 1 << (rows - 1) % HW.groups
 
     simulate(dut, bench)
 
