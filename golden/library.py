@@ -7,6 +7,7 @@ from torch import Tensor
 
 from deltamoe.golden.config import MODELS, ModelConfig
 from deltamoe.golden.data.images import digits, pattern
+from deltamoe.golden.importing.host import Host
 from deltamoe.golden.importing.preprocessing import Preprocessing
 from deltamoe.golden.importing.source import FORMAT, load, own_format
 from deltamoe.golden.model import M3ViT, build
@@ -22,12 +23,14 @@ CALIBRATION_IMAGES = 2
 class Network(NamedTuple):
     """A quantized network, the one it was made from, or both: what is at hand.
 
-    ``preprocessing`` is how a picture becomes their pixels; without one it has their size.
+    ``preprocessing`` is how a picture becomes their pixels; without one it has their size. ``host``
+    makes the user's outputs of their tokens; without one they are the outputs.
     """
 
     quantized: QuantizedModel | None
     real: M3ViT | None
     preprocessing: Preprocessing | None = None
+    host: Host | None = None
 
 
 def untrained(config: ModelConfig) -> Network:
@@ -63,9 +66,9 @@ def find(name: str) -> Network:
     if path.suffix == ".safetensors" and path.exists():
         if own_format(path) == FORMAT:
             network = load(path)
-            return Network(None, network.model(), network.preprocessing)
+            return Network(None, network.model(), network.preprocessing, network.host)
         quantized = QuantizedModel.load(path)
-        return Network(quantized, None, quantized.preprocessing)
+        return Network(quantized, None, quantized.preprocessing, quantized.host)
     raise ValueError(f"model {name!r} is neither a quantized .safetensors file nor one of "
                      f"{', '.join(MODELS)}")
 

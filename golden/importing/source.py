@@ -11,7 +11,9 @@ from deltamoe.golden.importing import edge_moe
 from deltamoe.golden.importing.assembly import Assembled, assemble, checked
 from deltamoe.golden.importing.containers import Checkpoint, read
 from deltamoe.golden.importing.families import recognize, renamed
-from deltamoe.golden.importing.metadata import described, metadata
+from deltamoe.golden.importing.host import Host
+from deltamoe.golden.importing.network_file import described, write_network
+from deltamoe.golden.importing.onnx_network import find
 from deltamoe.golden.importing.options import Options
 from deltamoe.golden.importing.preprocessing import (
     Preprocessing,
@@ -21,12 +23,11 @@ from deltamoe.golden.importing.preprocessing import (
     sized,
 )
 from deltamoe.golden.model import M3ViT, build
-from deltamoe.golden.quantization.tensor_file import write_tensors
 
 FORMAT = "deltamoe-float-1"
 """Says in a safetensors file that it is a float network of ours."""
 
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "model.onnx")
 """What a folder of Hugging Face holds, the one that is preferred first."""
 
 NOTHING = Options()
@@ -54,6 +55,12 @@ class FloatNetwork:
         Whose file it came from.
     notes : tuple of str
         What was folded, left out or taken off on the way.
+    host : Host, optional
+        What follows the tokens and is no head of ours.
+    nodes : tuple of (str, str, str)
+        Operator, name and reason of every node on the host.
+    share : float
+        Share of the multiplications on the accelerator.
     """
 
     config: ModelConfig
@@ -61,14 +68,17 @@ class FloatNetwork:
     preprocessing: Preprocessing | None = None
     family: str = "DeltaMoE"
     notes: tuple[str, ...] = ()
+    host: Host | None = None
+    nodes: tuple[tuple[str, str, str], ...] = ()
+    share: float = 1.0
 
     def model(self) -> M3ViT:
         """Return the network."""
         return build(self.config, self.weights)
 
     def save(self, path: Path) -> None:
-        """Write one safetensors file, whole or not at all, the same bytes for the same network."""
-        write_tensors(path, self.weights, metadata(FORMAT, self.config, self.preprocessing))
+        """Write a safetensors file, and what is on the host beside it, whole or not at all."""
+        write_network(path, self.weights, FORMAT, self.config, self.preprocessing, self.host)
 
 
 def load(path: Path, options: Options = NOTHING) -> FloatNetwork:
@@ -77,8 +87,8 @@ def load(path: Path, options: Options = NOTHING) -> FloatNetwork:
     Parameters
     ----------
     path : Path
-        A checkpoint of a known family, as a file or as Hugging Face's folder; a folder of
-        Edge-MoE; or a float network of ours.
+        An ONNX file; a checkpoint of a known family, as a file or as Hugging Face's folder; a
+        folder of Edge-MoE; or a float network of ours.
     options : Options
         What the file does not tell.
 
@@ -100,6 +110,8 @@ def load(path: Path, options: Options = NOTHING) -> FloatNetwork:
             activation="gelu", antialias=False), "Edge-MoE", options, path, ())
     if path.is_dir():
         return _folder(path, options)
+    if path.suffix == ".onnx":
+        return _onnx(path, path.stem, options)
     return _checkpoint(read(path, options.container), path.stem, options)
 
 
@@ -119,10 +131,10 @@ def _own(path: Path) -> FloatNetwork:
         words = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     try:
-        config, preprocessing = described(words)
+        config, preprocessing, host = described(words, path)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a usable network ({error})") from None
-    return FloatNetwork(config, checked(tensors, config, str(path)), preprocessing)
+    return FloatNetwork(config, checked(tensors, config, str(path)), preprocessing, host=host)
 
 
 def _folder(folder: Path, options: Options) -> FloatNetwork:
@@ -143,7 +155,10 @@ def _folder(folder: Path, options: Options) -> FloatNetwork:
         options = replace(options, preprocessing=processor(read_json(path), path))
     if options.image is None and options.preprocessing is not None:
         options = replace(options, image=options.preprocessing.size)
-    return _checkpoint(read(file, options.container), folder.resolve().name, options, trained)
+    name = folder.resolve().name
+    if file.suffix == ".onnx":
+        return _onnx(file, name, options)
+    return _checkpoint(read(file, options.container), name, options, trained)
 
 
 def _with_config(options: Options, fields: dict, path: Path) -> Options:
@@ -161,6 +176,12 @@ def _with_config(options: Options, fields: dict, path: Path) -> Options:
         options, heads=options.heads or fields.get("num_attention_heads"),
         epsilon=options.epsilon or fields.get("layer_norm_eps"),
         activation=options.activation or ACTIVATIONS.get(activation))
+
+
+def _onnx(path: Path, name: str, options: Options) -> FloatNetwork:
+    found = find(path, name, options)
+    made = _normalized(found.network, "ONNX", options, path, ())
+    return replace(made, host=found.host, nodes=found.nodes, share=found.share)
 
 
 def _checkpoint(checkpoint: Checkpoint, name: str, options: Options,

@@ -9,11 +9,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from deltamoe.golden.config import ModelConfig
-from deltamoe.golden.importing.metadata import described, metadata
+from deltamoe.golden.importing.host import Host
+from deltamoe.golden.importing.network_file import described, write_network
 from deltamoe.golden.importing.preprocessing import Preprocessing
 from deltamoe.golden.numerics import LARGEST_MULTIPLIER, SHIFTS, WEIGHT
 from deltamoe.golden.quantization.quantized_format import check_format
-from deltamoe.golden.quantization.tensor_file import write_tensors
 
 ACC_WIDTH = 25
 MAX_BIAS = 1 << (ACC_WIDTH - 3)
@@ -25,7 +25,7 @@ FINE = 64
 
 @dataclass(frozen=True)
 class QuantizedModel:
-    """Configuration, integer tensors, and how a picture becomes the network's pixels, if said.
+    """Configuration and integer tensors; how a picture becomes pixels, and the host's part.
 
     Names: ``patch``, ``position``, ``blocks.{i}.norm1``, ``.q``, ``.k``, ``.v``,
     ``.attention``, ``.proj``, ``.norm2``, ``.fc1``, ``.gelu``, ``.fc2`` or ``.gate.{task}``,
@@ -36,6 +36,7 @@ class QuantizedModel:
     config: ModelConfig
     tensors: Mapping[str, Tensor]
     preprocessing: Preprocessing | None = None
+    host: Host | None = None
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
@@ -45,8 +46,8 @@ class QuantizedModel:
         return int(self.tensors[name])
 
     def save(self, path: Path) -> None:
-        """Write one safetensors file, whole or not at all, the same bytes for the same network."""
-        write_tensors(path, self.tensors, metadata(FORMAT, self.config, self.preprocessing))
+        """Write a safetensors file, and what is on the host beside it, whole or not at all."""
+        write_network(path, self.tensors, FORMAT, self.config, self.preprocessing, self.host)
 
     @classmethod
     def load(cls, path: Path) -> "QuantizedModel":
@@ -68,11 +69,11 @@ class QuantizedModel:
             raise ValueError(f"{path}: not a quantized model (metadata format is "
                              f"{words.get('format')!r}, not {FORMAT!r})")
         try:
-            config, preprocessing = described(words)
+            config, preprocessing, host = described(words, path)
             check_format(tensors, config)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: not a usable quantized model ({error})") from None
-        return cls(config, tensors, preprocessing)
+        return cls(config, tensors, preprocessing, host)
 
 
 def integer_linear(weight: Tensor, bias: Tensor, *, operand: int, gain: Tensor | float,

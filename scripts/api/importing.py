@@ -1,5 +1,6 @@
 """A user's own network: files of other programs made ours, and quantized if there are images."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,10 @@ class Imported(Result):
         How a picture becomes the network's pixels.
     notes : sequence of str
         What was taken off, folded or left out.
+    nodes : sequence of (str, str, str)
+        Operator, name and reason of every node on the host.
+    share : float
+        Share of the multiplications on the accelerator.
     quantization : Quantization, optional
         What quantizing it cost.
     out : Path, optional
@@ -42,6 +47,8 @@ class Imported(Result):
     family: str
     preprocessing: "Preprocessing | None"
     notes: Sequence[str]
+    nodes: Sequence[tuple[str, str, str]] = ()
+    share: float = 1.0
     quantization: Quantization | None = None
     out: Path | None = None
 
@@ -53,6 +60,9 @@ class Imported(Result):
             "prefix_tokens": config.prefix_tokens, "norm": config.norm,
             "norm_epsilon": config.norm_epsilon, "activation": config.activation,
             "classes": list(config.num_classes),
+            "share_on_accelerator": self.share,
+            "host": [{"operator": kind, "name": name, "reason": reason}
+                     for kind, name, reason in self.nodes],
             "preprocessing": None if seen is None else vars(seen), "notes": list(self.notes),
             "out": None if self.out is None else str(self.out),
             "quantization": None if self.quantization is None else self.quantization.figures()}
@@ -60,12 +70,17 @@ class Imported(Result):
     def table(self) -> Group:
         table = Table("", self.network.name)
         for name, value in self.figures().items():
-            if name not in ("name", "notes", "quantization", "preprocessing"):
+            if name not in ("name", "notes", "host", "quantization", "preprocessing"):
                 table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
         for name, value in (self.figures()["preprocessing"] or {}).items():
             table.add_row(name, str(value))
+        reasons = Counter(reason for *_, reason in self.nodes)
+        host = []
+        for reason, count in reasons.items():
+            kinds = sorted({kind for kind, _, why in self.nodes if why == reason})
+            host.append(Text(f"* {count} nodes on the host ({', '.join(kinds)}): {reason}"))
         quantized = [] if self.quantization is None else [self.quantization.table()]
-        return Group(table, *(Text(f"* {note}") for note in self.notes), *quantized)
+        return Group(table, *(Text(f"* {note}") for note in self.notes), *host, *quantized)
 
 
 def choices(*, heads: int | None = None, image: str | None = None, top_k: int | None = None,
@@ -176,8 +191,8 @@ def import_network(source: str | Path, out: str | Path | None = None, *,
     Parameters
     ----------
     source : str or Path
-        Checkpoint of timm, Hugging Face, torchvision or M³ViT as a file, Hugging Face's folder, or
-        Edge-MoE's.
+        ONNX file; checkpoint of timm, Hugging Face, torchvision or M³ViT as a file; Hugging Face's
+        folder, or Edge-MoE's.
     out : str or Path, optional
         File to write: in floating point, or quantized if there are images.
     calibrate : str or Path, optional
@@ -199,7 +214,7 @@ def import_network(source: str | Path, out: str | Path | None = None, *,
 
     found = load(Path(source), choices(**options))
     network = Network(found.config.name, found.config,
-                      Weights(None, found.model(), found.preprocessing))
+                      Weights(None, found.model(), found.preprocessing, found.host))
     target = None if out is None else Path(out)
     quantized = None
     if calibrate is not None:
@@ -208,4 +223,5 @@ def import_network(source: str | Path, out: str | Path | None = None, *,
     elif target is not None:
         found.save(target)
         network = Network(str(target), found.config, network.built)
-    return Imported(network, found.family, found.preprocessing, found.notes, quantized, target)
+    return Imported(network, found.family, found.preprocessing, found.notes, found.nodes,
+                    found.share, quantized, target)

@@ -1,15 +1,20 @@
 """Inference of one image, by the float network, the integer network or the Verilog."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deltamoe.api.networks import Network, load
 from deltamoe.api.result import Result
+from deltamoe.host.files import write
 from deltamoe.lookup import weights
 from deltamoe.terminal import Table
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from deltamoe.golden.data.video import Pixels
     from deltamoe.golden.engines import Output
 
@@ -52,6 +57,35 @@ class Inference(Result):
             return None
         return sqnr_db(self.output, self.real)
 
+    @cached_property
+    def outputs(self) -> dict[str, "np.ndarray"]:
+        """The user's outputs by their names, of a network whose last part is on the host."""
+        from deltamoe.golden.numerics import RESIDUAL_SCALE
+
+        if self.network.host is None:
+            return {}
+        return self.network.host.run(
+            self.output.x / (1.0 if self.engine == "float" else RESIDUAL_SCALE))
+
+    def save_outputs(self, path: Path) -> None:
+        """Write the user's outputs into one ``.npz`` file, whole or not at all.
+
+        Raises
+        ------
+        ValueError
+            There are none.
+        OSError
+            The file cannot be written.
+        """
+        import numpy as np
+
+        if not self.outputs:
+            raise ValueError(f"{self.network.name} has no part on the host, and so no outputs of "
+                             "other names")
+        content = BytesIO()
+        np.savez(content, **self.outputs)
+        write(path, content.getvalue())
+
     def measured(self) -> dict:
         """Return what only this engine knows."""
         return {}
@@ -60,7 +94,9 @@ class Inference(Result):
         return {"model": self.network.name, "hardware": self.hardware, "engine": self.engine,
                 "task": self.task, **self.measured(), "output_sha256": self.output.sha256,
                 "predicted": self.output.predicted, "weights": weights(self.network.name),
-                "sqnr_db": self.sqnr_db}
+                "sqnr_db": self.sqnr_db, **({"outputs": {
+                    name: {"shape": list(value.shape), "largest": int(value.argmax())}
+                    for name, value in self.outputs.items()}} if self.network.host else {})}
 
     def table(self) -> Table:
         table = Table("", self.network.name)

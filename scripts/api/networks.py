@@ -15,6 +15,7 @@ from deltamoe.lookup import weights as weights_of
 from deltamoe.terminal import Table
 
 if TYPE_CHECKING:
+    from deltamoe.golden.importing.host import Host
     from deltamoe.golden.importing.preprocessing import Preprocessing
     from deltamoe.golden.library import Network as Weights
     from deltamoe.golden.quantization.report import BlockNoise
@@ -79,6 +80,11 @@ class Network(Result):
     def preset(self) -> bool:
         """Whether its shapes and routing are committed, so that timing needs no weights."""
         return self.name in MODELS and self.built is None
+
+    @property
+    def host(self) -> "Host | None":
+        """What makes the user's outputs of the tokens; None: the accelerator does."""
+        return None if self.preset else self.known.host
 
     def check_task(self, task: int) -> None:
         """Raise ValueError unless the network has a task of this number."""
@@ -213,11 +219,12 @@ def quantize(model: str | Path | Network, images: str | Path, out: str | Path | 
         check_image(path, network.config, preprocessing)
     pixels = [load_image(path, network.config, preprocessing)
               for path in progress.each(paths, "reading images")]
-    quantized = replace(quantized_on(real, pixels), preprocessing=preprocessing)
+    quantized = replace(quantized_on(real, pixels), preprocessing=preprocessing,
+                        host=network.host)
     noise = block_noise(real.float(), quantized, pixels[0])
     if out is not None:
         quantized.save(Path(out))
     name = network.name if out is None else str(out)
     return Quantization(network.name, Network(name, network.config, Weights(
-        quantized, real.float(), preprocessing)), len(paths), tuple(noise),
+        quantized, real.float(), preprocessing, network.host)), len(paths), tuple(noise),
         None if out is None else Path(out))

@@ -8,6 +8,7 @@ import typer
 from deltamoe.api.importing import import_network
 from deltamoe.cli import JsonFile, app, bars, command, show
 from deltamoe.golden.config import ACTIVATIONS
+from deltamoe.golden.importing.host import beside
 from deltamoe.host.outputs import check_outputs
 
 
@@ -15,8 +16,8 @@ from deltamoe.host.outputs import check_outputs
 @command
 def import_(
     source: Annotated[Path, typer.Argument(help=(
-        "Checkpoint of timm, Hugging Face, torchvision or M³ViT, or Hugging Face's or Edge-MoE's "
-        "folder."))],
+        "ONNX file; checkpoint of timm, Hugging Face, torchvision or M³ViT; folder of Hugging Face "
+        "or Edge-MoE."))],
     out: Annotated[Path, typer.Option(help="File of the network to write.")],
     calibrate: Annotated[Path | None, typer.Option(help=(
         "Folder of pictures, or of one folder for each class: quantize with them."))] = None,
@@ -38,7 +39,7 @@ def import_(
     json: JsonFile = None,
 ) -> None:
     """Make a network of another program one of ours, and quantize it if there are pictures."""
-    check_outputs([out], json=json, read=[source, calibrate])
+    check_outputs([out, beside(out)], json=json, read=[source, calibrate])
     show(import_network(
         source, out, calibrate=calibrate, progress=bars, heads=heads, image=image, top_k=top_k,
         norm=norm, activation=activation, epsilon=epsilon, container=container,

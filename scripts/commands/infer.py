@@ -25,6 +25,9 @@ def infer(
     trace: Annotated[Path | None, typer.Option(
         help="With --engine rtl: write a Perfetto trace of simulator, Verilog and differences.")
     ] = None,
+    outputs: Annotated[Path | None, typer.Option(
+        help="Write what the host makes of the tokens, under the names of its network, as .npz.")
+    ] = None,
     json: JsonFile = None,
 ) -> None:
     """Run one image through the float network, the integer network or the Verilog."""
@@ -33,7 +36,7 @@ def infer(
     if trace and engine != "rtl":
         raise ValueError(f"--trace needs --engine rtl, not {engine}; deltamoe simulate --trace "
                          "has the simulator's")
-    check_outputs([trace], json=json, read=[file_of(model), image])
+    check_outputs([trace, outputs], json=json, read=[file_of(model), image])
     preset(hardware)
     if engine == "rtl":
         from deltamoe.api.verilog import run_verilog
@@ -41,4 +44,6 @@ def infer(
         result = run_verilog(model, hardware, task=task, image=image, trace=trace, progress=bars)
     else:
         result = inferred(model, image, hardware=hardware, engine=engine, task=task)
+    if outputs:
+        result.save_outputs(outputs)
     show(result, json)

@@ -7,6 +7,7 @@ import typer
 
 from deltamoe.api.networks import quantize as quantized
 from deltamoe.cli import JsonFile, app, bars, command, show
+from deltamoe.golden.importing.host import beside
 from deltamoe.host.outputs import check_outputs
 
 
@@ -21,5 +22,5 @@ def quantize(
     json: JsonFile = None,
 ) -> None:
     """Quantize weights with the ranges seen on calibration images; say what it costs by block."""
-    check_outputs([out], json=json, read=[network, images])
+    check_outputs([out, beside(out)], json=json, read=[network, images])
     show(quantized(network, images, out, progress=bars), json)

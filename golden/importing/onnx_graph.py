@@ -1,0 +1,240 @@
+"""An ONNX file as a graph whose constants are folded: who makes and who reads a value.
+
+The packages ``onnx`` and ONNX Runtime are the extra ``onnx``, imported when a graph is read.
+"""
+
+import tempfile
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import onnx
+
+LARGEST = 2 << 30
+"""Bytes of a file; ONNX's own format holds no more."""
+
+
+def extra(name: str) -> Any:
+    """Import a package of the extra ``onnx``.
+
+    Raises
+    ------
+    ValueError
+        It is not installed; says how to.
+    """
+    try:
+        return __import__(name)
+    except ImportError:
+        raise ValueError(f"ONNX needs the package {name}: pip install 'deltamoe[onnx]'") from None
+
+
+class Graph:
+    """Nodes of a model in order, its constants, and shapes of its values.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Without control flow.
+    """
+
+    def __init__(self, model: "onnx.ModelProto") -> None:
+        onnx = extra("onnx")
+        self.model = onnx.shape_inference.infer_shapes(model)
+        graph = self.model.graph
+        self.nodes = list(graph.node)
+        self.constants = {item.name: onnx.numpy_helper.to_array(item)
+                          for item in graph.initializer}
+        for node in self.nodes:
+            if node.op_type == "Constant":
+                self.constants[node.output[0]] = onnx.numpy_helper.to_array(
+                    node.attribute[0].t)
+        self.inputs = [item.name for item in graph.input if item.name not in self.constants]
+        self.outputs = [item.name for item in graph.output]
+        self.types = {item.name: item.type.tensor_type
+                      for item in (*graph.value_info, *graph.input, *graph.output)}
+        self.makers = {name: node for node in self.nodes for name in node.output}
+        self.readers: dict[str, list] = {}
+        for node in self.nodes:
+            for name in node.input:
+                self.readers.setdefault(name, []).append(node)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a value; -1 where it is not known, none at all if nothing is."""
+        if name in self.constants:
+            return self.constants[name].shape
+        kind = self.types.get(name)
+        return () if kind is None else tuple(
+            dim.dim_value if dim.HasField("dim_value") else -1 for dim in kind.shape.dim)
+
+    def dynamic(self, node: "onnx.NodeProto") -> list[str]:
+        """Return the inputs of a node that are no constants."""
+        return [name for name in node.input if name and name not in self.constants]
+
+    def constant(self, node: "onnx.NodeProto") -> np.ndarray | None:
+        """Return the one constant among a node's inputs, or None."""
+        found = [self.constants[name] for name in node.input if name in self.constants]
+        return found[0] if len(found) == 1 else None
+
+    def before(self, name: str, stop: Iterable[str] = ()) -> list["onnx.NodeProto"]:
+        """Return the nodes that a value needs, in order, without those that make ``stop``."""
+        needed, waiting, stop = set(), [name], set(stop)
+        while waiting:
+            value = waiting.pop()
+            node = self.makers.get(value)
+            if value in stop or node is None or node.output[0] in needed:
+                continue
+            needed.add(node.output[0])
+            waiting += [name for name in node.input if name]
+        return [node for node in self.nodes if node.output[0] in needed]
+
+    @cached_property
+    def depends(self) -> dict[str, set[str]]:
+        """By value, the values that it is made of, itself included."""
+        found: dict[str, set[str]] = {name: {name} for name in self.inputs}
+        for node in self.nodes:
+            made_of = set().union(*(found.get(name, set()) for name in node.input))
+            for name in node.output:
+                found[name] = made_of | {name}
+        return found
+
+    def between(self, first: str, last: str) -> list["onnx.NodeProto"]:
+        """Return the nodes by which ``last`` depends on ``first``, in order."""
+        return [node for node in self.before(last, [first])
+                if any(first in self.depends.get(name, ()) for name in node.input)]
+
+    def part(self, inputs: list[str], outputs: list[str]) -> "onnx.ModelProto":
+        """Return the model that makes ``outputs`` of ``inputs``, which are float.
+
+        Raises
+        ------
+        ValueError
+            An output needs another input of the graph.
+        """
+        onnx = extra("onnx")
+        needed = {node.output[0] for name in outputs for node in self.before(name, inputs)}
+        nodes = [node for node in self.nodes if node.output[0] in needed]
+        read = {name for node in nodes for name in node.input} | set(outputs)
+        for name in (read - set(inputs)) & set(self.inputs):
+            raise ValueError(f"an output needs {name} beside {', '.join(inputs)}")
+        helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+        graph = helper.make_graph(
+            nodes, "part",
+            [helper.make_tensor_value_info(name, kind, self.shape(name) or None)
+             for name in inputs],
+            [helper.make_tensor_value_info(
+                name, self.types[name].elem_type if name in self.types else kind,
+                self.shape(name) or None) for name in outputs],
+            [item for item in self.model.graph.initializer if item.name in read])
+        return helper.make_model(graph, opset_imports=self.model.opset_import,
+                                 ir_version=self.model.ir_version)
+
+    def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
+        """Compute values of others."""
+        return run(self.part(list(inputs), outputs).SerializeToString(), inputs)
+
+
+def run(model: bytes, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Run a model on one thread.
+
+    Raises
+    ------
+    ValueError
+        ONNX Runtime cannot.
+    """
+    session = _session(model)
+    try:
+        return session.run(None, inputs)
+    # ONNX Runtime raises exceptions of its own without a common base.
+    except Exception as error:
+        raise ValueError(f"ONNX Runtime cannot run this part ({_line(error)})") from None
+
+
+def _session(model: bytes, **settings: object) -> Any:
+    runtime = extra("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    skipped = settings.pop("disabled_optimizers", [])
+    for name, value in settings.items():
+        setattr(options, name, value)
+    try:
+        return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"],
+                                        disabled_optimizers=skipped)
+    # As above.
+    except Exception as error:
+        raise ValueError(f"ONNX Runtime refuses it ({_line(error)})") from None
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def read(path: Path, image: tuple[int, int] | None = None) -> Graph:
+    """Read a model for a batch of one image, and fold what does not depend on the image.
+
+    Parameters
+    ----------
+    path : Path
+        File of opset 11 or newer; its external data lies in the same folder.
+    image : tuple of int, optional
+        Height and width, where the file leaves them open.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, too large or has no single image as its input; or the size of an image
+        has to be said.
+    """
+    onnx = extra("onnx")
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path} has {path.stat().st_size} bytes, more than {LARGEST}")
+    try:
+        model = onnx.load(str(path))
+        onnx.checker.check_model(model)
+    # Protobuf's errors, and onnx's own, have no common base.
+    except Exception as error:
+        raise ValueError(f"{path} is not a complete ONNX file ({_line(error)})") from None
+    opset = max((item.version for item in model.opset_import if item.domain in {"", "ai.onnx"}),
+                default=0)
+    if opset < 11:
+        raise ValueError(f"{path} is of opset {opset}; 11 and newer are read")
+    _shape_input(model, path, image)
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "folded.onnx"
+        runtime = extra("onnxruntime")
+        try:
+            _session(model.SerializeToString(), optimized_model_filepath=str(target),
+                     graph_optimization_level=runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+                     disabled_optimizers=["MatMulAddFusion", "TransposeOptimizer"])
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        return Graph(onnx.load(str(target)))
+
+
+def _shape_input(model: "onnx.ModelProto", path: Path, image: tuple[int, int] | None) -> None:
+    """Fix the shape of the input to one image."""
+    stored = {item.name for item in model.graph.initializer}
+    inputs = [item for item in model.graph.input if item.name not in stored]
+    if len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
+        raise ValueError(f"{path} has the inputs {', '.join(item.name for item in inputs)}; one of "
+                         "batch, channels, height and width is read")
+    dims = inputs[0].type.tensor_type.shape.dim
+    for place, (dim, name) in enumerate(zip(dims, ("batch", "channels", "height", "width"),
+                                            strict=True)):
+        fixed = dim.dim_value if dim.HasField("dim_value") else 0
+        wanted = 1 if place == 0 else 0 if place == 1 else (image or (0, 0))[place - 2]
+        if fixed and wanted and fixed != wanted:
+            raise ValueError(f"{path} takes a {name} of {fixed}, not {wanted}; export it with "
+                             "another, or with an open one")
+        if not (fixed or wanted):
+            raise ValueError(f"{path} leaves the {name} of its images open; " + (
+                "export it with a fixed one" if place == 1 else "say --image HEIGHTxWIDTH"))
+        dim.ClearField("dim_param")
+        dim.dim_value = fixed or wanted
+    del model.graph.value_info[:]
+    for item in model.graph.output:
+        item.type.tensor_type.ClearField("shape")
