@@ -270,7 +270,7 @@ def mlp(block, seen: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     """Quantize norm2 and the dense MLP."""
     layer = block.mlp
     scale = channel_scale(seen, "norm2", layer.fc1.weight.detach())
-    table, input_scale, output_scale, zero_point = hidden_table(seen, layer.activation)
+    table, input_scale, output_scale, zero_point = hidden_table(seen, layer.activation.forward)
     return {
         **norm(block.norm2, scale, f"{name}.norm2"),
         **integer_linear(layer.fc1.weight.detach() * scale, layer.fc1.bias.detach(), operand=SIGNED,
@@ -301,7 +301,7 @@ def experts(block, seen: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     fc1, fc2 = first.weight.detach(), second.weight.detach()
     count = len(fc1)
     scale = channel_scale(seen, "norm2", torch.cat([gates.flatten(0, 1), fc1.flatten(0, 1)]))
-    table, input_scale, output_scale, zero_point = hidden_table(seen, layer.activation)
+    table, input_scale, output_scale, zero_point = hidden_table(seen, layer.activation.forward)
     made_first = integer_linear((fc1 * scale).flatten(0, 1), first.bias.detach().flatten(),
                                 operand=SIGNED, gain=1 / input_scale, name=f"{name}.experts.fc1")
     made_second = integer_linear((fc2 * output_scale).flatten(0, 1), second.bias.detach().flatten(),
