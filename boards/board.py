@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from deltamoe.boards.clock import Clock
 from deltamoe.rtl.config import HwConfig
 from deltamoe.sim.memory import MemoryModel
 
@@ -17,10 +18,10 @@ class Board:
     part : str or None
         Family of the part, a key of :data:`deltamoe.boards.synthesis.parts.PARTS`; None if the
         design is for no board.
-    clock_mhz : float
-        Clock that frames/s assume.
-    clock_source : str
-        What the clock rests on.
+    clock : Clock
+        Clock that the design is for, of frames/s and energy where only one is stated.
+    supported : Clock
+        Clock that what is there supports, by its best evidence.
     memory : MemoryModel
         Memory of the board.
     memory_source : str
@@ -29,7 +30,12 @@ class Board:
 
     hardware: HwConfig
     part: str | None
-    clock_mhz: float
-    clock_source: str
+    clock: Clock
+    supported: Clock
     memory: MemoryModel
     memory_source: str
+
+    @property
+    def clocks(self) -> tuple[Clock, ...]:
+        """Both clocks, the one with evidence first."""
+        return tuple(dict.fromkeys((self.supported, self.clock)))

@@ -1,6 +1,7 @@
 """The smallest accelerator, for tests: no board, but every unit."""
 
 from deltamoe.boards.board import Board
+from deltamoe.boards.clock import ECP5, Assumed, Clock, by_levels
 from deltamoe.rtl.config import HwConfig
 from deltamoe.sim.memory import MemoryModel
 
@@ -13,8 +14,8 @@ NANO = Board(
         burst_beats=16, outstanding=2,
     ),
     part=None,
-    clock_mhz=100.0,
-    clock_source="a round number: the design is for no board",
+    clock=Clock(100.0, Assumed("a round number: the design is for no board")),
+    supported=by_levels(20.0, part="LFE5U-85F", rule=ECP5, commit="9228feb"),
     memory=MemoryModel(latency=20, interval=1),
     memory_source="a round number: the design is for no board",
 )

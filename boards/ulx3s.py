@@ -1,6 +1,7 @@
 """ULX3S: a Lattice LFE5U-85F with 32 MiB of SDRAM, built with open tools."""
 
 from deltamoe.boards.board import Board
+from deltamoe.boards.clock import ECP5, Assumed, Clock, by_levels
 from deltamoe.rtl.config import HwConfig
 from deltamoe.sim.memory import MemoryModel
 
@@ -13,8 +14,8 @@ ULX3S = Board(
         burst_beats=32, outstanding=4,
     ),
     part="ecp5",
-    clock_mhz=60.0,
-    clock_source="assumed: each unit alone is routed above it, the whole accelerator is not",
+    clock=Clock(60.0, Assumed("each unit alone is routed above it, the whole accelerator is not")),
+    supported=by_levels(19.4, part="LFE5U-85F", rule=ECP5, commit="dfc599e"),
     memory=MemoryModel(latency=20, interval=4),
     memory_source="16 bits of SDRAM at the clock of the accelerator, without its row misses",
 )

@@ -1,6 +1,7 @@
 """ZCU102: an AMD XCZU9EG with DDR4-2133 of 64 bits on the programmable logic's side."""
 
 from deltamoe.boards.board import Board
+from deltamoe.boards.clock import ULTRASCALE_PLUS, Assumed, Clock, by_levels
 from deltamoe.rtl.config import HwConfig
 from deltamoe.sim.memory import MemoryModel
 
@@ -14,8 +15,8 @@ ZCU102 = Board(
         burst_beats=64, outstanding=8,
     ),
     part="xcup",
-    clock_mhz=300.0,
-    clock_source="assumed: the clock of the published accelerators on this board",
+    clock=Clock(300.0, Assumed("the clock of the published accelerators on this board")),
+    supported=by_levels(26.0, part="XCZU9EG", rule=ULTRASCALE_PLUS, commit="9228feb"),
     memory=MemoryModel(latency=100, interval=1),
     memory_source="assumed: 64 bytes a cycle is all that the board's DDR4 has",
 )

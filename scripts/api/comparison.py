@@ -15,7 +15,7 @@ from deltamoe.experiments.points.point import Point
 from deltamoe.experiments.reading import bundled, checked
 from deltamoe.experiments.study.answer import answer, called, compared, varied
 from deltamoe.experiments.study.spec import BUNDLED, Study, read
-from deltamoe.experiments.study.table import Units, as_csv, as_json, tables
+from deltamoe.experiments.study.table import Units, as_csv, as_json, clocks, tables
 from deltamoe.rtl.compiler.entry import check
 from deltamoe.terminal import Table
 
@@ -47,7 +47,8 @@ class Comparison(Pictured):
         known = dict.fromkeys(outcome.known for outcome in self.outcomes
                               if outcome.point.model.trace)
         return Group(Text(self.study.question, style="bold"), *tables(self.outcomes),
-                     *(Text(line, no_wrap=True, overflow="ignore") for line in known),
+                     *(Text(line, no_wrap=True, overflow="ignore") for line in (
+                         *clocks(self.outcomes), *known)),
                      Text(self.answer))
 
     def csv(self) -> str:

@@ -1,7 +1,7 @@
 """Simulations: every counter, the cycles of every layer and the energy, without the hardware."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from rich.text import Text
 from deltamoe.api.networks import Network
 from deltamoe.api.program import Compilation, compiled
 from deltamoe.api.result import Pictured
-from deltamoe.boards import clock
+from deltamoe.boards import clocks
+from deltamoe.boards.clock import Clock, rates, speed
 from deltamoe.golden.temporal.policy import REMEMBERING, Policy
 from deltamoe.host.files import write_all
 from deltamoe.rtl.config import HwConfig
@@ -39,6 +40,8 @@ class Simulation(Pictured):
         Counters, layers, spans of work, and the cause of every lost cycle.
     energy : deltamoe.sim.energy.estimate.Energy
         Energy in pJ by layer, component, operand and kind, each with its bounds.
+    clocks : sequence of Clock
+        Clocks that frames/s are stated at, with their evidence; the energy is that at the last.
     seconds : float
         Time that the simulation took.
     """
@@ -46,6 +49,7 @@ class Simulation(Pictured):
     compilation: Compilation
     result: Result
     energy: Energy
+    clocks: Sequence[Clock]
     seconds: float
 
     @property
@@ -66,6 +70,7 @@ class Simulation(Pictured):
             "cycles": result.cycles, "macs": result.counters["macs"],
             "mac_units": self.compilation.hw.mac_units, "utilization": self.utilization,
             "counters": dict(result.counters),
+            "rates": rates(result.cycles, self.clocks),
             "layers": [{"name": str(layer.label), "cycles": layer.cycles, "macs": layer.macs,
                         "stalls": dict(layer.stalls)} for layer in result.layers],
             "lost": {"cycles": sum(result.losses.by_cause().values()),
@@ -85,7 +90,8 @@ class Simulation(Pictured):
         result, mac_units = self.result, self.compilation.hw.mac_units
         return Group(self.layers(), lost(result),
                      f"{result.cycles:,} cycles, {self.utilization:.1%} of {mac_units} "
-                     "multipliers busy", *spent(self.energy))
+                     "multipliers busy", Text(speed(result.cycles, self.clocks)),
+                     *spent(self.energy, self.clocks[-1]))
 
     def layers(self) -> Table:
         """Return the table of cycles, multiplications and the longest stall by layer."""
@@ -141,10 +147,10 @@ def lost(result: Result) -> Table:
     return table
 
 
-def spent(made: Energy) -> Iterator[Table | Text]:
+def spent(made: Energy, clock: Clock) -> Iterator[Table | Text]:
     """Yield the energy by kind, and what the table has no price for."""
     table = Table("energy, uJ", "typical", "low", "high",
-                  title=f"{made.table.name} at {made.clock_mhz:g} MHz: {made.table.meaning}")
+                  title=f"{made.table.name} at {clock}: {made.table.meaning}")
     for name, part in {**made.by_kind(), "total": made.total}.items():
         table.add_row(name, *(f"{value / 1e6:,.2f}" for value in (
             part.typical, part.low, part.high)))
@@ -203,7 +209,7 @@ def simulate(model: str | Path | Network | Compilation, hardware: str | HwConfig
     energy_table : str
         ``asic_28nm``, ``fpga``, or a file of such a table.
     clock_mhz : float, optional
-        Clock in MHz, for static energy; else what is assumed for the preset.
+        Clock in MHz, for frames/s and static energy; else those of the preset.
     fps : float
         Frames a second, the time until the next of which is idle; 0: none follows.
 
@@ -219,5 +225,6 @@ def simulate(model: str | Path | Network | Compilation, hardware: str | HwConfig
     facts = known_facts(made, None if image is None else Path(image))
     began = time.perf_counter()
     result = run(made.outline if image is None else made.program, facts, memory)
-    return Simulation(made, result, energy(result, made.hw, costs, clock(made.hw, clock_mhz), fps),
+    stated = clocks(made.hw, clock_mhz)
+    return Simulation(made, result, energy(result, made.hw, costs, stated[-1].mhz, fps), stated,
                       time.perf_counter() - began)

@@ -14,8 +14,9 @@ from rich.text import Text
 from deltamoe.api.networks import Network, load
 from deltamoe.api.progress import QUIET, Progress
 from deltamoe.api.result import Pictured
-from deltamoe.boards import clock
+from deltamoe.boards import clocks
 from deltamoe.boards import hardware as hardware_by_name
+from deltamoe.boards.clock import Clock, rates, speed
 from deltamoe.experiments.policy_search import automatic
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.data.picture import files_of
@@ -103,7 +104,7 @@ class Player:
         result = simulate(program, from_trace(trace, config, self.plan), self.memory)
         before = simulate(self.dense, from_trace(dense, config), self.memory).cycles
         counters, spent = result.counters, energy(
-            result, self.hw, self.costs, clock(self.hw)).total
+            result, self.hw, self.costs, clocks(self.hw)[-1].mhz).total
         self.traces.append(trace)
         wrong = int((trace.x != dense.x).sum())
         return Frame(
@@ -195,6 +196,11 @@ class Playback(Pictured):
         return places(self.plan, self.network.config, self.hw, self.task)
 
     @property
+    def clocks(self) -> tuple[Clock, ...]:
+        """Clocks that frames/s are stated at, with their evidence; the energy is at the last."""
+        return clocks(self.hw)
+
+    @property
     def summary(self) -> dict[str, float]:
         """Means over the frames behind the first, or of the only one."""
         later = self.frames[1:] or self.frames
@@ -211,7 +217,7 @@ class Playback(Pictured):
                     str(operator): str(choice.policy) for operator, choice in self.plan.resolve(
                         self.network.config).items()},
                   "state": self.state, "frames": [asdict(frame) for frame in self.frames],
-                  "summary": self.summary}
+                  "summary": self.summary, "rates": rates(self.summary["cycles"], self.clocks)}
         return values if self.rtl is None else values | {"rtl": self.rtl}
 
     def table(self) -> Group:
@@ -231,6 +237,7 @@ class Playback(Pictured):
         yield (f"behind the first frame: density {means['density']:.1%}, "
                f"{means['speedup']:.2f} x dense, {means['energy_pj'] / 1e6:.0f} uJ a frame "
                f"({means['energy_low_pj'] / 1e6:.0f} to {means['energy_high_pj'] / 1e6:.0f})")
+        yield speed(means["cycles"], self.clocks)
         for place in ("on chip", "memory"):
             kept = [name for name, where in self.state.items() if where == place]
             if kept:

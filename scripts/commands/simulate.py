@@ -37,7 +37,7 @@ def simulate(
     interval: Interval = 1,
     energy_table: EnergyTable = "asic_28nm",
     clock_mhz: Annotated[float | None, typer.Option(
-        help="Clock, for static energy; else the one assumed for the hardware.")] = None,
+        help="Clock, for frames/s and static energy; else those of the hardware.")] = None,
     fps: Annotated[float, typer.Option(
         help="Frames a second; the time left until the next is idle. 0: none follows.")] = 0.0,
     trace: Annotated[Path | None, typer.Option(help="Write a Perfetto trace here.")] = None,

@@ -14,6 +14,7 @@ from deltamoe.api.progress import QUIET, Progress
 from deltamoe.api.result import Result as Figures
 from deltamoe.boards import BOARDS, PRESETS
 from deltamoe.boards.board import Board
+from deltamoe.boards.clock import rates
 from deltamoe.experiments.layer_sparsity import measured
 from deltamoe.experiments.layer_sparsity import table as sparsity_table
 from deltamoe.golden.config import MODELS, ModelConfig
@@ -36,7 +37,7 @@ FRAMES = {"m3vit-tiny-129": 553_000, "m3vit-tiny-197": 889_000, "deit-tiny-197":
 PEERS = {
     "Edge-MoE, M3ViT": 10_390_000, "CoQMoE, M3ViT": 1_940_000,
 }
-"""Cycles a frame at 300 MHz, from the papers' milliseconds on the same board."""
+"""Cycles a frame, from the papers' milliseconds at 300 MHz on the same board, their clock."""
 
 GATES = {"lut": 150_000, "dsp": 1000, "bram": 800}
 """Most that the hardware may need of a ZU9EG."""
@@ -99,8 +100,7 @@ def frame_rows(rtl: bool, progress: Progress) -> list[dict]:
                "cycles": result.cycles,
                "limit": FRAMES[name] * frames if hardware == HARDWARE else None,
                "utilization": frames * config.macs / (result.cycles * hw.mac_units),
-               "clock_mhz": board.clock_mhz,
-               "frames_per_s": frames * board.clock_mhz * 1e6 / result.cycles,
+               "rates": rates(result.cycles / frames, board.clocks),
                "bytes_read_to_needed": result.counters["bytes_read"] / needed}
         if rtl:
             row |= {"rtl": checked(name, board.memory, frames, task, hardware)}
@@ -151,19 +151,23 @@ def gates_row(progress: Progress) -> dict:
 def frames_table(board: Board, rows: list[dict]) -> Table:
     """Return the table of one board."""
     table = Table(*(Column(name, no_wrap=True) for name in (
-        "model and task", "cycles", "at most", "busy", "frames/s")),
+        "model and task", "cycles", "at most", "busy",
+        *(f"frames/s at {clock}" for clock in board.clocks))),
                   "read / needed", "RTL", title=(
                       f"{board.hardware.name}: {rows[0]['bytes_per_cycle']:g} B/cycle, latency "
-                      f"{board.memory.latency}, {board.clock_mhz:g} MHz, cold start"))
+                      f"{board.memory.latency}, cold start"))
     for row in rows:
         times = f" x{row['frames']}" if row["frames"] > 1 else ""
         table.add_row(f"{row['model']}, {row['task']}{times}", f"{row['cycles']:,}",
                       f"{row['limit']:,}" if row["limit"] else "", f"{row['utilization']:.1%}",
-                      f"{row['frames_per_s']:.1f}", f"{row['bytes_read_to_needed']:.3f}",
+                      *(f"{rate['frames_per_s']:.1f}" for rate in row["rates"]),
+                      f"{row['bytes_read_to_needed']:.3f}",
                       verdict(row))
     if board.hardware.name == HARDWARE:
         for name, cycles in PEERS.items():
-            table.add_row(name, f"{cycles:,}", "", "", f"{300e6 / cycles:.1f}", "", "")
+            table.add_row(name, f"{cycles:,}", "", "", *(
+                f"{clock.frames_per_s(cycles):.1f}" if clock == board.clock else ""
+                for clock in board.clocks), "", "")
     return table
 
 

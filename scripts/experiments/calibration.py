@@ -153,12 +153,12 @@ def equations(rows: Iterable[Measurement], terms: list[str]) -> tuple[np.ndarray
             result = simulated(point)
         except ValueError as error:
             raise ValueError(f"line {row.line}: {error}") from None
-        most = point.clock_mhz * 1e6 / result.cycles
+        most = point.clock.frames_per_s(result.cycles)
         busy = row.frames_per_s / most
         if busy > 1 + 1e-3:
             raise ValueError(f"line {row.line}: {row.frames_per_s:g} frames/s are more than the "
                              f"{most:.1f} that {point.model.label} on {point.hardware.label} makes "
-                             f"at {point.clock_mhz:g} MHz")
+                             f"at {point.clock.mhz:g} MHz")
         counts, power = terms_of(result), row.power_w
         counts["static"] = 1
         if row.idle_power_w is not None:

@@ -18,7 +18,8 @@ from deltamoe.api.program import compile as compiled
 from deltamoe.api.progress import QUIET, Progress
 from deltamoe.api.result import Result
 from deltamoe.api.verilog import VerilogRun, run_verilog
-from deltamoe.boards import clock, hardware
+from deltamoe.boards import clocks, hardware
+from deltamoe.boards.clock import Clock, rates, speed
 from deltamoe.boards.verilator.engine import check_buildable
 from deltamoe.golden.data.images import digits
 from deltamoe.golden.engines import sqnr_db
@@ -51,6 +52,7 @@ class Task:
     run: VerilogRun
     mac_units: int
     energy: Energy
+    clocks: Sequence[Clock]
 
     def figures(self) -> dict:
         """Return what ``--json`` writes of it."""
@@ -62,6 +64,7 @@ class Task:
             "cycles": {"rtl": counters["cycles"], "simulator": run.expected.cycles},
             "counters_differing": run.counters_differing,
             "utilization": run.expected.utilization(self.mac_units),
+            "rates": rates(counters["cycles"], self.clocks),
             "bytes": counters["bytes_read"] + counters["bytes_written"]}
 
     def rows(self) -> dict[str, str]:
@@ -75,6 +78,7 @@ class Task:
             "cycles: RTL / simulator": " / ".join(f"{n:,}" for n in result["cycles"].values()),
             "counters differing, RTL from simulator": str(result["counters_differing"]),
             "utilization of the multipliers": f"{result['utilization']:.1%}",
+            "speed": speed(result["cycles"]["rtl"], self.clocks),
             "bytes to and from memory": f"{result['bytes']:,}",
             "energy (28 nm ASIC table)": f"{spent.typical / 1e6:.2f} µJ "
                                          f"({spent.low / 1e6:.2f} to {spent.high / 1e6:.2f})",
@@ -136,7 +140,9 @@ def demonstrate(out: Path, *, progress: Progress = QUIET) -> Demonstration:
     network = Network("digits", weights.quantized.config, weights)
     runs = [run_verilog(compiled(network, hw, task=task), progress=progress)
             for task in range(network.config.num_tasks)]
-    tasks = [Task(run, hw.mac_units, energy(run.expected, hw, costs, clock(hw))) for run in runs]
+    stated = clocks(hw)
+    tasks = [Task(run, hw.mac_units, energy(run.expected, hw, costs, stated[-1].mhz), stated)
+             for run in runs]
     drawn = BytesIO()
     Image.fromarray(images[0][0].numpy()).save(drawn, "png")
     files, label = generated(hw.name), int(labels[0])

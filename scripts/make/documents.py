@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from enum import IntEnum
 from pathlib import Path
 
-from deltamoe.boards import PRESETS, clock
+from deltamoe.boards import BOARDS, PRESETS
 from deltamoe.boards.synthesis.parts import PARTS, RESOURCES
 from deltamoe.boards.synthesis.units import UNITS
 from deltamoe.experiments.reading import bundled
@@ -139,10 +139,11 @@ def models() -> str:
 def hardware() -> str:
     """Return the presets of hardware."""
     return table(("preset", "multipliers", "lane groups", "lanes", "word", "bus", "weight memory",
-                  "tokens, at most", "keeps sums", "clock assumed"), (
+                  "tokens, at most", "keeps sums", "clock it is for", "clock supported"), (
         (f"`{name}`", hw.mac_units, hw.groups, hw.lanes, f"{hw.word} elements",
          f"{hw.bus_bytes} bytes", f"{hw.weight_bytes // 1024} KiB", hw.max_tokens,
-         "yes" if hw.temporal else "no", f"{clock(hw):g} MHz") for name, hw in PRESETS.items()))
+         "yes" if hw.temporal else "no", BOARDS[name].clock, BOARDS[name].supported)
+        for name, hw in PRESETS.items()))
 
 
 def parts() -> str:

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from torch import nn
 
+from deltamoe.boards import BOARDS
 from deltamoe.experiments.points import evaluate
 from deltamoe.experiments.points.inputs import InputSpec
 from deltamoe.experiments.points.point import Point
@@ -297,7 +298,8 @@ def test_numbers_of_a_picture_hide_no_other() -> None:
 def test_an_unknown_output_is_not_drawn_as_the_same() -> None:
     spent = {"total": Interval(1e6, 2e6, 3e6, "t")}
     points = [SimpleNamespace(executes=kind, label=kind, energy=spent, frames_per_s=speed,
-                              sqnr_db=noise, seeded=False)
+                              sqnr_db=noise, seeded=False,
+                              point=SimpleNamespace(clock=BOARDS["zcu102"].clock))
               for kind, speed, noise in (("rtl", 100.0, float("inf")), ("model", 200.0, 20.0),
                                          ("model", 300.0, None))]
     figure = figures.pareto(points, Units(points))

@@ -24,7 +24,8 @@ class Outcome:
     that all multipliers lost, by cause; ``layers`` those of the last frame; ``agreement`` the share
     of frames with the class of dense inference; ``traffic`` the bytes that pass the memory port, by
     what they are; ``idle`` that the policy saved nothing of dense inference; ``speedup`` and
-    ``energy_ratio`` are against the ``baseline``, by label.
+    ``energy_ratio`` are against the ``baseline``, by label. ``frames_per_s`` and ``energy`` are at
+    the point's clock.
     """
 
     point: Point
@@ -108,10 +109,14 @@ class Outcome:
         """Return all figures, flat."""
         intervals = {f"energy_pj_{name}_{bound}": value for name, part in self.energy.items()
                      for bound, value in part.bounds.items()}
+        best = self.point.clocks[0]
         return {
             **self.point.labels, "executes": self.executes, "differs": self.differs,
             "operands": self.known,
-            "cycles": self.cycles, "frames_per_s": self.frames_per_s, "speedup": self.speedup,
+            "cycles": self.cycles, "frames_per_s": self.frames_per_s,
+            "clock_mhz": self.point.clock.mhz, "clock_evidence": self.point.clock.evidence.KIND,
+            "supported_mhz": best.mhz, "supported_evidence": best.evidence.KIND,
+            "speedup": self.speedup,
             "energy_ratio": self.energy_ratio, "baseline": self.baseline,
             "bound_by": self.bound_by, "skipped_nothing": self.idle,
             "utilization": self.utilization, "mac_units": self.mac_units,
@@ -127,7 +132,7 @@ class Outcome:
 def measured(point: Point, run: Run, energy_table: str, label: str = "") -> Outcome:
     """Return a point's figures, not yet compared; ``label`` is what the point is called."""
     hw, count = point.hardware.config, len(run.results) * point.batch
-    table, clock = find_table(energy_table), point.clock_mhz
+    table, clock = find_table(energy_table), point.clock
     total, lost = Counter[str](), Counter[str]()
     spent: dict[str, Interval] = {}
     traffic = dict.fromkeys(dict.fromkeys(KINDS.values()), 0.0)
@@ -137,12 +142,12 @@ def measured(point: Point, run: Run, energy_table: str, label: str = "") -> Outc
                 traffic[KINDS[act.operand]] += size / count
         total.update(result.counters)
         lost.update(result.losses.by_cause())
-        parts = energy(result, hw, table, clock)
+        parts = energy(result, hw, table, clock.mhz)
         for name, part in {**parts.by_component(), "total": parts.total}.items():
             spent[name] = spent.get(name, table.price("")) + part * (1 / count)
     counters = {name: value / count for name, value in total.items()}
     return Outcome(
         point, label, run.executes, run.known, counters["cycles"],
-        clock * 1e6 / counters["cycles"], spent, counters,
+        clock.frames_per_s(counters["cycles"]), spent, counters,
         {name: value / count for name, value in lost.items()}, run.results[-1].layers, run.quality,
         run.agreement, traffic, run.idle)

@@ -1,5 +1,6 @@
 """A point: one value of everything that figures depend on."""
 
+from deltamoe.boards.clock import Clock
 from deltamoe.experiments.points.inputs import InputSpec
 from deltamoe.experiments.points.values import (
     Batch,
@@ -32,9 +33,14 @@ class Point(Strict):
         return {axis: label(getattr(self, axis)) for axis in type(self).model_fields}
 
     @property
-    def clock_mhz(self) -> float:
-        """Million cycles in a second."""
-        return self.memory.clock_mhz or self.hardware.clock_mhz
+    def clocks(self) -> tuple[Clock, ...]:
+        """Clocks that frames/s may be stated at, with their evidence; :attr:`clock` is the last."""
+        return self.hardware.clocks(self.memory.clock_mhz)
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of its frames/s and energies."""
+        return self.clocks[-1]
 
     @property
     def memory_model(self) -> MemoryModel:

@@ -6,7 +6,8 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from deltamoe.boards import PRESETS, clock
+from deltamoe.boards import PRESETS, clocks
+from deltamoe.boards.clock import Clock
 from deltamoe.experiments.reading import Strict
 from deltamoe.golden.config import MODELS, ModelConfig
 from deltamoe.golden.sparsity.mechanism import Mechanism, find
@@ -99,10 +100,9 @@ class HardwareSpec(Preset):
     KIND: ClassVar[type] = HwConfig
     PRESETS: ClassVar[dict[str, Any]] = PRESETS
 
-    @property
-    def clock_mhz(self) -> float:
-        """Clock that is assumed for the preset."""
-        return clock(PRESETS[self.preset])
+    def clocks(self, mhz: float | None = None) -> tuple[Clock, ...]:
+        """Return what :func:`deltamoe.boards.clocks` says of the preset, as it is changed here."""
+        return clocks(replace(self.config, name=self.preset), mhz)
 
 
 class PolicySpec(Strict):
@@ -154,8 +154,8 @@ class MemorySpec(Strict):
     """Memory and clock: cycles to the first beat, from beat to beat, and how many in a second.
 
     In place of ``interval``, ``bytes_per_cycle`` is the most that the memory moves, whatever the
-    width of a beat. Without ``clock_mhz`` the clock is what :func:`deltamoe.boards.clock` assumes
-    for the preset.
+    width of a beat. Without ``clock_mhz`` the clock is what :func:`deltamoe.boards.clocks` says of
+    the preset.
     """
 
     name: str | None = None

@@ -68,8 +68,8 @@ def answer(study: Study, outcomes: Sequence[Outcome]) -> str:
         "dense inference." for outcome in outcomes if outcome.idle)
     if not groups:
         only = outcomes[0]
-        return (f"{only.frames_per_s:,.0f} frames/s, {only.energy['total'].typical / 1e6:,.0f} uJ "
-                f"({only.executes}).{warned}")
+        return (f"{only.frames_per_s:,.0f} frames/s at {only.point.clock}, "
+                f"{only.energy['total'].typical / 1e6:,.0f} uJ ({only.executes}).{warned}")
     lean = min((outcome for outcome in outcomes if outcome.label != outcome.baseline),
                key=lambda outcome: outcome.energy_ratio)
     base = called(fixed, fixed)

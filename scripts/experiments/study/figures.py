@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from deltamoe.experiments.points.outcome import Outcome
-from deltamoe.experiments.study.table import Units
+from deltamoe.experiments.study.table import Units, rate
 from deltamoe.page import BLUE, GRAY, GREEN, ORANGE, RED, SKY, YELLOW
 from deltamoe.rtl.label import Label
 from deltamoe.sim.report.losses import CAUSES
@@ -200,7 +200,7 @@ def pareto(outcomes: Sequence[Outcome], units: Units) -> Figure:
     best.sort(key=lambda number: x[number])
     left.plot([x[number] for number in best], [y[number] for number in best], color=GREEN,
               linewidth=1, marker="o", markersize=12, fillstyle="none", label="Pareto front")
-    left.set(xlabel=f"energy of an image, {units.energy} (typical)", ylabel="frames/s")
+    left.set(xlabel=f"energy of an image, {units.energy} (typical)", ylabel=rate(outcomes))
     for axes in (left, *right):
         axes.margins(0.12)
         axes.grid(alpha=0.3)
@@ -219,7 +219,7 @@ def outputs(axes, numbered: Sequence[tuple[int, Outcome]]) -> None:
     same = top + max(5.0, 0.25 * abs(top))
     seeded = any(outcome.seeded for _, outcome in numbered)
     axes.set(xlabel=f"output against dense, dB{' (seeded weights)' if seeded else ''}",
-             ylabel="frames/s")
+             ylabel=rate([outcome for _, outcome in numbered]))
     spots(axes, [outcome for _, outcome in numbered], [
         outcome.sqnr_db if isfinite(outcome.sqnr_db) else same for _, outcome in numbered],
         [outcome.frames_per_s for _, outcome in numbered], [number for number, _ in numbered])

@@ -109,8 +109,11 @@ def sources(study: Study) -> str:
     """Return what the figures rest on."""
     memories = table(("memory", "latency, cycles", "beats", "clock, MHz"), (
         (memory.label, memory.latency, memory.pace,
-         f"{memory.clock_mhz:g}" if memory.clock_mhz else "the hardware's: " + ", ".join(
-             f"{hardware.clock_mhz:g}" for hardware in study.hardware)) for memory in study.memory))
+         f"{memory.clock_mhz:g}" if memory.clock_mhz else "the hardware's")
+        for memory in study.memory))
+    clocks = table(("hardware", "clock", "because"), (
+        (hardware.label, clock, clock.evidence.because)
+        for hardware in study.hardware for clock in hardware.clocks()))
     return f"""<h2>Assumptions</h2>
 {bullets(f"{name}: {claim}" for name, claim in CLAIMS.items())}
 <p>A figure marked <span class="model">model</span> assumes, besides the hardware's own timing:</p>
@@ -118,13 +121,14 @@ def sources(study: Study) -> str:
 <p>What is known of the data decides which experts and elements are used. A routing that is drawn
 has experts whose popularity is log-normal with deviation 1 and tokens that do not resemble each
 other, so it uses more experts than the networks with seeded weights do, whose tokens do.</p>
-<p>Clock rates are assumptions: no board has run this. Frames/s are clock over cycles; each image
-starts when the one before has been written, unless several are a batch, which
-is one image several times.</p>
+<p>No board has run this. Frames/s are clock over cycles, at the memory's clock where it has one and
+else at the last of the hardware's. Each image starts when the one before has been written, unless
+several are a batch, which is one image several times.</p>
 <h2>Policies</h2>{mechanisms(study)}{calibrated(study)}
 <h2>Models</h2>{dimensions([model for model in study.models if not model.trace], "dimension")}
 {f"<p>{ASSUMED}</p>" if any(model.trace for model in study.models) else ""}
 <h2>Hardware</h2>{dimensions(study.hardware, "parameter")}
+<h2>Clocks</h2>{clocks}
 <h2>Memory</h2>{memories}
 <h2>Energy constants: table {html.escape(study.energy_table)}</h2>{constants(study)}"""
 

@@ -81,6 +81,22 @@ def tables(outcomes: Sequence[Outcome]) -> list[Table]:
     return [figures, spent, *differing(outcomes)]
 
 
+def clocks(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return a line for each hardware: the clock of its frames/s, and the one with evidence."""
+    lines = []
+    for outcome in outcomes:
+        supported, clock = outcome.point.clocks[0], outcome.point.clock
+        lines.append(f"{outcome.point.hardware.label}: frames/s at {clock}" + (
+            "" if supported == clock else f"; what is there supports {supported}"))
+    return list(dict.fromkeys(lines))
+
+
+def rate(outcomes: Sequence[Outcome]) -> str:
+    """Return the unit of frames/s, with the clock if it is that of all points."""
+    stated = {str(outcome.point.clock) for outcome in outcomes}
+    return f"frames/s at {stated.pop()}" if len(stated) == 1 else "frames/s at the point's clock"
+
+
 def differing(outcomes: Sequence[Outcome]) -> list[Table]:
     """Return a table of how the policies differ from their sources, if any does."""
     lines = {outcome.point.policy.label: outcome.differs for outcome in outcomes if outcome.differs}

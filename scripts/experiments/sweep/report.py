@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from deltamoe.boards.area.model import CAPACITY, errors
+from deltamoe.boards.clock import Clock
 from deltamoe.experiments.sweep.design import Design
 from deltamoe.experiments.sweep.spec import OBJECTIVES, Spec
 from deltamoe.page import BLUE, GRAY, ORANGE, png
@@ -31,12 +32,28 @@ def described(spec: Spec, points: list[Design], asked: int) -> dict:
                    key=lambda point: [point.figures[name] for name in spec.objectives])
     return {
         "spec": spec.model_dump(mode="json", exclude_none=True), "asked": asked,
+        "clock": None if (clock := clock_of(spec)) is None else clock.figures(),
         "points": len(points),
         "refused": sum(bool(point.refused) for point in points),
         "over_limits": sum(not point.refused and not point.fits for point in points),
         "area_errors": area_errors(), "area_designs": len(errors()),
         "front": [{"values": point.values, "figures": point.figures} for point in front],
     }
+
+
+def clock_of(spec: Spec) -> Clock | None:
+    """Return the clock of all designs, or None if it is explored."""
+    if "clock_mhz" in spec.explore:
+        return None
+    return spec.hardware.clocks(spec.memory.clock_mhz)[-1]
+
+
+def unit(spec: Spec, figure: str) -> str:
+    """Return a figure's unit; that of frames/s with the clock."""
+    clock = clock_of(spec)
+    if figure != "frames_per_s":
+        return UNITS[figure][0]
+    return f"{UNITS[figure][0]} at {clock or 'clocks that are all assumed'}"
 
 
 def area_errors() -> dict[str, dict[str, float]]:
@@ -53,7 +70,7 @@ def table(spec: Spec, front: list[dict]) -> Table:
     filled = Table(title=f"{spec.model.label} on {spec.hardware.label} changed: {len(shown)} "
                          f"of the {len(front)} designs that no other beats")
     for name in spec.objectives:
-        filled.add_column(UNITS[name][0], justify="right")
+        filled.add_column(unit(spec, name), justify="right")
     filled.add_column("design")
     for row in shown:
         figures = (row["figures"][name] / UNITS[name][1] for name in spec.objectives)
@@ -77,11 +94,11 @@ def picture(spec: Spec, points: list[Design]) -> bytes:
              ("beaten by none", "o", ORANGE, [p for p in built if p.best]))
     for axes, (vertical, across) in zip(grid.flat, pairs, strict=False):
         for label, marker, color, chosen in kinds:
-            (x, wide), (y, high) = UNITS[across], UNITS[vertical]
+            (_, wide), (_, high) = UNITS[across], UNITS[vertical]
             axes.scatter([p.figures[across] / wide for p in chosen],
                          [p.figures[vertical] / high for p in chosen],
                          marker=marker, color=color, s=18, linewidths=0.8, label=label)
-            axes.set(xlabel=x, ylabel=y)
+            axes.set(xlabel=unit(spec, across), ylabel=unit(spec, vertical))
         axes.grid(alpha=0.3)
     for axes in list(grid.flat)[len(pairs):]:
         axes.set_axis_off()

@@ -135,7 +135,7 @@ def test_point_is_the_simulator_s(spec: Path, monkeypatch: pytest.MonkeyPatch,
     assert read.point({}).hardware.config == PRESETS["nano"]
     slow = read.point({"lanes": 16, "latency": 7, "clock_mhz": 9})
     assert slow.memory_model == MemoryModel(latency=7, interval=2)
-    assert slow.clock_mhz == 9
+    assert slow.clock.mhz == 9
 
 
 def test_limits_keep_designs_from_the_front(spec: Path, tmp_path: Path) -> None:
