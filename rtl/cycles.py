@@ -179,6 +179,8 @@ class LoadExecutor:
 class OperandSource:
     """See :class:`deltamoe.rtl.linear.operand_source.OperandSource`."""
 
+    CHOSEN = 1
+    SHORTEST = 2
     LATENCY = 2
 
 

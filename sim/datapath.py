@@ -45,24 +45,24 @@ class Pipeline:
         self.drain.begin(drain)
 
     def step(self, item: Item) -> int:
-        """One item from issue to drain; return the cycle in which it was accepted."""
+        """One item from issue to drain; return the cycle in which it was taken."""
         count, source, compute, kept = self.counters, self.source, self.compute, self.kept
         free = source.free
         met = free if item.needs is None else max(free, self.ready(item.needs))
         accepted, leader = source.accept(item, met)
+        chosen, read = accepted - OperandSource.CHOSEN, accepted + item.words - 1
         count["source_needs"] += met - free
-        count["source_full"] += accepted - met
+        count["source_full"] += chosen - met
         count["source_busy"] += item.words
         if kept.recalls and item.known:
-            source.recalls.add(accepted, source.free - 1)
+            source.recalls.add(accepted, read)
         if kept.updates and item.closes:
-            self.updates.add(accepted + OperandSource.LATENCY,
-                             source.free + OperandSource.LATENCY - 1)
+            self.updates.add(accepted + OperandSource.LATENCY, read + OperandSource.LATENCY)
         count["events"] += item.sent
         count["macs"] += item.sent * item.columns
         count["macs_skipped"] += (item.elements - item.sent) * item.columns
 
-        self.losses.item(free, met, accepted, accepted + ARRIVAL)
+        self.losses.item(free, met, chosen, accepted + ARRIVAL)
         compute.busy = compute.runs = compute.blocked = 0
         states, popped = compute.sum(item, leader, accepted + ARRIVAL)
         count["worker_busy"] += compute.busy

@@ -2,7 +2,7 @@
 
 ::
 
-    item ──► dependencies met? free queue? ──► read address ──►│ memory ──► choose ──►│──► o
+    item ──► dependencies met? free queue? ──►│──► read address ──►│ memory ──► pick ──►│──► o
 """
 
 from amaranth import Cat, Module, Mux, Signal
@@ -91,8 +91,10 @@ class OperandSource(cycles.OperandSource, wiring.Component):
 
     Timing
     ------
-    An item of ``n`` reads accepted in cycle ``t`` reads in cycles ``t`` to ``t + n - 1``; its
-    first word is on ``o`` in cycle ``t + LATENCY``; the next item may be accepted in ``t + n``.
+    An item of ``n`` reads that is chosen for in cycle ``t`` is taken in ``t + CHOSEN`` and reads
+    from then on; its first word is on ``o`` ``LATENCY`` cycles after it was read. The next item is
+    chosen for in ``t + n`` at the earliest, which is during the last read, or ``t + SHORTEST``.
+    ``i.ready``, ``queues.accept`` and ``drained`` come from the choice's register.
     """
 
     record = Record(moves="orders operands", area=Area(
@@ -149,32 +151,35 @@ class OperandSource(cycles.OperandSource, wiring.Component):
         hw, given, rows, counts = self.hw, self.i.p, self.rows, self.counts
         left, address = Signal.like(given.words), Signal.like(self.read.address)
         current, sent = Signal(item(hw)), Signal(item(hw))
-        chosen, found = self.choose(m)
-        fresh, met, final = Signal(), Signal(), Signal()
+        fresh, met, goes, final = Signal(), Signal(), Signal(), Signal()
+        probe = given.probe if hw.temporal else 0
+        chosen, found = self.choose(m, goes & ~probe)
+        leader = Signal.like(chosen)
         read, made = Signal(), Signal(operands(hw))
         last, count = Signal(), Signal(range(hw.word + 1))
 
         from_softmax = given.source == Source.PROBABILITIES
         completed = Mux(from_softmax, rows.probabilities,
                         Mux(given.norm, rows.normed, rows.ready))
-        free = (left == 0) & self.i.valid
-        probe = given.probe if hw.temporal else 0
+        free = self.i.valid & ~fresh & (left <= 1)
         m.d.comb += [
             met.eq((given.need <= completed) & (rows.released | ~from_softmax)),
-            fresh.eq(free & met & ((found & self.drained.ready) | probe)), self.i.ready.eq(fresh),
-            counts.source_needs.eq(free & ~met), counts.source_full.eq(free & met & ~fresh),
+            goes.eq(free & met & ((found & self.drained.ready) | probe)),
+            counts.source_needs.eq(free & ~met), counts.source_full.eq(free & met & ~goes),
             counts.source_busy.eq(fresh | (left != 0)),
-            self.queues.accept.eq((fresh & ~probe) << chosen),
+            self.i.ready.eq(fresh),
+            self.queues.accept.eq((fresh & ~probe) << leader),
             self.queues.span.eq(given.drained.span),
             self.read.address.eq(Mux(fresh, given.address, address)),
-            self.drained.payload.eq(given.drained), self.drained.p.leader.eq(chosen),
+            self.drained.payload.eq(given.drained), self.drained.p.leader.eq(leader),
             self.drained.valid.eq(fresh & ~probe),
             current.eq(sent), current.row.eq(sent.row + (self.reads(sent, hw.word)
                                                          >> sent.drained.split)),
             final.eq(Mux(fresh, given.words == 1, left == 1)),
         ]
+        m.d.sync += [fresh.eq(goes), leader.eq(chosen)]
         with m.If(fresh):
-            m.d.comb += [current.eq(given), current.drained.leader.eq(chosen)]
+            m.d.comb += [current.eq(given), current.drained.leader.eq(leader)]
             m.d.sync += left.eq(given.words - 1)
         with m.Elif(left != 0):
             m.d.sync += left.eq(left - 1)
@@ -241,8 +246,8 @@ class OperandSource(cycles.OperandSource, wiring.Component):
                    for index, size in enumerate(gangs)
                    for span, groups in enumerate(gangs) if groups <= size <= 2 * groups).any()
 
-    def choose(self, m: Module):
-        """Return the leader of the span for the next item, and whether there is one."""
+    def choose(self, m: Module, goes):
+        """Return the leader of the span for the next item, which ``goes``, and whether there is one."""
         hw, given = self.hw, self.i.p
         eligible, chosen, found = Signal(hw.groups), Signal(range(hw.groups)), Signal()
         leads, inside = Signal(hw.groups), Signal(hw.groups)
@@ -255,7 +260,7 @@ class OperandSource(cycles.OperandSource, wiring.Component):
         waits = Cat(waiting != 0 for waiting in self.queues.waiting)
         held = [waits, Cat((waiting == 3) | ((waiting == 2) & ~third)
                            for waiting in self.queues.waiting)]
-        with m.If(self.queues.accept.any()):
+        with m.If(goes):
             m.d.sync += [past.eq(long | (past & waits.any()))
                          for long, past in zip(longer, beyond, strict=True)]
         with m.Switch(given.drained.span):

@@ -1,16 +1,23 @@
 """The operand source: when an item is accepted, and which groups it goes to.
 
-An item that is accepted @ ``c`` reads its ``n`` words in cycles ``c`` to ``c + n - 1``; ``left`` is
-0 again from ``c + n`` on, so the next is accepted then at the earliest. It waits for its row, for
-room in the queues of a span, and for nothing else.
+An item is chosen for @ ``c``, with its row and the room in the queues as they are then, and its
+``n`` words are read from ``b = c + OperandSource.CHOSEN`` on, which is when it is taken. The next
+item is there in the cycle after, and may be chosen for during the last read: ``n`` cycles after
+this one, or ``OperandSource.SHORTEST`` if that is later::
 
-``waiting`` of a group counts an item from the cycle after it was accepted on, and until the cycle
-in which its last event is popped, inclusive. So there is room in the cycle after the last pop of
-the item ``most`` before it, and none waits in a cycle after the last pop of all.
+    c          c+1 = b          b+1 .. b+n-2          b+n-1 = c+n
+    chosen     taken, read 0    reads                 last read, next one chosen
+
+It waits for its row, for room in the queues of a span, and for nothing else.
+
+``waiting`` of a group counts an item from the cycle after it was taken on, before the next choice,
+and until the cycle in which its last event is popped, inclusive. So there is room in the cycle
+after the last pop of the item ``most`` before it, and none waits in a cycle after the last pop of
+all.
 
 A word is on ``o`` ``OperandSource.LATENCY`` cycles after it was read: one for the memory, one for
 the register ``o``. The encoder's and the queue's latency follow, until its first event can be
-popped :data:`ARRIVAL` cycles after the item was accepted.
+popped :data:`ARRIVAL` cycles after the item was taken.
 """
 
 from deltamoe.rtl.config import HwConfig
@@ -26,7 +33,10 @@ MOST = 3
 
 
 class Source:
-    """The source over a whole program; ``recalls`` is the read port of the references."""
+    """The source over a whole program; ``recalls`` is the read port of the references.
+
+    ``free`` is the first cycle in which the next item can be chosen for.
+    """
 
     def __init__(self, hw: HwConfig, compute: ComputeUnit) -> None:
         self.hw, self.compute = hw, compute
@@ -42,14 +52,18 @@ class Source:
         self.most = MOST if 2 * place.span >= place.set_size else MOST - 1
         self.free = max(self.free, start)
 
+    def take(self, met: int, words: int) -> int:
+        """Return when an item chosen for in ``met`` is taken, and its ``words`` are read."""
+        self.free = met + max(words, OperandSource.SHORTEST)
+        return met + OperandSource.CHOSEN
+
     def accept(self, item: Item, met: int) -> tuple[int, int]:
-        """Return when an item whose row is there from ``met`` on is accepted, and its leader."""
+        """Return when an item whose row is there from ``met`` on is taken, and its leader."""
         fitting = self.fits[min(item.words, self.hw.queue_words)]
-        accepted, leader = self.choose(met, item.group_set, min(self.most, self.fitting, fitting))
-        self.free = accepted + item.words
-        if self.fitting >= fitting or not self.compute.waiting(accepted):
+        chosen, leader = self.choose(met, item.group_set, min(self.most, self.fitting, fitting))
+        if self.fitting >= fitting or not self.compute.waiting(chosen):
             self.fitting = fitting
-        return accepted, leader
+        return self.take(chosen, item.words), leader
 
     def choose(self, now: int, group_set: int, most: int) -> tuple[int, int]:
         """Return when and to which leader the next item goes, not before ``now``.

@@ -4,12 +4,12 @@ With ``start`` @ ``s`` the first item is offered in ``s + ProbeItems.LATENCY``: 
 ``waited`` and the state are registers. An item of ``n`` words that is taken @ ``b`` reads in cycles
 ``b`` to ``b + n - 1``, and its last word reaches the encoder ``OperandSource.LATENCY`` cycles
 later, which is when the row is ``judged``. If it did not change, the next row's item is offered in
-the cycle after. Else that of the copy is, and is taken at once, as the source has been free since
-``b + n``; the next row's is offered in the cycle after that, and its words reach the references
-``OperandSource.LATENCY`` cycles after they were read::
+the cycle after. Else that of the copy is, and the source chooses for it at once, as it has been
+free since ``b + n``; the next row's is offered in the cycle after it was taken, and its words reach
+the references ``OperandSource.LATENCY`` cycles after they were read::
 
-    b .. b+n-1   j = b+n-1+LATENCY   j+1              j+2
-    scan         judged, changed     copy taken       next row offered
+    b .. b+n-1   j = b+n-1+LATENCY   j+1              j+1+CHOSEN   j+2+CHOSEN
+    scan         judged, changed     copy offered     copy taken   next row offered
 """
 
 from collections.abc import Callable, Iterable
@@ -35,12 +35,11 @@ def probe(start: int, words: int, changed: Iterable[bool], ready: Callable[[int]
         free = max(offered, source.free)
         begun = max(free, ready(row))
         needs += begun - free
-        source.recalls.add(begun, begun + words - 1)
-        done = begun + words - 1 + OperandSource.LATENCY
-        source.free = begun + words
+        taken = source.take(begun, words)
+        source.recalls.add(taken, taken + words - 1)
+        done = taken + words - 1 + OperandSource.LATENCY
         if moves:
-            done += 1
-            source.free = done + words
-            updates.add(done + OperandSource.LATENCY, source.free + OperandSource.LATENCY - 1)
+            done = source.take(done + 1, words)
+            updates.add(done + OperandSource.LATENCY, done + words - 1 + OperandSource.LATENCY)
         offered = done + 1
     return Probed(done, needs)
