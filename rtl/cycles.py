@@ -179,6 +179,7 @@ class LoadExecutor:
 class OperandSource:
     """See :class:`deltamoe.rtl.linear.operand_source.OperandSource`."""
 
+    SEEN = 1
     CHOSEN = 1
     SHORTEST = 2
     LATENCY = 2

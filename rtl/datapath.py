@@ -64,16 +64,12 @@ class Datapath(wiring.Component):
             *((Ram(8 * hw.word, hw.reference_words),) if hw.temporal else ())),
         grows=lambda hw: (hw.word, hw.word * hw.temporal, hw.word * (hw.act_row - 2))),
                     combinational={
-        "counts.source_busy": ("issue.operator.descriptor", "issue.ready_rows", "issue.released"),
-        "counts.source_full": ("issue.operator.descriptor", "issue.ready_rows", "issue.released"),
-        "counts.source_needs": ("issue.operator.descriptor", "issue.ready_rows", "issue.released"),
         "deferred.ended": ("deferred.operator.descriptor", "deferred.operator.start"),
-        "issue.issued": ("issue.operator.descriptor", "issue.ready_rows", "issue.released"),
+        "issue.issued": ("issue.operator.descriptor",),
         "queues.lengths.data": ("queues.lengths.address",),
         "queues.occupied.data": ("queues.occupied.address",),
         "store.data": ("store.target",),
-        "store.granted": (
-            "issue.operator.descriptor", "issue.ready_rows", "issue.released", "store.target"),
+        "store.granted": ("issue.operator.descriptor", "store.target"),
     })
 
     COUNTS = ("source_busy", "source_needs", "source_full", "events", "macs", "macs_skipped",

@@ -48,7 +48,7 @@ class Pipeline:
         """One item from issue to drain; return the cycle in which it was taken."""
         count, source, compute, kept = self.counters, self.source, self.compute, self.kept
         free = source.free
-        met = free if item.needs is None else max(free, self.ready(item.needs))
+        met = free if item.needs is None else max(free, self.ready(item.needs) + OperandSource.SEEN)
         accepted, leader = source.accept(item, met)
         chosen, read = accepted - OperandSource.CHOSEN, accepted + item.words - 1
         count["source_needs"] += met - free

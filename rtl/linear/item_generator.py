@@ -39,7 +39,7 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
     verdict, row : ``In(stream.Signature(1, always_ready=True))``, ``Out(range(hw.max_tokens))``
         As in :class:`deltamoe.rtl.temporal.probe_items.ProbeItems`.
     o : ``Out(stream.Signature(item(hw)))``
-        Items, one a cycle.
+        Items, one a cycle. Which walk they are of comes from registers.
     """
 
     record = Record(moves="orders items", area=Area(
@@ -47,7 +47,6 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
         grows=lambda hw: (hw.groups, hw.temporal)), combinational={
         "issued": ("o.ready", "operator.descriptor", "verdict.payload", "verdict.valid"),
         "o.payload": ("op", "operator.descriptor"),
-        "o.valid": ("operator.descriptor",),
         "queue.address": ("o.ready", "operator.descriptor"),
     })
 
@@ -68,16 +67,16 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
         m = Module()
         m.submodules.linear = linear = LinearItems(self.hw)
         m.submodules.attention = attention = AttentionItems(self.hw)
-        is_attention, skips = Signal(), Signal()
+        begins_attention, is_attention, skips = Signal(), Signal(), Signal()
         descriptor, start, made = self.operator.descriptor, self.operator.start, self.o.p
         given, shared = descriptor.linear, descriptor.operator
 
         wiring.connect(m, linear.queue, flipped(self.queue))
         m.d.comb += [
-            is_attention.eq(descriptor.opcode == Opcode.ATTENTION),
+            begins_attention.eq(descriptor.opcode == Opcode.ATTENTION),
             linear.operator.descriptor.eq(descriptor), attention.operator.descriptor.eq(descriptor),
-            linear.operator.start.eq(start & ~is_attention),
-            attention.operator.start.eq(start & is_attention),
+            linear.operator.start.eq(start & ~begins_attention),
+            attention.operator.start.eq(start & begins_attention),
             linear.rows.eq(self.rows),
             self.o.payload.eq(Mux(is_attention, attention.o.payload.as_value(),
                                   linear.o.payload.as_value())),
@@ -91,28 +90,32 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
             made.drained.bank.eq(given.bank),
             self.issued.eq(self.o.valid & self.o.ready & made.drained.final),
         ]
+        m.d.sync += is_attention.eq(begins_attention)
         if self.hw.temporal:
-            self.trace(m, linear, ~is_attention)
+            self.trace(m, linear, is_attention, begins_attention)
 
         return m
 
-    def trace(self, m: Module, linear, is_linear):
+    def trace(self, m: Module, linear, is_attention, begins_attention):
         """Compare with what was kept, or probe."""
         m.submodules.probe = probe = ProbeItems(self.hw)
         pipe(m, flipped(self.verdict), probe.verdict)
         given, made = self.operator.descriptor.linear, self.o.p
-        is_delta, probes = Signal(), Signal()
+        is_delta, begins_probe, probes = Signal(), Signal(), Signal()
+        m.d.sync += probes.eq(begins_probe)
         m.d.comb += [
-            probes.eq(is_linear & (given.dest == Dest.CHANGED)),
-            is_delta.eq(is_linear & (given.mode == Mode.DELTA)),
+            begins_probe.eq(~begins_attention & (given.dest == Dest.CHANGED)),
+            is_delta.eq(~is_attention & (given.mode == Mode.DELTA)),
             probe.operator.descriptor.eq(self.operator.descriptor),
-            probe.operator.start.eq(self.operator.start & probes),
+            probe.operator.start.eq(self.operator.start & begins_probe),
             self.row.eq(probe.row), probe.o.ready.eq(self.o.ready & probes),
         ]
+        with m.If(begins_probe):
+            m.d.comb += linear.operator.start.eq(0)
         with m.If(probes):
             m.d.comb += [self.o.payload.eq(probe.o.payload), self.o.valid.eq(probe.o.valid),
-                         linear.operator.start.eq(0), self.issued.eq(probe.done)]
-        with m.Elif(is_linear):
+                         self.issued.eq(probe.done)]
+        with m.Elif(~is_attention):
             silent, known = given.mode == Mode.REPLAY, linear.o.p.tracks
             m.d.comb += [
                 made.dense.eq((given.mode == Mode.DENSE) | (is_delta & ~known)),

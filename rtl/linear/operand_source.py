@@ -87,13 +87,14 @@ class OperandSource(cycles.OperandSource, wiring.Component):
     drained : ``Out(stream.Signature(drained(hw)))``
         The item's record for the drain; an item waits until there is room for it.
     counts : ``Out(Counts(…))``
-        A word is read; an item waits for its dependency; for a queue.
+        A word is read; an item waited for its dependency, for a queue, in the cycle before.
 
     Timing
     ------
     An item of ``n`` reads that is chosen for in cycle ``t`` is taken in ``t + CHOSEN`` and reads
     from then on; its first word is on ``o`` ``LATENCY`` cycles after it was read. The next item is
     chosen for in ``t + n`` at the earliest, which is during the last read, or ``t + SHORTEST``.
+    Rows are seen ``SEEN`` cycles after they are complete.
     ``i.ready``, ``queues.accept`` and ``drained`` come from the choice's register.
     """
 
@@ -101,35 +102,11 @@ class OperandSource(cycles.OperandSource, wiring.Component):
         grows=lambda hw: (
             hw.word, hw.groups, hw.word * hw.temporal, hw.word * (hw.read_words - 1))),
                     combinational={
-        "counts.source_busy": (
-            "drained.ready", "i.payload", "i.valid", "queues.waiting", "rows.normed",
-            "rows.probabilities", "rows.ready", "rows.released"),
-        "counts.source_full": (
-            "drained.ready", "i.payload", "i.valid", "queues.waiting", "rows.normed",
-            "rows.probabilities", "rows.ready", "rows.released"),
-        "counts.source_needs": (
-            "i.payload", "i.valid", "rows.normed", "rows.probabilities", "rows.ready",
-            "rows.released"),
-        "drained.payload": ("i.payload", "queues.waiting"),
-        "drained.valid": (
-            "drained.ready", "i.payload", "i.valid", "queues.waiting", "rows.normed",
-            "rows.probabilities", "rows.ready", "rows.released"),
-        "i.ready": (
-            "drained.ready", "i.payload", "i.valid", "queues.waiting", "rows.normed",
-            "rows.probabilities", "rows.ready", "rows.released"),
-        "queues.accept": (
-            "drained.ready", "i.payload", "i.valid", "queues.waiting", "rows.normed",
-            "rows.probabilities", "rows.ready", "rows.released"),
+        "drained.payload": ("i.payload",),
         "queues.span": ("i.payload",),
-        "read.address": (
-            "drained.ready", "i.payload", "i.valid", "queues.waiting", "rows.normed",
-            "rows.probabilities", "rows.ready", "rows.released"),
-        "read.recalls": (
-            "drained.ready", "i.payload", "i.valid", "queues.waiting", "rows.normed",
-            "rows.probabilities", "rows.ready", "rows.released"),
-        "read.reference_address": (
-            "drained.ready", "i.payload", "i.valid", "queues.waiting", "rows.normed",
-            "rows.probabilities", "rows.ready", "rows.released"),
+        "read.address": ("i.payload",),
+        "read.recalls": ("i.payload",),
+        "read.reference_address": ("i.payload",),
     })
 
     i: stream.Interface
@@ -151,7 +128,7 @@ class OperandSource(cycles.OperandSource, wiring.Component):
         hw, given, rows, counts = self.hw, self.i.p, self.rows, self.counts
         left, address = Signal.like(given.words), Signal.like(self.read.address)
         current, sent = Signal(item(hw)), Signal(item(hw))
-        fresh, met, goes, final = Signal(), Signal(), Signal(), Signal()
+        fresh, assigns, met, goes, final = Signal(), Signal(), Signal(), Signal(), Signal()
         probe = given.probe if hw.temporal else 0
         chosen, found = self.choose(m, goes & ~probe)
         leader = Signal.like(chosen)
@@ -159,25 +136,30 @@ class OperandSource(cycles.OperandSource, wiring.Component):
         last, count = Signal(), Signal(range(hw.word + 1))
 
         from_softmax = given.source == Source.PROBABILITIES
-        completed = Mux(from_softmax, rows.probabilities,
-                        Mux(given.norm, rows.normed, rows.ready))
+        seen = {name: Signal(member.shape, name=f"seen_{name}")
+                for name, member in rows.signature.members.items()}
+        completed = Mux(from_softmax, seen["probabilities"],
+                        Mux(given.norm, seen["normed"], seen["ready"]))
         free = self.i.valid & ~fresh & (left <= 1)
         m.d.comb += [
-            met.eq((given.need <= completed) & (rows.released | ~from_softmax)),
+            met.eq((given.need <= completed) & (seen["released"] | ~from_softmax)),
             goes.eq(free & met & ((found & self.drained.ready) | probe)),
-            counts.source_needs.eq(free & ~met), counts.source_full.eq(free & met & ~goes),
             counts.source_busy.eq(fresh | (left != 0)),
             self.i.ready.eq(fresh),
-            self.queues.accept.eq((fresh & ~probe) << leader),
+            self.queues.accept.eq(assigns << leader),
             self.queues.span.eq(given.drained.span),
             self.read.address.eq(Mux(fresh, given.address, address)),
             self.drained.payload.eq(given.drained), self.drained.p.leader.eq(leader),
-            self.drained.valid.eq(fresh & ~probe),
+            self.drained.valid.eq(assigns),
             current.eq(sent), current.row.eq(sent.row + (self.reads(sent, hw.word)
                                                          >> sent.drained.split)),
             final.eq(Mux(fresh, given.words == 1, left == 1)),
         ]
-        m.d.sync += [fresh.eq(goes), leader.eq(chosen)]
+        m.d.sync += [
+            fresh.eq(goes), assigns.eq(goes & ~probe), leader.eq(chosen),
+            counts.source_needs.eq(free & ~met), counts.source_full.eq(free & met & ~goes),
+            *(seen[name].eq(getattr(rows, name)) for name in rows.signature.members),
+        ]
         with m.If(fresh):
             m.d.comb += [current.eq(given), current.drained.leader.eq(leader)]
             m.d.sync += left.eq(given.words - 1)
@@ -247,7 +229,7 @@ class OperandSource(cycles.OperandSource, wiring.Component):
                    for span, groups in enumerate(gangs) if groups <= size <= 2 * groups).any()
 
     def choose(self, m: Module, goes):
-        """Return the leader of the span for the next item, which ``goes``, and whether there is one."""
+        """Return the leader for the next item, which ``goes``, and whether there is one."""
         hw, given = self.hw, self.i.p
         eligible, chosen, found = Signal(hw.groups), Signal(range(hw.groups)), Signal()
         leads, inside = Signal(hw.groups), Signal(hw.groups)

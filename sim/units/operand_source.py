@@ -1,6 +1,7 @@
 """The operand source: when an item is accepted, and which groups it goes to.
 
-An item is chosen for @ ``c``, with its row and the room in the queues as they are then, and its
+An item is chosen for @ ``c``, with the room in the queues as it is then and its row as it was
+``OperandSource.SEEN`` cycles before, and its
 ``n`` words are read from ``b = c + OperandSource.CHOSEN`` on, which is when it is taken. The next
 item is there in the cycle after, and may be chosen for during the last read: ``n`` cycles after
 this one, or ``OperandSource.SHORTEST`` if that is later::

@@ -33,7 +33,7 @@ def probe(start: int, words: int, changed: Iterable[bool], ready: Callable[[int]
     offered, needs, done = start + ProbeItems.LATENCY, 0, start
     for row, moves in enumerate(changed):
         free = max(offered, source.free)
-        begun = max(free, ready(row))
+        begun = max(free, ready(row) + OperandSource.SEEN)
         needs += begun - free
         taken = source.take(begun, words)
         source.recalls.add(taken, taken + words - 1)

@@ -47,6 +47,7 @@ def test_two_layers(seed: int) -> None:
         await load_parameters(ctx, dut, bias, 60)
         ctx.set(dut.draining.active, 1)
         ctx.set(dut.issue.released, 1)
+        ctx.set(dut.issue.rows, rows)
         for (weight, _, dest, source), base in zip(layers, (0, 100), strict=True):
             placed = place(weight.shape[1], len(weight), HW)
             await load_weights(ctx, dut, weight, placed, base)

@@ -1,5 +1,6 @@
 """From a descriptor to events in the right queue: items, operand source, worker."""
 
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -228,6 +229,7 @@ def test_words_are_read_together(wide: int, seed: int) -> None:
             ctx.set(dut.i.valid, 1)
             ctx.set(dut.drained.ready, 1)
             ctx.set(dut.o.ready, 1)
+            await ctx.tick()
             assert ctx.get(dut.i.ready)
             seen = []
             for _ in range(words // size + OperandSource.LATENCY):
@@ -269,6 +271,21 @@ def test_operand_source_waits_and_chooses(seed: int) -> None:
                                                   "columns": 8, **fields}))
             ctx.set(dut.i.valid, 1)
 
+        async def assigned(**fields) -> int:
+            """Offer an item for one choice; return the leader that takes it, one-hot, or 0."""
+            await offer(**fields)
+            await ctx.tick()
+            full, met = ctx.get(dut.counts.source_full), not ctx.get(dut.counts.source_needs)
+            accepted, taken = ctx.get(dut.queues.accept), ctx.get(dut.i.ready)
+            assert taken == (accepted != 0) == ctx.get(dut.drained.valid)
+            assert not ctx.get(dut.drained.ready) or full == (met and not taken)
+            if taken:
+                await ctx.tick()
+            ctx.set(dut.i.valid, 0)
+            while ctx.get(dut.counts.source_busy):
+                await ctx.tick()
+            return accepted
+
         async def step():
             address = ctx.get(dut.read.address)
             await ctx.tick()
@@ -284,10 +301,14 @@ def test_operand_source_waits_and_chooses(seed: int) -> None:
         ctx.set(dut.rows.ready, 9)
         for worker, waiting in enumerate((1, 2, 0, 0)):
             ctx.set(dut.queues.waiting[worker], waiting)
-        assert (ctx.get(dut.counts.source_needs), ctx.get(dut.counts.source_full),
-                ctx.get(dut.queues.accept)) == (1, 0, 0)
         await step()
+        assert (ctx.get(dut.counts.source_needs), ctx.get(dut.counts.source_full)) == (1, 0)
+        assert ctx.get(dut.queues.accept) == 0, "its row was not there"
         ctx.set(dut.rows.normed, 2)
+        for _ in range(OperandSource.SEEN):
+            await step()
+            assert ctx.get(dut.queues.accept) == 0, "its row is not seen"
+        await step()
         assert ctx.get(dut.queues.accept) == 1 << 2, "the lowest idle group"
         assert ctx.get(dut.drained.p.leader) == 2
         await step()
@@ -313,42 +334,68 @@ def test_operand_source_waits_and_chooses(seed: int) -> None:
                 ((0, 0, 3, 2), 0, (1, 1), 3), ((0, 0, 3, 3), 0, (1, 1), None),
                 ((0, 0, 2, 1), 0, (0, 3), 3)):
             size, number = group_set
-            await offer(address=0, set_size=size, set=number, drained={"span": span})
             for group, value in enumerate(waiting):
                 ctx.set(dut.queues.waiting[group], value)
-            assert ctx.get(dut.queues.accept) == (0 if accepted is None else 1 << accepted)
-            assert ctx.get(dut.counts.source_full) == (accepted is None)
+            taken = await assigned(set_size=size, set=number, drained={"span": span})
+            assert taken == (0 if accepted is None else 1 << accepted)
         half, third = HW.queue_words // 2, HW.queue_words // 3
         for words, waiting, found in ((half + 1, 1, 0), (half + 1, 0, 1), (half, 1, 1),
                                       (third + 1, 2, 0), (third + 1, 1, 1), (third, 2, 1)):
-            await offer(words=words, set_size=0, set=0)
+            for group in range(HW.groups):
+                ctx.set(dut.queues.waiting[group], 0)
+            assert await assigned(words=1, set_size=0, set=1) == 2, "nothing waits"
             ctx.set(dut.queues.waiting[0], waiting)
-            assert ctx.get(dut.queues.accept) == found, "what waits must fit the queue"
-        for group in range(HW.groups):
-            ctx.set(dut.queues.waiting[group], 0)
+            assert await assigned(words=words, set_size=0, set=0) == found, "must fit the queue"
         for first, waiting, found in ((half + 1, 1, 0), (half, 1, 1), (half, 2, 0),
                                       (third + 1, 2, 0), (third, 2, 1), (third, 3, 0)):
-            await offer(words=first, set_size=0, set=0)
-            assert ctx.get(dut.queues.accept) == 1, "nothing waits"
-            await ctx.tick()
-            ctx.set(dut.i.valid, 0)
-            ctx.set(dut.queues.waiting[0], waiting)
-            await ctx.tick().repeat(first)
-            for _ in range(2):
-                await offer(words=1, set_size=0, set=0)
-                assert ctx.get(dut.queues.accept) == found, "what is longer still waits"
-                await offer(words=1, set_size=0, set=1)
-                assert ctx.get(dut.queues.accept) == 2, "elsewhere nothing waits"
-                await ctx.tick()
             ctx.set(dut.queues.waiting[0], 0)
-            await ctx.tick()
+            assert await assigned(words=first, set_size=0, set=0) == 1, "nothing waits"
+            ctx.set(dut.queues.waiting[0], waiting)
+            for _ in range(2):
+                assert await assigned(words=1, set_size=0, set=0) == found, (
+                    "what is longer still waits")
+                assert await assigned(words=1, set_size=0, set=1) == 2, "elsewhere nothing waits"
+        ctx.set(dut.queues.waiting[0], 0)
         for needed, released, probabilities, taken in ((3, 0, 3, 0), (3, 1, 2, 0), (3, 1, 3, 1)):
-            await offer(source=Source.PROBABILITIES, need=needed, **everywhere)
             ctx.set(dut.rows.released, released)
             ctx.set(dut.rows.probabilities, probabilities)
-            assert ctx.get(dut.i.ready) == taken
+            await ctx.tick().repeat(OperandSource.SEEN)
+            assert (await assigned(source=Source.PROBABILITIES, need=needed, **everywhere)
+                    != 0) == taken
         ctx.set(dut.drained.ready, 0)
-        assert not ctx.get(dut.i.ready), "its record has no room"
+        assert not await assigned(**everywhere), "its record has no room"
+
+    simulate(dut, bench)
+
+
+def test_items_are_read_one_behind_the_other(seed: int) -> None:
+    """The next item is chosen for during the last read; one of a single word takes two cycles."""
+    rng = np.random.default_rng(seed)
+    dut, layout = OperandSource(HW), formats.item(HW)
+    lengths = [3, 2, 1, 1, 4, *rng.integers(1, 6, 20).tolist()]
+
+    async def bench(ctx):
+        ctx.set(dut.drained.ready, 1)
+        ctx.set(dut.o.ready, 1)
+        ctx.set(dut.i.valid, 1)
+        taken, reads, cycle = [], [], 0
+        while len(taken) < len(lengths):
+            put(ctx, dut.i.payload, pack(layout, {
+                "source": Source.ACT, "address": 8 * len(taken), "words": lengths[len(taken)],
+                "tail": 1, "columns": 8, "set_size": len(HW.gangs) - 1}))
+            if ctx.get(dut.counts.source_busy):
+                reads.append(ctx.get(dut.read.address))
+            if ctx.get(dut.i.ready):
+                assert ctx.get(dut.drained.valid)
+                taken.append(cycle)
+            await ctx.tick()
+            cycle += 1
+        assert taken[0] == OperandSource.CHOSEN
+        assert [after - before for before, after in pairwise(taken)] == [
+            max(words, OperandSource.SHORTEST) for words in lengths[:-1]]
+        assert reads == [8 * number + word for number, words in enumerate(lengths)
+                         for word in range(words)][: len(reads)]
+        assert len(reads) == sum(lengths[:-1]) + 1
 
     simulate(dut, bench)
 
