@@ -39,7 +39,7 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
     verdict, row : ``In(stream.Signature(1, always_ready=True))``, ``Out(range(hw.max_tokens))``
         As in :class:`deltamoe.rtl.temporal.probe_items.ProbeItems`.
     o : ``Out(stream.Signature(item(hw)))``
-        Items, one a cycle. Which walk they are of comes from registers.
+        Items, one every two cycles. Which walk they are of comes from registers.
     """
 
     record = Record(moves="orders items", area=Area(
@@ -47,7 +47,7 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
         grows=lambda hw: (hw.groups, hw.temporal)), combinational={
         "issued": ("o.ready", "operator.descriptor", "verdict.payload", "verdict.valid"),
         "o.payload": ("op", "operator.descriptor"),
-        "queue.address": ("o.ready", "operator.descriptor"),
+        "queue.address": ("o.ready", "operator.descriptor", "operator.start"),
     })
 
     o: stream.Interface

@@ -2,7 +2,7 @@
 
 ::
 
-    row, pass ──► addresses ──►│──► o
+    row, pass ──► × strides, last? ──►│──► + bases ──►│──► o
     queue entry ──┘
 """
 
@@ -31,11 +31,12 @@ class LinearItems(wiring.Component):
 
     Timing
     ------
-    The first item is on ``o`` three cycles after ``start``, then one a cycle.
+    The first item is on ``o`` three cycles after ``start``, then one every two cycles: what follows
+    from a row and a pass is in registers in the cycle after the step to them.
     """
 
     record = Record(moves="orders items", combinational={
-        "queue.address": ("o.ready", "operator.descriptor"),
+        "queue.address": ("o.ready", "operator.descriptor", "operator.start"),
     })
 
     o: stream.Interface
@@ -51,13 +52,16 @@ class LinearItems(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         hw, given = self.hw, self.operator.descriptor.linear
-        primed, running = Signal(), Signal()
+        primed, running, settled = Signal(), Signal(), Signal()
         row, column = Signal(range(hw.max_tokens)), Signal(range(hw.param_words))
         following = Signal.like(row)
         base, rows = Signal(range(hw.weight_rows)), Signal(range(hw.weight_rows + 1))
         param, remaining = Signal(range(hw.param_words)), Signal(range(hw.param_words + 1))
         width, words = Signal(range(hw.item_words + 1)), Signal(range(hw.item_words + 1))
         last_pass, last_row, step = Signal(), Signal(), Signal()
+        source, dest = Signal.like(self.o.p.address), Signal.like(self.o.p.drained.address)
+        dest_start = Signal.like(dest)
+        is_value, entry = given.dest == Dest.VALUE, self.queue.data
 
         with m.Switch(given.gang):
             for index, gang in enumerate(hw.gangs):
@@ -66,17 +70,22 @@ class LinearItems(wiring.Component):
         with m.Switch(given.split):
             for split in hw.splits:
                 with m.Case(split):
-                    m.d.comb += rows.eq(self.made_words() * (hw.word >> split))
+                    m.d.sync += rows.eq(self.made_words() * (hw.word >> split))
         m.d.comb += [
             remaining.eq(given.columns // hw.word - column),
-            last_pass.eq(remaining <= width),
-            words.eq(Mux(last_pass, remaining, width)),
-            last_row.eq(row + 1 == self.rows),
-            step.eq(running & (self.o.ready | ~self.o.valid)),
-            following.eq(Mux(step & last_pass, row + 1, row)),
+            step.eq(running & settled & (self.o.ready | ~self.o.valid)),
             self.queue.address.eq(Cat(following, given.queue)),
         ]
-        m.d.sync += primed.eq(self.operator.start)
+        with m.If(~self.operator.start):
+            m.d.comb += following.eq(Mux(step & last_pass, row + 1, row))
+        m.d.sync += [
+            primed.eq(self.operator.start), settled.eq(~step),
+            last_pass.eq(remaining <= width), words.eq(Mux(remaining <= width, remaining, width)),
+            last_row.eq(row + 1 == self.rows),
+            source.eq(Mux(given.gather, entry.token, row) * given.source_stride),
+            dest.eq(Mux(given.scatter, entry.token, row) * given.dest_stride),
+            dest_start.eq(given.dest_base + Mux(is_value, row, column)),
+        ]
         with m.If(self.operator.start):
             m.d.sync += [row.eq(0), column.eq(0), base.eq(given.weight_base),
                          param.eq(given.param_base)]
@@ -91,7 +100,10 @@ class LinearItems(wiring.Component):
                 param.eq(Mux(last_pass, given.param_base, param + width)),
             ]
         with m.If(self.o.ready | ~self.o.valid):
-            m.d.sync += [self.o.valid.eq(running)]
+            m.d.sync += [
+                self.o.valid.eq(running & settled), self.o.p.address.eq(given.source_base + source),
+                self.o.p.drained.address.eq(dest_start + Mux(is_value, 0, dest)),
+            ]
             m.d.sync += self.fields(row, column, base, param, words, last_pass, last_row)
         if hw.temporal:
             self.keep(m, step, words, row, column)
@@ -102,18 +114,23 @@ class LinearItems(wiring.Component):
         """Where sums and references are kept: row by row, or by place, and whether they are."""
         given, made = self.operator.descriptor.linear, self.o.p
         state = Signal(range(self.hw.state_words))
+        state_start, state_offset = Signal.like(state), Signal.like(state)
+        reference = Signal.like(made.reference_address)
         routed = given.gather | given.scatter
         entry = self.queue.data
+        m.d.sync += [
+            state_start.eq(given.state_base + column),
+            state_offset.eq(entry.place * given.dest_stride),
+            reference.eq(Mux(routed, entry.place, row) * given.source_stride),
+        ]
         with m.If(self.operator.start):
             m.d.sync += state.eq(given.state_base)
         with m.Elif(step):
             m.d.sync += state.eq(state + words)
         with m.If(self.o.ready | ~self.o.valid):
             m.d.sync += [
-                made.drained.state.eq(Mux(
-                    routed, given.state_base + entry.place * given.dest_stride + column, state)),
-                made.reference_address.eq(
-                    given.reference_base + Mux(routed, entry.place, row) * given.source_stride),
+                made.drained.state.eq(Mux(routed, state_start + state_offset, state)),
+                made.reference_address.eq(given.reference_base + reference),
                 made.tracks.eq(~given.fresh & (~routed | entry.known)),
             ]
 
@@ -124,13 +141,9 @@ class LinearItems(wiring.Component):
     def fields(self, row, column, base, param, words, last_pass, last_row):
         """Assignments of the item for this row and pass."""
         given, made, hw = self.operator.descriptor.linear, self.o.p, self.hw
-        source = Mux(given.gather, self.queue.data.token, row)
-        dest = Mux(given.scatter, self.queue.data.token, row)
         tail = given.depth % hw.word
-        is_value = given.dest == Dest.VALUE
         return [
             made.source.eq(given.source),
-            made.address.eq(given.source_base + source * given.source_stride),
             made.words.eq(Mux(given.wide, self.made_words() // hw.read_words, self.made_words())),
             *([made.wide.eq(given.wide)] if hw.read_words > 1 else []),
             made.tail.eq(Mux(tail == 0, hw.word, tail)),
@@ -143,8 +156,6 @@ class LinearItems(wiring.Component):
             made.drained.gang.eq(given.gang), made.drained.split.eq(given.split),
             made.drained.words.eq(words), made.drained.count.eq(hw.word),
             made.drained.dest.eq(given.dest),
-            made.drained.address.eq(Mux(is_value, given.dest_base + row,
-                                        given.dest_base + dest * given.dest_stride + column)),
             made.drained.param.eq(param), made.drained.advance.eq(1),
             made.drained.normalize.eq(0), made.drained.slot.eq(0),
             made.drained.weight.eq(self.queue.data.weight),

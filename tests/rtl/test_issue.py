@@ -56,6 +56,8 @@ async def items_of(ctx, dut, count: int, start, ready_every: int,
         cycle += 1
         assert cycle < 2000
     assert first == ItemGenerator.LATENCY
+    if ready_every <= 2:
+        assert cycle - ready_every <= first + 2 * (count - 1), "an item every two cycles"
     for _ in range(20):
         ctx.set(dut.o.ready, 1)
         await ctx.tick()
@@ -63,7 +65,7 @@ async def items_of(ctx, dut, count: int, start, ready_every: int,
     return got
 
 
-@pytest.mark.parametrize("ready_every", [1, 3])
+@pytest.mark.parametrize("ready_every", [1, 2, 3])
 @pytest.mark.parametrize(("gather", "scatter"), [(0, 0), (1, 0), (0, 1)])
 @pytest.mark.parametrize("gang", range(len(HW.gangs)))
 @pytest.mark.parametrize("unit", [LinearItems, ItemGenerator])
