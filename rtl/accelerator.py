@@ -8,7 +8,7 @@
           ◄── writer ◄── store reader ◄───────────────────────┘
 """
 
-from amaranth import ClockDomain, Module, ResetInserter
+from amaranth import ClockDomain, Module, ResetInserter, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -113,12 +113,12 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             reader.drain.eq(bus.drain), writer.drain.eq(bus.drain),
             bus.idle.eq(reader.idle & writer.idle),
-            bus.progress.eq(reader.progress | writer.progress | counts.worker_busy.any()
-                            | counts.drain_busy),
         ]
+        m.d.sync += bus.progress.eq(reader.progress | writer.progress | counts.worker_busy.any()
+                                    | counts.drain_busy)
 
     def count(self, m, registers, run, sequencer, reader, writer, datapath):
-        """Add up the counters while a program runs."""
+        """Add up the counters while a program runs: each cycle's steps in the next."""
         beat_in = reader.o.valid & reader.o.ready
         beat_out = writer.axi.wvalid & writer.axi.wready
         steps = {
@@ -128,8 +128,12 @@ class Accelerator(wiring.Component):
             **{name: getattr(unit.counts, name) for unit in (sequencer, datapath)
                for name in unit.counts.signature.members},
         }
+        clears, counts = run.commands.accepted | run.commands.reset, Signal()
+        m.d.sync += counts.eq(run.program.running & ~clears)
         for counter, name in zip(registers.counters, COUNTERS, strict=True):
-            with m.If(run.commands.accepted | run.commands.reset):
+            step = Signal.like(Value.cast(steps[name]), name=f"{name}_step")
+            m.d.sync += step.eq(steps[name])
+            with m.If(clears):
                 m.d.sync += counter.eq(0)
-            with m.Elif(run.program.running):
-                m.d.sync += counter.eq(counter + steps[name])
+            with m.Elif(counts):
+                m.d.sync += counter.eq(counter + step)

@@ -50,7 +50,7 @@ class Sequencer(cycles.Sequencer, wiring.Component):
         The program; its position is that of the descriptor that memory, or else the datapath, is
         at.
     bus_error, store_error : ``In(1)``
-        A read, a write was answered with an error.
+        A read, a write was answered with an error in the cycle before.
     code : ``In(Write(Walker.rows(hw), 8 * hw.bus_bytes))``
         Write port of the program memory.
     command, transfer : ``Out(stream.Signature(COMMAND))``, ``Out(stream.Signature(TRANSFER))``
@@ -73,7 +73,7 @@ class Sequencer(cycles.Sequencer, wiring.Component):
         "counts.compute_busy": ("program.running",),
         "counts.compute_waits_program": ("program.running",),
         "counts.load_waits_computes": ("program.begin",),
-        "program.ended": ("program.begin",),
+        "program.ended": ("bus_error", "program.begin"),
         "stores.memory_base": ("program.settings",),
     })
 
@@ -121,7 +121,7 @@ class Sequencer(cycles.Sequencer, wiring.Component):
             attach(m, walker.read, memory.read_port())
             pipe(m, walker.o, executor.i)
             m.d.comb += [
-                walker.walk.start.eq(fetched & ~self.bus_error),
+                walker.walk.start.eq(fetched),
                 walker.walk.length.eq(settings.length), walker.walk.limit.eq(limit),
                 walker.walk.memory_size.eq(settings.memory_size),
                 executor.index.eq(walker.walk.index),
@@ -167,12 +167,13 @@ class Sequencer(cycles.Sequencer, wiring.Component):
         fetching, idle, both_done = Signal(), Signal(), Signal()
         stuck, stayed = Signal(), Signal()
         at_load, loading = self.transfer.p.position, self.transfer.valid
+        was_at_load = Signal.like(at_load)
         m.d.sync += fetching.eq((fetching & ~fetched) | program.begin)
         m.d.comb += [
             idle.eq(~fetching & load.idle & ~loading & issue.idle & retire.idle
                     & (issue.pending == 0)),
             both_done.eq(load_walk.done & compute_walk.done),
-            program.ended.eq(idle & both_done),
+            program.ended.eq(idle & both_done & ~self.bus_error),
             stuck.eq(idle & (load_walk.done | load.waits | load_walk.lacks)
                      & (compute_walk.done | issue.waits_loads | issue.waits_computes
                         | compute_walk.lacks) & ~both_done),
@@ -184,14 +185,15 @@ class Sequencer(cycles.Sequencer, wiring.Component):
             counts.load_busy.eq(loading), counts.load_waits_computes.eq(load.waits),
             program.position.eq(Mux(loading, at_load, retire.position)),
         ]
-        m.d.sync += [stayed.eq(stuck), program.problem.code.eq(ErrorCode.NONE)]
+        m.d.sync += [stayed.eq(stuck), was_at_load.eq(at_load),
+                     program.problem.code.eq(ErrorCode.NONE)]
         for happened, code, index in (
             (stuck & stayed, ErrorCode.DEADLOCK,
              Mux(compute_walk.done, load_walk.index, compute_walk.index)),
             *((walk.error != ErrorCode.NONE, walk.error, walk.index)
               for walk in (load_walk, compute_walk)),
             (self.store_error, ErrorCode.BUS, self.stores.position),
-            (self.bus_error, ErrorCode.BUS, at_load),
+            (self.bus_error, ErrorCode.BUS, was_at_load),
         ):
             with m.If(program.running & happened):
                 m.d.sync += [program.problem.code.eq(code), program.problem.index.eq(index)]

@@ -36,8 +36,9 @@ class DmaReader(cycles.DmaReader, wiring.Component):
     axi : ``Out(AxiRead(hw.bus_bytes))``
         Memory.
     error : ``Out(1)``
-        A beat came with an error, or with ``rlast`` where its burst does not end, or without it
-        where it does; the transfer still runs to its end, which is found by counting beats.
+        A beat came in the cycle before with an error, or with ``rlast`` where its burst does not
+        end, or without it where it does; the transfer still runs to its end, which is found by
+        counting beats.
     bus : ``In(Master())``
         To drain is to offer no burst but one that has been offered already, and to throw all
         beats away. It is idle if no burst is in flight or, meanwhile, offered.
@@ -53,7 +54,6 @@ class DmaReader(cycles.DmaReader, wiring.Component):
         "axi.arvalid": ("bus.drain",),
         "axi.rready": ("bus.drain", "o.ready"),
         "bus.progress": ("axi.rvalid", "bus.drain", "o.ready"),
-        "error": ("axi.rlast", "axi.rresp", "axi.rvalid", "bus.drain", "o.ready"),
         "i.ready": ("axi.arready", "bus.drain"),
         "o.payload": ("axi.rdata",),
         "o.valid": ("axi.rvalid", "bus.drain"),
@@ -93,10 +93,10 @@ class DmaReader(cycles.DmaReader, wiring.Component):
             self.o.p.data.eq(axi.rdata), self.o.p.last.eq(ends & flight.o.p.last),
             axi.rready.eq(flight.o.valid & (self.o.ready | self.bus.drain)),
             taken.eq(axi.rvalid & axi.rready), self.bus.progress.eq(taken),
-            self.error.eq(taken & ((axi.rresp != OKAY) | (axi.rlast != ends))),
             self.bus.idle.eq(~flight.o.valid & ~offered),
         ]
-        m.d.sync += offered.eq(axi.arvalid & ~axi.arready)
+        m.d.sync += [offered.eq(axi.arvalid & ~axi.arready),
+                     self.error.eq(taken & ((axi.rresp != OKAY) | (axi.rlast != ends)))]
         with m.If(taken):
             m.d.sync += beat.eq(Mux(ends, 0, beat + 1))
 

@@ -75,6 +75,7 @@ class Dispatch(wiring.Component):
         write = entries.write_port()
         attach(m, self.read, entries.read_port())
         lengths = Array(Signal(bits + 1, name=f"length_{n}") for n in range(hw.queues))
+        occupied = Array(Signal(name=f"occupied_{n}") for n in range(hw.queues))
         queue, routed, queues = Signal(8), Signal(), self.queues
         taken = lengths[queue]
 
@@ -83,12 +84,13 @@ class Dispatch(wiring.Component):
             routed.eq(self.i.valid), write.addr.eq(Cat(taken[:bits], queue)),
             write.data.token.eq(self.tokens), write.data.weight.eq(self.i.p.weight),
             queues.lengths.data.eq(lengths[queues.lengths.address]),
-            queues.occupied.data.eq(lengths[queues.occupied.address] != 0),
+            queues.occupied.data.eq(occupied[queues.occupied.address]),
         ]
         with m.If(self.clear):
-            m.d.sync += [self.tokens.eq(0), *(length.eq(0) for length in lengths)]
+            m.d.sync += [self.tokens.eq(0), *(register.eq(0) for register in (*lengths, *occupied))]
         with m.Elif(routed):
-            m.d.sync += [taken.eq(taken + 1), self.tokens.eq(self.tokens + self.i.p.last)]
+            m.d.sync += [taken.eq(taken + 1), occupied[queue].eq(1),
+                         self.tokens.eq(self.tokens + self.i.p.last)]
         if hw.temporal:
             self.sort(m, queue, routed, write.data)
 

@@ -198,6 +198,12 @@ def test_sequencer_runs_a_program() -> None:
             assert get(ctx, dut.program.problem.code) == ErrorCode.NONE
         assert order[:4] == ["load", "issue", "drain", "ended"]
         assert set(order[4:]) == {"ended"}, "something began behind the end"
+        ctx.set(dut.program.running, 1)
+        ctx.set(dut.bus_error, 1)
+        assert not ctx.get(dut.program.ended), "the last beat came with an error"
+        await ctx.tick()
+        ctx.set(dut.bus_error, 0)
+        assert get(ctx, dut.program.problem.code) == ErrorCode.BUS
         await begin(ctx, dut)
         assert not ctx.get(dut.program.ended), "the end before is taken for the next one's"
 
