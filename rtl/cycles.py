@@ -220,6 +220,7 @@ class Sequencer:
     """See :class:`deltamoe.rtl.control.sequencer.Sequencer`."""
 
     TRANSFERS = 8
+    HANDED = Fifo.timing.latency + 1
 
 
 class Softmax:

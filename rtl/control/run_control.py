@@ -81,13 +81,13 @@ class Program(wiring.Signature):
 
 
 class State(enum.Enum, shape=3):
-    """Where the accelerator is."""
+    """Where the accelerator is; bit 2: no burst may begin."""
 
     IDLE = 0
     START = 1
     RUN = 2
-    DRAIN = 3
-    CLEAR = 4
+    DRAIN = 4
+    CLEAR = 5
 
 
 class RunControl(wiring.Component):
@@ -145,7 +145,7 @@ class RunControl(wiring.Component):
         m.d.comb += [
             program.begin.eq(state == State.START), program.running.eq(state == State.RUN),
             self.clear.eq(state == State.CLEAR),
-            self.bus.drain.eq(commands.draining | self.clear),
+            self.bus.drain.eq(state.as_value()[2]),
             commands.draining.eq(state == State.DRAIN),
             commands.busy.eq(program.begin | program.running | unreported | waiting),
             commands.accepted.eq(commands.start & ~commands.busy & ~commands.reset),

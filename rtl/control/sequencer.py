@@ -54,7 +54,8 @@ class Sequencer(cycles.Sequencer, wiring.Component):
     code : ``In(Write(Walker.rows(hw), 8 * hw.bus_bytes))``
         Write port of the program memory.
     command, transfer : ``Out(stream.Signature(COMMAND))``, ``Out(stream.Signature(TRANSFER))``
-        To reader and loader, which takes a transfer when it has finished it.
+        To reader and loader, which takes a transfer when it has finished it; at most ``TRANSFERS``
+        wait for that.
     queues : ``Out(Queues(hw))``
         How many tokens an expert has.
     issue, draining, deferred : ``Out(Issue(hw))``, ``Out(Draining())``, ``Out(Deferred())``
@@ -64,6 +65,11 @@ class Sequencer(cycles.Sequencer, wiring.Component):
     counts : ``Out(Counts(…))``
         Operators in flight; no descriptor to issue; the next waits for loads or operators; a load
         runs; a load waits.
+
+    Timing
+    ------
+    A transfer that the executor sends in cycle ``t`` is offered to the loader, from a register, in
+    ``t + HANDED`` or in the cycle after the one before it was taken.
     """
 
     record = Record(moves="orders descriptors", area=Area(
@@ -106,7 +112,7 @@ class Sequencer(cycles.Sequencer, wiring.Component):
         m.submodules.load = load = LoadExecutor(hw)
         m.submodules.issue = issue = ComputeExecutor(hw)
         m.submodules.retire = retire = Retirement(hw)
-        m.submodules.transfers = transfers = Fifo(TRANSFER, self.TRANSFERS)
+        m.submodules.transfers = transfers = Fifo(TRANSFER, self.TRANSFERS - 1)
         fetched, first, limit = Signal(), Signal(16), Signal(16)
 
         m.d.comb += [
@@ -128,17 +134,24 @@ class Sequencer(cycles.Sequencer, wiring.Component):
             ]
         pipe(m, load.command, flipped(self.command))
         pipe(m, load.o, transfers.i)
-        pipe(m, transfers.o, flipped(self.transfer))
         pipe(m, issue.o, retire.i)
         pipe(m, retire.stores, flipped(self.stores.requests))
         for inner, outer in ((load.occupied, self.queues.occupied),
                              (issue.lengths, self.queues.lengths), (issue.issue, self.issue),
                              (retire.draining, self.draining), (retire.deferred, self.deferred)):
             wiring.connect(m, inner, flipped(outer))
+        self.hand_on(m, transfers)
         self.count(m, fetched, first, limit, load, issue, retire)
         self.conclude(m, fetched, load, issue, retire, load_walker.walk, compute_walker.walk)
 
         return m
+
+    def hand_on(self, m: Module, transfers: Fifo):
+        """Offer the oldest transfer from a register."""
+        head, waiting = self.transfer, transfers.o
+        m.d.comb += waiting.ready.eq(~head.valid | head.ready)
+        with m.If(waiting.ready):
+            m.d.sync += [head.valid.eq(waiting.valid), head.payload.eq(waiting.payload)]
 
     def count(self, m: Module, fetched, first, limit, load, issue, retire):
         """Count what has been loaded and what has finished."""

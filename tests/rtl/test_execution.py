@@ -176,6 +176,8 @@ def test_sequencer_runs_a_program() -> None:
         ctx.set(dut.program.settings.memory_size, 64)
         ctx.set(dut.command.ready, 1)
         await begin(ctx, dut)
+        assert not ctx.get(dut.transfer.valid), "it is handed on by a register"
+        await ctx.tick()
         assert (ctx.get(dut.transfer.valid), ctx.get(dut.transfer.p.program)) == (1, 1)
         parts, bits = Walker.parts(HW), 8 * HW.bus_bytes
         for row in range(parts * len(program)):
