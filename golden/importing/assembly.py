@@ -16,7 +16,9 @@ from torch.nn import functional
 
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.importing.containers import Weights
+from deltamoe.golden.importing.host import Host
 from deltamoe.golden.importing.options import Options
+from deltamoe.golden.importing.tail import Node, Tail, head_of
 from deltamoe.golden.model import expected_shapes
 
 PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
@@ -29,12 +31,17 @@ MOST = {"embed_dim": 1 << 14, "hidden_dim": 1 << 16, "num_tokens": 1 << 16, "num
 class Assembled(NamedTuple):
     """A network without the normalization of its pixels.
 
-    ``notes`` say what was folded or is left out.
+    ``notes`` say what was folded or is left out; ``host`` is what follows the tokens and is no head
+    of ours, ``nodes`` are operator, name and reason of each of its nodes, and ``share`` is the
+    share of the multiplications on the accelerator.
     """
 
     config: ModelConfig
     weights: Weights
     notes: list[str]
+    host: Host | None = None
+    nodes: tuple[Node, ...] = ()
+    share: float = 1.0
 
 
 @dataclass
@@ -129,7 +136,9 @@ def assemble(tensors: Weights, options: Options, *, name: str, source: str, acti
         raise ValueError(f"{source}: tensors do not tell the experts of a token; say --top-k, at "
                          f"most {sized['num_experts']}")
     position, image, prefix = _position(parts, options, trained, dim, patch, antialias, notes)
-    classes = tuple(_heads(parts, weights, dim, normalization, prefix, notes))
+    epsilon = options.epsilon or 1e-6
+    host, nodes = _on_host(parts, dim, normalization, position.shape[1], prefix.shape[1], epsilon)
+    classes = () if host else tuple(_heads(parts, weights, dim, normalization))
     if parts.tensors:
         key, tensor = next(iter(parts.tensors.items()))
         raise ValueError(f"{source}: tensor {key} of shape {tuple(tensor.shape)} has no place in "
@@ -144,9 +153,9 @@ def assemble(tensors: Weights, options: Options, *, name: str, source: str, acti
         name=name, image_channels=channels, image_height=image[0], image_width=image[1],
         patch_size=patch, embed_dim=dim, num_layers=len(layers), num_heads=options.heads,
         top_k=options.top_k if sized["num_experts"] else 0, num_classes=classes,
-        norm=normalization, norm_epsilon=options.epsilon or 1e-6, activation=chosen,
+        norm=normalization, norm_epsilon=epsilon, activation=chosen,
         prefix_tokens=prefix.shape[1], **sized)
-    return Assembled(config, checked(weights, config, source), notes)
+    return Assembled(config, checked(weights, config, source), notes, host, nodes)
 
 
 def checked(weights: Weights, config: ModelConfig, source: str) -> Weights:
@@ -297,36 +306,38 @@ def _position(parts: Parts, options: Options, trained: tuple[int, int] | None, d
     return rows[None], image, prefix
 
 
-def _heads(parts: Parts, weights: Weights, dim: int, kind: str, prefix: Tensor, notes: list[str]
-           ) -> Iterator[int]:
+def _heads(parts: Parts, weights: Weights, dim: int, kind: str) -> Iterator[int]:
     """Add the final normalization and the heads to ``weights``; yield the classes of each."""
     tasks = parts.numbers(r"head\.(\d+)\.")
     names = [f"head.{task}" for task in tasks] if tasks else (
         ["head"] if "head.weight" in parts.tensors else [])
-    for name, use in (("fc_norm.weight", "the average of all tokens"),
-                      ("head_dist.weight", "a distillation token"),
-                      ("attn_pool.probe", "attention to all tokens")):
-        if name in parts.tensors:
-            raise ValueError(f"{parts.source}: its head is of {use}; that of the accelerator is "
-                             "a linear layer on the class token. Export the network to ONNX, and "
-                             "the head runs on the host")
-    if not names:
-        for key in [key for key in parts.tensors if re.fullmatch(r"norm\.(weight|bias)", key)]:
-            parts.take(key)
-            notes.append(f"{key} left out: without a head, the output is the tokens before the "
-                         "final normalization")
-        return
-    if not prefix.shape[1]:
-        raise ValueError(f"{parts.source}: its head has no class token; that of the accelerator "
-                         "is a linear layer on the class token. Export the network to ONNX, and "
-                         "the head runs on the host")
-    weights |= _norm(parts, "norm", dim, kind)
+    if names:
+        weights |= _norm(parts, "norm", dim, kind)
     for task, name in enumerate(names):
         weight, bias = _linear(parts, name)
         if weight.shape[1] != dim:
             raise ValueError(f"{parts.source}: tensor {name}.weight has shape "
-                             f"{tuple(weight.shape)}, not (classes, {dim}): the accelerator's "
-                             "head is a linear layer on the class token alone. Export the network "
-                             "to ONNX, and the head runs on the host")
+                             f"{tuple(weight.shape)}, not (classes, {dim}): a head is a linear "
+                             "layer on the class token, the average of the patches, or both")
         weights |= {f"head.{task}.weight": weight, f"head.{task}.bias": bias}
         yield len(weight)
+
+
+def _on_host(parts: Parts, dim: int, kind: str, tokens: int, prefix: int, epsilon: float
+             ) -> tuple[Host | None, tuple[Node, ...]]:
+    """Return what follows the tokens and is no head of ours, and its nodes."""
+    if "attn_pool.probe" in parts.tensors:
+        raise ValueError(f"{parts.source}: its head attends to all tokens, which is not read from "
+                         "a checkpoint; export the network to ONNX, and the head runs on the host")
+    head = head_of(parts.tensors, dim, prefix)
+    if head is None and ("norm.weight" not in parts.tensors or any(
+            name.startswith("head.") for name in parts.tensors)):
+        return None, ()
+    tail = Tail(parts.tensors, tokens, dim, prefix, epsilon)
+    value = tail.norm("tokens", "norm", kind)
+    if head is None:
+        return tail.host(value, "last_hidden_state"), tail.listed(
+            "without a head, the accelerator ends before the final normalization")
+    use, compute = head
+    return tail.host(compute(tail, value), "logits"), tail.listed(
+        f"its head is of {use}; that of the accelerator is a linear layer on the class token")

@@ -47,6 +47,7 @@ TIMM = Family(
         (r"(cls_token|dist_token|reg_token|pos_embed)", r"\1"),
         (r"register_tokens", "reg_token"),
         (r"(patch_embed\.proj|norm|fc_norm|head|head_dist)\.(weight|bias)", r"\1.\2"),
+        (r"attn_pool\.(.*)", r"attn_pool.\1"),
         (r"head\.(\d+)\.(weight|bias)", r"head.\1.\2"),
         (r"blocks\.(?:\d+\.)?(\d+)\.(norm[12]|attn\.qkv|attn\.proj|mlp\.fc[12])\.(weight|bias)",
          r"blocks.\1.\2.\3"),

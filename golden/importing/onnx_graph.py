@@ -3,6 +3,7 @@
 The packages ``onnx`` and ONNX Runtime are the extra ``onnx``, imported when a graph is read.
 """
 
+import math
 import tempfile
 from collections.abc import Iterable
 from functools import cached_property
@@ -203,6 +204,7 @@ def read(path: Path, image: tuple[int, int] | None = None) -> Graph:
     if opset < 11:
         raise ValueError(f"{path} is of opset {opset}; 11 and newer are read")
     _shape_input(model, path, image)
+    _check_values(model, path)
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "folded.onnx"
         runtime = extra("onnxruntime")
@@ -238,3 +240,19 @@ def _shape_input(model: "onnx.ModelProto", path: Path, image: tuple[int, int] | 
     del model.graph.value_info[:]
     for item in model.graph.output:
         item.type.tensor_type.ClearField("shape")
+
+
+def _check_values(model: "onnx.ModelProto", path: Path) -> None:
+    """Raise ValueError if a value is so large that folding would take all memory."""
+    onnx = extra("onnx")
+    try:
+        known = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    # As above.
+    except Exception as error:
+        raise ValueError(f"{path}: shapes do not fit each other ({_line(error)})") from None
+    for item in (*known.value_info, *known.output, *known.initializer):
+        dims = item.dims if hasattr(item, "dims") else [
+            dim.dim_value for dim in item.type.tensor_type.shape.dim]
+        if math.prod(dims) > LARGEST // 4:
+            raise ValueError(f"{path}: {item.name} has the shape {tuple(dims)}, more than "
+                             f"{LARGEST // 4} numbers")

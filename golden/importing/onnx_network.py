@@ -73,28 +73,7 @@ class Branch(NamedTuple):
     activation: str | None = None
 
 
-class Found(NamedTuple):
-    """A network in a graph.
-
-    Attributes
-    ----------
-    network : Assembled
-        Without the normalization of its pixels.
-    host : Host, optional
-        What follows the tokens and is no head of ours.
-    nodes : tuple of (str, str, str)
-        Operator, name and reason of every node on the host.
-    share : float
-        Share of the multiplications on the accelerator.
-    """
-
-    network: Assembled
-    host: Host | None
-    nodes: tuple[tuple[str, str, str], ...]
-    share: float
-
-
-def find(path: Path, name: str, options: Options) -> Found:
+def find(path: Path, name: str, options: Options) -> Assembled:
     """Find a network, which gets a name, in an ONNX file.
 
     Raises
@@ -110,7 +89,7 @@ def find(path: Path, name: str, options: Options) -> Found:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _find(graph: Graph, path: Path, name: str, options: Options) -> Found:
+def _find(graph: Graph, path: Path, name: str, options: Options) -> Assembled:
     branches, ends, reason = _chain(graph)
     stem = _stem(graph, ends[0])
     tensors = {part: torch.from_numpy(np.array(value, np.float32))
@@ -148,7 +127,7 @@ def _find(graph: Graph, path: Path, name: str, options: Options) -> Found:
     if head is not None:
         whole = assemble(tensors | head, known, **said)
         if _db(_computed(whole, image)[1], outputs[0].reshape(-1)) >= EXACT_DB:
-            return Found(whole, None, (), 1.0)
+            return whole
     try:
         model = graph.part([ends[-1]], graph.outputs)
     except ValueError as error:
@@ -157,11 +136,12 @@ def _find(graph: Graph, path: Path, name: str, options: Options) -> Found:
     rest = list(model.graph.node)
     why = reason or "it follows the tokens, where the accelerator ends"
     if not rest:
-        return Found(made, None, (), 1.0)
+        return made
     mine, theirs = made.config.macs, sum(_macs(graph, node) for node in rest)
-    return Found(made, Host(model.SerializeToString(), ends[-1], tuple(graph.outputs)),
-                 tuple((node.op_type, node.name or node.output[0], why) for node in rest),
-                 mine / (mine + theirs))
+    return made._replace(
+        host=Host(model.SerializeToString(), ends[-1], tuple(graph.outputs)),
+        nodes=tuple((node.op_type, node.name or node.output[0], why) for node in rest),
+        share=mine / (mine + theirs))
 
 
 def _computed(made: Assembled, image: np.ndarray) -> tuple[Tensor, Tensor | None]:

@@ -179,9 +179,7 @@ def _with_config(options: Options, fields: dict, path: Path) -> Options:
 
 
 def _onnx(path: Path, name: str, options: Options) -> FloatNetwork:
-    found = find(path, name, options)
-    made = _normalized(found.network, "ONNX", options, path, ())
-    return replace(made, host=found.host, nodes=found.nodes, share=found.share)
+    return _normalized(find(path, name, options), "ONNX", options, path, ())
 
 
 def _checkpoint(checkpoint: Checkpoint, name: str, options: Options,
@@ -217,4 +215,5 @@ def _normalized(assembled: Assembled, family: str, options: Options, path: Path,
     weights = assembled.weights | {name: tensor.float()
                                    for name, tensor in zip(names, folded, strict=True)}
     return FloatNetwork(config, checked(weights, config, str(path)), preprocessing, family,
-                        (*notes, *assembled.notes, "mean and std folded into the patch embedding"))
+                        (*notes, *assembled.notes, "mean and std folded into the patch embedding"),
+                        assembled.host, assembled.nodes, assembled.share)

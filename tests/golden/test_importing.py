@@ -215,10 +215,9 @@ REFUSED = {
     "QK-norm": planted("blocks.0.attn.q_norm.weight", 16),
     "a gated MLP": planted("blocks.0.mlp.w12.weight", 128, 32),
     "a normalization before the first block": planted("norm_pre.weight", 32),
-    "the average of all tokens": planted("fc_norm.weight", 32),
-    "a distillation token": planted("head_dist.weight", 5, 32),
+    "its head attends to all tokens": planted("attn_pool.probe", 1, 1, 32),
     "blocks.0.nosuch.weight of shape (3,) is not understood": planted("blocks.0.nosuch.weight", 3),
-    "tensor head.weight has shape (5, 64), not (classes, 32)": planted("head.weight", 5, 64),
+    "tensor head.weight has shape (5, 48), not (classes, 32)": planted("head.weight", 5, 48),
     "blocks are numbered [0, 1, 7], not from 0 on": planted("blocks.7.norm1.weight", 32),
     "its 24 positions, 1 of tokens before the patches, are of no square image": (
         planted("pos_embed", 1, 24, 32)),

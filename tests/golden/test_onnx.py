@@ -17,11 +17,13 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
+from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.data.images import load_image
 from deltamoe.golden.importing.options import Options
 from deltamoe.golden.importing.preprocessing import NAMED
 from deltamoe.golden.importing.source import FloatNetwork, load
 from deltamoe.golden.quantization.quantize import quantize
+from deltamoe.golden.seeded import seeded
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 16,
          "patch_size": 4, "initializer_range": 0.2}
@@ -50,6 +52,12 @@ def cases() -> dict[str, Case]:
         "registers": Case(t.Dinov2WithRegistersModel(
             t.Dinov2WithRegistersConfig(**SIZES, mlp_ratio=2)), t.BitImageProcessorPil(**WIDE),
             False, ("dynamo",)),
+        "average": Case(t.Dinov2ForImageClassification(
+            t.Dinov2Config(**SIZES, mlp_ratio=2, num_labels=6)), t.BitImageProcessorPil(**WIDE),
+            False, ("older",)),
+        "distilled": Case(t.DeiTForImageClassificationWithTeacher(
+            t.DeiTConfig(**SIZES, **mlp, num_labels=3)),
+            t.DeiTImageProcessorPil(size=20, crop_size=16), False, ("older",)),
     }
 
 
@@ -111,7 +119,7 @@ def distance(value: Tensor, reference: Tensor) -> float:
     return float(10 * torch.log10(reference.double().square().sum() / noise))
 
 
-NAMES = ("vit", "deit", "dinov2", "registers")
+NAMES = ("vit", "deit", "dinov2", "registers", "average", "distilled")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -166,6 +174,66 @@ def test_outputs_are_those_of_onnx_runtime(saved: dict, tmp_path: Path, name: st
         assert made.keys() == expected.keys()
         for key, value in expected.items():
             assert distance(torch.from_numpy(made[key]), torch.from_numpy(value)) > 100, key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_checkpoint_gives_its_network_s_own_outputs(
+        saved: dict, tmp_path: Path, name: str) -> None:
+    """Those that are made on the host too."""
+    case, folder = saved[name]
+    network = load(folder)
+    path, = pictures(tmp_path, 1)
+    wanted = case.processor(Image.open(path), return_tensors="pt")["pixel_values"]
+    pixels = load_image(path, network.config, network.preprocessing)
+    with torch.no_grad():
+        expected = case.model(wanted)
+        tokens, scores = network.model().double()(pixels.double())
+    if case.whole:
+        assert distance(scores, expected["logits"][0]) > 100
+    else:
+        (output, value), = network.host.run(tokens.numpy()).items()
+        assert distance(torch.from_numpy(value), expected[output]) > 100
+        assert len({reason for *_, reason in network.nodes}) == 1
+
+
+@pytest.mark.parametrize("kind", ["layer", "rms"])
+def test_the_average_of_patches_is_a_head_of_the_host(tmp_path: Path, kind: str) -> None:
+    """As timm has it: no class token, a normalization of the average, or one of the tokens."""
+    config = ModelConfig(name="plain", image_channels=3, image_height=16, image_width=16,
+                         patch_size=4, embed_dim=32, num_layers=2, num_heads=2, hidden_dim=64,
+                         prefix_tokens=0, norm=kind)
+    generator = torch.Generator().manual_seed(1)
+    weights = seeded(config, 1)
+    name = "fc_norm" if kind == "layer" else "norm"
+    extra = {f"{name}.weight": torch.rand(32, generator=generator),
+             "head.weight": torch.randn(5, 32, generator=generator)}
+    extra |= {"fc_norm.bias": torch.rand(32, generator=generator)} if kind == "layer" else {}
+    stored = {key: tensor for key, tensor in weights.items() if key != "cls_token"} | extra
+    torch.save(stored, tmp_path / "plain.pth")
+    network = load(tmp_path / "plain.pth", Options(heads=2, norm=kind,
+                                                   preprocessing=NAMED["edge-moe"]))
+    assert network.config == config
+    tokens = torch.randn(16, 32, generator=generator)
+    if kind == "layer":
+        h = functional.layer_norm(tokens.mean(0), (32,), extra["fc_norm.weight"],
+                                  extra["fc_norm.bias"], 1e-6)
+    else:
+        h = functional.rms_norm(tokens, (32,), extra["norm.weight"], 1e-6).mean(0)
+    output, = network.host.run(tokens.numpy()).values()
+    assert distance(torch.from_numpy(output[0]), h @ extra["head.weight"].T) > 100
+
+
+def test_a_value_that_would_take_all_memory_is_refused(tmp_path: Path) -> None:
+    helper = onnx.helper
+    shape = onnx.numpy_helper.from_array(np.array([1 << 40], np.int64), "shape")
+    graph = helper.make_graph(
+        [helper.make_node("ConstantOfShape", ["shape"], ["huge"])], "bomb",
+        [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 3, 16, 16])],
+        [helper.make_tensor_value_info("huge", onnx.TensorProto.FLOAT, ["n"])], [shape])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8),
+              tmp_path / "net.onnx")
+    with pytest.raises(ValueError, match=r"net\.onnx: huge has the shape \(1099511627776,\)"):
+        load(tmp_path / "net.onnx", Options(preprocessing=NAMED["half"]))
 
 
 class Vit(nn.Module):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 import deltamoe
+from deltamoe.api.inference import infer
 from deltamoe.api.networks import Network, load, quantize
 from deltamoe.api.program import compile
 from deltamoe.api.progress import Progress
@@ -21,9 +23,11 @@ from deltamoe.api.sweeps import sweep
 from deltamoe.api.traces import trace
 from deltamoe.api.verilog import run_verilog
 from deltamoe.boards import PRESETS
+from deltamoe.golden.config import MODELS
 from deltamoe.golden.engines import integer_output
 from deltamoe.golden.library import WEIGHTS, default_image, find
 from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.golden.seeded import seeded
 from deltamoe.golden.sparsity import hooks
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.label import Role
@@ -251,6 +255,21 @@ def test_quantize_makes_a_network_that_runs(tmp_path: Path) -> None:
     assert f"block {made.worst.layer} loses most" in shown(made)
     unsaved = quantize(WEIGHTS / "digits.safetensors", folder)
     assert unsaved.to_json()["out"] is None
+
+
+def test_a_network_of_another_program_loads_by_its_path(tmp_path: Path) -> None:
+    """In floating point, until it is quantized: so what needs integers says so."""
+    config = replace(MODELS["digits"], num_classes=())
+    torch.save(seeded(config, 0), tmp_path / "own.pth")
+    with pytest.raises(ValueError, match="say --heads"):
+        load(tmp_path / "own.pth")
+    network = load(tmp_path / "own.pth", heads=2, top_k=2, preprocessing="edge-moe")
+    assert network.config == replace(config, name="own")
+    assert network.known.quantized is None
+    assert infer(network, engine="float").output.x.shape == (17, 32)
+    for call in (infer, simulate):
+        with pytest.raises(ValueError, match="own is in floating point; deltamoe quantize"):
+            call(network)
 
 
 def test_trace_counts_and_saves(tmp_path: Path) -> None:

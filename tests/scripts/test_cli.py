@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from deltamoe import cli
 from deltamoe.api.result import finite
 from deltamoe.experiments import training
 from deltamoe.experiments.tallies import Cell
+from deltamoe.golden.config import MODELS
 from deltamoe.golden.library import WEIGHTS
 from deltamoe.golden.quantization.quantized import QuantizedModel
+from deltamoe.golden.seeded import seeded
 from deltamoe.golden.sparsity.registry import MECHANISMS
 from deltamoe.golden.temporal.tally import Tally
 
@@ -230,6 +233,38 @@ def test_simulate_json_adds_up(files: Path, monkeypatch: pytest.MonkeyPatch,
     events = json.loads((files / "trace.json").read_text())["traceEvents"]
     assert max(event["ts"] + event["dur"] for event in events if event["ph"] == "X"
                ) <= result["cycles"]
+
+
+def test_import_then_infer(files: Path, monkeypatch: pytest.MonkeyPatch,
+                           capsys: pytest.CaptureFixture) -> None:
+    """Pictures of any size, in a folder for each class; mean and std count."""
+    config = replace(MODELS["digits"], num_tasks=1, num_classes=(10,), num_experts=0, top_k=0,
+                     expert_dim=0)
+    torch.save({"model": seeded(config, 0), "epoch": 3}, files / "own.pth")
+    for label in ("cats", "dogs"):
+        (files / "pictures" / label).mkdir(parents=True)
+        Image.open(files / "whole.png").save(files / "pictures" / label / "a.png")
+    hashes = {}
+    for name, options in {"half": ["--preprocessing", "half"],
+                          "same": ["--mean", "0.5", "--std", "0.5"],
+                          "other": ["--mean", "0.1", "--std", "0.3"]}.items():
+        out, result = files / f"{name}.safetensors", files / f"{name}.json"
+        code, text, _ = run(monkeypatch, capsys, "import", files / "own.pth", "--heads", "2",
+                            "--out", out, "--calibrate", files / "pictures", "--json", result,
+                            *options)
+        assert code == 0
+        assert "container 'model' used" in " ".join(text.split())
+        figures = json.loads(result.read_text())
+        assert (figures["family"], figures["quantization"]["images"]) == ("timm", 2)
+        assert figures["preprocessing"]["crop"] == [8, 8]
+        code, _, _ = run(monkeypatch, capsys, "infer", out, "--image", files / "wide.png", "--json",
+                         result)
+        assert code == 0
+        hashes[name] = json.loads(result.read_text())["output_sha256"]
+    assert hashes["half"] == hashes["same"] != hashes["other"]
+    code, _, _ = run(monkeypatch, capsys, "simulate", files / "half.safetensors", "--image",
+                     files / "wide.png")
+    assert code == 0
 
 
 def test_quantize_then_infer(files: Path, monkeypatch: pytest.MonkeyPatch,
