@@ -25,6 +25,8 @@ class Rule:
 
     Attributes
     ----------
+    part : str
+        Which part, with its speed grade.
     level_ns : float
         A LUT and the wire behind it.
     register_ns : float
@@ -33,6 +35,7 @@ class Rule:
         Where both come from.
     """
 
+    part: str
     level_ns: float
     register_ns: float
     source: str
@@ -42,12 +45,11 @@ class Rule:
         return 1000 / (self.register_ns + levels * self.level_ns)
 
 
-ECP5 = Rule(level_ns=1.27, register_ns=0.52, source=(
-    "critical paths of eight units of nano on LFE5U-85F, speed grade 6, each routed alone by "
-    "nextpnr-ecp5 0.11"))
+ECP5 = Rule(part="LFE5U-85F, speed grade 6", level_ns=1.27, register_ns=0.52, source=(
+    "critical paths of eight units of nano, each routed alone by nextpnr-ecp5 0.11"))
 """The weights of :mod:`deltamoe.boards.synthesis.levels` are of the same paths."""
 
-ULTRASCALE_PLUS = Rule(level_ns=0.5, register_ns=0, source=(
+ULTRASCALE_PLUS = Rule(part="XCZU9EG", level_ns=0.5, register_ns=0, source=(
     "assumed: half a nanosecond for a LUT and its wire, a round number; no tool here routes the "
     "part, and no data sheet gives a wire's delay"))
 
@@ -60,10 +62,8 @@ class Levels:
     ----------
     levels : float
         LUT levels, as ``deltamoe synth --depth`` counts them.
-    part : str
-        Where.
     rule : Rule
-        What turns them into time.
+        What turns them into time, on which part.
     commit : str
         Where they were counted.
     """
@@ -71,13 +71,12 @@ class Levels:
     KIND: ClassVar[str] = "levels"
 
     levels: float
-    part: str
     rule: Rule
     commit: str
 
     @property
     def because(self) -> str:
-        return (f"{self.levels:.1f} LUT levels on {self.part} (at {self.commit}) of "
+        return (f"{self.levels:.1f} LUT levels on {self.rule.part} (at {self.commit}) of "
                 f"{self.rule.level_ns:g} ns each, and {self.rule.register_ns:g} ns of a register; "
                 f"{self.rule.source}")
 
@@ -133,9 +132,9 @@ class Clock:
         return {"mhz": self.mhz, "evidence": self.evidence.KIND, "because": self.evidence.because}
 
 
-def by_levels(levels: float, *, part: str, rule: Rule, commit: str) -> Clock:
+def by_levels(levels: float, rule: Rule, commit: str) -> Clock:
     """Return the clock that the deepest logic supports."""
-    return Clock(rule.mhz(levels), Levels(levels=levels, part=part, rule=rule, commit=commit))
+    return Clock(rule.mhz(levels), Levels(levels=levels, rule=rule, commit=commit))
 
 
 def rates(cycles: float, clocks: Iterable[Clock]) -> list[dict[str, float | str]]:

@@ -1,6 +1,7 @@
 """Run nextpnr: a native one if it is there, else the one in WebAssembly from PyPI."""
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -18,6 +19,15 @@ STAGES = {
     "Info: Running simulated annealing": "refining the placement", "Info: Routing": "routing",
 }
 """What nextpnr says when a stage begins."""
+
+ARCS = re.compile(r"Info: Routing (\d+) arcs")
+"""How many wires it has to route."""
+
+ROUTED = re.compile(r"Info: +\d+ \| +\d+ +\d+ \| +\d+ +\d+ \| +(\d+)\|")
+"""A row of what it says while it routes; the number is that of wires that are left."""
+
+ROUND = re.compile(r"Info: +at iteration #(\d+)")
+"""A round of placement."""
 
 
 @dataclass(frozen=True)
@@ -59,22 +69,41 @@ def arguments(part: Part, job: Job) -> list[str]:
             "--seed", f"{job.seed}"]
 
 
-def route(part: Part, netlist: str, job: Job, stage: Callable[[str], None]) -> dict:
-    """Place and route a netlist; return nextpnr's report and tell ``stage`` what it does.
+class Log:
+    """Tells ``update`` of stages, rounds of placement and routed wires, line by line.
+
+    ``update`` takes ``description``, ``completed`` and ``total``, each only where it changed.
+    """
+
+    def __init__(self, update: Callable[..., object]) -> None:
+        self.update, self.stage, self.arcs = update, "", 0
+
+    def line(self, text: str) -> None:
+        """Read a line of nextpnr."""
+        for start, stage in STAGES.items():
+            if text.startswith(start):
+                self.stage = stage
+                self.update(description=stage)
+        if found := ARCS.match(text):
+            self.arcs = int(found[1])
+            self.update(total=self.arcs, completed=0)
+        elif found := ROUTED.match(text):
+            self.update(completed=max(0, self.arcs - int(found[1])))
+        elif found := ROUND.match(text):
+            self.update(description=f"{self.stage}, round {found[1]}")
+
+
+def route(part: Part, netlist: str, job: Job, update: Callable[..., object]) -> dict:
+    """Place and route a netlist; return nextpnr's report and let a :class:`Log` tell ``update``.
 
     Raises
     ------
     ValueError
         It cannot be placed or routed, say because the part is too small.
     """
-    def tell(line: str) -> None:
-        for start, stage_name in STAGES.items():
-            if line.startswith(start):
-                stage(stage_name)
-
     with scratch() as folder:
         write(folder / "netlist.json", netlist)
-        done = lines([executable(part.router)[0], *arguments(part, job)], tell, folder)
+        done = lines([executable(part.router)[0], *arguments(part, job)], Log(update).line, folder)
         report = folder / "report.json"
         if done.returncode or not report.exists():
             raise ValueError(f"{part.router} says: {reason(done)}")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from deltamoe.boards.clock import ECP5, ULTRASCALE_PLUS, Rule
+
 RESOURCES = ("lut", "lutram", "ff", "dsp", "bram")
 """LUTs, those of them that are distributed memory, flip-flops, multipliers, memory blocks."""
 
@@ -32,6 +34,8 @@ class Part:
         Memory blocks of a cell.
     pair_map : Path or None
         Techmap of a packed :class:`deltamoe.rtl.linear.mac_pair.MacPair`.
+    rule : Rule
+        How long LUT levels take on it.
     router, place : str, tuple
         nextpnr for the family, if there is one, and its options for the part.
     """
@@ -45,6 +49,7 @@ class Part:
     flip_flops: frozenset[str]
     multipliers: frozenset[str]
     blocks: dict[str, Fraction]
+    rule: Rule
     pair_map: Path | None = None
     router: str | None = None
     place: tuple[str, ...] = ()
@@ -77,6 +82,7 @@ PARTS = {
         flip_flops=frozenset({"FDRE", "FDSE", "FDCE", "FDPE"}),
         multipliers=frozenset({"DSP48E2"}),
         blocks={"RAMB18E2": Fraction(1, 2), "RAMB36E2": Fraction(1)},
+        rule=ULTRASCALE_PLUS,
         pair_map=Path(__file__).with_name("xcup_mac_pair.v"),
     ),
     # Capacity: Lattice FPGA-DS-02012. A carry cell is two LUTs; a memory of 16 x 4 bits is four,
@@ -90,6 +96,7 @@ PARTS = {
         flip_flops=frozenset({"TRELLIS_FF"}),
         multipliers=frozenset({"MULT18X18D"}),
         blocks={"DP16KD": Fraction(1)},
+        rule=ECP5,
         router="nextpnr-ecp5", place=("--85k", "--package", "CABGA381", "--speed", "6"),
     ),
 }

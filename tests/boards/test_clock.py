@@ -16,7 +16,7 @@ ROUTED = Clock(61.4, Routed(tool="nextpnr-ecp5 0.11", part="LFE5U-85F", date="20
 
 def test_levels_become_a_clock_by_the_rule_of_their_part() -> None:
     """4 levels of 2 ns behind 2 ns are 10 ns."""
-    made = by_levels(4, part="P", rule=Rule(level_ns=2, register_ns=2, source="S"), commit="abc")
+    made = by_levels(4, Rule(part="P", level_ns=2, register_ns=2, source="S"), "abc")
     assert made.mhz == 100
     assert made.evidence.because == (
         "4.0 LUT levels on P (at abc) of 2 ns each, and 2 ns of a register; S")
@@ -44,7 +44,7 @@ def test_levels_are_of_the_part_of_the_board(name: str) -> None:
     """``nano`` is for none: its levels are those of the only part that can be routed here."""
     board = BOARDS[name]
     if isinstance(board.supported.evidence, Levels):
-        assert board.supported.evidence.part == PARTS[board.part or "ecp5"].name
+        assert board.supported.evidence.rule == PARTS[board.part or "ecp5"].rule
 
 
 def test_evidence_of_a_board_is_none_of_another_geometry() -> None:

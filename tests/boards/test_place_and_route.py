@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import groupby, pairwise
 
 import pytest
-from amaranth import Module, Signal
+from amaranth import ClockDomain, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -49,12 +49,12 @@ class Outer(wiring.Component):
 
 
 @pytest.fixture(scope="module")
-def routed() -> tuple[dict, list[str]]:
-    """Report of the frame around ``Outer``, and the stages on the way to it."""
-    stages: list[str] = []
+def routed() -> tuple[dict, list[dict]]:
+    """Report of the frame around ``Outer``, and what was told on the way to it."""
+    told: list[dict] = []
     netlist = yosys.run(yosys.netlist_script(ECP5), {"top.v": to_verilog(Frame(Outer()), "top")},
                         "netlist.json")
-    return nextpnr.route(ECP5, netlist, JOB, stages.append), stages
+    return nextpnr.route(ECP5, netlist, JOB, lambda **changed: told.append(changed)), told
 
 
 def test_frame_is_one_cycle_at_each_port() -> None:
@@ -72,6 +72,39 @@ def test_frame_is_one_cycle_at_each_port() -> None:
     simulate(dut, bench)
 
 
+def test_rounds_of_placement_and_wires_are_told(routed) -> None:
+    _, told = routed
+    assert [changed for changed in told if changed.get("description", "").startswith(
+        "refining the placement, round")]
+    totals = [changed["total"] for changed in told if "total" in changed]
+    assert len(totals) == 1
+    assert [changed["completed"] for changed in told if "completed" in changed][-1] == totals[0]
+
+
+class Clocked(wiring.Component):
+    """Makes its domain from a port, as the accelerator does, and delays its input."""
+
+    aclk: In(1)
+    aresetn: In(1)
+    given: In(WIDTH)
+    late: Out(WIDTH)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains.sync = domain = ClockDomain("sync")
+        m.d.comb += [domain.clk.eq(self.aclk), domain.rst.eq(~self.aresetn)]
+        m.d.sync += self.late.eq(self.given)
+        return m
+
+
+def test_a_unit_with_a_domain_of_its_own_has_the_clock_of_the_frame() -> None:
+    """One clock, and a register at each port but the clock's."""
+    text = to_verilog(Frame(Clocked()), "top")
+    netlist = yosys.run(yosys.netlist_script(ECP5), {"top.v": text}, "netlist.json")
+    timing = nextpnr.timing(nextpnr.route(ECP5, netlist, JOB, lambda **changed: None), "Clocked")
+    assert timing["utilization"]["TRELLIS_FF"]["used"] == 3 * WIDTH + 1
+
+
 def test_all_registers_and_multipliers_are_routed(routed) -> None:
     made = nextpnr.timing(routed[0], "Outer")["utilization"]
     assert made["MULT18X18D"]["used"] == 1
@@ -81,10 +114,11 @@ def test_all_registers_and_multipliers_are_routed(routed) -> None:
 
 def test_clock_is_that_of_the_critical_path(routed) -> None:
     """Which goes from the register inside through multiplier and adder to the one at the port."""
-    report, stages = routed
+    report, told = routed
     made = nextpnr.timing(report, "Outer")
     path = made["path"]
-    assert [stage for stage, _ in groupby(stages)] == [
+    stages = [changed["description"] for changed in told if "description" in changed]
+    assert [stage for stage, _ in groupby(stages, lambda stage: stage.partition(",")[0])] == [
         "packing", "placing", "refining the placement", "routing"]
     assert 1000 / made["fmax_mhz"] == pytest.approx(path["ns"], rel=1e-3)
     assert 0 < path["routing_ns"] < path["ns"]
@@ -112,7 +146,7 @@ def test_part_that_is_too_small_is_one_error() -> None:
     netlist = yosys.run(yosys.netlist_script(ECP5), {"top.v": text}, "netlist.json")
     small = replace(ECP5, place=("--12k", "--package", "CABGA381"))
     with pytest.raises(ValueError, match=r"^nextpnr-ecp5 says: ERROR: .*MULT18X18D"):
-        nextpnr.route(small, netlist, JOB, lambda stage: None)
+        nextpnr.route(small, netlist, JOB, lambda **changed: None)
 
 
 @pytest.mark.parametrize("cut", ["fmax", "critical_paths"])
