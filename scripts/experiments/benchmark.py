@@ -15,6 +15,7 @@ from deltamoe.api.result import Result as Figures
 from deltamoe.boards import BOARDS, PRESETS
 from deltamoe.boards.board import Board
 from deltamoe.boards.clock import rates
+from deltamoe.boards.synthesis.parts import PARTS as SYNTHESIS
 from deltamoe.experiments.layer_sparsity import measured
 from deltamoe.experiments.layer_sparsity import table as sparsity_table
 from deltamoe.golden.config import MODELS, ModelConfig
@@ -39,10 +40,19 @@ PEERS = {
 }
 """Cycles a frame, from the papers' milliseconds at 300 MHz on the same board, their clock."""
 
+ROUTABLE = "ecp5"
+"""Part of designs that are for no board."""
+
 GATES = {"lut": 150_000, "dsp": 1000, "bram": 800}
 """Most that the hardware may need of a ZU9EG."""
 
 PARTS = ("frames", "bandwidth", "sparsity", "simulator", "gates")
+
+LONG = ("clock",)
+"""Parts that are only measured by name: they take hours."""
+
+SEEDS = (1, 2)
+"""Where the placer begins, run by run."""
 
 
 def needed_bytes(program, routing: Facts) -> int:
@@ -148,6 +158,39 @@ def gates_row(progress: Progress) -> dict:
     return {"part": synthesis.part.name, "total": synthesis.total, "limit": GATES}
 
 
+def clock_rows(progress: Progress) -> list[dict]:
+    """Levels of all boards' logic and the clock they support; the routed clock by seed if any."""
+    from deltamoe.api.depth import levels
+    from deltamoe.api.place_and_route import place_and_route
+
+    rows = []
+    for board in BOARDS.values():
+        target = board.part or ROUTABLE
+        part = SYNTHESIS[target]
+        deepest = levels(board.hardware, target, progress=progress).depth.levels
+        routed = [place_and_route(board.hardware, target=target, seed=seed, progress=progress)
+                  for seed in SEEDS if part.router]
+        rows.append({"hardware": board.hardware.name, "part": part.rule.part, "levels": deepest,
+                     "levels_mhz": part.rule.mhz(deepest), "rule": part.rule.source,
+                     "routed": [run.figures() for run in routed]})
+    return rows
+
+
+def clock_table(rows: list[dict]) -> Table:
+    """Return the clock that each board's logic supports, and those that it was routed at."""
+    table = Table("hardware", "part", "LUT levels", "MHz by levels",
+                  *(f"MHz routed, seed {seed}" for seed in SEEDS), "of the critical path, wires",
+                  title="Clocks")
+    for row in rows:
+        routed = row["routed"]
+        table.add_row(row["hardware"], row["part"], f"{row['levels']:.1f}",
+                      f"{row['levels_mhz']:.1f}",
+                      *([f"{run['fmax_mhz']:.1f}" for run in routed] or ["no tool"] * len(SEEDS)),
+                      ", ".join(f"{run['path']['routing_ns'] / run['path']['ns']:.0%}"
+                                for run in routed))
+    return table
+
+
 def frames_table(board: Board, rows: list[dict]) -> Table:
     """Return the table of one board."""
     table = Table(*(Column(name, no_wrap=True) for name in (
@@ -195,7 +238,7 @@ def bandwidth_table(rows: list[dict]) -> Table:
 
 @dataclass(frozen=True)
 class Benchmark(Figures):
-    """The parts that were measured, of :data:`PARTS`, each with its rows or its figures."""
+    """The parts that were measured, each with its rows or its figures."""
 
     parts: dict[str, list[dict] | dict]
 
@@ -220,6 +263,8 @@ class Benchmark(Figures):
             row = parts["simulator"]
             yield (f"simulator: {row['seconds']:.2f} s (at most {row['limit_seconds']:.1f}), "
                    f"{row['mib']:.0f} MiB (at most {row['limit_mib']})")
+        if "clock" in parts:
+            yield clock_table(parts["clock"])
         if "gates" in parts:
             row = parts["gates"]
             yield f"{row['part']}: " + ", ".join(
@@ -233,7 +278,7 @@ def benchmark(only: str = "", *, rtl: bool = True, progress: Progress = QUIET) -
     Parameters
     ----------
     only : str
-        One of :data:`PARTS`; without it, all.
+        One of :data:`PARTS` or :data:`LONG`; without it, all of the former.
     rtl : bool
         Whether to check against the Verilog, which takes minutes.
     progress : Progress
@@ -246,8 +291,8 @@ def benchmark(only: str = "", *, rtl: bool = True, progress: Progress = QUIET) -
     ProgramError
         A program that is measured failed.
     """
-    if only and only not in PARTS:
-        raise ValueError(f"part {only!r} is not one of {', '.join(PARTS)}")
+    if only and only not in (*PARTS, *LONG):
+        raise ValueError(f"part {only!r} is not one of {', '.join((*PARTS, *LONG))}")
     if rtl and only in ("", "frames", "bandwidth", "sparsity"):
         from deltamoe.boards.verilator.engine import check_buildable
 
@@ -256,5 +301,6 @@ def benchmark(only: str = "", *, rtl: bool = True, progress: Progress = QUIET) -
         "frames": lambda: frame_rows(rtl, progress),
         "bandwidth": lambda: bandwidth_rows(rtl, progress),
         "sparsity": lambda: measured(PRESETS[HARDWARE], rtl, progress),
-        "simulator": simulator_row, "gates": lambda: gates_row(progress)}
+        "simulator": simulator_row, "gates": lambda: gates_row(progress),
+        "clock": lambda: clock_rows(progress)}
     return Benchmark({name: measure[name]() for name in ([only] if only else PARTS)})

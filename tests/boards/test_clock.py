@@ -1,13 +1,16 @@
 """Clocks: each says what it rests on, and everything that states frames/s says at which."""
 
+import io
 import json
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from deltamoe.boards import BOARDS, clocks
 from deltamoe.boards.clock import Assumed, Clock, Levels, Routed, Rule, by_levels, rates, speed
 from deltamoe.boards.synthesis.parts import PARTS
+from deltamoe.experiments.benchmark import clock_table
 from tests.scripts import test_cli
 
 ROUTED = Clock(61.4, Routed(tool="nextpnr-ecp5 0.11", part="LFE5U-85F", date="2026-11-29",
@@ -57,6 +60,19 @@ def test_evidence_of_a_board_is_none_of_another_geometry() -> None:
 def test_a_clock_that_is_asked_for_is_assumed() -> None:
     only, = clocks(BOARDS["zcu102"].hardware, 200)
     assert (only.mhz, only.evidence.KIND) == (200, "assumed")
+
+
+def test_bench_has_a_row_for_each_board_with_levels_and_routed_clocks() -> None:
+    """A part that no tool routes says so."""
+    run = {"fmax_mhz": 61.43, "path": {"ns": 16.0, "routing_ns": 12.0}}
+    rows = [{"hardware": name, "part": "P", "levels": 9.0, "levels_mhz": 83.5, "rule": "R",
+             "routed": [run, run] if routed else []} for name, routed in (("a", 1), ("b", 0))]
+    console = Console(width=200, file=io.StringIO())
+    console.print(clock_table(rows))
+    cells = [[cell.strip() for cell in line.strip("│").split("│")]
+             for line in console.file.getvalue().splitlines() if line.startswith("│")]
+    assert cells == [["a", "P", "9.0", "83.5", "61.4", "61.4", "75%, 75%"],
+                     ["b", "P", "9.0", "83.5", "no tool", "no tool", ""]]
 
 
 def test_simulate_prints_frames_per_second_at_each_clock(monkeypatch, capsys) -> None:

@@ -152,15 +152,19 @@ def synthesized(unit: wiring.Component, target: str) -> Depth:
     return depth({"Top": made}, "Top")
 
 
-@pytest.mark.slow
+DEEPEST = 20.0
+"""LUT levels that no logic of ``nano`` may exceed."""
+
+
 def test_command_prints_the_depth_of_nano(monkeypatch: pytest.MonkeyPatch,
                                           capsys: pytest.CaptureFixture) -> None:
-    """As JSON, and every path's levels are the sum of those in its units."""
+    """As JSON, no path is too deep, and every path's levels are the sum of those in its units."""
     code, out, err = test_cli.run(monkeypatch, capsys, "synth", "--hardware", "nano", "--target",
                                   "ecp5", "--depth", "--json", "-")
     assert code == 0, err
     found = json.loads(out)
     assert found["levels"] == max(found["units"].values())
+    assert found["levels"] <= DEEPEST
     for path in found["paths"]:
         assert path["levels"] == pytest.approx(sum(step["levels"] for step in path["units"]))
     assert {"Accelerator", "Sequencer", "EventEncoder", "LaneGroup"} <= found["units"].keys()

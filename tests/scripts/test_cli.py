@@ -86,7 +86,8 @@ BAD = {
     "simulate digits --latency 0": "latency 0",
     "simulate digits --interval 0": "interval 0",
     "simulate m3vit-small-197 --hardware zcu102": "m3vit-small-197: embed_dim=384 exceeds zcu102",
-    "bench --only nosuch": "'nosuch' is not one of frames, bandwidth, sparsity, simulator, gates",
+    "bench --only nosuch": (
+        "'nosuch' is not one of frames, bandwidth, sparsity, simulator, gates, clock"),
     "synth --hardware nosuch": "'nosuch' is not one of nano",
     "synth --target nosuch": "'nosuch' is not one of xcup, ecp5",
     "synth --unit nosuch": "'nosuch' is not one of Accelerator",
