@@ -93,6 +93,7 @@ class Drain(cycles.Drain, wiring.Component):
         position, rows = Signal.like(sums.word), Signal(range(Softmax.ROWS + 1))
         tokens, op = Signal(range(Gate.TOKENS + 1)), Signal.like(self.op)
         last, ready, room, due, busy = (Signal() for _ in range(5))
+        opens = Signal(init=1)
         present, active = Signal(), Signal()
 
         m.d.comb += order.o.ready.eq(~present | sums.release)
@@ -109,19 +110,19 @@ class Drain(cycles.Drain, wiring.Component):
             room.eq((~opens_row | (rows != Softmax.ROWS))
                     & (~opens_token | (tokens != Gate.TOKENS))),
             due.eq(present & active & (head.op == op)),
-            ready.eq((position != 0) | (sums.complete & room)), busy.eq(due & ready),
+            ready.eq(~opens | (sums.complete & room)), busy.eq(due & ready),
             counts.drain_busy.eq(busy),
-            counts.drain_starved.eq(due & (position == 0) & ~sums.complete),
+            counts.drain_starved.eq(due & opens & ~sums.complete),
             counts.drain_credit.eq(due & ~busy & ~counts.drain_starved), sums.word.eq(position),
             sums.release.eq(busy & last), sums.gang.eq(head.gang),
         ]
-        opened = busy & (position == 0)
+        opened = busy & opens
         m.d.sync += [
             rows.eq(rows + (opened & opens_row) - self.row_freed),
             tokens.eq(tokens + (opened & opens_token) - self.token_freed),
         ]
         with m.If(busy):
-            m.d.sync += position.eq(Mux(last, 0, position + 1))
+            m.d.sync += [position.eq(Mux(last, 0, position + 1)), opens.eq(last)]
         self.annotate(m, head, position, last)
 
         return m

@@ -1,11 +1,13 @@
 """Words of events in, single events out.
 
-The mask of the word at the head is cleared bit by bit, lowest first::
+The mask of the word at the head is cleared bit by bit, lowest first; which bit follows is found
+while the event before leaves::
 
-    i ──► memory ──►│ head ──► lowest set bit ──► o
+    i ──► memory ──► lowest set bit ──►│ head, index ──► o
+                     others ◄──────────│
 """
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -14,6 +16,22 @@ from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import event, event_word
 from deltamoe.rtl.record import Record
+
+
+def lowest(mask):
+    """Return the index of the lowest bit set, 0 if there is none, by halves."""
+    if len(mask) == 1:
+        return Const(0, 0)
+    low, high = mask[: len(mask) // 2], mask[len(mask) // 2 :]
+    return Cat(Mux(low.any(), lowest(low), lowest(high)), ~low.any() & high.any())
+
+
+def several(mask):
+    """Return whether more than one bit is set, by halves."""
+    if len(mask) == 1:
+        return Const(0, 1)
+    low, high = mask[: len(mask) // 2], mask[len(mask) // 2 :]
+    return several(low) | several(high) | (low.any() & high.any())
 
 
 class EventQueue(cycles.EventQueue, wiring.Component):
@@ -39,8 +57,8 @@ class EventQueue(cycles.EventQueue, wiring.Component):
 
     Timing
     ------
-    An event leaves at the earliest two cycles after its word came in: the head is a register, so
-    what an event leaves of its word does not wait for the memory.
+    An event leaves at the earliest two cycles after its word came in: the head, and which of its
+    events is next, are registers, so an event does not wait for the memory.
     """
 
     record = Record(moves="stores events")
@@ -64,35 +82,37 @@ class EventQueue(cycles.EventQueue, wiring.Component):
         )
         write, read = words.write_port(), words.read_port(domain="comb")
         head = Signal(event_word(self.hw), reset_less=True)
-        held, following = Signal(), Signal.like(write.addr)
-        lowest, left, index = Signal(lanes), Signal(lanes), Signal(range(lanes))
-        taken, final, fetched = Signal(), Signal(), Signal()
+        present, following = Signal(), Signal.like(write.addr)
+        mask, below = Signal(lanes), Signal(lanes)
+        index, final, taken = Signal(range(lanes)), Signal(), Signal()
+        advances, stored = Signal(), Signal()
 
         m.d.comb += [
             following.eq(self.after(write.addr)), write.data.eq(self.i.payload),
             self.i.ready.eq(following != read.addr),
             write.en.eq(self.i.valid & self.i.ready),
-            lowest.eq(head.mask & -head.mask),
-            left.eq(head.mask & ~lowest),
-            final.eq(left == 0),
-            index.eq(Cat(
-                (lowest & sum(1 << n for n in range(lanes) if n >> bit & 1)).any()
-                for bit in range(len(index))
-            )),
-            self.o.valid.eq(held),
+            stored.eq(write.addr != read.addr),
+            mask.eq(Mux(final | ~present, read.data.mask, head.mask)),
+            below.eq(Cat(mask[:n].any() for n in range(lanes))),
+            self.o.valid.eq(present),
             self.o.p.row.eq(head.row + index),
             self.o.p.kv.eq(head.kv),
             self.o.p.delta.eq(Mux(head.empty, 0, head.delta[index])),
             self.o.p.last.eq(head.last & final),
             taken.eq(self.o.valid & self.o.ready),
-            fetched.eq((write.addr != read.addr) & (~held | (taken & final))),
+            advances.eq(~present | (taken & final)),
         ]
         with m.If(write.en):
             m.d.sync += write.addr.eq(following)
-        with m.If(taken):
-            m.d.sync += [head.mask.eq(left), held.eq(~final)]
-        with m.If(fetched):
-            m.d.sync += [head.eq(read.data), held.eq(1), read.addr.eq(self.after(read.addr))]
+        with m.If(advances):
+            m.d.sync += [head.eq(read.data), present.eq(stored)]
+            with m.If(stored):
+                m.d.sync += read.addr.eq(self.after(read.addr))
+        with m.If(taken | ~present):
+            m.d.sync += [
+                head.mask.eq(mask & below), final.eq(~several(mask)),
+                index.eq(lowest(mask)),
+            ]
 
         return m
 
