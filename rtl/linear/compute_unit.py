@@ -8,6 +8,9 @@ gangs hold further parts of the sum, which are added on the way out::
              └──► worker ──► lane group ──┘
 """
 
+from collections import defaultdict
+from itertools import product
+
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -103,7 +106,7 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
     weights, kv : ``In(GroupWrite(hw, …))``
         A row of weights, half a row of keys or values.
     counts : ``Out(Counts(…))``
-        Groups that take an event, and that wait for a bank.
+        Groups that took an event, and that waited for a bank, three cycles before.
 
     Timing
     ------
@@ -160,42 +163,54 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
             words.append((self.selected(m, number), group.sums.data))
             workers.append(worker)
         self.add(m, words)
-        m.d.comb += [self.counts.worker_busy.eq(sum(worker.o.valid for worker in workers)),
-                     self.counts.worker_blocked.eq(sum(worker.blocked for worker in workers))]
+        self.count(m, self.counts.worker_busy, [worker.o.valid for worker in workers])
+        self.count(m, self.counts.worker_blocked, [worker.blocked for worker in workers])
 
         return m
+
+    def count(self, m: Module, total: Signal, bits):
+        """Count the bits that are set: of every six, which takes a LUT a bit, then of all."""
+        some = [Signal(3, name=f"{total.name}_{n}") for n in range(0, len(bits), 6)]
+        m.d.sync += [number.eq(sum(bits[6 * n :][:6])) for n, number in enumerate(some)]
+        m.d.sync += total.eq(sum(some))
 
     def distribute(self, m: Module, number: int, worker: Worker, addressed):
         """Give a worker its part of the events."""
         hw, given = self.hw, self.i.p
-        gang_number, part = Signal(range(hw.groups), name=f"gang_{number}"), Signal(
-            range(hw.word), name=f"part_{number}")
-        mask, offset = Signal(hw.word, name=f"mask_{number}"), Signal(
+        size = hw.word >> max(hw.splits)
+        blocks, offset = Signal(hw.word // size, name=f"blocks_{number}"), Signal(
             range(hw.word), name=f"offset_{number}")
-        with m.Switch(given.gang):
-            for index, gang in enumerate(hw.gangs):
-                with m.Case(index):
-                    m.d.comb += gang_number.eq(number // gang)
-        with m.Switch(Cat(given.split, given.wide) if hw.read_words > 1 else given.split):
-            for split, wide in self.cuts():
-                size = hw.word << wide >> split
-                with m.Case(split | (1 << len(given.split) if wide else 0)):
-                    m.d.comb += [part.eq(gang_number[:split] >> wide), offset.eq(part * size),
-                                 mask.eq(((1 << size) - 1) << offset)]
+        with m.Switch(Cat(given.gang, given.split, given.wide if hw.read_words > 1 else ())):
+            for (start, end), cuts in self.cuts(number).items():
+                with m.Case(*(gang | split << len(given.gang)
+                              | wide << len(given.gang) + len(given.split)
+                              for gang, split, wide in cuts)):
+                    m.d.comb += [blocks.eq(sum(1 << n for n in range(start // size, end // size))),
+                                 offset.eq(start)]
         bus = number // hw.read_gang % hw.read_words if hw.read_words > 1 else 0
         sent = given.beside[bus - 1] if bus else given.word
         m.d.comb += [
             worker.i.payload.eq(given.word), worker.i.p.delta.eq(sent.delta),
-            worker.i.p.mask.eq(sent.mask & mask), worker.i.p.row.eq(given.word.row - offset),
-            worker.i.p.empty.eq(~worker.i.p.mask.any()),
+            worker.i.p.mask.eq(sent.mask & Cat(block.replicate(size) for block in blocks)),
+            worker.i.p.row.eq(given.word.row - offset),
+            worker.i.p.empty.eq(~Cat(block & sent.mask.word_select(n, size).any()
+                                     for n, block in enumerate(blocks)).any()),
             worker.i.valid.eq(self.i.valid & addressed & (~worker.i.p.empty | given.word.last)),
         ]
 
-    def cuts(self) -> list[tuple[int, int]]:
-        """Every ``split``, with the binary logarithm of the words that come together."""
-        wide = self.hw.read_words.bit_length() - 1
-        return [(split, 0) for split in self.hw.splits] + [
-            (split, wide) for split in self.hw.splits if 0 < wide <= split]
+    def cuts(self, number: int) -> dict[tuple[int, int], list[tuple[int, int, int]]]:
+        """Elements that are a group's by every gang and split of an item, and ``wide``."""
+        hw, parts = self.hw, defaultdict(list)
+        together = hw.read_words.bit_length() - 1
+        for wide in range(2 if together else 1):
+            for (index, gang), split in product(enumerate(hw.gangs), hw.splits):
+                size, part = hw.word >> split, number // gang % (1 << split)
+                if wide:
+                    if split < together:
+                        continue
+                    size, part = size << together, part >> together
+                parts[part * size, (part + 1) * size].append((index, split, wide))
+        return parts
 
     def selected(self, m: Module, number: int):
         """Return whether a group holds a part of the word selected in the cycle before."""
