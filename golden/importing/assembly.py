@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.importing.bounds import MOST, check_bounds
 from deltamoe.golden.importing.containers import Weights
 from deltamoe.golden.importing.host import Host
 from deltamoe.golden.importing.options import Options
@@ -23,10 +24,6 @@ from deltamoe.golden.model import expected_shapes
 
 PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
 """Tokens before the patches, in order."""
-
-MOST = {"embed_dim": 1 << 14, "hidden_dim": 1 << 16, "num_tokens": 1 << 16, "num_layers": 1 << 10}
-"""Largest dimensions that are looked at, which no hardware exceeds."""
-
 
 class Assembled(NamedTuple):
     """A network without the normalization of its pixels.
@@ -166,9 +163,7 @@ def checked(weights: Weights, config: ModelConfig, source: str) -> Weights:
     ValueError
         A tensor is missing, too many, misshapen or not finite; names it.
     """
-    for field, most in MOST.items():
-        if getattr(config, field) > most:
-            raise ValueError(f"{source}: {field}={getattr(config, field)} is beyond {most}")
+    check_bounds(config, source)
     shapes = expected_shapes(config)
     for name in weights.keys() - shapes.keys():
         raise ValueError(f"{source}: tensor {name} of shape {tuple(weights[name].shape)} has no "
@@ -295,6 +290,9 @@ def _position(parts: Parts, options: Options, trained: tuple[int, int] | None, d
             raise ValueError(f"{parts.source}: an image of {image[0]}x{image[1]} is no multiple of "
                              f"its patches of {patch}")
     size = image[0] // patch, image[1] // patch
+    if size[0] * size[1] > MOST["num_tokens"]:
+        raise ValueError(f"{parts.source}: an image of {image[0]}x{image[1]} has more than "
+                         f"{MOST['num_tokens']} patches of {patch}x{patch}")
     patches = stored[known:]
     if size != grid:
         notes.append(f"positions of {grid[0]}x{grid[1]} patches interpolated to "

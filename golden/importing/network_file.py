@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.importing.bounds import check_bounds
 from deltamoe.golden.importing.host import Host, beside
 from deltamoe.golden.importing.preprocessing import Preprocessing
 from deltamoe.golden.quantization.tensor_file import encode
@@ -45,6 +46,7 @@ def described(words: Mapping[str, str], path: Path
     """
     fields = json.loads(words["config"])
     config = ModelConfig(**fields | {"num_classes": tuple(fields["num_classes"])})
+    check_bounds(config, path)
     preprocessing = host = None
     if "preprocessing" in words:
         fields = json.loads(words["preprocessing"])

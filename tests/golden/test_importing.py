@@ -17,8 +17,10 @@ from torch.nn import functional
 from deltamoe.golden.config import ACTIVATIONS, MODELS, ModelConfig
 from deltamoe.golden.importing.options import Options
 from deltamoe.golden.importing.preprocessing import NAMED, Preprocessing, processor, sized
-from deltamoe.golden.importing.source import FloatNetwork, load
+from deltamoe.golden.importing.source import FORMAT, FloatNetwork, load
 from deltamoe.golden.model import activation, build
+from deltamoe.golden.quantization.quantized import FORMAT as QUANTIZED
+from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.quantization.scales import activation_table
 from deltamoe.golden.seeded import seeded
 
@@ -128,6 +130,22 @@ def test_our_own_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert same(loaded, made.weights)
     assert (loaded.config, loaded.preprocessing) == (PLAIN, made.preprocessing)
     assert loaded.preprocessing.resize == 18
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"num_tasks": 1 << 30, "num_classes": ()}, "num_tasks=1073741824 is beyond 1024"),
+    ({"num_layers": 1 << 30}, "num_layers=1073741824 is beyond"),
+    ({"image_height": 1 << 20}, "num_tokens=1048577 is beyond 65536"),
+])
+@pytest.mark.parametrize("read", [load, QuantizedModel.load])
+def test_a_file_of_ours_that_claims_too_much_takes_no_memory(
+        tmp_path: Path, read: Callable, change: dict, words: str) -> None:
+    path = tmp_path / "n.safetensors"
+    kind = FORMAT if read is load else QUANTIZED
+    save_file({"cls_token": torch.zeros(1)}, path, {"format": kind, "config": json.dumps(
+        vars(PLAIN) | change)})
+    with pytest.raises(ValueError, match=re.escape(words)):
+        read(path)
 
 
 def distance(a: Tensor, b: Tensor) -> float:
@@ -248,6 +266,7 @@ def test_what_is_not_computed_is_refused_by_name(tmp_path: Path, words: str, nam
     ({"heads": None}, "say --heads, which divides its width of 32"),
     ({"preprocessing": None}, "say --preprocessing imagenet, half, edge-moe"),
     ({"top_k": None}, "say --top-k, at most 4"),
+    ({"image": (8000, 8000)}, "has more than 65536 patches of 2x2"),
     ({"heads": 3}, "embed_dim=32 is not a multiple of num_heads=3"),
     ({"image": (9, 8)}, "an image of 9x8 is no multiple of its patches of 2"),
     ({"preprocessing": replace(NAMED["half"], resize=(9, 9))}, "makes pictures of (9, 9)"),

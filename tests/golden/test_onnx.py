@@ -17,6 +17,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
+from deltamoe.api.importing import import_network
+from deltamoe.api.inference import infer
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.data.images import load_image
 from deltamoe.golden.importing.options import Options
@@ -370,6 +372,29 @@ def test_the_host_s_part_lies_beside_the_network(tmp_path: Path) -> None:
     (tmp_path / "kept.host.onnx").unlink()
     with pytest.raises(ValueError, match=r"kept\.host\.onnx, the part on the host, is missing"):
         load(tmp_path / "kept.safetensors")
+
+
+def test_every_engine_gives_the_user_s_own_outputs(tmp_path: Path) -> None:
+    """By the names of the file, from a picture of any size."""
+    model = randomized(Vit())
+    export(model, tmp_path / "net.onnx")
+    (tmp_path / "pictures").mkdir()
+    path, *_ = pictures(tmp_path / "pictures")
+    made = import_network(tmp_path / "net.onnx", tmp_path / "q.safetensors",
+                          calibrate=tmp_path / "pictures", preprocessing="half", crop_share=0.8)
+    pixels = made.preprocessing.pixels(Image.open(path), 3)
+    with torch.no_grad():
+        expected = model((pixels[None] / 255 - 0.5) / 0.5)
+    name = onnx.load(tmp_path / "net.onnx").graph.output[0].name
+    for network, engine, least in ((made.network, "float", 100), (made.network, "integer", 20),
+                                   (tmp_path / "q.safetensors", "integer", 20)):
+        result = infer(network, path, engine=engine)
+        result.save_outputs(tmp_path / "outputs.npz")
+        with np.load(tmp_path / "outputs.npz") as kept:
+            assert kept.files == [name]
+            assert distance(torch.from_numpy(kept[name]), expected) > least
+        assert result.to_json()["outputs"][name]["shape"] == [1, 5]
+    assert {row["operator"] for row in made.to_json()["host"]} >= {"ReduceMean", "Gemm"}
 
 
 @pytest.mark.parametrize("size", [0, 9, 4000, -7])
