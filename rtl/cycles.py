@@ -23,6 +23,19 @@ QUOTIENT = 16
 GATE_LANES = 2
 """Logits that the gate ranks, and exponentiates, in a cycle."""
 
+ADDED = 4
+"""Terms that are added from register to register."""
+
+
+def adding(terms: int) -> int:
+    """Cycles of :func:`deltamoe.rtl.arith.trees.total`."""
+    return 1 + adding(-(-terms // ADDED)) if terms > 1 else 0
+
+
+def comparing(terms: int) -> int:
+    """Cycles of :func:`deltamoe.rtl.arith.trees.maximum`."""
+    return 1 + comparing(-(-terms // 2)) if terms > 1 else 0
+
 
 class ActivationTable:
     """See :class:`deltamoe.rtl.writeback.activation_table.ActivationTable`."""
@@ -227,9 +240,17 @@ class Softmax:
     """See :class:`deltamoe.rtl.attention.softmax.Softmax`."""
 
     ROWS = 4
-    FOUND = 2
-    POWER = 3
-    DIVISION = 1 + Divider.LATENCY
+    POWER = 4
+
+    @staticmethod
+    def found(hw: HwConfig) -> int:
+        """Cycles from a row's last word to the first read."""
+        return 1 + comparing(hw.word)
+
+    @staticmethod
+    def division(hw: HwConfig) -> int:
+        """Cycles from a row's last exponential to its normalizer."""
+        return adding(hw.word) + 2 + Divider.LATENCY
 
 
 class StoreReader:

@@ -16,14 +16,16 @@ class Exponential(wiring.Component):
 
     Members
     -------
+    enable : ``In(1)``
+        Moves the registers.
     distance : ``In(17)``
         ``d``, the maximum minus the score, in 1/64 octaves.
     e : ``Out(8)``
-        The exponential.
+        The exponential, an enabled cycle later.
 
     Timing
     ------
-    Combinational.
+    One register, between the table and the shift; ``e`` is shifted behind it.
     """
 
     record = Record(twin="arithmetic.softmax", combinational={
@@ -31,15 +33,16 @@ class Exponential(wiring.Component):
     })
 
     def __init__(self) -> None:
-        super().__init__({"distance": In(17), "e": Out(8)})
+        super().__init__({"enable": In(1), "distance": In(17), "e": Out(8)})
 
     def elaborate(self, platform):
         m = Module()
         entry, octave = Signal(8), Signal(11)
-        m.d.comb += [
-            entry.eq(Array(Const(value, 8) for value in EXP2_8BIT)[self.distance[:6]]),
-            octave.eq(self.distance >> 6),
-        ]
+        with m.If(self.enable):
+            m.d.sync += [
+                entry.eq(Array(Const(value, 8) for value in EXP2_8BIT)[self.distance[:6]]),
+                octave.eq(self.distance >> 6),
+            ]
         with m.Switch(octave):
             with m.Case(0):
                 m.d.comb += self.e.eq(entry)

@@ -2,9 +2,9 @@
 
 ::
 
-    i ──┬──► score rows (4) ──►│──► max − t ──►│──► 2^−x ──►│──┬──► o
-        └──►│──► maximum ──────────────┘                       └──► sum ──►│──► divider ──►
-                                                                             normalizer
+    i ──┬──► score rows (4) ──►│──► max − t ──►│──► table ──►│──► shift ──►│──┬──► o
+        └──► maxima ──►│──► maximum ──►│─┘                                    │
+                           normalizer ◄── divider ◄──│◄── total ◄──│◄── sums ─┘
 """
 
 from amaranth import Array, Module, Mux, Signal, signed
@@ -15,8 +15,10 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.golden.numerics import KAPPA_SHIFTS, LARGEST_CODE, LONG_ROW, SCORE, SHIFTS
 from deltamoe.rtl import cycles
 from deltamoe.rtl.arith.divider import Divider
+from deltamoe.rtl.arith.trees import maximum, total
 from deltamoe.rtl.attention.exponential import Exponential
 from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.cycles import adding, comparing
 from deltamoe.rtl.formats import NORMALIZER, beat, scores
 from deltamoe.rtl.record import Area, Ram, Record
 
@@ -43,9 +45,11 @@ class Softmax(cycles.Softmax, wiring.Component):
 
     Timing
     ------
-    A row of ``n`` words whose last word came in cycle ``t`` is read from cycle ``t + FOUND`` on,
-    or behind the row before it without a gap. A word leaves ``POWER`` cycles after it was read, a
-    row's normalizer ``DIVISION`` cycles after its last word.
+    A row of ``n`` words whose last word came in cycle ``t`` is read from cycle ``t + found(hw)``
+    on, or behind the row before it without a gap: registers for each comparison of a word's
+    maximum, one for the row's. A word leaves ``POWER`` cycles after it was read, a row's normalizer
+    ``division(hw)`` cycles after its last word: registers for the sum of a word, that of the row,
+    the numerator, and the divider.
     """
 
     record = Record(twin="arithmetic.softmax", area=Area(
@@ -72,6 +76,7 @@ class Softmax(cycles.Softmax, wiring.Component):
             shape=data.ArrayLayout(signed(16), hw.word), depth=self.ROWS * hw.row_words, init=[],
             attrs={"ram_style": "block"}
         )
+        taken = Array(Signal(name=f"taken_{n}") for n in range(self.ROWS))
         full = Array(Signal(name=f"full_{n}") for n in range(self.ROWS))
         maxima = Array(Signal(signed(16), name=f"maximum_{n}")
                        for n in range(self.ROWS))
@@ -79,49 +84,48 @@ class Softmax(cycles.Softmax, wiring.Component):
         counts = Array(Signal(range(hw.word + 1), name=f"count_{n}")
                        for n in range(self.ROWS))
 
-        self.collect(m, rows.write_port(), full, maxima, lengths, counts)
-        self.emit(m, rows.read_port(), full, maxima, lengths, counts)
+        self.collect(m, rows.write_port(), taken, full, maxima, lengths, counts)
+        self.emit(m, rows.read_port(), taken, full, maxima, lengths, counts)
 
         return m
 
-    def collect(self, m: Module, write, full, maxima, lengths, counts):
-        """Store a row, find each word's maximum, and one cycle later the row's."""
+    def collect(self, m: Module, write, taken, full, maxima, lengths, counts):
+        """Store a row, find each word's maximum, and one cycle later the row's.
+
+        A row is ``taken`` with its last word, and ``full`` once its maximum is known.
+        """
         hw, given = self.hw, self.i.p
         bank, position = Signal(range(self.ROWS)), Signal(range(hw.row_words))
         lowest = SCORE.lowest
-        found, ends, before, largest = Signal(), Signal(), Signal(range(self.ROWS)), Signal(
-            signed(16))
         running, highest = Signal(signed(16), init=lowest), Signal(signed(16))
-        contenders = [Mux(n < given.count, given.data[n], lowest) for n in range(hw.word)]
-        while len(contenders) > 1:
-            left, right, *contenders = contenders
-            larger = Signal(signed(16), name=f"larger_{len(contenders)}")
-            m.d.comb += larger.eq(Mux(left > right, left, right))
-            contenders.append(larger)
+        largest = maximum(m, [given.data[n] for n in range(hw.word)], given.count, lowest, "larger")
+        found, ends, before = write.en, given.last, bank
+        for _ in range(comparing(hw.word)):
+            earlier = found, ends, before
+            found, ends, before = Signal(), Signal(), Signal(range(self.ROWS))
+            m.d.sync += [found.eq(earlier[0]), ends.eq(earlier[1]), before.eq(earlier[2])]
         m.d.comb += [
-            self.i.ready.eq(~full[bank]), write.en.eq(self.i.valid & self.i.ready),
+            self.i.ready.eq(~taken[bank]), write.en.eq(self.i.valid & self.i.ready),
             write.addr.eq(bank * hw.row_words + position), write.data.eq(given.data),
             highest.eq(Mux(largest > running, largest, running)),
         ]
-        m.d.sync += [found.eq(write.en), ends.eq(given.last), before.eq(bank),
-                     largest.eq(contenders[0])]
         with m.If(write.en):
             m.d.sync += position.eq(position + 1)
             with m.If(given.last):
-                m.d.sync += [position.eq(0), bank.eq(bank + 1), lengths[bank].eq(position),
-                             counts[bank].eq(given.count)]
+                m.d.sync += [position.eq(0), bank.eq(bank + 1), taken[bank].eq(1),
+                             lengths[bank].eq(position), counts[bank].eq(given.count)]
         with m.If(found):
             m.d.sync += running.eq(highest)
             with m.If(ends):
                 m.d.sync += [running.eq(lowest), full[before].eq(1), maxima[before].eq(highest)]
 
-    def emit(self, m: Module, read, full, maxima, lengths, counts):
+    def emit(self, m: Module, read, taken, full, maxima, lengths, counts):
         """Read a row back, exponentiate, and hand the sum to the divider."""
         hw = self.hw
         bank, position = Signal(range(self.ROWS)), Signal(range(hw.row_words))
         reading, final, enable = Signal(), Signal(), Signal()
-        maximum, valid, last = Signal(signed(16)), Signal(3), Signal(3)
-        within = [Signal(range(hw.word + 1), name=f"within_{stage}") for stage in range(2)]
+        largest, valid, last = Signal(signed(16)), Signal(4), Signal(4)
+        within = [Signal(range(hw.word + 1), name=f"within_{stage}") for stage in range(3)]
 
         m.d.comb += [
             reading.eq(full[bank]), final.eq(position == lengths[bank]),
@@ -132,36 +136,50 @@ class Softmax(cycles.Softmax, wiring.Component):
         with m.If(enable):
             m.d.sync += [
                 valid.eq((valid << 1) | reading), last.eq((last << 1) | final),
-                maximum.eq(maxima[bank]), within[0].eq(Mux(final, counts[bank], hw.word)),
-                within[1].eq(within[0]), self.o.valid.eq(valid[1]), self.o.p.last.eq(last[1]),
+                largest.eq(maxima[bank]), within[0].eq(Mux(final, counts[bank], hw.word)),
+                within[1].eq(within[0]), within[2].eq(within[1]),
+                self.o.valid.eq(valid[2]), self.o.p.last.eq(last[2]),
             ]
             with m.If(reading):
                 m.d.sync += position.eq(position + 1)
                 with m.If(final):
-                    m.d.sync += [position.eq(0), bank.eq(bank + 1), full[bank].eq(0)]
+                    m.d.sync += [position.eq(0), bank.eq(bank + 1), full[bank].eq(0),
+                                 taken[bank].eq(0)]
         for n in range(hw.word):
             m.submodules[f"exponential_{n}"] = exponential = Exponential()
+            m.d.comb += exponential.enable.eq(enable)
             with m.If(enable):
-                m.d.sync += [exponential.distance.eq(maximum - read.data[n]),
-                             self.o.p.data[n].eq(Mux(n < within[1], exponential.e, 0))]
-        self.divide(m, enable, valid[2], last[2])
+                m.d.sync += [exponential.distance.eq(largest - read.data[n]),
+                             self.o.p.data[n].eq(Mux(n < within[2], exponential.e, 0))]
+        self.divide(m, enable, valid[3], last[3])
 
     def divide(self, m: Module, enable, valid, last):
         """Sum the exponentials of ``o``; connect the divider to the sum and to ``normalizer``."""
         m.submodules.divider = divider = Divider(1)
         short, long = map(SHIFTS.index, KAPPA_SHIFTS)
-        total, goes_on = Signal(range(LARGEST_CODE * self.hw.max_tokens + 1)), Signal()
-        ends, is_large = Signal(), Signal()
-        m.d.comb += enable.eq((self.o.ready | ~self.o.valid) & (~ends | divider.i.ready))
-        with m.If(enable):
-            m.d.sync += ends.eq(valid & last)
-            with m.If(valid):
-                m.d.sync += [goes_on.eq(~last), total.eq(
-                    Mux(goes_on, total, 0) + sum(self.o.p.data[n] for n in range(self.hw.word)))]
+        row, goes_on = Signal(range(LARGEST_CODE * self.hw.max_tokens + 1)), Signal()
+        ends, divides, is_large = Signal(), Signal(), Signal()
+        fraction = Signal.like(divider.i.payload)
+        word = total(m, [self.o.p.data[n] for n in range(self.hw.word)], "word_total", enable)
         m.d.comb += [
-            is_large.eq(total >= LONG_ROW), divider.i.valid.eq(ends & enable),
-            divider.i.p.denominator.eq(total), divider.i.p.tag.eq(is_large),
-            divider.i.p.numerator.eq(Mux(is_large, self.kappa26, self.kappa22) + (total >> 1)),
+            enable.eq((self.o.ready | ~self.o.valid) & (~divides | divider.i.ready)),
+            is_large.eq(row >= LONG_ROW), divider.i.valid.eq(divides & enable),
+            divider.i.payload.eq(fraction),
+        ]
+        for _ in range(adding(self.hw.word)):
+            earlier = valid, last
+            valid, last = Signal(), Signal()
+            with m.If(enable):
+                m.d.sync += [valid.eq(earlier[0]), last.eq(earlier[1])]
+        with m.If(enable):
+            m.d.sync += [
+                ends.eq(valid & last), divides.eq(ends), fraction.denominator.eq(row),
+                fraction.numerator.eq(Mux(is_large, self.kappa26, self.kappa22) + (row >> 1)),
+                fraction.tag.eq(is_large),
+            ]
+            with m.If(valid):
+                m.d.sync += [goes_on.eq(~last), row.eq(Mux(goes_on, row, 0) + word)]
+        m.d.comb += [
             self.normalizer.valid.eq(divider.o.valid), divider.o.ready.eq(self.normalizer.ready),
             self.normalizer.p.multiplier.eq(divider.o.p.value),
             self.normalizer.p.shift.eq(Mux(divider.o.p.tag, long, short)),

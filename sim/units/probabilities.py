@@ -21,7 +21,8 @@ class Attention(Memories):
 
     def __init__(self, hw: HwConfig, words: int) -> None:
         super().__init__(hw)
-        self.softmax = softmax.Rows(words)
+        self.division = cycles.Softmax.division(hw)
+        self.softmax = softmax.Rows(hw, words)
         self.ready: list[int] = []
 
     def take(self, item: Item, end: int) -> None:
@@ -30,4 +31,4 @@ class Attention(Memories):
         elif item.closes:
             last = self.softmax.power(end + self.written)
             self.freed.append(last)
-            self.ready.append(last + cycles.Softmax.DIVISION + 1)
+            self.ready.append(last + self.division + 1)

@@ -41,11 +41,17 @@ def test_exponential_at_every_distance() -> None:
     dut = Exponential()
 
     async def bench(ctx):
+        ctx.set(dut.enable, 1)
         for distance, e in zip(distances, expected, strict=True):
             ctx.set(dut.distance, distance)
+            await ctx.tick()
             assert ctx.get(dut.e) == e, distance
+        ctx.set(dut.enable, 0)
+        ctx.set(dut.distance, 0)
+        await ctx.tick()
+        assert ctx.get(dut.e) == expected[-1] != expected[0], "without enable, it moves"
 
-    simulate(dut, bench, clocked=False)
+    simulate(dut, bench)
     assert len(set(expected)) > 150
 
 
