@@ -164,22 +164,30 @@ class Drain:
 class NormalizeLane:
     """See :class:`deltamoe.rtl.norm.normalize_lane.NormalizeLane`."""
 
-    LATENCY = 5
+    LATENCY = 7
 
 
 class Rsqrt:
     """See :class:`deltamoe.rtl.arith.rsqrt.Rsqrt`."""
 
-    LATENCY = 4
+    LATENCY = 5
 
 
 class LayerNorm:
     """See :class:`deltamoe.rtl.norm.layer_norm.LayerNorm`."""
 
     ROWS = 4
-    SUMMED = 3
     SCALAR = 3 + Rsqrt.LATENCY
-    LATENCY = SUMMED + SCALAR + 3 + NormalizeLane.LATENCY
+
+    @staticmethod
+    def summed(hw: HwConfig) -> int:
+        """Cycles from a row's last word to its sums."""
+        return 3 + adding(hw.word)
+
+    @classmethod
+    def latency(cls, hw: HwConfig) -> int:
+        """Cycles from a row's last word to its first normalized one."""
+        return cls.summed(hw) + cls.SCALAR + 3 + NormalizeLane.LATENCY
 
 
 class LoadExecutor:

@@ -183,7 +183,7 @@ class Execution:
             return available
         rows, words = layer.rows, layer.dim // self.hw.word
         self.counters["norm_words"] += rows * words
-        return rows_normalized(start, rows, words, available, self.adds).__getitem__
+        return rows_normalized(self.hw, start, rows, words, available, self.adds).__getitem__
 
     def complete(self, layer: Linear) -> Callable[[int], int]:
         """Return when row ``r`` of the operator that this one waits for counts."""

@@ -183,7 +183,7 @@ def test_the_diagram_of_layer_norm_shows_its_latency_and_interval() -> None:
     labels = diagram.splitlines()[0].removeprefix("cycle").split()
     left = [int(label) for label, valid in zip(labels, bar(diagram, "o.valid"), strict=True)
             if valid]
-    first, second = 1 + LayerNorm.LATENCY, max(2 * 2, LayerNorm.SCALAR + 1)
+    first, second = 1 + LayerNorm.latency(waveforms.HW), max(2 * 2, LayerNorm.SCALAR + 1)
     assert left == [first, first + 2, first + second, first + second + 2]
 
 
@@ -217,7 +217,7 @@ def test_cycles_of_every_unit_are_told() -> None:
         for key, value in vars(getattr(cycles, unit, object)).items())}
     assert len(stated) > 15
     assert stated <= told.keys()
-    assert f"`LATENCY` {cycles.LayerNorm.LATENCY}" in told["LayerNorm"]
+    assert f"`SCALAR` {cycles.LayerNorm.SCALAR}" in told["LayerNorm"]
 
 
 @EACH

@@ -1,7 +1,7 @@
 """Reciprocal square root of a 52-bit integer: normalize, table, one Newton step."""
 
-from amaranth import Array, Cat, Const, Module, Signal
-from amaranth.lib import wiring
+from amaranth import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.golden.tables import RSQRT
@@ -9,6 +9,19 @@ from deltamoe.rtl import cycles
 from deltamoe.rtl.record import Record
 
 WIDTH = 52
+
+RECIPROCAL = data.StructLayout({"multiplier": 16, "half_exponent": 5})
+"""What a row is scaled by: ``multiplier / 2**(16 + half_exponent)``."""
+
+
+def highest(bits: list[Value]) -> Value:
+    """Return the number of the highest bit that is set, 0 if none is, from halves of halves."""
+    half = 1 << (len(bits) - 1).bit_length() >> 1
+    if not half:
+        return Const(0, 0)
+    upper = Cat(bits[half:]).any()
+    place = Mux(upper, highest(bits[half:]), highest(bits[:half]))
+    return Cat(place[: half.bit_length() - 1], upper)
 
 
 class Rsqrt(cycles.Rsqrt, wiring.Component):
@@ -22,35 +35,33 @@ class Rsqrt(cycles.Rsqrt, wiring.Component):
     -------
     value : ``In(52)``
         Above zero, stable for ``LATENCY`` cycles.
-    multiplier, half_exponent : ``Out(16)``, ``Out(5)``
+    reciprocal : ``Out(RECIPROCAL)``
         ``m`` and ``e / 2``.
 
     Timing
     ------
-    Four registers; the results hold while ``value`` does.
+    Five registers; the results hold while ``value`` does.
     """
 
     record = Record(twin="arithmetic.layer_norm")
 
     def __init__(self) -> None:
-        super().__init__({"value": In(WIDTH), "multiplier": Out(16), "half_exponent": Out(5)})
+        super().__init__({"value": In(WIDTH), "reciprocal": Out(RECIPROCAL)})
 
     def elaborate(self, platform):
         m = Module()
-        v, half = Signal(32), Signal(5)
+        v, half = Signal(32), self.reciprocal.half_exponent
         y, first, factor = Signal(16), Signal(18), Signal(18)
 
-        for n in range(WIDTH // 2):
-            with m.If(self.value[2 * n : 2 * n + 2].any()):
-                m.d.comb += half.eq(n)
+        pairs = [self.value[2 * n : 2 * n + 2].any() for n in range(WIDTH // 2)]
         aligned = Cat(Const(0, 30), self.value) >> (half << 1)
         table = Array([Const(0, 16)] * 32 + [Const(entry, 16) for entry in RSQRT])
         entry = Signal(16)
         m.d.comb += entry.eq(table[v[25:32]])
         m.d.sync += [
-            v.eq(aligned), self.half_exponent.eq(half), y.eq(entry),
+            half.eq(highest(pairs)), v.eq(aligned), y.eq(entry),
             first.eq(((v >> 14) * entry) >> 16), factor.eq((3 << 16) - ((first * y) >> 16)),
-            self.multiplier.eq((y * factor + (1 << 16)) >> 17),
+            self.reciprocal.multiplier.eq((y * factor + (1 << 16)) >> 17),
         ]
 
         return m

@@ -28,9 +28,7 @@ class Exponential(wiring.Component):
     One register, between the table and the shift; ``e`` is shifted behind it.
     """
 
-    record = Record(twin="arithmetic.softmax", combinational={
-        "e": ("distance",),
-    })
+    record = Record(twin="arithmetic.softmax")
 
     def __init__(self) -> None:
         super().__init__({"enable": In(1), "distance": In(17), "e": Out(8)})

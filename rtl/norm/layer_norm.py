@@ -2,17 +2,20 @@
 
 A row is kept while its sums are taken. Up to four are held, each at another step::
 
-    i ──►│──┬──► rows (4) ─────────────────►│──► D·x − Sx ──► × m ──► >> ──► × gain + bias ──► o
-            └──► Sx, Q ──► V ──► rsqrt ──► m ┘
+    i ──►│──┬──► rows (4) ─────────────────────────►│──► D·x − Sx ──► × m ──► >> ──► × gain + bias
+            └──► x, x² ──►│──► Sx, Q ──► V ──► rsqrt ──► m ─┘                                └──► o
 """
 
-from amaranth import Array, Module, Mux, Signal, signed
+from itertools import pairwise
+
+from amaranth import Array, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
-from deltamoe.rtl.arith.rsqrt import Rsqrt
+from deltamoe.rtl.arith.rsqrt import RECIPROCAL, Rsqrt
+from deltamoe.rtl.arith.trees import total
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import beat
 from deltamoe.rtl.interfaces import Write, attach, parameters_of
@@ -60,8 +63,9 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
 
     Timing
     ------
-    A row of ``n`` words whose last word came in cycle ``t`` is summed in ``t + SUMMED`` and leaves
-    in cycles ``t + LATENCY`` to ``t + LATENCY + 2 * n - 2``, one in two cycles. Rows follow each
+    A row of ``n`` words whose last word came in cycle ``t`` is summed in ``t + summed(hw)``:
+    registers for the word, its squares, their sum and the row's. It leaves in cycles
+    ``t + latency(hw)`` to ``t + latency(hw) + 2 * n - 2``, one in two cycles. Rows follow each
     other ``max(2 * n, SCALAR + 1)`` cycles apart: the scale of one is computed while the one before
     is read. Half a word at a time keeps up with the compute unit, which takes 24 cycles for a row
     of 192 elements, and saves half the lanes.
@@ -92,69 +96,73 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
             shape=data.ArrayLayout(signed(16), hw.word), depth=self.ROWS * self.depth, init=[],
             attrs={"ram_style": "distributed"}
         )
+        taken = Array(Signal(name=f"taken_{n}") for n in range(self.ROWS))
         full = Array(Signal(name=f"full_{n}") for n in range(self.ROWS))
         sums = Array(Signal(signed(27), name=f"sum_{n}") for n in range(self.ROWS))
         squares = Array(Signal(41, name=f"squares_{n}") for n in range(self.ROWS))
 
-        self.collect(m, rows.write_port(), full, sums, squares)
-        self.emit(m, rows.read_port(), full, sums, squares)
+        self.collect(m, rows.write_port(), taken, full, sums, squares)
+        self.emit(m, rows.read_port(), taken, full, sums, squares)
 
         return m
 
-    def collect(self, m: Module, write, full, sums, squares):
-        """Store a row and take its sums."""
-        given, taken = self.i.p, Signal()
+    def collect(self, m: Module, write, taken, full, sums, squares):
+        """Store a row and take its sums: it is ``taken`` with its last word, ``full`` with them."""
+        given, takes, registers = self.i.p, Signal(), self.summed(self.hw) - 1
         bank, position = Signal(range(self.ROWS)), Signal(range(self.depth))
-        valid, last = Signal(2), Signal(2)
-        banks = [Signal(range(self.ROWS), name=f"bank_{stage}") for stage in range(2)]
-        word_total, word_square = Signal(signed(27)), Signal(41)
-        total, square = Signal(signed(27)), Signal(41)
+        valid, last = Signal(registers), Signal(registers)
+        banks = [Signal(range(self.ROWS), name=f"bank_{stage}") for stage in range(registers)]
+        word_total = Signal(signed(27))
+        row_total, row_square = Signal(signed(27)), Signal(41)
         next_total, next_square = Signal(signed(27)), Signal(41)
         x = [write.data[n] for n in range(self.hw.word)]
+        powers = [Signal(31, name=f"square_of_{n}", reset_less=True) for n in range(self.hw.word)]
         m.d.comb += [
-            self.i.ready.eq(~full[bank]), taken.eq(self.i.valid & self.i.ready),
-            next_total.eq(total + word_total), next_square.eq(square + word_square),
+            self.i.ready.eq(~taken[bank]), takes.eq(self.i.valid & self.i.ready),
+            next_total.eq(row_total + word_total),
+            next_square.eq(row_square + total(m, powers, "word_square")),
         ]
+        m.d.sync += [power.eq(e * e) for power, e in zip(powers, x, strict=True)]
         m.d.sync += [
-            valid.eq((valid << 1) | taken), last.eq((last << 1) | given.last),
-            banks[0].eq(bank), banks[1].eq(banks[0]),
-            write.en.eq(taken), write.addr.eq(bank * self.depth + position),
+            valid.eq((valid << 1) | takes), last.eq((last << 1) | given.last),
+            *(later.eq(earlier) for earlier, later in pairwise([bank, *banks])),
+            write.en.eq(takes), write.addr.eq(bank * self.depth + position),
             write.data.eq(given.data),
-            word_total.eq(sum(x)), word_square.eq(sum((e * e).as_unsigned() for e in x)),
+            word_total.eq(total(m, x, "word_total")),
         ]
-        with m.If(taken):
+        with m.If(takes):
             m.d.sync += position.eq(position + 1)
             with m.If(given.last):
-                m.d.sync += [position.eq(0), bank.eq(bank + 1)]
-        with m.If(valid[1]):
-            m.d.sync += [total.eq(next_total), square.eq(next_square)]
-            with m.If(last[1]):
-                m.d.sync += [total.eq(0), square.eq(0), full[banks[1]].eq(1),
-                             sums[banks[1]].eq(next_total), squares[banks[1]].eq(next_square)]
+                m.d.sync += [position.eq(0), bank.eq(bank + 1), taken[bank].eq(1)]
+        with m.If(valid[-1]):
+            m.d.sync += [row_total.eq(next_total), row_square.eq(next_square)]
+            with m.If(last[-1]):
+                m.d.sync += [row_total.eq(0), row_square.eq(0), full[banks[-1]].eq(1),
+                             sums[banks[-1]].eq(next_total), squares[banks[-1]].eq(next_square)]
 
     def scale(self, m: Module, rsqrt: Rsqrt, free, full, sums, squares):
         """Compute the next row's scale; hand it on once the row before has been read."""
         bank, step = Signal(range(self.ROWS)), Signal(range(self.SCALAR + 1))
-        total, square = Signal(signed(27)), Signal(41)
+        row_sum, square = Signal(signed(27)), Signal(41)
         scaled, squared = Signal(52), Signal(52)
-        current = Signal(signed(27)), Signal(16), Signal(5)
+        current_sum, current = Signal(signed(27)), Signal(RECIPROCAL)
         self.taken = Signal()
         m.d.comb += self.taken.eq((step == self.SCALAR) & free)
         m.d.sync += [
-            total.eq(sums[bank]), square.eq(squares[bank]),
-            scaled.eq(self.settings.dim * square), squared.eq(total * total),
+            row_sum.eq(sums[bank]), square.eq(squares[bank]),
+            scaled.eq(self.settings.dim * square), squared.eq(row_sum * row_sum),
             rsqrt.value.eq(scaled - squared + self.settings.epsilon),
         ]
         with m.If(self.settings.rms):
-            m.d.sync += total.eq(0)
+            m.d.sync += row_sum.eq(0)
         with m.If(self.taken):
-            m.d.sync += [step.eq(0), bank.eq(bank + 1), current[0].eq(total),
-                         current[1].eq(rsqrt.multiplier), current[2].eq(rsqrt.half_exponent)]
+            m.d.sync += [step.eq(0), bank.eq(bank + 1), current_sum.eq(row_sum),
+                         current.eq(rsqrt.reciprocal)]
         with m.Elif(full[bank] & (step != self.SCALAR)):
             m.d.sync += step.eq(step + 1)
-        return current
+        return current_sum, current
 
-    def emit(self, m: Module, read, full, sums, squares):
+    def emit(self, m: Module, read, taken, full, sums, squares):
         """Read each row back through the lanes."""
         hw = self.hw
         m.submodules.rsqrt = rsqrt = Rsqrt()
@@ -167,7 +175,7 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
         bank, position = Signal(range(self.ROWS)), Signal(range(self.depth))
         reading, final, enable = Signal(), Signal(), Signal()
         upper, second = Signal(), Signal()
-        current = self.scale(m, rsqrt, ~reading | (final & enable), full, sums, squares)
+        row_sum, reciprocal = self.scale(m, rsqrt, ~reading | (final & enable), full, sums, squares)
         valid, last = Signal(NormalizeLane.LATENCY + 1), Signal(NormalizeLane.LATENCY + 1)
 
         m.d.comb += [
@@ -183,12 +191,13 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
         with m.If(reading & enable):
             m.d.sync += [position.eq(position + upper), upper.eq(~upper)]
             with m.If(final):
-                m.d.sync += [position.eq(0), bank.eq(bank + 1), full[bank].eq(0), reading.eq(0)]
+                m.d.sync += [position.eq(0), bank.eq(bank + 1), full[bank].eq(0), taken[bank].eq(0),
+                             reading.eq(0)]
         with m.If(self.taken):
             m.d.sync += reading.eq(1)
-        row = Signal(signed(27)), Signal(16), Signal(5)
-        with m.If(enable):
-            m.d.sync += [part.eq(value) for part, value in zip(row, current, strict=True)]
+        row_sum = self.later(m, row_sum, "sum", 2, enable)
+        multiplier = self.later(m, reciprocal.multiplier, "multiplier", 3, enable)
+        half_exponent = self.later(m, reciprocal.half_exponent, "half_exponent", 4, enable)
         half = hw.word // 2
         for n in range(half):
             m.submodules[f"lane_{n}"] = lane = NormalizeLane()
@@ -199,8 +208,18 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
                 lane.x.eq(Mux(second, read.data[half + n], read.data[n])),
                 lane.gain.eq(Mux(second, high.multiplier, low.multiplier)),
                 lane.bias.eq(Mux(second, high.bias, low.bias)),
-                lane.sum.eq(row[0]), lane.multiplier.eq(row[1]), lane.half_exponent.eq(row[2]),
+                lane.sum.eq(row_sum), lane.multiplier.eq(multiplier),
+                lane.half_exponent.eq(half_exponent),
                 self.o.p.data[n].eq(self.lower[n]), self.o.p.data[half + n].eq(lane.y),
             ]
             with m.If(enable):
                 m.d.sync += self.lower[n].eq(lane.y)
+
+    @staticmethod
+    def later(m: Module, value: Value, name: str, cycles: int, enable: Value) -> Value:
+        """Return ``value`` some enabled cycles later."""
+        for number in range(cycles):
+            earlier, value = value, Signal.like(value, name=f"{name}_{number}")
+            with m.If(enable):
+                m.d.sync += value.eq(earlier)
+        return value

@@ -47,7 +47,7 @@ class Normalization(wiring.Component):
 
     Timing
     ------
-    Row ``r`` is complete ``RowReader.LATENCY + words + LayerNorm.LATENCY + words - 1`` cycles
+    Row ``r`` is complete ``RowReader.LATENCY + words + LayerNorm.latency(hw) + words - 1`` cycles
     after ``start`` for ``r = 0`` and follows LayerNorm's interval after that.
     """
 

@@ -2,7 +2,8 @@
 
 ::
 
-    x ──► dim·x − sum ──►│──► × m ──►│──► round ──►│──► × gain + bias ──►│──► round, sat8 ──►│ y
+    x ──► × dim ──►│──► − sum ──►│──► × m ──►│──► round ──►│──► × gain + bias ──►│──┐
+                                                             y │◄── round, sat8 ◄──│◄── >> ◄─┘
 """
 
 from amaranth import Module, Mux, Signal, signed
@@ -23,8 +24,10 @@ class NormalizeLane(cycles.NormalizeLane, wiring.Component):
     -------
     enable : ``In(1)``
         Moves all registers.
-    x, sum, multiplier, half_exponent, gain, bias : ``In``
-        The element, its row's scalars, its channel's parameters, all of the same cycle.
+    x, gain, bias : ``In``
+        The element and its channel's parameters.
+    sum, multiplier, half_exponent : ``In``
+        Scalars of the element's row, one, two and three enabled cycles after it.
     dim, gain_shift : ``In``
         Stable.
     y : ``Out(signed(8))``
@@ -32,7 +35,8 @@ class NormalizeLane(cycles.NormalizeLane, wiring.Component):
 
     Timing
     ------
-    One element a cycle. Rounding adds the half behind the shift, where few bits are left.
+    One element a cycle. Rounding adds the half behind the shift, where few bits are left, and
+    saturation compares what is not yet rounded.
     """
 
     record = Record(twin="arithmetic.layer_norm", area=Area(
@@ -48,27 +52,25 @@ class NormalizeLane(cycles.NormalizeLane, wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        centered, product = Signal(signed(34)), Signal(signed(50))
-        z, scaled = Signal(signed(20)), Signal(signed(40))
-        multiplier = Signal(16)
+        widened, centered, product = Signal(signed(28)), Signal(signed(34)), Signal(signed(50))
+        z, scaled, halves = Signal(signed(20)), Signal(signed(40)), Signal(signed(29))
         lowest, highest = ACTIVATION.lowest, ACTIVATION.highest
-        halves = [Signal(5, name=f"half_exponent_{n}") for n in range(2)]
-        gains = [Signal(signed(16), name=f"gain_{n}") for n in range(3)]
-        biases = [Signal(signed(32), name=f"bias_{n}") for n in range(3)]
+        gains = [Signal(signed(16), name=f"gain_{n}") for n in range(4)]
+        biases = [Signal(signed(32), name=f"bias_{n}") for n in range(4)]
 
-        rounded = ((product >> (3 + halves[1])) + 1) >> 1
-        result = Signal(signed(28))
-        m.d.comb += result.eq(((scaled >> (self.gain_shift + (NORM_FRACTION - 1))) + 1) >> 1)
+        rounded = ((product[3:].as_signed() >> self.half_exponent) + 1) >> 1
+        result = (halves[: ACTIVATION.bits + 1].as_signed() + 1) >> 1
         with m.If(self.enable):
             m.d.sync += [
-                centered.eq(self.dim * self.x - self.sum), multiplier.eq(self.multiplier),
-                product.eq(centered * multiplier), z.eq(rounded),
-                halves[0].eq(self.half_exponent), halves[1].eq(halves[0]),
+                widened.eq(self.dim * self.x), centered.eq(widened - self.sum),
+                product.eq(centered * self.multiplier), z.eq(rounded),
                 gains[0].eq(self.gain), biases[0].eq(self.bias),
-                scaled.eq(z * gains[2] + biases[2]),
-                self.y.eq(Mux(result > highest, highest, Mux(result < lowest, lowest, result))),
+                scaled.eq(z * gains[-1] + biases[-1]),
+                halves.eq(scaled >> (self.gain_shift + (NORM_FRACTION - 1))),
+                self.y.eq(Mux(halves > 2 * highest, highest, Mux(
+                    halves < 2 * lowest - 1, lowest, result))),
             ]
-            for stage in range(2):
+            for stage in range(3):
                 m.d.sync += [gains[stage + 1].eq(gains[stage]),
                              biases[stage + 1].eq(biases[stage])]
 

@@ -6,17 +6,18 @@ then, and counts in ``rows``, a register, from ``o + 1`` on.
 
 from collections.abc import Callable
 
+from deltamoe.rtl.config import HwConfig
 from deltamoe.sim.units import layer_norm
 from deltamoe.sim.units.row_reader import Reads
 
 
-def rows_normalized(start: int, rows: int, words: int, available: Callable[[int], int],
-                    adds: list[tuple[int, int]]) -> list[int]:
+def rows_normalized(hw: HwConfig, start: int, rows: int, words: int,
+                    available: Callable[[int], int], adds: list[tuple[int, int]]) -> list[int]:
     """Return the cycle from which each row may be read; ``available`` when its input may.
 
     ``adds`` are the cycles in which the residual stream's read port is taken.
     """
-    reads, normalized, ready = Reads(start, words, adds), layer_norm.Rows(words), []
+    reads, normalized, ready = Reads(start, words, adds), layer_norm.Rows(hw, words), []
     for row in range(rows):
         last = reads.row(max(available(row), normalized.room()))
         ready.append(normalized.normalize(last + 1) + 1)

@@ -68,8 +68,8 @@ def test_rsqrt(seed: int) -> None:
         for number, value in enumerate(values):
             ctx.set(dut.value, value)
             await ctx.tick().repeat(Rsqrt.LATENCY)
-            assert ctx.get(dut.multiplier) == int(m[number]), value
-            assert ctx.get(dut.half_exponent) == int(half[number]), value
+            assert ctx.get(dut.reciprocal.multiplier) == int(m[number]), value
+            assert ctx.get(dut.reciprocal.half_exponent) == int(half[number]), value
 
     simulate(dut, bench)
 

@@ -77,7 +77,7 @@ def test_normalization_is_ready_when_the_simulator_says(
             assert got == expected.reshape(-1, P)[word].tolist()
 
     simulate(dut, bench)
-    assert ready == rows_normalized(0, rows, words, there.__getitem__, adds)
+    assert ready == rows_normalized(HW, 0, rows, words, there.__getitem__, adds)
     assert count == rows * words
 
 

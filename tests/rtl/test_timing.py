@@ -46,7 +46,7 @@ def test_softmax(words: int) -> None:
 def test_layer_norm(rows: int) -> None:
     case, words = make("layer_norm", 0), 24 // P
     assert pysim.run(first_rows(case, rows), PATTERN, 0) == (
-        3 * words - 2 + LayerNorm.LATENCY + (rows - 1) * max(2 * words, LayerNorm.SCALAR + 1))
+        3 * words - 2 + LayerNorm.latency(HW) + (rows - 1) * max(2 * words, LayerNorm.SCALAR + 1))
 
 
 @pytest.mark.parametrize("blocks", [1, 3])
@@ -101,7 +101,7 @@ def test_gate_loses_no_route_to_a_sink_that_stops() -> None:
     simulate(dut, bench)
 
 
-@pytest.mark.parametrize("unit", [Softmax])
+@pytest.mark.parametrize("unit", [LayerNorm, Softmax])
 def test_short_rows_do_not_overtake_those_that_are_held(unit: type) -> None:
     """A row of one word comes sooner than the one before it is known; no fifth is taken."""
     dut = unit(PRESETS["zcu102"])
