@@ -215,7 +215,7 @@ class ProbeItems:
 class Requantize:
     """See :class:`deltamoe.rtl.writeback.requantize.Requantize`."""
 
-    timing = Timing(latency=3)
+    timing = Timing(latency=4)
 
 
 class Residual:

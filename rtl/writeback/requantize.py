@@ -1,9 +1,11 @@
 """Accumulator to activation: add the bias, scale, round half up, saturate.
 
-Three registers::
+Four registers::
 
-    acc ──► + bias ──►│──► × multiplier ──►│──► >> shift, round, saturate ──►│──► o
+    acc ──► + bias ──►│──► × multiplier ──►│──► >> shift, round ──►│──► saturate ──►│──► o
 """
+
+from itertools import pairwise
 
 from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
@@ -56,50 +58,58 @@ class Requantize(cycles.Requantize, wiring.Component):
         sums = Signal(data.ArrayLayout(signed(hw.acc_width), hw.word), reset_less=True)
         factors = Signal(data.ArrayLayout(16, hw.word), reset_less=True)
         products = Signal(data.ArrayLayout(signed(hw.acc_width + 16), hw.word), reset_less=True)
+        size = max(UPDATE.bits, hw.acc_width + 17 - SHIFTS[0])
+        rounded = Signal(data.ArrayLayout(signed(size), hw.word), reset_less=True)
         shifts = [Signal(2, name=f"shift_{n}", reset_less=True) for n in range(2)]
-        widths = [Signal(range(len(RESULTS)), name=f"width_{n}", reset_less=True) for n in range(2)]
-        tags = [Signal(tag(hw), name=f"tag_{n}", reset_less=True) for n in range(2)]
-        valid = Signal(2)
+        widths = [Signal(range(len(RESULTS)), name=f"width_{n}", reset_less=True) for n in range(3)]
+        tags = [Signal(tag(hw), name=f"tag_{n}", reset_less=True) for n in range(3)]
+        valid = Signal(3)
 
         m.d.comb += [enable.eq(self.o.ready | ~self.o.valid), self.i.ready.eq(enable)]
         with m.If(enable):
             m.d.sync += [
-                valid.eq((valid << 1) | self.i.valid), self.o.valid.eq(valid[1]),
+                valid.eq((valid << 1) | self.i.valid), self.o.valid.eq(valid[-1]),
                 shifts[0].eq(self.i.p.shift), shifts[1].eq(shifts[0]),
-                widths[0].eq(self.i.p.width), widths[1].eq(widths[0]),
-                tags[0].eq(self.i.p.tag), tags[1].eq(tags[0]), self.o.p.tag.eq(tags[1]),
-                factors.eq(self.i.p.multiplier),
+                widths[0].eq(self.i.p.width), tags[0].eq(self.i.p.tag),
+                *(later.eq(earlier) for stages in (widths, tags)
+                  for earlier, later in pairwise(stages)),
+                self.o.p.tag.eq(tags[-1]), factors.eq(self.i.p.multiplier),
             ]
             for n in range(hw.word):
                 m.d.sync += [
                     sums[n].eq(self.i.p.acc[n] + self.i.p.bias[n]),
                     products[n].eq(sums[n] * factors[n]),
-                    self.o.p.data[n].eq(self.narrow(m, products[n], shifts[1], widths[1], n)),
+                    rounded[n].eq(self.rounded(m, products[n], shifts[1], n)),
+                    self.o.p.data[n].eq(self.narrow(m, rounded[n], widths[2], n)),
                 ]
 
         return m
 
     @staticmethod
-    def narrow(m: Module, product, shift, width, number: int):
-        """Return the product shifted with rounding and saturated.
+    def rounded(m: Module, product, shift, number: int):
+        """Return the product shifted, halves rounded up."""
+        halves = Signal(signed(len(product) - SHIFTS[0] + 1), name=f"halves_{number}")
+        shifted = [product >> (places - 1) for places in SHIFTS]
+        m.d.comb += halves.eq(Mux(shift[1], Mux(shift[0], shifted[3], shifted[2]),
+                                  Mux(shift[0], shifted[1], shifted[0])))
+        return (halves + 1) >> 1
+
+    @staticmethod
+    def narrow(m: Module, rounded, width, number: int):
+        """Return what was rounded, saturated.
 
         A number is outside when a bit above those of ``largest`` differs from its sign; 127 is
         odd, so that -128 becomes -127 by the same bit that leaves 127 alone. The unit takes 3,463
         LUTs on ``zcu102``, and 6,658 with comparisons against the limits of each width.
         """
         bits = UPDATE.bits
-        halves = Signal(signed(max(bits, len(product) - SHIFTS[0] + 1)), name=f"halves_{number}")
         result = Signal(signed(bits), name=f"result_{number}")
         largest = Signal(bits - 1, name=f"largest_{number}")
         lowest_is_odd = Signal(name=f"lowest_is_odd_{number}")
-        shifted = [product >> (places - 1) for places in SHIFTS]
-        rounded = ((halves + 1) >> 1)[:len(halves)]
         negative = rounded[-1]
-        size = rounded ^ negative.replicate(len(rounded))
+        size = rounded.as_unsigned() ^ negative.replicate(len(rounded))
         outside = size[bits - 1 :].any() | (size[: bits - 1] & ~largest).any()
 
-        m.d.comb += halves.eq(Mux(shift[1], Mux(shift[0], shifted[3], shifted[2]),
-                                  Mux(shift[0], shifted[1], shifted[0])))
         with m.Switch(width):
             for code, kind in enumerate(RESULTS):
                 with m.Case(code):
