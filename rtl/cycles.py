@@ -101,7 +101,9 @@ class DmaWriter:
 class EventEncoder:
     """See :class:`deltamoe.rtl.linear.event_encoder.EventEncoder`."""
 
-    timing = Timing(latency=1)
+    timing = Timing(latency=2)
+
+    WRITTEN = 1
 
 
 class EventQueue:

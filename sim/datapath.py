@@ -19,7 +19,7 @@ from deltamoe.sim.units.compute_unit import ComputeUnit
 from deltamoe.sim.units.drain import Drain
 from deltamoe.sim.units.kept_sums import KeptSums
 from deltamoe.sim.units.operand_source import ARRIVAL, Source
-from deltamoe.sim.units.probe_items import probe
+from deltamoe.sim.units.probe_items import MOVED, probe
 from deltamoe.sim.units.writeback import Sink
 
 
@@ -57,7 +57,7 @@ class Pipeline:
         if kept.recalls and item.known:
             source.recalls.add(accepted, read)
         if kept.updates and item.closes:
-            self.updates.add(accepted + OperandSource.LATENCY, read + OperandSource.LATENCY)
+            self.updates.add(accepted + MOVED, read + MOVED)
         count["events"] += item.sent
         count["macs"] += item.sent * item.columns
         count["macs_skipped"] += (item.elements - item.sent) * item.columns

@@ -7,11 +7,12 @@ One register::
     beside ──►  − ──► ≠ 0 or dense ──────► masks ─►│
 """
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Array, Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
+from deltamoe.rtl.arith.tree import total
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import broadcast, event_word, operands, place
 from deltamoe.rtl.interfaces import Counts, Write, YieldingWrite, bytes_of
@@ -33,23 +34,24 @@ class EventEncoder(cycles.EventEncoder, wiring.Component):
 
     Members
     -------
-    i : ``In(stream.Signature(operands(hw)))``
+    i : ``In(stream.Signature(operands(hw), always_ready=True))``
         Operands in -255..255 after the subtraction.
-    o : ``Out(stream.Signature(broadcast(hw)))``
+    o : ``Out(stream.Signature(broadcast(hw), always_ready=True))``
         Words with at least one event, and every item's last.
     counts : ``Out(Counts(…))``
-        Events, multiplications and avoided multiplications of the word taken in the cycle before;
-        whether a word is compared with its reference, or becomes it.
+        Events, multiplications and avoided multiplications of a word that was taken five or six
+        cycles before; whether one was compared with its reference, or becomes it.
     write : ``Out(Write(hw.reference_words, bytes_of(hw)))``
-        The word's new reference, or the one that is loaded.
+        The word's new reference, ``WRITTEN`` cycles after it was taken, or the one that is loaded.
     load : ``In(YieldingWrite(hw.reference_words, bytes_of(hw)))``
         A word from memory.
     verdict : ``Out(stream.Signature(1, always_ready=True))``
-        Whether any element of a probed row would have been sent, with the row's last word.
+        Whether any element of a probed row would have been sent, as late as its last word.
 
     Timing
     ------
-    One word a cycle, one cycle of latency.
+    One word a cycle, two cycles of latency. ``load.free`` and what is written are combinational
+    from registers, but for what is loaded.
     """
 
     record = Record(twin="arithmetic.events", area=Area(
@@ -72,8 +74,8 @@ class EventEncoder(cycles.EventEncoder, wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "i": In(stream.Signature(operands(hw))),
-            "o": Out(stream.Signature(broadcast(hw))),
+            "i": In(stream.Signature(operands(hw), always_ready=True)),
+            "o": Out(stream.Signature(broadcast(hw), always_ready=True)),
             "counts": Out(Counts({
                 "events": range(hw.read_words * hw.word + 1), "macs": 32, "macs_skipped": 32,
                 **({"reference_words": 1} if hw.temporal else {})})),
@@ -84,91 +86,111 @@ class EventEncoder(cycles.EventEncoder, wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        given, word = self.i.p, Signal(event_word(self.hw))
-        mask = Signal(self.hw.word)
-        columns, any_event, counts = Signal.like(given.columns), Signal(), self.counts
-        count, elements, avoided = (Signal.like(counts.events, name=name)
-                                    for name in ("count", "elements", "avoided"))
+        hw, given, word = self.hw, Signal(operands(self.hw)), Signal(event_word(self.hw))
+        occupied, probe = Signal(), given.probe if self.hw.temporal else 0
+        delta, mask = Signal.like(word.delta), Signal(hw.word)
+        regarded, differs = Signal(hw.word), Signal(hw.word)
+        silent = self.i.p.silent if hw.temporal else 0
+        sent, elements = Signal(), Signal(range(hw.read_words * hw.word + 1))
 
-        for n in range(self.hw.word):
-            m.d.comb += [
-                word.delta[n].eq(given.complement[n] - ~given.operand[n]),
-                mask[n].eq((n < given.count) & (given.dense | self.sends(word.delta[n]))),
-            ]
         m.d.comb += [
-            elements.eq(given.count), count.eq(sum(mask)), any_event.eq(mask.any()),
-            word.mask.eq(mask),
+            word.delta.eq(delta), word.mask.eq(mask),
             Cat(word.row, word.kv, word.last).eq(Cat(given.row, given.kv, given.last)),
-            self.i.ready.eq(self.o.ready | ~self.o.valid),
         ]
-        taken = self.i.valid & self.i.ready
-        probe = given.probe if self.hw.temporal else 0
-        m.d.sync += [
-            counts.events.eq(Mux(taken & ~probe, count, 0)), columns.eq(given.columns),
-            avoided.eq(Mux(taken & ~probe, elements - count, 0)),
-        ]
-        m.d.comb += [counts.macs.eq(counts.events * columns),
-                     counts.macs_skipped.eq(avoided * columns)]
-        if self.hw.temporal:
-            self.trace(m, mask, taken)
-        if self.hw.read_words > 1:
-            self.encode_beside(m, word, count, elements, any_event)
-        with m.If(self.i.ready):
-            m.d.sync += [
-                self.o.valid.eq(self.i.valid & ~probe & (any_event | given.last)),
-                self.o.p.word.eq(word),
-                *(self.o.p[name].eq(given[name]) for name in place(self.hw)),
+        m.d.sync += [occupied.eq(self.i.valid), given.eq(self.i.p)]
+        for n in range(hw.word):
+            m.d.sync += [delta[n].eq(self.i.p.complement[n] - ~self.i.p.operand[n]),
+                         regarded[n].eq((n < self.i.p.count) & (self.i.p.dense | ~silent))]
+            m.d.comb += [
+                differs[n].eq(regarded[n] & self.differs(given, delta[n])),
+                mask[n].eq(Mux(given.dense, regarded[n], differs[n])),
             ]
+        m.d.comb += [sent.eq(differs.any() | (given.dense & regarded[0])),
+                     elements.eq(given.count)]
+        sent_beside = 0
+        if hw.temporal:
+            self.trace(m, given, mask, sent, occupied)
+        if hw.read_words > 1:
+            sent_beside = self.encode_beside(m, given, mask)
+            with m.If(given.wide):
+                m.d.comb += elements.eq(hw.read_words * hw.word)
+        m.d.sync += [
+            self.o.valid.eq(occupied & ~probe & (sent | sent_beside | given.last)),
+            self.o.p.word.eq(word), *(self.o.p[name].eq(given[name]) for name in place(hw)),
+        ]
+        self.count(m, occupied & ~probe, elements, given.columns)
 
         return m
 
-    def encode_beside(self, m: Module, word, count, elements, any_event):
-        """The words that are read with the first one, or copies of that.
+    def encode_beside(self, m: Module, given, mask):
+        """The words that are read with the first one, or copies of that; return if one is sent.
 
         The minuend of a difference takes one input of its LUT, so that the choice of what is
         subtracted fits into the same; therefore complements. Differences are above -256.
         """
-        given, hw, masks = self.i.p, self.hw, []
-        for number in range(hw.read_words - 1):
-            made = Signal(self.o.p.beside[number].shape(), name=f"beside_{number}")
-            for n in range(hw.word):
-                own = Mux(given.upper, given.beside[1][number][n], given.beside[0][number][n])
-                chosen = Mux(given.wide, Cat(own, own[7] & given.operand_signed),
-                             given.operand[n].as_unsigned())
-                m.d.comb += [
-                    made.delta[n].eq(given.complement[n].as_unsigned() - ~chosen),
-                    made.mask[n].eq(Mux(given.wide, given.dense | (made.delta[n][:8] != 0),
-                                        word.mask[n])),
-                ]
-            masks.append(made.mask)
-            with m.If(self.i.ready):
-                m.d.sync += self.o.p.beside[number].eq(made)
-        with m.If(self.i.ready):
-            m.d.sync += self.o.p.wide.eq(given.wide)
-        m.d.comb += any_event.eq(Cat(word.mask, *masks).any())
-        with m.If(given.wide):
-            m.d.comb += [count.eq(sum(word.mask) + sum(sum(mask) for mask in masks)),
-                         elements.eq(hw.read_words * hw.word)]
+        arriving, sends = self.i.p, []
+        for number in range(self.hw.read_words - 1):
+            delta = Signal.like(self.o.p.beside[number].delta, name=f"delta_{number}")
+            differs = Signal(self.hw.word, name=f"differs_{number}")
+            for n in range(self.hw.word):
+                own = Mux(arriving.upper, arriving.beside[1][number][n],
+                          arriving.beside[0][number][n])
+                chosen = Mux(arriving.wide, Cat(own, own[7] & arriving.operand_signed),
+                             arriving.operand[n].as_unsigned())
+                m.d.sync += delta[n].eq(arriving.complement[n].as_unsigned() - ~chosen)
+                m.d.comb += differs[n].eq(given.dense | (delta[n][:8] != 0))
+            sends.append(differs.any())
+            m.d.sync += [self.o.p.beside[number].delta.eq(delta),
+                         self.o.p.beside[number].mask.eq(Mux(given.wide, differs, mask))]
+        m.d.sync += self.o.p.wide.eq(given.wide)
+        return given.wide & Cat(sends).any()
 
-    def sends(self, delta):
+    def differs(self, given, delta):
         """Whether a difference is worth an event."""
         if not self.hw.temporal:
             return delta != 0
-        theta = self.i.p.theta
-        beyond = delta + theta
-        return ~self.i.p.silent & ((beyond < 0) | (beyond.as_unsigned()[:-1] > 2 * theta))
+        return (delta + given.theta < 0) | (given.theta - delta < 0)
 
-    def trace(self, m: Module, mask, taken):
+    def trace(self, m: Module, given, mask, sent, taken):
         """Move the reference, and judge probed rows."""
-        given, any_before, changed, free = self.i.p, Signal(), self.verdict.payload, self.load.free
+        any_before, changed, free = Signal(), Signal(), self.load.free
         scans = taken & given.probe & ~given.updates
         m.d.comb += [
             free.eq(~(taken & given.updates)), self.write.en.eq(~free | self.load.en),
             self.write.address.eq(Mux(free, self.load.address, given.reference_address)),
             self.counts.reference_words.eq(taken & (given.tracks | given.updates)),
-            changed.eq(any_before | mask.any()), self.verdict.valid.eq(scans & given.last),
+            changed.eq(any_before | sent),
         ]
         m.d.comb += [self.write.data[n].eq(Mux(free, self.load.data[n], Mux(
             mask[n], given.operand[n], ~given.complement[n]))) for n in range(self.hw.word)]
+        m.d.sync += [self.verdict.valid.eq(scans & given.last), self.verdict.payload.eq(changed)]
         with m.If(scans):
             m.d.sync += any_before.eq(changed & ~given.last)
+
+    def count(self, m: Module, taken, elements, columns):
+        """Add up the masks of ``o`` after words were ``taken``, four or sixteen bits a stage."""
+        word, counts = self.hw.word, self.counts
+        fresh, words = Signal(), [self.o.p.word.mask]
+        if self.hw.read_words > 1:
+            words += [Mux(self.o.p.wide, other.mask, 0) for other in self.o.p.beside]
+        ones = Array(n.bit_count() for n in range(16))
+        level = [Mux(fresh, ones[mask[n : n + 4]], 0) for mask in words for n in range(0, word, 4)]
+        m.d.sync += fresh.eq(taken)
+        elements = self.delayed(m, Mux(taken, elements, 0), "elements_0")
+        columns = self.delayed(m, columns, "columns_0")
+        stage = 0
+        while stage == 0 or len(level) > 1:
+            stage += 1
+            level = [self.delayed(m, total(level[n : n + 4]), f"ones_{stage}_{n}")
+                     for n in range(0, len(level), 4)]
+            elements = self.delayed(m, elements, f"elements_{stage}")
+            columns = self.delayed(m, columns, f"columns_{stage}")
+        m.d.comb += counts.events.eq(level[0])
+        m.d.sync += [counts.macs.eq(counts.events * columns),
+                     counts.macs_skipped.eq((elements - counts.events).as_unsigned() * columns)]
+
+    def delayed(self, m: Module, value, name: str) -> Signal:
+        """Return ``value`` a cycle later."""
+        register = Signal.like(value, name=name)
+        m.d.sync += register.eq(value)
+        return register

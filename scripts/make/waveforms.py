@@ -159,7 +159,7 @@ def event_encoder() -> str:
             *stream("o", delta=(lambda p: p.word.delta, listed),
                     mask=(lambda p: p.word.mask, lambda mask: f"{mask:04b}"[::-1])),
             Row("o: last", lambda unit: unit.o.p.word.last)]
-    return diagram(unit, rows, given=[{"o.ready": 1}], payloads={"i": payloads}, cycles=6)
+    return diagram(unit, rows, payloads={"i": payloads}, cycles=7)
 
 
 def requantize() -> str:

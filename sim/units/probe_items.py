@@ -2,22 +2,28 @@
 
 With ``start`` @ ``s`` the first item is offered in ``s + ProbeItems.LATENCY``: ``primed``,
 ``waited`` and the state are registers. An item of ``n`` words that is taken @ ``b`` reads in cycles
-``b`` to ``b + n - 1``, and its last word reaches the encoder ``OperandSource.LATENCY`` cycles
-later, which is when the row is ``judged``. If it did not change, the next row's item is offered in
-the cycle after. Else that of the copy is, and the source chooses for it at once, as it has been
-free since ``b + n``; the next row's is offered in the cycle after it was taken, and its words reach
-the references ``OperandSource.LATENCY`` cycles after they were read::
+``b`` to ``b + n - 1``; its last word reaches the encoder ``OperandSource.LATENCY`` cycles later,
+and the row is ``judged`` when the encoder would send that word, :data:`JUDGED` cycles after it was
+read. If it did not change, the next row's item is offered in the cycle after. Else that of the copy
+is, and the source chooses for it at once, as it has been free since ``b + n``; the next row's is
+offered in the cycle after it was taken, and its words reach the references :data:`MOVED` cycles
+after they were read::
 
-    b .. b+n-1   j = b+n-1+LATENCY   j+1              j+1+CHOSEN   j+2+CHOSEN
+    b .. b+n-1   j = b+n-1+JUDGED    j+1              j+1+CHOSEN   j+2+CHOSEN
     scan         judged, changed     copy offered     copy taken   next row offered
 """
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from deltamoe.rtl.cycles import OperandSource, ProbeItems
+from deltamoe.rtl.cycles import EventEncoder, OperandSource, ProbeItems
 from deltamoe.sim.ports import Busy
 from deltamoe.sim.units.operand_source import Source
+
+JUDGED = OperandSource.LATENCY + EventEncoder.timing.latency
+
+MOVED = OperandSource.LATENCY + EventEncoder.WRITTEN
+"""Cycles from when a word is read until it is written as a reference."""
 
 
 class Probed(NamedTuple):
@@ -37,9 +43,9 @@ def probe(start: int, words: int, changed: Iterable[bool], ready: Callable[[int]
         needs += begun - free
         taken = source.take(begun, words)
         source.recalls.add(taken, taken + words - 1)
-        done = taken + words - 1 + OperandSource.LATENCY
+        done = taken + words - 1 + JUDGED
         if moves:
             done = source.take(done + 1, words)
-            updates.add(done + OperandSource.LATENCY, done + words - 1 + OperandSource.LATENCY)
+            updates.add(done + MOVED, done + words - 1 + MOVED)
         offered = done + 1
     return Probed(done, needs)

@@ -11,8 +11,9 @@ the events if the weight has the bit. Each is proven to be the reference or 0, s
 ``W * reference``; solvers take minutes to find that out of products.
 
 The element is lane ``lane`` of the words at one address. Those words come whenever the solver
-likes, between others, with operands, thresholds, gaps and stalls that it likes. A row's
-accumulator adds up those of its elements, each with its own weight.
+likes, between others, with operands, thresholds and gaps that it likes, but not while the one
+before is still to become the reference. A row's accumulator adds up those of its elements, each
+with its own weight.
 
 Two fields that the encoder only hands on say whose a word is: ``kv``, that its events are for this
 accumulator, which is so in the pass over the columns that moves the reference; ``gang``, that it
@@ -21,7 +22,7 @@ is a first frame's, sent whole, and the accumulator starts anew.
 
 from amaranth import Cat, Module, Mux, ResetSignal, Signal, signed
 from amaranth.hdl import Assert, Assume
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
 from deltamoe.rtl.config import HwConfig
@@ -42,15 +43,14 @@ class Element(wiring.Component):
     def __init__(self, hw: HwConfig, lane: int, make: type[EventEncoder] = EventEncoder) -> None:
         self.hw, self.lane, self.make = hw, lane, make
         super().__init__({
-            "given": In(operands(hw)), "valid": In(1), "ready": In(1),
+            "given": In(operands(hw)), "valid": In(1),
             "weight": In(WEIGHT), "is_signed": In(1), "address": In(16),
         })
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.dut = dut = self.make(self.hw)
-        m.d.comb += [dut.i.p.eq(self.given), dut.i.valid.eq(self.valid),
-                     dut.o.ready.eq(self.ready), Assume(~ResetSignal())]
+        m.d.comb += [dut.i.p.eq(self.given), dut.i.valid.eq(self.valid), Assume(~ResetSignal())]
         code = Signal(8)
         reference = Mux(self.is_signed, code.as_signed(), code)
         mine = self.given.updates & (self.given.reference_address == self.address)
@@ -58,7 +58,7 @@ class Element(wiring.Component):
             m.d.sync += code.eq(dut.write.data[self.lane])
         self.assume(m, mine, reference)
         self.accumulate(m, dut, reference)
-        self.bound(m, mine & dut.i.valid & dut.i.ready, reference)
+        self.bound(m, mine & self.valid, reference)
         return m
 
     def assume(self, m: Module, mine, reference) -> None:
@@ -85,16 +85,20 @@ class Element(wiring.Component):
             moved = Mux(word.mask[self.lane] & self.weight[bit], word.delta[self.lane], 0)
             m.d.comb += [after.eq(Mux(arrives, Mux(fresh, 0, part) + moved, part)),
                          Assert(after == Mux(self.weight[bit], reference, 0))]
-            with m.If(dut.o.ready):
-                m.d.sync += part.eq(after)
+            m.d.sync += part.eq(after)
 
     def bound(self, m: Module, taken, reference) -> None:
         """What was taken last is within its threshold of the reference."""
         given = self.given
-        x, theta, judged = Signal(signed(9)), Signal(8), Signal()
-        with m.If(taken):
-            m.d.sync += [
-                x.eq(given.operand[self.lane]), theta.eq(Mux(given.dense, 0, given.theta)),
-                judged.eq((self.lane < given.count) & (given.dense | ~given.silent))]
+        bounded = data.StructLayout({"x": signed(9), "theta": 8, "judged": 1})
+        came, last, was_taken = Signal(bounded), Signal(bounded), Signal()
+        m.d.sync += [
+            was_taken.eq(taken), came.x.eq(given.operand[self.lane]),
+            came.theta.eq(Mux(given.dense, 0, given.theta)),
+            came.judged.eq((self.lane < given.count) & (given.dense | ~given.silent))]
+        with m.If(was_taken):
+            m.d.sync += last.eq(came)
+        m.d.comb += Assume(~(taken & was_taken))
+        x, theta, judged = last.x, last.theta, last.judged
         error = x - reference
         m.d.comb += Assert(~judged | ((error <= theta) & (-error <= theta)))
