@@ -50,22 +50,14 @@ class EventEncoder(cycles.EventEncoder, wiring.Component):
 
     Timing
     ------
-    One word a cycle, two cycles of latency. ``load.free`` and what is written are combinational
-    from registers, but for what is loaded.
+    One word a cycle, two cycles of latency. What is loaded is written in the same cycle.
     """
 
     record = Record(twin="arithmetic.events", area=Area(
         multipliers=lambda hw: 2,
         grows=lambda hw: (hw.word, hw.word * hw.temporal, hw.word * (hw.read_words - 1))),
                     combinational={
-        "counts.reference_words": ("i.payload", "i.valid", "o.ready"),
-        "i.ready": ("o.ready",),
-        "load.free": ("i.payload", "i.valid", "o.ready"),
-        "verdict.payload": ("i.payload",),
-        "verdict.valid": ("i.payload", "i.valid", "o.ready"),
-        "write.address": ("i.payload", "i.valid", "load.address", "o.ready"),
-        "write.data": ("i.payload", "i.valid", "load.data", "o.ready"),
-        "write.en": ("i.payload", "i.valid", "load.en", "o.ready"),
+        "write.address": ("load.address",), "write.data": ("load.data",), "write.en": ("load.en",),
     })
 
     i: stream.Interface

@@ -171,10 +171,10 @@ def test_dispatch_sets_unchanged_tokens_apart(seed: int) -> None:
     slots = np.stack([rng.permutation(k) for _ in range(tokens)])
 
     async def read(ctx, queue: int) -> list[tuple[int, int, int]]:
-        ctx.set(dut.lengths.address, queue)
-        made, entry = [], dut.queue.data
-        for index in range(ctx.get(dut.lengths.data)):
-            ctx.set(dut.queue.address, index)
+        ctx.set(dut.queues.lengths.address, queue)
+        made, entry = [], dut.read.data
+        for index in range(ctx.get(dut.queues.lengths.data)):
+            ctx.set(dut.read.address, queue * HW.max_tokens + index)
             await ctx.tick()
             made.append((ctx.get(entry.token), ctx.get(entry.place), ctx.get(entry.known)))
         return made
