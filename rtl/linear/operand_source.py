@@ -5,7 +5,7 @@
     item ──► dependencies met? free queue? ──►│──► read address ──►│ memory ──► pick ──►│──► o
 """
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -129,7 +129,7 @@ class OperandSource(cycles.OperandSource, wiring.Component):
         left, address = Signal.like(given.words), Signal.like(self.read.address)
         current, sent = Signal(item(hw)), Signal(item(hw))
         fresh, assigns, met, goes, final = Signal(), Signal(), Signal(), Signal(), Signal()
-        probe = given.probe if hw.temporal else 0
+        probe = given.probe if hw.temporal else Const(0)
         chosen, found = self.choose(m, goes & ~probe)
         leader = Signal.like(chosen)
         read, made = Signal(), Signal(operands(hw))
