@@ -18,6 +18,9 @@ CONTAINERS = ("state_dict", "model", "model_ema", "net", "module")
 PREFIXES = ("module.", "model.", "backbone.", "_orig_mod.")
 """What wrappers of modules put before each name."""
 
+BACKBONE = "backbone."
+"""The one of them that stands before a part of the names, where decoders of tasks are beside it."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -62,7 +65,53 @@ def read(path: Path, container: str | None = None) -> Checkpoint:
                           if all(name.startswith(prefix) for name in tensors)), None):
         tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
         notes.append(f"prefix {prefix!r} taken off")
-    return Checkpoint(path, tensors, tuple(notes))
+    plain = {name.removeprefix(BACKBONE): tensor for name, tensor in tensors.items()}
+    if len(plain) < len(tensors):
+        raise ValueError(f"{path} holds tensors that differ by the prefix {BACKBONE!r} alone")
+    if plain.keys() != tensors.keys():
+        notes.append(f"prefix {BACKBONE!r} taken off")
+    return Checkpoint(path, plain, tuple(notes))
+
+
+def ranks(folder: Path) -> list[Path]:
+    """Return the files of M³ViT's training in a folder, one for each rank, ``0.pth`` first.
+
+    Raises
+    ------
+    ValueError
+        One between them is missing.
+    """
+    files = sorted((file for file in folder.glob("*.pth") if file.stem.isdecimal()),
+                   key=lambda file: int(file.stem))
+    for number, file in enumerate(files):
+        if int(file.stem) != number:
+            raise ValueError(f"{folder} lacks {number}.pth, the file of rank {number}")
+    return files
+
+
+def read_ranks(folder: Path, container: str | None = None) -> Checkpoint:
+    """Read the files of all ranks: the first has all tensors, the others experts of their own.
+
+    Raises
+    ------
+    ValueError
+        As :func:`read`; or a rank has a tensor that is none of experts, or no experts.
+    """
+    first, *others = (read(file, container) for file in ranks(folder))
+    tensors = dict(first.tensors)
+    owned = {name for name in tensors if ".experts." in name}
+    for other in others:
+        if other.tensors.keys() != owned:
+            odd = min(other.tensors.keys() ^ owned)
+            raise ValueError(f"{other.path}: tensor {odd} is not of the same experts as in "
+                             f"{first.path}")
+        for name, tensor in other.tensors.items():
+            if tensor.shape[1:] != tensors[name].shape[1:]:
+                raise ValueError(f"{other.path}: tensor {name} has shape {tuple(tensor.shape)}, "
+                                 f"that of other ranks {tuple(tensors[name].shape)}")
+            tensors[name] = torch.cat([tensors[name], tensor])
+    notes = (*first.notes, *([f"experts of {1 + len(others)} ranks joined"] if others else []))
+    return Checkpoint(folder, tensors, notes)
 
 
 def _pickled(path: Path) -> object:

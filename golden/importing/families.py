@@ -55,7 +55,8 @@ TIMM = Family(
         (r"blocks\.(\d+)\.mlp\.gate\.(\d+)\.w_gate", r"blocks.\1.mlp.gate.\2.w_gate"),
         (r"blocks\.(\d+)\.mlp\.experts\.(htoh4|h4toh)\.(weight|bias)",
          r"blocks.\1.mlp.experts.\2.\3"),
-    ), PRETRAINING, antialias=True)
+    ), (*PRETRAINING, (r"blocks\.\d+\.mlp\.gate\.\d+\.w_noise", "noise of training"),
+        (r"decoders\..*", "a task's decoder, which its own program runs")), antialias=True)
 
 _HF_EMBEDDINGS = (
     (r"embeddings\.cls_token", "cls_token"),
@@ -124,8 +125,8 @@ TORCHVISION = Family(
 FAMILIES = (TIMM, DINOV2, HUGGING_FACE, SIGLIP, TORCHVISION)
 """All that are known. A family's sign is looked for in this order."""
 
-BASES = ("vit.", "deit.", "dinov2.", "dinov2_with_registers.", "vision_model.", "siglip.",
-         "siglip_vision_model.")
+BASES = ("vit.", "deit.", "dinov2.", "dinov2_with_registers.", "vision_model.",
+         "siglip.", "siglip_vision_model.")
 """What transformers puts before the names of a network that has a head."""
 
 REFUSED = (
@@ -159,7 +160,7 @@ def recognize(checkpoint: Checkpoint) -> Family:
                 raise ValueError(f"{checkpoint.path}: tensor {name} belongs to {reason}, which the "
                                  f"accelerator does not compute; it computes {allowed}")
     for family in FAMILIES:
-        if any(re.fullmatch(family.sign, name) for name in checkpoint.tensors):
+        if any(re.fullmatch(family.sign, _without_base(name)) for name in checkpoint.tensors):
             return family
     raise ValueError(
         f"{checkpoint.path}: no known vision transformer has a tensor named "

@@ -9,7 +9,7 @@ from torch import Tensor
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.importing import edge_moe
 from deltamoe.golden.importing.assembly import Assembled, assemble, checked
-from deltamoe.golden.importing.containers import Checkpoint, read
+from deltamoe.golden.importing.containers import Checkpoint, ranks, read, read_ranks
 from deltamoe.golden.importing.families import recognize, renamed
 from deltamoe.golden.importing.host import Host
 from deltamoe.golden.importing.network_file import described, write_network
@@ -138,7 +138,9 @@ def _own(path: Path) -> FloatNetwork:
 
 
 def _folder(folder: Path, options: Options) -> FloatNetwork:
-    """Read a folder of Hugging Face, whose files say what tensors do not."""
+    """Read a folder of Hugging Face, whose files say what tensors do not, or of M³ViT's ranks."""
+    if ranks(folder):
+        return _checkpoint(read_ranks(folder, options.container), folder.resolve().name, options)
     file = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
     if file is None:
         raise ValueError(f"{folder} holds neither {' nor '.join(WEIGHT_FILES)} nor Edge-MoE's "

@@ -352,6 +352,40 @@ def test_edge_moe_folder_computes_the_same(tmp_path: Path) -> None:
         assert torch.allclose(loaded.model()(image, task)[0], expected, atol=1e-5)
 
 
+def write_ranks(folder: Path, weights: Weights, count: int) -> None:
+    """As M³ViT's training does: all of rank 0, the experts alone of the others."""
+    folder.mkdir()
+    for rank in range(count):
+        own = {f"module.backbone.{name}": tensor.chunk(count)[rank].clone()
+               for name, tensor in weights.items() if ".experts." in name}
+        shared = {f"module.backbone.{name}": tensor for name, tensor in weights.items()}
+        decoder = {"module.decoders.depth.conv.weight": torch.zeros(3)}
+        state = own if rank else decoder | shared | own
+        torch.save({"state_dict": state, "epoch": 7}, folder / f"{rank}.pth")
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_the_files_of_all_ranks_are_one_network(tmp_path: Path, count: int) -> None:
+    weights = seeded(HEADLESS, 4)
+    write_ranks(tmp_path / "digits", weights, count)
+    loaded = load(tmp_path / "digits", RAW)
+    assert loaded.config == HEADLESS
+    assert same(loaded, weights)
+    assert "decoders.depth.conv.weight left out: a task's decoder, which its own program runs" in (
+        loaded.notes)
+
+
+def test_a_rank_that_is_missing_or_odd_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "digits"
+    write_ranks(folder, seeded(HEADLESS, 4), 4)
+    torch.save({"state_dict": {"blocks.0.norm1.weight": torch.ones(32)}}, folder / "3.pth")
+    with pytest.raises(ValueError, match=r"3\.pth: tensor .* is not of the same experts"):
+        load(folder, RAW)
+    (folder / "1.pth").unlink()
+    with pytest.raises(ValueError, match=r"lacks 1\.pth, the file of rank 1"):
+        load(folder, RAW)
+
+
 @pytest.mark.parametrize(("change", "words"), [
     (lambda file: file.unlink(), "lacks tensor blocks.1.mlp.experts.htoh4.weight"),
     (lambda file: file.write_bytes(file.read_bytes()[:-4]),
