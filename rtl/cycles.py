@@ -192,6 +192,12 @@ class LayerNorm:
         return cls.summed(hw) + cls.SCALAR + 3 + NormalizeLane.LATENCY
 
 
+class KvWriter:
+    """See :class:`deltamoe.rtl.attention.kv_writer.KvWriter`."""
+
+    LATENCY = 1
+
+
 class LoadExecutor:
     """See :class:`deltamoe.rtl.control.executor.LoadExecutor`."""
 

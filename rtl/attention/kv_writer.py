@@ -9,6 +9,7 @@ from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.formats import beat, requantized
@@ -16,7 +17,7 @@ from deltamoe.rtl.interfaces import GroupWrite, Operator, kv_write
 from deltamoe.rtl.record import Area, Record
 
 
-class KvWriter(wiring.Component):
+class KvWriter(cycles.KvWriter, wiring.Component):
     """Compute the row and half of every word of keys and values.
 
     Head ``h`` is written to set ``h % sets`` of the groups, as their head ``n = h // sets``. With
@@ -43,22 +44,13 @@ class KvWriter(wiring.Component):
 
     Timing
     ------
-    Words are written in the cycle they arrive. Values and keys never arrive together, since
-    :class:`deltamoe.rtl.control.retirement.Retirement` drains values only when no keys are under
-    way.
+    Words are written ``LATENCY`` cycles after they arrive, from a register. Values and keys never
+    arrive together, since :class:`deltamoe.rtl.control.retirement.Retirement` drains values only
+    when no keys are under way.
     """
 
     record = Record(moves="finds the place of keys and values", area=Area(
-        grows=lambda hw: (hw.word, hw.groups)), combinational={
-        "finished": ("key_operator.descriptor", "key_operator.start", "keys.payload", "keys.valid"),
-        "write.address": ("key_operator.start", "keys.valid", "values.payload", "values.valid"),
-        "write.data": (
-            "key_operator.start", "keys.payload", "keys.valid", "values.payload", "values.valid"),
-        "write.en": ("key_operator.start", "keys.valid", "values.payload", "values.valid"),
-        "write.groups": (
-            "descriptor", "key_operator.descriptor", "key_operator.start", "keys.valid",
-            "values.payload", "values.valid"),
-    })
+        grows=lambda hw: (hw.word, hw.groups)))
 
     values: stream.Interface
     keys: stream.Interface
@@ -74,14 +66,19 @@ class KvWriter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        with m.If(self.values.valid):
-            self.write_values(m)
-        self.write_keys(m)
+        word, finishes = GroupWrite(self.hw, kv_write(self.hw)).create(path=("word",)), Signal()
+        self.write_values(m, word)
+        self.write_keys(m, word, finishes)
+        m.d.sync += [
+            self.write.en.eq(word.en), self.write.address.eq(word.address),
+            self.write.data.eq(word.data), self.write.groups.eq(word.groups),
+            self.finished.eq(finishes),
+        ]
 
         return m
 
     def members(self, m: Module, given, set_number, member):
-        """Send a word to the groups of one set that hold it; return the number of sets."""
+        """Return the number of sets, and the groups of one set that hold a word."""
         sets, inside = Signal(range(self.hw.groups + 1)), Signal(self.hw.groups)
         holders = Signal(self.hw.groups)
         with m.Switch(given.set_size):
@@ -97,8 +94,7 @@ class KvWriter(wiring.Component):
                 with m.Case(spread):
                     m.d.comb += holders.eq(
                         sum(1 << n for n in range(0, self.hw.groups, 1 << spread)) << member)
-        m.d.comb += self.write.groups.eq(inside & holders)
-        return sets
+        return sets, inside & holders
 
     def rows(self, *names: str):
         """Return signals that are rows of the keys and values."""
@@ -108,7 +104,7 @@ class KvWriter(wiring.Component):
         """Return a signal that counts the members of a set."""
         return Signal(max(1, len(self.hw.spreads(self.hw.groups)) - 1))
 
-    def write_values(self, m: Module):
+    def write_values(self, m: Module, write):
         """Walk the tiles of one token's row."""
         given, word = self.descriptor.linear, self.values.p
         row, base, next_row, next_base = self.rows("row", "base", "next_row", "next_base")
@@ -116,28 +112,30 @@ class KvWriter(wiring.Component):
         next_set, number = Signal(range(self.hw.groups)), Signal(range(self.hw.groups))
         next_member, member, end_pass = self.counter(), self.counter(), Signal()
         end_head, end_sets = Signal(), Signal()
-        sets = self.members(m, given, number, member)
+        sets, groups = self.members(m, given, number, member)
         m.d.comb += [
             row.eq(next_row), base.eq(next_base), half.eq(next_half), position.eq(next_word),
             number.eq(next_set), member.eq(next_member),
             end_head.eq(position + 1 == given.head_words), end_sets.eq(number + 1 == sets),
             end_pass.eq(half & (member + 1 == 1 << given.spread)),
-            self.write.en.eq(Mux(half, 2, 1)), self.write.address.eq(row),
+            write.en.eq(Mux(half, 2, 1) & self.values.valid.replicate(2)),
+            write.address.eq(row), write.groups.eq(groups),
         ]
-        m.d.comb += [self.write.data[n].eq(word.data[n]) for n in range(self.hw.word)]
+        m.d.comb += [write.data[n].eq(word.data[n]) for n in range(self.hw.word)]
         with m.If(word.tag.first):
             m.d.comb += [row.eq(word.tag.address), base.eq(word.tag.address), half.eq(0),
                          position.eq(0), number.eq(0), member.eq(0)]
         after = row + given.rows
-        m.d.sync += [
-            next_base.eq(Mux(end_head & end_sets, after, base)),
-            next_row.eq(Mux(end_head, Mux(end_sets, after, base), Mux(end_pass, after, row))),
-            next_member.eq(Mux(end_head | end_pass, 0, member + half)),
-            next_half.eq(~half & ~end_head), next_word.eq(Mux(end_head, 0, position + 1)),
-            next_set.eq(Mux(end_head, Mux(end_sets, 0, number + 1), number)),
-        ]
+        with m.If(self.values.valid):
+            m.d.sync += [
+                next_base.eq(Mux(end_head & end_sets, after, base)),
+                next_row.eq(Mux(end_head, Mux(end_sets, after, base), Mux(end_pass, after, row))),
+                next_member.eq(Mux(end_head | end_pass, 0, member + half)),
+                next_half.eq(~half & ~end_head), next_word.eq(Mux(end_head, 0, position + 1)),
+                next_set.eq(Mux(end_head, Mux(end_sets, 0, number + 1), number)),
+            ]
 
-    def write_keys(self, m: Module):
+    def write_keys(self, m: Module, write, finishes):
         """Walk the dimensions of one block of tokens."""
         given = self.key_operator.descriptor.linear
         row, base, tile, next_tile = self.rows("row", "base", "tile", "next_tile")
@@ -153,16 +151,17 @@ class KvWriter(wiring.Component):
             next_tokens.eq(tokens + self.hw.word),
         ]
         after = row + 1 + given.key_gap
+        sets, groups = self.members(m, given, number, member)
+        m.d.comb += end_sets.eq(number + 1 == sets)
         with m.If(self.key_operator.start):
             m.d.sync += [row.eq(given.dest_base), base.eq(given.dest_base),
                          tile.eq(given.dest_base), half.eq(0),
                          dimension.eq(0), tokens.eq(0), number.eq(0), member.eq(0)]
         with m.Elif(self.keys.valid):
-            sets = self.members(m, given, number, member)
             m.d.comb += [
-                self.write.en.eq(Mux(half, 2, 1)), self.write.address.eq(row),
-                self.write.data.eq(self.keys.p.data), end_sets.eq(number + 1 == sets),
-                self.finished.eq(self.keys.p.last & (next_tokens >= given.rows)),
+                write.en.eq(Mux(half, 2, 1)), write.address.eq(row), write.groups.eq(groups),
+                write.data.eq(self.keys.p.data),
+                finishes.eq(self.keys.p.last & (next_tokens >= given.rows)),
             ]
             with m.If(dimension + 1 == head_dim):
                 m.d.sync += [

@@ -63,19 +63,12 @@ class Writeback(cycles.Writeback, wiring.Component):
     Timing
     ------
     A word of cycle ``t`` reaches its destination in ``t + LATENCY`` and counts as written in
-    ``t + DONE``, but in the gate in ``t``.
+    ``t + DONE``, but in the gate in ``t``. A value or key is written ``KvWriter.LATENCY`` later.
     """
 
     record = Record(moves="hands results to the unit they are for", area=Area(), combinational={
-        "deferred.ended": ("deferred.operator.descriptor", "deferred.operator.start"),
         "draining.written": ("i.payload", "i.valid"),
         "i.ready": ("i.payload",),
-        "kv.address": ("deferred.operator.start",),
-        "kv.data": ("deferred.operator.start",),
-        "kv.en": ("deferred.operator.start",),
-        "kv.groups": (
-            "deferred.operator.descriptor", "deferred.operator.start",
-            "draining.operator.descriptor"),
         "token_freed": ("deferred.operator.descriptor",),
     })
 

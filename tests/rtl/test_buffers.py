@@ -179,8 +179,8 @@ def test_values_and_keys_go_to_their_rows(set_size: int, spread: int, seed: int)
                     "data": row[word * P :][:P].tolist(),
                     "tag": {"address": base + token + word, "first": word == 0}}))
                 ctx.set(dut.values.valid, 1)
-                await sample(ctx)
                 await ctx.tick()
+                await sample(ctx)
         ctx.set(dut.values.valid, 0)
         passes = -(-head_dim // (HW.lanes * step))
         for (number, member, row, lane), value in memory.items():
@@ -205,9 +205,9 @@ def test_values_and_keys_go_to_their_rows(set_size: int, spread: int, seed: int)
                 put(ctx, dut.keys.payload, pack(formats.beat(formats.signed(8), P), {
                     "data": padded[block * P :, dim][:P].tolist(), "last": last}))
                 ctx.set(dut.keys.valid, 1)
+                await ctx.tick()
                 await sample(ctx)
                 assert ctx.get(dut.finished) == (last and (block + 1) * P >= tokens)
-                await ctx.tick()
         for (number, member, row, lane), value in memory.items():
             held, rest = divmod(row - base, passes * head_dim)
             head = held * sets + number
