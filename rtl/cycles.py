@@ -279,7 +279,7 @@ class StoreReader:
 class Walker:
     """See :class:`deltamoe.rtl.control.walker.Walker`."""
 
-    SKIP = 2
+    SKIP = 3
 
     @staticmethod
     def parts(hw: HwConfig) -> int:
@@ -294,7 +294,8 @@ class Walker:
     @classmethod
     def check(cls, hw: HwConfig, loads: bool) -> int:
         """Cycles from the fetch of an own descriptor until it is offered."""
-        return cls.SKIP + cls.parts(hw) - 1 + Checks.LATENCY + Checks.ranges(loads)
+        others = max(0, cls.parts(hw) - 2)  # parts that come while the opcode is not looked at
+        return cls.SKIP + others + Checks.LATENCY + Checks.ranges(loads)
 
 
 class Worker:

@@ -2,8 +2,8 @@
 
 ::
 
-    FETCH ──► DECODE ──► GATHER ──► CHECK × n ──► OFFER ──► o
-      ▲────── not mine ──┘                           └──► next
+    FETCH ──► READ ──► DECODE ──► GATHER ──► CHECK × n ──► OFFER ──► o
+      ▲──────────── not mine ──┘                             └──► next
 """
 
 from amaranth import Cat, Module, Mux, Signal
@@ -42,17 +42,18 @@ class Walk(wiring.Signature):
         })
 
 
-class State(enum.Enum, shape=3):
+class State(enum.Enum, shape=4):
     """Where the walker is."""
 
     IDLE = 0
     FETCH = 1
-    DECODE = 2
-    CHECK = 3
-    OFFER = 4
-    DONE = 5
-    ERROR = 6
-    GATHER = 7
+    READ = 2
+    DECODE = 3
+    GATHER = 4
+    CHECK = 5
+    OFFER = 6
+    DONE = 7
+    ERROR = 8
 
 
 class Walker(cycles.Walker, wiring.Component):
@@ -77,7 +78,8 @@ class Walker(cycles.Walker, wiring.Component):
     Timing
     ------
     A descriptor of the other walker takes ``SKIP`` cycles, an own one ``check(hw, loads)`` cycles
-    until it is offered; the next is fetched in the cycle after it was taken.
+    until it is offered; the next is fetched in the cycle after it was taken. What the program
+    memory holds goes into a register before anything depends on it.
     """
 
     record = Record(moves="reads descriptors", combinational={
@@ -103,7 +105,7 @@ class Walker(cycles.Walker, wiring.Component):
         gathered = Cat(self.o.payload.as_value(), self.read.data)[len(self.read.data) :]
 
         m.d.comb += [
-            opcode.eq(self.read.data), last.eq(part == 0),
+            opcode.eq(self.o.payload.as_value()[-len(self.read.data) :]), last.eq(part == 0),
             self.read.address.eq((walk.index & (self.hw.program_depth - 1)) * parts + part),
             walk.lacks.eq((state == State.FETCH) & (walk.index == walk.limit)),
             walk.done.eq(state == State.DONE),
@@ -115,15 +117,20 @@ class Walker(cycles.Walker, wiring.Component):
                 with m.If(walk.index == walk.length):
                     self.fail(m, state, ErrorCode.LENGTH)
                 with m.Elif(~walk.lacks):
-                    m.d.sync += [state.eq(State.DECODE), part.eq(int(parts > 1))]
+                    m.d.sync += [state.eq(State.READ), part.eq(int(parts > 1))]
+            with m.Case(State.READ):
+                m.d.sync += [self.o.payload.eq(gathered), step.eq(0), state.eq(State.DECODE),
+                             part.eq(Mux(last, 0, part + 1))]
             with m.Case(State.DECODE):
-                m.d.sync += [self.o.payload.eq(gathered), step.eq(0), part.eq(0),
-                             walk.index.eq(walk.index + 1), state.eq(State.FETCH)]
+                if parts > 1:
+                    m.d.sync += self.o.payload.eq(gathered)
                 with m.If(opcode == Opcode.HALT):
-                    m.d.sync += [state.eq(State.DONE), walk.index.eq(walk.index)]
+                    m.d.sync += [state.eq(State.DONE), part.eq(0)]
                 with m.Elif((opcode == Opcode.LOAD) == self.loads):
                     m.d.sync += [state.eq(Mux(last, State.CHECK, State.GATHER)),
-                                 walk.index.eq(walk.index), part.eq(Mux(last, 0, part + 1))]
+                                 part.eq(Mux(last, 0, part + 1))]
+                with m.Else():
+                    m.d.sync += [state.eq(State.FETCH), part.eq(0), walk.index.eq(walk.index + 1)]
             with m.Case(State.GATHER):
                 m.d.sync += [self.o.payload.eq(gathered), part.eq(Mux(last, 0, part + 1)),
                              state.eq(Mux(last, State.CHECK, State.GATHER))]

@@ -1,10 +1,11 @@
 """A walker: when it offers a descriptor.
 
-It fetches @ ``f``, has the first row of the program memory in ``f + 1``, and fetches the next
-descriptor in ``f + Walker.SKIP`` if this is one of the other walker; ``HALT`` is met then. Of an
-own one it reads the other rows, one a cycle, judges fields and ranges in ``Checks.LATENCY`` cycles
-and one for each range, and offers it in ``f + Walker.check(hw, loads)``. It fetches the next in the
-cycle after that was taken.
+It fetches @ ``f``, reads the first row of the program memory in ``f + 1`` and has it in a register
+in ``f + 2``, where it sees whose descriptor it is. It fetches the next in ``f + Walker.SKIP`` if
+this is one of the other walker; ``HALT`` is met then. Of an own one it reads the other rows, one a
+cycle, the second in ``f + 2``, judges fields and ranges in ``Checks.LATENCY`` cycles and one for
+each range, and offers it in ``f + Walker.check(hw, loads)``. It fetches the next in the cycle after
+that was taken.
 """
 
 from dataclasses import dataclass
