@@ -443,7 +443,7 @@ def test_worker_goes_round_its_banks_and_waits_for_their_drain() -> None:
         assert popped == expected
         assert flushes == last
         assert [cycle - last[0] for cycle in last[:banks]] == [0, 4, 6, 8], "no cycle is lost"
-        assert last[-1] == 50 + Worker.FREED + 3, "three events follow the release, through a register"
+        assert last[-1] == 50 + Worker.FREED + 3, "three events follow, through a register"
 
     simulate(dut, bench)
 
