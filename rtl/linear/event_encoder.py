@@ -12,7 +12,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
-from deltamoe.rtl.arith.tree import total
+from deltamoe.rtl.arith.trees import balanced
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import broadcast, event_word, operands, place
 from deltamoe.rtl.interfaces import Counts, Write, YieldingWrite, bytes_of
@@ -173,7 +173,7 @@ class EventEncoder(cycles.EventEncoder, wiring.Component):
         stage = 0
         while stage == 0 or len(level) > 1:
             stage += 1
-            level = [self.delayed(m, total(level[n : n + 4]), f"ones_{stage}_{n}")
+            level = [self.delayed(m, balanced(level[n : n + 4]), f"ones_{stage}_{n}")
                      for n in range(0, len(level), 4)]
             elements = self.delayed(m, elements, f"elements_{stage}")
             columns = self.delayed(m, columns, f"columns_{stage}")
