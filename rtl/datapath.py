@@ -64,7 +64,6 @@ class Datapath(wiring.Component):
             *((Ram(8 * hw.word, hw.reference_words),) if hw.temporal else ())),
         grows=lambda hw: (hw.word, hw.word * hw.temporal, hw.word * (hw.act_row - 2))),
                     combinational={
-        "deferred.ended": ("deferred.operator.descriptor", "deferred.operator.start"),
         "issue.issued": ("issue.operator.descriptor",),
         "queues.lengths.data": ("queues.lengths.address",),
         "queues.occupied.data": ("queues.occupied.address",),

@@ -52,7 +52,7 @@ def test_every_unit_is_seen(digits: tuple) -> None:
 @pytest.mark.verilator
 @pytest.mark.parametrize(("unit", "latency", "seen"), [
     (cycles.Worker, "LATENCY", DRAIN), (cycles.Walker, "SKIP", LOAD),
-    (cycles.Softmax, "DIVISION", group(0))])
+    (cycles.Softmax, "POWER", group(0))])
 def test_a_wrong_latency_is_seen(unit: type, latency: str, seen: Unit, digits: tuple,
                                  monkeypatch: pytest.MonkeyPatch) -> None:
     program, facts, spans = digits
