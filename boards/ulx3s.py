@@ -15,7 +15,7 @@ ULX3S = Board(
     ),
     part="ecp5",
     clock=Clock(60.0, Assumed("each unit alone is routed above it, the whole accelerator is not")),
-    supported=by_levels(19.4, ECP5, "dfc599e"),
+    supported=by_levels(13.8, ECP5, "12d232e"),
     memory=MemoryModel(latency=20, interval=4),
     memory_source="16 bits of SDRAM at the clock of the accelerator, without its row misses",
 )

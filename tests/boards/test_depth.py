@@ -152,7 +152,7 @@ def synthesized(unit: wiring.Component, target: str) -> Depth:
     return depth({"Top": made}, "Top")
 
 
-DEEPEST = 20.0
+DEEPEST = 11.9
 """LUT levels that no logic of ``nano`` may exceed."""
 
 
