@@ -40,9 +40,8 @@ class Sequencer(cycles.Sequencer, wiring.Component):
     """Run one program from ``begin`` until it has ``ended`` or has a ``problem``.
 
     The first thing that goes wrong is a problem in the next cycle, whatever is in flight; nothing
-    that ends the program comes before it. From then on all
-    of this is meaningless until it has been reset; see
-    :class:`deltamoe.rtl.control.run_control.RunControl`.
+    that ends the program comes before it. From then on all of this is meaningless until it has been
+    reset; see :class:`deltamoe.rtl.control.run_control.RunControl`.
 
     Members
     -------

@@ -1,10 +1,10 @@
 """Operands to events: what differs from the reference is worth a multiplication.
 
-One register::
+Two registers, and counts of the masks behind them::
 
-    operand ──► − ──► |·| > θ or dense ──► mask ──►│──► o
-    reference ──┤                         drop empty words
-    beside ──►  − ──► ≠ 0 or dense ──────► masks ─►│
+    operand ──► − ──►│──► |·| > θ or dense ──► mask ──►│──┬──► o
+    reference ──┤    │                        drop empty words
+    beside ──►  − ──►│──► ≠ 0 or dense ──────► masks ─►│──┴──► sums of four ──►│──► … ──► events
 """
 
 from amaranth import Array, Cat, Module, Mux, Signal
@@ -39,8 +39,9 @@ class EventEncoder(cycles.EventEncoder, wiring.Component):
     o : ``Out(stream.Signature(broadcast(hw), always_ready=True))``
         Words with at least one event, and every item's last.
     counts : ``Out(Counts(…))``
-        Events, multiplications and avoided multiplications of a word that was taken five or six
-        cycles before; whether one was compared with its reference, or becomes it.
+        Events of a word, after the masks of ``o`` went through an adder of four terms and a
+        register ``log4`` of their number times; in the next cycle its multiplications and the
+        avoided ones. Whether a word was compared with its reference, or becomes it.
     write : ``Out(Write(hw.reference_words, bytes_of(hw)))``
         The word's new reference, ``WRITTEN`` cycles after it was taken, or the one that is loaded.
     load : ``In(YieldingWrite(hw.reference_words, bytes_of(hw)))``

@@ -56,10 +56,9 @@ class Worker(cycles.Worker, wiring.Component):
     ``complete`` rises ``LATENCY`` cycles after the item's last event was popped. An item's first
     event is popped at the earliest two cycles after its word came in, one after the previous
     item's last event, and ``FREED`` after the ``release`` of the item ``banks`` before it. The
-    flushes of
-    two runs of events are at least ``FLUSHES`` cycles apart, which holds back a run of a single
-    event by one cycle. Events leave through registers, so the multipliers may be far from the
-    queue.
+    flushes of two runs of events are at least ``FLUSHES`` cycles apart, which holds back a run of a
+    single event by one cycle. Events leave through registers, so the multipliers may be far from
+    the queue.
     """
 
     record = Record(moves="orders events", area=Area(

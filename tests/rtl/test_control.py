@@ -152,7 +152,7 @@ def part_of(program: list[Descriptor], address: int) -> int:
 @pytest.mark.parametrize("late", [20, 120])
 @pytest.mark.parametrize("loads", [True, False])
 def test_walker_offers_its_own_in_the_stated_cycles(loads: bool, late: int) -> None:
-    """The last two descriptors may come late."""
+    """The last two descriptors may come late; a program that has ended can be walked again."""
     load = Load(target=Target.RESIDUAL, beats=1)
     program = [load, load, LINEAR, load, LINEAR, Halt()]
     own = [n for n, d in enumerate(program) if isinstance(d, Load if loads else Linear)]
@@ -187,6 +187,14 @@ def test_walker_offers_its_own_in_the_stated_cycles(loads: bool, late: int) -> N
                 fetch += Walker.SKIP
         assert offers == expected
         assert done == fetch + Walker.SKIP
+        ctx.set(dut.walk.start, 1)
+        for _ in range(expected[0][0]):
+            address = ctx.get(dut.read.address)
+            await ctx.tick()
+            ctx.set(dut.walk.start, 0)
+            put(ctx, dut.read.data, part_of(program, address))
+        assert (ctx.get(dut.o.valid), ctx.get(dut.walk.index)) == (1, own[0])
+        assert ctx.get(dut.o.payload.as_value()) == encoded(program[own[0]])
         assert sum(lacked) == lacks
         assert (lacks > 0) == (late > 20)
 

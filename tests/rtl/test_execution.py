@@ -172,20 +172,7 @@ def test_sequencer_runs_a_program() -> None:
     dut = Sequencer(HW)
 
     async def bench(ctx):
-        ctx.set(dut.program.settings.length, len(program))
-        ctx.set(dut.program.settings.memory_size, 64)
-        ctx.set(dut.command.ready, 1)
-        await begin(ctx, dut)
-        assert not ctx.get(dut.transfer.valid), "it is handed on by a register"
-        await ctx.tick()
-        assert (ctx.get(dut.transfer.valid), ctx.get(dut.transfer.p.program)) == (1, 1)
-        parts, bits = Walker.parts(HW), 8 * HW.bus_bytes
-        for row in range(parts * len(program)):
-            data = encoded(program[row // parts]) >> row % parts * bits
-            drive(ctx, dut.code, en=1, address=row, data=data & ((1 << bits) - 1))
-            ctx.set(dut.transfer.ready, row == parts * len(program) - 1)
-            await ctx.tick()
-        drive(ctx, dut.code)
+        await fetch(ctx, dut, program)
         order = []
         for _ in range(80):
             loads = ctx.get(dut.transfer.valid)
@@ -230,6 +217,47 @@ def test_sequencer_reports_what_the_bus_answered(port: str) -> None:
         assert ctx.get(dut.program.problem.index) == (77 if port == "store_error" else 0)
 
     simulate(dut, bench)
+
+
+def test_an_error_of_a_last_beat_is_of_its_own_transfer() -> None:
+    """It is told a cycle later, when the next transfer is before the loader already."""
+    load = Load(target=Target.RESIDUAL, beats=1)
+    dut = Sequencer(HW)
+
+    async def bench(ctx):
+        await fetch(ctx, dut, [load, load, load, Halt()])
+        ctx.set(dut.transfer.ready, 0)
+        await ctx.tick().repeat(100)
+        for position in range(2):
+            assert ctx.get(dut.transfer.p.position) == position
+            ctx.set(dut.transfer.ready, 1)
+            await ctx.tick()
+        ctx.set(dut.transfer.ready, 0)
+        ctx.set(dut.bus_error, 1)
+        assert ctx.get(dut.transfer.p.position) == 2
+        await ctx.tick()
+        assert get(ctx, dut.program.problem.code) == ErrorCode.BUS
+        assert ctx.get(dut.program.problem.index) == 1
+
+    simulate(dut, bench)
+
+
+async def fetch(ctx, dut: Sequencer, program: list) -> None:
+    """Begin a program, and give it when the sequencer asks for it."""
+    ctx.set(dut.program.settings.length, len(program))
+    ctx.set(dut.program.settings.memory_size, 64)
+    ctx.set(dut.command.ready, 1)
+    await begin(ctx, dut)
+    assert not ctx.get(dut.transfer.valid), "it is handed on by a register"
+    await ctx.tick()
+    assert (ctx.get(dut.transfer.valid), ctx.get(dut.transfer.p.program)) == (1, 1)
+    parts, bits = Walker.parts(HW), 8 * HW.bus_bytes
+    for row in range(parts * len(program)):
+        data = encoded(program[row // parts]) >> row % parts * bits
+        drive(ctx, dut.code, en=1, address=row, data=data & ((1 << bits) - 1))
+        ctx.set(dut.transfer.ready, row == parts * len(program) - 1)
+        await ctx.tick()
+    drive(ctx, dut.code)
 
 
 async def begin(ctx, dut: Sequencer) -> None:
