@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from deltamoe.golden.config import ModelConfig
@@ -129,12 +130,12 @@ def own_format(path: Path) -> str | None:
 def _own(path: Path) -> FloatNetwork:
     with safe_open(path, "pt") as file:
         words = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     try:
         config, preprocessing, host = described(words, path)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a usable network ({error})") from None
-    return FloatNetwork(config, checked(tensors, config, str(path)), preprocessing, host=host)
+    return FloatNetwork(config, checked(load_file(path), config, str(path)), preprocessing,
+                        host=host)
 
 
 def _folder(folder: Path, options: Options) -> FloatNetwork:
