@@ -17,9 +17,9 @@ def cached(kind: str, inputs: list[str], make: Callable[[], dict]) -> dict:
         The cache does not have it and cannot be written to.
     """
     key = hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:24]
-    kept = cache.folder() / f"{kind}-{key}.json"
-    if not kept.exists():
-        with cache.locked(kept.stem):
-            if not kept.exists():
-                write(kept, json.dumps(make()))
-    return json.loads(read_text(kept))
+    path = cache.folder() / f"{kind}-{key}.json"
+    if not path.exists():
+        with cache.locked(path.stem):
+            if not path.exists():
+                write(path, json.dumps(make()))
+    return json.loads(read_text(path))

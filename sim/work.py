@@ -133,7 +133,7 @@ def moved(states: Mapping[Product, State], hw: HwConfig) -> dict[Product, State]
 
 def width(work: Work) -> float:
     """Return how many columns a row of ``work`` has made, on average."""
-    return work.columns if work.made is None else float(work.made.sum()) / max(1, work.rows)
+    return work.columns if work.computed is None else float(work.computed.sum()) / max(1, work.rows)
 
 
 def thinned(events: np.ndarray, kept: float) -> np.ndarray:
@@ -149,10 +149,10 @@ def operand(work: Work, columns: float) -> np.ndarray | None:
     """
     more = 0 if not work.rows or not columns else int(
         -(-work.predictor_macs // (work.rows * columns)))
-    if work.events is None and work.kept == 1 and not more:
+    if work.events is None and work.weight_density == 1 and not more:
         return None
     events = np.ones((work.rows, work.depth), bool) if work.events is None else work.events
-    return np.pad(thinned(events, work.kept) if work.kept < 1 else events,
+    return np.pad(thinned(events, work.weight_density) if work.weight_density < 1 else events,
                   ((0, 0), (0, more)), constant_values=True)
 
 

@@ -33,20 +33,21 @@ class Ledger:
         events = sent.events
         if events is not None and known is not None:
             events = events | ~known[:, None]
-        self.skipped = None if sent.made is None else ~sent.made
+        self.skipped = None if sent.computed is None else ~sent.computed
         if not len(x):
             return x
         used = torch.ones(x.shape[-1], dtype=torch.bool) if events is None else events.any(0)
-        outs = torch.ones(len(weight), dtype=torch.bool) if sent.made is None else (
-            sent.made.any(0))
-        count, kept = int(used.sum()) * int(outs.sum()), 1.0
+        outs = torch.ones(len(weight), dtype=torch.bool) if sent.computed is None else (
+            sent.computed.any(0))
+        count, density = int(used.sum()) * int(outs.sum()), 1.0
         unused = 0 if self.rule.foreseen(product) else weight.numel() - count
         stored = self.rule.stored(product)
         if stored is not None:
-            kept, count, unused = float(stored.double().mean()), int(stored.sum()), 0
+            density, count, unused = float(stored.double().mean()), int(stored.sum()), 0
         self.works[product] = self.rule.charge(product, Work(
             rows=len(x), depth=x.shape[-1], columns=len(weight), events=mask(events),
-            made=mask(sent.made), kept=kept, weight_bytes=count, unused_bytes=unused))
+            computed=mask(sent.computed), weight_density=density, weight_bytes=count,
+            unused_bytes=unused))
         if sent.value is not None:
             return sent.value
         return x if events is None else x * events
@@ -71,7 +72,7 @@ class Ledger:
         read = groups * cached if pairs is None or not cached else int(
             pairs.view(groups, -1, size)[:, :, :cached].any(1).sum())
         work = Work(rows=len(tokens), depth=x.shape[-1], columns=columns, events=mask(events),
-                    made=mask(computed), weight_bytes=read * width)
+                    computed=mask(computed), weight_bytes=read * width)
         self.works[product] = (self.rule.charge(product, work) if x.shape[1] >= size
                                else self.charged(product, work, len(x) * size))
 
@@ -80,8 +81,8 @@ class Ledger:
 
         The rules count heads as rows for each key.
         """
-        whole = self.rule.charge(product, replace(work, rows=rows, events=None, made=None))
-        return replace(whole, rows=work.rows, events=work.events, made=work.made,
+        whole = self.rule.charge(product, replace(work, rows=rows, events=None, computed=None))
+        return replace(whole, rows=work.rows, events=work.events, computed=work.computed,
                        predictor_macs=-(-whole.predictor_macs * work.rows // rows))
 
     def route(self, layer: int, member: Tensor) -> None:
@@ -100,7 +101,7 @@ class Ledger:
             raise ValueError(f"layer {layer}: a token goes to an expert that does not exist")
         self.existing[layer] = existing.numpy()
 
-    def made(self, **outcome) -> Frame:
+    def frame(self, **outcome) -> Frame:
         """Return the frame."""
         return Frame(self.rule.finish(self.works), self.routed, self.existing, **outcome)
 

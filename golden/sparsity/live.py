@@ -34,8 +34,8 @@ class Live:
         self.present: Tensor | None = None
         trace = integer.run(self.context(), moment.pixels, self.block)
         if not self.rule.runs:
-            return self.ledger.made()
-        return self.ledger.made(
+            return self.ledger.frame()
+        return self.ledger.frame(
             sqnr_db=sqnr(trace.x, moment.output),
             predicted=trace.predicted)
 

@@ -40,7 +40,7 @@ class Replay:
                 self.attention(product, x)
             elif product not in self.routed:
                 self.linear(product, x)
-        return self.ledger.made()
+        return self.ledger.frame()
 
     def enter(self, number: int, x: Tensor) -> None:
         """Begin a block, whose first operand is ``x``."""

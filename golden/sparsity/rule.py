@@ -21,7 +21,7 @@ class Sent(NamedTuple):
     ----------
     events : Tensor, optional
         (R, K) bool: elements that are multiplied. All if left out.
-    made : Tensor, optional
+    computed : Tensor, optional
         (R, N) bool: results that are computed; the others are 0. All if left out.
     value : Tensor, optional
         (R, K): what the product sees instead of ``x``. If left out, ``x`` where it is an event
@@ -29,7 +29,7 @@ class Sent(NamedTuple):
     """
 
     events: Tensor | None = None
-    made: Tensor | None = None
+    computed: Tensor | None = None
     value: Tensor | None = None
 
 

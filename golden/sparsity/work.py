@@ -25,10 +25,10 @@ class Work:
         R, K and N of the product with the mechanism; a dropped token is no row.
     events : ndarray, optional
         (R, K) bool: elements of the operand that are multiplied. All if left out.
-    made : ndarray, optional
+    computed : ndarray, optional
         (R, N) bool: results that are computed; the others are known to be unused or zero. All if
         left out.
-    kept : float
+    weight_density : float
         Share of the weights that are no static zero, in 0..1.
     weight_bytes, index_bytes : int
         Bytes of the weights that some row needs, and of their indices.
@@ -49,8 +49,8 @@ class Work:
     depth: int
     columns: int
     events: np.ndarray | None = None
-    made: np.ndarray | None = None
-    kept: float = 1.0
+    computed: np.ndarray | None = None
+    weight_density: float = 1.0
     weight_bytes: int
     unused_bytes: int = 0
     index_bytes: int = 0
@@ -61,12 +61,12 @@ class Work:
 
     def __post_init__(self) -> None:
         for name, shape in (("events", (self.rows, self.depth)),
-                            ("made", (self.rows, self.columns))):
+                            ("computed", (self.rows, self.columns))):
             mask = getattr(self, name)
             if mask is not None and (mask.shape != shape or mask.dtype != bool):
                 raise ValueError(f"{name} is {mask.dtype} {mask.shape}, not bool {shape}")
-        if not 0 <= self.kept <= 1:
-            raise ValueError(f"kept={self.kept} is not in 0..1")
+        if not 0 <= self.weight_density <= 1:
+            raise ValueError(f"weight_density={self.weight_density} is not in 0..1")
         for name in ("rows", "depth", "columns", "weight_bytes", "unused_bytes", "index_bytes",
                      "state_read_bytes", "state_written_bytes", "predictor_macs",
                      "predictor_bytes"):
@@ -87,8 +87,10 @@ class Work:
     def macs(self) -> int:
         """Multiplications, those of the predictor not counted."""
         row_events = (np.full(self.rows, self.depth) if self.events is None else self.events.sum(1))
-        row_columns = (np.full(self.rows, self.columns) if self.made is None else self.made.sum(1))
-        return round(int(row_events.astype(np.int64) @ row_columns.astype(np.int64)) * self.kept)
+        row_columns = (np.full(self.rows, self.columns) if self.computed is None
+                       else self.computed.sum(1))
+        products = int(row_events.astype(np.int64) @ row_columns.astype(np.int64))
+        return round(products * self.weight_density)
 
 
 @dataclass(frozen=True)

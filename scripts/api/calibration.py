@@ -36,10 +36,10 @@ class Calibration(Result):
     path: Path
 
     def figures(self) -> dict:
-        made = self.fitted
-        return {"measurements": made.rows, "residual_w": made.residual_w, "terms": {
-            name: {"value": value, "margin": made.margins[name], "unit": UNITS.get(name, "pJ")}
-            for name, value in made.values.items()}, "table": str(self.path)}
+        fitted = self.fitted
+        return {"measurements": fitted.rows, "residual_w": fitted.residual_w, "terms": {
+            name: {"value": value, "margin": fitted.margins[name], "unit": UNITS.get(name, "pJ")}
+            for name, value in fitted.values.items()}, "table": str(self.path)}
 
     def table(self) -> Group:
         shown = Table("term", "value", "+/-", "unit", title=self.energy_table["meaning"])
@@ -48,11 +48,11 @@ class Calibration(Result):
         return Group(shown, Text(f"{self.fitted.residual_w:.3g} W left over; wrote {self.path}"))
 
 
-def check_terms(wanted: Sequence[str], given: str) -> None:
-    """Raise ValueError unless ``wanted`` are terms of a fit, each once; ``given`` names them."""
+def check_terms(wanted: Sequence[str], source: str) -> None:
+    """Raise ValueError unless ``wanted`` are terms of a fit, each once; ``source`` names them."""
     for term in wanted:
         if term not in TERMS or wanted.count(term) > 1:
-            raise ValueError(f"{given}: {term!r} is not one of {', '.join(TERMS)}, once")
+            raise ValueError(f"{source}: {term!r} is not one of {', '.join(TERMS)}, once")
 
 
 def calibrate(measurements: Path, out: Path, terms: Sequence[str], *,
@@ -79,7 +79,7 @@ def calibrate(measurements: Path, out: Path, terms: Sequence[str], *,
     """
     check_terms(terms, ",".join(terms))
     rows = read(measurements)
-    made = fit(*equations(progress.each(rows, "simulating"), list(terms)), list(terms))
-    calibration = Calibration(made, table(made, rows, measurements.name), out)
+    fitted = fit(*equations(progress.each(rows, "simulating"), list(terms)), list(terms))
+    calibration = Calibration(fitted, table(fitted, rows, measurements.name), out)
     write(out, json.dumps(calibration.energy_table, indent=2) + "\n")
     return calibration

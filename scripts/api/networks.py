@@ -95,11 +95,11 @@ class Network(Result):
         return {"name": self.name, **dimensions(self.config), "weights": weights_of(self.name)}
 
     def table(self) -> Table:
-        made = Table("", self.name)
+        table = Table("", self.name)
         for name, value in self.figures().items():
             if name != "name":
-                made.add_row(name, f"{value:,}" if isinstance(value, int) else value)
-        return made
+                table.add_row(name, f"{value:,}" if isinstance(value, int) else value)
+        return table
 
 
 def load(name: str | Path | Network, **options: object) -> Network:
@@ -167,10 +167,10 @@ class Quantization(Result):
                 "blocks": [block._asdict() for block in self.noise]}
 
     def table(self) -> Group:
-        made = Table("block", "SQNR of the residual, dB", "of this block alone, dB")
+        table = Table("block", "SQNR of the residual, dB", "of this block alone, dB")
         for block in self.noise:
-            made.add_row(str(block.layer), f"{block.total:.1f}", f"{block.own:.1f}")
-        return Group(made, f"{self.network.name}: block {self.worst.layer} loses most "
+            table.add_row(str(block.layer), f"{block.total:.1f}", f"{block.own:.1f}")
+        return Group(table, f"{self.network.name}: block {self.worst.layer} loses most "
                            f"({self.worst.own:.1f} dB)")
 
 

@@ -60,24 +60,25 @@ class Compilation(Result):
                                self.frames)
 
     def figures(self) -> dict:
-        made, kinds = self.outline, Counter(
+        outline, kinds = self.outline, Counter(
             descriptor.opcode for descriptor in self.outline.descriptors)
-        program = len(made.descriptors) * DESCRIPTOR_BYTES
+        program = len(outline.descriptors) * DESCRIPTOR_BYTES
         return {"model": self.network.name, "hardware": self.hw.name, "task": self.task,
                 "frames": self.frames, "policy": self.policy,
                 "descriptors": {kind.name: kinds[kind] for kind in Opcode},
-                "bytes": {"state": made.start, "program": program,
-                          "weights": len(made.memory) - program,
-                          "images_and_outputs": made.size - made.start - len(made.memory)},
+                "bytes": {"state": outline.start, "program": program,
+                          "weights": len(outline.memory) - program,
+                          "images_and_outputs": outline.size - outline.start - len(outline.memory)},
                 "macs": self.frames * self.network.config.macs}
 
     def table(self) -> Group:
         figures, tables = self.figures(), []
         for name in ("descriptors", "bytes"):
-            made = Table(name, "", title=f"{self.network.name} on {self.hw.name}, task {self.task}")
+            table = Table(name, "",
+                          title=f"{self.network.name} on {self.hw.name}, task {self.task}")
             for kind, count in figures[name].items():
-                made.add_row(kind, f"{count:,}")
-            tables.append(made)
+                table.add_row(kind, f"{count:,}")
+            tables.append(table)
         return Group(*tables)
 
 
@@ -126,10 +127,10 @@ def compiled(model: str | Path | Network | Compilation, **choices: object) -> Co
     ValueError
         A choice for what is compiled already; or as :func:`compile`.
     """
-    given = {name: value for name, value in choices.items() if value is not None}
+    chosen = {name: value for name, value in choices.items() if value is not None}
     if not isinstance(model, Compilation):
-        return compile(model, **given)
-    if given:
-        raise ValueError(f"{', '.join(given)}: the program is compiled for {model.hw.name}, task "
+        return compile(model, **chosen)
+    if chosen:
+        raise ValueError(f"{', '.join(chosen)}: the program is compiled for {model.hw.name}, task "
                          f"{model.task}, policy {model.policy} already")
     return model

@@ -95,13 +95,13 @@ class Simulation(Pictured):
 
     def layers(self) -> Table:
         """Return the table of cycles, multiplications and the longest stall by layer."""
-        made = Table("layer", "cycles", "MACs", "longest stall", title=(
+        table = Table("layer", "cycles", "MACs", "longest stall", title=(
             f"{self.compilation.network.name} on {self.compilation.hw.name}"))
         for layer in self.result.layers:
             cause = max(layer.stalls, key=lambda name: layer.stalls[name])
-            made.add_row(str(layer.label), f"{layer.cycles:,}", f"{layer.macs:,}",
+            table.add_row(str(layer.label), f"{layer.cycles:,}", f"{layer.macs:,}",
                          f"{cause} {layer.stalls[cause]:,}" if layer.stalls[cause] else "none")
-        return made
+        return table
 
     def picture(self) -> bytes:
         """Return a PNG: by operator, the cycles that its products need, and the rest."""
@@ -147,15 +147,15 @@ def lost(result: Result) -> Table:
     return table
 
 
-def spent(made: Energy, clock: Clock) -> Iterator[Table | Text]:
+def spent(energy_spent: Energy, clock: Clock) -> Iterator[Table | Text]:
     """Yield the energy by kind, and what the table has no price for."""
     table = Table("energy, uJ", "typical", "low", "high",
-                  title=f"{made.table.name} at {clock}: {made.table.meaning}")
-    for name, part in {**made.by_kind(), "total": made.total}.items():
+                  title=f"{energy_spent.table.name} at {clock}: {energy_spent.table.meaning}")
+    for name, part in {**energy_spent.by_kind(), "total": energy_spent.total}.items():
         table.add_row(name, *(f"{value / 1e6:,.2f}" for value in (
             part.typical, part.low, part.high)))
     yield table
-    for name, reason in made.table.gaps.items():
+    for name, reason in energy_spent.table.gaps.items():
         yield Text(f"not priced: {name}: {reason}")
 
 
@@ -219,12 +219,13 @@ def simulate(model: str | Path | Network | Compilation, hardware: str | HwConfig
         Names what is wrong and what is allowed.
     """
     costs, memory = find_table(energy_table), MemoryModel(latency, interval)
-    made = compiled(model, hardware=hardware, task=task, policy=policy)
-    if made.frames > 1:
-        raise ValueError(f"frames {made.frames}: the facts of one image are known")
-    facts = known_facts(made, None if image is None else Path(image))
+    compilation = compiled(model, hardware=hardware, task=task, policy=policy)
+    if compilation.frames > 1:
+        raise ValueError(f"frames {compilation.frames}: the facts of one image are known")
+    facts = known_facts(compilation, None if image is None else Path(image))
     began = time.perf_counter()
-    result = run(made.outline if image is None else made.program, facts, memory)
-    stated = clocks(made.hw, clock_mhz)
-    return Simulation(made, result, energy(result, made.hw, costs, stated[-1].mhz, fps), stated,
+    result = run(compilation.outline if image is None else compilation.program, facts, memory)
+    stated = clocks(compilation.hw, clock_mhz)
+    return Simulation(compilation, result,
+                      energy(result, compilation.hw, costs, stated[-1].mhz, fps), stated,
                       time.perf_counter() - began)

@@ -58,16 +58,16 @@ class Sweep(Pictured):
             "evaluated": self.evaluated}
 
     def table(self) -> Group:
-        made = self.figures()
-        return Group(report.table(self.spec, made["front"]), Text(
-            f"{made['points']} designs, {made['refused']} of them refused by the hardware or the "
-            f"compiler, {made['over_limits']} over the limits; {self.evaluated} evaluated now in "
-            f"{self.seconds:.0f} s, {self.processor_seconds:.0f} s of processor time. Record and "
-            f"picture: {self.folder}"), Text(
-            f"Areas are estimates for {PART.name}; those of {made['area_designs']} designs that "
+        figures = self.figures()
+        return Group(report.table(self.spec, figures["front"]), Text(
+            f"{figures['points']} designs, {figures['refused']} of them refused by the hardware or "
+            f"the compiler, {figures['over_limits']} over the limits; {self.evaluated} evaluated "
+            f"now in {self.seconds:.0f} s, {self.processor_seconds:.0f} s of processor time. "
+            f"Record and picture: {self.folder}"), Text(
+            f"Areas are estimates for {PART.name}; those of {figures['area_designs']} designs that "
             "Yosys counted, each left out of the fit, differ at most by " + ", ".join(
                 f"{error['max']:.1%} ({name.upper()})"
-                for name, error in made["area_errors"].items())))
+                for name, error in figures["area_errors"].items())))
 
     def picture(self) -> bytes:
         """Return a PNG of every pair of objectives with the Pareto front."""

@@ -141,7 +141,7 @@ def synthesize(hw: HwConfig, target: str = "xcup", units: Sequence[str] = (), *,
     part, names = PARTS[target], list(units or UNITS)
     if map_pairs is None:
         map_pairs = hw.packed and part.pair_map is not None
-    made = []
+    rows = []
     with (progress.bar("generating", len(names)) as update,
           ThreadPoolExecutor(os.cpu_count()) as pool):
         jobs = [(unit, pool.submit(cells, part, unit, map_pairs=map_pairs))
@@ -150,11 +150,11 @@ def synthesize(hw: HwConfig, target: str = "xcup", units: Sequence[str] = (), *,
             update(description=unit.name)
             found = job.result()
             each = {name: float(value) for name, value in part.cost(found).items()}
-            made.append({
+            rows.append({
                 "name": unit.name, "instances": unit.instances, "each": each, "cells": found,
                 "total": {name: unit.instances * value for name, value in each.items()}})
             update(completed=done)
-    return Synthesis(hw, part, executable()[1], made)
+    return Synthesis(hw, part, executable()[1], rows)
 
 
 @dataclass(frozen=True)

@@ -45,12 +45,12 @@ class Trace(Result):
                 "density": float((rows != 0).double().mean())}
 
     def table(self) -> Group:
-        made = Table("product", "rows", "depth", "columns", "density")
+        table = Table("product", "rows", "depth", "columns", "density")
         for row in self.figures()["products"]:
             columns = "" if row["columns"] is None else f"{row['columns']:,}"
-            made.add_row(row["name"], f"{row['rows']:,}", f"{row['depth']:,}", columns,
+            table.add_row(row["name"], f"{row['rows']:,}", f"{row['depth']:,}", columns,
                          f"{row['density']:.1%}")
-        return Group(made, Text(self.record.seen))
+        return Group(table, Text(self.record.seen))
 
     def save(self, path: str | Path) -> None:
         """Write the trace, whole or not at all; a study's ``models`` take ``{trace: PATH}``."""

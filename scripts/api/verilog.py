@@ -69,16 +69,16 @@ class VerilogRun(Inference):
         return len(differences(self.expected.spans, self.ran.spans, ("simulator", "rtl")))
 
     def measured(self) -> dict:
-        made = {"mismatches": self.mismatches, "counters": self.ran.counters}
+        figures = {"mismatches": self.mismatches, "counters": self.ran.counters}
         if self.trace is not None:
-            made |= {"trace": str(self.trace), "spans_differing": self.spans_differing}
-        return made
+            figures |= {"trace": str(self.trace), "spans_differing": self.spans_differing}
+        return figures
 
     def perfetto(self) -> str:
         """Return one Perfetto trace of simulator, Verilog and what only one of them did."""
-        expected, made = self.expected.spans, self.ran.spans
-        return perfetto({"simulator": expected, "rtl": made, "differences": differences(
-            expected, made, ("simulator", "rtl"))})
+        expected, measured = self.expected.spans, self.ran.spans
+        return perfetto({"simulator": expected, "rtl": measured, "differences": differences(
+            expected, measured, ("simulator", "rtl"))})
 
 
 def mismatches(output: "Output", reference: "Output") -> int:
@@ -165,20 +165,20 @@ def run_verilog(model: str | Path | Network | Compilation,
     from deltamoe.golden.engines import Output, integer_output
 
     memory = MemoryModel(latency, interval)
-    made = compiled(model, hardware=hardware, task=task)
-    if made.frames > 1 or made.policy not in ("dense", "zero-skip"):
-        raise ValueError(f"frames {made.frames}, policy {made.policy}: one image is run, dense or "
-                         "zero-skip")
-    engine.check_buildable(made.hw)
-    network, pixels = made.network, pixels_of(made.network, image)
-    real = real_of(network, pixels, made.task)
-    reference, known = integer_output(network.weights, pixels, made.task)
-    ran = run_program(made.program, pixels.numpy(), memory=memory, spans=trace is not None,
+    compilation = compiled(model, hardware=hardware, task=task)
+    if compilation.frames > 1 or compilation.policy not in ("dense", "zero-skip"):
+        raise ValueError(f"frames {compilation.frames}, policy {compilation.policy}: one image is "
+                         "run, dense or zero-skip")
+    engine.check_buildable(compilation.hw)
+    network, pixels = compilation.network, pixels_of(compilation.network, image)
+    real = real_of(network, pixels, compilation.task)
+    reference, known = integer_output(network.weights, pixels, compilation.task)
+    ran = run_program(compilation.program, pixels.numpy(), memory=memory, spans=trace is not None,
                       progress=progress)
-    expected = simulate(made.program, from_trace(known, network.config), memory)
-    run = VerilogRun(network, made.hw.name, "rtl", made.task,
-                     Output(*made.program.outputs(ran.memory)), real, reference, ran, expected,
-                     None if trace is None else Path(trace))
+    expected = simulate(compilation.program, from_trace(known, network.config), memory)
+    run = VerilogRun(network, compilation.hw.name, "rtl", compilation.task,
+                     Output(*compilation.program.outputs(ran.memory)), real, reference, ran,
+                     expected, None if trace is None else Path(trace))
     if run.trace is not None:
         write(run.trace, run.perfetto())
     return run

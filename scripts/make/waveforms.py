@@ -46,7 +46,7 @@ class Row:
 
 
 def record(unit: wiring.Component, rows: Sequence[Row], *, setup: Sequence[Ports] = (),
-           given: Sequence[Ports] = (), payloads: Mapping[str, Sequence[object]] | None = None,
+           inputs: Sequence[Ports] = (), payloads: Mapping[str, Sequence[object]] | None = None,
            cycles: int) -> list[list[str | bool]]:
     """Run a unit and return the cells of each row, cycle by cycle.
 
@@ -58,7 +58,7 @@ def record(unit: wiring.Component, rows: Sequence[Row], *, setup: Sequence[Ports
         What is drawn.
     setup : sequence of mapping
         Values of ports, by name, in the cycles before the first that is drawn.
-    given : sequence of mapping
+    inputs : sequence of mapping
         Values of ports in the cycles that are drawn; a port keeps its value.
     payloads : mapping
         Payloads that go into a stream, by its name, as fast as it takes them.
@@ -80,7 +80,7 @@ def record(unit: wiring.Component, rows: Sequence[Row], *, setup: Sequence[Ports
             drive(values)
             await ctx.tick()
         for cycle in range(cycles):
-            drive(given[cycle] if cycle < len(given) else {})
+            drive(inputs[cycle] if cycle < len(inputs) else {})
             for name, words in waiting.items():
                 stream = getattr(unit, name)
                 ctx.set(stream.valid, bool(words))
@@ -170,7 +170,7 @@ def requantize() -> str:
                 for acc in (61, 62, 9_999)]
     rows = [*stream("i", acc=(lambda p: p.acc[0], str)), *stream("o", data=(
         lambda p: p.data[0], str))]
-    return diagram(Requantize(HW), rows, payloads={"i": payloads}, cycles=8, given=[
+    return diagram(Requantize(HW), rows, payloads={"i": payloads}, cycles=8, inputs=[
         {"o.ready": 1}, {}, {}, {"o.ready": 0}, {"o.ready": 1}])
 
 
@@ -189,7 +189,7 @@ def activation_table() -> str:
                 for q in (-512, -20, 0, 20, 511)]
     rows = [*stream("i", q=(lambda p: p.data[0], str)), *stream("o", u=(lambda p: p.data[0], str))]
     return diagram(ActivationTable(HW), rows, setup=setup, payloads={"i": payloads}, cycles=7,
-                   given=[{"o.ready": 1, "write.en": 0}])
+                   inputs=[{"o.ready": 1, "write.en": 0}])
 
 
 def layer_norm() -> str:
@@ -203,7 +203,7 @@ def layer_norm() -> str:
             Row("i: last", lambda unit: unit.i.p.last),
             *stream("o", first=(lambda p: p.data[0], str)),
             Row("o: last", lambda unit: unit.o.p.last)]
-    return diagram(LayerNorm(HW), rows, setup=setup, payloads={"i": payloads}, cycles=40, given=[
+    return diagram(LayerNorm(HW), rows, setup=setup, payloads={"i": payloads}, cycles=40, inputs=[
         {"parameters.en": 0, "settings.dim": dim, "settings.epsilon": 1, "settings.gain_shift": 7,
          "o.ready": 1}])
 
@@ -217,7 +217,7 @@ def registers() -> str:
         return Row(name, lambda unit: getattr(unit.axi, name),
                    lambda unit: getattr(unit.axi, valid), hex)
 
-    given = [
+    inputs = [
         {"axi.awvalid": 1, "axi.awaddr": REGISTERS["control"].offset, "axi.wvalid": 1,
          "axi.wdata": 1, "axi.wstrb": 15, "axi.bready": 1, "axi.rready": 1},
         {"axi.awvalid": 0, "axi.wvalid": 0, "axi.arvalid": 1,
@@ -228,4 +228,4 @@ def registers() -> str:
             Row("start", lambda unit: unit.commands.start),
             *bits("arvalid", "arready"), value("araddr", "arvalid"), *bits("rvalid"),
             value("rdata", "rvalid")]
-    return diagram(Registers(), rows, given=given, cycles=5)
+    return diagram(Registers(), rows, inputs=inputs, cycles=5)

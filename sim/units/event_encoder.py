@@ -21,8 +21,8 @@ def word_events(operand: np.ndarray | None, rows: int, depth: int, word: int, pa
     padded, inner = np.pad(sent, ((0, 0), (0, reads * together * word - depth))), parts // together
     counted = padded.reshape(len(sent), reads, together, inner, word // inner).sum(-1)
     counted = counted.transpose(0, 3, 2, 1).reshape(len(sent), parts, reads)
-    made = [tuple(map(tuple, row)) for row in counted.tolist()]
-    same = [(row[0],) if len(set(row)) == 1 else row for row in made]
+    runs = [tuple(map(tuple, row)) for row in counted.tolist()]
+    same = [(row[0],) if len(set(row)) == 1 else row for row in runs]
     return same * rows if len(same) == 1 else same
 
 

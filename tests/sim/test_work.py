@@ -117,16 +117,16 @@ def test_fewer_events_never_take_longer() -> None:
 
 
 @pytest.mark.parametrize("change", [
-    lambda share: {"kept": lambda work: share},
+    lambda share: {"weight_density": lambda work: share},
     lambda share: {"weight_bytes": lambda work: int(share * work.weight_bytes)},
-    lambda share: {"made": lambda work: np.arange(work.rows * work.columns).reshape(
+    lambda share: {"computed": lambda work: np.arange(work.rows * work.columns).reshape(
         work.rows, -1) % 8 < 8 * share},
     lambda share: {"predictor_macs": lambda work: int(1000 * share)},
     lambda share: {"predictor_bytes": lambda work: int(1000 * share)},
     lambda share: {"state_read_bytes": lambda work: int(3000 * share)},
     lambda share: {"state_written_bytes": lambda work: int(3000 * share)},
     lambda share: {"index_bytes": lambda work: int(1000 * share)},
-], ids=["kept", "weight_bytes", "made", "predictor_macs", "predictor_bytes",
+], ids=["weight_density", "weight_bytes", "computed", "predictor_macs", "predictor_bytes",
         "state_read_bytes", "state_written_bytes", "index_bytes"])
 def test_more_to_do_takes_longer(change) -> None:
     cycles = [run(hw=FORGETFUL, **change(share)).cycles for share in (0.25, 0.5, 1)]
@@ -136,7 +136,7 @@ def test_more_to_do_takes_longer(change) -> None:
 
 def test_multiplications_and_bytes_are_those_of_the_work() -> None:
     dense = run()
-    half = run(kept=lambda work: 0.5)
+    half = run(weight_density=lambda work: 0.5)
     assert half.counters["macs"] == pytest.approx(0.5 * dense.counters["macs"], rel=0.01)
     asked = run(predictor_macs=lambda work: 5 * work.rows * work.columns)
     added = sum(5 * work.rows * work.columns for work in works(
@@ -249,7 +249,7 @@ def test_pairs_left_out_are_neither_scored_nor_summed() -> None:
         np.tile(np.arange(17) < 8, (17 * DIGITS.num_heads, 1)), axis=1)
     for layer in range(DIGITS.num_layers):
         scores, values = Operator(Part.SCORES, layer), Operator(Part.VALUES, layer)
-        left[scores] = replace(left[scores], made=pairs)
+        left[scores] = replace(left[scores], computed=pairs)
         left[values] = replace(left[values], events=pairs)
     program = compile_program(Outline(DIGITS), NANO)
     dense, less = (simulate(*worked(program, [Frame(made, routing)])) for made in (all_of, left))

@@ -89,9 +89,10 @@ class LowRankSparse(Rewritten):
 
     def cost(self, work: Work) -> Work:
         """Replace the product by a sparse one and two of low rank."""
-        kept = round(self.density * work.columns) / work.columns
+        density = round(self.density * work.columns) / work.columns
         pair = min(self.rank, work.depth, work.columns) * (work.depth + work.columns)
-        return charged(replace(work, kept=kept, weight_bytes=round(kept * work.weight_bytes)),
+        return charged(replace(work, weight_density=density,
+                               weight_bytes=round(density * work.weight_bytes)),
                        macs=work.rows * pair, weights=pair, index=-(-work.columns // 8))
 
 
@@ -146,7 +147,7 @@ class Widened(Pruned):
         if product.part not in {Part.FC1, Part.FC2}:
             return work
         side = "columns" if product.part == Part.FC1 else "depth"
-        widened = replace(work, events=None, made=None, kept=self.density,
+        widened = replace(work, events=None, computed=None, weight_density=self.density,
                           **{side: self.factor * getattr(work, side)})
         return super().cost(widened)
 

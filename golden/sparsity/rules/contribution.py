@@ -108,7 +108,7 @@ class CoreInfer(Rule):
         if kind not in {Part.FC1, Part.FC2} or core is None:
             return Sent()
         mask = core.expand(len(x), -1).contiguous()
-        return Sent(mask) if kind == Part.FC2 else Sent(made=mask)
+        return Sent(mask) if kind == Part.FC2 else Sent(computed=mask)
 
     def foreseen(self, product: Product) -> bool:
         """Return whether the sets are fixed."""

@@ -52,7 +52,7 @@ class HiddenDimensions(Rule):
             self.chosen = widened(largest(energy, self.shared + self.k), x.shape[-1])
         if kind in {Part.Q, Part.K, Part.V, Part.FC1}:
             return Sent(self.chosen[tokens])
-        return Sent(made=self.chosen[tokens]) if kind in {Part.PROJ, Part.FC2} else Sent()
+        return Sent(computed=self.chosen[tokens]) if kind in {Part.PROJ, Part.FC2} else Sent()
 
     def charge(self, product: Product, work: Work) -> Work:
         """Charge a router of one output a group."""
@@ -81,7 +81,7 @@ class RoutedHeads(Rule):
         if product.part == Part.Q:
             queries = x.double() @ self.record.real(product).T + self.record.bias(product)
             self.chosen = largest(energies(queries, self.heads), self.k)        # (T, H)
-            return Sent(made=widened(self.chosen, len(weight)))
+            return Sent(computed=widened(self.chosen, len(weight)))
         return Sent(widened(self.chosen, x.shape[-1])) if product.part == Part.PROJ else Sent()
 
     def pairs(self, layer: int, q: Tensor, k: Tensor) -> Tensor:

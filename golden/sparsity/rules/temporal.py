@@ -47,11 +47,11 @@ class Remembering(Rule):
     def __init__(self, record: Record, theta: float = 0) -> None:
         super().__init__(record)
         self.theta = theta
-        self.made: dict[Product, State] = {}
+        self.next_states: dict[Product, State] = {}
 
     def start(self) -> None:
         """Forget what the frame before did not send."""
-        self.states, self.made, self.moved = self.made, {}, {}
+        self.states, self.next_states, self.moved = self.next_states, {}, {}
         self.seen: dict[Product, Tensor] = {}
         self.shared: set[Product] = set()
 
@@ -69,7 +69,7 @@ class Remembering(Rule):
         self.see(product, x)
         events, state = advance(self.states.get(product), tokens, x, weight[:0],
                                 Choice(self.policy, self.theta))
-        self.made[product], self.moved[product] = state, events.any(-1)
+        self.next_states[product], self.moved[product] = state, events.any(-1)
         return Sent(events, value=state.reference)
 
     def executed(self, model: QuantizedModel) -> tuple[QuantizedModel, Plan]:
@@ -143,7 +143,7 @@ class ActivationDelta(Remembering):
         if len(state.tokens):
             known = state.tokens[place] == tokens
             before[known] = state.reference[place[known]]
-        self.made[product] = State(tokens, rounded, x[:, :0])
+        self.next_states[product] = State(tokens, rounded, x[:, :0])
         return Sent(rounded != before, value=rounded)
 
 
@@ -192,7 +192,7 @@ def updated(part: Part, work: Work, moved: Tensor, kept: int) -> Work:
     heads = work.rows // tokens
     pairs = (moved[:, None] | moved).repeat(heads, 1).numpy()               # (H T, T)
     scores = part == Part.SCORES
-    changed = replace(work, events=None if scores else pairs, made=pairs if scores else None)
+    changed = replace(work, events=None if scores else pairs, computed=pairs if scores else None)
     inner = work.depth if scores else work.columns
     return charged(changed, macs=heads * count * count * inner, read=kept, written=kept)
 

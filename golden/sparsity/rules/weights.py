@@ -19,7 +19,7 @@ class Rewritten(Rule):
 
     def __init__(self, record: Record) -> None:
         super().__init__(record)
-        self.made: dict[Product, Tensor] = {}
+        self.pruned: dict[Product, Tensor] = {}
 
     def make(self, product: Product, weight: Tensor) -> Tensor:
         """Return the new weights (N, K)."""
@@ -29,9 +29,9 @@ class Rewritten(Rule):
         """Return the weights (N, K), made once."""
         if not prunable(product):
             return weight
-        if product not in self.made:
-            self.made[product] = self.make(product, weight)
-        return self.made[product]
+        if product not in self.pruned:
+            self.pruned[product] = self.make(product, weight)
+        return self.pruned[product]
 
     def network(self, model: QuantizedModel) -> QuantizedModel:
         """Replace the weights; biases that hold the code of zero times the weights follow."""
@@ -107,12 +107,12 @@ class Essential(Pruned):
         every = torch.cat([size.flatten() for size in sizes])
         kept = largest(every, round(density * every.numel())).split(
             [size.numel() for size in sizes])
-        self.kept = {product: mask.view(size.shape)
+        self.nonzero = {product: mask.view(size.shape)
                      for product, mask, size in zip(products, kept, sizes, strict=True)}
 
     def keep(self, product: Product, weight: Tensor) -> Tensor:
         """Keep a layer's part of the largest."""
-        return self.kept[product]
+        return self.nonzero[product]
 
 
 class RandomMask(Pruned):

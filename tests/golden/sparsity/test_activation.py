@@ -182,7 +182,7 @@ def test_the_core_of_the_first_frame_serves_the_later_ones() -> None:
     dense, core = play("core-infer", given, token=0.5, kept=0.5)
     assert by_name(dense.works)["fc2"].events is None
     assert by_name(core.works)["fc2"].events.all(0).tolist() == [True, False, True, False]
-    assert by_name(core.works)["fc1"].made.any(0).tolist() == [True, False, True, False]
+    assert by_name(core.works)["fc1"].computed.any(0).tolist() == [True, False, True, False]
     assert 2 * core.macs == dense.macs
     assert 2 * core.weight_bytes == dense.weight_bytes
     assert 2 * core.loaded_bytes == dense.loaded_bytes

@@ -28,7 +28,7 @@ def drawn(heads: int = 2, tokens: int = 32, width: int = 8) -> Record:
 
 
 def pairs(frame, heads: int = 2) -> torch.Tensor:
-    made = torch.from_numpy(by_name(frame.works)[NAME].made)
+    made = torch.from_numpy(by_name(frame.works)[NAME].computed)
     return made.unflatten(0, (heads, -1))
 
 

@@ -197,7 +197,7 @@ def test_dense_work_is_that_of_the_network(live: Record) -> None:
     for frame in played("dense", live):
         assert frame.macs == config.macs + extra
         for product, work in frame.works.items():
-            assert work.kept == 1
+            assert work.weight_density == 1
             assert work.index_bytes == work.state_bytes == work.predictor_macs == 0
             assert work.weight_bytes == (
                 live.weights[product].numel() if product in live.weights else 0)

@@ -281,7 +281,7 @@ def test_a_dimension_that_a_token_does_not_use_is_neither_read_nor_written(live:
         q, proj = by_name(frame.works)["blocks.0.q"], by_name(frame.works)["blocks.0.proj"]
         assert (q.events.sum(1) == 16).all()
         assert q.events[:, :8].all()
-        assert (proj.made == q.events).all()
+        assert (proj.computed == q.events).all()
         assert proj.macs == 17 * 16 * 32
 
 

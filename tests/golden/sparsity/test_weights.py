@@ -90,7 +90,7 @@ def test_half_of_each_layer_stays(name: str, still: Record) -> None:
         for product, work in frame.works.items():
             inside = product.layer is not None and product.part not in (
                 Part.GATE, Part.SCORES, Part.VALUES)
-            assert work.kept == (0.5 if inside else 1)
+            assert work.weight_density == (0.5 if inside else 1)
             if inside:
                 assert 2 * work.weight_bytes == work.depth * work.columns
                 assert work.index_bytes == work.depth * work.columns // 8
@@ -124,9 +124,9 @@ def test_essential_sparsity_is_global_pruning_of_the_trained_weights(
                 (part, None): getattr(block.mlp, part).weight_mask}
         wanted |= {Operator(part, number, expert): mask for (part, expert), mask in masks.items()}
     rule = Essential(live, density)
-    assert rule.kept.keys() == wanted.keys()
+    assert rule.nonzero.keys() == wanted.keys()
     for product, mask in wanted.items():
-        assert torch.equal(rule.kept[product], mask.bool()), product
+        assert torch.equal(rule.nonzero[product], mask.bool()), product
 
 
 @pytest.mark.parametrize("name", ["essential", "magnitude", "n-m"])
@@ -150,8 +150,9 @@ def test_magnitudes_are_those_of_the_trained_weights(live: Record) -> None:
 
 def test_one_threshold_leaves_layers_of_other_density(live: Record) -> None:
     frame, _ = play("essential", live, density=0.3)
-    kept = {name: work.kept for name, work in frame.works.items() if work.kept < 1}
-    assert max(kept.values()) > 0.4 > 0.2 > min(kept.values())
+    density = {name: work.weight_density for name, work in frame.works.items()
+               if work.weight_density < 1}
+    assert max(density.values()) > 0.4 > 0.2 > min(density.values())
 
 
 def test_pruned_weights_run_as_a_network_of_their_own(live: Record) -> None:
