@@ -155,11 +155,15 @@ class Depth:
         Levels of the deepest path that ends in each unit.
     ends : dict of int to int
         Inputs of registers by levels, rounded up, of the deepest path to each.
+    combinational : dict of str to dict of str to float
+        By unit and output port, the levels of the deepest path to it from an input port of the
+        same unit; outputs that come from registers are left out.
     """
 
     paths: list[Path]
     units: dict[str, float]
     ends: dict[int, int]
+    combinational: dict[str, dict[str, float]]
 
     @property
     def levels(self) -> float:
@@ -228,6 +232,29 @@ class Longest:
         return Path(total, start, graph.cells[end], joined)
 
 
+def combinational(netlists: Mapping[str, Mapping[str, Any]], unit: str) -> dict[str, float]:
+    """Return the outputs of a unit that depend on its inputs in the same cycle, and their levels.
+
+    Ports are called as the unit's record calls them, ``sums.release``; those of an array have one
+    name.
+    """
+    graph, ports = Graph(), {}
+    for name, port in netlists[unit]["ports"].items():
+        ports[name] = range(graph.nets, graph.nets + len(port["bits"]))
+        graph.nets += len(port["bits"])
+    graph.add(netlists, unit, "", {name: list(nets) for name, nets in ports.items()})
+    graph.starts = [(net, 0, 0) for name, nets in ports.items() for net in nets
+                    if netlists[unit]["ports"][name]["direction"] == "input"]
+    arrival, levels = Longest(graph).arrival, {}
+    for name, nets in ports.items():
+        if netlists[unit]["ports"][name]["direction"] == "output":
+            deepest = float(arrival[list(nets)].max())
+            if np.isfinite(deepest):
+                port = ".".join(part for part in name.split("__") if not part.isdigit())
+                levels[port] = max(deepest, levels.get(port, 0))
+    return levels
+
+
 def bits_apart(point: Point) -> str:
     """Return a name without numbers, so that bits of one register are called the same."""
     return re.sub(r"\d+", "", point.name)
@@ -266,4 +293,5 @@ def depth(netlists: Mapping[str, Mapping[str, Any]], top: str, most: int = 10) -
         path = longest.path(net, levels, cell)
         paths.setdefault((bits_apart(path.start), bits_apart(path.end)), path)
     return Depth(list(paths.values()), units,
-                 dict(Counter(ceil(levels) for levels, *_ in late)))
+                 dict(Counter(ceil(levels) for levels, *_ in late)),
+                 {unit: found for unit in netlists if (found := combinational(netlists, unit))})

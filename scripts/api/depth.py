@@ -53,6 +53,7 @@ class Levels(Result):
         return {
             "hardware": self.hw.name, "part": self.part.name, "yosys": self.yosys,
             "counted": COUNTED, "levels": self.depth.levels, "units": self.depth.units,
+            "combinational": self.depth.combinational,
             "ends": {str(levels): self.depth.ends[levels] for levels in sorted(self.depth.ends)},
             "paths": [{"levels": path.levels, "from": path.start.name, "to": path.end.name,
                        "units": [{"unit": unit, "levels": levels} for unit, levels in path.units]}
@@ -77,7 +78,14 @@ class Levels(Result):
             ends.add_column(column, justify="right")
         for levels in sorted(self.depth.ends):
             ends.add_row(f"{levels}", f"{self.depth.ends[levels]:,}")
-        return Group(units, ends, paths, COUNTED, Text(self.yosys))
+        through = Table(title="Outputs that depend on inputs of the same unit in the same cycle, "
+                              "and the levels between")
+        for column in ("unit", "output", "levels"):
+            through.add_column(column, justify="right" if column == "levels" else "left")
+        for unit, outputs in self.depth.combinational.items():
+            for output, levels in sorted(outputs.items(), key=lambda each: -each[1]):
+                through.add_row(unit, output, f"{levels:.1f}")
+        return Group(units, ends, through, paths, COUNTED, Text(self.yosys))
 
 
 def levels(hw: HwConfig, target: str = "xcup", *, progress: Progress = QUIET) -> Levels:

@@ -11,6 +11,7 @@ from deltamoe.boards.synthesis import levels
 from deltamoe.boards.synthesis.depth import Depth, depth
 from deltamoe.boards.synthesis.levels import Cell, ways
 from deltamoe.boards.synthesis.parts import PARTS
+from deltamoe.boards.synthesis.units import UNITS
 from deltamoe.boards.synthesis.yosys import sources, unit_netlist, unit_netlist_script
 from deltamoe.rtl.generate import to_verilog
 from tests.scripts import test_cli
@@ -63,6 +64,17 @@ def test_paths_go_through_units_and_name_them() -> None:
     assert found.paths[0].units == [("Source", 1), ("Wire", 0), ("Sink", 1)]
     assert found.units == {"Sink": 2}
     assert found.ends == {2: 1, 1: 1}
+
+
+def test_outputs_that_depend_on_inputs_have_the_levels_between() -> None:
+    """By two LUTs, by the wire of a unit, from a register; the last depends on no input."""
+    found = depth({
+        "Top": module({
+            "wire": cell("Wire", {"i": [1]}, {"o": [4]}), "one": lut(3, 1), "two": lut(5, 3, 2),
+            "held": register(3, 6), "three": lut(7, 6)},
+            {"i": [1], "a__b": [2]}, {"x": [4], "y__0": [3], "y__1": [5], "z": [7]}),
+        "Wire": module({}, {"i": [4]}, {"o": [4]})}, "Top")
+    assert found.combinational == {"Top": {"x": 0, "y": 2}, "Wire": {"o": 0}}
 
 
 def test_a_loop_of_logic_is_an_error() -> None:
@@ -168,3 +180,5 @@ def test_command_prints_the_depth_of_nano(monkeypatch: pytest.MonkeyPatch,
     for path in found["paths"]:
         assert path["levels"] == pytest.approx(sum(step["levels"] for step in path["units"]))
     assert {"Accelerator", "Sequencer", "EventEncoder", "LaneGroup"} <= found["units"].keys()
+    for unit, outputs in found["combinational"].items():
+        assert outputs.keys() <= UNITS[unit].record.combinational.keys(), unit
