@@ -101,7 +101,8 @@ def assemble(tensors: Weights, options: Options, *, name: str, source: str, acti
             raise ValueError(f"{source}: tensor {key} of shape {tuple(tensor.shape)} holds NaN or "
                              "infinity")
     projection = parts.take("patch_embed.proj.weight")
-    if projection.dim() != 4 or projection.shape[2] != projection.shape[3]:
+    if projection.dim() != 4 or projection.shape[2] != projection.shape[3] or (
+            not projection.numel()):
         raise ValueError(f"{source}: tensor patch_embed.proj.weight of shape "
                          f"{tuple(projection.shape)} has no square patches")
     dim, channels, patch, _ = projection.shape
@@ -114,6 +115,9 @@ def assemble(tensors: Weights, options: Options, *, name: str, source: str, acti
         raise ValueError(f"{source}: tensors do not tell the number of attention heads; say "
                          "--heads, which divides its width of "
                          f"{dim} (often {max(1, dim // 64)})")
+    if type(options.heads) is not int or options.heads < 1 or dim % options.heads:
+        raise ValueError(f"{source}: embed_dim={dim} is not a multiple of num_heads="
+                         f"{options.heads!r}")
     normalization = options.norm or "layer"
     if options.norm is None and "blocks.0.norm1.bias" not in parts.tensors and layers:
         raise ValueError(f"{source} lacks tensor blocks.0.norm1.bias; say --norm rms if it "
@@ -134,25 +138,31 @@ def assemble(tensors: Weights, options: Options, *, name: str, source: str, acti
                          f"most {sized['num_experts']}")
     position, image, prefix = _position(parts, options, trained, dim, patch, antialias, notes)
     epsilon = options.epsilon or 1e-6
-    host, nodes = _on_host(parts, dim, normalization, position.shape[1], prefix.shape[1], epsilon)
+    chosen = options.activation or activation
+    if chosen is None:
+        raise ValueError(f"{source}: tensors do not tell the activation; say --activation")
+    tail = Tail(source, parts.tensors, tokens=position.shape[1], dim=dim, prefix=prefix.shape[1],
+                heads=options.heads, epsilon=epsilon, activation=chosen)
+    host, nodes = _on_host(tail, normalization, notes)
     classes = () if host else tuple(_heads(parts, weights, dim, normalization))
     if parts.tensors:
         key, tensor = next(iter(parts.tensors.items()))
         raise ValueError(f"{source}: tensor {key} of shape {tuple(tensor.shape)} has no place in "
                          "this network")
     weights |= {"cls_token": prefix, "pos_embed": position}
-    chosen = options.activation or activation
-    if chosen is None:
-        raise ValueError(f"{source}: tensors do not tell the activation; say --activation")
     if sized["hidden_dim"] == 1:
         raise ValueError(f"{source} lacks tensor blocks.0.mlp.fc1.weight")
-    config = ModelConfig(
-        name=name, image_channels=channels, image_height=image[0], image_width=image[1],
-        patch_size=patch, embed_dim=dim, num_layers=len(layers), num_heads=options.heads,
-        top_k=options.top_k if sized["num_experts"] else 0, num_classes=classes,
-        norm=normalization, norm_epsilon=epsilon, activation=chosen,
-        prefix_tokens=prefix.shape[1], **sized)
-    return Assembled(config, checked(weights, config, source), notes, host, nodes)
+    try:
+        config = ModelConfig(
+            name=name, image_channels=channels, image_height=image[0], image_width=image[1],
+            patch_size=patch, embed_dim=dim, num_layers=len(layers), num_heads=options.heads,
+            top_k=options.top_k if sized["num_experts"] else 0, num_classes=classes,
+            norm=normalization, norm_epsilon=epsilon, activation=chosen,
+            prefix_tokens=prefix.shape[1], **sized)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+    return Assembled(config, checked(weights, config, source), notes, host, nodes,
+                     config.macs / (config.macs + tail.macs) if host else 1.0)
 
 
 def checked(weights: Weights, config: ModelConfig, source: str) -> Weights:
@@ -267,7 +277,11 @@ def _position(parts: Parts, options: Options, trained: tuple[int, int] | None, d
                              f"(1, 1, {dim})")
     prefix = torch.cat([token.reshape(1, -1, dim) for _, token in before]
                        or [torch.zeros(1, 0, dim)], 1)
-    stored = parts.take("pos_embed").reshape(-1, dim)
+    stored = parts.take("pos_embed")
+    if stored.shape[-1:] != (dim,):
+        raise ValueError(f"{parts.source}: tensor pos_embed has shape {tuple(stored.shape)}, not "
+                         f"(1, tokens, {dim})")
+    stored = stored.reshape(-1, dim)
     plain = sum(token.numel() // dim for name, token in before if name != "reg_token")
     counts = sorted({prefix.shape[1], plain, min(1, plain), 0}, reverse=True)
     image_size = trained or options.image
@@ -321,21 +335,21 @@ def _heads(parts: Parts, weights: Weights, dim: int, kind: str) -> Iterator[int]
         yield len(weight)
 
 
-def _on_host(parts: Parts, dim: int, kind: str, tokens: int, prefix: int, epsilon: float
-             ) -> tuple[Host | None, tuple[Node, ...]]:
+def _on_host(tail: Tail, kind: str, notes: list[str]) -> tuple[Host | None, tuple[Node, ...]]:
     """Return what follows the tokens and is no head of ours, and its nodes."""
-    if "attn_pool.probe" in parts.tensors:
-        raise ValueError(f"{parts.source}: its head attends to all tokens, which is not read from "
-                         "a checkpoint; export the network to ONNX, and the head runs on the host")
-    head = head_of(parts.tensors, dim, prefix)
-    if head is None and ("norm.weight" not in parts.tensors or any(
-            name.startswith("head.") for name in parts.tensors)):
+    head = head_of(tail.tensors, tail.dim, tail.prefix)
+    pool = [name for name in tail.tensors if name.startswith("attn_pool.")]
+    if pool and "head.weight" in tail.tensors and "attn_pool.probe" in pool:
+        notes.append("attn_pool left out: a classifier of the average does not use it")
+        for name in pool:
+            del tail.tensors[name]
+    if head is None and ("norm.weight" not in tail.tensors or any(
+            name.startswith("head.") for name in tail.tensors)):
         return None, ()
-    tail = Tail(parts.tensors, tokens, dim, prefix, epsilon)
     value = tail.norm("tokens", "norm", kind)
     if head is None:
-        return tail.host(value, "last_hidden_state"), tail.listed(
+        return tail.host({"last_hidden_state": value}), tail.listed(
             "without a head, the accelerator ends before the final normalization")
     use, compute = head
-    return tail.host(compute(tail, value), "logits"), tail.listed(
+    return tail.host(compute(tail, value)), tail.listed(
         f"its head is of {use}; that of the accelerator is a linear layer on the class token")

@@ -1,6 +1,9 @@
 """Files of named tensors: what is around them is taken off, and said."""
 
+import pickletools
+import re
 import zipfile
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -17,6 +20,19 @@ CONTAINERS = ("state_dict", "model", "model_ema", "net", "module")
 
 PREFIXES = ("module.", "model.", "backbone.", "_orig_mod.")
 """What wrappers of modules put before each name."""
+
+NESTED = 8
+"""Containers within each other that are opened at most; a pickle may contain itself."""
+
+NAMED = re.compile(r"collections (OrderedDict|Counter)|_codecs encode"
+                   r"|(builtins|__builtin__) (set|complex)"
+                   r"|torch (Size|device|\w+Storage|b?float\w+|u?int\w+|complex\w+|bool)"
+                   r"|torch\._utils _rebuild_\w+|torch\._tensor _rebuild_from_type_v2"
+                   r"|torch\.nn\.parameter Parameter|torch\.serialization _get_layout")
+"""Modules and names that a pickle of tensors has: none makes more than what the file stores."""
+
+LEGACY_PICKLES = 5
+"""Pickles at the beginning of a checkpoint of PyTorch before 1.6; the fourth has the tensors."""
 
 BACKBONE = "backbone."
 """The one of them that stands before a part of the names, where decoders of tasks are beside it."""
@@ -115,23 +131,50 @@ def read_ranks(folder: Path, container: str | None = None) -> Checkpoint:
 
 
 def _pickled(path: Path) -> object:
-    """Read a checkpoint whose records are no larger than the file."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
-                raise ValueError(f"{path} unpacks to more than its size, as no checkpoint does")
+    """Read a checkpoint whose records are no larger than the file, and which holds only tensors."""
     try:
+        strange = sorted(name for name in _names(path) if not NAMED.fullmatch(name))
+        if strange:
+            raise ValueError(f"{path} holds pickled objects beside tensors, which are not read: "
+                             f"{', '.join(name.replace(' ', '.') for name in strange[:4])}; save "
+                             "its state_dict() alone")
         return torch.load(path, map_location="cpu", weights_only=True)
     # PyTorch's readers raise nearly anything on damaged bytes.
-    except (RuntimeError, EOFError, UnpicklingError, ValueError, KeyError, AttributeError,
-            TypeError, IndexError) as error:
+    except (RuntimeError, EOFError, UnpicklingError, KeyError, AttributeError, TypeError,
+            IndexError, UnicodeDecodeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not a complete PyTorch checkpoint of tensors") from error
+
+
+def _names(path: Path) -> set[str]:
+    """Return module and name of all that the pickles of a checkpoint call, without running them.
+
+    Raises
+    ------
+    ValueError
+        A record unpacks to more than the file.
+    """
+    with ExitStack() as files:
+        if zipfile.is_zipfile(path):
+            archive = files.enter_context(zipfile.ZipFile(path))
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                raise ValueError(f"{path} unpacks to more than its size, as no checkpoint does")
+            streams = [files.enter_context(archive.open(entry)) for entry in archive.infolist()
+                       if entry.filename.endswith(".pkl")]
+        else:
+            streams = [files.enter_context(path.open("rb"))] * LEGACY_PICKLES
+        try:
+            return {str(argument) for stream in streams
+                    for code, argument, _ in pickletools.genops(stream) if code.name == "GLOBAL"}
+        except ValueError as error:
+            raise EOFError from error
 
 
 def _opened(state: object, path: Path, container: str | None) -> tuple[dict, list[str]]:
     """Return the dictionary of tensors within nested ones, and what was said on the way."""
     notes: list[str] = []
-    while isinstance(state, dict):
+    for _ in range(NESTED):
+        if not isinstance(state, dict):
+            break
         inside = {key: state[key] for key in CONTAINERS if isinstance(state.get(key), dict)}
         if container in state and isinstance(state[container], dict):
             state, container = state[container], None
@@ -152,7 +195,8 @@ def _opened(state: object, path: Path, container: str | None) -> tuple[dict, lis
 
 def _check_size(name: str, tensor: Tensor, path: Path) -> None:
     """Raise ValueError if a tensor repeats its stored elements, and so may be of any size."""
-    if tensor.layout != torch.strided or tensor.is_quantized or (
-            tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()):
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta or (
+            tensor.numel() * tensor.element_size() > min(tensor.untyped_storage().nbytes(),
+                                                         path.stat().st_size)):
         raise ValueError(f"{path}: tensor {name} of shape {tuple(tensor.shape)} is not stored "
                          "element by element")

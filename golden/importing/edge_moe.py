@@ -45,8 +45,8 @@ def read(folder: Path) -> Weights:
                      if (found := re.fullmatch(pattern, file.name.removesuffix(SUFFIX)))), None)
         if name is None:
             raise ValueError(f"{file} is no tensor that Edge-MoE has")
-        if file.stat().st_size % 4:
-            raise ValueError(f"{file} has {file.stat().st_size} bytes, no multiple of 4")
+        if not file.stat().st_size or file.stat().st_size % 4:
+            raise ValueError(f"{file} has {file.stat().st_size} bytes, no positive multiple of 4")
         flat[name] = torch.from_numpy(np.fromfile(file, "<f4").astype(np.float32))
     if "patch_embed.proj.bias" not in flat:
         raise ValueError(f"{folder} lacks patch_embed_bias{SUFFIX}")
@@ -60,7 +60,7 @@ def _shaped(name: str, tensor: Tensor, flat: Weights, dim: int, folder: Path) ->
     stem, _, kind = name.rpartition(".")
     block = re.match(r"blocks\.\d+\.mlp", name)
     gate = flat.get(f"{block[0]}.gate.0.w_gate") if block else None
-    experts = (len(gate) // dim,) if gate is not None and ".experts." in name else ()
+    experts = (max(1, len(gate) // dim),) if gate is not None and ".experts." in name else ()
     if kind == "w_gate":
         shape = (-1, dim)
     elif name == "pos_embed":

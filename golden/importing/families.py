@@ -96,13 +96,18 @@ SIGLIP = Family(
         (r"embeddings\.patch_embedding\.(weight|bias)", r"patch_embed.proj.\1"),
         (r"embeddings\.position_embedding\.weight", "pos_embed"),
         (r"post_layernorm\.(weight|bias)", r"norm.\1"),
-        (r"head\.((?:probe|attention|layernorm|mlp)\b.*)", r"attn_pool.\1"),
+        (r"classifier\.(weight|bias)", r"head.\1"),
+        (r"head\.(probe|mlp\.fc1\.\w+|mlp\.fc2\.\w+)", r"attn_pool.\1"),
+        (r"head\.attention\.in_proj_(weight|bias)", r"attn_pool.qkv.\1"),
+        (r"head\.attention\.out_proj\.(weight|bias)", r"attn_pool.proj.\1"),
+        (r"head\.layernorm\.(weight|bias)", r"attn_pool.norm.\1"),
         (r"encoder\.layers\.(\d+)\.layer_norm([12])\.(weight|bias)", r"blocks.\1.norm\2.\3"),
         (r"encoder\.layers\.(\d+)\.self_attn\.([qkv])_proj\.(weight|bias)",
          r"blocks.\1.attn.\2.\3"),
         (r"encoder\.layers\.(\d+)\.self_attn\.out_proj\.(weight|bias)", r"blocks.\1.attn.proj.\2"),
         (r"encoder\.layers\.(\d+)\.mlp\.(fc1|fc2)\.(weight|bias)", r"blocks.\1.mlp.\2.\3"),
-    ), ((r"embeddings\.position_ids", "numbers of the positions"),), activation="gelu-tanh")
+    ), ((r"embeddings\.position_ids", "numbers of the positions"),
+        (r"text_model\..*|logit_scale|logit_bias", "the half for texts")), activation="gelu-tanh")
 
 TORCHVISION = Family(
     "torchvision", r"encoder\.layers\.encoder_layer_\d+\.self_attention\.in_proj_weight", (
@@ -132,18 +137,22 @@ BASES = ("vit.", "deit.", "dinov2.", "dinov2_with_registers.", "vision_model.",
 REFUSED = (
     (r"relative_position|rel_pos", "relative position bias",
      "one position embedding, added before the blocks"),
-    (r"layers\.\d+\.(blocks|downsample)|downsample", "windows of tokens, as Swin has them",
+    (r"layers\.\d+\.(blocks|downsample)", "windows of tokens, as Swin has them",
      "attention of all tokens to all"),
-    (r"rope|rotary|freqs_cis", "rotary positions (RoPE)",
-     "one position embedding, added before the blocks"),
+    (r"\brope|rotary|freqs_cis|^(model\.)?layer\.\d+\.attention\.q_proj\.",
+     "rotary positions (RoPE)", "one position embedding, added before the blocks"),
     (r"(q_norm|k_norm|q_layernorm|k_layernorm)\.", "normalized queries and keys (QK-norm)",
      "plain scaled products of queries and keys"),
-    (r"mlp\.(w12|w1|w2|w3|weights_in|weights_out|gate_proj|up_proj|fc1_g|fc1_x)\.",
+    (r"mlp\.(w12|w1|w2|w3|weights_in|weights_out|gate_proj|fc1_g|fc1_x)\.",
      "a gated MLP (SwiGLU)", "two layers with one activation between"),
     (r"norm_pre\.|pre_layrnorm\.|pre_layernorm\.", "a normalization before the first block",
      "normalizations within blocks and behind the last"),
 )
 """Patterns of tensors that no part of the accelerator computes, what they are, what may be."""
+
+
+SHOWN = 3
+"""Tensors that are left out for the same reason and named."""
 
 
 def recognize(checkpoint: Checkpoint) -> Family:
@@ -154,18 +163,19 @@ def recognize(checkpoint: Checkpoint) -> Family:
     ValueError
         None; or the network has what is :data:`REFUSED`.
     """
+    family = next((family for family in FAMILIES if any(
+        re.fullmatch(family.sign, _without_base(name)) for name in checkpoint.tensors)), None)
     for name in checkpoint.tensors:
         for pattern, reason, allowed in REFUSED:
-            if re.search(pattern, name):
+            if re.search(pattern, name) and not (family and _unused(family, name)):
                 raise ValueError(f"{checkpoint.path}: tensor {name} belongs to {reason}, which the "
                                  f"accelerator does not compute; it computes {allowed}")
-    for family in FAMILIES:
-        if any(re.fullmatch(family.sign, _without_base(name)) for name in checkpoint.tensors):
-            return family
+    if family is not None:
+        return family
     raise ValueError(
         f"{checkpoint.path}: no known vision transformer has a tensor named "
         f"{next(iter(checkpoint.tensors))}; known are {', '.join(known.name for known in FAMILIES)}"
-        ", M³ViT and Edge-MoE")
+        ", M³ViT and Edge-MoE; another one may be read as ONNX")
 
 
 def renamed(family: Family, checkpoint: Checkpoint) -> tuple[Weights, list[str]]:
@@ -177,23 +187,34 @@ def renamed(family: Family, checkpoint: Checkpoint) -> tuple[Weights, list[str]]
         A tensor has no meaning that is known, or two have the same.
     """
     tensors: Weights = {}
-    notes = []
+    left: dict[str, list[str]] = {}
     for name, tensor in checkpoint.tensors.items():
-        plain = _without_base(name)
-        for pattern, meaning in family.unused:
-            if re.fullmatch(pattern, plain):
-                notes.append(f"{name} left out: {meaning}")
-                break
+        if meaning := _unused(family, name):
+            left.setdefault(meaning, []).append(name)
         else:
-            canonical = _canonical(plain, family.renames)
+            canonical = _canonical(_without_base(name), family.renames)
             if canonical is None:
                 raise ValueError(f"{checkpoint.path}: tensor {name} of shape "
                                  f"{tuple(tensor.shape)} is not understood in a network of "
-                                 f"{family.name}")
+                                 f"{family.name}; exported to ONNX, it may be")
+            if not tensor.is_floating_point():
+                raise ValueError(f"{checkpoint.path}: tensor {name} is of {tensor.dtype}; weights "
+                                 "are in floating point: float64, float32, float16 or bfloat16")
             if canonical in tensors:
                 raise ValueError(f"{checkpoint.path}: tensor {name} is there twice")
             tensors[canonical] = tensor.detach().float()
-    return tensors, notes
+    return tensors, [f"{_listed(names)} left out: {meaning}" for meaning, names in left.items()]
+
+
+def _unused(family: Family, name: str) -> str | None:
+    """Return what a tensor is that inference does not use; None of one that it uses."""
+    return next((meaning for pattern, meaning in family.unused
+                 if re.fullmatch(pattern, _without_base(name))), None)
+
+
+def _listed(names: list[str]) -> str:
+    more = [f"{len(names) - SHOWN} more"] if len(names) > SHOWN else []
+    return ", ".join(names[:SHOWN] + more)
 
 
 def _without_base(name: str) -> str:

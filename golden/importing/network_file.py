@@ -46,6 +46,8 @@ def described(words: Mapping[str, str], path: Path
     """
     fields = json.loads(words["config"])
     config = ModelConfig(**fields | {"num_classes": tuple(fields["num_classes"])})
+    if not isinstance(config.name, str):
+        raise ValueError(f"name={config.name!r} is not a text")
     check_bounds(config, path)
     preprocessing = host = None
     if "preprocessing" in words:

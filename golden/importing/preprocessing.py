@@ -68,10 +68,11 @@ class Preprocessing:
                              f"{', '.join(INTERPOLATIONS)}")
         for name in ("resize", "crop"):
             sides = getattr(self, name)
-            sides = (sides,) if name == "resize" and type(sides) is int else sides
-            if sides is not None and not (isinstance(sides, tuple) and len(sides) <= 2 and all(
+            sides = (sides, sides) if name == "resize" and type(sides) is int else sides
+            if sides is not None and not (isinstance(sides, tuple) and len(sides) == 2 and all(
                     type(side) is int and 0 < side <= 8192 for side in sides)):
-                raise ValueError(f"{name}={sides!r} is not in sides of 1 to 8192 pixels")
+                raise ValueError(f"{name}={getattr(self, name)!r} is not in sides of 1 to 8192 "
+                                 "pixels")
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -168,8 +169,8 @@ def processor(fields: Mapping[str, Any], path: Path) -> Preprocessing:
             interpolation=_interpolation(fields.get("resample", 2)))
     except KeyError as error:
         raise ValueError(f"{path}: field {error} is missing") from None
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from None
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} says no preprocessing that is understood: {error}") from None
 
 
 def pretrained(fields: Mapping[str, Any], path: Path) -> Preprocessing:
@@ -189,8 +190,8 @@ def pretrained(fields: Mapping[str, Any], path: Path) -> Preprocessing:
         return sized(preprocessing, (height, width), float(fields.get("crop_pct") or 1))
     except KeyError as error:
         raise ValueError(f"{path}: field {error} is missing") from None
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from None
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} says no preprocessing that is understood: {error}") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:

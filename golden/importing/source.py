@@ -132,7 +132,7 @@ def _own(path: Path) -> FloatNetwork:
         words = file.metadata()
     try:
         config, preprocessing, host = described(words, path)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a usable network ({error})") from None
     return FloatNetwork(config, checked(load_file(path), config, str(path)), preprocessing,
                         host=host)
@@ -149,10 +149,10 @@ def _folder(folder: Path, options: Options) -> FloatNetwork:
     trained = None
     if (folder / "config.json").is_file():
         fields = read_json(folder / "config.json")
+        if isinstance(fields.get("vision_config"), dict):  # of a network for images and texts
+            fields = fields["vision_config"]
         options = _with_config(options, fields, folder / "config.json")
-        side = fields.get("image_size")
-        if side is not None:
-            trained = (side, side) if isinstance(side, int) else tuple(side)
+        trained = _image_size(fields, folder / "config.json")
     if options.preprocessing is None and (folder / "preprocessor_config.json").is_file():
         path = folder / "preprocessor_config.json"
         options = replace(options, preprocessing=processor(read_json(path), path))
@@ -164,6 +164,17 @@ def _folder(folder: Path, options: Options) -> FloatNetwork:
     return _checkpoint(read(file, options.container), name, options, trained)
 
 
+def _image_size(fields: dict, path: Path) -> tuple[int, int] | None:
+    """Return height and width of the images that ``config.json`` says, if it does."""
+    side = fields.get("image_size")
+    sides = [side, side] if type(side) is int else side
+    if side is not None and not (isinstance(sides, list) and len(sides) == 2 and all(
+            type(each) is int and each > 0 for each in sides)):
+        raise ValueError(f"{path}: image_size {side!r} is neither a positive side in pixels nor "
+                         "height and width")
+    return None if side is None else tuple(sides)
+
+
 def _with_config(options: Options, fields: dict, path: Path) -> Options:
     """Add to options what ``config.json`` of transformers or of timm says."""
     if "pretrained_cfg" in fields and options.preprocessing is None:
@@ -171,8 +182,12 @@ def _with_config(options: Options, fields: dict, path: Path) -> Options:
     if fields.get("use_swiglu_ffn"):
         raise ValueError(f"{path}: use_swiglu_ffn, a gated MLP, is not computed by the "
                          "accelerator; it computes two layers with one activation between")
+    if any(key.startswith("rope_") and value for key, value in fields.items()):
+        raise ValueError(f"{path}: rotary positions (RoPE) are not computed by the accelerator; it "
+                         "computes one position embedding, added before the blocks")
     activation = fields.get("hidden_act")
-    if activation is not None and activation not in ACTIVATIONS:
+    if activation is not None and (
+            not isinstance(activation, str) or activation not in ACTIVATIONS):
         raise ValueError(f"{path}: hidden_act {activation!r} is not one of "
                          f"{', '.join(ACTIVATIONS)}")
     return replace(

@@ -1,5 +1,6 @@
 """Checkpoints of known families become the same network; broken ones say what is wrong."""
 
+import argparse
 import json
 import re
 from collections.abc import Callable
@@ -233,7 +234,15 @@ REFUSED = {
     "QK-norm": planted("blocks.0.attn.q_norm.weight", 16),
     "a gated MLP": planted("blocks.0.mlp.w12.weight", 128, 32),
     "a normalization before the first block": planted("norm_pre.weight", 32),
-    "its head attends to all tokens": planted("attn_pool.probe", 1, 1, 32),
+    "lacks tensor attn_pool.q.weight of shape (32, 32)": planted("attn_pool.latent", 1, 1, 32),
+    "tensor norm.weight has shape (7,), not (32,)": lambda weights: (
+        weights.pop("head.weight"), weights.pop("head.bias"),
+        planted("norm.weight", 7)(weights)),
+    "tensor pos_embed has shape (1, 17, 31), not (1, tokens, 32)": planted("pos_embed", 1, 17, 31),
+    "tensor patch_embed.proj.weight of shape (32, 3, 0, 0) has no square patches": (
+        planted("patch_embed.proj.weight", 32, 3, 0, 0)),
+    "tensor norm.bias is of torch.int8; weights are in floating point": (
+        lambda weights: weights.__setitem__("norm.bias", torch.zeros(32, dtype=torch.int8))),
     "blocks.0.nosuch.weight of shape (3,) is not understood": planted("blocks.0.nosuch.weight", 3),
     "tensor head.weight has shape (5, 48), not (classes, 32)": planted("head.weight", 5, 48),
     "blocks are numbered [0, 1, 7], not from 0 on": planted("blocks.7.norm1.weight", 32),
@@ -300,9 +309,108 @@ class Planted:
 
 def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     torch.save({"state_dict": Planted(tmp_path / "planted")}, tmp_path / "model.pth")
-    with pytest.raises(ValueError, match="is not a complete PyTorch checkpoint"):
+    with pytest.raises(ValueError, match=r"holds pickled objects beside tensors, .* pathlib\."):
         load(tmp_path / "model.pth", RAW)
     assert not (tmp_path / "planted").exists()
+
+
+@pytest.mark.parametrize(("make", "words"), [
+    (lambda: argparse.Namespace(epochs=3), "argparse.Namespace"),
+    (lambda: np.float64(3), r"numpy\S*.scalar"),
+    (lambda: Called(bytearray, 1 << 40), r"(builtins|__builtin__).bytearray"),
+    (lambda: Called(Tensor, 1 << 40), r"torch.Tensor"),
+    (lambda: Called(torch.UntypedStorage, 1 << 40), r"torch.storage.UntypedStorage"),
+])
+def test_what_makes_more_than_it_stores_is_not_called(
+        tmp_path: Path, make: Callable, words: str) -> None:
+    """What it holds is said, and how to do without."""
+    torch.save({"model": timm(seeded(PLAIN, 0)), "args": make()}, tmp_path / "model.pth")
+    with pytest.raises(ValueError, match=rf"{words}.*; save its state_dict\(\) alone"):
+        load(tmp_path / "model.pth", RAW)
+
+
+class Called:
+    """Unpickles by a call."""
+
+    def __init__(self, function: Callable, *arguments: object) -> None:
+        self.function, self.arguments = function, arguments
+
+    def __reduce__(self) -> tuple:
+        return self.function, self.arguments
+
+
+def test_containers_within_themselves_end(tmp_path: Path) -> None:
+    state: dict = {}
+    state["model"] = state
+    torch.save(state, tmp_path / "model.pth")
+    with pytest.raises(ValueError, match="holds no tensors"):
+        load(tmp_path / "model.pth", RAW)
+
+
+def test_a_tensor_without_numbers_is_refused(tmp_path: Path) -> None:
+    weights = timm(seeded(PLAIN, 0)) | {"norm.bias": torch.empty(32, device="meta")}
+    torch.save(weights, tmp_path / "model.pth")
+    with pytest.raises(ValueError, match=r"norm\.bias .* is not stored element by element"):
+        load(tmp_path / "model.pth", RAW)
+
+
+def test_the_format_before_pytorch_1_6_is_read(tmp_path: Path) -> None:
+    weights = timm(seeded(PLAIN, 0))
+    torch.save(weights, tmp_path / "model.pth", _use_new_zipfile_serialization=False)
+    assert same(load(tmp_path / "model.pth", RAW), seeded(PLAIN, 0))
+    torch.save(weights | {"x": Called(bytearray, 1 << 40)}, tmp_path / "model.pth",
+               _use_new_zipfile_serialization=False)
+    with pytest.raises(ValueError, match="bytearray; save its"):
+        load(tmp_path / "model.pth", RAW)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("name", ["n.safetensors", "n.pth"])
+def test_other_floating_points_are_read(tmp_path: Path, dtype: torch.dtype, name: str) -> None:
+    """The numbers are those of the file, in float32."""
+    weights = {key: tensor.to(dtype) for key, tensor in timm(seeded(PLAIN, 0)).items()}
+    (save_file if name.endswith("safetensors") else torch.save)(weights, tmp_path / name)
+    loaded = load(tmp_path / name, RAW)
+    assert {tensor.dtype for tensor in loaded.weights.values()} == {torch.float32}
+    assert torch.equal(loaded.weights["head.0.weight"], weights["head.weight"].float())
+
+
+@pytest.mark.parametrize("words", [
+    {"config": "[" * 100_000}, {"config": "[]"}, {"config": '{"num_classes": null}'}, {},
+    {"preprocessing": "[]"}, {"preprocessing": '{"mean": [0.5], "std": [0.5], "resize": [5]}'},
+    {"config": json.dumps(vars(PLAIN) | {"name": 3})}])
+def test_a_file_of_ours_that_says_nonsense_is_named(tmp_path: Path, words: dict) -> None:
+    path = tmp_path / "n.safetensors"
+    known = {"config": json.dumps(vars(PLAIN))} if "preprocessing" in words else {}
+    save_file(seeded(PLAIN, 0), path, {"format": FORMAT} | known | words)
+    with pytest.raises(ValueError, match=r"n\.safetensors: not a usable network"):
+        load(path)
+
+
+@pytest.mark.parametrize(("fields", "words"), [
+    ({"image_size": "x"}, "image_size 'x' is neither a positive side"),
+    ({"image_size": [1, 2, 3]}, "image_size [1, 2, 3] is neither"),
+    ({"image_size": 0}, "image_size 0 is neither"),
+    ({"num_attention_heads": [2]}, "is not a multiple of num_heads=[2]"),
+    ({"num_attention_heads": -2}, "is not a multiple of num_heads=-2"),
+    ({"hidden_act": ["gelu"]}, "hidden_act ['gelu'] is not one of gelu"),
+    ({"layer_norm_eps": "1"}, "norm_epsilon='1' is not between 0 and 1"),
+    ({"rope_theta": 100.0}, "rotary positions (RoPE) are not computed"),
+    ({"pretrained_cfg": 3}, "config.json says no preprocessing that is understood"),
+])
+def test_a_config_that_says_nonsense_is_named(tmp_path: Path, fields: dict, words: str) -> None:
+    save_file(timm(seeded(PLAIN, 0)), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"num_attention_heads": 2} | fields))
+    options = Options(preprocessing=None if "pretrained_cfg" in fields else NAMED["half"])
+    with pytest.raises(ValueError, match=re.escape(words)) as error:
+        load(tmp_path, options)
+    assert str(tmp_path) in str(error.value)
+
+
+def test_what_a_decoder_has_refuses_no_backbone(tmp_path: Path) -> None:
+    weights = timm(seeded(PLAIN, 0)) | {"decoders.depth.rel_pos": torch.zeros(3)}
+    torch.save(weights, tmp_path / "model.pth")
+    assert same(load(tmp_path / "model.pth", RAW), seeded(PLAIN, 0))
 
 
 def test_a_tensor_larger_than_what_is_stored_takes_no_memory(tmp_path: Path) -> None:
@@ -390,9 +498,11 @@ def test_a_rank_that_is_missing_or_odd_is_named(tmp_path: Path) -> None:
     (lambda file: file.unlink(), "lacks tensor blocks.1.mlp.experts.htoh4.weight"),
     (lambda file: file.write_bytes(file.read_bytes()[:-4]),
      "htoh4.weight has 4095 elements, which do not make the shape (4, 32, -1)"),
-    (lambda file: file.write_bytes(file.read_bytes()[:-3]), "has 16381 bytes, no multiple of 4"),
+    (lambda file: file.write_bytes(file.read_bytes()[:-3]),
+     "has 16381 bytes, no positive multiple of 4"),
     (lambda file: file.write_bytes(b"\x00\x00\xc0\x7f" + file.read_bytes()[4:]),
      "tensor blocks.1.mlp.experts.htoh4.weight of shape (4, 32, 32) holds NaN"),
+    (lambda file: file.write_bytes(b""), "has 0 bytes, no positive multiple of 4"),
     (lambda file: file.rename(file.with_name("l1_nosuch.float32.bin")), "is no tensor that"),
 ])
 def test_a_bad_edge_moe_file_is_named(tmp_path: Path, change: Callable, words: str) -> None:
@@ -433,8 +543,9 @@ def test_a_picture_is_resized_and_cut_as_it_is_said() -> None:
     ({"do_pad": True}, "do_pad is not supported"),
     ({"size": {"longest_edge": 20}}, "field 'height' is missing"),
     ({"resample": 9}, "interpolation 9 is not one of nearest"),
+    ({"size": {"height": [8], "width": 8}}, "resize=([8], 8) is not in sides"),
     ({"image_std": [0, 1, 1]}, "holds a number that is not above 0"),
-    ({"image_mean": None}, "p.json: "),
+    ({"image_mean": None}, "p.json says no preprocessing"),
 ])
 def test_a_processor_that_does_more_is_refused(fields: dict, words: str) -> None:
     known = {"size": {"height": 8, "width": 8}, "image_mean": [0, 0, 0], "image_std": [1, 1, 1]}

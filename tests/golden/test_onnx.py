@@ -60,6 +60,9 @@ def cases() -> dict[str, Case]:
         "distilled": Case(t.DeiTForImageClassificationWithTeacher(
             t.DeiTConfig(**SIZES, **mlp, num_labels=3)),
             t.DeiTImageProcessorPil(size=20, crop_size=16), False, ("older",)),
+        "siglip": Case(t.SiglipVisionModel(t.SiglipVisionConfig(**{
+            key: value for key, value in (SIZES | mlp).items() if key != "initializer_range"})),
+            t.SiglipImageProcessorPil(size={"height": 16, "width": 16}), False),
     }
 
 
@@ -121,7 +124,7 @@ def distance(value: Tensor, reference: Tensor) -> float:
     return float(10 * torch.log10(reference.double().square().sum() / noise))
 
 
-NAMES = ("vit", "deit", "dinov2", "registers", "average", "distilled")
+NAMES = ("vit", "deit", "dinov2", "registers", "average", "distilled", "siglip")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -193,9 +196,80 @@ def test_a_checkpoint_gives_its_network_s_own_outputs(
     if case.whole:
         assert distance(scores, expected["logits"][0]) > 100
     else:
-        (output, value), = network.host.run(tokens.numpy()).items()
-        assert distance(torch.from_numpy(value), expected[output]) > 100
+        for output, value in network.host.run(tokens.numpy()).items():
+            assert distance(torch.from_numpy(value), expected[output]) > 100
         assert len({reason for *_, reason in network.nodes}) == 1
+
+
+def siglip(folder: Path, kind: str) -> nn.Module:
+    """Save SigLIP with its half for texts, or with a classifier."""
+    t = transformers
+    config = t.SiglipConfig(
+        vision_config={key: value for key, value in SIZES.items() if key != "initializer_range"} | {
+            "intermediate_size": 64}, text_config={
+                "hidden_size": 32, "num_hidden_layers": 1, "intermediate_size": 32,
+                "num_attention_heads": 2, "vocab_size": 50}, num_labels=4)
+    model = randomized(getattr(t, kind)(config))
+    model.save_pretrained(folder)
+    t.SiglipImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
+    return model
+
+
+@pytest.mark.parametrize("kind", ["SiglipModel", "SiglipForImageClassification"])
+def test_siglip_is_read_without_its_half_for_texts(tmp_path: Path, kind: str) -> None:
+    model = siglip(tmp_path / "net", kind)
+    network = load(tmp_path / "net")
+    path, = pictures(tmp_path, 1)
+    pixels = load_image(path, network.config, network.preprocessing)
+    wanted = transformers.SiglipImageProcessorPil.from_pretrained(tmp_path / "net")(
+        Image.open(path), return_tensors="pt")
+    with torch.no_grad():
+        expected = model.vision_model(**wanted) if kind == "SiglipModel" else model(**wanted)
+        tokens, _ = network.model().double()(pixels.double())
+    made = network.host.run(tokens.numpy())
+    assert made.keys() == ({"last_hidden_state", "pooler_output"} if kind == "SiglipModel"
+                           else {"logits"})
+    for output, value in made.items():
+        assert distance(torch.from_numpy(value), expected[output]) > 100
+    words = ("the half for texts" if kind == "SiglipModel" else
+             "attn_pool left out: a classifier of the average does not use it")
+    assert [note for note in network.notes if words in note] == [
+        note for note in network.notes if "left out" in note]
+
+
+@pytest.mark.parametrize("activation", ["gelu-tanh", "gelu", "relu", "silu", "quick-gelu"])
+def test_timm_s_pooling_by_attention_is_siglip_s(tmp_path: Path, activation: str) -> None:
+    """Its names are others, and behind it is a classifier."""
+    t, generator = transformers, torch.Generator().manual_seed(5)
+    acts = {"gelu-tanh": "gelu_pytorch_tanh", "quick-gelu": "quick_gelu"}
+    head = t.models.siglip.modeling_siglip.SiglipMultiheadAttentionPoolingHead(
+        t.SiglipVisionConfig(hidden_size=32, intermediate_size=64, num_attention_heads=2,
+                             hidden_act=acts.get(activation, activation)))
+    randomized(head)
+    parts = dict(head.named_parameters())
+    names = {"layernorm": "norm", "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2",
+             "attention.out_proj": "proj"}
+    stored = {f"attn_pool.{new}.{kind}": parts[f"{old}.{kind}"].detach()
+              for old, new in names.items() for kind in ("weight", "bias")}
+    for kind in ("weight", "bias"):
+        joined = parts[f"attention.in_proj_{kind}"].detach()
+        stored |= {f"attn_pool.q.{kind}": joined[:32].clone(),
+                   f"attn_pool.kv.{kind}": joined[32:].clone()}
+    stored |= {"attn_pool.latent": parts["probe"].detach(),
+               "head.weight": torch.randn(5, 32, generator=generator)}
+    config = ModelConfig(name="plain", image_channels=3, image_height=16, image_width=16,
+                         patch_size=4, embed_dim=32, num_layers=2, num_heads=2, hidden_dim=64,
+                         prefix_tokens=0)
+    torch.save({key: value for key, value in seeded(config, 1).items() if key != "cls_token"}
+               | stored, tmp_path / "plain.pth")
+    network = load(tmp_path / "plain.pth", Options(
+        heads=2, activation=activation, preprocessing=NAMED["half"]))
+    tokens = torch.randn(16, 32, generator=generator)
+    with torch.no_grad():
+        expected = head(tokens[None]) @ stored["head.weight"].T
+    output, = network.host.run(tokens.numpy()).values()
+    assert distance(torch.from_numpy(output), expected) > 100
+    assert 0.7 < network.share < 1
 
 
 @pytest.mark.parametrize("kind", ["layer", "rms"])
@@ -260,6 +334,8 @@ class Vit(nn.Module):
         if self.kind == "normalized":
             image = (image - torch.tensor([0.5, 0.4, 0.3])[:, None, None]) / 0.2
         x = self.embed(image).flatten(2).transpose(1, 2) + self.position
+        if self.kind == "pre-norm":
+            x = self.norm(x)
         for number, layer in enumerate(self.layers):
             x = x + self.attention(layer, x if self.kind == "post-norm" else layer["norm1"](x))
             x = x + self.mlp(layer, layer["norm2"](x), number)
@@ -275,6 +351,10 @@ class Vit(nn.Module):
             q, k, v = joined.reshape(*h.shape[:-1], 2, 3, 16).permute(3, 0, 2, 1, 4)
         else:
             q, k, v = joined.reshape(*h.shape[:-1], 3, 2, 16).permute(2, 0, 3, 1, 4)
+        if self.kind == "shared":  # grouped queries: all heads have the first one's keys and values
+            k, v = k[:, :1].expand(-1, 2, -1, -1), v[:, :1].expand(-1, 2, -1, -1)
+        if self.kind == "mixed-channels":
+            k = k.reshape(1, 2, 16, 16).transpose(2, 3)
         if self.kind == "qk-norm":
             q, k = layer["q_norm"](q), layer["k_norm"](k)
         if self.kind == "rope":
@@ -303,7 +383,8 @@ def imported(kind: str, folder: Path, **options: object) -> tuple[nn.Module, Flo
                        Options(preprocessing=NAMED["edge-moe"], **options))
 
 
-@pytest.mark.parametrize("kind", ["", "relu", "silu", "quick-gelu", "scale", "normalized"])
+@pytest.mark.parametrize("kind", ["", "relu", "silu", "quick-gelu", "scale", "normalized",
+                                  "interleaved", "shared"])
 def test_a_variant_is_the_same_network(tmp_path: Path, kind: str) -> None:
     """Joined projections, no class token, pooling on the host, activations, another scale."""
     model, network = imported(kind, tmp_path)
@@ -327,7 +408,7 @@ def test_a_variant_is_the_same_network(tmp_path: Path, kind: str) -> None:
     ("windows", "windows of tokens are not computed"), ("post-norm", "are not normalized"),
     ("overlap", "patches overlap or are padded"), ("tanh", "is none of gelu, gelu-tanh"),
     ("mixed", "its activations differ: relu, silu"), ("skip", "an output needs image beside"),
-    ("interleaved", "may be joined in another order"),
+    ("mixed-channels", "tokens or channels are mixed"), ("pre-norm", "a normalization before"),
 ])
 def test_what_is_not_computed_is_refused_by_name(tmp_path: Path, kind: str, words: str) -> None:
     with pytest.raises(ValueError, match=re.escape(words)) as error:
