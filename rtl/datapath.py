@@ -6,8 +6,8 @@
                              ▲ normalized rows, activations, probabilities ◄──────────────┘
 """
 
-from amaranth import Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth import Module, Mux
+from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, flipped
 
@@ -31,7 +31,7 @@ from deltamoe.rtl.linear.drain import Drain
 from deltamoe.rtl.linear.event_encoder import EventEncoder
 from deltamoe.rtl.linear.item_generator import ItemGenerator
 from deltamoe.rtl.linear.operand_source import OperandSource
-from deltamoe.rtl.memory.halves import Halves
+from deltamoe.rtl.memory.activations import Activations
 from deltamoe.rtl.memory.store_ports import StorePorts
 from deltamoe.rtl.moe.dispatch import Dispatch
 from deltamoe.rtl.norm.normalization import Normalization
@@ -59,8 +59,7 @@ class Datapath(wiring.Component):
 
     record = Record(twin="integer", area=Area(
         block=lambda hw: (
-            *Halves.rams(8 * hw.word * hw.act_row, hw.act_words // hw.act_row, hw.act_row),
-            Ram(parameters_of(hw), hw.param_words),
+            *Activations.rams(hw), Ram(parameters_of(hw), hw.param_words),
             *((Ram(8 * hw.word, hw.reference_words),) if hw.temporal else ())),
         grows=lambda hw: (hw.word, hw.word * hw.temporal, hw.word * (hw.act_row - 2))),
                     combinational={
@@ -96,6 +95,7 @@ class Datapath(wiring.Component):
         m.submodules.residual = residual = Residual(hw)
         m.submodules.normalization = normalization = Normalization(hw)
         m.submodules.probabilities = probabilities = Probabilities(hw)
+        m.submodules.activations = activations = Activations(hw)
 
         for unit in (items, normalization, probabilities):
             wiring.connect(m, flipped(self.issue.operator), unit.operator)
@@ -111,7 +111,7 @@ class Datapath(wiring.Component):
         pipe(m, writeback.routes, dispatch.i)
         self.connect_items(m, items, source, dispatch)
         self.connect_drain(m, compute, drain, writeback, probabilities)
-        self.connect_memories(m, source, writeback, normalization, probabilities)
+        self.connect_operands(m, source, activations, normalization, probabilities)
         m.submodules.ports = ports = StorePorts(hw)
         self.connect_residual(m, residual, normalization, ports)
         if hw.temporal:
@@ -124,6 +124,8 @@ class Datapath(wiring.Component):
         wiring.connect(m, flipped(self.loads.table), writeback.table)
         wiring.connect(m, flipped(self.loads.norm), normalization.parameters)
         wiring.connect(m, flipped(self.loads.residual), residual.load)
+        wiring.connect(m, flipped(self.loads.image), activations.load)
+        wiring.connect(m, writeback.act, activations.write)
         wiring.connect(m, writeback.kv, compute.kv)
         wiring.connect(m, source.queues, compute.queues)
 
@@ -162,36 +164,20 @@ class Datapath(wiring.Component):
             drain.sums.complete.eq(compute.sums.complete), drain.sums.acc.eq(compute.sums.acc),
         ]
 
-    def connect_memories(self, m, source, writeback, normalization, probabilities):
-        """The three memories that operands come from; the image is among the activations."""
-        hw, size = self.hw, self.hw.act_row
-        row, low = data.ArrayLayout(8 * hw.word, size), size.bit_length() - 1
-        m.submodules.act = act = Halves(row, hw.act_words // size, size)
-        part, written, loaded = Signal(low), writeback.act, self.loads.image
-        read = source.read
-        m.d.sync += part.eq(read.address[:low])
+    def connect_operands(self, m, source, activations, normalization, probabilities):
+        """The memories that operands come from, and how much of them is there."""
+        read, rows = source.read, source.rows
+        for kind, port in ((Source.ACT, activations.read), (Source.NORMED, normalization.read),
+                           (Source.PROBABILITIES, probabilities.read)):
+            m.d.comb += [port.address.eq(read.address), read.data[kind.value].eq(port.data)]
         m.d.comb += [
-            act.load.en.eq(loaded.en.replicate(2) << 2 * loaded.address[: low - 1]),
-            act.load.address.eq(loaded.address >> low - 1),
-            act.load.data.eq(loaded.data.replicate(size // 2)),
-            act.read.address.eq(read.address >> low),
-            act.write.en.eq(written.en << written.address[:low]),
-            act.write.address.eq(written.address >> low),
-            act.write.data.eq(written.data.as_value().replicate(size)),
-            read.data[Source.ACT.value].eq(act.read.data[part]),
-            normalization.read.address.eq(read.address),
-            read.data[Source.NORMED.value].eq(normalization.read.data),
-            source.rows.normed.eq(normalization.rows),
-            normalization.available.eq(source.rows.ready),
-            probabilities.read.address.eq(read.address),
-            read.data[Source.PROBABILITIES.value].eq(probabilities.read.data),
-            source.rows.probabilities.eq(probabilities.rows),
+            rows.normed.eq(normalization.rows), normalization.available.eq(rows.ready),
+            rows.probabilities.eq(probabilities.rows),
         ]
-
-        if hw.read_words > 1:
-            m.d.comb += read.upper.eq(act.upper)
-            m.d.comb += [read.beside[half][n].eq(act.halves[half][n + 1])
-                         for half in range(2) for n in range(hw.read_words - 1)]
+        if self.hw.read_words > 1:
+            beside = activations.read
+            m.d.comb += [read.upper.eq(beside.upper),
+                         *(read.beside[n].eq(beside.beside[n]) for n in range(2))]
 
     def connect_kept(self, m, items, source, encoder, drain, compute, dispatch, ports):
         """What is kept from the frame before: sums, operands, and which tokens changed."""

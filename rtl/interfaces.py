@@ -15,7 +15,7 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.golden.numerics import RESIDUAL, TABLE
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR, Target
-from deltamoe.rtl.formats import PARAMETER, STORING
+from deltamoe.rtl.formats import PARAMETER, STORING, words_beside
 
 
 class Write(wiring.Signature):
@@ -105,6 +105,24 @@ class YieldingRead(wiring.Signature):
 
     def __init__(self, depth: int, shape: ShapeLike) -> None:
         super().__init__({**Read(depth, shape).members, "granted": In(1)})
+
+
+class ActivationRead(wiring.Signature):
+    """Read port of the activations.
+
+    Members
+    -------
+    address, data : ``Out(range(hw.act_words))``, ``In(bytes_of(hw))``
+        Word, and what it holds, in the next cycle.
+    beside, upper : ``In(words_beside(hw)).array(2)``, ``In(1)``
+        The words that follow it, if ``address`` is a multiple of ``read_words``: of either half of
+        the memory, and which to take. If words are read together.
+    """
+
+    def __init__(self, hw: HwConfig) -> None:
+        beside = {"beside": In(words_beside(hw)).array(2), "upper": In(1)}
+        super().__init__({**Read(hw.act_words, bytes_of(hw)).members,
+                          **(beside if hw.read_words > 1 else {})})
 
 
 class Lookup(wiring.Signature):
