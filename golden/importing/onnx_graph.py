@@ -5,7 +5,7 @@ The packages ``onnx`` and ONNX Runtime are the extra ``onnx``, imported when a g
 
 import math
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,18 +55,41 @@ class Graph:
                     node.attribute[0].t)
         self.inputs = [item.name for item in graph.input if item.name not in self.constants]
         self.outputs = [item.name for item in graph.output]
+        self.measured: dict[str, tuple[int, ...]] = {}
         self.types = {item.name: item.type.tensor_type
                       for item in (*graph.value_info, *graph.input, *graph.output)}
+        inner = next((node.op_type for node in self.nodes for item in node.attribute
+                      if item.type in (item.GRAPH, item.GRAPHS)), None)
+        if inner is not None:
+            raise ValueError(f"it has control flow ({inner}), which is not read; export it with "
+                             "fixed shapes and without branches")
         self.makers = {name: node for node in self.nodes for name in node.output}
         self.readers: dict[str, list] = {}
         for node in self.nodes:
             for name in node.input:
                 self.readers.setdefault(name, []).append(node)
+        unknown = [name for name in self.makers if name and min(self.shape(name), default=-1) < 0]
+        if unknown and len(self.inputs) == 1:
+            self.measured = self._measure(unknown)
+
+    def _measure(self, names: list[str]) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of values behind operators that ONNX does not know, by running them."""
+        onnx = extra("onnx")
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        del model.graph.output[:]
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+        source, = self.inputs
+        image = np.zeros(self.shape(source), np.float32)
+        return {name: value.shape for name, value in zip(
+            names, run(model.SerializeToString(), {source: image}), strict=True)}
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a value; -1 where it is not known, none at all if nothing is."""
         if name in self.constants:
             return self.constants[name].shape
+        if name in self.measured:
+            return self.measured[name]
         kind = self.types.get(name)
         return () if kind is None else tuple(
             dim.dim_value if dim.HasField("dim_value") else -1 for dim in kind.shape.dim)
@@ -135,7 +158,17 @@ class Graph:
 
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
         """Compute values of others."""
-        return run(self.part(list(inputs), outputs).SerializeToString(), inputs)
+        return self.function(list(inputs), outputs)(inputs)
+
+    def function(self, inputs: list[str], outputs: list[str], zero: Iterable[str] = ()
+                 ) -> Callable[[dict[str, np.ndarray]], list[np.ndarray]]:
+        """Return what computes values of others, with zeros for some constants."""
+        model, zero = self.part(inputs, outputs), set(zero)
+        for item in model.graph.initializer:
+            if item.name in zero:
+                item.CopyFrom(extra("onnx").numpy_helper.from_array(
+                    np.zeros_like(self.constants[item.name]), item.name))
+        return runner(model.SerializeToString())
 
 
 def run(model: bytes, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -146,12 +179,21 @@ def run(model: bytes, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
     ValueError
         ONNX Runtime cannot.
     """
+    return runner(model)(inputs)
+
+
+def runner(model: bytes) -> Callable[[dict[str, np.ndarray]], list[np.ndarray]]:
+    """Return what runs a model on one thread, and raises ValueError if ONNX Runtime cannot."""
     session = _session(model)
-    try:
-        return session.run(None, inputs)
-    # ONNX Runtime raises exceptions of its own without a common base.
-    except Exception as error:
-        raise ValueError(f"ONNX Runtime cannot run this part ({_line(error)})") from None
+
+    def started(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        try:
+            return session.run(None, inputs)
+        # ONNX Runtime raises exceptions of its own without a common base.
+        except Exception as error:
+            raise ValueError(f"ONNX Runtime cannot run this part ({_line(error)})") from None
+
+    return started
 
 
 def _session(model: bytes, **settings: object) -> Any:
@@ -174,8 +216,10 @@ def _line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def read(path: Path, image: tuple[int, int] | None = None) -> Graph:
+def read(path: Path, image: tuple[int, int] | None = None) -> "onnx.ModelProto":
     """Read a model for a batch of one image, and fold what does not depend on the image.
+
+    Half precision becomes float32, which has all its numbers.
 
     Parameters
     ----------
@@ -203,6 +247,7 @@ def read(path: Path, image: tuple[int, int] | None = None) -> Graph:
                 default=0)
     if opset < 11:
         raise ValueError(f"{path} is of opset {opset}; 11 and newer are read")
+    _single(model)
     _shape_input(model, path, image)
     _check_values(model, path)
     with tempfile.TemporaryDirectory() as folder:
@@ -212,9 +257,30 @@ def read(path: Path, image: tuple[int, int] | None = None) -> Graph:
             _session(model.SerializeToString(), optimized_model_filepath=str(target),
                      graph_optimization_level=runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
                      disabled_optimizers=["MatMulAddFusion", "TransposeOptimizer"])
+            return onnx.load(str(target))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
-        return Graph(onnx.load(str(target)))
+
+
+def _single(model: "onnx.ModelProto") -> None:
+    """Make float32 of all numbers in half precision."""
+    onnx = extra("onnx")
+    halves, single = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16), onnx.TensorProto.FLOAT
+    graph = model.graph
+    attributes = [item for node in graph.node for item in node.attribute]
+    tensors = [*graph.initializer, *(item.t for item in attributes if item.type == item.TENSOR)]
+    if not any(tensor.data_type in halves for tensor in tensors):
+        return
+    for tensor in tensors:
+        if tensor.data_type in halves:
+            value = onnx.numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
+    for item in attributes:
+        if item.name in ("to", "dtype", "stash_type") and item.i in halves:
+            item.i = single
+    for item in (*graph.input, *graph.output):
+        if item.type.tensor_type.elem_type in halves:
+            item.type.tensor_type.elem_type = single
 
 
 def _shape_input(model: "onnx.ModelProto", path: Path, image: tuple[int, int] | None) -> None:

@@ -49,6 +49,7 @@ class Branch(NamedTuple):
     norm: Norm
     heads: int | None = None
     activation: str | None = None
+    top_k: int | None = None
 
 
 def linear(graph: Graph, node: "onnx.NodeProto") -> Linear | None:

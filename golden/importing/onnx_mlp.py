@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from deltamoe.golden.config import ACTIVATIONS
+from deltamoe.golden.importing.onnx_experts import experts, is_routed
 from deltamoe.golden.importing.onnx_graph import Graph
 from deltamoe.golden.importing.onnx_layers import (
     Branch,
@@ -22,8 +23,10 @@ GATED = "a gated MLP (SwiGLU) is not computed; an MLP is two layers with one act
 
 
 def mlp(graph: Graph, source: str, added: str) -> Branch:
-    """Read the half of a block that is an MLP."""
+    """Read the half of a block that is an MLP, or a mixture of them."""
     nodes = graph.between(source, added)
+    if is_routed(nodes):
+        return experts(graph, source, added)
     found = layers(graph, nodes)
     if len(found) != 2:
         gated = len(found) == 3 and any(

@@ -17,7 +17,8 @@ from deltamoe.golden.importing.assembly import Assembled, assemble
 from deltamoe.golden.importing.containers import Weights
 from deltamoe.golden.importing.host import Host
 from deltamoe.golden.importing.onnx_attention import attention
-from deltamoe.golden.importing.onnx_graph import Graph, read
+from deltamoe.golden.importing.onnx_fused import taken_apart
+from deltamoe.golden.importing.onnx_graph import Graph, read, run
 from deltamoe.golden.importing.onnx_layers import (
     LAYOUT,
     Branch,
@@ -50,11 +51,39 @@ def find(path: Path, name: str, options: Options) -> Assembled:
         The file is damaged, or no vision transformer that the accelerator computes; the message
         says what stands in the way, and what is allowed.
     """
-    graph = read(path, options.image)
+    model = read(path, options.image)
     try:
-        return _find(graph, path, name, options)
-    except UnmatchedError as error:
-        raise ValueError(f"{path}: {error}") from None
+        return _find(_plain(model), path, name, options)
+    except ValueError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: {reason}") from None
+
+
+def _plain(model: "onnx.ModelProto") -> Graph:
+    """Return the graph with fused operators taken apart, which has to compute the same.
+
+    Raises
+    ------
+    UnmatchedError
+        It does not, or an operator is of one processor alone.
+    """
+    for node in model.graph.node:
+        if node.domain.startswith("com.microsoft.nch"):
+            raise UnmatchedError(f"its operators ({node.domain}) are for the processor that ONNX "
+                                 "Runtime optimized it on; export it without that, or with its "
+                                 "level 'extended' at most")
+    apart = taken_apart(model)
+    if apart is None:
+        return Graph(model)
+    graph = Graph(apart)
+    source, = graph.inputs
+    image = np.random.default_rng(1).standard_normal(graph.shape(source)).astype(np.float32)
+    given, made = run(model.SerializeToString(), {source: image}), graph.run(
+        {source: image}, graph.outputs)
+    for wanted, value in zip(given, made, strict=True):
+        if _db(torch.from_numpy(value).double(), wanted) < EXACT_DB:
+            raise UnmatchedError("its fused operators compute something else than their parts")
+    return graph
 
 
 def _find(graph: Graph, path: Path, name: str, options: Options) -> Assembled:
@@ -71,6 +100,10 @@ def _find(graph: Graph, path: Path, name: str, options: Options) -> Assembled:
     if len(several) > 1:
         raise UnmatchedError(f"its blocks have {', '.join(map(str, sorted(several)))} heads; all "
                              "have as many")
+    routed = {branch.top_k for branch in branches} - {None}
+    if len(routed) > 1:
+        raise UnmatchedError(f"its gates choose {', '.join(map(str, sorted(routed)))} experts; all "
+                             "choose as many")
     used = {branch.activation for branch in branches} - {None}
     if len(used) > 1:
         raise UnmatchedError(f"its activations differ: {', '.join(sorted(used))}; that of all "
@@ -84,7 +117,7 @@ def _find(graph: Graph, path: Path, name: str, options: Options) -> Assembled:
                     for part, value in parts.items()}
     height, width = graph.shape(graph.inputs[0])[2:]
     known = replace(options, heads=first.heads, norm=first.norm.kind, image=(height, width),
-                    epsilon=first.norm.epsilon)
+                    epsilon=first.norm.epsilon, top_k=routed.pop() if routed else None)
     said = {"name": name, "source": str(path), "activation": used.pop(), "antialias": False}
     made = assemble(tensors, replace(known, activation=None), **said)
     rng = np.random.default_rng(0)
@@ -181,8 +214,12 @@ def _head(graph: Graph, tokens: str) -> Weights | None:
         return None
     source = back(graph, last[0].source)
     moved = [node for node in graph.between(tokens, last[0].source) if node.op_type in LAYOUT]
+    picked = tokens
+    while len(readers := graph.readers.get(picked, [])) == 1 and readers[0].op_type in LAYOUT and (
+            len(readers[0].output) == 1):
+        picked = readers[0].output[0]
     try:
-        found = norm(graph, tokens, source)
+        found = norm(graph, picked, source)
     except UnmatchedError:
         return None
     if not moved:
