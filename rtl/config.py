@@ -177,9 +177,24 @@ class HwConfig:
         return self.state_words > 0
 
     @property
+    def state_bits(self) -> int:
+        """Bits of the place of a kept sum; none if nothing is kept."""
+        return max(self.state_words - 1, 0).bit_length()
+
+    @property
+    def kept_word(self) -> int:
+        """Elements of a word that is kept from one frame to the next; none if nothing is."""
+        return self.word if self.temporal else 0
+
+    @property
+    def compared_tokens(self) -> int:
+        """Tokens that can be compared with those of the frame before."""
+        return self.max_tokens if self.temporal else 0
+
+    @property
     def remembered_tokens(self) -> int:
         """Tokens whose experts of the frame before are known, over all layers."""
-        return 8 * self.max_tokens if self.temporal else 0
+        return 8 * self.compared_tokens
 
     @property
     def queues(self) -> int:

@@ -12,6 +12,11 @@ RESULTS = (ACTIVATION, HIDDEN, SCORE, EXPERT, UPDATE, WEIGHT)
 """What a requantized element saturates to, each by its code in hardware."""
 
 
+def if_kept(hw: HwConfig, members: dict[str, ShapeLike]) -> dict[str, ShapeLike]:
+    """Return members about what is kept from frame to frame: of no bits where nothing is."""
+    return members if hw.temporal else dict.fromkeys(members, 0)
+
+
 def beat(element: ShapeLike, lanes: int) -> data.StructLayout:
     """One transfer of a row: ``lanes`` elements, ``last`` set on the row's final transfer."""
     return data.StructLayout({"data": data.ArrayLayout(element, lanes), "last": 1})
@@ -48,8 +53,8 @@ def route(hw: HwConfig) -> data.StructLayout:
 
     What is kept of it is in this ``slot`` of the token's, and ``known`` if it was kept before.
     """
-    kept_at = {"slot": 4, "known": 1} if hw.temporal else {}
-    return data.StructLayout({"expert": 8, "weight": unsigned(16), "last": 1, **kept_at})
+    return data.StructLayout({"expert": 8, "weight": unsigned(16), "last": 1,
+                              **if_kept(hw, {"slot": 4, "known": 1})})
 
 
 COMMAND = data.StructLayout({"address": 40, "beats": 24})
@@ -69,20 +74,21 @@ def place(hw: HwConfig) -> dict:
     return {"leader": range(hw.groups), "span": 4, "gang": 4, "split": 3}
 
 
-def kept(hw: HwConfig) -> dict:
+def kept(hw: HwConfig) -> dict[str, ShapeLike]:
     """Where a sum is kept from frame to frame; whether it is added to, and kept, again."""
-    return {"state": range(hw.state_words), "accumulates": 1, "stores": 1} if hw.temporal else {}
+    return if_kept(hw, {"state": range(hw.state_words), "accumulates": 1, "stores": 1})
 
 
-def traced(hw: HwConfig) -> dict:
+def traced(hw: HwConfig) -> dict[str, ShapeLike]:
     """How an operand is compared with its reference.
 
     ``tracks``: with the word at ``reference_address``, which ``updates`` moves by what is sent:
     differences above ``theta``. ``silent`` sends nothing; ``probe`` tells only whether anything
     would be sent.
     """
-    return {"reference_address": range(hw.reference_words), "tracks": 1, "updates": 1, "theta": 8,
-            "silent": 1, "probe": 1} if hw.temporal else {}
+    return if_kept(hw, {
+        "reference_address": range(hw.reference_words), "tracks": 1, "updates": 1, "theta": 8,
+        "silent": 1, "probe": 1})
 
 
 def wide(hw: HwConfig) -> dict:
@@ -173,8 +179,8 @@ def queued(hw: HwConfig) -> data.StructLayout:
     ``place`` is the token's slot behind all of the tokens before, ``known`` whether what is kept
     there is of this expert.
     """
-    kept_at = {"place": range(hw.max_tokens * hw.max_top_k), "known": 1} if hw.temporal else {}
-    return data.StructLayout({"token": range(hw.max_tokens), "weight": 16, **kept_at})
+    return data.StructLayout({"token": range(hw.max_tokens), "weight": 16, **if_kept(hw, {
+        "place": range(hw.max_tokens * hw.max_top_k), "known": 1})})
 
 
 def probed(hw: HwConfig) -> data.StructLayout:

@@ -216,7 +216,7 @@ class Loads(wiring.Signature):
     image : ``Out(Write(hw.act_words // 2, 8 * hw.lanes))``
         Two words of activations.
     kept : ``Out(KeptLoads(hw))``
-        What is kept, if anything is.
+        What is kept; never written if nothing is.
     """
 
     def __init__(self, hw: HwConfig) -> None:
@@ -227,7 +227,7 @@ class Loads(wiring.Signature):
             "table": Out(table_write()),
             "residual": Out(Write(hw.residual_words, residual_of(hw))),
             "image": Out(Write(hw.act_words // 2, 8 * hw.lanes)),
-            **({"kept": Out(KeptLoads(hw))} if hw.temporal else {}),
+            "kept": Out(KeptLoads(hw)),
         })
 
 

@@ -184,7 +184,7 @@ class Keeping:
         for layer in range(config.num_layers):
             if config.is_moe(layer) and self.remembers(layer):
                 self.routes.take(block(layer), config.num_tokens)
-        self.streamed = self.divide() if hw.temporal else frozenset()
+        self.streamed = self.divide()
 
     def members(self, operator: Operator) -> list[Operator]:
         """Operators of the block behind a token gate that ``operator`` belongs to."""

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.golden.numerics import ACTIVATION, EXPERT, HIDDEN, SCORE, UPDATE, WEIGHT
@@ -12,7 +13,7 @@ from deltamoe.rtl.attention.softmax import Softmax
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Dest
 from deltamoe.rtl.formats import NORMALIZER, RESULTS, drained, scaled, tag
-from deltamoe.rtl.interfaces import Counts, Lookup, Read, parameters_of
+from deltamoe.rtl.interfaces import Counts, Lookup, Write, attach, parameters_of
 from deltamoe.rtl.linear.compute_unit import ComputeUnit, Sums, members
 from deltamoe.rtl.moe.gate import Gate
 from deltamoe.rtl.record import Area, Ram, Record
@@ -42,8 +43,8 @@ class Drain(cycles.Drain, wiring.Component):
         Oldest item; the word of its sums ``latency(hw)`` cycles later.
     kept : ``Out(KeptWord(hw))``
         Where the word's sums are kept, if any are.
-    parameters : ``Out(Read(hw.param_words, parameters_of(hw)))``
-        Parameters of the columns.
+    parameters : ``In(Write(hw.param_words, parameters_of(hw)))``
+        Write port of the columns' parameters.
     normalizers : ``Out(Lookup(hw.attention_lag + 1, NORMALIZER))``
         Row slots of the attention and their reciprocal sums.
     o : ``Out(stream.Signature(scaled(hw)))``
@@ -60,12 +61,13 @@ class Drain(cycles.Drain, wiring.Component):
     """
 
     record = Record(moves="pairs sums with their parameters", area=Area(
+        block=lambda hw: (Ram(parameters_of(hw), hw.param_words),),
         distributed=lambda hw: (Ram(drained(hw), 6 * hw.groups),),
-        grows=lambda hw: (hw.word, 6 * hw.groups / 64, hw.temporal)), combinational={
+        grows=lambda hw: (hw.word, 6 * hw.groups / 64, hw.state_bits)), combinational={
         "counts.drain_busy": ("sums.complete",),
         "counts.drain_credit": ("sums.complete",),
         "counts.drain_starved": ("sums.complete",),
-        "o.payload": ("normalizers.data", "parameters.data", "sums.acc"),
+        "o.payload": ("normalizers.data", "sums.acc"),
         "sums.release": ("sums.complete",),
     })
 
@@ -78,11 +80,11 @@ class Drain(cycles.Drain, wiring.Component):
             "i": In(stream.Signature(drained(hw))),
             "op": In(3), "active": In(1),
             "row_freed": In(1), "token_freed": In(1), "sums": Out(Sums(hw)),
-            "parameters": Out(Read(hw.param_words, parameters_of(hw))),
+            "parameters": In(Write(hw.param_words, parameters_of(hw))),
             "normalizers": Out(Lookup(hw.attention_lag + 1, NORMALIZER)),
             "o": Out(stream.Signature(scaled(hw))),
             "counts": Out(Counts({"drain_busy": 1, "drain_starved": 1, "drain_credit": 1})),
-            **({"kept": Out(KeptWord(hw))} if hw.temporal else {}),
+            "kept": Out(KeptWord(hw)),
         })
 
     def elaborate(self, platform):
@@ -149,8 +151,12 @@ class Drain(cycles.Drain, wiring.Component):
             tags[0].flush.eq(head.flush), tags[0].final.eq(head.final & last),
             params[0].eq(head.param + Mux(head.advance, position, 0)),
         ]
-        m.d.comb += self.parameters.address.eq(params[-1])
-        made = self.o.p
+        m.submodules.parameters = parameters = Memory(
+            shape=parameters_of(hw), depth=hw.param_words, init=[],
+            attrs={"ram_style": "block"})
+        attach(m, self.parameters, parameters.write_port())
+        made, read = self.o.p, parameters.read_port()
+        m.d.comb += read.addr.eq(params[-1])
         m.d.comb += [
             self.o.valid.eq(valid[-1]), made.acc.eq(self.sums.acc),
             made.tag.eq(tags[-1]), self.normalizers.address.eq(slots[-1]),
@@ -161,20 +167,23 @@ class Drain(cycles.Drain, wiring.Component):
             for dest, result in MADE.items():
                 with m.Case(dest):
                     m.d.comb += made.width.eq(RESULTS.index(result))
-        if hw.temporal:
-            places = [Signal(self.kept.where.shape(), name=f"where_{n}")
-                      for n in range(ComputeUnit.READ_LATENCY)]
-            m.d.sync += [
-                places[0].state.eq(head.state + position),
-                places[0].accumulates.eq(head.accumulates & busy),
-                places[0].stores.eq(head.stores & busy),
-                *(later.eq(earlier) for earlier, later in pairwise(places)),
-            ]
-            m.d.comb += [self.kept.where.eq(places[-1]),
-                         self.kept.passes.eq(valid[ComputeUnit.READ_LATENCY])]
+        self.keep(m, head, position, valid)
         for n in range(hw.word):
             m.d.comb += [
-                made.bias[n].eq(self.parameters.data[n].bias),
+                made.bias[n].eq(read.data[n].bias),
                 made.multiplier[n].eq(Mux(normalize[-1], self.normalizers.data.multiplier,
-                                          self.parameters.data[n].multiplier)),
+                                          read.data[n].multiplier)),
             ]
+
+    def keep(self, m: Module, head, position, valid):
+        """Where the word's sums are kept, as late as these are read."""
+        late = ComputeUnit.READ_LATENCY
+        places = [Signal(self.kept.where.shape(), name=f"where_{n}") for n in range(late)]
+        busy = self.counts.drain_busy
+        m.d.sync += [
+            places[0].state.eq(head.state + position),
+            places[0].accumulates.eq(head.accumulates & busy),
+            places[0].stores.eq(head.stores & busy),
+            *(later.eq(earlier) for earlier, later in pairwise(places)),
+        ]
+        m.d.comb += [self.kept.where.eq(places[-1]), self.kept.passes.eq(valid[late : late + 1])]

@@ -56,7 +56,7 @@ class EventEncoder(cycles.EventEncoder, wiring.Component):
 
     record = Record(twin="arithmetic.events", area=Area(
         multipliers=lambda hw: 2,
-        grows=lambda hw: (hw.word, hw.word * hw.temporal, hw.word * (hw.read_words - 1))),
+        grows=lambda hw: (hw.word, hw.kept_word, hw.word * (hw.read_words - 1))),
                     combinational={
         "write.address": ("load.address",), "write.data": ("load.data",), "write.en": ("load.en",),
     })
@@ -71,22 +71,22 @@ class EventEncoder(cycles.EventEncoder, wiring.Component):
             "o": Out(stream.Signature(broadcast(hw), always_ready=True)),
             "counts": Out(Counts({
                 "events": range(hw.read_words * hw.word + 1), "macs": 32, "macs_skipped": 32,
-                **({"reference_words": 1} if hw.temporal else {})})),
-            **({"write": Out(Write(hw.reference_words, bytes_of(hw))),
-                "load": In(YieldingWrite(hw.reference_words, bytes_of(hw))),
-                "verdict": Out(stream.Signature(1, always_ready=True))} if hw.temporal else {}),
+                "reference_words": 1})),
+            "write": Out(Write(hw.reference_words, bytes_of(hw))),
+            "load": In(YieldingWrite(hw.reference_words, bytes_of(hw))),
+            "verdict": Out(stream.Signature(1, always_ready=True)),
         })
 
     def elaborate(self, platform):
         m = Module()
         hw, given, word = self.hw, Signal(operands(self.hw)), Signal(event_word(self.hw))
-        occupied, probe = Signal(), given.probe if self.hw.temporal else 0
+        occupied, probe, silent = Signal(), Signal(), Signal()
         delta, mask = Signal.like(word.delta), Signal(hw.word)
         regarded, differs = Signal(hw.word), Signal(hw.word)
-        silent = self.i.p.silent if hw.temporal else 0
         sent, elements = Signal(), Signal(range(hw.read_words * hw.word + 1))
 
         m.d.comb += [
+            probe.eq(given.probe), silent.eq(self.i.p.silent),
             word.delta.eq(delta), word.mask.eq(mask),
             Cat(word.row, word.kv, word.last).eq(Cat(given.row, given.kv, given.last)),
         ]
@@ -101,8 +101,7 @@ class EventEncoder(cycles.EventEncoder, wiring.Component):
         m.d.comb += [sent.eq(differs.any() | (given.dense & regarded[0])),
                      elements.eq(given.count)]
         sent_beside = 0
-        if hw.temporal:
-            self.trace(m, given, mask, sent, occupied)
+        self.trace(m, given, mask, sent, occupied)
         if hw.read_words > 1:
             sent_beside = self.encode_beside(m, given, mask)
             with m.If(given.wide):
@@ -140,16 +139,17 @@ class EventEncoder(cycles.EventEncoder, wiring.Component):
 
     def differs(self, given, delta):
         """Whether a difference is worth an event."""
-        if not self.hw.temporal:
+        if len(given.theta) == 0:
             return delta != 0
         return (delta + given.theta < 0) | (given.theta - delta < 0)
 
     def trace(self, m: Module, given, mask, sent, taken):
         """Move the reference, and judge probed rows."""
         any_before, changed, free = Signal(), Signal(), self.load.free
-        scans = taken & given.probe & ~given.updates
+        scans, updates = taken & given.probe & ~given.updates, Signal()
         m.d.comb += [
-            free.eq(~(taken & given.updates)), self.write.en.eq(~free | self.load.en),
+            updates.eq(taken & given.updates), free.eq(~updates),
+            self.write.en.eq(~free | self.load.en),
             self.write.address.eq(Mux(free, self.load.address, given.reference_address)),
             self.counts.reference_words.eq(taken & (given.tracks | given.updates)),
             changed.eq(any_before | sent),

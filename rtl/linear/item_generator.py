@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out, flipped
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Dest, Mode, Opcode
-from deltamoe.rtl.formats import item, queued
+from deltamoe.rtl.formats import item, probed, queued
 from deltamoe.rtl.interfaces import Operator, Read
 from deltamoe.rtl.linear.attention_items import AttentionItems
 from deltamoe.rtl.linear.linear_items import LinearItems
@@ -36,21 +36,26 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
         Entries of the experts' queues.
     issued : ``Out(1)``
         The operator's last item is taken.
-    verdict, row : ``In(stream.Signature(1, always_ready=True))``, ``Out(range(hw.max_tokens))``
+    verdict : ``In(stream.Signature(1, always_ready=True))``
         As in :class:`deltamoe.rtl.temporal.probe_items.ProbeItems`.
+    probed : ``Out(stream.Signature(probed(hw), always_ready=True))``
+        The token that is judged.
     o : ``Out(stream.Signature(item(hw)))``
         Items, one every two cycles. Which walk they are of comes from registers.
     """
 
     record = Record(moves="orders items", area=Area(
-        multipliers=lambda hw: 2 + 2 * hw.temporal,
-        grows=lambda hw: (hw.groups, hw.temporal)), combinational={
+        multipliers=lambda hw: 4 if hw.state_bits else 2,
+        grows=lambda hw: (hw.groups, hw.state_bits)), combinational={
         "issued": ("o.ready", "operator.descriptor", "verdict.payload", "verdict.valid"),
+        "probed.payload": ("operator.descriptor", "verdict.payload"),
+        "probed.valid": ("verdict.valid",),
         "o.payload": ("op", "operator.descriptor"),
         "queue.address": ("o.ready", "operator.descriptor", "operator.start"),
     })
 
     o: stream.Interface
+    probed: stream.Interface
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
@@ -59,8 +64,8 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
             "rows": In(range(hw.max_tokens + 1)),
             "queue": Out(Read(hw.queues * hw.max_tokens, queued(hw))),
             "o": Out(stream.Signature(item(hw))), "issued": Out(1),
-            **({"verdict": In(stream.Signature(1, always_ready=True)),
-                "row": Out(range(hw.max_tokens))} if hw.temporal else {}),
+            "verdict": In(stream.Signature(1, always_ready=True)),
+            "probed": Out(stream.Signature(probed(hw), always_ready=True)),
         })
 
     def elaborate(self, platform):
@@ -108,7 +113,9 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
             is_delta.eq(~is_attention & (given.mode == Mode.DELTA)),
             probe.operator.descriptor.eq(self.operator.descriptor),
             probe.operator.start.eq(self.operator.start & begins_probe),
-            self.row.eq(probe.row), probe.o.ready.eq(self.o.ready & probes),
+            self.probed.valid.eq(self.verdict.valid), self.probed.p.row.eq(probe.row),
+            self.probed.p.changed.eq(self.verdict.payload), self.probed.p.routes.eq(given.routes),
+            probe.o.ready.eq(self.o.ready & probes),
         ]
         with m.If(begins_probe):
             m.d.comb += linear.operator.start.eq(0)

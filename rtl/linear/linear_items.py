@@ -105,8 +105,7 @@ class LinearItems(wiring.Component):
                 self.o.p.drained.address.eq(dest_start + Mux(is_value, 0, dest)),
             ]
             m.d.sync += self.fields(row, column, base, param, words, last_pass, last_row)
-        if hw.temporal:
-            self.keep(m, step, words, row, column)
+        self.keep(m, step, words, row, column)
 
         return m
 

@@ -5,14 +5,14 @@
     item ──► dependencies met? free queue? ──►│──► read address ──►│ memory ──► pick ──►│──► o
 """
 
-from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Source
-from deltamoe.rtl.formats import drained, item, operands, place, traced, words_beside
+from deltamoe.rtl.formats import drained, if_kept, item, operands, place, traced, words_beside
 from deltamoe.rtl.interfaces import Counts, bytes_of
 from deltamoe.rtl.linear.compute_unit import Assignment
 from deltamoe.rtl.record import Area, Record
@@ -54,10 +54,11 @@ class OperandRead(wiring.Signature):
 
     def __init__(self, hw: HwConfig) -> None:
         together = {"beside": In(words_beside(hw)).array(2), "upper": In(1)}
-        kept = {"reference_address": Out(range(hw.reference_words)), "recalls": Out(1)}
+        kept = {name: Out(shape) for name, shape in if_kept(hw, {
+            "reference_address": range(hw.reference_words), "recalls": 1}).items()}
         super().__init__({
             "address": Out(range(hw.operand_words)), "data": In(bytes_of(hw)).array(len(Source)),
-            **(together if hw.read_words > 1 else {}), **(kept if hw.temporal else {}),
+            **(together if hw.read_words > 1 else {}), **kept,
         })
 
 
@@ -100,7 +101,7 @@ class OperandSource(cycles.OperandSource, wiring.Component):
 
     record = Record(moves="orders operands", area=Area(
         grows=lambda hw: (
-            hw.word, hw.groups, hw.word * hw.temporal, hw.word * (hw.read_words - 1))),
+            hw.word, hw.groups, hw.kept_word, hw.word * (hw.read_words - 1))),
                     combinational={
         "drained.payload": ("i.payload",),
         "queues.span": ("i.payload",),
@@ -129,7 +130,7 @@ class OperandSource(cycles.OperandSource, wiring.Component):
         left, address = Signal.like(given.words), Signal.like(self.read.address)
         current, sent = Signal(item(hw)), Signal(item(hw))
         fresh, assigns, met, goes, final = Signal(), Signal(), Signal(), Signal(), Signal()
-        probe = given.probe if hw.temporal else Const(0)
+        probe = Signal()
         chosen, found = self.choose(m, goes & ~probe)
         leader = Signal.like(chosen)
         read, made = Signal(), Signal(operands(hw))
@@ -142,6 +143,7 @@ class OperandSource(cycles.OperandSource, wiring.Component):
                         Mux(given.norm, seen["normed"], seen["ready"]))
         free = self.i.valid & ~fresh & (left <= 1)
         m.d.comb += [
+            probe.eq(given.probe),
             met.eq((given.need <= completed) & (seen["released"] | ~from_softmax)),
             goes.eq(free & met & ((found & self.drained.ready) | probe)),
             counts.source_busy.eq(fresh | (left != 0)),
@@ -175,8 +177,7 @@ class OperandSource(cycles.OperandSource, wiring.Component):
         with m.If(counts.source_busy):
             m.d.sync += sent.eq(current)
         self.send(m, sent, made)
-        if hw.temporal:
-            self.trace(m, fresh, current, sent, made)
+        self.trace(m, fresh, current, sent, made)
 
         return m
 
@@ -202,9 +203,9 @@ class OperandSource(cycles.OperandSource, wiring.Component):
         for n in range(self.hw.word):
             m.d.comb += [
                 made.operand[n].eq(Mux(sent.operand_signed, word[n].as_signed(), word[n])),
-                made.complement[n].eq(~(Mux(
+                made.complement[n].eq(~Mux(
                     sent.tracks, Mux(sent.operand_signed, before[n].as_signed(), before[n]),
-                    sent.reference) if self.hw.temporal else sent.reference)),
+                    sent.reference)),
             ]
 
     def trace(self, m: Module, fresh, current, sent, made):

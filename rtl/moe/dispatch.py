@@ -1,7 +1,7 @@
 """Routes to expert queues: which tokens each expert gets, with which weight.
 
-With ``hw.temporal`` each expert has a second queue, ``max_experts`` further on, for the tokens that
-did not change: nothing is computed for them, but what they added is added again.
+Where frames are compared, each expert has a second queue, ``max_experts`` further on, for the
+tokens that did not change: nothing is computed for them, but what they added is added again.
 
 ::
 
@@ -45,7 +45,7 @@ class Dispatch(wiring.Component):
 
     record = Record(twin="arithmetic.moe", area=Area(
         block=lambda hw: (Ram(queued(hw), hw.queues * hw.max_tokens),),
-        distributed=lambda hw: (Ram(1, hw.max_tokens),) if hw.temporal else (),
+        distributed=lambda hw: (Ram(1, hw.compared_tokens),),
         grows=lambda hw: (hw.queues * hw.max_tokens.bit_length(),)), combinational={
         "queues.lengths.data": ("queues.lengths.address",),
         "queues.occupied.data": ("queues.occupied.address",),
@@ -60,8 +60,7 @@ class Dispatch(wiring.Component):
             "queues": In(Queues(hw)),
             "read": In(Read(hw.queues * hw.max_tokens, queued(hw))),
             "tokens": Out(range(hw.max_tokens + 1)),
-            **({"gated": In(1), "probed": In(stream.Signature(probed(hw), always_ready=True))}
-               if hw.temporal else {}),
+            "gated": In(1), "probed": In(stream.Signature(probed(hw), always_ready=True)),
         })
 
     def elaborate(self, platform):

@@ -91,7 +91,7 @@ class Gate(cycles.Gate, wiring.Component):
             "i": In(stream.Signature(beat(signed(hw.acc_width), hw.word))), "freed": Out(1),
             "o": Out(stream.Signature(route(hw))),
             "settings": In(GateSettings()),
-            **({"memory": In(SlotMemory(hw))} if hw.temporal else {}),
+            "memory": In(SlotMemory(hw)),
         })
 
     @staticmethod

@@ -86,9 +86,9 @@ class Places(wiring.Component):
 
     @staticmethod
     def rams(hw: HwConfig) -> tuple[Ram, ...]:
-        """Its memory, if frames are compared at all."""
+        """Its memory; of no rows if frames are not compared."""
         bits = max(1, (hw.max_experts - 1).bit_length())
-        return (Ram(bits * hw.max_top_k, hw.remembered_tokens),) if hw.temporal else ()
+        return (Ram(bits * hw.max_top_k, hw.remembered_tokens),)
 
     def elaborate(self, platform):
         m, memory, token = Module(), self.memory, self.token

@@ -130,11 +130,10 @@ class Writeback(cycles.Writeback, wiring.Component):
             settings.top_k.eq(given.top_k), settings.multiplier.eq(given.multiplier),
             settings.shift.eq(given.shift), self.token_freed.eq(gate.freed),
         ]
-        if self.hw.temporal:
-            memory = gate.memory
-            m.d.comb += [memory.start.eq(self.deferred.operator.start),
-                         memory.base.eq(given.remembered_base), memory.top_k.eq(given.top_k),
-                         memory.remembers.eq(given.remembers), memory.fresh.eq(given.fresh)]
+        memory = gate.memory
+        m.d.comb += [memory.start.eq(self.deferred.operator.start),
+                     memory.base.eq(given.remembered_base), memory.top_k.eq(given.top_k),
+                     memory.remembers.eq(given.remembers), memory.fresh.eq(given.fresh)]
 
     def distribute(self, m: Module, word: stream.Interface, corner_turn, kv_writer):
         """Send a requantized word where its tag says."""

@@ -237,6 +237,12 @@ def test_drain_keeps_issue_order_and_its_credits() -> None:
 
     async def bench(ctx):
         for n in range(rows):
+            drive(ctx, dut.parameters, en=1, address=20 + n, data=[
+                {"bias": 9 - 7 * (n + 2 * channel), "multiplier": 300 * n + channel}
+                for channel in range(P)])
+            await ctx.tick()
+        drive(ctx, dut.parameters)
+        for n in range(rows):
             put(ctx, dut.i.payload, pack(layout, {
                 "leader": n % HW.groups, "op": 6, "words": 2, "count": 3, "dest": Dest.SCORES,
                 "address": 10 * n, "param": 20 + n, "slot": n % 2, "shift": 1, "first": 1,
@@ -257,7 +263,7 @@ def test_drain_keeps_issue_order_and_its_credits() -> None:
         await ctx.tick().repeat(Drain.START)
         assert (ctx.get(dut.counts.drain_busy), ctx.get(dut.counts.drain_starved)) == (0, 1)
         ctx.set(dut.sums.complete, 1)
-        seen, made = [], []
+        seen, made, scales = [], [], []
         for _ in range(2 * rows + Drain.latency(HW)):
             if ctx.get(dut.counts.drain_busy):
                 seen.append((ctx.get(dut.sums.groups), ctx.get(dut.sums.word),
@@ -267,11 +273,15 @@ def test_drain_keeps_issue_order_and_its_credits() -> None:
                 tag = dut.o.p.tag
                 made.append((ctx.get(tag.address), ctx.get(tag.count), ctx.get(dut.o.p.width),
                              ctx.get(dut.o.p.shift)))
+                scales.append([(ctx.get(dut.o.p.bias[n]), ctx.get(dut.o.p.multiplier[n]))
+                               for n in range(P)])
         width = RESULTS.index(MADE[Dest.SCORES])
         assert seen == [(1 << n % HW.groups, word, word) for n in range(rows - 1)
                         for word in range(2)]
         assert made == [(10 * n + word, 3 if word else P, width, 1) for n in range(rows - 1)
                         for word in range(2)]
+        assert scales == [[(9 - 7 * (n + 2 * channel), 300 * n + channel) for channel in range(P)]
+                          for n in range(rows - 1) for _ in range(2)]
         assert (ctx.get(dut.counts.drain_busy), ctx.get(dut.counts.drain_credit)) == (0, 1)
         ctx.set(dut.row_freed, 1)
         await ctx.tick()

@@ -12,13 +12,7 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import FIELD, HwConfig
 from deltamoe.rtl.control.checks.placement import placed, read_together, select, spread_valid
-from deltamoe.rtl.control.checks.temporal import (
-    by_place,
-    entries_range,
-    kept_ranges,
-    places_range,
-    probes,
-)
+from deltamoe.rtl.control.checks.temporal import kept_rules
 from deltamoe.rtl.control.checks.transfers import (
     load_fields,
     load_ranges,
@@ -77,6 +71,7 @@ class Checks(cycles.Checks, wiring.Component):
 
     def __init__(self, hw: HwConfig, *, loads: bool) -> None:
         self.hw, self.loads, self.steps = hw, loads, self.ranges(loads)
+        self.kept = kept_rules(hw)
         super().__init__({
             "descriptor": In(DESCRIPTOR), "step": In(range(self.steps + self.LATENCY)),
             "memory_size": In(32),
@@ -86,8 +81,8 @@ class Checks(cycles.Checks, wiring.Component):
     def elaborate(self, platform):
         m = Module()
         descriptor = self.descriptor
-        load = (Opcode.LOAD, load_fields(descriptor.load, self.hw),
-                load_ranges(descriptor.load, self.hw))
+        load = (Opcode.LOAD, load_fields(descriptor.load, self.hw, self.kept),
+                load_ranges(descriptor.load, self.hw, self.kept))
         rules = (load,) if self.loads else self.rules(m)
         base, count, stride, limit = self.registers(rules)
         product, bound = Signal((count * stride).shape()), Signal.like(limit)
@@ -152,7 +147,8 @@ class Checks(cycles.Checks, wiring.Component):
             (Opcode.LINEAR, self.linear_fields(row), self.linear_ranges(heads, tiles, key_words)),
             (Opcode.ATTENTION, self.attention_fields(),
              self.attention_ranges(tiles, key_tiles, row)),
-            (Opcode.STORE, store_fields(store, self.hw), store_ranges(store, self.hw)),
+            (Opcode.STORE, store_fields(store, self.kept),
+             store_ranges(store, self.hw, self.kept)),
         )
 
     def linear_fields(self, row):
@@ -170,9 +166,9 @@ class Checks(cycles.Checks, wiring.Component):
             (linear.rows != 0) & (linear.rows <= hw.max_tokens)
             & (linear.depth != 0) & (linear.depth <= hw.max_depth)
             & (linear.columns != 0) & (linear.columns % hw.word == 0)
-            & placed(linear, hw) & ((linear.dest < Dest.SCORES) | probes(linear, hw))
+            & placed(linear, hw) & ((linear.dest < Dest.SCORES) | self.kept.probes(linear))
             & (linear.source != Source.PROBABILITIES)
-            & (hw.temporal | ((linear.source != Source.REFERENCE) & (linear.mode < Mode.DELTA)))
+            & self.kept.allows(linear)
             & (~is_gate | gate_valid)
             & (~is_kv | ((linear.head_words != 0) & spread_valid(linear, hw)
                          & (linear.columns // hw.word == row)))
@@ -180,7 +176,7 @@ class Checks(cycles.Checks, wiring.Component):
             & (~(linear.gather | linear.scatter) | (linear.queue < hw.queues))
             & (~linear.wide | read_together(linear, hw))
             & (~linear.norm | ((linear.dim != 0) & (linear.dim <= hw.max_embed)
-                              & (linear.dim % hw.word == 0) & ~by_place(linear, hw)))
+                              & (linear.dim % hw.word == 0) & ~self.kept.by_place(linear)))
         )
 
     def linear_ranges(self, heads, tiles, key_words):
@@ -196,7 +192,7 @@ class Checks(cycles.Checks, wiring.Component):
         source = Mux(linear.source == Source.NORMED, hw.normed_words,
                      Mux(linear.source == Source.ACT, hw.act_words, hw.reference_words))
         to_act = (linear.dest == Dest.ACT) | (linear.dest == Dest.HIDDEN)
-        written = entries_range(linear, hw, self.destination_range(
+        written = self.kept.entries_range(linear, self.destination_range(
             columns, to_act, heads, tiles, key_words))
         norm_words = linear.dim // hw.word
         return (
@@ -206,9 +202,9 @@ class Checks(cycles.Checks, wiring.Component):
             written,
             (Mux(linear.norm, linear.norm_source, 0), Mux(linear.norm, linear.rows, 0), norm_words,
              hw.residual_words),
-            places_range(linear, hw, (
+            self.kept.places_range(linear, (
                 0, Mux(linear.norm, linear.rows, 0), norm_words, hw.normed_words)),
-            *kept_ranges(linear, hw),
+            *self.kept.ranges(linear),
         )
 
     def destination_range(self, columns, to_act, heads, tiles, key_words):
@@ -217,9 +213,9 @@ class Checks(cycles.Checks, wiring.Component):
         is_key, is_value = linear.dest == Dest.KEY, linear.dest == Dest.VALUE
         is_kv, is_gate = is_key | is_value, linear.dest == Dest.GATE
         return (
-            Mux(is_gate | probes(linear, hw), 0,
+            Mux(is_gate | self.kept.probes(linear), 0,
                 linear.dest_base + Mux(is_key, key_words, Mux(is_value, 0, columns))),
-            Mux(is_gate | probes(linear, hw), 0,
+            Mux(is_gate | self.kept.probes(linear), 0,
                 Mux(is_key, heads, Mux(is_value, tiles, linear.rows - 1))),
             Mux(is_key, linear.key_gap, Mux(is_value, linear.rows, linear.dest_stride)),
             Mux(is_kv, hw.kv_rows, Mux(to_act, hw.act_words, hw.residual_words)),

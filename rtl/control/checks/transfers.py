@@ -4,39 +4,26 @@ from amaranth import Mux
 
 from deltamoe.golden.numerics import TABLE
 from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.control.checks.temporal import NothingKept
 from deltamoe.rtl.cycles import DESCRIPTOR_BYTES
 from deltamoe.rtl.descriptor import Target
 
 
-def store_fields(store, hw: HwConfig):
+def store_fields(store, kept: NothingKept):
     """Whether this hardware stores from the target."""
-    return (store.target == Target.RESIDUAL) | (hw.temporal & (
-        (store.target == Target.REFERENCE)
-        | ((store.target == Target.STATE) & ~store.beats[0])))
+    return (store.target == Target.RESIDUAL) | kept.stores(store)
 
 
-def store_ranges(store, hw: HwConfig):
+def store_ranges(store, hw: HwConfig, kept: NothingKept):
     """Range of ``STORE``: what it reads."""
-    return (kept_range(store, hw, (store.base, store.beats, 1, hw.residual_words)),)
+    return (kept.transfer_range(store, (store.base, store.beats, 1, hw.residual_words)),)
 
 
-def kept_range(transfer, hw: HwConfig, other):
-    """Range of a transfer of kept sums or references, if it is one."""
-    if not hw.temporal:
-        return other
-    ranges = {Target.STATE: (transfer.base, transfer.beats >> 1, 1, hw.state_words),
-              Target.REFERENCE: (transfer.base, transfer.beats, 2, hw.reference_words)}
-    for target, values in ranges.items():
-        other = tuple(Mux(transfer.target == target, value, former)
-                      for value, former in zip(values, other, strict=True))
-    return other
-
-
-def load_fields(load, hw: HwConfig):
+def load_fields(load, hw: HwConfig, kept: NothingKept):
     """Legal fields of ``LOAD``."""
     in_words = (load.target == Target.PARAMETERS) | (load.target == Target.NORM)
     return (
-        (load.target <= (max(Target) if hw.temporal else Target.PROGRAM))
+        (load.target <= kept.last_target)
         & (load.span < len(hw.gangs)) & ((load.target != Target.STATE) | ~load.beats[0])
         & (~in_words | (load.beats % 4 == 0))
         & ((load.target != Target.TABLE) | (load.beats == TABLE // hw.bus_bytes))
@@ -46,7 +33,7 @@ def load_fields(load, hw: HwConfig):
     )
 
 
-def load_ranges(load, hw: HwConfig):
+def load_ranges(load, hw: HwConfig, kept: NothingKept):
     """Ranges of ``LOAD``: what its target holds, and a weight load's count of beats."""
     words = load.beats // 4
     is_weights = load.target == Target.WEIGHTS
@@ -61,5 +48,5 @@ def load_ranges(load, hw: HwConfig):
     for target, values in ranges.items():
         chosen = tuple(Mux(load.target == target, value, former)
                        for value, former in zip(values, chosen, strict=True))
-    return (kept_range(load, hw, chosen),
+    return (kept.transfer_range(load, chosen),
             (0, Mux(is_weights, load.tiles, 0), load.tile_rows, load.beats))
