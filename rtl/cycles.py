@@ -208,8 +208,8 @@ class LoadExecutor:
 class OperandSource:
     """See :class:`deltamoe.rtl.linear.operand_source.OperandSource`."""
 
-    SEEN = 1
-    CHOSEN = 1
+    HELD = 1
+    CHOSEN = 2
     SHORTEST = 2
     LATENCY = 2
 

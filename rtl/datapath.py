@@ -52,7 +52,7 @@ class Datapath(wiring.Component):
         "queues.lengths.data": ("queues.lengths.address",),
         "queues.occupied.data": ("queues.occupied.address",),
         "store.data": ("store.target",),
-        "store.granted": ("issue.operator.descriptor", "store.target"),
+        "store.granted": ("store.target",),
     })
 
     COUNTS = ("source_busy", "source_needs", "source_full", "events", "macs", "macs_skipped",
@@ -116,17 +116,18 @@ class Datapath(wiring.Component):
             drain.op.eq(self.draining.op), drain.active.eq(self.draining.active),
             drain.row_freed.eq(probabilities.freed), drain.token_freed.eq(writeback.token_freed),
         ]
-        self.connect_items(m, items, dispatch)
+        self.connect_items(m, items, source, dispatch)
         self.connect_operands(m, source, activations, normalization, probabilities, wing)
 
         return m
 
-    def connect_items(self, m, items, dispatch):
+    def connect_items(self, m, items, source, dispatch):
         """The operator's rows, and the queues of tokens."""
         issue, given = self.issue, self.issue.operator.descriptor.linear
         is_linear = self.issue.operator.descriptor.opcode == Opcode.LINEAR
         m.d.comb += [
-            items.rows.eq(issue.rows), items.op.eq(issue.op), issue.issued.eq(items.issued),
+            items.rows.eq(issue.rows), items.op.eq(issue.op),
+            issue.issued.eq(source.issued | items.judged),
             dispatch.clear.eq(issue.operator.start & is_linear & (
                 (given.dest == Dest.GATE) | ((given.dest == Dest.CHANGED) & given.routes))),
             dispatch.gated.eq(self.deferred.operator.descriptor.linear.gated),
@@ -141,9 +142,10 @@ class Datapath(wiring.Component):
         m.d.comb += [
             wing.recall.address.eq(read.reference_address), wing.recall.recalls.eq(read.recalls),
             read.data[Source.REFERENCE.value].eq(wing.recall.data),
-            rows.normed.eq(normalization.rows), normalization.available.eq(rows.ready),
+            rows.normed.eq(normalization.rows), rows.ready.eq(issue.ready_rows),
+            normalization.available.eq(
+                Mux(issue.released, self.hw.max_tokens, issue.ready_rows)),
             rows.probabilities.eq(probabilities.rows), rows.released.eq(issue.released),
-            rows.ready.eq(Mux(issue.released, self.hw.max_tokens, issue.ready_rows)),
         ]
         if self.hw.read_words > 1:
             m.d.comb += [read.upper.eq(activations.read.upper), *(own.eq(half) for own, half in zip(

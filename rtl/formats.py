@@ -122,13 +122,14 @@ def item(hw: HwConfig) -> data.StructLayout:
     """One unit of work: a row of operands against one pass of columns.
 
     ``need`` rows of the normalization, the softmax or the operator before must be complete
-    before it may start. It is for the groups of ``set``, each ``set_size`` groups, alone.
+    before it may start. Its span begins at one of the groups in the mask ``leads``, which are
+    ``few``: one or two.
     """
     return data.StructLayout({
         "source": Source, "address": range(hw.operand_words), "words": range(hw.depth_words + 1),
         "tail": range(hw.word + 1), "operand_signed": 1, "reference": signed(9), "dense": 1,
         "row": hw.row_bits, "kv": 1, "norm": 1, "need": range(hw.score_rows + 1),
-        "columns": range(hw.mac_units + 1), "set": range(hw.groups), "set_size": 4,
+        "columns": range(hw.mac_units + 1), "leads": hw.groups, "few": 1,
         **traced(hw), **wide(hw), "drained": drained(hw),
     })
 

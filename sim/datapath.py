@@ -45,36 +45,36 @@ class Pipeline:
         self.drain.begin(drain)
 
     def step(self, item: Item) -> int:
-        """One item from issue to drain; return the cycle in which it was taken."""
+        """One item from issue to drain; return the cycle in which it was begun."""
         count, source, compute, kept = self.counters, self.source, self.compute, self.kept
         free = source.free
-        met = free if item.needs is None else max(free, self.ready(item.needs) + OperandSource.SEEN)
-        accepted, leader = source.accept(item, met)
-        chosen, read = accepted - OperandSource.CHOSEN, accepted + item.words - 1
+        met = free if item.needs is None else max(free, self.ready(item.needs))
+        begun, leader = source.accept(item, met)
+        chosen, read = begun - OperandSource.CHOSEN, begun + item.words - 1
         count["source_needs"] += met - free
         count["source_full"] += chosen - met
         count["source_busy"] += item.words
         if kept.recalls and item.known:
-            source.recalls.add(accepted, read)
+            source.recalls.add(begun, read)
         if kept.updates and item.closes:
-            self.updates.add(accepted + MOVED, read + MOVED)
+            self.updates.add(begun + MOVED, read + MOVED)
         count["events"] += item.sent
         count["macs"] += item.sent * item.columns
         count["macs_skipped"] += (item.elements - item.sent) * item.columns
 
-        self.losses.item(free, met, chosen, accepted + ARRIVAL)
+        self.losses.item(free, met, chosen, begun + ARRIVAL)
         compute.busy = compute.runs = compute.blocked = 0
-        states, popped = compute.sum(item, leader, accepted + ARRIVAL)
+        states, popped = compute.sum(item, leader, begun + ARRIVAL)
         count["worker_busy"] += compute.busy
         count["runs"] += compute.runs
         count["worker_blocked"] += compute.blocked
         self.losses.macs(item.sent * item.columns)
-        begun, end = self.drain.select(item, accepted, popped, self.sink)
-        self.sums.drain(begun, end, adds=kept.adds and item.known)
+        selected, end = self.drain.select(item, begun, popped, self.sink)
+        self.sums.drain(selected, end, adds=kept.adds and item.known)
         compute.release(states, end)
         self.sink.take(item, end)
-        self.spans.append(Span((DRAIN,), self.label, begun, end + 1))
-        return accepted
+        self.spans.append(Span((DRAIN,), self.label, selected, end + 1))
+        return begun
 
     def probe(self, start: int, words: int, changed: Iterable[bool],
               ready: Callable[[int], int]) -> int:

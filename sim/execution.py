@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from deltamoe.golden.sparsity.names import ATTENTION
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.cycles import Fifo, ItemGenerator
+from deltamoe.rtl.cycles import Fifo, ItemGenerator, OperandSource
 from deltamoe.rtl.label import Label, Subject
 from deltamoe.rtl.program import (
     Attention,
@@ -35,6 +35,9 @@ from deltamoe.sim.units.residual import Residual
 from deltamoe.sim.units.retirement import Retirement
 from deltamoe.sim.units.store_reader import StoreReader
 from deltamoe.sim.units.writeback import Memories, Sink
+
+ITEMS = ItemGenerator.LATENCY + OperandSource.HELD
+"""Cycles from an operator's start until its first item may be chosen for."""
 
 
 class Results(NamedTuple):
@@ -117,7 +120,7 @@ class Execution:
         known = self.remembered(label, layer, rows)
         self.keep(layer, known)
         items = linear_items(layer, self.known(label, layer, rows), known, hw, place)
-        first = start + ItemGenerator.LATENCY
+        first = start + ITEMS
         self.pipeline.begin(label, first, drain, place, available, sink, self.kept(layer))
         self.pipeline.losses.operator(str(label), first, "layer norm" if layer.norm else "rows")
         self.collect(items)
@@ -211,7 +214,7 @@ class Execution:
         self.counters["softmax_words"] += attention.rows * attention.heads * words
         place = Place(1 << attention.spread, 1, hw.gangs[attention.set_size])
         released = self.retirement.finished[attention.wait_computes - 1]
-        first = start + ItemGenerator.LATENCY
+        first = start + ITEMS
         self.pipeline.begin(label, first, drain, place,
                             lambda row: max(sink.ready[row], released), sink)
         self.pipeline.losses.operator(str(label), first, "softmax")
@@ -222,7 +225,7 @@ class Execution:
 
     def collect(self, items: Iterable[Item]) -> None:
         """Run an operator's items; the next is issued after the last."""
-        accepted = 0
+        begun = 0
         for item in items:
-            accepted = self.pipeline.step(item)
-        self.issue.free = accepted + 1
+            begun = self.pipeline.step(item)
+        self.issue.free = begun + 1

@@ -4,7 +4,7 @@ For every row of scores ``r``, a token and a head: one item for each pass over t
 then one for each pass over those of values of row ``r - lag``. A pass is ``2**spread`` tiles.
 """
 
-from amaranth import Array, Module, Mux, Signal
+from amaranth import Array, Cat, Module, Mux, Signal
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -199,8 +199,29 @@ class AttentionItems(wiring.Component):
                 m.d.sync += self.fields(scores, Phase.SCORES)
             with m.Else():
                 m.d.sync += self.fields(values, Phase.VALUES)
+            m.d.sync += self.leaders(m, Mux(phase == Phase.SCORES, scores.at.set, values.at.set))
 
         return m
+
+    def leaders(self, m: Module, number):
+        """Assignments of the groups of a set that an item's span may begin at."""
+        given, made, hw = self.operator.descriptor.attention, self.o.p, self.hw
+        inside, spans, few = Signal(hw.groups), Signal(hw.groups), Signal()
+        with m.Switch(given.set_size):
+            for index, size in enumerate(hw.gangs):
+                with m.Case(index):
+                    m.d.comb += inside.eq(Cat(number == n // size for n in range(hw.groups)))
+        with m.Switch(given.spread):
+            for spread in hw.spreads(hw.groups):
+                with m.Case(spread):
+                    m.d.sync += spans.eq(sum(1 << n for n in range(0, hw.groups, 1 << spread)))
+        with m.Switch(Cat(given.set_size, given.spread)):
+            for index, size in enumerate(hw.gangs):
+                for spread in hw.spreads(size):
+                    if 2 << spread >= size:
+                        with m.Case(spread << len(given.set_size) | index):
+                            m.d.comb += few.eq(1)
+        return [made.leads.eq(inside & spans), made.few.eq(few)]
 
     def fields(self, cursor: Cursor, phase: Phase):
         """Assignments of the item at ``cursor``."""
@@ -219,8 +240,7 @@ class AttentionItems(wiring.Component):
             made.tail.eq(Mux(tail == 0, hw.word, tail)),
             made.operand_signed.eq(not is_values),
             made.row.eq(at.row + (given.value_base if is_values else given.key_base)),
-            made.kv.eq(1), made.norm.eq(0), made.set.eq(at.set),
-            made.set_size.eq(given.set_size),
+            made.kv.eq(1), made.norm.eq(0),
             made.need.eq(at.number + 1 if is_values else 0),
             made.columns.eq((at.words - 1) * hw.word + at.count),
             made.drained.leader.eq(0), made.drained.span.eq(gang), made.drained.gang.eq(gang),

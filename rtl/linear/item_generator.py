@@ -34,12 +34,12 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
         Rows of a ``LINEAR``: the descriptor's, or the length of the expert's queue.
     queue : ``Out(Read(hw.queues * hw.max_tokens, queued(hw)))``
         Entries of the experts' queues.
-    issued : ``Out(1)``
-        The operator's last item is taken.
     verdict : ``In(stream.Signature(1, always_ready=True))``
         As in :class:`deltamoe.rtl.temporal.probe_items.ProbeItems`.
     probed : ``Out(stream.Signature(probed(hw), always_ready=True))``
         The token that is judged.
+    judged : ``Out(1)``
+        The last token of a probe is judged, and what is kept of it is on its way.
     o : ``Out(stream.Signature(item(hw)))``
         Items, one every two cycles. Which walk they are of comes from registers.
     """
@@ -47,7 +47,7 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
     record = Record(moves="orders items", area=Area(
         multipliers=lambda hw: 4 if hw.state_bits else 2,
         grows=lambda hw: (hw.groups, hw.state_bits)), combinational={
-        "issued": ("o.ready", "operator.descriptor", "verdict.payload", "verdict.valid"),
+        "judged": ("o.ready", "operator.descriptor", "verdict.payload", "verdict.valid"),
         "probed.payload": ("operator.descriptor", "verdict.payload"),
         "probed.valid": ("verdict.valid",),
         "o.payload": ("op", "operator.descriptor"),
@@ -63,9 +63,10 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
             "operator": In(Operator()), "op": In(3),
             "rows": In(range(hw.max_tokens + 1)),
             "queue": Out(Read(hw.queues * hw.max_tokens, queued(hw))),
-            "o": Out(stream.Signature(item(hw))), "issued": Out(1),
+            "o": Out(stream.Signature(item(hw))),
             "verdict": In(stream.Signature(1, always_ready=True)),
             "probed": Out(stream.Signature(probed(hw), always_ready=True)),
+            "judged": Out(1),
         })
 
     def elaborate(self, platform):
@@ -93,7 +94,6 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
                 given.operand_signed, given.zero_point.as_signed(), given.zero_point), 0)),
             made.drained.op.eq(self.op), made.drained.shift.eq(shared.shift),
             made.drained.bank.eq(given.bank),
-            self.issued.eq(self.o.valid & self.o.ready & made.drained.final),
         ]
         m.d.sync += is_attention.eq(begins_attention)
         if self.hw.temporal:
@@ -121,7 +121,7 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
             m.d.comb += linear.operator.start.eq(0)
         with m.If(probes):
             m.d.comb += [self.o.payload.eq(probe.o.payload), self.o.valid.eq(probe.o.valid),
-                         self.issued.eq(probe.done)]
+                         self.judged.eq(probe.done)]
         with m.Elif(~is_attention):
             silent, known = given.mode == Mode.REPLAY, linear.o.p.tracks
             m.d.comb += [

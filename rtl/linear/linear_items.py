@@ -61,12 +61,18 @@ class LinearItems(wiring.Component):
         last_pass, last_row, step = Signal(), Signal(), Signal()
         source, dest = Signal.like(self.o.p.address), Signal.like(self.o.p.drained.address)
         dest_start = Signal.like(dest)
+        leads, few = Signal.like(self.o.p.leads), Signal()
         is_value, entry = given.dest == Dest.VALUE, self.queue.data
 
         with m.Switch(given.gang):
             for index, gang in enumerate(hw.gangs):
                 with m.Case(index):
                     m.d.comb += width.eq(2 * gang)
+        with m.Switch(given.span):
+            for index, span in enumerate(hw.gangs):
+                with m.Case(index):
+                    m.d.comb += [leads.eq(sum(1 << n for n in range(0, hw.groups, span))),
+                                 few.eq(2 * span >= hw.groups)]
         with m.Switch(given.split):
             for split in hw.splits:
                 with m.Case(split):
@@ -105,6 +111,7 @@ class LinearItems(wiring.Component):
                 self.o.p.drained.address.eq(dest_start + Mux(is_value, 0, dest)),
             ]
             m.d.sync += self.fields(row, column, base, param, words, last_pass, last_row)
+            m.d.sync += [self.o.p.leads.eq(leads), self.o.p.few.eq(few)]
         self.keep(m, step, words, row, column)
 
         return m
@@ -150,7 +157,6 @@ class LinearItems(wiring.Component):
             made.row.eq(base), made.kv.eq(0), made.norm.eq(given.norm),
             made.need.eq(Mux(given.norm | given.by_row, row + 1, 0)),
             made.columns.eq(words * hw.word),
-            made.set.eq(0), made.set_size.eq(len(hw.gangs) - 1),
             made.drained.leader.eq(0), made.drained.span.eq(given.span),
             made.drained.gang.eq(given.gang), made.drained.split.eq(given.split),
             made.drained.words.eq(words), made.drained.count.eq(hw.word),

@@ -2,8 +2,11 @@
 
 ::
 
-    item ──► dependencies met? free queue? ──►│──► read address ──►│ memory ──► pick ──►│──► o
+    i ──►│──┬──► rows there? ──────►│──► leader ──►│──► address ──►│ memory ──► pick ──►│──► o
+            └──► which may lead? ──►│
 """
+
+from itertools import pairwise
 
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -18,6 +21,11 @@ from deltamoe.rtl.linear.compute_unit import Assignment
 from deltamoe.rtl.record import Area, Record
 
 
+def lowest(mask):
+    """Return the lowest bit that is set, alone."""
+    return Cat(bit & ~mask[:n].any() for n, bit in enumerate(mask))
+
+
 class CompleteRows(wiring.Signature):
     """Rows that items may be waiting for.
 
@@ -26,7 +34,8 @@ class CompleteRows(wiring.Signature):
     normed, probabilities : ``Out(range(hw.max_tokens + 1))``, ``Out(range(hw.score_rows + 1))``
         Rows that the normalization and the softmax have completed since the operator began.
     ready, released : ``Out(range(hw.max_tokens + 1))``, ``Out(1)``
-        Complete rows of the operator that this one waits for; all of them are.
+        Complete rows of the operator that this one waits for, which no longer matter when all of
+        them are.
     """
 
     def __init__(self, hw: HwConfig) -> None:
@@ -67,8 +76,9 @@ class OperandSource(cycles.OperandSource, wiring.Component):
 
     An item goes to the lowest-numbered span whose groups have no item waiting, else to the lowest
     whose groups have one, or two if the set has no more than two spans; but a queue must hold
-    all of them if they are as long as the longest that came since no item waited anywhere. Only
-    spans within the item's set of groups take part.
+    all of them if they are as long as the longest that came since no item waited anywhere. A span
+    begins at one of the groups that the item names. All items of an operator have spans of one
+    size, so an item that has just gone to a span is one more for that span, and for no other.
     Three that wait even out parts of a sum that have unequally many events: 192 x 192 weights at
     density 25 % reach 94 % of the ideal speed, and 87 % with two. With many spans, as attention
     has, they would gather at the lowest: deit-tiny-197 would take 1.5 % longer on ``zcu102``.
@@ -76,7 +86,10 @@ class OperandSource(cycles.OperandSource, wiring.Component):
     Members
     -------
     i : ``In(stream.Signature(item(hw)))``
-        Items in issue order; ``drained.leader`` is chosen here.
+        Items in issue order; ``drained.leader`` is chosen here. One is held while the one before
+        is read, so it is taken before it is begun.
+    issued : ``Out(1)``
+        The operator's last item is begun.
     queues : ``Out(Assignment(hw))``
         Items on their way to the groups.
     rows : ``In(CompleteRows(hw))``
@@ -92,23 +105,20 @@ class OperandSource(cycles.OperandSource, wiring.Component):
 
     Timing
     ------
-    An item of ``n`` reads that is chosen for in cycle ``t`` is taken in ``t + CHOSEN`` and reads
-    from then on; its first word is on ``o`` ``LATENCY`` cycles after it was read. The next item is
-    chosen for in ``t + n`` at the earliest, which is during the last read, or ``t + SHORTEST``.
-    Rows are seen ``SEEN`` cycles after they are complete.
-    ``i.ready``, ``queues.accept`` and ``drained`` come from the choice's register.
+    An item is held ``HELD`` cycles after it is on ``i``, or when the one before it leaves. If an
+    item of ``n`` reads is chosen for in cycle ``t``, its rows are complete and there is room for
+    it then; the leader is picked in the cycle after, and it is begun in ``t + CHOSEN``, when it
+    reads its first word, which is on ``o`` ``LATENCY`` cycles later. The next item is chosen for in
+    ``t + n`` at the earliest, or ``t + SHORTEST``; then ``waiting`` does not tell of the item that
+    is being begun, and ``queues.accept`` is added. ``i.ready``, ``issued``, ``queues`` and
+    ``drained`` come from registers. No path is longer than 6.5 levels of LUTs on ``zcu102``, where
+    the choice in a single cycle took 16; with items at least three cycles apart nothing would have
+    to be added, but m3vit-tiny-129 would take 0.8 % longer.
     """
 
     record = Record(moves="orders operands", area=Area(
         grows=lambda hw: (
-            hw.word, hw.groups, hw.kept_word, hw.word * (hw.read_words - 1))),
-                    combinational={
-        "drained.payload": ("i.payload",),
-        "queues.span": ("i.payload",),
-        "read.address": ("i.payload",),
-        "read.recalls": ("i.payload",),
-        "read.reference_address": ("i.payload",),
-    })
+            hw.word, hw.groups, hw.kept_word, hw.word * (hw.read_words - 1))))
 
     i: stream.Interface
     o: stream.Interface
@@ -119,67 +129,70 @@ class OperandSource(cycles.OperandSource, wiring.Component):
         super().__init__({
             "i": In(stream.Signature(item(hw))), "queues": Out(Assignment(hw)),
             "rows": In(CompleteRows(hw)), "read": Out(OperandRead(hw)),
-            "o": Out(stream.Signature(operands(hw))),
+            "o": Out(stream.Signature(operands(hw))), "issued": Out(1),
             "drained": Out(stream.Signature(drained(hw))),
             "counts": Out(Counts({"source_busy": 1, "source_needs": 1, "source_full": 1})),
         })
 
     def elaborate(self, platform):
         m = Module()
-        hw, given, rows, counts = self.hw, self.i.p, self.rows, self.counts
-        left, address = Signal.like(given.words), Signal.like(self.read.address)
-        current, sent = Signal(item(hw)), Signal(item(hw))
-        fresh, assigns, met, goes, final = Signal(), Signal(), Signal(), Signal(), Signal()
-        probe = Signal()
-        chosen, found = self.choose(m, goes & ~probe)
-        leader = Signal.like(chosen)
-        read, made = Signal(), Signal(operands(hw))
-        last, count = Signal(), Signal(range(hw.word + 1))
+        hw, counts, address = self.hw, self.counts, self.read.address
+        given, current, sent = (Signal(item(hw), name=name)
+                                for name in ("given", "current", "sent"))
+        made, left = Signal(operands(hw)), Signal.like(given.words)
+        holds, moves, takes = Signal(), Signal(), Signal()
+        offered, met, probes, fresh = Signal(), Signal(), Signal(), Signal()
+        free, goes, assigned = Signal(), Signal(), Signal()
+        found, leads = self.choose(m, given, goes & ~probes)
+        leader, led = Signal.like(current.drained.leader), Signal.like(current.drained.leader)
+        read, last, count = Signal(), Signal(), Signal(range(hw.word + 1))
 
-        from_softmax = given.source == Source.PROBABILITIES
-        seen = {name: Signal(member.shape, name=f"seen_{name}")
-                for name, member in rows.signature.members.items()}
-        completed = Mux(from_softmax, seen["probabilities"],
-                        Mux(given.norm, seen["normed"], seen["ready"]))
-        free = self.i.valid & ~fresh & (left <= 1)
         m.d.comb += [
-            probe.eq(given.probe),
-            met.eq((given.need <= completed) & (seen["released"] | ~from_softmax)),
-            goes.eq(free & met & ((found & self.drained.ready) | probe)),
-            counts.source_busy.eq(fresh | (left != 0)),
-            self.i.ready.eq(fresh),
-            self.queues.accept.eq(assigns << leader),
-            self.queues.span.eq(given.drained.span),
-            self.read.address.eq(Mux(fresh, given.address, address)),
-            self.drained.payload.eq(given.drained), self.drained.p.leader.eq(leader),
-            self.drained.valid.eq(assigns),
-            current.eq(sent), current.row.eq(sent.row + (self.reads(sent, hw.word)
-                                                         >> sent.drained.split)),
-            final.eq(Mux(fresh, given.words == 1, left == 1)),
+            moves.eq(goes | ~holds), takes.eq(moves & self.i.valid & ~self.i.ready),
+            free.eq(offered & ~fresh & ~left[1:].any()),
+            goes.eq(free & met & ((found & self.drained.ready) | probes)),
+            counts.source_busy.eq(left != 0),
+            self.issued.eq(assigned & current.drained.final),
+            self.queues.span.eq(current.drained.span),
+            leader.eq(Cat(Cat(leads for n, leads in enumerate(self.queues.accept)
+                              if n >> bit & 1).any() for bit in range(len(leader)))),
+            self.drained.payload.eq(current.drained), self.drained.p.leader.eq(leader),
+            self.drained.valid.eq(assigned),
         ]
         m.d.sync += [
-            fresh.eq(goes), assigns.eq(goes & ~probe), leader.eq(chosen),
+            self.i.ready.eq(takes), holds.eq(takes | (holds & ~goes)),
+            offered.eq(holds), met.eq(self.met(given)),
+            probes.eq(given.probe),
+            fresh.eq(goes), assigned.eq(goes & ~probes),
+            self.queues.accept.eq(leads & (goes & ~probes).replicate(hw.groups)),
             counts.source_needs.eq(free & ~met), counts.source_full.eq(free & met & ~goes),
-            *(seen[name].eq(getattr(rows, name)) for name in rows.signature.members),
-        ]
-        with m.If(fresh):
-            m.d.comb += [current.eq(given), current.drained.leader.eq(leader)]
-            m.d.sync += left.eq(given.words - 1)
-        with m.Elif(left != 0):
-            m.d.sync += left.eq(left - 1)
-        m.d.sync += [
-            address.eq(self.read.address + self.reads(current, 1)), read.eq(counts.source_busy),
-            last.eq(final),
-            count.eq(Mux(final, current.tail, hw.word)),
+            left.eq(left - counts.source_busy),
+            address.eq(address + self.reads(current, 1)),
+            current.row.eq(current.row + (self.reads(current, hw.word)
+                                          >> current.drained.split)),
+            sent.eq(current), read.eq(counts.source_busy), last.eq(left == 1),
+            count.eq(Mux(left == 1, current.tail, hw.word)),
             self.o.valid.eq(read), self.o.payload.eq(made),
         ]
-        m.d.comb += [made.last.eq(last), made.count.eq(count)]
-        with m.If(counts.source_busy):
-            m.d.sync += sent.eq(current)
+        with m.If(moves):
+            m.d.sync += given.eq(self.i.payload)
+        with m.If(goes):
+            m.d.sync += [current.eq(given), left.eq(given.words), address.eq(given.address)]
+        with m.If(fresh):
+            m.d.sync += led.eq(leader)
         self.send(m, sent, made)
-        self.trace(m, fresh, current, sent, made)
+        m.d.comb += [made.last.eq(last), made.count.eq(count), made.leader.eq(led)]
+        self.trace(m, goes, given, current, sent, made)
 
         return m
+
+    def met(self, given):
+        """Whether the rows that an item needs are complete."""
+        rows = self.rows
+        from_softmax = given.source == Source.PROBABILITIES
+        enough = given.need <= Mux(from_softmax, rows.probabilities,
+                                   Mux(given.norm, rows.normed, rows.ready))
+        return Mux(from_softmax, enough & rows.released, enough | (rows.released & ~given.norm))
 
     def reads(self, given, size: int):
         """``size`` times the words that an item reads at a time."""
@@ -208,58 +221,48 @@ class OperandSource(cycles.OperandSource, wiring.Component):
                     sent.reference)),
             ]
 
-    def trace(self, m: Module, fresh, current, sent, made):
+    def trace(self, m: Module, goes, given, current, sent, made):
         """Read the references beside the operands."""
-        address = self.read.reference_address
-        following, recalled = (Signal.like(address, name=name)
-                               for name in ("following", "recalled"))
-        m.d.comb += address.eq(Mux(
-            current.source == Source.REFERENCE, self.read.address,
-            Mux(fresh, self.i.p.reference_address, following)))
+        address, recalled = (
+            self.read.reference_address, Signal.like(self.read.reference_address))
         m.d.comb += self.read.recalls.eq(
             self.counts.source_busy & (current.tracks | (current.source == Source.REFERENCE)))
-        m.d.sync += [following.eq(address + 1), recalled.eq(address)]
+        m.d.sync += [address.eq(address + 1), recalled.eq(address)]
+        with m.If(goes):
+            m.d.sync += address.eq(Mux(
+                given.source == Source.REFERENCE, given.address, given.reference_address))
         m.d.comb += [made[name].eq(recalled if name == "reference_address" else sent[name])
                      for name in traced(self.hw)]
 
-    def few(self, given):
-        """Whether at most two spans share the item's set of groups."""
-        gangs = self.hw.gangs
-        return Cat((given.drained.span == span) & (given.set_size == index)
-                   for index, size in enumerate(gangs)
-                   for span, groups in enumerate(gangs) if groups <= size <= 2 * groups).any()
+    def choose(self, m: Module, given, assigns):
+        """Return whether there is a group to lead the next item, and which one, one-hot.
 
-    def choose(self, m: Module, goes):
-        """Return the leader for the next item, which ``goes``, and whether there is one."""
-        hw, given = self.hw, self.i.p
-        eligible, chosen, found = Signal(hw.groups), Signal(range(hw.groups)), Signal()
-        leads, inside = Signal(hw.groups), Signal(hw.groups)
+        The item is ``assigned`` in the next cycle if it ``assigns``.
+        """
+        hw, waiting = self.hw, self.queues.waiting
         limits = (hw.queue_words // 2, hw.queue_words // 3)
-        longer = [given.words > limit for limit in limits]
+        longer = [Signal(name=f"longer_{limit}") for limit in limits]
         beyond = [Signal(name=f"beyond_{limit}") for limit in limits]
-        taken = [Signal(hw.groups, name=name) for name in ("taken", "full")]
-        second, third = (~long & ~past for long, past in zip(longer, beyond, strict=True))
-        third &= self.few(given)
-        waits = Cat(waiting != 0 for waiting in self.queues.waiting)
-        held = [waits, Cat((waiting == 3) | ((waiting == 2) & ~third)
-                           for waiting in self.queues.waiting)]
-        with m.If(goes):
-            m.d.sync += [past.eq(long | (past & waits.any()))
-                         for long, past in zip(longer, beyond, strict=True)]
+        second, third = (~(given.words > limit) & ~past
+                         for limit, past in zip(limits, beyond, strict=True))
+        idle, roomy, anywhere = Signal(hw.groups), Signal(hw.groups), Signal()
+        below = [Signal(hw.groups, name=f"below_{most}") for most in (1, 2, 3)]
         with m.Switch(given.drained.span):
             for index, span in enumerate(hw.gangs):
                 with m.Case(index):
-                    m.d.comb += leads.eq(sum(1 << n for n in range(0, hw.groups, span)))
-                    for busy, holds in zip(taken, held, strict=True):
-                        m.d.comb += [busy[n].eq(holds[n : n + span].any())
-                                     for n in range(0, hw.groups, span)]
-        with m.Switch(given.set_size):
-            for index, size in enumerate(hw.gangs):
-                with m.Case(index):
-                    m.d.comb += [inside[n].eq(given.set == n // size) for n in range(hw.groups)]
-        m.d.comb += eligible.eq(leads & inside)
-        for busy, allowed in ((taken[1], second), (taken[0], 1)):
-            for number in reversed(range(hw.groups)):
-                with m.If(eligible[number] & ~busy[number] & allowed):
-                    m.d.comb += [chosen.eq(number), found.eq(1)]
-        return chosen, found
+                    for most, spans in enumerate(below, 1):
+                        m.d.comb += [spans[n].eq(Cat(
+                            waits < most for waits in waiting[n : n + span]).all())
+                            for n in range(0, hw.groups, span)]
+        accept = self.queues.accept
+        one, two, three = (spans & (~accept | fewer) for fewer, spans in pairwise((0, *below)))
+        m.d.sync += [
+            idle.eq(given.leads & one),
+            roomy.eq(given.leads & Mux(third & given.few, three, Mux(second, two, one))),
+            anywhere.eq(Cat(waits != 0 for waits in waiting).any() | accept.any()),
+            *(long.eq(given.words > limit) for limit, long in zip(limits, longer, strict=True)),
+        ]
+        with m.If(assigns):
+            m.d.sync += [past.eq(long | (past & anywhere))
+                         for long, past in zip(longer, beyond, strict=True)]
+        return roomy.any(), Mux(idle.any(), lowest(idle), lowest(roomy))

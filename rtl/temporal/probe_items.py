@@ -83,7 +83,7 @@ class ProbeItems(cycles.ProbeItems, wiring.Component):
             made.words.eq((given.depth + hw.word - 1) // hw.word),
             made.tail.eq(Mux(tail == 0, hw.word, tail)),
             made.operand_signed.eq(given.operand_signed), made.norm.eq(given.norm),
-            made.need.eq(self.row + 1), made.set_size.eq(len(hw.gangs) - 1),
+            made.need.eq(self.row + 1),
             made.reference_address.eq(given.reference_base + address),
             made.probe.eq(1), made.theta.eq(given.theta),
             made.updates.eq(state == State.COPY), made.tracks.eq(state == State.SCAN),

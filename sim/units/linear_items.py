@@ -1,8 +1,8 @@
 """The items of a ``LINEAR``: all passes of a row, and then those of the next.
 
 With ``start`` @ ``s`` the first is offered in ``s + ItemGenerator.LATENCY``: ``primed``, which
-leaves the queue's memory a cycle, ``running`` and the item itself are registers. Then one is there
-whenever it is asked for.
+leaves the queue's memory a cycle, ``running`` and the item itself are registers. The source holds
+it ``OperandSource.HELD`` cycles later. Then one is there whenever it is asked for.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,24 +1,25 @@
 """The operand source: when an item is accepted, and which groups it goes to.
 
-An item is chosen for @ ``c``, with the room in the queues as it is then and its row as it was
-``OperandSource.SEEN`` cycles before, and its
-``n`` words are read from ``b = c + OperandSource.CHOSEN`` on, which is when it is taken. The next
-item is there in the cycle after, and may be chosen for during the last read: ``n`` cycles after
-this one, or ``OperandSource.SHORTEST`` if that is later::
+An item is chosen for @ ``c``, with its row and the room in the queues as they are then. Which
+groups may lead it is in registers in the cycle after, and it is begun in
+``b = c + OperandSource.CHOSEN``: its ``n`` words are read from then on. The next item is held from
+``b`` on, and may be chosen for in the cycle before the last read: ``n`` cycles after this one, or
+``OperandSource.SHORTEST`` if that is later::
 
-    c          c+1 = b          b+1 .. b+n-2          b+n-1 = c+n
-    chosen     taken, read 0    reads                 last read, next one chosen
+    c          c+1       b = c+2            b+1 .. b+n-3    b+n-2 = c+n    b+n-1
+    chosen     leader    read 0, the next   reads           next chosen    last read, next leader
+                         is held
 
 It waits for its row, for room in the queues of a span, and for nothing else.
 
-``waiting`` of a group counts an item from the cycle after it was taken on, before the next choice,
-and until the cycle in which its last event is popped, inclusive. So there is room in the cycle
+``waiting`` of a group counts an item from ``b + 1`` on, and the choice in ``b`` adds it, until the
+cycle in which its last event is popped, inclusive. So there is room in the cycle
 after the last pop of the item ``most`` before it, and none waits in a cycle after the last pop of
 all.
 
 A word is on ``o`` ``OperandSource.LATENCY`` cycles after it was read: one for the memory, one for
 the register ``o``. The encoder's and the queue's latency follow, until its first event can be
-popped :data:`ARRIVAL` cycles after the item was taken.
+popped :data:`ARRIVAL` cycles after ``b``.
 """
 
 from deltamoe.rtl.config import HwConfig
@@ -48,18 +49,18 @@ class Source:
         self.fitting = MOST  # items as long as the longest since none waited anywhere
 
     def begin(self, start: int, place: Place) -> None:
-        """Begin an operator whose first item is there in ``start``."""
+        """Begin an operator whose first item is held from ``start`` on."""
         self.place = place
         self.most = MOST if 2 * place.span >= place.set_size else MOST - 1
         self.free = max(self.free, start)
 
     def take(self, met: int, words: int) -> int:
-        """Return when an item chosen for in ``met`` is taken, and its ``words`` are read."""
+        """Return from when on the ``words`` of an item chosen for in ``met`` are read."""
         self.free = met + max(words, OperandSource.SHORTEST)
         return met + OperandSource.CHOSEN
 
     def accept(self, item: Item, met: int) -> tuple[int, int]:
-        """Return when an item whose row is there from ``met`` on is taken, and its leader."""
+        """Return from when on an item whose row is there in ``met`` is read, and its leader."""
         fitting = self.fits[min(item.words, self.hw.queue_words)]
         chosen, leader = self.choose(met, item.group_set, min(self.most, self.fitting, fitting))
         if self.fitting >= fitting or not self.compute.waiting(chosen):

@@ -14,9 +14,9 @@ from deltamoe.golden.numerics import ACTIVATION, SCORE
 from deltamoe.rtl.compiler.placement import place
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.datapath import Datapath
-from deltamoe.rtl.linear.item_generator import ItemGenerator
 from deltamoe.rtl.program import Dest, Linear, Source
 from deltamoe.sim.datapath import Pipeline
+from deltamoe.sim.execution import ITEMS
 from deltamoe.sim.items import Place
 from deltamoe.sim.units.linear_items import linear_items
 from deltamoe.sim.units.writeback import Memories
@@ -77,7 +77,7 @@ def test_two_layers(hw: HwConfig, seed: int) -> None:
                 assert cycle < 5000
             pipeline, sink = Pipeline(hw), Memories(hw)
             where = Place(placed.gang, 1 << placed.split, hw.groups)
-            pipeline.begin("layer", ItemGenerator.LATENCY, 0, where, None, sink)
+            pipeline.begin("layer", ITEMS, 0, where, None, sink)
             items = linear_items(layer, None, [True] * rows, hw, where)
             assert [pipeline.step(item) for item in items][-1] == issued
             assert done == sink.end == pipeline.drain.free - 1 + sink.done

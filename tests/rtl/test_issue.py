@@ -24,6 +24,11 @@ P = HW.word
 TOKENS = [9, 2, 30, 4]
 
 
+def leaders(span: int, first: int = 0, end: int = HW.groups) -> int:
+    """Return the mask of the groups from ``first`` to ``end`` that a span may begin at."""
+    return sum(1 << n for n in range(first, end, span))
+
+
 def read(ctx, view) -> dict:
     """Return the scalar fields of a struct."""
     return {name: ctx.get(Value.cast(view[name])) for name in view.shape().members
@@ -88,7 +93,8 @@ def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: i
             expected.append({
                 "source": Source.NORMED, "address": 3 + 11 * source, "words": 3, "tail": 2,
                 "operand_signed": 0, "row": 50 + (3 * P >> split) * number, "kv": 0, "norm": 1,
-                "need": row + 1, "columns": count * P, "set": 0, "set_size": len(HW.gangs) - 1,
+                "need": row + 1, "columns": count * P, "leads": leaders(HW.gangs[span]),
+                "few": int(2 * HW.gangs[span] >= HW.groups),
                 "reference": 200 * whole, "dense": 0, "updates": 0, "theta": 0,
                 "tracks": int(not whole and (not routed or row % 2)),
                 "silent": 0, "probe": 0, "reference_address": 11 * place,
@@ -179,7 +185,9 @@ def test_attention_items(tokens: int, heads: int, spread: int) -> None:
                  (400 if is_values else 7) + (head // sets * per_head + tile) * depth,
                  number + 1 if is_values else 0, min(wide, elements - tile * wide),
                  300 + to + (2 << spread) * tile if is_values else None, 30 + head,
-                 number % (lag + 1), head % sets,
+                 number % (lag + 1), leaders(
+                     1 << spread, head % sets * HW.gangs[set_size],
+                     (head % sets + 1) * HW.gangs[set_size]), (2 << spread) >= HW.gangs[set_size],
                  is_values and head == heads - 1 and tile == per_head - 1)
                 for tile in range(per_head)]
 
@@ -192,11 +200,12 @@ def test_attention_items(tokens: int, heads: int, spread: int) -> None:
     async def bench(ctx):
         put(ctx, dut.operator.descriptor, encoded(operator))
         got = await items_of(ctx, dut, len(order), dut.operator.start, 2)
-        for item, (source, address, row, need, columns, to, param, slot, group, last) in zip(
+        for item, (source, address, row, need, columns, to, param, slot, leads, few, last) in zip(
                 got, order, strict=True):
             assert (item["source"], item["address"], item["row"], item["need"],
-                    item["columns"], item["to_param"], item["to_slot"], item["set"]) == (
-                source, address, row, need, columns, param, slot, group)
+                    item["columns"], item["to_param"], item["to_slot"], item["leads"],
+                    item["few"]) == (
+                source, address, row, need, columns, param, slot, leads, few)
             assert to is None or item["to_last"] == last
             assert to is None or item["to_address"] == to
         assert [item["to_final"] for item in got] == [0] * (len(got) - 1) + [1]
@@ -231,13 +240,15 @@ def test_words_are_read_together(wide: int, seed: int) -> None:
             ctx.set(dut.i.valid, 1)
             ctx.set(dut.drained.ready, 1)
             ctx.set(dut.o.ready, 1)
-            await ctx.tick()
+            await ctx.tick().repeat(OperandSource.HELD)
             assert ctx.get(dut.i.ready)
+            await ctx.tick()
+            ctx.set(dut.i.valid, 0)
+            await ctx.tick().repeat(OperandSource.CHOSEN - 1)
             seen = []
             for _ in range(words // size + OperandSource.LATENCY):
                 address = ctx.get(dut.read.address)
                 await ctx.tick()
-                ctx.set(dut.i.valid, 0)
                 upper = int(rng.integers(2))
                 ctx.set(dut.read.upper, upper)
                 for n in range(p):
@@ -276,17 +287,35 @@ def test_operand_source_waits_and_chooses(seed: int) -> None:
         async def assigned(**fields) -> int:
             """Offer an item for one choice; return the leader that takes it, one-hot, or 0."""
             await offer(**fields)
+            await ctx.tick().repeat(OperandSource.HELD)
+            assert ctx.get(dut.i.ready)
             await ctx.tick()
-            full, met = ctx.get(dut.counts.source_full), not ctx.get(dut.counts.source_needs)
-            accepted, taken = ctx.get(dut.queues.accept), ctx.get(dut.i.ready)
-            assert taken == (accepted != 0) == ctx.get(dut.drained.valid)
-            assert not ctx.get(dut.drained.ready) or full == (met and not taken)
-            if taken:
-                await ctx.tick()
             ctx.set(dut.i.valid, 0)
+            await ctx.tick().repeat(OperandSource.CHOSEN - 1)
+            full, met = ctx.get(dut.counts.source_full), not ctx.get(dut.counts.source_needs)
+            accepted = ctx.get(dut.queues.accept)
+            assert (accepted != 0) == ctx.get(dut.drained.valid)
+            assert not ctx.get(dut.drained.ready) or full == (met and not accepted)
+            assert not accepted or 1 << ctx.get(dut.drained.p.leader) == accepted
+            if not accepted:
+                await leave()
+            await ctx.tick()
             while ctx.get(dut.counts.source_busy):
                 await ctx.tick()
             return accepted
+
+        async def leave() -> None:
+            """Let the item that is held go, while one waits at the last group."""
+            held = [(port, ctx.get(port)) for port in (
+                *dut.queues.waiting, dut.rows.released, dut.rows.probabilities, dut.drained.ready)]
+            for (port, _), value in zip(held, (0, 0, 0, 1, 1, 9, 1), strict=True):
+                ctx.set(port, value)
+            await ctx.tick()
+            if not ctx.get(dut.drained.valid):
+                await ctx.tick().repeat(OperandSource.CHOSEN - 1)
+            assert ctx.get(dut.drained.valid)
+            for port, value in held:
+                ctx.set(port, value)
 
         async def step():
             address = ctx.get(dut.read.address)
@@ -296,26 +325,27 @@ def test_operand_source_waits_and_chooses(seed: int) -> None:
 
         ctx.set(dut.drained.ready, 1)
         ctx.set(dut.o.ready, 1)
-        everywhere = {"set_size": len(HW.gangs) - 1}
+        everywhere = {"leads": leaders(1)}
         await offer(address=10, need=2, norm=1, operand_signed=1, row=40, **everywhere,
                     drained={"split": 1})
         ctx.set(dut.rows.normed, 1)
         ctx.set(dut.rows.ready, 9)
         for worker, waiting in enumerate((1, 2, 0, 0)):
             ctx.set(dut.queues.waiting[worker], waiting)
-        await step()
-        assert (ctx.get(dut.counts.source_needs), ctx.get(dut.counts.source_full)) == (1, 0)
-        assert ctx.get(dut.queues.accept) == 0, "its row was not there"
-        ctx.set(dut.rows.normed, 2)
-        for _ in range(OperandSource.SEEN):
+        for cycle in range(OperandSource.HELD + OperandSource.CHOSEN):
+            assert ctx.get(dut.i.ready) == (cycle == OperandSource.HELD)
             await step()
-            assert ctx.get(dut.queues.accept) == 0, "its row is not seen"
-        await step()
+            ctx.set(dut.i.valid, cycle < OperandSource.HELD)
+            assert not ctx.get(dut.drained.valid), "its row is not there"
+        assert (ctx.get(dut.counts.source_needs), ctx.get(dut.counts.source_full)) == (1, 0)
+        ctx.set(dut.rows.normed, 2)
+        for _ in range(OperandSource.CHOSEN):
+            assert not ctx.get(dut.drained.valid), "it is not chosen for"
+            await step()
+        assert ctx.get(dut.drained.valid)
         assert ctx.get(dut.queues.accept) == 1 << 2, "the lowest idle group"
         assert ctx.get(dut.drained.p.leader) == 2
-        await step()
-        ctx.set(dut.i.valid, 0)
-        for _ in range(OperandSource.LATENCY - 1):
+        for _ in range(OperandSource.LATENCY):
             assert not ctx.get(dut.o.valid)
             await step()
         for word in range(3):
@@ -327,41 +357,40 @@ def test_operand_source_waits_and_chooses(seed: int) -> None:
             assert ctx.get(dut.o.p.count) == (2 if word == 2 else P)
             await step()
         assert not ctx.get(dut.o.valid)
-        for waiting, span, group_set, accepted in (
-                ((1, 1, 2, 0), 0, (2, 0), 3), ((2, 1, 1, 2), 0, (2, 0), 1),
-                ((2, 2, 2, 2), 0, (2, 0), None), ((2, 1, 0, 0), 1, (2, 0), 2),
-                ((2, 2, 2, 1), 1, (2, 0), 0), ((3, 2, 2, 1), 1, (2, 0), 2),
-                ((3, 2, 0, 0), 2, (2, 0), None), ((2, 2, 2, 2), 2, (2, 0), 0),
-                ((0, 0, 1, 2), 0, (1, 1), 2), ((0, 0, 2, 1), 0, (1, 1), 2),
-                ((0, 0, 3, 2), 0, (1, 1), 3), ((0, 0, 3, 3), 0, (1, 1), None),
-                ((0, 0, 2, 1), 0, (0, 3), 3)):
-            size, number = group_set
+        for waiting, span, first, end, few, accepted in (
+                ((1, 1, 2, 0), 0, 0, 4, 0, 3), ((2, 1, 1, 2), 0, 0, 4, 0, 1),
+                ((2, 2, 2, 2), 0, 0, 4, 0, None), ((2, 1, 0, 0), 1, 0, 4, 1, 2),
+                ((2, 2, 2, 1), 1, 0, 4, 1, 0), ((3, 2, 2, 1), 1, 0, 4, 1, 2),
+                ((3, 2, 0, 0), 2, 0, 4, 1, None), ((2, 2, 2, 2), 2, 0, 4, 1, 0),
+                ((0, 0, 1, 2), 0, 2, 4, 1, 2), ((0, 0, 2, 1), 0, 2, 4, 1, 2),
+                ((0, 0, 3, 2), 0, 2, 4, 1, 3), ((0, 0, 3, 3), 0, 2, 4, 1, None),
+                ((0, 0, 2, 1), 0, 3, 4, 1, 3)):
             for group, value in enumerate(waiting):
                 ctx.set(dut.queues.waiting[group], value)
-            taken = await assigned(set_size=size, set=number, drained={"span": span})
+            taken = await assigned(leads=leaders(HW.gangs[span], first, end), few=few,
+                                   drained={"span": span})
             assert taken == (0 if accepted is None else 1 << accepted)
         half, third = HW.queue_words // 2, HW.queue_words // 3
         for words, waiting, found in ((half + 1, 1, 0), (half + 1, 0, 1), (half, 1, 1),
                                       (third + 1, 2, 0), (third + 1, 1, 1), (third, 2, 1)):
             for group in range(HW.groups):
                 ctx.set(dut.queues.waiting[group], 0)
-            assert await assigned(words=1, set_size=0, set=1) == 2, "nothing waits"
+            assert await assigned(words=1, leads=0b10, few=1) == 2, "nothing waits"
             ctx.set(dut.queues.waiting[0], waiting)
-            assert await assigned(words=words, set_size=0, set=0) == found, "must fit the queue"
+            assert await assigned(words=words, leads=0b1, few=1) == found, "must fit the queue"
         for first, waiting, found in ((half + 1, 1, 0), (half, 1, 1), (half, 2, 0),
                                       (third + 1, 2, 0), (third, 2, 1), (third, 3, 0)):
             ctx.set(dut.queues.waiting[0], 0)
-            assert await assigned(words=first, set_size=0, set=0) == 1, "nothing waits"
+            assert await assigned(words=first, leads=0b1, few=1) == 1, "nothing waits"
             ctx.set(dut.queues.waiting[0], waiting)
             for _ in range(2):
-                assert await assigned(words=1, set_size=0, set=0) == found, (
+                assert await assigned(words=1, leads=0b1, few=1) == found, (
                     "what is longer still waits")
-                assert await assigned(words=1, set_size=0, set=1) == 2, "elsewhere nothing waits"
+                assert await assigned(words=1, leads=0b10, few=1) == 2, "elsewhere nothing waits"
         ctx.set(dut.queues.waiting[0], 0)
         for needed, released, probabilities, taken in ((3, 0, 3, 0), (3, 1, 2, 0), (3, 1, 3, 1)):
             ctx.set(dut.rows.released, released)
             ctx.set(dut.rows.probabilities, probabilities)
-            await ctx.tick().repeat(OperandSource.SEEN)
             assert (await assigned(source=Source.PROBABILITIES, need=needed, **everywhere)
                     != 0) == taken
         ctx.set(dut.drained.ready, 0)
@@ -379,25 +408,54 @@ def test_items_are_read_one_behind_the_other(seed: int) -> None:
     async def bench(ctx):
         ctx.set(dut.drained.ready, 1)
         ctx.set(dut.o.ready, 1)
-        ctx.set(dut.i.valid, 1)
-        taken, reads, cycle = [], [], 0
-        while len(taken) < len(lengths):
+        taken, begun, reads, cycle = [], [], [], 0
+        while len(begun) < len(lengths):
+            ctx.set(dut.i.valid, len(taken) < len(lengths))
             put(ctx, dut.i.payload, pack(layout, {
-                "source": Source.ACT, "address": 8 * len(taken), "words": lengths[len(taken)],
-                "tail": 1, "columns": 8, "set_size": len(HW.gangs) - 1}))
+                "source": Source.ACT, "address": 8 * len(taken), "words": [*lengths, 0][len(taken)],
+                "tail": 1, "columns": 8, "leads": leaders(1)}))
             if ctx.get(dut.counts.source_busy):
                 reads.append(ctx.get(dut.read.address))
-            if ctx.get(dut.i.ready):
-                assert ctx.get(dut.drained.valid)
-                taken.append(cycle)
+            taken += [cycle] * ctx.get(dut.i.ready)
+            begun += [cycle] * ctx.get(dut.drained.valid)
             await ctx.tick()
             cycle += 1
-        assert taken[0] == OperandSource.CHOSEN
-        assert [after - before for before, after in pairwise(taken)] == [
+        assert begun[0] == OperandSource.HELD + OperandSource.CHOSEN
+        assert taken == [OperandSource.HELD, *begun[:-1]], "the next is held as one is begun"
+        assert [after - before for before, after in pairwise(begun)] == [
             max(words, OperandSource.SHORTEST) for words in lengths[:-1]]
         assert reads == [8 * number + word for number, words in enumerate(lengths)
                          for word in range(words)][: len(reads)]
         assert len(reads) == sum(lengths[:-1]) + 1
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize(("span", "few"), [(0, 0), (1, 1), (2, 1)])
+def test_an_item_counts_from_the_cycle_in_which_it_is_assigned(span: int, few: int) -> None:
+    """Items of one word: the next is chosen for before its groups tell that they have the last."""
+    dut, layout, size = OperandSource(HW), formats.item(HW), HW.gangs[span]
+    order = [leader for _ in range(2 + few) for leader in range(0, HW.groups, size)]
+    if few and size < HW.groups:  # the first is preferred as long as it has room
+        order = [0, 2, 0, 0, 2, 2]
+
+    async def bench(ctx):
+        ctx.set(dut.drained.ready, 1)
+        ctx.set(dut.i.valid, 1)
+        put(ctx, dut.i.payload, pack(layout, {
+            "source": Source.ACT, "words": 1, "tail": 1, "leads": leaders(size), "few": few,
+            "drained": {"span": span}}))
+        waiting, chosen = [0] * HW.groups, []
+        for _ in range(OperandSource.SHORTEST * (len(order) + 4)):
+            accept = ctx.get(dut.queues.accept)
+            if accept:
+                chosen.append(accept.bit_length() - 1)
+                for group in range(chosen[-1], chosen[-1] + size):
+                    waiting[group] += 1
+            await ctx.tick()
+            for group, value in enumerate(waiting):
+                ctx.set(dut.queues.waiting[group], value)
+        assert chosen == order
 
     simulate(dut, bench)
 
