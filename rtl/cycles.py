@@ -264,9 +264,14 @@ class Softmax:
         return 1 + comparing(hw.word)
 
     @staticmethod
-    def division(hw: HwConfig) -> int:
+    def summed(hw: HwConfig) -> int:
+        """Cycles from a row's last exponential until its sum is divided by."""
+        return adding(hw.word) + 2
+
+    @classmethod
+    def division(cls, hw: HwConfig) -> int:
         """Cycles from a row's last exponential to its normalizer."""
-        return adding(hw.word) + 2 + Divider.LATENCY
+        return cls.summed(hw) + Divider.LATENCY
 
 
 class StoreReader:

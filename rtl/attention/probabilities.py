@@ -1,12 +1,20 @@
 """Softmax and the memory of its last rows, from which the values are weighed."""
 
-from amaranth import Array, Module, Mux, Signal
+from amaranth import Array, Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.attention.softmax import Softmax
 from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.cycles import (
+    Divider,
+    Drain,
+    EventEncoder,
+    EventQueue,
+    OperandSource,
+    Worker,
+)
 from deltamoe.rtl.formats import NORMALIZER, scores
 from deltamoe.rtl.interfaces import Counts, Lookup, Operator, Read, attach, bytes_of
 from deltamoe.rtl.record import Area, Ram, Record
@@ -27,7 +35,7 @@ class Probabilities(wiring.Component):
     normalizers : ``In(Lookup(hw.attention_lag + 1, NORMALIZER))``
         A row's normalizer.
     rows : ``Out(range(hw.score_rows + 1))``
-        Rows since it began that are complete, normalizer included.
+        Rows since it began that are complete, and whose normalizers are being divided.
     freed : ``Out(1)``
         A row's last exponential is being written.
     counts : ``Out(Counts(…))``
@@ -35,7 +43,10 @@ class Probabilities(wiring.Component):
 
     Timing
     ------
-    A row counts in the cycle after its normalizer, which follows its last word.
+    A row counts in the cycle after its division began, ``Softmax.summed(hw)`` cycles after its
+    last word. Its normalizer is there ``Divider.LATENCY`` cycles later, which is before any item
+    that waited for the row can be drained, but the next operator may have begun: it does not write
+    a row of its own before.
     """
 
     record = Record(twin="arithmetic.softmax", area=Area(
@@ -70,7 +81,11 @@ class Probabilities(wiring.Component):
         attach(m, self.read, rows.read_port())
         normalizers = Array(Signal(NORMALIZER, name=f"normalizer_{n}") for n in range(slots))
         slot, base = Signal(range(slots)), Signal(range(hw.probability_words))
-        position = Signal(range(hw.row_words))
+        position, begins = Signal(range(hw.row_words)), Signal()
+        ended = Signal(Softmax.summed(hw))
+        assert (
+            OperandSource.CHOSEN + OperandSource.LATENCY + EventEncoder.timing.latency
+            + EventQueue.timing.latency + Worker.LATENCY + Drain.latency(hw)) >= Divider.LATENCY
 
         pipe(m, wiring.flipped(self.i), softmax.i)
         with m.If(self.operator.start):
@@ -84,15 +99,19 @@ class Probabilities(wiring.Component):
             write.data.eq(softmax.o.p.data),
             self.normalizers.data.eq(normalizers[self.normalizers.address]),
         ]
+        m.d.sync += [ended.eq(Cat(self.freed, ended)), self.rows.eq(self.rows + ended[-1])]
         with m.If(softmax.o.valid):
             m.d.sync += position.eq(position + 1)
             with m.If(softmax.o.p.last):
                 last = base == (slots - 1) * hw.row_words
                 m.d.sync += [position.eq(0), base.eq(Mux(last, 0, base + hw.row_words))]
         with m.If(softmax.normalizer.valid):
-            m.d.sync += [normalizers[slot].eq(softmax.normalizer.payload), slot.eq(slot + 1),
-                         self.rows.eq(self.rows + 1)]
+            m.d.sync += [normalizers[slot].eq(softmax.normalizer.payload), slot.eq(slot + 1)]
+        with m.If(self.freed):
+            m.d.sync += begins.eq(0)
+            with m.If(begins):
+                m.d.sync += slot.eq(0)
         with m.If(self.operator.start):
-            m.d.sync += [self.rows.eq(0), slot.eq(0), base.eq(0)]
+            m.d.sync += [self.rows.eq(0), base.eq(0), begins.eq(1)]
 
         return m

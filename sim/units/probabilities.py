@@ -1,6 +1,7 @@
 """The probabilities: when a row may be multiplied with the values.
 
-A row counts in the cycle after its normalizer came, since ``rows`` is a register.
+A row counts in the cycle after its division began, ``Softmax.summed`` cycles after its last
+exponential, since ``rows`` is a register.
 """
 
 from deltamoe.rtl import cycles
@@ -21,7 +22,7 @@ class Attention(Memories):
 
     def __init__(self, hw: HwConfig, words: int) -> None:
         super().__init__(hw)
-        self.division = cycles.Softmax.division(hw)
+        self.summed = cycles.Softmax.summed(hw)
         self.softmax = softmax.Rows(hw, words)
         self.ready: list[int] = []
 
@@ -31,4 +32,4 @@ class Attention(Memories):
         elif item.closes:
             last = self.softmax.power(end + self.written)
             self.freed.append(last)
-            self.ready.append(last + self.division + 1)
+            self.ready.append(last + self.summed + 1)

@@ -14,6 +14,7 @@ from deltamoe.rtl import formats
 from deltamoe.rtl.attention.kv_writer import KvWriter
 from deltamoe.rtl.attention.probabilities import Probabilities
 from deltamoe.rtl.attention.softmax import Softmax
+from deltamoe.rtl.cycles import Divider
 from deltamoe.rtl.formats import RESULTS
 from deltamoe.rtl.linear.compute_unit import ComputeUnit
 from deltamoe.rtl.linear.drain import MADE, Drain
@@ -118,6 +119,50 @@ def test_probabilities_keep_the_last_rows(seed: int) -> None:
                 await ctx.tick()
                 got += [ctx.get(dut.read.data[n]) for n in range(P)]
             assert got == e.tolist() + [0] * (len(got) - tokens)
+
+    simulate(dut, bench)
+
+
+def test_a_row_counts_when_its_division_begins() -> None:
+    """The next operator may begin before the last normalizer is there, which keeps its slot."""
+    dut, row, kappa = Probabilities(HW), [3, -90, 40], 1 << 22
+    multipliers = [int(normalizer(softmax(tensor(row))[1], kappa * scale, 1 << 30)[0])
+                   for scale in (1, 1, 3)]
+
+    async def bench(ctx):
+        async def start(kappa22: int) -> None:
+            put(ctx, dut.operator.descriptor, encoded(Attention(kappa22=kappa22,
+                                                                kappa26=1 << 30)))
+            ctx.set(dut.operator.start, 1)
+            await ctx.tick()
+            ctx.set(dut.operator.start, 0)
+
+        async def enter() -> None:
+            put(ctx, dut.i.payload, words_of(row, formats.scores(P), P)[0])
+            ctx.set(dut.i.valid, 1)
+            await ctx.tick()
+            ctx.set(dut.i.valid, 0)
+
+        def multiplier(slot: int) -> int:
+            ctx.set(dut.normalizers.address, slot)
+            return ctx.get(dut.normalizers.data.multiplier)
+
+        await start(kappa)
+        for _ in range(2):
+            await enter()
+        while not ctx.get(dut.freed):
+            await ctx.tick()
+        await ctx.tick().repeat(Softmax.summed(HW) + 1)
+        assert (ctx.get(dut.rows), multiplier(0), multiplier(1)) == (1, 0, 0)
+        await ctx.tick()
+        assert (ctx.get(dut.rows), multiplier(0), multiplier(1)) == (2, 0, 0)
+        await start(3 * kappa)
+        await ctx.tick().repeat(Divider.LATENCY)
+        assert (ctx.get(dut.rows), multiplier(0), multiplier(1)) == (0, *multipliers[:2])
+        await enter()
+        await ctx.tick().repeat(60)
+        assert (ctx.get(dut.rows), multiplier(0), multiplier(1)) == (
+            1, multipliers[2], multipliers[1])
 
     simulate(dut, bench)
 
