@@ -10,8 +10,8 @@ from deltamoe.rtl.formats import COMMAND
 from deltamoe.rtl.memory.axi import ADDRESS_WIDTH
 from deltamoe.rtl.record import Record
 
-BURST = data.StructLayout({"address": ADDRESS_WIDTH, "beats": 9, "last": 1})
-"""One burst; ``last`` marks the transfer's final one."""
+BURST = data.StructLayout({"address": ADDRESS_WIDTH, "beats": 9, "single": 1, "last": 1})
+"""One burst; ``single`` tells that it has one beat, ``last`` marks the transfer's final one."""
 
 
 class Bursts(wiring.Component):
@@ -28,8 +28,8 @@ class Bursts(wiring.Component):
     ------
     The first burst is on ``o`` in the cycle after its command came in, then one a cycle; the
     next command may enter in the cycle in which the last burst leaves. ``o.valid`` and the address
-    are registers; ``beats`` and ``last`` are one comparison of registers away from them, since what
-    the page allows is counted ahead.
+    are registers; all else of a burst is one comparison of registers away from them, since what the
+    page allows is counted ahead.
     """
 
     record = Record(moves="splits commands", combinational={
@@ -59,6 +59,7 @@ class Bursts(wiring.Component):
             self.o.valid.eq(valid), self.o.p.address.eq(address),
             self.o.p.last.eq(left <= allowed),
             self.o.p.beats.eq(Mux(self.o.p.last, left, allowed)),
+            self.o.p.single.eq((left == 1) | (allowed == 1)),
             self.i.ready.eq(~valid | (self.o.ready & self.o.p.last)),
         ]
         with m.If(valid & self.o.ready):

@@ -6,7 +6,7 @@
                          └──► in flight ──┘
 """
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,12 +16,9 @@ from deltamoe.rtl.formats import COMMAND
 from deltamoe.rtl.interfaces import Master
 from deltamoe.rtl.memory.axi import OKAY, AxiRead
 from deltamoe.rtl.memory.bursts import Bursts
+from deltamoe.rtl.memory.flight import STORED, Flight
 from deltamoe.rtl.record import Area, Ram, Record
-from deltamoe.rtl.stream.fifo import Fifo
 from deltamoe.rtl.stream.pipe import pipe
-
-BURST_END = data.StructLayout({"length": 8, "last": 1})
-"""Beats of a burst in flight, less one; whether it is the last of its transfer."""
 
 
 class DmaReader(cycles.DmaReader, wiring.Component):
@@ -50,7 +47,7 @@ class DmaReader(cycles.DmaReader, wiring.Component):
     """
 
     record = Record(moves="reads beats", area=Area(
-        distributed=lambda hw: (Ram(9, hw.outstanding),)), combinational={
+        distributed=lambda hw: (Ram(STORED, hw.outstanding),)), combinational={
         "axi.arvalid": ("bus.drain",),
         "axi.rready": ("bus.drain", "o.ready"),
         "bus.progress": ("axi.rvalid", "bus.drain", "o.ready"),
@@ -75,9 +72,8 @@ class DmaReader(cycles.DmaReader, wiring.Component):
         m = Module()
         hw, axi = self.hw, self.axi
         m.submodules.bursts = bursts = Bursts(hw)
-        m.submodules.flight = flight = Fifo(BURST_END, hw.outstanding)
-        beat = Signal(8)
-        offered, ends, taken = Signal(), Signal(), Signal()
+        m.submodules.flight = flight = Flight(hw)
+        offered, taken = Signal(), Signal()
 
         pipe(m, wiring.flipped(self.i), bursts.i)
         m.d.comb += [
@@ -86,18 +82,15 @@ class DmaReader(cycles.DmaReader, wiring.Component):
             axi.arsize.eq(hw.bus_bytes.bit_length() - 1),
             axi.arburst.eq(1), axi.arcache.eq(0b0011),
             bursts.o.ready.eq(axi.arvalid & axi.arready),
-            flight.i.valid.eq(axi.arvalid & axi.arready),
-            flight.i.p.length.eq(axi.arlen), flight.i.p.last.eq(bursts.o.p.last),
-            ends.eq(beat == flight.o.p.length), flight.o.ready.eq(taken & ends),
-            self.o.valid.eq(axi.rvalid & flight.o.valid & ~self.bus.drain),
-            self.o.p.data.eq(axi.rdata), self.o.p.last.eq(ends & flight.o.p.last),
-            axi.rready.eq(flight.o.valid & (self.o.ready | self.bus.drain)),
+            flight.i.valid.eq(axi.arvalid & axi.arready), flight.i.payload.eq(bursts.o.payload),
+            flight.taken.eq(taken),
+            self.o.valid.eq(axi.rvalid & flight.present & ~self.bus.drain),
+            self.o.p.data.eq(axi.rdata), self.o.p.last.eq(flight.ends & flight.last),
+            axi.rready.eq(flight.present & (self.o.ready | self.bus.drain)),
             taken.eq(axi.rvalid & axi.rready), self.bus.progress.eq(taken),
-            self.bus.idle.eq(~flight.o.valid & ~offered),
+            self.bus.idle.eq(~flight.present & ~offered),
         ]
         m.d.sync += [offered.eq(axi.arvalid & ~axi.arready),
-                     self.error.eq(taken & ((axi.rresp != OKAY) | (axi.rlast != ends)))]
-        with m.If(taken):
-            m.d.sync += beat.eq(Mux(ends, 0, beat + 1))
+                     self.error.eq(taken & ((axi.rresp != OKAY) | (axi.rlast != flight.ends)))]
 
         return m

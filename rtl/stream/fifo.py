@@ -52,6 +52,7 @@ class Fifo(cycles.Fifo, wiring.Component):
             m.d.sync += write.addr.eq(Mux(write.addr == self.depth - 1, 0, write.addr + 1))
         with m.If(popped):
             m.d.sync += read.addr.eq(Mux(read.addr == self.depth - 1, 0, read.addr + 1))
-        m.d.sync += level.eq(level + write.en - popped)
+        with m.If(write.en != popped):
+            m.d.sync += level.eq(level + Mux(popped, -1, 1))
 
         return m

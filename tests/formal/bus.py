@@ -135,12 +135,16 @@ class Reading(Surroundings):
     """A reader, or a wrong one, and a memory that owes beats."""
 
     def __init__(self, hw: HwConfig, make: type[DmaReader] = DmaReader) -> None:
+        assert hw.outstanding == 2, "the invariants say where the second burst is"
         self.make = make
         self.invariants = [
-            *FOLLOWED, "(= [dut.flight.level] [level])", "(= [dut.flight.read__addr] [head])",
+            *FOLLOWED, "(= [dut.flight.level] [level])",
+            "(= [dut.flight.present] (distinct [level] #b00))",
+            "(= [dut.flight.read__addr] (xor [head] [dut.flight.present]))",
             "(= [dut.flight.$signature__addr] [tail])",
-            "(= [dut.beat] [beat])",
-            *(f"(= ((_ extract 7 0) [dut.flight.words[{n}]]) [length_{n}])"
+            "(=> [dut.flight.present] (= [dut.flight.left] [missing]))",
+            "(=> [dut.flight.present] (= [dut.flight.ends] (= [missing] #b000000001)))",
+            *(f"(= ((_ extract 8 0) [dut.flight.words[{n}]]) [beats_{n}])"
               for n in range(hw.outstanding))]
         super().__init__(hw, {"o_ready": In(1), "arready": In(1),
                               "rvalid": In(1), "rresp": In(2), "rlast": In(1)})
@@ -161,19 +165,21 @@ class Reading(Surroundings):
     def owe(self, m: Module, dut: DmaReader, taken) -> None:
         """Claim that the drain takes every beat that is owed, and that idle means there is none."""
         axi, depth = dut.axi, self.hw.outstanding
-        lengths = Array(Signal(8, name=f"length_{n}") for n in range(depth))
+        bursts = Array(Signal(9, name=f"beats_{n}") for n in range(depth))
         head = Signal(range(depth))
         tail = Signal(range(depth))
         level = Signal(range(depth + 1))
         beat = Signal(8)
+        missing = Signal(9)
         owed, sums, answered, ends = Signal(range(depth * 256 + 1)), 0, Signal(), Signal()
         m.d.comb += [
-            answered.eq(axi.rvalid & axi.rready), ends.eq(answered & (beat == lengths[head])),
+            answered.eq(axi.rvalid & axi.rready), missing.eq(bursts[head] - beat),
+            ends.eq(answered & (missing == 1)),
             Assume(~axi.rvalid | (owed != 0)), Assert(level <= depth),
             Assert(tail == (head + level) % depth),
         ]
         with m.If(taken):
-            m.d.sync += [lengths[tail].eq(axi.arlen), tail.eq((tail + 1) % depth)]
+            m.d.sync += [bursts[tail].eq(axi.arlen + 1), tail.eq((tail + 1) % depth)]
         m.d.sync += [owed.eq(owed + Mux(taken, axi.arlen + 1, 0) - answered),
                      level.eq(level + taken - ends)]
         with m.If(answered):
@@ -183,9 +189,11 @@ class Reading(Surroundings):
         with m.If(self.clear):
             m.d.sync += [head.eq(0), tail.eq(0)]
         for n in range(depth):
-            sums += Mux(n < level, lengths[(head + n) % depth] + 1, 0)
+            sums += Mux(n < level, bursts[(head + n) % depth], 0)
+            m.d.comb += [Assert(bursts[n] <= self.hw.burst_beats),
+                         Assert((n >= level) | (bursts[(head + n) % depth] != 0))]
         m.d.comb += [
-            Assert(owed == sums - beat), Assert((beat == 0) | (beat <= lengths[head])),
+            Assert(owed == sums - beat), Assert((level == 0) | (beat < bursts[head])),
             Assert((beat == 0) | (level != 0)),
             Assert(~(self.drain & axi.rvalid) | axi.rready),
             Assert(~dut.bus.idle | ((owed == 0) & ~(self.drain & axi.arvalid))),

@@ -309,7 +309,7 @@ def test_bursts_match_the_simulator(seed: int) -> None:
         for number, length in enumerate(lengths):
             assert address // 4096 == (address + length * HW.bus_bytes - 1) // 4096
             assert 1 <= length <= HW.burst_beats
-            made.append(pack(BURST, {"address": address, "beats": length,
+            made.append(pack(BURST, {"address": address, "beats": length, "single": length == 1,
                                      "last": number == len(lengths) - 1}))
             address += length * HW.bus_bytes
         assert sum(lengths) == beats

@@ -1,0 +1,89 @@
+"""Read bursts in flight, oldest first, and the beats that the oldest still lacks.
+
+::
+
+    burst ──► memory ──►│ oldest ──► ends, last
+         └─────────────►│   │ beats left ──┐
+                        │◄──┴──── − 1 ◄───┘
+"""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.memory.bursts import BURST
+from deltamoe.rtl.record import Record
+
+STORED = data.StructLayout({"beats": 9, "last": 1})
+"""What is kept of a burst: its beats; whether it is the last of its transfer."""
+
+
+class Flight(wiring.Component):
+    """Hold up to ``hw.outstanding`` bursts and count the beats of the oldest.
+
+    Members
+    -------
+    i : ``In(stream.Signature(BURST))``
+        Bursts whose address memory has taken.
+    present : ``Out(1)``
+        A burst is in flight.
+    ends, last : ``Out(1)``
+        The next beat is the oldest burst's last; that burst is the last of its transfer.
+    taken : ``In(1)``
+        A beat of the oldest burst came; never without one.
+
+    Timing
+    ------
+    A burst is the oldest in the cycle after it came in, or after the last beat of the one before
+    it. All outputs are registers, ``i.ready`` is one comparison away from one: the oldest burst is
+    copied to a register from the memory, or from ``i`` if the memory holds none.
+    """
+
+    record = Record(moves="counts beats")
+
+    i: stream.Interface
+
+    def __init__(self, hw: HwConfig) -> None:
+        self.depth = hw.outstanding
+        super().__init__({
+            "i": In(stream.Signature(BURST)), "present": Out(1), "ends": Out(1), "last": Out(1),
+            "taken": In(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.words = words = Memory(
+            shape=STORED, depth=self.depth, init=[], attrs={"ram_style": "distributed"})
+        write, read = words.write_port(), words.read_port(domain="comb")
+        level = Signal(range(self.depth + 1))
+        left = Signal(9)
+        ended, waiting, given = Signal(), Signal(), self.i.p
+
+        m.d.comb += [
+            self.i.ready.eq(level != self.depth), write.en.eq(self.i.valid & self.i.ready),
+            write.data.beats.eq(given.beats), write.data.last.eq(given.last),
+            ended.eq(self.taken & self.ends), waiting.eq(level > 1),
+        ]
+        with m.If(write.en):
+            m.d.sync += write.addr.eq(self.after(write.addr))
+        with m.If(self.taken):
+            m.d.sync += [left.eq(left - 1), self.ends.eq(left == 2)]
+        with m.If(ended | ~self.present):
+            m.d.sync += [
+                self.present.eq(waiting | write.en),
+                left.eq(Mux(waiting, read.data.beats, given.beats)),
+                self.ends.eq(Mux(waiting, read.data.beats == 1, given.single)),
+                self.last.eq(Mux(waiting, read.data.last, given.last)),
+            ]
+            with m.If(waiting | write.en):
+                m.d.sync += read.addr.eq(self.after(read.addr))
+        with m.If(write.en != ended):
+            m.d.sync += level.eq(level + Mux(ended, -1, 1))
+
+        return m
+
+    def after(self, address):
+        """Return the address that follows in the ring."""
+        return Mux(address == self.depth - 1, 0, address + 1)
