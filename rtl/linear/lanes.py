@@ -60,7 +60,7 @@ class Lanes(wiring.Component):
         valid = Signal(self.LATENCY)
         m.d.sync += [stages[0].eq(self.i.payload), valid.eq((valid << 1) | self.i.valid)]
         m.d.sync += [later.eq(earlier) for earlier, later in pairwise(stages)]
-        row, fetched, packed, product, summed = stages
+        row, fetched, _, product, summed = stages
 
         words = []
         for name, user, depth in (("weights", self.weights, hw.weight_rows),
@@ -77,7 +77,7 @@ class Lanes(wiring.Component):
         for n in range(0, hw.word, 2):
             m.submodules[f"pair_{n // 2}"] = pair = MacPair(packed=hw.packed)
             m.d.comb += [
-                pair.w0.eq(chosen[n]), pair.w1.eq(chosen[n + 1]), pair.delta.eq(packed.delta),
+                pair.w0.eq(chosen[n]), pair.w1.eq(chosen[n + 1]), pair.delta.eq(fetched.delta),
                 pair.begin.eq(product.begin), pair.valid.eq(valid[3]),
                 self.o.p.sums[n].eq(pair.low), self.o.p.sums[n + 1].eq(pair.high),
             ]

@@ -86,8 +86,8 @@ def stimulus(rng: random.Random) -> tuple[list[int], list[tuple[int, int] | None
             old = (0, 0) if first else sums
             sums = tuple(total + delta * weight
                          for total, weight in zip(old, weights, strict=True))
-            words[cycle] = words[cycle] >> 16 << 16 | (weights[1] & 255) << 8 | weights[0] & 255
-            words[cycle + 1] = words[cycle + 1] & ~(511 << 16) | (delta & 511) << 16
+            words[cycle] = (words[cycle] >> 25 << 25 | (delta & 511) << 16
+                            | (weights[1] & 255) << 8 | weights[0] & 255)
             words[cycle + 2] = words[cycle + 2] & (1 << 25) - 1 | first << 26 | 1 << 25
         expected[cycle + 2] = sums
     return words, expected

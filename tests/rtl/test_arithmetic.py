@@ -174,10 +174,10 @@ def test_mac_pair_sums_runs(packed: bool, seed: int) -> None:
         while pending or any(ahead):
             event = pending.pop(0) if pending and rng.random() < 0.8 else None
             ahead = [event, *ahead[:3]]
-            now, before, earlier, done = (*ahead, None)[:4]
+            now, _, earlier, done = (*ahead, None)[:4]
             ctx.set(dut.w0, now[1] if now else 5)
             ctx.set(dut.w1, now[2] if now else -7)
-            ctx.set(dut.delta, before[0] if before else 3)
+            ctx.set(dut.delta, now[0] if now else 3)
             ctx.set(dut.begin, earlier[3] if earlier else 1)
             ctx.set(dut.valid, bool(earlier))
             if done and done[4]:

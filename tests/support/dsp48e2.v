@@ -20,13 +20,14 @@ module DSP48E2 #(
     output reg [47:0] P
 );
   reg signed [26:0] ad;
+  reg signed [17:0] b;
   reg signed [44:0] product;
   wire [47:0] w = OPMODE[8:7] == 2'b01 ? P : RND;
 
   initial
     if (AMULTSEL != "AD" || BMULTSEL != "B" || PREADDINSEL != "A" || USE_MULT != "MULTIPLY"
-        || AREG + BREG + CREG + DREG + ACASCREG + BCASCREG != 0
-        || ADREG + MREG + PREG != 3
+        || AREG + CREG + DREG + ACASCREG != 0
+        || BREG != 1 || BCASCREG != 1 || ADREG != 1 || MREG != 1 || PREG != 1
         || ALUMODEREG + CARRYINREG + CARRYINSELREG + INMODEREG + OPMODEREG != 0)
       $fatal(1, "parameters that the model lacks");
 
@@ -36,7 +37,8 @@ module DSP48E2 #(
         || RSTA || RSTB || RSTC || RSTD || RSTM || RSTP || RSTALLCARRYIN || RSTALUMODE || RSTCTRL
         || RSTINMODE) $fatal(1, "a mode that the model lacks");
     if (CEAD) ad <= $signed(A[26:0]) + D;
-    if (CEM) product <= ad * B;
+    if (CEB2) b <= B;
+    if (CEM) product <= ad * b;
     if (CEP) P <= w + {{3{product[44]}}, product};
   end
 endmodule
