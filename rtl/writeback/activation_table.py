@@ -29,21 +29,19 @@ class ActivationTable(cycles.ActivationTable, wiring.Component):
 
     Members
     -------
-    i, o : ``In(stream.Signature(requantized(hw)))``, ``Out(…)``
+    i, o : ``In(stream.Signature(requantized(hw), always_ready=True))``, ``Out(…)``
         Words with their tag, which names the bank.
     write : ``In(table_write())``
         An entry.
 
     Timing
     ------
-    One word a cycle, one cycle of latency.
+    One word a cycle, one cycle of latency; nothing stalls.
     """
 
     record = Record(twin="arithmetic.gelu", area=Area(
         block=lambda hw: (Ram(8, 2048, hw.word),),
-        grows=lambda hw: (hw.word,)), combinational={
-        "i.ready": ("o.ready",),
-    })
+        grows=lambda hw: (hw.word,)))
 
     i: stream.Interface
     o: stream.Interface
@@ -51,31 +49,28 @@ class ActivationTable(cycles.ActivationTable, wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "i": In(stream.Signature(requantized(hw))),
-            "o": Out(stream.Signature(requantized(hw))),
+            "i": In(stream.Signature(requantized(hw), always_ready=True)),
+            "o": Out(stream.Signature(requantized(hw), always_ready=True)),
             "write": In(table_write()),
         })
 
     def elaborate(self, platform):
         m = Module()
-        hw, enable = self.hw, Signal()
+        hw = self.hw
         passed, hidden = Signal(data.ArrayLayout(UPDATE.bits, hw.word)), Signal()
         kept = Signal(tag(hw))
 
-        m.d.comb += [enable.eq(self.o.ready | ~self.o.valid), self.i.ready.eq(enable),
-                     self.o.p.tag.eq(kept)]
-        with m.If(enable):
-            m.d.sync += [
-                self.o.valid.eq(self.i.valid), kept.eq(self.i.p.tag),
-                passed.eq(self.i.p.data.as_value()), hidden.eq(self.i.p.tag.dest == Dest.HIDDEN),
-            ]
+        m.d.comb += self.o.p.tag.eq(kept)
+        m.d.sync += [
+            self.o.valid.eq(self.i.valid), kept.eq(self.i.p.tag),
+            passed.eq(self.i.p.data.as_value()), hidden.eq(self.i.p.tag.dest == Dest.HIDDEN),
+        ]
         for n in range(hw.word):
             table = Memory(shape=8, depth=2 * TABLE, init=[], attrs={"ram_style": "block"})
             m.submodules[f"table_{n}"] = table
             attach(m, self.write, table.write_port())
             read = table.read_port()
             m.d.comb += [
-                read.en.eq(enable),
                 read.addr.eq(Cat(self.i.p.data[n][: HIDDEN.bits], self.i.p.tag.bank)),
                 self.o.p.data[n].eq(Mux(hidden, read.data, passed[n].as_signed())),
             ]

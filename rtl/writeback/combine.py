@@ -27,20 +27,18 @@ class Combine(cycles.Combine, wiring.Component):
 
     Members
     -------
-    i, o : ``In(stream.Signature(requantized(hw)))``, ``Out(…)``
+    i, o : ``In(stream.Signature(requantized(hw), always_ready=True))``, ``Out(…)``
         Words with their tag, which carries the weight.
 
     Timing
     ------
-    One word a cycle, two cycles of latency: the first register keeps the multiplication apart
-    from the table's memory.
+    One word a cycle, two cycles of latency, and nothing stalls: the first register keeps the
+    multiplication apart from the table's memory.
     """
 
     record = Record(twin="arithmetic.combine", area=Area(
         multipliers=lambda hw: hw.word,
-        grows=lambda hw: (hw.word,)), combinational={
-        "i.ready": ("o.ready",),
-    })
+        grows=lambda hw: (hw.word,)))
 
     i: stream.Interface
     o: stream.Interface
@@ -48,28 +46,22 @@ class Combine(cycles.Combine, wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "i": In(stream.Signature(requantized(hw))),
-            "o": Out(stream.Signature(requantized(hw))),
+            "i": In(stream.Signature(requantized(hw), always_ready=True)),
+            "o": Out(stream.Signature(requantized(hw), always_ready=True)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        taken = stream.Signature(requantized(self.hw)).create()
-        enable = Signal()
+        valid, given = Signal(), Signal(requantized(self.hw))
         results = Signal(data.ArrayLayout(signed(UPDATE.bits), self.hw.word))
         kept = Signal(tag(self.hw))
 
-        m.d.comb += [enable.eq(self.o.ready | ~self.o.valid), taken.ready.eq(enable),
-                     self.i.ready.eq(taken.ready | ~taken.valid),
-                     self.o.p.data.eq(results), self.o.p.tag.eq(kept)]
-        with m.If(self.i.ready):
-            m.d.sync += [taken.valid.eq(self.i.valid), taken.payload.eq(self.i.payload)]
-        with m.If(enable):
-            m.d.sync += [self.o.valid.eq(taken.valid), kept.eq(taken.p.tag)]
-            for n in range(self.hw.word):
-                weighted = taken.p.data[n][: EXPERT.bits].as_signed() * taken.p.tag.weight
-                rounded = (weighted + (1 << (COMBINE_SHIFT - 1))) >> COMBINE_SHIFT
-                m.d.sync += results[n].eq(Mux(taken.p.tag.dest == Dest.COMBINE, rounded,
-                                              taken.p.data[n]))
+        m.d.comb += [self.o.p.data.eq(results), self.o.p.tag.eq(kept)]
+        m.d.sync += [valid.eq(self.i.valid), given.eq(self.i.payload),
+                     self.o.valid.eq(valid), kept.eq(given.tag)]
+        for n in range(self.hw.word):
+            weighted = given.data[n][: EXPERT.bits].as_signed() * given.tag.weight
+            rounded = (weighted + (1 << (COMBINE_SHIFT - 1))) >> COMBINE_SHIFT
+            m.d.sync += results[n].eq(Mux(given.tag.dest == Dest.COMBINE, rounded, given.data[n]))
 
         return m

@@ -27,21 +27,19 @@ class Requantize(cycles.Requantize, wiring.Component):
 
     Members
     -------
-    i : ``In(stream.Signature(scaled(hw)))``
+    i : ``In(stream.Signature(scaled(hw), always_ready=True))``
         Accumulators, parameters, width to saturate to.
-    o : ``Out(stream.Signature(requantized(hw)))``
+    o : ``Out(stream.Signature(requantized(hw), always_ready=True))``
         Results with the tag of their word.
 
     Timing
     ------
-    One word a cycle. A stall on ``o`` holds all registers.
+    One word a cycle; nothing stalls.
     """
 
     record = Record(twin="arithmetic.requantize", area=Area(
         multipliers=lambda hw: hw.word,
-        grows=lambda hw: (hw.word,)), combinational={
-        "i.ready": ("o.ready",),
-    })
+        grows=lambda hw: (hw.word,)))
 
     i: stream.Interface
     o: stream.Interface
@@ -49,12 +47,13 @@ class Requantize(cycles.Requantize, wiring.Component):
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
         super().__init__({
-            "i": In(stream.Signature(scaled(hw))), "o": Out(stream.Signature(requantized(hw))),
+            "i": In(stream.Signature(scaled(hw), always_ready=True)),
+            "o": Out(stream.Signature(requantized(hw), always_ready=True)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        hw, enable = self.hw, Signal()
+        hw = self.hw
         sums = Signal(data.ArrayLayout(signed(hw.acc_width), hw.word), reset_less=True)
         factors = Signal(data.ArrayLayout(16, hw.word), reset_less=True)
         products = Signal(data.ArrayLayout(signed(hw.acc_width + 16), hw.word), reset_less=True)
@@ -65,23 +64,21 @@ class Requantize(cycles.Requantize, wiring.Component):
         tags = [Signal(tag(hw), name=f"tag_{n}", reset_less=True) for n in range(3)]
         valid = Signal(3)
 
-        m.d.comb += [enable.eq(self.o.ready | ~self.o.valid), self.i.ready.eq(enable)]
-        with m.If(enable):
+        m.d.sync += [
+            valid.eq((valid << 1) | self.i.valid), self.o.valid.eq(valid[-1]),
+            shifts[0].eq(self.i.p.shift), shifts[1].eq(shifts[0]),
+            widths[0].eq(self.i.p.width), tags[0].eq(self.i.p.tag),
+            *(later.eq(earlier) for stages in (widths, tags)
+              for earlier, later in pairwise(stages)),
+            self.o.p.tag.eq(tags[-1]), factors.eq(self.i.p.multiplier),
+        ]
+        for n in range(hw.word):
             m.d.sync += [
-                valid.eq((valid << 1) | self.i.valid), self.o.valid.eq(valid[-1]),
-                shifts[0].eq(self.i.p.shift), shifts[1].eq(shifts[0]),
-                widths[0].eq(self.i.p.width), tags[0].eq(self.i.p.tag),
-                *(later.eq(earlier) for stages in (widths, tags)
-                  for earlier, later in pairwise(stages)),
-                self.o.p.tag.eq(tags[-1]), factors.eq(self.i.p.multiplier),
+                sums[n].eq(self.i.p.acc[n] + self.i.p.bias[n]),
+                products[n].eq(sums[n] * factors[n]),
+                rounded[n].eq(self.rounded(m, products[n], shifts[1], n)),
+                self.o.p.data[n].eq(self.narrow(m, rounded[n], widths[2], n)),
             ]
-            for n in range(hw.word):
-                m.d.sync += [
-                    sums[n].eq(self.i.p.acc[n] + self.i.p.bias[n]),
-                    products[n].eq(sums[n] * factors[n]),
-                    rounded[n].eq(self.rounded(m, products[n], shifts[1], n)),
-                    self.o.p.data[n].eq(self.narrow(m, rounded[n], widths[2], n)),
-                ]
 
         return m
 

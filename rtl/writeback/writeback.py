@@ -8,7 +8,7 @@
                                                  └──► scores (softmax)
 """
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -104,7 +104,7 @@ class Writeback(cycles.Writeback, wiring.Component):
         m.d.comb += [
             requantize.i.payload.eq(self.i.payload),
             requantize.i.valid.eq(self.i.valid & ~is_gate),
-            self.i.ready.eq(Mux(is_gate, gate.i.ready, requantize.i.ready)),
+            self.i.ready.eq(~is_gate | gate.i.ready),
             kv_writer.descriptor.eq(self.draining.operator.descriptor),
             corner_turn.words.eq(self.deferred.operator.descriptor.linear.columns // hw.word),
         ]
@@ -141,7 +141,6 @@ class Writeback(cycles.Writeback, wiring.Component):
         dest = tag.dest
         to_residual = ((dest == Dest.RESIDUAL) | (dest == Dest.COMBINE) | (dest == Dest.OUTPUT))
         m.d.comb += [
-            word.ready.eq(1),
             self.act.en.eq(valid & ((dest == Dest.ACT) | (dest == Dest.HIDDEN))),
             self.act.address.eq(tag.address),
             self.residual.valid.eq(valid & to_residual), self.residual.payload.eq(word.payload),

@@ -163,15 +163,14 @@ def event_encoder() -> str:
 
 
 def requantize() -> str:
-    """Draw three words, of which the receiver does not take the first at once."""
+    """Draw three words, one behind the other."""
     payloads = [{"acc": [acc] * HW.word, "bias": [100] * HW.word,
                  "multiplier": [1 << 13] * HW.word, "shift": 0,
                  "width": formats.RESULTS.index(ACTIVATION), "tag": {"dest": Dest.ACT}}
                 for acc in (61, 62, 9_999)]
     rows = [*stream("i", acc=(lambda p: p.acc[0], str)), *stream("o", data=(
         lambda p: p.data[0], str))]
-    return diagram(Requantize(HW), rows, payloads={"i": payloads}, cycles=8, inputs=[
-        {"o.ready": 1}, {}, {}, {"o.ready": 0}, {"o.ready": 1}])
+    return diagram(Requantize(HW), rows, payloads={"i": payloads}, cycles=8)
 
 
 @cache
@@ -189,7 +188,7 @@ def activation_table() -> str:
                 for q in (-512, -20, 0, 20, 511)]
     rows = [*stream("i", q=(lambda p: p.data[0], str)), *stream("o", u=(lambda p: p.data[0], str))]
     return diagram(ActivationTable(HW), rows, setup=setup, payloads={"i": payloads}, cycles=7,
-                   inputs=[{"o.ready": 1, "write.en": 0}])
+                   inputs=[{"write.en": 0}])
 
 
 def layer_norm() -> str:
