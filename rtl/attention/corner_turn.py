@@ -100,7 +100,7 @@ class CornerTurn(cycles.CornerTurn, wiring.Component):
         """Read a block dimension by dimension."""
         P, depth = self.hw.word, self.hw.max_embed
         bank, lane, word = Signal(), Signal(range(P)), Signal(range(self.hw.embed_words))
-        turn, count = Signal(range(P)), Signal(range(P + 1))
+        turn, filled = Signal(range(P)), Signal(P)
         final, enable = Signal(), Signal()
 
         m.d.comb += [
@@ -108,8 +108,7 @@ class CornerTurn(cycles.CornerTurn, wiring.Component):
             final.eq((lane == P - 1) & (word + 1 == self.words)),
         ]
         with m.If(enable):
-            m.d.sync += [self.o.valid.eq(full[bank]), self.o.p.last.eq(final), turn.eq(lane),
-                         count.eq(held[bank])]
+            m.d.sync += [self.o.valid.eq(full[bank]), self.o.p.last.eq(final), turn.eq(lane)]
             with m.If(full[bank]):
                 m.d.sync += lane.eq(lane + 1)
                 with m.If(lane == P - 1):
@@ -120,6 +119,7 @@ class CornerTurn(cycles.CornerTurn, wiring.Component):
             token = Signal(range(P), name=f"token_{n}")
             m.d.comb += [token.eq(n - lane), read.en.eq(enable),
                          read.addr.eq(bank * depth + word * P + token)]
-        straight = rotated(Cat(read.data for read in reads), turn, -8)
-        for n in range(P):
-            m.d.comb += self.o.p.data[n].eq(Mux(n < count, straight.word_select(n, 8), 0))
+            with m.If(enable):
+                m.d.sync += filled[n].eq(token < held[bank])
+        present = Cat(read.data & filled[n].replicate(8) for n, read in enumerate(reads))
+        m.d.comb += self.o.p.data.eq(rotated(present, turn, -8))
