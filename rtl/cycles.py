@@ -155,7 +155,7 @@ class Drain:
     """See :class:`deltamoe.rtl.linear.drain.Drain`."""
 
     START = 1
-    VISIBLE = Fifo.timing.latency + 1
+    VISIBLE = Fifo.timing.latency + 2
 
     @staticmethod
     def latency(hw: HwConfig) -> int:

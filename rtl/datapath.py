@@ -113,6 +113,7 @@ class Datapath(wiring.Component):
                          for name in unit.counts.signature.members]
         m.d.comb += [
             self.counts.routes.eq(writeback.routes.valid),
+            compute.next_place.eq(encoder.next_place),
             drain.op.eq(self.draining.op), drain.active.eq(self.draining.active),
             drain.row_freed.eq(probabilities.freed), drain.token_freed.eq(writeback.token_freed),
         ]

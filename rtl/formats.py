@@ -163,6 +163,11 @@ def event_word(hw: HwConfig) -> data.StructLayout:
     })
 
 
+def destination(hw: HwConfig) -> data.StructLayout:
+    """Which groups get the events of a word, and whether those of words that came together."""
+    return data.StructLayout({**place(hw), **wide(hw)})
+
+
 def broadcast(hw: HwConfig) -> data.StructLayout:
     """The events of one word on the way to the groups of its item.
 
@@ -171,7 +176,7 @@ def broadcast(hw: HwConfig) -> data.StructLayout:
     beside = {"beside": data.ArrayLayout(data.StructLayout({
         "delta": data.ArrayLayout(signed(9), hw.word), "mask": hw.word}),
         hw.read_words - 1)} if hw.read_words > 1 else {}
-    return data.StructLayout({"word": event_word(hw), **beside, **wide(hw), **place(hw)})
+    return data.StructLayout({"word": event_word(hw), **beside, **wide(hw)})
 
 
 def queued(hw: HwConfig) -> data.StructLayout:

@@ -11,13 +11,13 @@ gangs hold further parts of the sum, which are added on the way out::
 from collections import defaultdict
 from itertools import product
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.formats import broadcast
+from deltamoe.rtl.formats import broadcast, destination
 from deltamoe.rtl.interfaces import Counts, GroupWrite, kv_write, sums_of, weight_write
 from deltamoe.rtl.linear.lane_group import LaneGroup
 from deltamoe.rtl.linear.worker import Worker
@@ -40,13 +40,20 @@ def added(hw: HwConfig) -> int:
 
 def members(m: Module, hw: HwConfig, where, name: str) -> Signal:
     """Return the groups of a :func:`place`, which are those of its span, one bit each."""
-    groups = Signal(hw.groups, name=f"{name}_groups")
-    with m.Switch(where.span):
-        for index, size in enumerate(hw.gangs):
-            with m.Case(index):
-                m.d.comb += groups.eq(Cat(where.leader == number - number % size
-                                          for number in range(hw.groups)))
+    groups, leads = (Signal(hw.groups, name=f"{name}_{kind}") for kind in ("groups", "leads"))
+    m.d.comb += leads.eq(Cat(where.leader == number for number in range(hw.groups)))
+    m.d.comb += groups.eq(led(hw, leads, where.span))
     return groups
+
+
+def led(hw: HwConfig, leads, span) -> Value:
+    """Return the groups of a ``span`` of which the bit of the leader is set in ``leads``.
+
+    One multiplexer a group, with ``span`` as it is: a ``Switch`` becomes a chain of comparisons.
+    """
+    chosen = span[: (len(hw.gangs) - 1).bit_length()]
+    return Cat(Cat(leads[number - number % size] for size in hw.gangs).bit_select(chosen, 1)
+               for number in range(hw.groups))
 
 
 class Assignment(wiring.Signature):
@@ -71,10 +78,15 @@ class Sums(wiring.Signature):
     Members
     -------
     groups, gang, word : ``Out(hw.groups)``, ``Out(4)``, ``Out(range(hw.item_words))``
-        Groups that have them, how many of those hold its columns side by side, and the word of
-        its columns to read.
-    complete, release : ``In(1)``, ``Out(1)``
-        All of them are there; the item is drained.
+        Groups that have them, none if there is no item; how many of those hold its columns side by
+        side; the word of its columns to read.
+    next_groups : ``Out(hw.groups)``
+        Groups of the item behind it.
+    summed : ``In(2)``
+        Whether all sums of the oldest item will be there in the next cycle; those of the item
+        behind it, if the oldest is released now or there is none.
+    release : ``Out(1)``
+        The item is drained.
     acc : ``In(sums_of(hw))``
         The word, some cycles later: ``ComputeUnit.READ_LATENCY`` as the compute unit answers.
     """
@@ -82,7 +94,8 @@ class Sums(wiring.Signature):
     def __init__(self, hw: HwConfig) -> None:
         super().__init__({
             "groups": Out(hw.groups), "gang": Out(4), "word": Out(range(hw.item_words)),
-            "complete": In(1), "release": Out(1), "acc": In(sums_of(hw)),
+            "next_groups": Out(hw.groups), "summed": In(2), "release": Out(1),
+            "acc": In(sums_of(hw)),
         })
 
 
@@ -99,6 +112,8 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
     -------
     i : ``In(stream.Signature(broadcast(hw), always_ready=True))``
         Events for the groups of a span.
+    next_place : ``In(destination(hw))``
+        Where the events on ``i`` go in the next cycle.
     queues : ``In(Assignment(hw))``
         Items on their way to the groups.
     sums : ``In(Sums(hw))``
@@ -111,13 +126,13 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
     Timing
     ------
     See :class:`Worker`; the word of sums follows its place by ``READ_LATENCY`` cycles, of which
-    the first takes the place to the groups. ``sums.complete`` follows ``sums.groups`` in the same
+    the first takes the place to the groups. ``sums.summed`` follows ``sums.groups`` in the same
     cycle.
     """
 
     record = Record(twin="arithmetic.linear", area=Area(grows=lambda hw: (hw.groups, added(hw))),
                     combinational={
-        "sums.complete": ("sums.groups",),
+        "sums.summed": ("sums.groups", "sums.next_groups"),
     })
 
     i: stream.Interface
@@ -126,6 +141,7 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
         self.hw = hw
         super().__init__({
             "i": In(stream.Signature(broadcast(hw), always_ready=True)),
+            "next_place": In(destination(hw)),
             "queues": In(Assignment(hw)), "sums": In(Sums(hw)),
             "weights": In(GroupWrite(hw, weight_write(hw))),
             "kv": In(GroupWrite(hw, kv_write(hw))),
@@ -136,25 +152,19 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
     def elaborate(self, platform):
         m = Module()
         hw, sums = self.hw, self.sums
-        complete = Signal(hw.groups)
         words, workers = [], []
-        addressed = members(m, hw, self.i.p, "addressed")
-        m.d.comb += sums.complete.eq((complete | ~sums.groups).all())
+        addressed = Signal(hw.groups)
+        m.d.sync += addressed.eq(members(m, hw, self.next_place, "addressed"))
+        accepted = led(hw, self.queues.accept, self.queues.span)
         for number in range(hw.groups):
             m.submodules[f"worker_{number}"] = worker = Worker(hw)
             m.submodules[f"group_{number}"] = group = LaneGroup(hw)
             self.distribute(m, number, worker, addressed[number])
             pipe(m, worker.o, group.i)
-            accepted = Signal(name=f"accepted_{number}")
-            with m.Switch(self.queues.span):
-                for index, span in enumerate(hw.gangs):
-                    with m.Case(index):
-                        m.d.comb += accepted.eq(self.queues.accept[number - number % span])
             m.d.comb += [
-                worker.accept.eq(accepted),
+                worker.accept.eq(accepted[number]),
                 worker.oldest.release.eq(sums.release & sums.groups[number]),
                 self.queues.waiting[number].eq(worker.waiting),
-                complete[number].eq(worker.oldest.complete),
             ]
             m.d.sync += group.sums.address.eq(Cat(sums.word[0], worker.oldest.bank))
             for written, port in ((self.weights, group.weights), (self.kv, group.kv)):
@@ -163,6 +173,11 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
             words.append((self.selected(m, number), group.sums.data))
             workers.append(worker)
         self.add(m, words)
+        now = Cat(worker.oldest.summed[0] for worker in workers)
+        then = Cat(Mux(sums.groups[n], worker.oldest.summed[1], worker.oldest.summed[0])
+                   for n, worker in enumerate(workers))
+        m.d.comb += sums.summed.eq(Cat((now | ~sums.groups).all(),
+                                       (then | ~sums.next_groups).all()))
         self.count(m, self.counts.worker_busy, [worker.o.valid for worker in workers])
         self.count(m, self.counts.worker_blocked, [worker.blocked for worker in workers])
 
@@ -177,15 +192,16 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
     def distribute(self, m: Module, number: int, worker: Worker, addressed):
         """Give a worker its part of the events."""
         hw, given = self.hw, self.i.p
-        size = hw.word >> max(hw.splits)
+        size, where = hw.word >> max(hw.splits), self.next_place
         blocks, offset = Signal(hw.word // size, name=f"blocks_{number}"), Signal(
             range(hw.word), name=f"offset_{number}")
-        with m.Switch(Cat(given.gang, given.split, given.wide if hw.read_words > 1 else ())):
+        m.d.sync += [blocks.eq(0), offset.eq(0)]
+        with m.Switch(Cat(where.gang, where.split, where.wide if hw.read_words > 1 else ())):
             for (start, end), cuts in self.cuts(number).items():
-                with m.Case(*(gang | split << len(given.gang)
-                              | wide << len(given.gang) + len(given.split)
+                with m.Case(*(gang | split << len(where.gang)
+                              | wide << len(where.gang) + len(where.split)
                               for gang, split, wide in cuts)):
-                    m.d.comb += [blocks.eq(sum(1 << n for n in range(start // size, end // size))),
+                    m.d.sync += [blocks.eq(sum(1 << n for n in range(start // size, end // size))),
                                  offset.eq(start)]
         bus = number // hw.read_gang % hw.read_words if hw.read_words > 1 else 0
         sent = given.beside[bus - 1] if bus else given.word

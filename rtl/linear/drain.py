@@ -57,18 +57,15 @@ class Drain(cycles.Drain, wiring.Component):
     A record may be drained ``VISIBLE`` cycles after it came in, and ``START`` after its operator
     is ``active``. One word a cycle; ``o`` follows ``sums`` by ``latency(hw)`` cycles. No more rows
     of scores or tokens are under way than the softmax and the gate can hold, so neither ever
-    refuses a word. ``sums.release`` and ``counts`` follow ``sums.complete`` in the same cycle.
+    refuses a word. The record behind the oldest one is in registers too, so that its groups may be
+    asked for their sums ahead of its turn.
     """
 
     record = Record(moves="pairs sums with their parameters", area=Area(
         block=lambda hw: (Ram(parameters_of(hw), hw.param_words),),
         distributed=lambda hw: (Ram(drained(hw), 6 * hw.groups),),
         grows=lambda hw: (hw.word, 6 * hw.groups / 64, hw.state_bits)), combinational={
-        "counts.drain_busy": ("sums.complete",),
-        "counts.drain_credit": ("sums.complete",),
-        "counts.drain_starved": ("sums.complete",),
         "o.payload": ("normalizers.data", "sums.acc"),
-        "sums.release": ("sums.complete",),
     })
 
     i: stream.Interface
@@ -92,42 +89,51 @@ class Drain(cycles.Drain, wiring.Component):
         m.submodules.order = order = Fifo(drained(self.hw), 6 * self.hw.groups)
         pipe(m, wiring.flipped(self.i), order.i)
         head, sums, counts = Signal(drained(self.hw)), self.sums, self.counts
-        position, rows = Signal.like(sums.word), Signal(range(Softmax.ROWS + 1))
-        tokens, op = Signal(range(Gate.TOKENS + 1)), Signal.like(self.op)
+        position, op = Signal.like(sums.word), Signal.like(self.op)
+        rows, tokens = Signal(Softmax.ROWS), Signal(Gate.TOKENS)
         last, ready, room, due, busy = (Signal() for _ in range(5))
         opens = Signal(init=1)
-        present, active = Signal(), Signal()
+        present, active, complete = Signal(), Signal(), Signal()
+        behind, waits, advances = Signal.like(head), Signal(), Signal()
 
-        m.d.comb += order.o.ready.eq(~present | sums.release)
-        m.d.sync += [op.eq(self.op), active.eq(self.active)]
-        following = members(m, self.hw, order.o.p, "following")
+        m.d.comb += [advances.eq(~present | sums.release), order.o.ready.eq(~waits | advances)]
+        m.d.sync += [op.eq(self.op), active.eq(self.active),
+                     complete.eq(Mux(advances, sums.summed[1], sums.summed[0]))]
+        with m.If(advances):
+            m.d.sync += [present.eq(waits), head.eq(behind),
+                         sums.groups.eq(Mux(waits, sums.next_groups, 0))]
         with m.If(order.o.ready):
-            m.d.sync += [present.eq(order.o.valid), head.eq(order.o.payload),
-                         sums.groups.eq(following)]
+            m.d.sync += [waits.eq(order.o.valid), behind.eq(order.o.payload),
+                         sums.next_groups.eq(members(m, self.hw, order.o.p, "next"))]
 
         opens_row = (head.dest == Dest.SCORES) & head.first
         opens_token = (head.dest == Dest.GATE) & head.first
         m.d.comb += [
             last.eq(position + 1 == head.words),
-            room.eq((~opens_row | (rows != Softmax.ROWS))
-                    & (~opens_token | (tokens != Gate.TOKENS))),
+            room.eq((~opens_row | ~rows[-1]) & (~opens_token | ~tokens[-1])),
             due.eq(present & active & (head.op == op)),
-            ready.eq(~opens | (sums.complete & room)), busy.eq(due & ready),
+            ready.eq(~opens | (complete & room)), busy.eq(due & ready),
             counts.drain_busy.eq(busy),
-            counts.drain_starved.eq(due & opens & ~sums.complete),
+            counts.drain_starved.eq(due & opens & ~complete),
             counts.drain_credit.eq(due & ~busy & ~counts.drain_starved), sums.word.eq(position),
             sums.release.eq(busy & last), sums.gang.eq(head.gang),
         ]
         opened = busy & opens
-        m.d.sync += [
-            rows.eq(rows + (opened & opens_row) - self.row_freed),
-            tokens.eq(tokens + (opened & opens_token) - self.token_freed),
-        ]
+        self.count(m, rows, opened & opens_row, self.row_freed)
+        self.count(m, tokens, opened & opens_token, self.token_freed)
         with m.If(busy):
             m.d.sync += [position.eq(Mux(last, 0, position + 1)), opens.eq(last)]
         self.annotate(m, head, position, last)
 
         return m
+
+    @staticmethod
+    def count(m: Module, under_way, begins, freed):
+        """Count up or down by as many of the lowest bits as are set, which needs no carry."""
+        with m.If(begins & ~freed):
+            m.d.sync += under_way.eq((under_way << 1) | 1)
+        with m.If(freed & ~begins):
+            m.d.sync += under_way.eq(under_way >> 1)
 
     def annotate(self, m: Module, head, position, last):
         """Delay the word's tag and attach its parameters."""

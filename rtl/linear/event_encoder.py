@@ -14,9 +14,19 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.rtl import cycles
 from deltamoe.rtl.arith.trees import balanced
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.formats import broadcast, event_word, operands, place
+from deltamoe.rtl.formats import broadcast, destination, event_word, operands
 from deltamoe.rtl.interfaces import Counts, Write, YieldingWrite, bytes_of
 from deltamoe.rtl.record import Area, Record
+
+
+def compared(left, right):
+    """Return whether ``left > right``, ``left == right``, by halves: carry chains are deeper."""
+    if len(left) == 1:
+        return left & ~right, ~(left ^ right)
+    half = len(left) // 2
+    (larger, equal), (above, same) = (compared(left[part], right[part])
+                                      for part in (slice(half), slice(half, None)))
+    return above | (same & larger), same & equal
 
 
 class EventEncoder(cycles.EventEncoder, wiring.Component):
@@ -38,9 +48,11 @@ class EventEncoder(cycles.EventEncoder, wiring.Component):
         Operands in -255..255 after the subtraction.
     o : ``Out(stream.Signature(broadcast(hw), always_ready=True))``
         Words with at least one event, and every item's last.
+    next_place : ``Out(destination(hw))``
+        Where a word goes that is on ``o`` in the next cycle.
     counts : ``Out(Counts(…))``
         Events of a word, after the masks of ``o`` went through an adder of four terms and a
-        register ``log4`` of their number times; in the next cycle its multiplications and the
+        register ``log4`` of their number times; two cycles later its multiplications and the
         avoided ones. Whether a word was compared with its reference, or becomes it.
     write : ``Out(Write(hw.reference_words, bytes_of(hw)))``
         The word's new reference, ``WRITTEN`` cycles after it was taken, or the one that is loaded.
@@ -69,6 +81,7 @@ class EventEncoder(cycles.EventEncoder, wiring.Component):
         super().__init__({
             "i": In(stream.Signature(operands(hw), always_ready=True)),
             "o": Out(stream.Signature(broadcast(hw), always_ready=True)),
+            "next_place": Out(destination(hw)),
             "counts": Out(Counts({
                 "events": range(hw.read_words * hw.word + 1), "macs": 32, "macs_skipped": 32,
                 "reference_words": 1})),
@@ -87,6 +100,7 @@ class EventEncoder(cycles.EventEncoder, wiring.Component):
 
         m.d.comb += [
             probe.eq(given.probe), silent.eq(self.i.p.silent),
+            *(self.next_place[name].eq(given[name]) for name in destination(hw).members),
             word.delta.eq(delta), word.mask.eq(mask),
             Cat(word.row, word.kv, word.last).eq(Cat(given.row, given.kv, given.last)),
         ]
@@ -108,7 +122,7 @@ class EventEncoder(cycles.EventEncoder, wiring.Component):
                 m.d.comb += elements.eq(hw.read_words * hw.word)
         m.d.sync += [
             self.o.valid.eq(occupied & ~probe & (sent | sent_beside | given.last)),
-            self.o.p.word.eq(word), *(self.o.p[name].eq(given[name]) for name in place(hw)),
+            self.o.p.word.eq(word),
         ]
         self.count(m, occupied & ~probe, elements, given.columns)
 
@@ -138,10 +152,12 @@ class EventEncoder(cycles.EventEncoder, wiring.Component):
         return given.wide & Cat(sends).any()
 
     def differs(self, given, delta):
-        """Whether a difference is worth an event."""
+        """Whether a difference is worth an event: ``delta > theta``, or ``~delta >= theta``."""
         if len(given.theta) == 0:
             return delta != 0
-        return (delta + given.theta < 0) | (given.theta - delta < 0)
+        negative = delta[-1]
+        larger, equal = compared(delta[:-1] ^ negative.replicate(len(delta) - 1), given.theta)
+        return larger | (equal & negative)
 
     def trace(self, m: Module, given, mask, sent, taken):
         """Move the reference, and judge probed rows."""
@@ -179,8 +195,10 @@ class EventEncoder(cycles.EventEncoder, wiring.Component):
             elements = self.delayed(m, elements, f"elements_{stage}")
             columns = self.delayed(m, columns, f"columns_{stage}")
         m.d.comb += counts.events.eq(level[0])
-        m.d.sync += [counts.macs.eq(counts.events * columns),
-                     counts.macs_skipped.eq((elements - counts.events).as_unsigned() * columns)]
+        events = self.delayed(m, counts.events, "multiplied")
+        skipped = self.delayed(m, (elements - counts.events).as_unsigned(), "skipped")
+        columns = self.delayed(m, columns, "columns")
+        m.d.sync += [counts.macs.eq(events * columns), counts.macs_skipped.eq(skipped * columns)]
 
     def delayed(self, m: Module, value, name: str) -> Signal:
         """Return ``value`` a cycle later."""

@@ -5,7 +5,7 @@ Items go round the banks, so the drain of one never stops the sum of the next.
 
 from itertools import pairwise
 
-from amaranth import Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
 
@@ -23,14 +23,17 @@ class OldestItem(wiring.Signature):
 
     Members
     -------
-    complete, bank : ``Out(1)``, ``Out(range(hw.banks))``
-        All its sums are in its bank; both from registers.
+    bank : ``Out(range(hw.banks))``
+        Where its sums are.
+    summed : ``Out(2)``
+        Whether all sums of the oldest item, and of the one behind it, will be in their banks in the
+        next cycle.
     release : ``In(1)``
         It has been drained.
     """
 
     def __init__(self, hw: HwConfig) -> None:
-        super().__init__({"complete": Out(1), "bank": Out(range(hw.banks)), "release": In(1)})
+        super().__init__({"bank": Out(range(hw.banks)), "summed": Out(2), "release": In(1)})
 
 
 class Worker(cycles.Worker, wiring.Component):
@@ -53,9 +56,10 @@ class Worker(cycles.Worker, wiring.Component):
 
     Timing
     ------
-    ``complete`` rises ``LATENCY`` cycles after the item's last event was popped. An item's first
-    event is popped at the earliest two cycles after its word came in, one after the previous
-    item's last event, and ``FREED`` after the ``release`` of the item ``banks`` before it. The
+    An item's sums are in their bank ``LATENCY`` cycles after its last event was popped; ``summed``
+    tells so the cycle before, from registers, whatever ``release`` is. An item's first event is
+    popped at the earliest two cycles after its word came in, one after the previous item's last
+    event, and ``FREED`` after the ``release`` of the item ``banks`` before it. The
     flushes of two runs of events are at least ``FLUSHES`` cycles apart, which holds back a run of a
     single event by one cycle. Events leave through registers, so the multipliers may be far from
     the queue.
@@ -98,6 +102,8 @@ class Worker(cycles.Worker, wiring.Component):
             queue.o.ready.eq(free & ~(flushed & queue.o.p.last)),
             popped.eq(queue.o.valid & queue.o.ready),
             finishing[0].eq((popped & queue.o.p.last) << fill),
+            oldest.summed.eq(Cat(summed.bit_select(oldest.bank, 1),
+                                 summed.bit_select(following, 1))),
         ]
         for earlier, later in pairwise(finishing):
             m.d.sync += later.eq(earlier)
@@ -111,8 +117,6 @@ class Worker(cycles.Worker, wiring.Component):
                         ~(first & taken.bit_select(fill, 1)))),
             full.eq(summed), released.eq(oldest.release << oldest.bank),
             oldest.bank.eq(oldest.bank + oldest.release),
-            oldest.complete.eq(Mux(oldest.release, summed.bit_select(following, 1),
-                                   summed.bit_select(oldest.bank, 1))),
             self.waiting.eq(self.waiting + self.accept - (popped & queue.o.p.last)),
         ]
         with m.If(popped):

@@ -74,12 +74,13 @@ class TemporalWing(wiring.Component):
 
     record = Record(moves="keeps sums and references", combinational={
         "computed.gang": ("sums.gang",), "computed.groups": ("sums.groups",),
+        "computed.next_groups": ("sums.next_groups",),
         "computed.release": ("sums.release",), "computed.word": ("sums.word",),
         "counts.kept_words": ("kept.where",),
         "load.free": ("kept.passes",),
         "references.granted": ("recall.recalls",),
         "state.granted": ("kept.where",),
-        "sums.complete": ("computed.complete",),
+        "sums.summed": ("computed.summed",),
     })
 
     def __init__(self, hw: HwConfig) -> None:
@@ -96,9 +97,10 @@ class TemporalWing(wiring.Component):
     def elaborate(self, platform):
         m, sums, computed = Module(), self.sums, self.computed
         m.d.comb += [
-            computed.groups.eq(sums.groups), computed.gang.eq(sums.gang),
+            computed.groups.eq(sums.groups), computed.next_groups.eq(sums.next_groups),
+            computed.gang.eq(sums.gang),
             computed.word.eq(sums.word), computed.release.eq(sums.release),
-            sums.complete.eq(computed.complete),
+            sums.summed.eq(computed.summed),
         ]
         if self.hw.temporal:
             self.keep_sums(m)

@@ -1,12 +1,13 @@
 """The drain: when an item's words are selected.
 
 The record of an item that was accepted @ ``c`` is at the head of the queue of records in the cycle
-after it at the earliest, ``Fifo.timing.latency``, and a cycle later in the register behind that:
-``Drain.VISIBLE``; if it was in the queue by then, from the cycle after the last word of the item
-before on. Which operator may be drained comes from a register too, ``Drain.START``. The record
-waits until the sums are complete, ``Worker.LATENCY`` cycles after the item's last event was popped
-in its last group, and, if it opens a row of scores or a token, until the softmax or the gate has
-room: credits come back with the cycle after ``freed``. Then it selects a word a cycle.
+after it at the earliest, ``Fifo.timing.latency``, and goes through two registers behind that, so it
+is the oldest from ``c + Drain.VISIBLE`` on; or from the cycle after the last word of the item
+before, if it was in the first register by then. Which operator may be drained comes from a register
+too, ``Drain.START``. The record waits until the sums are complete, ``Worker.LATENCY`` cycles after
+the item's last event was popped in its last group, and, if it opens a row of scores or a token,
+until the softmax or the gate has room: credits come back with the cycle after ``freed``. Then it
+selects a word a cycle.
 
 A word that is selected @ ``b`` is on ``o`` ``Drain.latency(hw)`` cycles later.
 """

@@ -25,7 +25,7 @@ The run before is of the item before if it is the item's only event.
 
 Sums are in their bank ``Worker.LATENCY`` cycles after the last event was popped: a register out of
 the queue, ``Lanes.LATENCY`` for the product, one for the other half, one for the accumulators,
-which make the last bit of ``finishing``; and one more until ``full`` shows it.
+which make the last bit of ``finishing``; and one more until the drain's register shows it.
 """
 
 from dataclasses import dataclass

@@ -78,7 +78,8 @@ class Element(wiring.Component):
 
     def accumulate(self, m: Module, dut: EventEncoder, reference) -> None:
         """The accumulator stands for the reference, bit by bit of the weight."""
-        word, fresh = dut.o.p.word, dut.o.p.gang[0]
+        word, fresh = dut.o.p.word, Signal()
+        m.d.sync += fresh.eq(dut.next_place.gang[0])
         arrives = dut.o.valid & word.kv
         for bit in range(WEIGHT):
             part, after = (Signal(signed(10), name=f"{name}_{bit}") for name in ("part", "after"))

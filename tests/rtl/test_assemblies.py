@@ -193,19 +193,23 @@ def test_compute_unit_gangs_and_splits(gang: int, split: int, seed: int) -> None
         ctx.set(dut.queues.accept, 1 << leader)
         ctx.set(dut.queues.span, where["span"])
         for word in range(words):
-            put(ctx, dut.i.payload, pack(formats.broadcast(HW), {"word": {
-                "delta": operand[word * P :][:P].tolist(), "mask": (1 << P) - 1,
-                "row": word * part, "last": word == words - 1}, **where}))
-            ctx.set(dut.i.valid, 1)
+            put(ctx, dut.next_place, pack(formats.destination(HW), where))
             await ctx.tick()
             ctx.set(dut.queues.accept, 0)
-        ctx.set(dut.i.valid, 0)
+            put(ctx, dut.next_place, 0)
+            put(ctx, dut.i.payload, pack(formats.broadcast(HW), {"word": {
+                "delta": operand[word * P :][:P].tolist(), "mask": (1 << P) - 1,
+                "row": word * part, "last": word == words - 1}}))
+            ctx.set(dut.i.valid, 1)
+            await ctx.tick()
+            ctx.set(dut.i.valid, 0)
         assert [ctx.get(waiting) for waiting in dut.queues.waiting] == [0] * leader + [1] * (
             HW.groups - leader)
         ctx.set(dut.sums.groups, ((1 << HW.groups - leader) - 1) << leader)
         ctx.set(dut.sums.gang, gang)
-        while not ctx.get(dut.sums.complete):
+        while not ctx.get(dut.sums.summed) & 1:
             await ctx.tick()
+        await ctx.tick()
         for word in range(2 * size):
             ctx.set(dut.sums.word, word)
             await ctx.tick().repeat(ComputeUnit.READ_LATENCY)
@@ -250,16 +254,20 @@ def test_groups_take_one_of_the_words_that_come_together(split: int, wide: int, 
             words = [{"delta": given[read, n].tolist(),
                       "mask": sum(int(bit) << k for k, bit in enumerate(sent[read, n]))}
                      for n in range(hw.read_words)]
-            put(ctx, dut.i.payload, pack(formats.broadcast(hw), {
-                "word": words[0] | {"row": read * part, "last": read == reads - 1},
-                "beside": words[1:], "wide": wide, **where}))
-            ctx.set(dut.i.valid, 1)
+            put(ctx, dut.next_place, pack(formats.destination(hw), {"wide": wide, **where}))
             await ctx.tick()
             ctx.set(dut.queues.accept, 0)
-        ctx.set(dut.i.valid, 0)
-        ctx.set(dut.sums.groups, ((1 << parts) - 1) << leader)
-        while not ctx.get(dut.sums.complete):
+            put(ctx, dut.next_place, 0)
+            put(ctx, dut.i.payload, pack(formats.broadcast(hw), {
+                "word": words[0] | {"row": read * part, "last": read == reads - 1},
+                "beside": words[1:], "wide": wide}))
+            ctx.set(dut.i.valid, 1)
             await ctx.tick()
+            ctx.set(dut.i.valid, 0)
+        ctx.set(dut.sums.groups, ((1 << parts) - 1) << leader)
+        while not ctx.get(dut.sums.summed) & 1:
+            await ctx.tick()
+        await ctx.tick()
         terms = (given * sent)[:, :size].reshape(reads, size, parts // size, part)
         for word in range(2):
             ctx.set(dut.sums.word, word)
@@ -295,7 +303,7 @@ def test_drain_keeps_issue_order_and_its_credits() -> None:
             ctx.set(dut.i.valid, 1)
             await ctx.tick()
         ctx.set(dut.i.valid, 0)
-        ctx.set(dut.sums.complete, 1)
+        ctx.set(dut.sums.summed, 3)
         ctx.set(dut.op, 6)
         await ctx.tick().repeat(Drain.VISIBLE)
         assert not ctx.get(dut.counts.drain_busy), "nothing drains yet"
@@ -304,10 +312,12 @@ def test_drain_keeps_issue_order_and_its_credits() -> None:
         await ctx.tick().repeat(Drain.START)
         assert not ctx.get(dut.counts.drain_busy), "another operator drains"
         ctx.set(dut.op, 6)
-        ctx.set(dut.sums.complete, 0)
+        ctx.set(dut.sums.summed, 2)
         await ctx.tick().repeat(Drain.START)
         assert (ctx.get(dut.counts.drain_busy), ctx.get(dut.counts.drain_starved)) == (0, 1)
-        ctx.set(dut.sums.complete, 1)
+        assert ctx.get(dut.sums.next_groups) == 2
+        ctx.set(dut.sums.summed, 3)
+        await ctx.tick()
         seen, made, scales = [], [], []
         for _ in range(2 * rows + Drain.latency(HW)):
             if ctx.get(dut.counts.drain_busy):

@@ -267,8 +267,7 @@ def encoder_case(rng: np.random.Generator, dense: bool, theta: int = 0) -> Case:
             mask = sum(1 << n for n in events)
             out.append(pack(formats.broadcast(HW), {
                 "word": {"delta": (operand - reference).tolist(), "mask": mask, "row": base,
-                         "kv": number % 2, "last": last},
-                "leader": number % HW.groups, "span": 1, "gang": 2, "split": 1}))
+                         "kv": number % 2, "last": last}}))
     assert dense or len(out) < 60, "no word was dropped"
     name = "encoder_dense" if dense else "encoder_delta" if theta else "encoder_skip"
     return Case(name, lambda: EventEncoder(HW),
@@ -308,7 +307,7 @@ def encoder_together_case(rng: np.random.Generator) -> Case:
                 "word": {"delta": deltas[0], "mask": masks[0], "row": base, "last": last},
                 "beside": [{"delta": delta, "mask": mask}
                            for delta, mask in zip(deltas[1:], masks[1:], strict=True)],
-                "wide": wide, **place}))
+                "wide": wide}))
     assert len(out) < 80, "no word was dropped"
     return Case("encoder_together", lambda: EventEncoder(TOGETHER), {"i": given}, {"o": out})
 
