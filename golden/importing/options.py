@@ -25,9 +25,13 @@ class Options:
         Which of several dictionaries of tensors is meant.
     preprocessing : Preprocessing, optional
         What the network's own program does to a picture.
-    crop_share : float
+    crop_share : float, optional
         Share of a picture's shorter side that the network sees, where its preprocessing does not
-        say how a picture gets its size.
+        say how a picture gets its size; None is all of it.
+    pad : str, optional
+        ``center`` or ``corner``: instead, all of a picture is seen, and lies there.
+    fill : tuple of int, optional
+        What a picture is filled up with then, by channel or for all; None: what becomes zero.
     """
 
     heads: int | None = None
@@ -38,4 +42,6 @@ class Options:
     epsilon: float | None = None
     container: str | None = None
     preprocessing: Preprocessing | None = None
-    crop_share: float = 1.0
+    crop_share: float | None = None
+    pad: str | None = None
+    fill: tuple[int, ...] | None = None

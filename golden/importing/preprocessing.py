@@ -4,12 +4,8 @@ Resizing and cutting make pixels of 8 bits, which the accelerator takes; normali
 and becomes a part of the patch embedding.
 """
 
-import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +14,12 @@ from torch import Tensor
 
 INTERPOLATIONS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}
 """Names of Pillow's filters, and their numbers there and in ``preprocessor_config.json``."""
+
+PLACES = ("center", "corner")
+"""Where a picture may lie in what it is filled up to."""
+
+MOST_PIXELS = 1 << 26
+"""Pixels of a picture that is resized, before its middle is cut out."""
 
 PIXEL_SCALE = 1 / 256
 """What the float network multiplies a pixel by."""
@@ -37,10 +39,18 @@ class Preprocessing:
         Channels as the network takes them, ``RGB`` or ``BGR``.
     resize : tuple of int or int, optional
         Height and width that a picture is resized to, or its shorter side; None: it is not.
+    within : bool
+        Height and width are not both reached: the picture keeps its aspect.
     crop : tuple of int, optional
         Height and width of the middle that is cut out then; what lies outside is black.
     interpolation : str
         One of :data:`INTERPOLATIONS`.
+    pad : tuple of int, optional
+        Height and width that a picture is then filled up to.
+    place : str
+        Where it lies there, ``center`` or ``corner``, that of its first pixel.
+    color : tuple of int
+        What it is filled up with, 0..255 by channel or one for all.
     """
 
     mean: tuple[float, ...]
@@ -48,8 +58,12 @@ class Preprocessing:
     scale: float = 1 / 255
     order: str = "RGB"
     resize: tuple[int, int] | int | None = None
+    within: bool = False
     crop: tuple[int, int] | None = None
     interpolation: str = "bilinear"
+    pad: tuple[int, int] | None = None
+    place: str = "center"
+    color: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
@@ -66,7 +80,14 @@ class Preprocessing:
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(f"interpolation={self.interpolation!r} is not one of "
                              f"{', '.join(INTERPOLATIONS)}")
-        for name in ("resize", "crop"):
+        if self.place not in PLACES:
+            raise ValueError(f"place={self.place!r} is not one of {', '.join(PLACES)}")
+        if not (isinstance(self.color, tuple) and self.color and all(
+                type(value) is int and 0 <= value <= 255 for value in self.color)):
+            raise ValueError(f"color={self.color!r} is not of numbers from 0 to 255")
+        if type(self.within) is not bool or (self.within and not isinstance(self.resize, tuple)):
+            raise ValueError(f"within={self.within!r} needs height and width to resize to")
+        for name in ("resize", "crop", "pad"):
             sides = getattr(self, name)
             sides = (sides, sides) if name == "resize" and type(sides) is int else sides
             if sides is not None and not (isinstance(sides, tuple) and len(sides) == 2 and all(
@@ -77,14 +98,26 @@ class Preprocessing:
     @property
     def size(self) -> tuple[int, int] | None:
         """Height and width of what comes out; None if that depends on the picture."""
-        return self.crop or (self.resize if isinstance(self.resize, tuple) else None)
+        return self.pad or self.crop or (
+            self.resize if isinstance(self.resize, tuple) and not self.within else None)
 
     def pixels(self, picture: Image.Image, channels: int) -> Tensor:
-        """Return the pixels, uint8 (C, height, width), of a picture of mode ``L`` or ``RGB``."""
+        """Return the pixels, uint8 (C, height, width), of a picture of mode ``L`` or ``RGB``.
+
+        Raises
+        ------
+        ValueError
+            The picture is so long that it would be too large, or larger than what it is filled up
+            to.
+        """
         picture = picture.convert("L" if channels == 1 else "RGB")
         if self.resize is not None:
-            picture = picture.resize(self.resized(*picture.size),
-                                     Image.Resampling(INTERPOLATIONS[self.interpolation]))
+            size = self.resized(*picture.size)
+            if math.prod(size) > MOST_PIXELS:
+                raise ValueError(f"a picture of {picture.size[0]}x{picture.size[1]} is too long: "
+                                 f"resized, it has {size[0]}x{size[1]} pixels, more than "
+                                 f"{MOST_PIXELS}")
+            picture = picture.resize(size, Image.Resampling(INTERPOLATIONS[self.interpolation]))
         if self.crop is not None:
             top, left = ((side - cut) // 2 for side, cut in zip(
                 picture.size[::-1], self.crop, strict=True))
@@ -92,10 +125,28 @@ class Preprocessing:
         pixels = np.array(picture).reshape(*picture.size[::-1], -1)
         if self.order == "BGR":
             pixels = pixels[..., ::-1]
+        if self.pad is not None:
+            pixels = self._padded(pixels)
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+    def _padded(self, pixels: np.ndarray) -> np.ndarray:
+        """Fill pixels (height, width, C) up."""
+        height, width, channels = pixels.shape
+        missing = self.pad[0] - height, self.pad[1] - width
+        if min(missing) < 0:
+            raise ValueError(f"a picture of {width}x{height}, resized, is larger than the "
+                             f"{self.pad[1]}x{self.pad[0]} that it is filled up to")
+        top, left = (side // 2 if self.place == "center" else 0 for side in missing)
+        made = np.empty((*self.pad, channels), np.uint8)
+        made[:] = self.color
+        made[top : top + height, left : left + width] = pixels
+        return made
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
         """Return width and height of a picture after resizing."""
+        if self.within:
+            factor = min(self.resize[0] / height, self.resize[1] / width)
+            return max(1, int(width * factor)), max(1, int(height * factor))
         if isinstance(self.resize, tuple):
             return self.resize[::-1]
         long = int(self.resize * max(width, height) / min(width, height))
@@ -110,7 +161,7 @@ class Preprocessing:
             The network has another number of channels.
         """
         channels = weight.shape[1]
-        for name in ("mean", "std"):
+        for name in ("mean", "std", "color"):
             if len(getattr(self, name)) not in {1, channels}:
                 raise ValueError(f"{name}={getattr(self, name)} is not of {channels} channels, "
                                  "which the patch embedding has")
@@ -129,14 +180,32 @@ NAMED = {
 """Normalizations by name; none of them says how a picture gets its size."""
 
 
-def sized(preprocessing: Preprocessing, size: tuple[int, int], share: float = 1.0) -> Preprocessing:
+def sized(preprocessing: Preprocessing, size: tuple[int, int], *, share: float | None = None,
+          place: str | None = None, color: tuple[int, ...] | None = None) -> Preprocessing:
     """Return a preprocessing whose pictures get a network's ``size``, height and width.
 
     The shorter side is resized so that the network sees ``share`` of it, and the middle is cut
-    out. Where the network takes no square, the picture is only resized.
+    out. Where the network takes no square, the picture is only resized. With a ``place``, all of
+    the picture is seen, filled up with a ``color``, or with that which normalizing makes zero.
+
+    Raises
+    ------
+    ValueError
+        It says already how a picture gets its size.
     """
-    if preprocessing.resize is not None or preprocessing.crop is not None:
+    if preprocessing.size is not None or preprocessing.resize is not None:
+        if share is not None or place is not None:
+            raise ValueError("its preprocessing says how a picture gets its size; leave out "
+                             "--crop-share, --pad and --fill")
         return preprocessing
+    if place is not None:
+        if share is not None:
+            raise ValueError("--crop-share and --pad both say how a picture gets its size; say one")
+        return replace(preprocessing, resize=size, within=True, pad=size, place=place,
+                       color=color or zero_color(preprocessing))
+    if color is not None:
+        raise ValueError("--fill needs --pad, which says where a picture lies")
+    share = 1.0 if share is None else share
     if not 0 < share <= 1:
         raise ValueError(f"a crop's share of {share:g} is not above 0 and at most 1")
     if size[0] != size[1]:
@@ -144,89 +213,7 @@ def sized(preprocessing: Preprocessing, size: tuple[int, int], share: float = 1.
     return replace(preprocessing, resize=math.floor(size[0] / share), crop=size)
 
 
-def processor(fields: Mapping[str, Any], path: Path) -> Preprocessing:
-    """Return what transformers' ``preprocessor_config.json`` says.
-
-    Raises
-    ------
-    ValueError
-        It does something else to a picture; names the field.
-    """
-    for name in ("do_pad", "do_thumbnail", "do_align_long_axis"):
-        if fields.get(name):
-            raise ValueError(f"{path}: {name} is not supported; allowed are resizing, cutting out "
-                             "the middle, scaling and normalizing")
-    try:
-        normalized = fields.get("do_normalize", True)
-        mean, std = ((fields["image_mean"], fields["image_std"]) if normalized else (0.0, 1.0))
-        scale = fields.get("rescale_factor", 1 / 255) if fields.get("do_rescale", True) else 1
-        crop = fields.get("do_center_crop", False)
-        return Preprocessing(
-            mean=_numbers(mean), std=_numbers(std), scale=float(scale),
-            order="BGR" if fields.get("do_flip_channel_order") else "RGB",
-            resize=_resize(fields["size"]) if fields.get("do_resize", True) else None,
-            crop=_sides(fields["crop_size"]) if crop else None,
-            interpolation=_interpolation(fields.get("resample", 2)))
-    except KeyError as error:
-        raise ValueError(f"{path}: field {error} is missing") from None
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} says no preprocessing that is understood: {error}") from None
-
-
-def pretrained(fields: Mapping[str, Any], path: Path) -> Preprocessing:
-    """Return what timm's ``config.json`` says in its ``pretrained_cfg``.
-
-    Raises
-    ------
-    ValueError
-        A field is missing or has no such meaning; names it.
-    """
-    try:
-        _, height, width = fields["input_size"]
-        if fields.get("crop_mode", "center") != "center" and fields.get("crop_pct", 1) != 1:
-            raise ValueError(f"crop_mode {fields['crop_mode']!r} is not center")
-        preprocessing = Preprocessing(mean=_numbers(fields["mean"]), std=_numbers(fields["std"]),
-                                      interpolation=_interpolation(fields["interpolation"]))
-        return sized(preprocessing, (height, width), float(fields.get("crop_pct") or 1))
-    except KeyError as error:
-        raise ValueError(f"{path}: field {error} is missing") from None
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} says no preprocessing that is understood: {error}") from None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read an object of a JSON file.
-
-    Raises
-    ------
-    ValueError
-        It is none.
-    """
-    try:
-        fields = json.loads(path.read_text("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not a JSON file: {error}") from None
-    if not isinstance(fields, dict):
-        raise ValueError(f"{path} holds {type(fields).__name__}, not an object")
-    return fields
-
-
-def _numbers(values: float | list) -> tuple[float, ...]:
-    return tuple(float(value) for value in (values if isinstance(values, list) else [values]))
-
-
-def _sides(size: Mapping | int) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size["height"], size["width"])
-
-
-def _resize(size: Mapping | int) -> tuple[int, int] | int:
-    if isinstance(size, dict) and size.keys() == {"shortest_edge"}:
-        return size["shortest_edge"]
-    return _sides(size)
-
-
-def _interpolation(value: int | str) -> str:
-    names = {number: name for name, number in INTERPOLATIONS.items()}
-    if value not in names and value not in INTERPOLATIONS:
-        raise ValueError(f"interpolation {value!r} is not one of {', '.join(INTERPOLATIONS)}")
-    return names.get(value, value)
+def zero_color(preprocessing: Preprocessing) -> tuple[int, ...]:
+    """Return the pixel whose normalized numbers are nearest to zero."""
+    return tuple(min(255, max(0, round(mean / preprocessing.scale)))
+                 for mean in preprocessing.mean)

@@ -16,13 +16,8 @@ from deltamoe.golden.importing.host import Host
 from deltamoe.golden.importing.network_file import described, write_network
 from deltamoe.golden.importing.onnx_network import find
 from deltamoe.golden.importing.options import Options
-from deltamoe.golden.importing.preprocessing import (
-    Preprocessing,
-    pretrained,
-    processor,
-    read_json,
-    sized,
-)
+from deltamoe.golden.importing.preprocessing import Preprocessing, sized
+from deltamoe.golden.importing.processors import pretrained, processor, read_json
 from deltamoe.golden.model import M3ViT, build
 
 FORMAT = "deltamoe-float-1"
@@ -224,7 +219,11 @@ def _normalized(assembled: Assembled, family: str, options: Options, path: Path,
                          "--preprocessing imagenet, half, edge-moe or a preprocessor_config.json, "
                          "or --mean and --std")
     size = config.image_height, config.image_width
-    preprocessing = sized(options.preprocessing, size, options.crop_share)
+    try:
+        preprocessing = sized(options.preprocessing, size, share=options.crop_share,
+                              place=options.pad, color=options.fill)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     if preprocessing.size != size:
         raise ValueError(f"{path}: its preprocessing makes pictures of {preprocessing.size}, the "
                          f"network takes {size}; say --image or another --preprocessing")

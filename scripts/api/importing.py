@@ -86,13 +86,15 @@ class Imported(Result):
 def choices(*, heads: int | None = None, image: str | None = None, top_k: int | None = None,
             norm: str | None = None, activation: str | None = None, epsilon: float | None = None,
             container: str | None = None, preprocessing: str | Path | None = None,
-            mean: str | None = None, std: str | None = None, interpolation: str | None = None,
-            crop_share: float = 1.0) -> "Options":
+            mean: str | None = None, std: str | None = None, scale: float | None = None,
+            order: str | None = None, interpolation: str | None = None,
+            crop_share: float | None = None, pad: str | None = None, fill: str | None = None
+            ) -> "Options":
     """Return what is said of a network beside its file.
 
     Parameters
     ----------
-    heads, top_k, norm, activation, epsilon, container, crop_share
+    heads, top_k, norm, activation, epsilon, container, crop_share, pad
         As :class:`deltamoe.golden.importing.options.Options` has them.
     image : str, optional
         Height and width of an image as ``HEIGHTxWIDTH``, or one number for both.
@@ -100,8 +102,11 @@ def choices(*, heads: int | None = None, image: str | None = None, top_k: int | 
         ``imagenet``, ``half`` or ``edge-moe``, or a ``preprocessor_config.json``.
     mean, std : str, optional
         A number for each channel, by commas; both or neither.
-    interpolation : str, optional
-        How pictures are resized, where the preprocessing does not say.
+    scale, order, interpolation
+        As :class:`deltamoe.golden.importing.preprocessing.Preprocessing` has them, in place of what
+        the preprocessing says.
+    fill : str, optional
+        What a picture is filled up with, 0..255 for each channel or one for all, by commas.
 
     Raises
     ------
@@ -109,14 +114,20 @@ def choices(*, heads: int | None = None, image: str | None = None, top_k: int | 
         Names the option, its value and what is allowed.
     """
     from deltamoe.golden.importing.options import Options
+    from deltamoe.golden.importing.preprocessing import PLACES
 
     for name, value in (("heads", heads), ("top_k", top_k)):
         if value is not None and value < 1:
             raise ValueError(f"{name}={value} is not a positive integer")
+    if pad not in (None, *PLACES):
+        raise ValueError(f"pad={pad!r} is not one of {', '.join(PLACES)}")
+    color = None if fill is None else tuple(int(value) if value.is_integer() else value
+                                            for value in numbers("fill", fill))
     return Options(
         heads=heads, image=None if image is None else sides(image), top_k=top_k, norm=norm,
         activation=activation, epsilon=epsilon, container=container, crop_share=crop_share,
-        preprocessing=chosen(preprocessing, mean, std, interpolation))
+        pad=pad, fill=color, preprocessing=chosen(preprocessing, mean, std, {
+            "interpolation": interpolation, "scale": scale, "order": order}))
 
 
 def sides(text: str) -> tuple[int, int]:
@@ -134,9 +145,9 @@ def sides(text: str) -> tuple[int, int]:
     return int(words[0]), int(words[-1])
 
 
-def chosen(name: str | Path | None, mean: str | None, std: str | None, interpolation: str | None
+def chosen(name: str | Path | None, mean: str | None, std: str | None, changes: dict
            ) -> "Preprocessing | None":
-    """Return the preprocessing that options say.
+    """Return the preprocessing that options say, with ``changes`` that are not None.
 
     Raises
     ------
@@ -145,8 +156,10 @@ def chosen(name: str | Path | None, mean: str | None, std: str | None, interpola
     """
     from dataclasses import replace
 
-    from deltamoe.golden.importing.preprocessing import NAMED, Preprocessing, processor, read_json
+    from deltamoe.golden.importing.preprocessing import NAMED, Preprocessing
+    from deltamoe.golden.importing.processors import processor, read_json
 
+    changes = {field: value for field, value in changes.items() if value is not None}
     if (mean is None) != (std is None):
         raise ValueError(f"--{'std' if std is None else 'mean'} is missing: mean and std are said "
                          "together")
@@ -155,8 +168,8 @@ def chosen(name: str | Path | None, mean: str | None, std: str | None, interpola
     if mean is not None:
         made = Preprocessing(mean=numbers("mean", mean), std=numbers("std", std))
     elif name is None:
-        if interpolation is not None:
-            raise ValueError("--interpolation needs --preprocessing, or --mean and --std")
+        for field in changes:
+            raise ValueError(f"--{field} needs --preprocessing, or --mean and --std")
         return None
     elif str(name) in NAMED:
         made = NAMED[str(name)]
@@ -165,7 +178,7 @@ def chosen(name: str | Path | None, mean: str | None, std: str | None, interpola
     else:
         raise ValueError(f"preprocessing {str(name)!r} is neither a file nor one of "
                          f"{', '.join(NAMED)}")
-    return made if interpolation is None else replace(made, interpolation=interpolation)
+    return replace(made, **changes)
 
 
 def numbers(name: str, text: str) -> tuple[float, ...]:

@@ -33,9 +33,15 @@ def import_(
         help="imagenet, half, edge-moe or a preprocessor_config.json.")] = None,
     mean: Annotated[str | None, typer.Option(help="Of each channel, by commas.")] = None,
     std: Annotated[str | None, typer.Option(help="Of each channel, by commas.")] = None,
+    scale: Annotated[float | None, typer.Option(help="Of a pixel, before. Else 1/255.")] = None,
+    order: Annotated[str | None, typer.Option(help="Of channels: RGB or BGR.")] = None,
     interpolation: Annotated[str | None, typer.Option(help="How pictures are resized.")] = None,
-    crop_share: Annotated[float, typer.Option(
-        help="Share of a picture's shorter side that the network sees.")] = 1.0,
+    crop_share: Annotated[float | None, typer.Option(
+        help="Share of a picture's shorter side that the network sees. Else all.")] = None,
+    pad: Annotated[str | None, typer.Option(
+        help="Instead show all of a picture, filled up around it: center or corner.")] = None,
+    fill: Annotated[str | None, typer.Option(
+        help="With what, 0..255 by commas. Else with what becomes zero.")] = None,
     json: JsonFile = None,
 ) -> None:
     """Make a network of another program one of ours, and quantize it if there are pictures."""
@@ -43,5 +49,6 @@ def import_(
     show(import_network(
         source, out, calibrate=calibrate, progress=bars, heads=heads, image=image, top_k=top_k,
         norm=norm, activation=activation, epsilon=epsilon, container=container,
-        preprocessing=preprocessing, mean=mean, std=std, interpolation=interpolation,
-        crop_share=crop_share), json)
+        preprocessing=preprocessing, mean=mean, std=std, scale=scale, order=order,
+        interpolation=interpolation,
+        crop_share=crop_share, pad=pad, fill=fill), json)

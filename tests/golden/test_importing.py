@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from deltamoe.golden.config import ACTIVATIONS, MODELS, ModelConfig
 from deltamoe.golden.importing.options import Options
-from deltamoe.golden.importing.preprocessing import NAMED, Preprocessing, processor, sized
+from deltamoe.golden.importing.preprocessing import NAMED, Preprocessing, sized
+from deltamoe.golden.importing.processors import processor
 from deltamoe.golden.importing.source import FORMAT, FloatNetwork, load
 from deltamoe.golden.model import activation, build
 from deltamoe.golden.quantization.quantized import FORMAT as QUANTIZED
@@ -125,12 +126,15 @@ def test_the_container_is_said_and_chosen(tmp_path: Path) -> None:
 
 
 def test_our_own_file_is_read_as_it_was_written(tmp_path: Path) -> None:
-    made = FloatNetwork(PLAIN, seeded(PLAIN, 4), sized(NAMED["imagenet"], (16, 16), 0.875))
+    made = FloatNetwork(PLAIN, seeded(PLAIN, 4), sized(NAMED["imagenet"], (16, 16), share=0.875))
     made.save(tmp_path / "n.safetensors")
     loaded = load(tmp_path / "n.safetensors")
     assert same(loaded, made.weights)
     assert (loaded.config, loaded.preprocessing) == (PLAIN, made.preprocessing)
     assert loaded.preprocessing.resize == 18
+    padded = replace(made, preprocessing=sized(NAMED["half"], (16, 16), place="corner"))
+    padded.save(tmp_path / "n.safetensors")
+    assert load(tmp_path / "n.safetensors").preprocessing == padded.preprocessing
 
 
 @pytest.mark.parametrize(("change", "words"), [
@@ -279,6 +283,8 @@ def test_what_is_not_computed_is_refused_by_name(tmp_path: Path, words: str, nam
     ({"heads": 3}, "embed_dim=32 is not a multiple of num_heads=3"),
     ({"image": (9, 8)}, "an image of 9x8 is no multiple of its patches of 2"),
     ({"preprocessing": replace(NAMED["half"], resize=(9, 9))}, "makes pictures of (9, 9)"),
+    ({"pad": "center", "crop_share": 0.9}, "--crop-share and --pad both say"),
+    ({"pad": "center", "fill": (1, 2)}, "color=(1, 2) is not of 1 channels"),
 ])
 def test_what_a_file_does_not_tell_is_asked_for(tmp_path: Path, options: dict, words: str) -> None:
     save_file(seeded(TRAINED, 0), tmp_path / "n.safetensors")
@@ -540,7 +546,7 @@ def test_a_picture_is_resized_and_cut_as_it_is_said() -> None:
 
 
 @pytest.mark.parametrize(("fields", "words"), [
-    ({"do_pad": True}, "do_pad is not supported"),
+    ({"do_thumbnail": True}, "do_thumbnail is not supported"),
     ({"size": {"longest_edge": 20}}, "field 'height' is missing"),
     ({"resample": 9}, "interpolation 9 is not one of nearest"),
     ({"size": {"height": [8], "width": 8}}, "resize=([8], 8) is not in sides"),
