@@ -17,20 +17,19 @@ from deltamoe.api.result import Pictured
 from deltamoe.boards import clocks
 from deltamoe.boards import hardware as hardware_by_name
 from deltamoe.boards.clock import Clock, rates, speed
+from deltamoe.experiments.points.setting import Setting
 from deltamoe.experiments.policy_search import automatic
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.data.picture import files_of
 from deltamoe.golden.data.video import Pixels
 from deltamoe.golden.data.video import frames as read_frames
 from deltamoe.golden.integer import Trace, infer
-from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.quantization.report import sqnr
 from deltamoe.golden.temporal.density import density
 from deltamoe.golden.temporal.frames import Temporal
 from deltamoe.golden.temporal.policy import REMEMBERING, Plan
 from deltamoe.host.outputs import identity
 from deltamoe.lookup import weights
-from deltamoe.rtl.compiler.entry import DENSE, compile_program
 from deltamoe.rtl.compiler.kept_state import Keeping
 from deltamoe.rtl.compiler.plans import named
 from deltamoe.rtl.config import HwConfig
@@ -38,7 +37,6 @@ from deltamoe.sim.energy.estimate import energy
 from deltamoe.sim.energy.table import Table as Costs
 from deltamoe.sim.energy.table import find_table
 from deltamoe.sim.facts import from_trace, from_traces
-from deltamoe.sim.machine import simulate
 from deltamoe.sim.memory import MemoryModel
 from deltamoe.terminal import Table
 
@@ -85,26 +83,23 @@ class Frame:
 class Player:
     """Runs a plan and dense inference side by side; keeps the traces."""
 
-    def __init__(self, model: QuantizedModel, hw: HwConfig, task: int, plan: Plan,
-                 memory: MemoryModel, costs: Costs) -> None:
-        self.model, self.hw, self.task, self.plan = model, hw, task, plan
-        self.memory, self.costs = memory, costs
-        self.reference = Temporal(model, plan)
-        self.programs = [compile_program(model, hw, task, plan, continues=later)
-                         for later in (False, True)]
-        self.dense = compile_program(model, hw, task, DENSE)
+    def __init__(self, setting: Setting, plan: Plan, costs: Costs) -> None:
+        self.setting, self.plan, self.costs = setting, plan, costs
+        self.reference = Temporal(setting.network, plan)
+        self.programs = [setting.program(plan, continues=later) for later in (False, True)]
+        self.dense = setting.program()
         self.traces: list[Trace] = []
 
     def show(self, pixels: Pixels) -> Frame:
         """Infer the next frame."""
-        config = self.model.config
-        trace = self.reference.run(pixels, self.task)
-        dense = infer(self.model, pixels, self.task)
-        program = self.programs[bool(self.traces)]
-        result = simulate(program, from_trace(trace, config, self.plan), self.memory)
-        before = simulate(self.dense, from_trace(dense, config), self.memory).cycles
+        setting, config = self.setting, self.setting.network.config
+        trace = self.reference.run(pixels, setting.task)
+        dense = infer(setting.network, pixels, setting.task)
+        result = setting.simulated(self.programs[bool(self.traces)],
+                                   from_trace(trace, config, self.plan))
+        before = setting.simulated(self.dense, from_trace(dense, config)).cycles
         counters, spent = result.counters, energy(
-            result, self.hw, self.costs, clocks(self.hw)[-1].mhz).total
+            result, setting.hw, self.costs, clocks(setting.hw)[-1].mhz).total
         self.traces.append(trace)
         wrong = int((trace.x != dense.x).sum())
         return Frame(
@@ -118,11 +113,12 @@ def on_rtl(player: Player, shown: list[Pixels], progress: Progress) -> dict:
     """Run all frames in Verilog; return elements and counters that are not as predicted."""
     from deltamoe.api.verilog import run_program
 
-    config, count = player.model.config, len(shown)
-    program = compile_program(player.model, player.hw, player.task, player.plan, frames=count)
-    result = run_program(program, *(frame.numpy() for frame in shown), memory=player.memory,
+    setting = player.setting
+    program = setting.program(player.plan, len(shown))
+    result = run_program(program, *(frame.numpy() for frame in shown), memory=setting.memory,
                          progress=progress)
-    expected = simulate(program, from_traces(player.traces, config, player.plan), player.memory)
+    expected = setting.simulated(program, from_traces(
+        player.traces, setting.network.config, player.plan))
     return {
         "elements_differing": [int(np.count_nonzero(
             program.outputs(result.memory, number)[0] != trace.x.numpy()))
@@ -299,13 +295,14 @@ def play(model: str | Path | Network, source: str, hardware: str = "zcu102", *,
         check_buildable(hw)
     network = load(model)
     network.check_task(task)
-    costs, quantized = find_table(energy_table), network.weights.quantized
+    costs, setting = find_table(energy_table), Setting(
+        network.weights.quantized, hw, memory, task)
     if policy != "auto":
         plan = named(policy, network.config, hw, task, theta)
     first, rest = begin(read_frames(source, network.config, frames, seed), frames)
     if policy == "auto":
-        plan = fastest(automatic(quantized, hw, task, theta, first, memory), progress)
-    player, shown, run = Player(quantized, hw, task, plan, memory, costs), [], []
+        plan = fastest(automatic(setting, theta, first), progress)
+    player, shown, run = Player(setting, plan, costs), [], []
     for pixels in progress.each(rest, "frames", frames):
         shown.append(pixels)
         run.append(player.show(pixels))

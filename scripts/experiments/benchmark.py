@@ -18,6 +18,7 @@ from deltamoe.boards.clock import rates
 from deltamoe.boards.synthesis.parts import PARTS as SYNTHESIS
 from deltamoe.experiments.layer_sparsity import measured
 from deltamoe.experiments.layer_sparsity import table as sparsity_table
+from deltamoe.experiments.points.setting import Setting
 from deltamoe.golden.config import MODELS, ModelConfig
 from deltamoe.host.processes import ProgramError, reason, run
 from deltamoe.rtl.compiler.entry import compile_program
@@ -68,10 +69,10 @@ def needed_bytes(program, routing: Facts) -> int:
 def predicted(config: ModelConfig, hw: HwConfig, memory: MemoryModel, frames: int = 1,
               task: int = 0) -> tuple[Result, int]:
     """Simulate some frames of a preset; return the result and the bytes they need."""
-    program = compile_program(Outline(config), hw, task, frames=frames)
-    routing = facts(config, task)
+    setting, routing = Setting(Outline(config), hw, memory, task), facts(config, task)
+    program = setting.program(batch=frames)
     routing = replace(routing, later=(routing,) * (frames - 1))
-    return simulate(program, routing, memory), needed_bytes(program, routing)
+    return setting.simulated(program, routing), needed_bytes(program, routing)
 
 
 def checked(name: str, memory: MemoryModel, frames: int = 1, task: int = 0,

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from deltamoe.experiments.points.evaluate import ENOUGH
+from deltamoe.experiments.points.evaluate import few
+from deltamoe.experiments.points.setting import Setting
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.data.video import Pixels
 from deltamoe.golden.integer import Trace
@@ -12,12 +13,8 @@ from deltamoe.golden.operators import Operator
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.temporal.frames import Temporal
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
-from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.compiler.plans import Unit, delta_units, fill, gate_units
 from deltamoe.rtl.config import HwConfig
-from deltamoe.sim.facts import from_trace
-from deltamoe.sim.machine import simulate
-from deltamoe.sim.memory import MemoryModel
 
 
 def share(unit: Unit, traces: Sequence[Trace]) -> float:
@@ -37,8 +34,8 @@ def zero_skipping(model: QuantizedModel, task: int, frame: Pixels) -> dict[Opera
     for product, mask in Temporal(model, Plan(skip)).run(frame, task).sent.items():
         events[product.whole] += int(mask.sum())
         elements[product.whole] += mask.numel()
-    return {operator: skip for operator, count in events.items()
-            if count < ENOUGH * elements[operator]}
+    return dict.fromkeys(few({operator: count / elements[operator]
+                              for operator, count in events.items()}), skip)
 
 
 def savings(config: ModelConfig, hw: HwConfig, task: int, theta: int, traces: Sequence[Trace]
@@ -62,12 +59,10 @@ class Screen:
     first frame, which is whole, is common to all.
     """
 
-    def __init__(self, model: QuantizedModel, hw: HwConfig, task: int,
-                 frames: Sequence[Pixels], memory: MemoryModel) -> None:
-        self.model, self.hw, self.task, self.memory = model, hw, task, memory
-        self.frames = frames
-        whole = Temporal(model, Plan(Choice(Policy.DELTA)))
-        whole.run(frames[0], task)
+    def __init__(self, setting: Setting, frames: Sequence[Pixels]) -> None:
+        self.setting, self.frames = setting, frames
+        whole = Temporal(setting.network, Plan(Choice(Policy.DELTA)))
+        whole.run(frames[0], setting.task)
         self.states = whole.states
         self.exact = self.follow(Plan(Choice(Policy.DELTA)))
 
@@ -76,10 +71,10 @@ class Screen:
 
         It starts with the states of all operators; those that do not remember ignore them.
         """
-        run, later = Temporal(self.model, plan), self.frames[1:]
+        run, later = Temporal(self.setting.network, plan), self.frames[1:]
         if later:
             run.states = self.states
-        return [run.run(frame, self.task) for frame in later or self.frames]
+        return [run.run(frame, self.setting.task) for frame in later or self.frames]
 
     def own(self, plan: Plan) -> int:
         """Return the cycles by the plan's own run."""
@@ -93,10 +88,8 @@ class Screen:
 
     def cycles(self, plan: Plan, trace: Trace) -> int:
         """Return the cycles of a frame that made a trace."""
-        program = compile_program(self.model, self.hw, self.task, plan,
-                                  continues=len(self.frames) > 1)
-        facts = from_trace(trace, self.model.config, plan)
-        return simulate(program, facts, self.memory).cycles
+        result, = self.setting.ran(plan, [trace], continues=len(self.frames) > 1)
+        return result.cycles
 
 
 Parts = frozenset[int]
@@ -123,7 +116,7 @@ class Search:
         self.costs: dict[Parts, int] = {}
         self.zeros = Parts({0} if skipping else ())
         self.streaming = [number for number, unit in enumerate(units, 1)
-                          if unit.streams(screen.hw)]
+                          if unit.streams(screen.setting.hw)]
         self.free = self.zeros.union(self.streaming)
         kinds: dict[tuple, list[int]] = {}
         for number in self.streaming:
@@ -145,7 +138,7 @@ class Search:
 
     def pays(self, unit: Unit) -> bool:
         """Tell whether a unit saves more cycles than its state takes to be read."""
-        hw, interval = self.screen.hw, self.screen.memory.interval
+        hw, interval = self.screen.setting.hw, self.screen.setting.memory.interval
         return unit.macs / hw.mac_units > unit.beats() * interval
 
     def attempt(self, *around: Parts) -> Iterator[Plan]:
@@ -162,7 +155,8 @@ class Search:
 
     def run(self, start: Parts) -> Iterator[Plan]:
         """Yield plans when they have been tried: from dense, ``start``, or what fits on chip."""
-        filled = fill((unit for unit in self.units if unit.macs), self.screen.hw)
+        filled = fill((unit for unit in self.units if unit.macs),
+                      self.screen.setting.hw)
         on_chip = Parts(number for number, choices in enumerate(self.choices)
                         if number and choices.items() <= filled.items())
         yield from self.attempt(Parts(), self.zeros, on_chip, on_chip | self.zeros, start)
@@ -176,8 +170,7 @@ class Search:
                 yield from self.attempt(self.toggled(parts, Parts({number})))
 
 
-def automatic(model: QuantizedModel, hw: HwConfig, task: int, theta: int,
-              frames: Sequence[Pixels], memory: MemoryModel) -> Iterator[Plan | int]:
+def automatic(setting: Setting, theta: int, frames: Sequence[Pixels]) -> Iterator[Plan | int]:
     """Yield the most plans that will be tried, each when it has been, and at last the fastest.
 
     A search with theta 0 comes first. One with ``theta`` goes on from what that found, which
@@ -189,16 +182,16 @@ def automatic(model: QuantizedModel, hw: HwConfig, task: int, theta: int,
     ValueError
         ``theta`` is negative.
     """
-    Plan(Choice(Policy.DELTA, theta)).resolve(model.config)
-    screen, skipping = Screen(model, hw, task, frames, memory), zero_skipping(
-        model, task, frames[0])
+    network, hw, task = setting.network, setting.hw, setting.task
+    Plan(Choice(Policy.DELTA, theta)).resolve(network.config)
+    screen, skipping = Screen(setting, frames), zero_skipping(network, task, frames[0])
     keeps = hw.temporal and len(frames) > 1
     thetas = sorted({0, theta}) if keeps else [0]
     yield len(thetas) * Search.MOST + 1
     start, fastest = Parts(), []
     for value in thetas:
         traces = screen.exact if not value else screen.follow(Plan(Choice(Policy.DELTA, value)))
-        search = Search(screen, skipping, savings(model.config, hw, task, value, traces)
+        search = Search(screen, skipping, savings(network.config, hw, task, value, traces)
                         if keeps else [])
         yield from search.run(start)
         start = search.best()

@@ -451,11 +451,6 @@ def alone(policy: str | dict, **axes) -> tuple[Point, Subject, evaluate.Run]:
     return point, evaluator.subject(point), evaluator.run(point)
 
 
-def modeled(point: Point, subject: Subject) -> evaluate.Run:
-    """Run a policy that the hardware executes as if it did not."""
-    return evaluate.modeled(subject, point.hardware.config, point.memory_model, point)
-
-
 def weights_read(run: evaluate.Run) -> int:
     """Return the bytes that the first frame's run reads for weights."""
     return sum(count for act, count in run.results[0].acts.items()
@@ -475,14 +470,14 @@ def test_weights_of_experts_that_do_not_exist_are_not_read(policy: str) -> None:
 def test_both_paths_count_the_same(policy: str) -> None:
     point, subject, run = alone(policy)
     assert run.executes == "rtl"
-    assert modeled(point, subject).results[0].counters == run.results[0].counters
+    assert evaluate.modeled(subject, point).results[0].counters == run.results[0].counters
 
 
 @pytest.mark.parametrize("policy", ["relu", "cats", "fatrelu"])
 def test_columns_that_no_token_needs_are_read_on_both_paths(policy: str) -> None:
     """So a policy that skips more is not ranked by bytes that this hardware would read."""
     point, subject, run = alone(policy)
-    frame, model = subject.left(point.policy)[0], modeled(point, subject)
+    frame, model = subject.left(point.policy)[0], evaluate.modeled(subject, point)
     assert frame.weight_bytes < frame.loaded_bytes
     (exact,), (counted,) = run.results, model.results
     assert counted.counters["bytes_read"] == exact.counters["bytes_read"]

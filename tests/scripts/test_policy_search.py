@@ -8,6 +8,7 @@ import pytest
 
 from deltamoe.api.video import places
 from deltamoe.boards import PRESETS
+from deltamoe.experiments.points.setting import Setting
 from deltamoe.experiments.policy_search import Screen, Search, automatic
 from deltamoe.golden.data.video import frames
 from deltamoe.golden.integer import infer
@@ -42,7 +43,7 @@ def cycles(plan: Plan, trace, memory: MemoryModel, hw, *, later: bool) -> int:
 def test_auto_loses_at_most_one_percent(video: str, hw, interval: int, theta: int) -> None:
     network, memory = find("digits").quantized, MemoryModel(20, interval)
     shown = list(frames(f"generator:{video}", network.config, SEEN + UNSEEN, 5))
-    tried, *plans, plan = automatic(network, hw, 0, theta, shown[:SEEN], memory)
+    tried, *plans, plan = automatic(Setting(network, hw, memory), theta, shown[:SEEN])
     assert 1 < len(plans) < tried
     kept = Temporal(network, plan)
     for number, frame in enumerate(shown):
@@ -57,7 +58,7 @@ def test_dense_wins_where_nothing_stays() -> None:
     network, memory = find("digits").quantized, MemoryModel(20, 64)
     shown = [next(iter(frames("generator:object", network.config, 1, seed))).flip(seed % 2)
              for seed in range(SEEN)]
-    *_, plan = automatic(network, SMALL, 0, 0, shown, memory)
+    *_, plan = automatic(Setting(network, SMALL, memory), 0, shown)
     before = cycles(DENSE, infer(network, shown[-1], 0), memory, SMALL, later=True)
     own = Temporal(network, plan)
     *_, trace = [own.run(frame, 0) for frame in shown]
@@ -99,7 +100,7 @@ def test_it_is_said_where_token_gates_keep_what() -> None:
 def test_auto_follows_experts_whose_operands_hardly_move() -> None:
     network = find("digits").quantized
     shown = list(frames("generator:fixed", network.config, SEEN, 5))
-    *_, plan = automatic(network, NANO, 0, 0, shown, MemoryModel())
+    *_, plan = automatic(Setting(network, NANO, MemoryModel()), 0, shown)
     assert {Operator(Part.FC2, layer, EVERY) for layer in (1, 3)} <= plan.operators.keys()
 
 
@@ -114,7 +115,7 @@ def test_with_theta_no_tried_plan_is_faster() -> None:
     """Each by its own run: what one layer leaves out changes what the next ones see."""
     network, memory, theta = find("digits").quantized, MemoryModel(20), 4
     shown = list(frames("generator:pan", network.config, SEEN, 2))
-    _, *plans, chosen = automatic(network, NANO, 0, theta, shown, memory)
+    _, *plans, chosen = automatic(Setting(network, NANO, memory), theta, shown)
     with_theta = [plan for plan in plans
                   if any(choice.theta for choice in plan.operators.values())]
     assert with_theta
@@ -127,7 +128,8 @@ def test_with_theta_no_tried_plan_is_faster() -> None:
 def test_theta_makes_nothing_slower(hw, interval: int) -> None:
     network, memory = find("digits").quantized, MemoryModel(20, interval)
     shown = list(frames("generator:fixed", network.config, 3, 5))
-    exact, close = ([*automatic(network, hw, 0, theta, shown, memory)][-1] for theta in (0, 2))
+    setting = Setting(network, hw, memory)
+    exact, close = ([*automatic(setting, theta, shown)][-1] for theta in (0, 2))
     assert own(close, shown, memory, hw) <= own(exact, shown, memory, hw)
 
 
@@ -141,7 +143,7 @@ def test_a_plan_without_theta_competes(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = list(frames("generator:fixed", network.config, 2, 5))
     monkeypatch.setattr(Screen, "judge", judge)
     monkeypatch.setattr(Screen, "own", judge)
-    _, *plans, chosen = automatic(network, NANO, 0, 2, shown, MemoryModel())
+    _, *plans, chosen = automatic(Setting(network, NANO, MemoryModel()), 2, shown)
     assert len(chosen.operators) > 10
     assert not any(choice.theta for choice in chosen.operators.values())
     assert any(plan.operators.keys() == chosen.operators.keys() for plan in plans
@@ -156,7 +158,7 @@ def test_a_negative_theta_is_refused(hw) -> None:
     network = find("digits").quantized
     shown = list(frames("generator:fixed", network.config, 1, 5))
     with pytest.raises(ValueError, match="theta=-1 of the default"):
-        next(automatic(network, hw, 0, -1, shown, MemoryModel()))
+        next(automatic(Setting(network, hw, MemoryModel()), -1, shown))
 
 
 def test_dense_wins_over_what_its_own_run_refutes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +166,7 @@ def test_dense_wins_over_what_its_own_run_refutes(monkeypatch: pytest.MonkeyPatc
     shown = list(frames("generator:fixed", network.config, 2, 5))
     monkeypatch.setattr(Screen, "judge", lambda screen, plan: 1000 - len(plan.operators))
     monkeypatch.setattr(Screen, "own", lambda screen, plan: 1000 + len(plan.operators))
-    *_, chosen = automatic(network, NANO, 0, 0, shown, MemoryModel())
+    *_, chosen = automatic(Setting(network, NANO, MemoryModel()), 0, shown)
     assert not chosen.operators
     assert chosen.default == Choice(Policy.DENSE)
 
@@ -174,7 +176,7 @@ def test_all_plans_share_the_first_frame(policy: str) -> None:
     network, memory = find("digits").quantized, MemoryModel(20)
     shown = list(frames("generator:pan", network.config, 2, 2))
     plan = named(policy, network.config, NANO, theta=3)
-    assert Screen(network, NANO, 0, shown, memory).own(plan) == own(plan, shown, memory, NANO)
+    assert Screen(Setting(network, NANO, memory), shown).own(plan) == own(plan, shown, memory, NANO)
 
 
 BLOCKS = 4
@@ -189,8 +191,8 @@ def unit(operators: Iterable[Operator], saved: int, beats: int,
 def searched(units: Iterable[Unit], judge: Callable[[Plan], float],
              skipping: Mapping[Operator, Choice] | None = None) -> tuple[Search, list[Plan]]:
     """Search with cycles that a function says, next to nothing fitting on chip."""
-    screen = SimpleNamespace(hw=replace(NANO, reference_words=4), memory=MemoryModel(),
-                             judge=judge)
+    screen = SimpleNamespace(judge=judge, setting=SimpleNamespace(
+        hw=replace(NANO, reference_words=4), memory=MemoryModel()))
     search = Search(screen, skipping or {}, list(units))
     return search, list(search.run(frozenset()))
 

@@ -1,6 +1,6 @@
 """Points: each simulated, exactly as the hardware runs it or as a mechanism would."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, log10
 from pathlib import Path
@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING
 
 from deltamoe.experiments.points.point import DENSE as INFERENCE
 from deltamoe.experiments.points.point import Point
+from deltamoe.experiments.points.setting import Setting
 from deltamoe.experiments.points.subject import Subject
 from deltamoe.golden.operators import Part
 from deltamoe.golden.sparsity.names import Product
 from deltamoe.golden.sparsity.work import Frame
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl.compiler.assembler import Program
-from deltamoe.rtl.compiler.entry import DENSE, compile_program
+from deltamoe.rtl.compiler.entry import DENSE
 from deltamoe.rtl.compiler.tensors import Quantized
-from deltamoe.rtl.config import HwConfig
 from deltamoe.sim.experts import Remaining, chosen, renamed
-from deltamoe.sim.facts import Facts, from_trace, from_traces
+from deltamoe.sim.facts import Facts
 from deltamoe.sim.machine import simulate
-from deltamoe.sim.memory import MemoryModel
 from deltamoe.sim.report.spans import Result
 from deltamoe.sim.work import weights_of, worked
 
@@ -29,6 +28,11 @@ if TYPE_CHECKING:
 
 ENOUGH = 0.85
 """Density of an operand below which its weights are placed for few events."""
+
+
+def few(densities: Mapping[Product, float]) -> set[Product]:
+    """Return the operators whose operands have few events."""
+    return {operator for operator, density in densities.items() if density < ENOUGH}
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def sparse(frames: Sequence[Frame]) -> set[Product]:
         for product, work in frame.works.items():
             share = 1.0 if work.events is None else float(work.events.mean() if work.rows else 1)
             density.setdefault(product.whole, []).append(share)
-    return {operator for operator, shares in density.items() if sum(shares) / len(shares) < ENOUGH}
+    return few({operator: sum(shares) / len(shares) for operator, shares in density.items()})
 
 
 class Evaluator:
@@ -102,16 +106,16 @@ class Evaluator:
         """
         if point.model.trace:
             return self.traced(point)
-        subject, hw, memory = self.subject(point), point.hardware.config, point.memory_model
+        subject = self.subject(point)
         if not self.operands:
             outline, routing = subject.outline()
-            program = compile_program(outline, hw, subject.task, frames=point.batch)
-            later = (routing,) * (point.batch - 1)
-            result = simulate(program, Facts(routing.routed, later=later), memory)
+            setting, later = setting_of(outline, point), (routing,) * (point.batch - 1)
+            result = setting.simulated(setting.program(batch=point.batch),
+                                       Facts(routing.routed, later=later))
             return Run((result,), (inf,), (None,), "rtl", subject.known)
         if point.policy.mechanism.executed and point.input.kind in {"image", "video"}:
-            return exact(subject, hw, memory, point)
-        return modeled(subject, hw, memory, point)
+            return exact(subject, point)
+        return modeled(subject, point)
 
     def traced(self, point: Point) -> Run:
         """Simulate the work that is left of the layers of a trace."""
@@ -129,32 +133,31 @@ class Evaluator:
         return Run(tuple(results), quality, (None,) * len(results), "model", network.known, idle)
 
 
-def exact(subject: Subject, hw: HwConfig, memory: MemoryModel, point: Point) -> Run:
+def setting_of(network: Quantized, point: Point) -> Setting:
+    """Return where a point's network runs."""
+    return Setting(network, point.hardware.config, point.memory_model, point.model.task)
+
+
+def exact(subject: Subject, point: Point) -> Run:
     """Simulate what the hardware does, frame after frame."""
-    task = subject.task
-    network, plan, traces = subject.executed(point.policy, hw)
-    config = network.config
+    network, plan, traces = subject.executed(point.policy, point.hardware.config)
     pairs = list(zip(traces, subject.ran(DENSE), strict=True))
     quality = tuple(noise(trace, dense) for trace, dense in pairs)
     agrees = tuple(same(trace.predicted, dense.predicted) for trace, dense in pairs)
-    program = compile_program(network, hw, task, plan, point.batch, continues=len(traces) > 1)
-    if len(traces) == 1:
-        results = (simulate(program, from_traces(traces * point.batch, config, plan), memory),)
-    else:
-        results = tuple(simulate(program, from_trace(trace, config, plan), memory)
-                        for trace in traces[1:])
+    results = setting_of(network, point).ran(plan, counted(traces), point.batch,
+                                             continues=len(traces) > 1)
     idle = point.policy.name != Policy.DENSE and all(
         result.counters["macs"] >= point.batch * frame.macs
         for result, frame in zip(results, counted(subject.dense), strict=True))
     return Run(results, *map(counted, (quality, agrees)), "rtl", subject.known, idle)
 
 
-def modeled(subject: Subject, hw: HwConfig, memory: MemoryModel, point: Point) -> Run:
+def modeled(subject: Subject, point: Point) -> Run:
     """Simulate the work that a mechanism leaves, frame by frame; all of it is dense inference."""
     frames = subject.left(point.policy)
     network = subject.network if subject.record.model else subject.outline()[0]
     plan = Plan(Choice(Policy.DENSE), dict.fromkeys(sparse(frames), Choice(Policy.ZERO_SKIP)))
-    compiled = Compiled(subject, point, plan, network)
+    compiled, memory = Compiled(subject, point, plan, network), point.memory_model
     agrees = tuple(same(frame.predicted, moment.predicted) for frame, moment in zip(
         frames, subject.record.frames, strict=True))
     left, dense = counted(frames), point.policy.name == Policy.DENSE
@@ -194,9 +197,8 @@ class Compiled:
                                 gates=gates)
         key = repr(experts)
         if key not in self.programs:
-            self.programs[key] = compile_program(
-                network, self.point.hardware.config, self.subject.task, self.plan,
-                frames=self.point.batch)
+            self.programs[key] = setting_of(network, self.point).program(
+                self.plan, self.point.batch)
         left = renamed(frame, experts) if experts else frame
         return worked(self.programs[key], [left] * self.point.batch, weights)
 
