@@ -1,12 +1,14 @@
 """LUT levels: of each kind of cell, through units, and of circuits whose levels are known."""
 
 import json
+from collections import defaultdict
 
 import pytest
 from amaranth import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from deltamoe.boards import PRESETS
 from deltamoe.boards.synthesis import levels
 from deltamoe.boards.synthesis.depth import Depth, depth
 from deltamoe.boards.synthesis.levels import Cell, ways
@@ -14,6 +16,8 @@ from deltamoe.boards.synthesis.parts import PARTS
 from deltamoe.boards.synthesis.units import UNITS
 from deltamoe.boards.synthesis.yosys import sources, unit_netlist, unit_netlist_script
 from deltamoe.rtl.generate import to_verilog
+from deltamoe.rtl.linear.event_encoder import EventEncoder
+from deltamoe.rtl.writeback.requantize import Requantize
 from tests.scripts import test_cli
 
 
@@ -132,6 +136,27 @@ def test_a_dsp_counts_up_to_its_first_register(registers, product, sum_of, start
             assert (net, expected) in found.ends
     assert found.starts == ([] if starts is None else [(3, starts)])
     assert not [way for way in found.through if way[0] == 1] or not registers
+
+
+@pytest.mark.parametrize(("unit", "multipliers"), [(Requantize, PRESETS["nano"].word),
+                                                   (EventEncoder, 2)])
+def test_multipliers_stand_between_registers(unit: type[wiring.Component], multipliers: int,
+                                             ) -> None:
+    """So that a tool which packs registers into a DSP48E2, as Yosys does not, finds them there."""
+    part = PARTS["xcup"]
+    files = sources(part, to_verilog(unit(PRESETS["nano"]), "top"), "", map_pairs=False)
+    cells = unit_netlist(unit_netlist_script(part, map_pairs=False), files)["cells"].values()
+    pins = defaultdict(set)
+    for cell in cells:
+        for pin, nets in cell["connections"].items():
+            for net in nets:
+                pins[net, cell["port_directions"][pin]].add((cell["type"], pin))
+    found = [cell["connections"] for cell in cells if cell["type"] == "DSP48E2"]
+    assert len(found) == multipliers
+    for connections in found:
+        factors = {net for net in (*connections["A"], *connections["B"]) if isinstance(net, int)}
+        assert set.union(*(pins[net, "output"] for net in factors)) == {("FDRE", "Q")}
+        assert set.union(*(pins[net, "input"] for net in connections["P"])) == {("FDRE", "D")}
 
 
 class Parity(wiring.Component):
