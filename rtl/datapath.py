@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out, flipped
 
 from deltamoe.rtl.attention.probabilities import Probabilities
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.descriptor import Dest, Opcode, Source
+from deltamoe.rtl.descriptor import Dest, Opcode
 from deltamoe.rtl.interfaces import Counts, Deferred, Draining, Issue, Loads, Queues, StoreRead
 from deltamoe.rtl.linear.compute_unit import ComputeUnit
 from deltamoe.rtl.linear.drain import Drain
@@ -102,6 +102,9 @@ class Datapath(wiring.Component):
         for one, other in (
                 (writeback.act, activations.write), (writeback.kv, compute.kv),
                 (source.queues, compute.queues), (items.queue, dispatch.read),
+                (source.read.act, activations.read), (source.read.normed, normalization.read),
+                (source.read.probabilities, probabilities.read),
+                (source.read.reference, wing.recall),
                 (drain.normalizers, probabilities.normalizers), (drain.kept, wing.kept),
                 (encoder.write, wing.update), (normalization.residual, ports.rows),
                 (ports.residual, residual.read), (ports.sums, wing.state),
@@ -118,7 +121,7 @@ class Datapath(wiring.Component):
             drain.row_freed.eq(probabilities.freed), drain.token_freed.eq(writeback.token_freed),
         ]
         self.connect_items(m, items, source, dispatch)
-        self.connect_operands(m, source, activations, normalization, probabilities, wing)
+        self.connect_rows(m, source, normalization, probabilities)
 
         return m
 
@@ -134,20 +137,11 @@ class Datapath(wiring.Component):
             dispatch.gated.eq(self.deferred.operator.descriptor.linear.gated),
         ]
 
-    def connect_operands(self, m, source, activations, normalization, probabilities, wing):
-        """The memories that operands come from, and how much of them is there."""
-        read, rows, issue = source.read, source.rows, self.issue
-        for kind, port in ((Source.ACT, activations.read), (Source.NORMED, normalization.read),
-                           (Source.PROBABILITIES, probabilities.read)):
-            m.d.comb += [port.address.eq(read.address), read.data[kind.value].eq(port.data)]
+    def connect_rows(self, m, source, normalization, probabilities):
+        """How many rows of operands are there."""
+        rows, issue = source.rows, self.issue
         m.d.comb += [
-            wing.recall.address.eq(read.reference_address), wing.recall.recalls.eq(read.recalls),
-            read.data[Source.REFERENCE.value].eq(wing.recall.data),
-            rows.normed.eq(normalization.rows), rows.ready.eq(issue.ready_rows),
-            normalization.available.eq(
-                Mux(issue.released, self.hw.max_tokens, issue.ready_rows)),
-            rows.probabilities.eq(probabilities.rows), rows.released.eq(issue.released),
+            rows.normed.eq(normalization.rows), rows.probabilities.eq(probabilities.rows),
+            rows.ready.eq(issue.ready_rows), rows.released.eq(issue.released),
+            normalization.available.eq(Mux(issue.released, self.hw.max_tokens, issue.ready_rows)),
         ]
-        if self.hw.read_words > 1:
-            m.d.comb += [read.upper.eq(activations.read.upper), *(own.eq(half) for own, half in zip(
-                read.beside, activations.read.beside, strict=True))]

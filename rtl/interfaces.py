@@ -15,7 +15,7 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.golden.numerics import RESIDUAL, TABLE
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR, Target
-from deltamoe.rtl.formats import PARAMETER, STORING, words_beside
+from deltamoe.rtl.formats import PARAMETER, STORING, if_kept, words_beside
 
 
 class Write(wiring.Signature):
@@ -123,6 +123,23 @@ class ActivationRead(wiring.Signature):
         beside = {"beside": In(words_beside(hw)).array(2), "upper": In(1)}
         super().__init__({**Read(hw.act_words, bytes_of(hw)).members,
                           **(beside if hw.read_words > 1 else {})})
+
+
+class Recall(wiring.Signature):
+    """Read port of the references that has precedence.
+
+    Members
+    -------
+    address, data
+        As in :class:`Read`.
+    recalls : ``Out(1)``
+        ``address`` is to be read; of no bits if nothing is kept.
+    """
+
+    def __init__(self, hw: HwConfig) -> None:
+        super().__init__({**Read(hw.reference_words, bytes_of(hw)).members,
+                          **{name: Out(shape) for name, shape in
+                             if_kept(hw, {"recalls": 1}).items()}})
 
 
 class Lookup(wiring.Signature):

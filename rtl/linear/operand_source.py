@@ -15,8 +15,8 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Source
-from deltamoe.rtl.formats import drained, if_kept, item, operands, place, traced, words_beside
-from deltamoe.rtl.interfaces import Counts, bytes_of
+from deltamoe.rtl.formats import drained, item, operands, place, traced
+from deltamoe.rtl.interfaces import ActivationRead, Counts, Read, Recall, bytes_of
 from deltamoe.rtl.linear.compute_unit import Assignment
 from deltamoe.rtl.record import Area, Record
 
@@ -46,28 +46,24 @@ class CompleteRows(wiring.Signature):
 
 
 class OperandRead(wiring.Signature):
-    """Read port of the memories of operands.
+    """Read ports of the memories of operands, one for each :class:`Source` by its name.
 
     Members
     -------
-    address, data : ``Out(range(hw.operand_words))``, ``In(bytes_of(hw)).array(4)``
-        Word, and what it holds in the memory of each :class:`Source`, in the next cycle.
-    beside, upper : ``In(words_beside(hw)).array(2)``, ``In(1)``
-        Activations that follow this word, if ``address`` is a multiple of ``read_words``: of
-        either half of the memory, and which to take. That choice fits into the LUTs of the
-        encoder's subtraction, where it costs nothing. If words are read together.
-    reference_address, recalls : ``Out(range(hw.reference_words))``, ``Out(1)``
-        Word of the references to read, for ``data`` of ``Source.REFERENCE``; whether it is. If
-        any are kept.
+    act : ``Out(ActivationRead(hw))``
+        Activations, and the words beside. Which half of the memory to take of those fits into the
+        LUTs of the encoder's subtraction, where it costs nothing.
+    normed, probabilities : ``Out(Read(…))``
+        Normalized rows, rows of exponentials.
+    reference : ``Out(Recall(hw))``
+        References, which are read beside any of the others.
     """
 
     def __init__(self, hw: HwConfig) -> None:
-        together = {"beside": In(words_beside(hw)).array(2), "upper": In(1)}
-        kept = {name: Out(shape) for name, shape in if_kept(hw, {
-            "reference_address": range(hw.reference_words), "recalls": 1}).items()}
         super().__init__({
-            "address": Out(range(hw.operand_words)), "data": In(bytes_of(hw)).array(len(Source)),
-            **(together if hw.read_words > 1 else {}), **kept,
+            "act": Out(ActivationRead(hw)), "normed": Out(Read(hw.normed_words, bytes_of(hw))),
+            "probabilities": Out(Read(hw.probability_words, bytes_of(hw))),
+            "reference": Out(Recall(hw)),
         })
 
 
@@ -136,13 +132,15 @@ class OperandSource(cycles.OperandSource, wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        hw, counts, address = self.hw, self.counts, self.read.address
+        hw, counts, address = self.hw, self.counts, Signal(range(self.hw.operand_words))
         given, current, sent = (Signal(item(hw), name=name)
                                 for name in ("given", "current", "sent"))
         made, left = Signal(operands(hw)), Signal.like(given.words)
         holds, moves, takes = Signal(), Signal(), Signal()
         offered, met, probes, fresh = Signal(), Signal(), Signal(), Signal()
         free, goes, assigned = Signal(), Signal(), Signal()
+        m.d.comb += [port.address.eq(address) for port in (
+            self.read.act, self.read.normed, self.read.probabilities)]
         found, leads = self.choose(m, given, goes & ~probes)
         leader, led = Signal.like(current.drained.leader), Signal.like(current.drained.leader)
         read, last, count = Signal(), Signal(), Signal(range(hw.word + 1))
@@ -205,14 +203,14 @@ class OperandSource(cycles.OperandSource, wiring.Component):
         with m.Switch(sent.source):
             for source in Source:
                 with m.Case(source):
-                    m.d.comb += word.eq(self.read.data[source.value])
+                    m.d.comb += word.eq(getattr(self.read, source.name.lower()).data)
         m.d.comb += [made[name].eq(sent[name]) for name in ("row", "kv", "columns", "dense")]
         m.d.comb += [made[name].eq(sent.drained[name]) for name in place(self.hw)]
         if self.hw.read_words > 1:
             m.d.comb += [made[name].eq(sent[name]) for name in ("wide", "operand_signed")]
-            m.d.comb += [made.beside[n].eq(half) for n, half in enumerate(self.read.beside)]
-            m.d.comb += made.upper.eq(self.read.upper)
-        before = self.read.data[Source.REFERENCE.value]
+            m.d.comb += [made.beside[n].eq(half) for n, half in enumerate(self.read.act.beside)]
+            m.d.comb += made.upper.eq(self.read.act.upper)
+        before = self.read.reference.data
         for n in range(self.hw.word):
             m.d.comb += [
                 made.operand[n].eq(Mux(sent.operand_signed, word[n].as_signed(), word[n])),
@@ -223,9 +221,9 @@ class OperandSource(cycles.OperandSource, wiring.Component):
 
     def trace(self, m: Module, goes, given, current, sent, made):
         """Read the references beside the operands."""
-        address, recalled = (
-            self.read.reference_address, Signal.like(self.read.reference_address))
-        m.d.comb += self.read.recalls.eq(
+        reference = self.read.reference
+        address, recalled = reference.address, Signal.like(reference.address)
+        m.d.comb += reference.recalls.eq(
             self.counts.source_busy & (current.tracks | (current.source == Source.REFERENCE)))
         m.d.sync += [address.eq(address + 1), recalled.eq(address)]
         with m.If(goes):

@@ -251,7 +251,7 @@ class Gate(cycles.Gate, wiring.Component):
             *(routes.i.p[name].eq(divider.o.p.tag[name]) for name in members),
             routes.i.p.weight.eq(divider.o.p.value),
         ]
-        if self.hw.temporal:
+        if self.hw.remembered_tokens:
             self.remember(m, experts, divider.i)
         pipe(m, routes.o, flipped(self.o))
 

@@ -13,10 +13,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, flipped
 
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.formats import if_kept
 from deltamoe.rtl.interfaces import (
     Counts,
-    Read,
+    Recall,
     Write,
     YieldingRead,
     YieldingWrite,
@@ -27,23 +26,6 @@ from deltamoe.rtl.interfaces import (
 from deltamoe.rtl.linear.compute_unit import Sums
 from deltamoe.rtl.record import Record
 from deltamoe.rtl.temporal.kept_sums import KeptSums, KeptWord
-
-
-class Recall(wiring.Signature):
-    """Read port of the references that has precedence.
-
-    Members
-    -------
-    address, data
-        As in :class:`deltamoe.rtl.interfaces.Read`.
-    recalls : ``Out(1)``
-        ``address`` is to be read; of no bits if nothing is kept.
-    """
-
-    def __init__(self, hw: HwConfig) -> None:
-        super().__init__({**Read(hw.reference_words, bytes_of(hw)).members,
-                          **{name: Out(shape) for name, shape in
-                             if_kept(hw, {"recalls": 1}).items()}})
 
 
 class TemporalWing(wiring.Component):

@@ -247,15 +247,15 @@ def test_words_are_read_together(wide: int, seed: int) -> None:
             await ctx.tick().repeat(OperandSource.CHOSEN - 1)
             seen = []
             for _ in range(words // size + OperandSource.LATENCY):
-                address = ctx.get(dut.read.address)
+                address = ctx.get(dut.read.act.address)
                 await ctx.tick()
                 upper = int(rng.integers(2))
-                ctx.set(dut.read.upper, upper)
+                ctx.set(dut.read.act.upper, upper)
                 for n in range(p):
-                    ctx.set(dut.read.data[Source.ACT.value][n], int(memory[address % 64, n]))
+                    ctx.set(dut.read.act.data[n], int(memory[address % 64, n]))
                     for k in range(hw.read_words - 1):
                         for half, held in enumerate((other, memory)):
-                            ctx.set(dut.read.beside[half ^ upper ^ 1][k][n],
+                            ctx.set(dut.read.act.beside[half ^ upper ^ 1][k][n],
                                     int(held[(address + k + 1) % 64, n]))
                 if ctx.get(dut.o.valid):
                     sent = dut.o.p
@@ -318,10 +318,10 @@ def test_operand_source_waits_and_chooses(seed: int) -> None:
                 ctx.set(port, value)
 
         async def step():
-            address = ctx.get(dut.read.address)
+            address = ctx.get(dut.read.act.address)
             await ctx.tick()
             for n in range(P):
-                ctx.set(dut.read.data[Source.ACT.value][n], int(memory[address % 64, n]))
+                ctx.set(dut.read.act.data[n], int(memory[address % 64, n]))
 
         ctx.set(dut.drained.ready, 1)
         ctx.set(dut.o.ready, 1)
@@ -415,7 +415,7 @@ def test_items_are_read_one_behind_the_other(seed: int) -> None:
                 "source": Source.ACT, "address": 8 * len(taken), "words": [*lengths, 0][len(taken)],
                 "tail": 1, "columns": 8, "leads": leaders(1)}))
             if ctx.get(dut.counts.source_busy):
-                reads.append(ctx.get(dut.read.address))
+                reads.append(ctx.get(dut.read.act.address))
             taken += [cycle] * ctx.get(dut.i.ready)
             begun += [cycle] * ctx.get(dut.drained.valid)
             await ctx.tick()
