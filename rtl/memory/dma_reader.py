@@ -73,6 +73,7 @@ class DmaReader(cycles.DmaReader, wiring.Component):
         hw, axi = self.hw, self.axi
         m.submodules.bursts = bursts = Bursts(hw)
         m.submodules.flight = flight = Flight(hw)
+        oldest = flight.oldest
         offered, taken = Signal(), Signal()
 
         pipe(m, wiring.flipped(self.i), bursts.i)
@@ -83,14 +84,14 @@ class DmaReader(cycles.DmaReader, wiring.Component):
             axi.arburst.eq(1), axi.arcache.eq(0b0011),
             bursts.o.ready.eq(axi.arvalid & axi.arready),
             flight.i.valid.eq(axi.arvalid & axi.arready), flight.i.payload.eq(bursts.o.payload),
-            flight.taken.eq(taken),
-            self.o.valid.eq(axi.rvalid & flight.present & ~self.bus.drain),
-            self.o.p.data.eq(axi.rdata), self.o.p.last.eq(flight.ends & flight.last),
-            axi.rready.eq(flight.present & (self.o.ready | self.bus.drain)),
+            oldest.taken.eq(taken),
+            self.o.valid.eq(axi.rvalid & oldest.present & ~self.bus.drain),
+            self.o.p.data.eq(axi.rdata), self.o.p.last.eq(oldest.ends & oldest.last),
+            axi.rready.eq(oldest.present & (self.o.ready | self.bus.drain)),
             taken.eq(axi.rvalid & axi.rready), self.bus.progress.eq(taken),
-            self.bus.idle.eq(~flight.present & ~offered),
+            self.bus.idle.eq(~oldest.present & ~offered),
         ]
         m.d.sync += [offered.eq(axi.arvalid & ~axi.arready),
-                     self.error.eq(taken & ((axi.rresp != OKAY) | (axi.rlast != flight.ends)))]
+                     self.error.eq(taken & ((axi.rresp != OKAY) | (axi.rlast != oldest.ends)))]
 
         return m

@@ -20,6 +20,23 @@ STORED = data.StructLayout({"beats": 9, "last": 1})
 """What is kept of a burst: its beats; whether it is the last of its transfer."""
 
 
+class Oldest(wiring.Signature):
+    """The oldest burst in flight, as what holds it gives it.
+
+    Members
+    -------
+    present : ``Out(1)``
+        A burst is in flight.
+    ends, last : ``Out(1)``
+        The next beat is the oldest burst's last; that burst is the last of its transfer.
+    taken : ``In(1)``
+        A beat of the oldest burst came; never without one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"present": Out(1), "ends": Out(1), "last": Out(1), "taken": In(1)})
+
+
 class Flight(wiring.Component):
     """Hold up to ``hw.outstanding`` bursts and count the beats of the oldest.
 
@@ -27,12 +44,8 @@ class Flight(wiring.Component):
     -------
     i : ``In(stream.Signature(BURST))``
         Bursts whose address memory has taken.
-    present : ``Out(1)``
-        A burst is in flight.
-    ends, last : ``Out(1)``
-        The next beat is the oldest burst's last; that burst is the last of its transfer.
-    taken : ``In(1)``
-        A beat of the oldest burst came; never without one.
+    oldest : ``Out(Oldest())``
+        The oldest of them.
 
     Timing
     ------
@@ -47,10 +60,7 @@ class Flight(wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.depth = hw.outstanding
-        super().__init__({
-            "i": In(stream.Signature(BURST)), "present": Out(1), "ends": Out(1), "last": Out(1),
-            "taken": In(1),
-        })
+        super().__init__({"i": In(stream.Signature(BURST)), "oldest": Out(Oldest())})
 
     def elaborate(self, platform):
         m = Module()
@@ -59,23 +69,23 @@ class Flight(wiring.Component):
         write, read = words.write_port(), words.read_port(domain="comb")
         level = Signal(range(self.depth + 1))
         left = Signal(9)
-        ended, waiting, given = Signal(), Signal(), self.i.p
+        ended, waiting, burst, oldest = Signal(), Signal(), self.i.p, self.oldest
 
         m.d.comb += [
             self.i.ready.eq(level != self.depth), write.en.eq(self.i.valid & self.i.ready),
-            write.data.beats.eq(given.beats), write.data.last.eq(given.last),
-            ended.eq(self.taken & self.ends), waiting.eq(level > 1),
+            write.data.beats.eq(burst.beats), write.data.last.eq(burst.last),
+            ended.eq(oldest.taken & oldest.ends), waiting.eq(level > 1),
         ]
         with m.If(write.en):
             m.d.sync += write.addr.eq(self.after(write.addr))
-        with m.If(self.taken):
-            m.d.sync += [left.eq(left - 1), self.ends.eq(left == 2)]
-        with m.If(ended | ~self.present):
+        with m.If(oldest.taken):
+            m.d.sync += [left.eq(left - 1), oldest.ends.eq(left == 2)]
+        with m.If(ended | ~oldest.present):
             m.d.sync += [
-                self.present.eq(waiting | write.en),
-                left.eq(Mux(waiting, read.data.beats, given.beats)),
-                self.ends.eq(Mux(waiting, read.data.beats == 1, given.single)),
-                self.last.eq(Mux(waiting, read.data.last, given.last)),
+                oldest.present.eq(waiting | write.en),
+                left.eq(Mux(waiting, read.data.beats, burst.beats)),
+                oldest.ends.eq(Mux(waiting, read.data.beats == 1, burst.single)),
+                oldest.last.eq(Mux(waiting, read.data.last, burst.last)),
             ]
             with m.If(waiting | write.en):
                 m.d.sync += read.addr.eq(self.after(read.addr))

@@ -139,11 +139,12 @@ class Reading(Surroundings):
         self.make = make
         self.invariants = [
             *FOLLOWED, "(= [dut.flight.level] [level])",
-            "(= [dut.flight.present] (distinct [level] #b00))",
-            "(= [dut.flight.read__addr] (xor [head] [dut.flight.present]))",
+            "(= [dut.flight.oldest__present] (distinct [level] #b00))",
+            "(= [dut.flight.read__addr] (xor [head] [dut.flight.oldest__present]))",
             "(= [dut.flight.$signature__addr] [tail])",
-            "(=> [dut.flight.present] (= [dut.flight.left] [missing]))",
-            "(=> [dut.flight.present] (= [dut.flight.ends] (= [missing] #b000000001)))",
+            "(=> [dut.flight.oldest__present] (= [dut.flight.left] [missing]))",
+            ("(=> [dut.flight.oldest__present]"
+             " (= [dut.flight.oldest__ends] (= [missing] #b000000001)))"),
             *(f"(= ((_ extract 8 0) [dut.flight.words[{n}]]) [beats_{n}])"
               for n in range(hw.outstanding))]
         super().__init__(hw, {"o_ready": In(1), "arready": In(1),
