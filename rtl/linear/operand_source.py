@@ -146,7 +146,7 @@ class OperandSource(cycles.OperandSource, wiring.Component):
         read, last, count = Signal(), Signal(), Signal(range(hw.word + 1))
 
         m.d.comb += [
-            moves.eq(goes | ~holds), takes.eq(moves & self.i.valid & ~self.i.ready),
+            moves.eq(goes | ~holds), takes.eq(moves & self.i.valid),
             free.eq(offered & ~fresh & ~left[1:].any()),
             goes.eq(free & met & ((found & self.drained.ready) | probes)),
             counts.source_busy.eq(left != 0),
