@@ -142,7 +142,8 @@ def _pickled(path: Path) -> object:
     # PyTorch's readers raise nearly anything on damaged bytes.
     except (RuntimeError, EOFError, UnpicklingError, KeyError, AttributeError, TypeError,
             IndexError, UnicodeDecodeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a complete PyTorch checkpoint of tensors") from error
+        raise ValueError(f"{path} is not a complete PyTorch checkpoint of tensors; files of other "
+                         "kinds end in .onnx or .safetensors") from error
 
 
 def _names(path: Path) -> set[str]:
@@ -172,9 +173,11 @@ def _names(path: Path) -> set[str]:
 def _opened(state: object, path: Path, container: str | None) -> tuple[dict, list[str]]:
     """Return the dictionary of tensors within nested ones, and what was said on the way."""
     notes: list[str] = []
+    met: list[str] = []
     for _ in range(NESTED):
         if not isinstance(state, dict):
             break
+        met += [str(key) for key, value in state.items() if isinstance(value, dict)]
         inside = {key: state[key] for key in CONTAINERS if isinstance(state.get(key), dict)}
         if container in state and isinstance(state[container], dict):
             state, container = state[container], None
@@ -189,7 +192,7 @@ def _opened(state: object, path: Path, container: str | None) -> tuple[dict, lis
         raise ValueError(f"{path} holds {type(state).__name__}, not a dictionary of tensors")
     if container is not None:
         raise ValueError(f"{path} has no container {container!r}; it holds "
-                         f"{', '.join(map(str, list(state)[:8]))}")
+                         f"{', '.join(map(repr, met)) or 'tensors and no container'}")
     return {str(name): value for name, value in state.items()}, notes
 
 

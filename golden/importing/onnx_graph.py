@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deltamoe.golden.importing.memory import limited
+
 if TYPE_CHECKING:
     import onnx
 
 LARGEST = 2 << 30
 """Bytes of a file; ONNX's own format holds no more."""
+
+WORKING = 4 * LARGEST
+"""Bytes that a model may take to be folded or run; shapes that no one can tell are bounded so."""
 
 
 def extra(name: str) -> Any:
@@ -188,7 +193,8 @@ def runner(model: bytes) -> Callable[[dict[str, np.ndarray]], list[np.ndarray]]:
 
     def started(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         try:
-            return session.run(None, inputs)
+            with limited(WORKING):
+                return session.run(None, inputs)
         # ONNX Runtime raises exceptions of its own without a common base.
         except Exception as error:
             raise ValueError(f"ONNX Runtime cannot run this part ({_line(error)})") from None
@@ -205,8 +211,9 @@ def _session(model: bytes, **settings: object) -> Any:
     for name, value in settings.items():
         setattr(options, name, value)
     try:
-        return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"],
-                                        disabled_optimizers=skipped)
+        with limited(WORKING):
+            return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"],
+                                            disabled_optimizers=skipped)
     # As above.
     except Exception as error:
         raise ValueError(f"ONNX Runtime refuses it ({_line(error)})") from None
@@ -242,7 +249,10 @@ def read(path: Path, image: tuple[int, int] | None = None) -> "onnx.ModelProto":
         onnx.checker.check_model(model)
     # Protobuf's errors, and onnx's own, have no common base.
     except Exception as error:
-        raise ValueError(f"{path} is not a complete ONNX file ({_line(error)})") from None
+        apart = "stored in" in str(error) or "External data" in str(error)
+        raise ValueError(f"{path} " + (
+            "keeps weights in a file beside it, which is missing or not the whole one"
+            if apart else "is not a complete ONNX file") + f" ({_line(error)})") from None
     opset = max((item.version for item in model.opset_import if item.domain in {"", "ai.onnx"}),
                 default=0)
     if opset < 11:

@@ -113,14 +113,17 @@ def choices(*, heads: int | None = None, image: str | None = None, top_k: int | 
     ValueError
         Names the option, its value and what is allowed.
     """
+    from deltamoe.golden.config import ACTIVATIONS, NORMS
     from deltamoe.golden.importing.options import Options
     from deltamoe.golden.importing.preprocessing import PLACES
 
     for name, value in (("heads", heads), ("top_k", top_k)):
         if value is not None and value < 1:
             raise ValueError(f"{name}={value} is not a positive integer")
-    if pad not in (None, *PLACES):
-        raise ValueError(f"pad={pad!r} is not one of {', '.join(PLACES)}")
+    for name, value, allowed in (("pad", pad, PLACES), ("norm", norm, NORMS),
+                                 ("activation", activation, ACTIVATIONS)):
+        if value not in (None, *allowed):
+            raise ValueError(f"{name}={value!r} is not one of {', '.join(allowed)}")
     color = None if fill is None else tuple(int(value) if value.is_integer() else value
                                             for value in numbers("fill", fill))
     return Options(

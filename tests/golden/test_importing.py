@@ -121,7 +121,7 @@ def test_the_container_is_said_and_chosen(tmp_path: Path) -> None:
     assert same(loaded, trained)
     assert "container 'model' used, not 'model_ema' (--container chooses)" in loaded.notes
     assert same(load(path, replace(RAW, container="model_ema")), averaged)
-    with pytest.raises(ValueError, match=r"has no container 'net'; it holds"):
+    with pytest.raises(ValueError, match=r"has no container 'net'; it holds 'model', 'model_ema'$"):
         load(path, replace(RAW, container="net"))
 
 

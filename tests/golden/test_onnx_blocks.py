@@ -1,6 +1,7 @@
 """Blocks of an ONNX graph in the forms that programs give them: joined, fused, with experts."""
 
 import re
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from onnxruntime.transformers.optimizer import optimize_model
 from torch import Tensor, nn
 from torch.nn import functional
 
+from deltamoe.golden.importing.memory import limited
+from deltamoe.golden.importing.onnx_graph import run
 from deltamoe.golden.importing.options import Options
 from deltamoe.golden.importing.preprocessing import NAMED
 from deltamoe.golden.importing.source import FloatNetwork, load
@@ -317,6 +320,38 @@ def test_half_precision_is_read_in_float32(tmp_path: Path) -> None:
         for parameter in model.parameters():
             parameter.copy_(parameter.half().float())
     assert agrees(model, read(path))
+
+
+def test_a_value_whose_shape_no_one_tells_takes_no_memory(tmp_path: Path) -> None:
+    """It is 32 GiB by a power that only running computes; what is bounded is the address space."""
+    constants = [numpy_helper.from_array(np.array(value, np.float32), name)
+                 for name, value in (("two", [2]), ("power", [33]))]
+    nodes = [helper.make_node("Pow", ["two", "power"], ["count"]),
+             helper.make_node("Cast", ["count"], ["shape"], to=TensorProto.INT64),
+             helper.make_node("ConstantOfShape", ["shape"], ["huge"])]
+    model = helper.make_model(helper.make_graph(
+        nodes, "bomb", [], [helper.make_tensor_value_info("huge", TensorProto.FLOAT, ["n"])],
+        constants), opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    with pytest.raises(ValueError, match="ONNX Runtime cannot run this part"):
+        run(model.SerializeToString(), {})
+    assert resource.getrlimit(resource.RLIMIT_AS) == limits
+    with limited(1 << 28), pytest.raises(MemoryError):
+        bytearray(1 << 29)
+
+
+@pytest.mark.parametrize("change", [
+    lambda file: file.unlink(), lambda file: file.write_bytes(file.read_bytes()[:999])])
+def test_weights_in_a_file_that_is_not_there_are_named(tmp_path: Path, change: Callable) -> None:
+    path = tmp_path / "net.onnx"
+    export(randomized(Plain()), path)
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights.bin",
+              size_threshold=0)
+    assert read(path).config.num_layers == 2
+    change(tmp_path / "weights.bin")
+    with pytest.raises(ValueError, match=r"net\.onnx keeps weights in a file beside it") as error:
+        read(path)
+    assert "\n" not in str(error.value)
 
 
 def test_branches_are_refused(tmp_path: Path) -> None:
