@@ -10,7 +10,6 @@ from torch import Tensor
 from deltamoe.golden.integer import Trace, infer
 from deltamoe.golden.library import Network
 from deltamoe.golden.model import M3ViT
-from deltamoe.golden.numerics import RESIDUAL_SCALE
 from deltamoe.golden.quantization.report import sqnr
 
 
@@ -51,7 +50,7 @@ def integer_output(network: Network, image: Tensor, task: int) -> tuple[Output, 
     return Output(trace.x.numpy().astype(np.int16), scores), trace
 
 
-def sqnr_db(output: Output, reference: Output) -> float:
-    """Signal-to-noise ratio of int16 tokens against real ones, in dB."""
-    return sqnr(torch.from_numpy(output.x.astype(np.float64)) / RESIDUAL_SCALE,
+def sqnr_db(output: Output, reference: Output, scale: float) -> float:
+    """Signal-to-noise ratio of int16 tokens, ``scale`` codes of one, against real ones, in dB."""
+    return sqnr(torch.from_numpy(output.x.astype(np.float64)) / scale,
                 torch.from_numpy(reference.x))

@@ -64,12 +64,16 @@ PIXEL_ZERO = 128
 """The pixel whose code is 0."""
 
 RESIDUAL_FRACTION, EXPERT_FRACTION, ROUTE_FRACTION = 8, 10, 16
-"""Fraction bits of the residual stream, of an expert's output, and of an expert's weight."""
+"""Fraction bits of the residual stream, of an expert's output, and of an expert's weight.
+
+The first two are those of a network whose quantization was not refined; another scale changes both
+alike, and no integer here.
+"""
 
 COMBINE_SHIFT = EXPERT_FRACTION + ROUTE_FRACTION - RESIDUAL_FRACTION
 """Bits that an expert's output times its weight has below the residual stream."""
 
-RESIDUAL_SCALE, EXPERT_SCALE = 2.0**RESIDUAL_FRACTION, 2.0**EXPERT_FRACTION
+RESIDUAL_SCALE = 2.0**RESIDUAL_FRACTION
 """Codes of one."""
 
 SCORE_OCTAVE, GATE_OCTAVE = 64, 256

@@ -14,13 +14,13 @@ def contribution(expert_out: Tensor, weight: Tensor) -> Tensor:
     Parameters
     ----------
     expert_out : Tensor
-        int64 of 20 signed bits, scale ``2**-10``.
+        int64 of 20 signed bits, four times as fine as the residual stream.
     weight : Tensor
         int64 in 0..65535, scale ``2**-16``, broadcast against ``expert_out``.
 
     Returns
     -------
     Tensor
-        int64, scale ``2**-8``.
+        int64, codes of the residual stream.
     """
     return round_shift(expert_out * weight, COMBINE_SHIFT)

@@ -16,8 +16,10 @@ from deltamoe.host.files import write_all
 
 
 def write_network(path: Path, tensors: Mapping[str, Tensor], kind: str, config: ModelConfig,
-                  preprocessing: Preprocessing | None, host: Host | None) -> None:
+                  preprocessing: Preprocessing | None, host: Host | None, **more: str) -> None:
     """Write a network, whole or not at all, the same bytes for the same network.
+
+    ``more`` are other words beside the tensors, by name.
 
     Raises
     ------
@@ -32,7 +34,7 @@ def write_network(path: Path, tensors: Mapping[str, Tensor], kind: str, config: 
         words["host"] = json.dumps({"tokens": host.tokens, "outputs": host.outputs,
                                     "sha256": host.sha256})
         files[beside(path)] = host.model
-    write_all({path: encode(tensors, words)} | files)
+    write_all({path: encode(tensors, words | more)} | files)
 
 
 def described(words: Mapping[str, str], path: Path

@@ -1,5 +1,6 @@
 """A quantized network: integers by name, and one file for all of them."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.importing.host import Host
 from deltamoe.golden.importing.network_file import described, write_network
 from deltamoe.golden.importing.preprocessing import Preprocessing
-from deltamoe.golden.numerics import LARGEST_MULTIPLIER, SHIFTS, WEIGHT
+from deltamoe.golden.numerics import LARGEST_MULTIPLIER, RESIDUAL_SCALE, SHIFTS, WEIGHT
 from deltamoe.golden.quantization.quantized_format import check_format
+from deltamoe.golden.quantization.rounding import compensated
 
 ACC_WIDTH = 25
 MAX_BIAS = 1 << (ACC_WIDTH - 3)
@@ -31,12 +33,14 @@ class QuantizedModel:
     ``.attention``, ``.proj``, ``.norm2``, ``.fc1``, ``.gelu``, ``.fc2`` or ``.gate.{task}``,
     ``.experts.fc1``, ``.experts.fc2``; ``norm`` and ``head.{task}``. A linear layer has
     ``.weight`` int8 (N, K), ``.bias`` int32 (N), ``.multiplier`` (N) and ``.shift``.
+    ``residual_scale`` are the codes of one in the residual stream, so in the tokens that come out.
     """
 
     config: ModelConfig
     tensors: Mapping[str, Tensor]
     preprocessing: Preprocessing | None = None
     host: Host | None = None
+    residual_scale: float = RESIDUAL_SCALE
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
@@ -47,7 +51,8 @@ class QuantizedModel:
 
     def save(self, path: Path) -> None:
         """Write a safetensors file, and what is on the host beside it, whole or not at all."""
-        write_network(path, self.tensors, FORMAT, self.config, self.preprocessing, self.host)
+        write_network(path, self.tensors, FORMAT, self.config, self.preprocessing, self.host,
+                      residual_scale=repr(self.residual_scale))
 
     @classmethod
     def load(cls, path: Path) -> "QuantizedModel":
@@ -71,13 +76,17 @@ class QuantizedModel:
         try:
             config, preprocessing, host = described(words, path)
             check_format(tensors, config)
+            scale = float(words["residual_scale"])
+            if not (math.isfinite(scale) and scale > 0):
+                raise ValueError(f"residual_scale={scale} is not a positive number")
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: not a usable quantized model ({error})") from None
-        return cls(config, tensors, preprocessing, host)
+        return cls(config, tensors, preprocessing, host, scale)
 
 
 def integer_linear(weight: Tensor, bias: Tensor, *, operand: int, gain: Tensor | float,
-                   zero_point: int = 0, name: str) -> dict[str, Tensor]:
+                   zero_point: int = 0, name: str, moments: Tensor | None = None
+                   ) -> dict[str, Tensor]:
     """Quantize a linear layer per output channel; a bias may not outgrow the accumulator.
 
     A channel's scale is the least of which the largest code holds its weights, and wider where the
@@ -93,6 +102,9 @@ def integer_linear(weight: Tensor, bias: Tensor, *, operand: int, gain: Tensor |
         Output codes per real unit, by channel or for all.
     zero_point : int
         Operand code that stands for zero.
+    moments : Tensor, optional
+        Of the operand's codes, by which :func:`compensated` rounds; without any, each weight is
+        rounded alone.
 
     Raises
     ------
@@ -103,9 +115,13 @@ def integer_linear(weight: Tensor, bias: Tensor, *, operand: int, gain: Tensor |
     scale = torch.maximum(weight.abs().amax(-1) / WEIGHT.highest, bias.abs() / MAX_BIAS)
     while True:
         scale, multiplier, shift = requantization(scale, gain, name)
-        codes = (weight / scale[:, None]).round().clamp(
-            WEIGHT.lowest, WEIGHT.highest).to(torch.int64)
-        offset = (bias / scale).round().to(torch.int64) - zero_point * codes.sum(-1)
+        exact = weight / scale[:, None]
+        if moments is None:
+            codes = exact.round().clamp(WEIGHT.lowest, WEIGHT.highest).to(torch.int64)
+            gained = torch.zeros_like(bias)
+        else:
+            codes, gained = compensated(exact, moments)
+        offset = (bias / scale + gained).round().to(torch.int64) - zero_point * codes.sum(-1)
         bound = codes.abs().sum(-1) * operand + offset.abs()
         if not (bound > limit).any():
             break

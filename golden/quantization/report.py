@@ -8,7 +8,6 @@ from torch import Tensor
 
 from deltamoe.golden.integer import Context, block, infer
 from deltamoe.golden.model import M3ViT, Site
-from deltamoe.golden.numerics import RESIDUAL_SCALE
 from deltamoe.golden.quantization.quantized import QuantizedModel
 
 
@@ -56,12 +55,12 @@ def block_noise(
     seen: dict[Site, Tensor] = {}
     with torch.no_grad():
         model(image.to(model.pos_embed.dtype), task, seen.__setitem__, routes)
-    rows = []
+    rows, scale = [], quantized.residual_scale
     inputs = seen[Site("in")]
     for layer, total in enumerate(trace.blocks):
-        codes = (inputs * RESIDUAL_SCALE).round().to(torch.int64)
+        codes = (inputs * scale).round().to(torch.int64)
         alone = block(Context(quantized, task, routes), layer, codes)
         inputs = seen[Site("out", layer)]
-        rows.append(BlockNoise(layer, sqnr(total / RESIDUAL_SCALE, inputs),
-                               sqnr(alone / RESIDUAL_SCALE, inputs)))
+        rows.append(BlockNoise(layer, sqnr(total / scale, inputs),
+                               sqnr(alone / scale, inputs)))
     return rows

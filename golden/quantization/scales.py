@@ -6,17 +6,20 @@ so the integer network sends what the trained one sends.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
+from deltamoe.golden.model import Site
 from deltamoe.golden.numerics import (
     ACTIVATION,
     HIDDEN,
     KAPPA_SHIFTS,
     LARGEST_CODE,
     LARGEST_MULTIPLIER,
+    RESIDUAL,
+    RESIDUAL_SCALE,
     TABLE,
 )
 
@@ -92,6 +95,26 @@ def value_scale(value: Tensor, seen: dict[str, Tensor]) -> tuple[Tensor, float]:
                          scale / MAX_KAPPA)
     kappa = float((scale / step).max())
     return step * kappa, kappa
+
+
+STREAM = {"in", "middle", "out"}
+"""What the network calls the residual stream between its operators."""
+
+ROOM = 1.25
+"""How much larger than calibration saw a value of the residual stream may get."""
+
+FINEST = 16 * RESIDUAL_SCALE
+"""Most codes of one in the residual stream: finer ones could ask for a multiplier of 4 or more."""
+
+
+def residual_scale(ranges: Mapping[Site, Tensor]) -> float:
+    """Return the codes of one in the residual stream: the largest value fills its integers.
+
+    Nothing else on the way depends on it: multipliers, positions and the normalization's epsilon
+    hold it, and an expert's outputs are always four times as fine.
+    """
+    largest = max(float(seen.max()) for site, seen in ranges.items() if site.kind in STREAM)
+    return min(FINEST, RESIDUAL.highest / (ROOM * largest)) if largest else RESIDUAL_SCALE
 
 
 Activation = Callable[[Tensor], Tensor]

@@ -55,17 +55,15 @@ class Inference(Result):
 
         if self.real is None or self.engine == "float":
             return None
-        return sqnr_db(self.output, self.real)
+        return sqnr_db(self.output, self.real, self.network.weights.quantized.residual_scale)
 
     @cached_property
     def outputs(self) -> dict[str, "np.ndarray"]:
         """The user's outputs by their names, of a network whose last part is on the host."""
-        from deltamoe.golden.numerics import RESIDUAL_SCALE
-
         if self.network.host is None:
             return {}
-        return self.network.host.run(
-            self.output.x / (1.0 if self.engine == "float" else RESIDUAL_SCALE))
+        return self.network.host.run(self.output.x / (
+            1.0 if self.engine == "float" else self.network.weights.quantized.residual_scale))
 
     def save_outputs(self, path: Path) -> None:
         """Write the user's outputs into one ``.npz`` file, whole or not at all.

@@ -219,7 +219,7 @@ def quantize(model: str | Path | Network, images: str | Path, out: str | Path | 
         check_image(path, network.config, preprocessing)
     pixels = [load_image(path, network.config, preprocessing)
               for path in progress.each(paths, "reading images")]
-    quantized = replace(quantized_on(real, pixels), preprocessing=preprocessing,
+    quantized = replace(quantized_on(real, pixels, refined=True), preprocessing=preprocessing,
                         host=network.host)
     noise = block_noise(real.float(), quantized, pixels[0])
     if out is not None:

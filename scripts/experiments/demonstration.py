@@ -22,7 +22,6 @@ from deltamoe.boards import clocks, hardware
 from deltamoe.boards.clock import Clock, rates, speed
 from deltamoe.boards.verilator.engine import check_buildable
 from deltamoe.golden.data.images import digits
-from deltamoe.golden.engines import sqnr_db
 from deltamoe.golden.library import Network as Weights
 from deltamoe.golden.library import find
 from deltamoe.golden.quantization.quantize import quantize
@@ -60,7 +59,7 @@ class Task:
         return {
             "predicted_class": {"float": run.real.predicted, "integer": run.reference.predicted,
                                 "rtl": run.output.predicted},
-            "sqnr_db": sqnr_db(run.reference, run.real), "mismatches": run.mismatches,
+            "sqnr_db": run.sqnr_db, "mismatches": run.mismatches,
             "cycles": {"rtl": counters["cycles"], "simulator": run.expected.cycles},
             "counters_differing": run.counters_differing,
             "utilization": run.expected.utilization(self.mac_units),

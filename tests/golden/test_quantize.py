@@ -20,7 +20,14 @@ from deltamoe.golden.operators import Part, operators
 from deltamoe.golden.quantization.quantize import quantize
 from deltamoe.golden.quantization.quantized import QuantizedModel, fixed_point, integer_linear
 from deltamoe.golden.quantization.report import block_noise, sqnr
-from deltamoe.golden.quantization.scales import activation_table, migration
+from deltamoe.golden.quantization.rounding import compensated, operand_moments
+from deltamoe.golden.quantization.scales import (
+    FINEST,
+    ROOM,
+    activation_table,
+    migration,
+    residual_scale,
+)
 from deltamoe.golden.quantization.shapes import tensor_formats
 from deltamoe.golden.seeded import seeded
 from deltamoe.golden.training.digits import CALIBRATION
@@ -213,9 +220,75 @@ def test_a_file_restores_the_network(tmp_path: Path) -> None:
     quantized(SMALL).save(tmp_path / "q.safetensors")
     loaded = QuantizedModel.load(tmp_path / "q.safetensors")
     assert loaded.config == SMALL
+    assert loaded.residual_scale == 256
     assert loaded.tensors.keys() == quantized(SMALL).tensors.keys()
     assert all(torch.equal(loaded[n], t) for n, t in quantized(SMALL).tensors.items())
     assert [file.name for file in tmp_path.iterdir()] == ["q.safetensors"]
+
+
+@pytest.mark.parametrize(("word", "message"), [
+    (None, "'residual_scale'"), ("0.0", "residual_scale=0.0 is not a positive number"),
+    ("nan", "residual_scale=nan is not a positive number"), ("fine", "could not convert")])
+def test_a_file_says_the_scale_of_its_tokens(tmp_path: Path, word: str | None, message: str
+                                             ) -> None:
+    path = tmp_path / "q.safetensors"
+    words = {"format": "deltamoe-quantized-1", "config": json.dumps(asdict(SMALL))}
+    save_file(dict(quantized(SMALL).tensors), path,
+              words if word is None else words | {"residual_scale": word})
+    with pytest.raises(ValueError, match=re.escape(message)):
+        QuantizedModel.load(path)
+
+
+def test_the_largest_value_fills_the_residual_stream() -> None:
+    seen = {Site("in"): torch.tensor([1.0, 20.0]), Site("out", 3): torch.tensor([32.0, 2.0]),
+            Site("hidden", 3): torch.tensor([90.0, 9.0])}
+    assert residual_scale(seen) == 32767 / (ROOM * 32)
+    assert residual_scale({Site("in"): torch.tensor([0.001])}) == FINEST
+    assert residual_scale({Site("in"): torch.tensor([0.0])}) == 256
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=["moe", "plain", "digits"])
+def test_refined_integers_are_closer(config: ModelConfig, tmp_path: Path) -> None:
+    """Most in the blocks' own noise, which no earlier block hides."""
+    trained = config.name == "digits"
+    real = network(config, trained)
+    train = digits("train")[0][:CALIBRATION] if trained else pictures(config, 4, seed=0)
+    shown = digits("test")[0][:8] if trained else pictures(config, 4, seed=3)
+    models = [quantize(real, train, refined=refined) for refined in (False, True)]
+    models[1].save(tmp_path / "q.safetensors")
+    models[1] = QuantizedModel.load(tmp_path / "q.safetensors")
+    assert models[0].residual_scale == 256 < models[1].residual_scale
+    noise = [[torch.tensor([[row.total, row.own] for row in block_noise(real, model, image, task)])
+              for image in shown for task in range(config.num_tasks)] for model in models]
+    gain = (torch.stack(noise[1]) - torch.stack(noise[0])).mean((0, 1))
+    assert (gain > (1.0 if trained else 0.1)).all()
+    if trained:
+        images, labels = (part[:120] for part in digits("test"))
+        right = [sum(infer(model, image).predicted == label for image, label in zip(
+            images, labels.tolist(), strict=True)) for model in models]
+        assert right[1] >= right[0]
+
+
+def test_rounding_makes_up_along_what_the_operands_share() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(20, 96, generator=generator).double() * 25
+    common = torch.randn(3, 96, generator=generator).double() * 30
+    rows = torch.randn(400, 3, generator=generator).double() @ common + 20
+    rows += torch.randn(400, 96, generator=generator)
+    extended = torch.cat([rows, torch.ones(400, 1)], 1)
+    moments = operand_moments(extended.mT @ extended, torch.ones(96).double())
+    codes, bias = compensated(weight, moments)
+    alone = weight.round().clamp(-127, 127)
+    assert codes.abs().max() <= 127
+    assert (codes - weight).abs().max() < 8
+
+    def error(codes: torch.Tensor, bias: torch.Tensor | float = 0.0) -> float:
+        return float((rows @ (codes.double() - weight).mT + bias).square().mean())
+
+    assert error(codes, bias) < error(alone) / 20
+    plain = torch.diag(moments.diagonal())
+    assert torch.equal(compensated(weight, plain)[0], alone.long())
+    assert not compensated(weight, plain)[1].any()
 
 
 def drop(tensors: dict, config: dict) -> None:

@@ -8,7 +8,10 @@ from deltamoe.api.networks import Network
 from deltamoe.api.simulation import simulate
 from deltamoe.api.verilog import run_verilog
 from deltamoe.golden.config import ModelConfig
-from deltamoe.golden.library import untrained
+from deltamoe.golden.data.images import digits
+from deltamoe.golden.library import Network as Weights
+from deltamoe.golden.library import find, untrained
+from deltamoe.golden.quantization.quantize import quantize
 
 BASE = ModelConfig(name="own", image_channels=3, image_height=12, image_width=16, patch_size=4,
                    embed_dim=32, num_layers=2, num_heads=2, hidden_dim=64, num_classes=(7,),
@@ -31,3 +34,13 @@ def test_bits_and_counters_are_predicted(name: str) -> None:
     assert run.mismatches == 0
     if not config.num_experts:
         assert dict(simulate(network, "nano").result.counters) == run.figures()["counters"]
+
+
+@pytest.mark.verilator
+def test_a_scale_of_its_own_is_only_other_numbers() -> None:
+    real = find("digits").real
+    made = quantize(real, digits("train")[0][:20], refined=True)
+    assert made.residual_scale > 2048
+    run = run_verilog(Network("own", made.config, Weights(made, real.float())), "nano")
+    assert (run.mismatches, run.counters_differing) == (0, 0)
+    assert run.sqnr_db > 25
