@@ -347,6 +347,29 @@ def test_drain_keeps_issue_order_and_its_credits() -> None:
     simulate(dut, bench)
 
 
+def test_drain_asks_for_the_item_behind() -> None:
+    """The second bit of ``summed`` counts in the cycle of a release alone."""
+    dut, layout = Drain(HW), formats.drained(HW)
+
+    async def bench(ctx):
+        ctx.set(dut.op, 6)
+        ctx.set(dut.active, 1)
+        for n in range(3):
+            put(ctx, dut.i.payload, pack(layout, {"leader": n, "op": 6, "words": 1, "count": 1}))
+            ctx.set(dut.i.valid, 1)
+            await ctx.tick()
+        ctx.set(dut.i.valid, 0)
+        seen = []
+        for summed in (2, 1, 1, 1, 2, 1, 1):
+            seen.append((ctx.get(dut.sums.groups), ctx.get(dut.sums.release),
+                         ctx.get(dut.counts.drain_starved)))
+            ctx.set(dut.sums.summed, summed)
+            await ctx.tick()
+        assert seen == [(1, 0, 1), (1, 0, 1), (1, 1, 0), (2, 0, 1), (2, 1, 0), (4, 1, 0), (0, 0, 0)]
+
+    simulate(dut, bench)
+
+
 def test_writeback_sends_words_where_they_belong(seed: int) -> None:
     rng = np.random.default_rng(seed)
     dut = Writeback(HW)
