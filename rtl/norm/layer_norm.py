@@ -203,13 +203,13 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
             m.submodules[f"lane_{n}"] = lane = NormalizeLane()
             low, high = params.data[n], params.data[half + n]
             m.d.comb += [
-                lane.enable.eq(enable), lane.dim.eq(self.settings.dim),
-                lane.gain_shift.eq(self.settings.gain_shift),
-                lane.x.eq(Mux(second, read.data[half + n], read.data[n])),
-                lane.gain.eq(Mux(second, high.multiplier, low.multiplier)),
-                lane.bias.eq(Mux(second, high.bias, low.bias)),
-                lane.sum.eq(row_sum), lane.multiplier.eq(multiplier),
-                lane.half_exponent.eq(half_exponent),
+                lane.enable.eq(enable), lane.row.dim.eq(self.settings.dim),
+                lane.row.gain_shift.eq(self.settings.gain_shift),
+                lane.element.x.eq(Mux(second, read.data[half + n], read.data[n])),
+                lane.element.gain.eq(Mux(second, high.multiplier, low.multiplier)),
+                lane.element.bias.eq(Mux(second, high.bias, low.bias)),
+                lane.row.sum.eq(row_sum), lane.row.multiplier.eq(multiplier),
+                lane.row.half_exponent.eq(half_exponent),
                 self.o.p.data[n].eq(self.lower[n]), self.o.p.data[half + n].eq(lane.y),
             ]
             with m.If(enable):

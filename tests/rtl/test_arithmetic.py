@@ -147,10 +147,9 @@ def test_normalize_lane(seed: int) -> None:
     async def bench(ctx):
         ctx.set(dut.enable, 1)
         for dim, x, total, m, half, gain, bias, shift, y in cases:
-            for port, value in ((dut.dim, dim), (dut.x, x), (dut.sum, total), (dut.multiplier, m),
-                                (dut.half_exponent, half), (dut.gain, gain), (dut.bias, bias),
-                                (dut.gain_shift, shift)):
-                ctx.set(port, value)
+            drive(ctx, dut.element, x=x, gain=gain, bias=bias)
+            drive(ctx, dut.row, dim=dim, sum=total, multiplier=m, half_exponent=half,
+                  gain_shift=shift)
             await ctx.tick().repeat(NormalizeLane.LATENCY)
             assert ctx.get(dut.y) == y
 
