@@ -163,6 +163,8 @@ BAD = {
     "accuracy digits --json nosuch/a.json": "no folder nosuch",
     "accuracy quantized-half.safetensors": "quantized-half.safetensors",
     "accuracy digits --out good.png": "good.png",
+    "accuracy digits --rtl 1": "--labels, --reference and --rtl need --images",
+    "accuracy digits --images nosuch": "nosuch is not a folder",
     "nosuch": "No such command 'nosuch'",
     "--nosuch": "No such option: --nosuch",
     "infer digits": "Missing option '--image'",
