@@ -5,16 +5,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
 
+from deltamoe.api.inference import infer
 from deltamoe.api.networks import Network
 from deltamoe.experiments.evaluation import classes_of, evaluate, ranked, wilson
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.data.images import digits
 from deltamoe.golden.engines import integer_output
+from deltamoe.golden.importing.host import Host
+from deltamoe.golden.library import Network as Weights
 from deltamoe.golden.library import find, untrained
+from deltamoe.golden.quantization.quantize import quantize
 
 DENSE = replace(MODELS["digits"], name="dense", num_layers=2, num_classes=())
 
@@ -95,6 +100,29 @@ def test_outputs_that_are_no_classes_are_compared_with_floating_point(tmp_path: 
     assert found["correlation"] > 0.999
     worst = [row["error of tokens"] for row in made.to_json()["worst"]]
     assert worst == sorted(worst, reverse=True)
+
+
+def test_a_scale_of_the_network_s_own_reaches_the_user(tmp_path: Path) -> None:
+    """Tokens in units of one, also where the host makes outputs of them."""
+    folder_of(tmp_path / "images", 1, by_class=False)
+    real = untrained(DENSE).real
+    made = quantize(real.double(), digits("train")[0][:4], refined=True)
+    assert made.residual_scale > 512
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["tokens"], ["own"])], "host",
+        [value("tokens", 1, [1, 17, 32])], [value("own", 1, [1, 17, 32])])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)],
+                                   ir_version=8)
+    for host in (None, Host(model.SerializeToString(), "tokens", ("own",))):
+        weights = Weights(replace(made, host=host), real.float(), None, host)
+        network = Network("dense", DENSE, weights)
+        result = infer(network, next((tmp_path / "images").iterdir()))
+        assert result.sqnr_db > 30
+        if host:
+            assert np.abs(result.outputs["own"][0] - result.real.x).max() < 0.1
+        shown = evaluate(network, tmp_path / "images").to_json()["engines"]["integer"]["outputs"]
+        assert shown["own" if host else "tokens"]["largest_error"] < 0.1
 
 
 @pytest.mark.verilator
