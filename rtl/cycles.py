@@ -184,7 +184,7 @@ class LayerNorm:
     @staticmethod
     def summed(hw: HwConfig) -> int:
         """Cycles from a row's last word to its sums."""
-        return 3 + adding(hw.word)
+        return 2 + adding(hw.word)
 
     @classmethod
     def latency(cls, hw: HwConfig) -> int:
@@ -229,7 +229,8 @@ class Requantize:
 class Residual:
     """See :class:`deltamoe.rtl.writeback.residual.Residual`."""
 
-    LATENCY = 3
+    READ = 2
+    LATENCY = READ + 1
 
 
 class Retirement:
@@ -241,8 +242,8 @@ class Retirement:
 class RowReader:
     """See :class:`deltamoe.rtl.memory.row_reader.RowReader`."""
 
-    LATENCY = 2
-    BETWEEN = 2
+    LATENCY = 1 + Residual.READ
+    BETWEEN = Residual.READ + 1
 
 
 class Sequencer:
@@ -278,7 +279,8 @@ class StoreReader:
     """See :class:`deltamoe.rtl.memory.store_reader.StoreReader`."""
 
     DEPTH = 8
-    TAKEN = 2
+    AHEAD = 4
+    LATENCY = Residual.READ + Fifo.timing.latency
 
 
 class Walker:

@@ -51,8 +51,6 @@ class Datapath(wiring.Component):
         "issue.issued": ("issue.operator.descriptor",),
         "queues.lengths.data": ("queues.lengths.address",),
         "queues.occupied.data": ("queues.occupied.address",),
-        "store.data": ("store.target",),
-        "store.granted": ("store.target",),
     })
 
     COUNTS = ("source_busy", "source_needs", "source_full", "events", "macs", "macs_skipped",

@@ -85,7 +85,7 @@ class Read(wiring.Signature):
     Members
     -------
     address, data : ``Out(range(depth))``, ``In(shape)``
-        Word, and what it holds, in the next cycle.
+        Word, and what it holds, in the next cycle, or in a later one that the unit states.
     """
 
     def __init__(self, depth: int, shape: ShapeLike) -> None:
@@ -263,7 +263,8 @@ class StoreRead(wiring.Signature):
     target, address, half : ``Out(Target)``, ``Out(range(stored_words(hw)))``, ``Out(1)``
         The memory, its word, and the half of the beat that it is or is read for.
     granted, data : ``In(1)``, ``In(8 * hw.bus_bytes)``
-        Whether that memory is read for this; the beat in the next cycle, or twice its half.
+        Whether that memory was read for this in the cycle before; the beat, ``Residual.READ``
+        cycles after its address. That of a word of references is whole after its second half.
     """
 
     def __init__(self, hw: HwConfig) -> None:

@@ -1,6 +1,6 @@
 """The memories that ``STORE`` reads, behind one port."""
 
-from amaranth import Cat, Module, Mux, Signal, Value, signed
+from amaranth import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,22 +11,27 @@ from deltamoe.rtl.record import Area, Record
 
 
 class StorePorts(wiring.Component):
-    """Choose the granted port and the beat: one of four, so that a bit of it takes one LUT.
+    """Choose the granted port and the beat.
+
+    What is kept comes from a register, since the residual stream does: there, the second of two
+    words of references joins the first.
 
     Members
     -------
     store : ``In(StoreRead(hw))``
-        Beats; a word of references fills both halves of one.
+        Beats.
     rows : ``In(YieldingRead(hw.residual_words, residual_of(hw)))``
         Whoever else reads the residual stream, while no ``STORE`` does.
     residual : ``Out(YieldingRead(hw.residual_words, residual_of(hw)))``
-        The residual stream.
+        The residual stream, whose data come ``Residual.READ`` cycles after their address.
     sums, references : ``Out(YieldingRead(…))``
-        What is kept, if anything is.
+        What is kept, if anything is; their data come in the next cycle.
 
     Timing
     ------
-    Combinational; ``half`` is delayed by the cycle that a memory takes.
+    Addresses pass in the same cycle, grants of the store in the next. A beat comes
+    ``Residual.READ`` cycles after its address, from every memory. A word of references is the lower
+    half of its beat if ``half`` was 0, and stays there until that is so again.
     """
 
     record = Record(moves="chooses among ports", area=Area(grows=lambda hw: (hw.word,)),
@@ -35,8 +40,7 @@ class StorePorts(wiring.Component):
         "residual.address": ("rows.address", "store.address", "store.running", "store.target"),
         "rows.data": ("residual.data",),
         "rows.granted": ("residual.granted",),
-        "store.data": ("references.data", "residual.data", "store.target", "sums.data"),
-        "store.granted": ("references.granted", "residual.granted", "store.target", "sums.granted"),
+        "store.data": ("residual.data",),
         "sums.address": ("store.address",),
     })
 
@@ -51,28 +55,30 @@ class StorePorts(wiring.Component):
         })
 
     def elaborate(self, platform):
-        m, store, residual = Module(), self.store, self.residual
-        wide, half, which = Signal(data.ArrayLayout(signed(32), self.hw.word)), Signal(), Signal(2)
+        m, store, residual, size = Module(), self.store, self.residual, 8 * self.hw.bus_bytes
+        wide, half = Signal(data.ArrayLayout(signed(32), self.hw.word)), Signal()
+        kept, keeps = Signal(size), Signal()
         is_residual, is_sums, is_reference = (store.target == target for target in (
             Target.RESIDUAL, Target.STATE, Target.REFERENCE))
-        size = 8 * self.hw.bus_bytes
 
-        m.d.sync += half.eq(store.half)
-        m.d.comb += [wide[n].eq(self.sums.data[n]) for n in range(self.hw.word)]
-        m.d.comb += [
-            which.eq(Cat(Mux(is_sums, half, is_reference), is_sums)),
+        m.d.sync += [
+            half.eq(store.half), keeps.eq(~is_residual),
             store.granted.eq(Mux(is_sums, self.sums.granted, Mux(
                 is_reference, self.references.granted, residual.granted))),
+        ]
+        m.d.comb += [wide[n].eq(self.sums.data[n]) for n in range(self.hw.word)]
+        m.d.comb += [
             residual.address.eq(Mux(store.running & is_residual, store.address,
                                     self.rows.address)),
             self.rows.granted.eq(residual.granted), self.rows.data.eq(residual.data),
             self.sums.address.eq(store.address), self.references.address.eq(store.address),
+            store.data.eq(Mux(keeps, kept, Value.cast(residual.data))),
         ]
-        beats = (Value.cast(residual.data), Value.cast(self.references.data).replicate(2),
-                 Value.cast(wide)[:size], Value.cast(wide)[size:])
-        with m.Switch(which):
-            for number, beat in enumerate(beats):
-                with m.Case(number):
-                    m.d.comb += store.data.eq(beat)
+        with m.If(is_sums):
+            m.d.sync += kept.eq(Value.cast(wide).word_select(half, size))
+        with m.Else():
+            m.d.sync += kept[size // 2 :].eq(Value.cast(self.references.data))
+            with m.If(~half):
+                m.d.sync += kept[: size // 2].eq(Value.cast(self.references.data))
 
         return m

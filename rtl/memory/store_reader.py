@@ -3,10 +3,10 @@
 ::
 
     descriptor ──► queue ──┬──► command
-                           └──► address ──► memory ──► beat ──► o
+                           └──► address ──► memory ──► beats ──► o
 """
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,14 +17,15 @@ from deltamoe.rtl.formats import COMMAND, STORING
 from deltamoe.rtl.interfaces import StoreRead, Stores
 from deltamoe.rtl.record import Area, Record
 from deltamoe.rtl.stream.fifo import Fifo
+from deltamoe.rtl.stream.pipe import pipe
 
 
 class StoreReader(cycles.StoreReader, wiring.Component):
     """Run the transfers of ``STORE`` one after the other.
 
     A word of the residual stream is one beat, a kept sum's two, and two words of references are
-    one. A word that the writer does not take is read again, so the memory's other users are never
-    held up and a beat is lost to none of them.
+    one. Beats are read ahead of the writer into a queue that has room for all that are under way,
+    so the memory's other users are never held up and no word is read twice.
 
     Members
     -------
@@ -44,16 +45,16 @@ class StoreReader(cycles.StoreReader, wiring.Component):
     Timing
     ------
     A transfer that enters in cycle ``t``, or behind one that finished in ``t``, gives its command
-    in ``t + 1`` and reads from ``t + 2`` on. Data that were granted in a cycle are taken in the
-    next, if the beat before has left by then: the first ``TAKEN`` cycles after the command. A beat
-    is on ``o`` in the cycle after that.
+    in ``t + 1`` and reads from ``t + 2`` on, a word in each cycle in which the port is granted, as
+    long as no ``AHEAD`` beats are read or under way that have not left. A beat is on ``o``
+    ``LATENCY`` cycles after it was read. What is read behind the last beat is dropped.
     """
 
     record = Record(moves="reads what is stored", area=Area(grows=lambda hw: (hw.word,)),
                     combinational={
         "command.payload": ("transfers.memory_base",),
-        "read.address": ("o.ready", "stop"),
-        "read.half": ("o.ready", "stop"),
+        "read.address": ("read.granted",),
+        "read.half": ("read.granted",),
         "transfers.finished": ("done",),
     })
 
@@ -71,37 +72,39 @@ class StoreReader(cycles.StoreReader, wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.queue = queue = Fifo(STORING, self.DEPTH)
+        m.submodules.beats = beats = ResetInserter(~self.read.running)(
+            Fifo(8 * self.hw.bus_bytes, self.AHEAD))
         given, read, running = queue.o.p, self.read, self.read.running
         transfers, finished = self.transfers, self.transfers.finished
         here, following = Signal.like(read.address), Signal.like(read.address)
-        valid, taken, begins = Signal(), Signal(), Signal()
-        kept, halves, upper = Signal(), Signal(), Signal()
-        size = 4 * self.hw.bus_bytes
+        begins, asked, upper, taken = Signal(), Signal(), Signal(), Signal()
+        completes, arrives, ahead = Signal(), Signal(), Signal(range(self.AHEAD + 1))
 
+        pipe(m, beats.o, wiring.flipped(self.o))
         m.d.comb += [
             begins.eq(queue.o.valid & ~running), self.command.valid.eq(begins),
-            kept.eq(read.target == Target.STATE), halves.eq(read.target == Target.REFERENCE),
             queue.i.payload.eq(transfers.requests.payload),
             queue.i.valid.eq(transfers.requests.valid),
             self.command.p.address.eq(transfers.memory_base + given.address),
             self.command.p.beats.eq(given.beats), transfers.position.eq(given.position),
             finished.eq(running & self.done), queue.o.ready.eq(finished),
-            taken.eq(valid & (self.o.ready | ~self.o.valid) & ~self.stop),
-            read.address.eq(Mux(taken, following, here)), read.half.eq(upper ^ taken),
+            taken.eq(asked & read.granted),
+            completes.eq(taken & (upper | (read.target != Target.REFERENCE))),
+            read.address.eq(Mux(taken, following, here)),
+            read.half.eq(upper ^ (taken & (read.target != Target.RESIDUAL))),
+            beats.i.valid.eq(arrives & ~self.stop), beats.i.payload.eq(read.data),
         ]
-        m.d.sync += [running.eq((running | begins) & ~finished), upper.eq(read.half),
-                     valid.eq(running & read.granted & ~finished), here.eq(read.address)]
-        with m.If(begins):
-            m.d.sync += [read.target.eq(given.target), here.eq(given.base),
-                         following.eq(given.base + (given.target != Target.STATE))]
-        with m.Elif(taken):
-            m.d.sync += following.eq(Mux(kept, here, following) + 1)
-        with m.If(taken):
-            m.d.sync += self.o.payload.eq(read.data)
-            with m.If(halves & upper):
-                m.d.sync += self.o.payload[:size].eq(self.o.payload[:size])
-        m.d.sync += self.o.valid.eq(Mux(taken, ~halves | upper, self.o.valid & ~self.o.ready))
-        with m.If(~running | finished):
-            m.d.sync += [upper.eq(0), self.o.valid.eq(0), valid.eq(0)]
+        m.d.sync += [
+            running.eq((running | begins) & ~finished), asked.eq(ahead + completes != self.AHEAD),
+            ahead.eq(ahead + completes - (self.o.valid & self.o.ready)), arrives.eq(completes),
+            here.eq(read.address), upper.eq(read.half),
+            following.eq(read.address + (read.half | (read.target != Target.STATE))),
+        ]
+        with m.If(~running):
+            m.d.sync += [
+                read.target.eq(given.target), here.eq(given.base), upper.eq(0),
+                following.eq(given.base + (given.target != Target.STATE)),
+                ahead.eq(0), asked.eq(0), arrives.eq(0),
+            ]
 
         return m

@@ -2,8 +2,8 @@
 
 A row is kept while its sums are taken. Up to four are held, each at another step::
 
-    i ──►│──┬──► rows (4) ─────────────────────────►│──► D·x − Sx ──► × m ──► >> ──► × gain + bias
-            └──► x, x² ──►│──► Sx, Q ──► V ──► rsqrt ──► m ─┘                                └──► o
+    i ──┬──►│──► rows (4) ─────────────────────────►│──► D·x − Sx ──► × m ──► >> ──► × gain + bias
+        └──► x, x² ──►│──► Sx, Q ──► V ──► rsqrt ──► m ─┘                                    └──► o
 """
 
 from itertools import pairwise
@@ -64,7 +64,7 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
     Timing
     ------
     A row of ``n`` words whose last word came in cycle ``t`` is summed in ``t + summed(hw)``:
-    registers for the word, its squares, their sum and the row's. It leaves in cycles
+    registers for the word's squares, their sum and the row's. It leaves in cycles
     ``t + latency(hw)`` to ``t + latency(hw) + 2 * n - 2``, one in two cycles. Rows follow each
     other ``max(2 * n, SCALAR + 1)`` cycles apart: the scale of one is computed while the one before
     is read. Half a word at a time keeps up with the compute unit, which takes 24 cycles for a row
@@ -115,7 +115,7 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
         word_total = Signal(signed(27))
         row_total, row_square = Signal(signed(27)), Signal(41)
         next_total, next_square = Signal(signed(27)), Signal(41)
-        x = [write.data[n] for n in range(self.hw.word)]
+        x = [given.data[n] for n in range(self.hw.word)]
         powers = [Signal(31, name=f"square_of_{n}", reset_less=True) for n in range(self.hw.word)]
         m.d.comb += [
             self.i.ready.eq(~taken[bank]), takes.eq(self.i.valid & self.i.ready),

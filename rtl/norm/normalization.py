@@ -21,7 +21,6 @@ from deltamoe.rtl.interfaces import (
 from deltamoe.rtl.memory.row_reader import RowReader
 from deltamoe.rtl.norm.layer_norm import LayerNorm
 from deltamoe.rtl.record import Area, Ram, Record
-from deltamoe.rtl.stream.pipe import pipe
 
 
 class Normalization(wiring.Component):
@@ -79,7 +78,6 @@ class Normalization(wiring.Component):
         address = Signal(range(hw.normed_words))
 
         attach(m, self.read, normed.read_port())
-        pipe(m, reader.o, layer_norm.i)
         wiring.connect(m, reader.read, flipped(self.residual))
         wiring.connect(m, flipped(self.parameters), layer_norm.parameters)
         m.d.comb += [
@@ -87,7 +85,8 @@ class Normalization(wiring.Component):
             reader.base.eq(given.norm_source),
             reader.rows.eq(given.rows), reader.words.eq(given.dim // hw.word),
             reader.available.eq(self.available),
-            reader.room.eq(layer_norm.i.ready),
+            reader.room.eq(layer_norm.i.ready), layer_norm.i.valid.eq(reader.o.valid),
+            layer_norm.i.payload.eq(reader.o.payload),
             settings.dim.eq(given.dim), settings.rms.eq(given.rms),
             settings.epsilon.eq(given.epsilon), settings.gain_shift.eq(given.gain_shift),
             settings.param_base.eq(given.norm_base),

@@ -2,8 +2,9 @@
 
 ::
 
-    word ──► address ──► memory ──►│──► saturate 16 ──►│──► + ──► saturate 16 ──► memory
-         └────────────────────────►│──────────────────►│────┘
+    word ──► address ──► memory ──► exceeds 16? ──►│──► saturate ──┬──► read
+         │                                         │               └──► + ──► saturate ──► memory
+         └──────────────────────►│────────────────►│────────────────────┘
 """
 
 from amaranth import Cat, Module, Mux, Signal, signed
@@ -24,12 +25,16 @@ WIDTH = UPDATE.bits
 reads saturates, so ``x = saturate(x + sum of contributions)`` saturates once."""
 
 
-def saturated(value):
-    """Clamp to what the stream holds: a value fits if all bits above those are its sign."""
-    magnitude = RESIDUAL.bits - 1
-    sign, above = value[-1], value[magnitude:-1]
-    limit = Cat((~sign).replicate(magnitude), sign)
-    return Mux(above == sign.replicate(len(above)), value[: RESIDUAL.bits], limit).as_signed()
+def exceeds(value):
+    """Whether a value is beyond what the stream holds: not all bits above that are its sign."""
+    above = value[RESIDUAL.bits - 1 : -1]
+    return above != value[-1].replicate(len(above))
+
+
+def clamped(value, over):
+    """Return the value, or if it is ``over`` what the stream holds, the limit on its side."""
+    sign = value[-1]
+    return Mux(over, Cat((~sign).replicate(RESIDUAL.bits - 1), sign).as_signed(), value)
 
 
 class Residual(cycles.Residual, wiring.Component):
@@ -52,7 +57,8 @@ class Residual(cycles.Residual, wiring.Component):
     Timing
     ------
     A word of cycle ``t`` can be read from cycle ``t + LATENCY`` on. The same address must not
-    follow within that time, which no operator does: each of its rows is written once.
+    follow within that time, which no operator does: each of its rows is written once. Data come
+    ``READ`` cycles after their address, from a register behind the memory.
     """
 
     record = Record(twin="arithmetic.residual", area=Area(
@@ -76,25 +82,31 @@ class Residual(cycles.Residual, wiring.Component):
         stored = data.ArrayLayout(signed(WIDTH), self.hw.word)
         m.submodules.words = words = Halves(stored, self.hw.residual_words)
         read, word = (Signal(requantized(self.hw), name=name) for name in ("read", "word"))
-        valid, wraps = Signal(2), Signal()
+        valid, wraps = Signal(self.READ), Signal()
         before, added, kept = Signal(stored), Signal(stored), Signal(stored)
+        over = Signal(self.hw.word)
 
-        combines, replaces = read.tag.dest == Dest.COMBINE, read.tag.dest == Dest.OUTPUT
+        combines, replaces = (valid[0] & (read.tag.dest == dest)
+                              for dest in (Dest.COMBINE, Dest.OUTPUT))
         m.d.sync += [read.eq(self.i.payload), word.eq(read), wraps.eq(combines),
-                     valid.eq((valid << 1) | self.i.valid)]
+                     valid.eq((valid << 1) | self.i.valid), kept.eq(words.read.data)]
         m.d.comb += [
-            self.read.granted.eq(~self.i.valid), kept.eq(words.read.data),
+            self.read.granted.eq(~self.i.valid),
             words.read.address.eq(Mux(self.i.valid, self.i.p.tag.address, self.read.address)),
-            words.write.en.eq(valid[1]), words.write.address.eq(word.tag.address),
+            words.write.en.eq(valid[-1]), words.write.address.eq(word.tag.address),
             words.write.data.eq(added), words.load.en.eq(self.load.en),
             words.load.address.eq(self.load.address),
         ]
         for n in range(self.hw.word):
-            m.d.comb += [words.load.data[n].eq(self.load.data[n]),
-                         self.read.data[n].eq(saturated(kept[n]))]
             total = Signal(signed(WIDTH + 1), name=f"total_{n}")
-            m.d.sync += before[n].eq(Mux(combines, kept[n], Mux(replaces, 0, self.read.data[n])))
-            m.d.comb += [total.eq(before[n] + word.data[n]),
-                         added[n].eq(Mux(wraps, total, saturated(total)))]
+            beyond = Mux(words.upper, *(exceeds(half[n]) for half in reversed(words.halves)))
+            m.d.sync += over[n].eq(beyond & ~combines)
+            m.d.comb += [words.load.data[n].eq(self.load.data[n]),
+                         before[n].eq(clamped(kept[n], over[n])),
+                         self.read.data[n].eq(before[n]),
+                         total.eq(before[n] + word.data[n]),
+                         added[n].eq(clamped(total, exceeds(total) & ~wraps))]
+        with m.If(replaces):
+            m.d.sync += [kept.eq(0), over.eq(0)]
 
         return m

@@ -1,8 +1,8 @@
 """LayerNorm: when a row leaves.
 
-A row whose last word enters @ ``t`` is ``full``, with its sums, in ``t + summed(hw)``: the word
-passes a register, its squares a second, their sum as many as it has adders behind each other, four
-terms each, and the row's sums are the last. Then its scale takes ``SCALAR`` cycles:
+A row whose last word enters @ ``t`` is ``full``, with its sums, in ``t + summed(hw)``: the word's
+squares pass a register, their sum as many as it has adders behind each other, four terms each, and
+the row's sums are the last. Then its scale takes ``SCALAR`` cycles:
 three registers before the reciprocal square root, which has its own. They begin in the cycle after
 the scale of the row before was taken, at the earliest; ``step`` waits at ``SCALAR`` until that row
 is being read for the last time, and the scale is ``taken`` in that very cycle. The row is read from

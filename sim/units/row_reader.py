@@ -1,22 +1,23 @@
 """The row reader: when the rows to be normalized are read.
 
 With ``start`` @ ``s``, ``running`` is set from ``s + 1`` on, and the first word is read then and is
-on ``o`` in ``s + RowReader.LATENCY``, behind the memory; so a word is read ``LATENCY - 1`` cycles
-after ``start`` at the earliest. Then one follows in every cycle in which nobody adds to the
-residual stream. A row begins only while ``o`` is empty, to see whether the sink has room for all of
-it: that is two cycles after the last read of the row before, ``RowReader.BETWEEN``::
+on ``o`` in ``s + RowReader.LATENCY``, ``Residual.READ`` cycles behind its read; so a word is read
+:data:`FIRST` cycles after ``start`` at the earliest. Then one follows in every cycle in which
+nobody adds to the residual stream. A row begins only while none is under way to ``o`` or there, to
+see whether the sink has room for all of it: that is in the cycle after the last word of the row
+before was on ``o``, ``RowReader.BETWEEN`` after it was read::
 
-    cycle     s      s+1    s+2         a row of two words, the next behind it
+    cycle     s      s+1    s+2    s+3         a row of two words, the next behind it
     start     yes
-    reads            0      1      –      0      1
-    o                       0      1      –      0
+    reads            0      1      –      –      0      1
+    o                              0      1      –      –      0
 """
 
 from bisect import bisect_left
 
-from deltamoe.rtl.cycles import RowReader
+from deltamoe.rtl.cycles import Residual, RowReader
 
-FIRST = RowReader.LATENCY - 1
+FIRST = RowReader.LATENCY - Residual.READ
 """Cycles from ``start`` to the first read."""
 
 

@@ -2,19 +2,23 @@
 
 A transfer that enters @ ``t`` comes out of the queue in ``t + 1``, ``Fifo.timing.latency``, and
 gives its command then, as does the next in the cycle after one has finished. With a command @
-``c``, ``running`` is set for ``c + 1``, in which the first word is read; if the port is granted,
-the word is ``valid`` in ``c + 2``, ``StoreReader.TAKEN``, and taken, if the beat before has left
-``o`` by then or leaves in that cycle; it is on ``o`` in the cycle after that. A word that is not
-taken is read again, so that the port must be granted in the cycle before a word is taken, whichever
-that is::
+``c``, ``running`` is set for ``c + 1``, in which the first word is read at the earliest; then one
+is in each cycle in which the port is granted. A beat is on ``o`` ``StoreReader.LATENCY`` after its
+last word was read: memory and register, and the queue of beats. A beat counts as ``ahead`` from
+the cycle after its last word was read to that in which it is sent; so a word is read in the cycle
+after the beat ``StoreReader.AHEAD`` before its own was sent, at the earliest, and with four beats
+one can be sent in every cycle::
 
-    cycle     c        c+1    c+2    c+3
-              command  read   taken  on o, sent at the earliest
-                       1      read   taken ...
+    cycle     c        c+1    c+2    c+3    c+4    c+5
+              command  read 0               on o, sent at the earliest
+                              read 1               on o
+                                     read 2               ...
+                                                   read 4, as beat 0 was sent
 
-A beat of references is two words, of which the first is only kept.
+A beat of references is two words.
 """
 
+from collections import deque
 from collections.abc import Mapping
 
 from deltamoe.rtl import cycles
@@ -24,6 +28,8 @@ from deltamoe.sim.memory import MemoryModel
 from deltamoe.sim.ports import Busy
 from deltamoe.sim.units.bursts import bursts
 from deltamoe.sim.units.dma_writer import DmaWriter
+
+AHEAD = cycles.StoreReader.AHEAD
 
 
 class StoreReader:
@@ -48,11 +54,12 @@ class StoreReader:
         port, words = self.ports.get(store.target), 1 + (store.target == Target.REFERENCE)
         command = max(entered + cycles.Fifo.timing.latency, self.ends[-1] + 1 if self.ends else 0)
         writer = DmaWriter(command, bursts(store.address, store.beats, self.hw), self.memory)
-        taken = command + cycles.StoreReader.TAKEN - 1
+        read, sent = command, deque([command] * AHEAD, maxlen=AHEAD)
         for slot in writer.beats():
             for _ in range(words):
-                taken = max(taken + 1, writer.written)
+                read = max(read, sent[0]) + 1
                 if port:
-                    taken = port.free(taken - 1) + 1
-            writer.send(max(taken + 1, slot))
+                    read = port.free(read)
+            writer.send(max(read + cycles.StoreReader.LATENCY, slot))
+            sent.append(writer.written)
         return writer.done

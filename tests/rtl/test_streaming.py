@@ -1,5 +1,7 @@
 """State on its way between memory and chip: loaded, stored, and the words that it passes."""
 
+from collections import deque
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from amaranth import Value
 from deltamoe.boards import PRESETS
 from deltamoe.golden.arithmetic.linear import linear
 from deltamoe.rtl.compiler.kept_state import Window
+from deltamoe.rtl.cycles import Residual
 from deltamoe.rtl.formats import STORING
 from deltamoe.rtl.memory.dma_writer import DmaWriter
 from deltamoe.rtl.memory.loader import Loader
@@ -126,7 +129,8 @@ def test_store_reader_takes_the_simulated_cycles(target: Target, interval: int, 
         return words[base + number]
 
     async def bench(ctx):
-        got, ends, left, next_write, opens, read = [], [], 0, 0, None, None
+        got, ends, left, next_write, opens, low = [], [], 0, 0, None, 0
+        asked = deque([(199, 0)] * Residual.READ, maxlen=Residual.READ)
         for cycle in range(600):
             ctx.set(dut.transfers.requests.valid, cycle < len(transfers))
             if cycle < len(transfers):
@@ -134,14 +138,14 @@ def test_store_reader_takes_the_simulated_cycles(target: Target, interval: int, 
                 put(ctx, dut.transfers.requests.payload, pack(STORING, {
                     "target": target, "base": base, "address": address, "beats": beats,
                     "position": cycle}))
-            ctx.set(dut.read.granted, not taken[cycle])
-            if read is not None:
-                word, half = read
-                value = words[word] ^ (half if target == Target.STATE else 0)
-                if target == Target.REFERENCE:
-                    value %= 1 << BITS // 2
-                    value |= value << BITS // 2
-                ctx.set(dut.read.data, value)
+            ctx.set(dut.read.granted, not taken[cycle - 1])
+            word, half = asked[0]
+            value = words[word] ^ (half if target == Target.STATE else 0)
+            if target == Target.REFERENCE:
+                value %= 1 << BITS // 2
+                low = low if half else value
+                value = low | value << BITS // 2
+            ctx.set(dut.read.data, value)
             if ctx.get(dut.command.valid):
                 assert ctx.get(dut.command.p.address) == transfers[len(ends)][1]
                 lengths, opens = bursts(*transfers[len(ends)][1:], HW), cycle + 1
@@ -160,8 +164,8 @@ def test_store_reader_takes_the_simulated_cycles(target: Target, interval: int, 
                 opens = cycle + 1 if not left and lengths else None
             elif opens is not None and cycle >= opens and not left:
                 left, opens = lengths.pop(0), None
-            read = (199, 0) if taken[cycle] else (
-                min(ctx.get(dut.read.address), 199), ctx.get(dut.read.half))
+            asked.append((199, ctx.get(dut.read.half)) if taken[cycle] else (
+                min(ctx.get(dut.read.address), 199), ctx.get(dut.read.half)))
             await ctx.tick()
         assert [value for _, value in got] == [
             beat(base, n) for base, _, beats in transfers for n in range(beats)]
@@ -170,35 +174,70 @@ def test_store_reader_takes_the_simulated_cycles(target: Target, interval: int, 
     simulate(dut, bench)
 
 
-def test_store_ports_choose_one_of_four_beats(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    dut = StorePorts(HW)
-    residual, sums, reference = (rng.integers(-most, most, P).tolist()
-                                 for most in (1 << 15, 1 << HW.acc_width - 1, 1 << 7))
-    wide = [np.array(part, kind).tobytes() for part, kind in (
-        (residual, "<i2"), (reference * 2, "<i1"), (sums, "<i4"))]
+def test_store_reader_stops() -> None:
+    """From then on ``o`` gets no beat, though words still come, and its payload is stable."""
+    dut, seen = StoreReader(HW), []
 
     async def bench(ctx):
-        for n in range(P):
-            ctx.set(dut.residual.data[n], residual[n])
-            ctx.set(dut.sums.data[n], sums[n])
-            ctx.set(dut.references.data[n], reference[n] % 256)
-        for target, half, port, bits in (
-                (Target.RESIDUAL, 0, dut.residual, wide[0]),
-                (Target.REFERENCE, 1, dut.references, wide[1]),
-                (Target.STATE, 0, dut.sums, wide[2][: HW.bus_bytes]),
-                (Target.STATE, 1, dut.sums, wide[2][HW.bus_bytes :])):
-            ctx.set(dut.rows.address, 9)
-            drive(ctx, dut.store, running=1, target=target, half=half, address=5)
-            assert ctx.get(port.address) == 5
+        put(ctx, dut.transfers.requests.payload, pack(STORING, {
+            "target": Target.RESIDUAL, "beats": 9}))
+        for port in (dut.transfers.requests.valid, dut.read.granted):
+            ctx.set(port, 1)
+        for cycle in range(20):
+            ctx.set(dut.stop, cycle > 6)
+            ctx.set(dut.o.ready, cycle > 9)
+            ctx.set(dut.read.data, cycle)
+            seen.append((ctx.get(dut.o.valid), ctx.get(dut.o.payload)))
             await ctx.tick()
-            assert ctx.get(dut.store.data) == int.from_bytes(bits, "little")
-            for granted in (1, 0):
-                ctx.set(port.granted, granted)
-                assert ctx.get(dut.store.granted) == granted
-            drive(ctx, dut.store, target=target)
-            assert ctx.get(dut.residual.address) == 9, "nobody stores"
-            assert ctx.get(Value.cast(dut.rows.data)) == int.from_bytes(wide[0], "little")
+            ctx.set(dut.transfers.requests.valid, 0)
+
+    simulate(dut, bench)
+    beats = [payload for valid, payload in seen[10:] if valid]
+    assert 0 < len(beats) < StoreReader.AHEAD
+    assert beats == list(range(beats[0], beats[0] + len(beats)))
+    assert len(set(seen[10 + len(beats):])) == 1
+
+
+def test_store_ports_choose_one_of_four_beats(seed: int) -> None:
+    """A beat comes ``Residual.READ`` cycles after its address, whatever is asked for then."""
+    rng = np.random.default_rng(seed)
+    dut, most = StorePorts(HW), 1 << HW.acc_width - 1
+    residual, sums = rng.integers(-(1 << 15), 1 << 15, P), rng.integers(-most, most, P)
+    low, high, other = rng.integers(0, 1 << 8, (3, P))
+    wide = sums.astype("<i4").tobytes()
+
+    async def read(ctx, target: Target, half: int, port, data, granted: int = 1) -> None:
+        """Ask for a word of a memory that answers when it does."""
+        drive(ctx, dut.store, running=1, target=target, half=half, address=5)
+        ctx.set(dut.rows.address, 9)
+        ctx.set(port.granted, granted)
+        assert ctx.get(port.address) == 5
+        await ctx.tick()
+        assert ctx.get(dut.store.granted) == granted
+        drive(ctx, dut.store, running=1, target=target, half=1, address=6)
+        for n in range(P):
+            ctx.set(port.data[n], 0 if port is dut.residual else int(data[n]))
+        await ctx.tick()
+        for n in range(P):
+            ctx.set(port.data[n], int(data[n]) if port is dut.residual else 0)
+
+    async def bench(ctx):
+        def beat() -> bytes:
+            return ctx.get(dut.store.data).to_bytes(HW.bus_bytes, "little")
+
+        await read(ctx, Target.RESIDUAL, 0, dut.residual, residual)
+        assert beat() == residual.astype("<i2").tobytes()
+        for half in range(2):
+            await read(ctx, Target.STATE, half, dut.sums, sums)
+            assert beat() == wide[half * HW.bus_bytes :][: HW.bus_bytes]
+        for words, granted in ((low, 1), (other, 0), (high, 1)):
+            await read(ctx, Target.REFERENCE, words is not low, dut.references, words, granted)
+        assert beat() == low.astype(np.uint8).tobytes() + high.astype(np.uint8).tobytes()
+        await read(ctx, Target.RESIDUAL, 0, dut.residual, residual, granted=0)
+        drive(ctx, dut.store, target=Target.RESIDUAL)
+        assert ctx.get(dut.residual.address) == 9, "nobody stores"
+        assert ctx.get(Value.cast(dut.rows.data)) == int.from_bytes(
+            residual.astype("<i2").tobytes(), "little")
 
     simulate(dut, bench)
 

@@ -5,6 +5,7 @@ import numpy as np
 from deltamoe.rtl.compiler.layout import weight_tiles
 from deltamoe.rtl.compiler.placement import Placement
 from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.cycles import Residual
 from deltamoe.rtl.datapath import Datapath
 from deltamoe.rtl.program import Dest, Linear, Operator, Target
 from tests.support.bench import drive, put
@@ -71,8 +72,9 @@ async def run(ctx, dut: Datapath, operator: Operator) -> None:
 async def read_residual(ctx, dut: Datapath, hw: HwConfig, address: int) -> list[int]:
     """Return the int16 elements of a word of the residual stream."""
     drive(ctx, dut.store, running=1, target=Target.RESIDUAL, address=address)
-    assert ctx.get(dut.store.granted)
     await ctx.tick()
+    assert ctx.get(dut.store.granted)
+    await ctx.tick().repeat(Residual.READ - 1)
     raw = ctx.get(dut.store.data).to_bytes(2 * hw.word, "little")
     drive(ctx, dut.store)
     return np.frombuffer(raw, "<i2").tolist()
