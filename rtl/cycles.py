@@ -46,7 +46,7 @@ class ActivationTable:
 class Checks:
     """See :class:`deltamoe.rtl.control.checks.descriptor.Checks`."""
 
-    DERIVED = 2
+    DERIVED = 1
     LATENCY = DERIVED + 3
 
     @staticmethod
@@ -122,7 +122,7 @@ class GateExponential:
     """See :class:`deltamoe.rtl.moe.gate_exponential.GateExponential`."""
 
     SCALED = 4
-    LATENCY = SCALED + 2
+    LATENCY = SCALED + 3
 
 
 class Gate:

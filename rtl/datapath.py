@@ -48,7 +48,6 @@ class Datapath(wiring.Component):
     record = Record(twin="integer", area=Area(
         block=lambda hw: (*Activations.rams(hw), Ram(8 * hw.word, hw.reference_words)),
         grows=lambda hw: (hw.word, hw.kept_word, hw.word * (hw.act_row - 2))), combinational={
-        "issue.issued": ("issue.operator.descriptor",),
         "queues.lengths.data": ("queues.lengths.address",),
         "queues.occupied.data": ("queues.occupied.address",),
     })
@@ -128,8 +127,8 @@ class Datapath(wiring.Component):
         issue, given = self.issue, self.issue.operator.descriptor.linear
         is_linear = self.issue.operator.descriptor.opcode == Opcode.LINEAR
         m.d.comb += [
-            items.rows.eq(issue.rows), items.op.eq(issue.op),
-            issue.issued.eq(source.issued | items.judged),
+            items.rows.eq(issue.rows), items.upcoming.eq(self.queues.lengths.address),
+            items.op.eq(issue.op), issue.issued.eq(source.issued | items.judged),
             dispatch.clear.eq(issue.operator.start & is_linear & (
                 (given.dest == Dest.GATE) | ((given.dest == Dest.CHANGED) & given.routes))),
             dispatch.gated.eq(self.deferred.operator.descriptor.linear.gated),

@@ -61,13 +61,15 @@ class Divider(cycles.Divider, wiring.Component):
                      self.o.valid.eq(valid[-1])]
         rest, bits, divisor, tag = (given.numerator[QUOTIENT:], given.numerator[:QUOTIENT],
                                     given.denominator, given.tag)
-        saturated = rest >= divisor
+        saturated = 0
         with m.If(enable):
             m.d.sync += valid.eq((valid << 1) | self.i.valid)
         for stage in range(self.LATENCY):
             made = [Signal(shape, name=f"{name}_{stage}", reset_less=True) for name, shape in (
                 ("rest", 24), ("bits", QUOTIENT), ("divisor", 24), ("saturated", 1),
                 ("tag", self.tag))]
+            if stage == 1:
+                saturated = rest >= divisor
             if stage:
                 shifted = Cat(bits[-1], rest)
                 fits = shifted >= divisor

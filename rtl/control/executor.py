@@ -45,7 +45,7 @@ class LoadExecutor(cycles.LoadExecutor, wiring.Component):
     Members
     -------
     fetch, beats : ``In(1)``, ``In(24)``
-        Read the program first, so many beats of it.
+        Read the program first, so many beats of it. No load is offered before that.
     settings : ``In(RUN)``
         Where program and data are.
     i : ``In(stream.Signature(DESCRIPTOR))``
@@ -73,12 +73,11 @@ class LoadExecutor(cycles.LoadExecutor, wiring.Component):
     """
 
     record = Record(moves="orders loads", combinational={
-        "i.ready": ("fetch", "o.ready"),
-        "idle": ("fetch",),
+        "i.ready": ("o.ready",),
         "o.payload": ("fetch", "i.payload", "index"),
         "o.valid": ("fetch", "i.valid", "o.ready"),
         "occupied.address": ("i.payload",),
-        "waits": ("fetch", "o.ready"),
+        "waits": ("o.ready",),
     })
 
     i: stream.Interface
@@ -103,7 +102,7 @@ class LoadExecutor(cycles.LoadExecutor, wiring.Component):
         given, sent, finished = self.i.p.load, self.o.p, self.finished
 
         m.d.comb += [
-            self.idle.eq((state == State.IDLE) & ~self.fetch),
+            self.idle.eq(state == State.IDLE),
             empty.eq(given.skip_if_empty & ~self.occupied.data
                      & (finished.computes >= given.routed)),
             waited.eq(((finished.computes >= given.wait_computes) | empty)
@@ -136,6 +135,7 @@ class ComputeExecutor(cycles.ComputeExecutor, wiring.Component):
     Members
     -------
     i, index : as in :class:`LoadExecutor`
+        What is offered has been on ``i.payload`` for a cycle.
     finished : ``In(Finished(hw))``
         What has finished.
     lengths : ``Out(Lookup(256, range(hw.max_tokens + 1)))``
@@ -190,6 +190,8 @@ class ComputeExecutor(cycles.ComputeExecutor, wiring.Component):
         descriptor = issue.operator.descriptor
         runs, probes, stores, held = Signal(), Signal(), Signal(), Signal()
         empty, by_row, routed = Signal(), Signal(), Signal()
+        waits = given.compute.wait_computes
+        wanted = Signal.like(waits)
 
         m.d.comb += [
             stores.eq(given.opcode == Opcode.STORE),
@@ -198,8 +200,7 @@ class ComputeExecutor(cycles.ComputeExecutor, wiring.Component):
             self.idle.eq(state == State.IDLE),
             loaded.eq(finished.loads >= given.compute.wait_loads),
             by_row.eq(given.operator.by_row & ~stores),
-            computed.eq((finished.computes + by_row >= given.compute.wait_computes)
-                        & self.o.ready & ~held),
+            computed.eq((finished.computes >= wanted) & self.o.ready & ~held),
             self.waits_loads.eq(self.idle & self.i.valid & ~loaded),
             self.waits_computes.eq(self.idle & self.i.valid & loaded & ~computed),
             self.i.ready.eq(self.idle & loaded & computed),
@@ -217,8 +218,12 @@ class ComputeExecutor(cycles.ComputeExecutor, wiring.Component):
             self.o.p.position.eq(position), self.o.p.op.eq(issue.op),
             self.o.p.empty.eq(empty | probes),
         ]
-        m.d.sync += self.pending.eq(
-            self.pending + (stores & self.i.valid & self.i.ready) - self.stored)
+        m.d.sync += wanted.eq(Mux(by_row & (waits != 0), waits - 1, waits))
+        begins = stores & self.i.valid & self.i.ready
+        with m.If(begins & ~self.stored):
+            m.d.sync += self.pending.eq(self.pending + 1)
+        with m.Elif(~begins & self.stored):
+            m.d.sync += self.pending.eq(self.pending - 1)
         with m.Switch(state):
             with m.Case(State.IDLE), m.If(self.i.valid & self.i.ready):
                 m.d.sync += [state.eq(State.ISSUE), descriptor.eq(given),

@@ -8,7 +8,7 @@
 
 from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out, flipped
+from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
@@ -17,10 +17,12 @@ from deltamoe.rtl.formats import STORING
 from deltamoe.rtl.interfaces import Deferred, Draining
 from deltamoe.rtl.record import Record
 from deltamoe.rtl.stream.fifo import Fifo
-from deltamoe.rtl.stream.pipe import pipe
 
 ISSUED = data.StructLayout({"descriptor": DESCRIPTOR, "position": 16, "op": 3, "empty": 1})
 """An operator that has been issued; ``empty`` if it has no rows."""
+
+HELD = data.StructLayout({"issued": ISSUED, "defers": 1, "stores": 1, "ends": 1})
+"""It with what follows from it: whether it is deferred, is a ``STORE``, ends as it starts."""
 
 
 class Retirement(cycles.Retirement, wiring.Component):
@@ -69,40 +71,49 @@ class Retirement(cycles.Retirement, wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.held = held = Fifo(ISSUED, self.DEPTH)
-        pipe(m, flipped(self.i), held.i)
-        begun, over, defers, left = Signal(), Signal(), Signal(), Signal()
+        m.submodules.held = held = Fifo(HELD, self.DEPTH)
+        begun, ends, left = Signal(), Signal(), Signal()
         behind, done = Signal(), Signal()
-        given, draining, deferred = held.o.p.descriptor, self.draining, self.deferred
+        issued, draining, deferred = held.o.p.issued, self.draining, self.deferred
+        given, defers, stores = issued.descriptor, held.o.p.defers, held.o.p.stores
         started, request = draining.operator.start, self.stores.p
 
+        self.take(m, held.i)
         m.d.comb += [
-            draining.operator.descriptor.eq(given), draining.op.eq(held.o.p.op),
-            self.position.eq(held.o.p.position), self.idle.eq(~held.o.valid & ~behind),
-            defers.eq((given.opcode == Opcode.LINEAR) & ~held.o.p.empty
-                      & ((given.linear.dest == Dest.KEY) | (given.linear.dest == Dest.GATE))),
+            draining.operator.descriptor.eq(given), draining.op.eq(issued.op),
+            self.position.eq(issued.position), self.idle.eq(~held.o.valid & ~behind),
             started.eq(held.o.valid & ~begun & ~(defers & behind)),
             draining.active.eq(started | begun),
-            over.eq(draining.active & (done | held.o.p.empty | Mux(
-                given.opcode == Opcode.STORE,
-                self.stored | (given.store.target != Target.RESIDUAL),
-                draining.written))),
-            left.eq(over & ~behind), held.o.ready.eq(left),
-            self.stores.valid.eq(started & (given.opcode == Opcode.STORE)),
+            ends.eq(done | held.o.p.ends | Mux(stores, self.stored, draining.written)),
+            left.eq(held.o.valid & ends & ~behind), held.o.ready.eq(left),
+            self.stores.valid.eq(started & stores),
             request.target.eq(given.store.target), request.base.eq(given.store.base),
             request.address.eq(given.store.address), request.beats.eq(given.store.beats),
             request.position.eq(self.position),
         ]
         m.d.sync += [
-            begun.eq(draining.active & ~left), done.eq(over & ~left),
+            begun.eq(draining.active & ~left), done.eq(draining.active & ends & behind),
             behind.eq((behind & ~deferred.ended) | (left & defers)),
             deferred.operator.start.eq(started & defers),
-            self.finished.eq(self.finished + ((left & ~defers) | (behind & deferred.ended))),
             self.rows.eq(Mux(left, 0, self.rows + draining.row_written)),
         ]
         with m.If(started & defers):
             m.d.sync += deferred.operator.descriptor.eq(given)
+        with m.If((left & ~defers) | (behind & deferred.ended)):
+            m.d.sync += self.finished.eq(self.finished + 1)
         with m.If(self.restart):
             m.d.sync += self.finished.eq(0)
 
         return m
+
+    def take(self, m: Module, taken: stream.Interface):
+        """Put an operator into the queue, with what the others would wait for at its head."""
+        issued, held = self.i.p, taken.p
+        given, is_linear = issued.descriptor, issued.descriptor.opcode == Opcode.LINEAR
+        m.d.comb += [
+            taken.valid.eq(self.i.valid), self.i.ready.eq(taken.ready), held.issued.eq(issued),
+            held.defers.eq(is_linear & ~issued.empty & ((given.linear.dest == Dest.KEY)
+                                                        | (given.linear.dest == Dest.GATE))),
+            held.stores.eq(given.opcode == Opcode.STORE),
+            held.ends.eq(issued.empty | (held.stores & (given.store.target != Target.RESIDUAL))),
+        ]

@@ -77,8 +77,7 @@ class Sequencer(cycles.Sequencer, wiring.Component):
         grows=lambda hw: (hw.word,)), combinational={
         "counts.compute_busy": ("program.running",),
         "counts.compute_waits_program": ("program.running",),
-        "counts.load_waits_computes": ("program.begin",),
-        "program.ended": ("bus_error", "program.begin"),
+        "program.ended": ("bus_error",),
         "stores.memory_base": ("program.settings",),
     })
 
@@ -174,10 +173,11 @@ class Sequencer(cycles.Sequencer, wiring.Component):
         """Decide when the program has ended, and what keeps it from that.
 
         It is stuck when nothing has moved for two cycles: a load is taken a cycle after it may be.
+        That is said in the cycle after.
         """
         program, counts = self.program, self.counts
         fetching, idle, both_done = Signal(), Signal(), Signal()
-        stuck, stayed = Signal(), Signal()
+        stuck, stayed, stays = Signal(), Signal(), Signal()
         at_load, loading = self.transfer.p.position, self.transfer.valid
         was_at_load = Signal.like(at_load)
         m.d.sync += fetching.eq((fetching & ~fetched) | program.begin)
@@ -197,10 +197,10 @@ class Sequencer(cycles.Sequencer, wiring.Component):
             counts.load_busy.eq(loading), counts.load_waits_computes.eq(load.waits),
             program.position.eq(Mux(loading, at_load, retire.position)),
         ]
-        m.d.sync += [stayed.eq(stuck), was_at_load.eq(at_load),
+        m.d.sync += [stayed.eq(stuck), stays.eq(stuck & stayed), was_at_load.eq(at_load),
                      program.problem.code.eq(ErrorCode.NONE)]
         for happened, code, index in (
-            (stuck & stayed, ErrorCode.DEADLOCK,
+            (stays, ErrorCode.DEADLOCK,
              Mux(compute_walk.done, load_walk.index, compute_walk.index)),
             *((walk.error != ErrorCode.NONE, walk.error, walk.index)
               for walk in (load_walk, compute_walk)),

@@ -2,6 +2,10 @@
 
 For every row of scores ``r``, a token and a head: one item for each pass over the tiles of keys,
 then one for each pass over those of values of row ``r - lag``. A pass is ``2**spread`` tiles.
+
+::
+
+    token, head, pass ──► last? + bases ──►│──► scores or values ──►│──► o
 """
 
 from amaranth import Array, Cat, Module, Mux, Signal
@@ -31,12 +35,12 @@ class Position(wiring.Signature):
         Words of the token's row before the head; the head, and its set of groups.
     words_done, row : ``Out(range(hw.depth_words))``, ``Out(range(hw.kv_rows))``
         Words before the pass, and the pass's first weight row.
-    number : ``Out(range(hw.score_rows))``
-        Rows before.
+    number, done : ``Out(range(hw.score_rows))``, ``Out(1)``
+        Rows before; all rows are done.
     words, count : ``Out(range(hw.item_words + 1))``, ``Out(range(hw.word + 1))``
-        Words of this pass, and valid elements of its last.
-    first, last, flush, done : ``Out(1)``
-        First, last pass of its row; last token; all rows are done.
+        Words of this pass, and valid elements of its last, a cycle later than the above.
+    first, last, last_head, flush : ``Out(1)``
+        First, last pass of its row; last head; last token, a cycle later too.
     """
 
     def __init__(self, hw: HwConfig) -> None:
@@ -45,7 +49,8 @@ class Position(wiring.Signature):
             "words_done": Out(range(hw.depth_words)), "row": Out(range(hw.kv_rows)),
             "number": Out(range(hw.score_rows)), "words": Out(range(hw.item_words + 1)),
             "count": Out(range(hw.word + 1)),
-            "first": Out(1), "last": Out(1), "flush": Out(1), "done": Out(1),
+            "first": Out(1), "last": Out(1), "last_head": Out(1), "flush": Out(1),
+            "done": Out(1),
         })
 
 
@@ -55,7 +60,7 @@ class Cursor(wiring.Component):
     Members
     -------
     step : ``In(1)``
-        Advance by one pass.
+        Advance by one pass, not in two cycles one after the other.
     start : ``In(1)``
         Back to the first.
     elements : ``In(range(hw.max_depth + 1))``
@@ -70,12 +75,7 @@ class Cursor(wiring.Component):
         Where it is.
     """
 
-    record = Record(moves="counts tokens, heads and passes", combinational={
-        "at.count": ("descriptor", "elements"),
-        "at.flush": ("descriptor",),
-        "at.last": ("descriptor", "elements"),
-        "at.words": ("descriptor", "elements"),
-    })
+    record = Record(moves="counts tokens, heads and passes")
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
@@ -89,7 +89,7 @@ class Cursor(wiring.Component):
         m = Module()
         given, hw, at = self.descriptor.attention, self.hw, self.at
         token, token_address = Signal(range(hw.max_tokens)), Signal.like(at.address)
-        last_head, tail = Signal(), Signal(range(hw.word))
+        last_set, ends, tail = Signal(), Signal(), Signal(range(hw.word))
         all_words = Signal(range(hw.depth_words + 1))
         sets, base = Signal(range(hw.groups + 1)), Signal.like(at.row)
         width = Signal(range(2 * hw.groups + 1))
@@ -97,16 +97,16 @@ class Cursor(wiring.Component):
         with m.Switch(given.set_size):
             for index, size in enumerate(hw.gangs):
                 with m.Case(index):
-                    m.d.comb += sets.eq(hw.groups // size)
-        m.d.comb += [
+                    m.d.sync += sets.eq(hw.groups // size)
+        m.d.comb += ends.eq(at.words_done + width >= all_words)
+        m.d.sync += [
             width.eq(2 << given.spread),
             tail.eq(self.elements % hw.word),
             all_words.eq((self.elements + hw.word - 1) // hw.word),
-            last_head.eq(at.head + 1 == given.heads),
-            at.first.eq(at.words_done == 0),
-            at.last.eq(at.words_done + width >= all_words),
-            at.words.eq(Mux(at.last, all_words - at.words_done, width)),
-            at.count.eq(Mux(at.last & (tail != 0), tail, hw.word)),
+            at.last_head.eq(at.head + 1 == given.heads), last_set.eq(at.set + 1 == sets),
+            at.first.eq(at.words_done == 0), at.last.eq(ends),
+            at.words.eq(Mux(ends, all_words - at.words_done, width)),
+            at.count.eq(Mux(ends & (tail != 0), tail, hw.word)),
             at.flush.eq(token + 1 == given.rows),
         ]
         with m.If(self.start):
@@ -122,13 +122,13 @@ class Cursor(wiring.Component):
                 m.d.sync += [
                     at.words_done.eq(0), at.number.eq(at.number + 1),
                     at.head.eq(at.head + 1), at.address.eq(at.address + given.head_words),
-                    at.done.eq(last_head & at.flush),
+                    at.done.eq(at.last_head & at.flush),
                     at.set.eq(at.set + 1), at.row.eq(base),
                 ]
-                with m.If(at.set + 1 == sets):
+                with m.If(last_set):
                     m.d.sync += [at.set.eq(0), base.eq(at.row + self.depth),
                                  at.row.eq(at.row + self.depth)]
-                with m.If(last_head):
+                with m.If(at.last_head):
                     m.d.sync += [
                         at.head.eq(0), at.set.eq(0), at.row.eq(0), base.eq(0),
                         token.eq(token + 1),
@@ -149,7 +149,8 @@ class AttentionItems(wiring.Component):
 
     Timing
     ------
-    The first item is on ``o`` three cycles after ``start``, then one a cycle.
+    The first item is on ``o`` three cycles after ``start``, then one every two cycles: what follows
+    from a position is in registers in the cycle after the step to it.
     """
 
     record = Record(moves="orders items")
@@ -168,6 +169,7 @@ class AttentionItems(wiring.Component):
         m.submodules.scores = scores = Cursor(self.hw)
         m.submodules.values = values = Cursor(self.hw)
         phase, primed, running, step = Signal(Phase), Signal(), Signal(), Signal()
+        settled, ahead = Signal(), Signal()
 
         m.d.comb += [
             scores.descriptor.eq(self.operator.descriptor),
@@ -176,29 +178,26 @@ class AttentionItems(wiring.Component):
             scores.start.eq(self.operator.start), values.start.eq(self.operator.start),
             scores.elements.eq(given.rows), scores.depth.eq(given.head_dim),
             values.elements.eq(given.head_dim), values.depth.eq(given.rows),
-            step.eq(running & (self.o.ready | ~self.o.valid)),
+            step.eq(running & settled & (self.o.ready | ~self.o.valid)),
             scores.step.eq(step & (phase == Phase.SCORES)),
             values.step.eq(step & (phase == Phase.VALUES)),
         ]
-        m.d.sync += primed.eq(self.operator.start)
+        m.d.sync += [
+            primed.eq(self.operator.start), settled.eq(~step), ahead.eq(scores.at.number >= lag)]
         with m.If(primed):
             m.d.sync += [running.eq(1), phase.eq(Phase.SCORES)]
-        with m.Elif(scores.step & scores.at.last & (scores.at.number >= lag)):
-            m.d.sync += phase.eq(Phase.VALUES)
-        with m.Elif(scores.step & scores.at.last & scores.at.flush
-                    & (scores.at.head + 1 == given.heads)):
+        with m.Elif(scores.step & scores.at.last
+                    & (ahead | (scores.at.flush & scores.at.last_head))):
             m.d.sync += phase.eq(Phase.VALUES)
         with m.Elif(values.step & values.at.last):
             with m.If(~scores.at.done):
                 m.d.sync += phase.eq(Phase.SCORES)
-            with m.If(values.at.flush & (values.at.head + 1 == given.heads)):
+            with m.If(values.at.flush & values.at.last_head):
                 m.d.sync += running.eq(0)
+        made = [self.fields(m, scores, Phase.SCORES), self.fields(m, values, Phase.VALUES)]
         with m.If(self.o.ready | ~self.o.valid):
-            m.d.sync += self.o.valid.eq(running)
-            with m.If(phase == Phase.SCORES):
-                m.d.sync += self.fields(scores, Phase.SCORES)
-            with m.Else():
-                m.d.sync += self.fields(values, Phase.VALUES)
+            m.d.sync += [self.o.valid.eq(running & settled),
+                         self.o.payload.eq(Mux(phase == Phase.SCORES, *made))]
             m.d.sync += self.leaders(m, Mux(phase == Phase.SCORES, scores.at.set, values.at.set))
 
         return m
@@ -215,45 +214,46 @@ class AttentionItems(wiring.Component):
             for spread in hw.spreads(hw.groups):
                 with m.Case(spread):
                     m.d.sync += spans.eq(sum(1 << n for n in range(0, hw.groups, 1 << spread)))
+        m.d.sync += few.eq(0)
         with m.Switch(Cat(given.set_size, given.spread)):
             for index, size in enumerate(hw.gangs):
                 for spread in hw.spreads(size):
                     if 2 << spread >= size:
                         with m.Case(spread << len(given.set_size) | index):
-                            m.d.comb += few.eq(1)
+                            m.d.sync += few.eq(1)
         return [made.leads.eq(inside & spans), made.few.eq(few)]
 
-    def fields(self, cursor: Cursor, phase: Phase):
-        """Assignments of the item at ``cursor``."""
-        given, made, hw = self.operator.descriptor.attention, self.o.p, self.hw
-        at = cursor.at
+    def fields(self, m: Module, cursor: Cursor, phase: Phase):
+        """Return the item at ``cursor``, a cycle later."""
+        given, at, hw = self.operator.descriptor.attention, cursor.at, self.hw
+        settled, made = (Signal(item(hw), name=f"{name}_{phase.name.lower()}")
+                         for name in ("settled", "made"))
         is_values = phase is Phase.VALUES
         slot = at.number[: hw.attention_lag.bit_length()]
         tail = cursor.depth % hw.word
-        last_head = at.head + 1 == given.heads
         gang = Array(hw.gangs.index(1 << spread) for spread in hw.spreads(hw.groups))[given.spread]
-        return [
+        m.d.sync += [
+            settled.address.eq(slot * hw.row_words if is_values
+                               else given.source_base + at.address),
+            settled.words.eq((cursor.depth + hw.word - 1) // hw.word),
+            settled.tail.eq(Mux(tail == 0, hw.word, tail)),
+            settled.row.eq(at.row + (given.value_base if is_values else given.key_base)),
+            settled.need.eq(at.number + 1 if is_values else 0),
+            settled.drained.span.eq(gang), settled.drained.gang.eq(gang),
+            settled.drained.address.eq(given.dest_base + at.address + at.words_done),
+            settled.drained.param.eq(given.param_base + at.head), settled.drained.slot.eq(slot),
+        ]
+        m.d.comb += [
+            made.eq(settled),
             made.source.eq(Source.PROBABILITIES if is_values else Source.ACT),
-            made.address.eq(slot * hw.row_words if is_values
-                            else given.source_base + at.address),
-            made.words.eq((cursor.depth + hw.word - 1) // hw.word),
-            made.tail.eq(Mux(tail == 0, hw.word, tail)),
-            made.operand_signed.eq(not is_values),
-            made.row.eq(at.row + (given.value_base if is_values else given.key_base)),
-            made.kv.eq(1), made.norm.eq(0),
-            made.need.eq(at.number + 1 if is_values else 0),
+            made.operand_signed.eq(not is_values), made.kv.eq(1),
             made.columns.eq((at.words - 1) * hw.word + at.count),
-            made.drained.leader.eq(0), made.drained.span.eq(gang), made.drained.gang.eq(gang),
-            made.drained.split.eq(0),
             made.drained.words.eq(at.words), made.drained.count.eq(at.count),
             made.drained.dest.eq(Dest.ACT if is_values else Dest.SCORES),
-            made.drained.address.eq(given.dest_base + at.address + at.words_done),
-            made.drained.param.eq(given.param_base + at.head), made.drained.advance.eq(0),
-            made.drained.normalize.eq(int(is_values)), made.drained.slot.eq(slot),
-            made.drained.weight.eq(0),
+            made.drained.normalize.eq(int(is_values)),
             made.drained.first.eq(at.first),
-            made.drained.last.eq(at.last & (last_head if is_values else 1)),
+            made.drained.last.eq(at.last & (at.last_head if is_values else 1)),
             made.drained.flush.eq(at.flush),
-            made.drained.final.eq(
-                (at.flush & at.last & last_head) if is_values else 0),
+            made.drained.final.eq((at.flush & at.last & at.last_head) if is_values else 0),
         ]
+        return made.as_value()

@@ -32,6 +32,8 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
         Number of the operator.
     rows : ``In(range(hw.max_tokens + 1))``
         Rows of a ``LINEAR``: the descriptor's, or the length of the expert's queue.
+    upcoming : ``In(8)``
+        Queue of the operator that may begin in the next cycle.
     queue : ``Out(Read(hw.queues * hw.max_tokens, queued(hw)))``
         Entries of the experts' queues.
     verdict : ``In(stream.Signature(1, always_ready=True))``
@@ -41,17 +43,18 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
     judged : ``Out(1)``
         The last token of a probe is judged, and what is kept of it is on its way.
     o : ``Out(stream.Signature(item(hw)))``
-        Items, one every two cycles. Which walk they are of comes from registers.
+        Items, one every two cycles. Which walk they are of, and what is the same for all of an
+        operator, comes from registers that follow its descriptor.
     """
 
     record = Record(moves="orders items", area=Area(
         multipliers=lambda hw: 4 if hw.state_bits else 2,
         grows=lambda hw: (hw.groups, hw.state_bits)), combinational={
-        "judged": ("o.ready", "operator.descriptor", "verdict.payload", "verdict.valid"),
+        "judged": ("o.ready", "verdict.payload", "verdict.valid"),
         "probed.payload": ("operator.descriptor", "verdict.payload"),
         "probed.valid": ("verdict.valid",),
         "o.payload": ("op", "operator.descriptor"),
-        "queue.address": ("o.ready", "operator.descriptor", "operator.start"),
+        "queue.address": ("operator.descriptor", "upcoming"),
     })
 
     o: stream.Interface
@@ -61,7 +64,7 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
         self.hw = hw
         super().__init__({
             "operator": In(Operator()), "op": In(3),
-            "rows": In(range(hw.max_tokens + 1)),
+            "rows": In(range(hw.max_tokens + 1)), "upcoming": In(8),
             "queue": Out(Read(hw.queues * hw.max_tokens, queued(hw))),
             "o": Out(stream.Signature(item(hw))),
             "verdict": In(stream.Signature(1, always_ready=True)),
@@ -74,6 +77,7 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
         m.submodules.linear = linear = LinearItems(self.hw)
         m.submodules.attention = attention = AttentionItems(self.hw)
         begins_attention, is_attention, skips = Signal(), Signal(), Signal()
+        reference = Signal.like(self.o.p.reference)
         descriptor, start, made = self.operator.descriptor, self.operator.start, self.o.p
         given, shared = descriptor.linear, descriptor.operator
 
@@ -83,19 +87,21 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
             linear.operator.descriptor.eq(descriptor), attention.operator.descriptor.eq(descriptor),
             linear.operator.start.eq(start & ~begins_attention),
             attention.operator.start.eq(start & begins_attention),
-            linear.rows.eq(self.rows),
+            linear.rows.eq(self.rows), linear.upcoming.eq(self.upcoming),
             self.o.payload.eq(Mux(is_attention, attention.o.payload.as_value(),
                                   linear.o.payload.as_value())),
             self.o.valid.eq(Mux(is_attention, attention.o.valid, linear.o.valid)),
             linear.o.ready.eq(self.o.ready & ~is_attention),
             attention.o.ready.eq(self.o.ready & is_attention),
-            skips.eq(shared.mode == Mode.ZERO_SKIP), made.dense.eq(~skips),
-            made.reference.eq(Mux(skips & ~is_attention, Mux(
-                given.operand_signed, given.zero_point.as_signed(), given.zero_point), 0)),
+            made.dense.eq(~skips), made.reference.eq(Mux(is_attention, 0, reference)),
             made.drained.op.eq(self.op), made.drained.shift.eq(shared.shift),
             made.drained.bank.eq(given.bank),
         ]
-        m.d.sync += is_attention.eq(begins_attention)
+        m.d.sync += [
+            is_attention.eq(begins_attention), skips.eq(shared.mode == Mode.ZERO_SKIP),
+            reference.eq(Mux(shared.mode == Mode.ZERO_SKIP, Mux(
+                given.operand_signed, given.zero_point.as_signed(), given.zero_point), 0)),
+        ]
         if self.hw.temporal:
             self.trace(m, linear, is_attention, begins_attention)
 
@@ -106,11 +112,19 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
         m.submodules.probe = probe = ProbeItems(self.hw)
         pipe(m, flipped(self.verdict), probe.verdict)
         given, made = self.operator.descriptor.linear, self.o.p
-        is_delta, begins_probe, probes = Signal(), Signal(), Signal()
-        m.d.sync += probes.eq(begins_probe)
+        begins_probe, probes = Signal(), Signal()
+        is_dense, is_delta, silent, moves, stores = (
+            Signal(name=name) for name in ("is_dense", "is_delta", "silent", "moves", "stores"))
+        theta = Signal.like(given.theta)
+        m.d.sync += [
+            probes.eq(begins_probe), is_dense.eq(given.mode == Mode.DENSE),
+            is_delta.eq(given.mode == Mode.DELTA), silent.eq(given.mode == Mode.REPLAY),
+            moves.eq((given.mode == Mode.DELTA) & ~given.keeps),
+            stores.eq((given.mode == Mode.DELTA) | given.stores),
+            theta.eq(Mux(given.mode == Mode.DELTA, given.theta, 0)),
+        ]
         m.d.comb += [
             begins_probe.eq(~begins_attention & (given.dest == Dest.CHANGED)),
-            is_delta.eq(~is_attention & (given.mode == Mode.DELTA)),
             probe.operator.descriptor.eq(self.operator.descriptor),
             probe.operator.start.eq(self.operator.start & begins_probe),
             self.probed.valid.eq(self.verdict.valid), self.probed.p.row.eq(probe.row),
@@ -123,13 +137,13 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
             m.d.comb += [self.o.payload.eq(probe.o.payload), self.o.valid.eq(probe.o.valid),
                          self.judged.eq(probe.done)]
         with m.Elif(~is_attention):
-            silent, known = given.mode == Mode.REPLAY, linear.o.p.tracks
+            known = linear.o.p.tracks
             m.d.comb += [
-                made.dense.eq((given.mode == Mode.DENSE) | (is_delta & ~known)),
-                made.silent.eq(silent), made.theta.eq(Mux(is_delta, given.theta, 0)),
+                made.dense.eq(is_dense | (is_delta & ~known)),
+                made.silent.eq(silent), made.theta.eq(theta),
                 made.words.eq(Mux(silent, 1, linear.o.p.words)),
                 made.tracks.eq(is_delta & known),
-                made.updates.eq(is_delta & ~given.keeps & linear.o.p.drained.last),
+                made.updates.eq(moves & linear.o.p.drained.last),
                 made.drained.accumulates.eq((is_delta & known) | silent),
-                made.drained.stores.eq(is_delta | given.stores),
+                made.drained.stores.eq(stores),
             ]

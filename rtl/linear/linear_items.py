@@ -2,11 +2,11 @@
 
 ::
 
-    row, pass ──► × strides, last? ──►│──► + bases ──►│──► o
-    queue entry ──┘
+    row, pass ────────────────┬──► × strides, last? ──►│──► + bases ──►│──► o
+    next entry ──► entry ──►│─┘
 """
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -26,17 +26,20 @@ class LinearItems(wiring.Component):
 
     Members
     -------
-    operator, rows, queue, o
+    operator, rows, upcoming, queue, o
         As in :class:`deltamoe.rtl.linear.item_generator.ItemGenerator`.
 
     Timing
     ------
     The first item is on ``o`` three cycles after ``start``, then one every two cycles: what follows
-    from a row and a pass is in registers in the cycle after the step to them.
+    from a row and a pass is in registers in the cycle after the step to them. The memory of the
+    queues is asked for the next row's entry while a row is walked, and for the first one of
+    ``upcoming`` while none is, so ``upcoming`` must be the operator's in the cycle before
+    ``start``.
     """
 
     record = Record(moves="orders items", combinational={
-        "queue.address": ("o.ready", "operator.descriptor", "operator.start"),
+        "queue.address": ("operator.descriptor", "upcoming"),
     })
 
     o: stream.Interface
@@ -45,6 +48,7 @@ class LinearItems(wiring.Component):
         self.hw = hw
         super().__init__({
             "operator": In(Operator()), "rows": In(range(hw.max_tokens + 1)),
+            "upcoming": In(8),
             "queue": Out(Read(hw.queues * hw.max_tokens, queued(hw))),
             "o": Out(stream.Signature(item(hw))),
         })
@@ -54,7 +58,7 @@ class LinearItems(wiring.Component):
         hw, given = self.hw, self.operator.descriptor.linear
         primed, running, settled = Signal(), Signal(), Signal()
         row, column = Signal(range(hw.max_tokens)), Signal(range(hw.param_words))
-        following = Signal.like(row)
+        entry, walks = Signal(queued(hw)), Signal()
         base, rows = Signal(range(hw.weight_rows)), Signal(range(hw.weight_rows + 1))
         param, remaining = Signal(range(hw.param_words)), Signal(range(hw.param_words + 1))
         width, words = Signal(range(hw.item_words + 1)), Signal(range(hw.item_words + 1))
@@ -62,7 +66,7 @@ class LinearItems(wiring.Component):
         source, dest = Signal.like(self.o.p.address), Signal.like(self.o.p.drained.address)
         dest_start = Signal.like(dest)
         leads, few = Signal.like(self.o.p.leads), Signal()
-        is_value, entry = given.dest == Dest.VALUE, self.queue.data
+        is_value = given.dest == Dest.VALUE
 
         with m.Switch(given.gang):
             for index, gang in enumerate(hw.gangs):
@@ -80,10 +84,12 @@ class LinearItems(wiring.Component):
         m.d.comb += [
             remaining.eq(given.columns // hw.word - column),
             step.eq(running & settled & (self.o.ready | ~self.o.valid)),
-            self.queue.address.eq(Cat(following, given.queue)),
+            walks.eq(primed | running),
+            self.queue.address.eq(Mux(walks, Cat((row + 1)[: len(row)], given.queue),
+                                      Cat(Const(0, len(row)), self.upcoming))),
         ]
-        with m.If(~self.operator.start):
-            m.d.comb += following.eq(Mux(step & last_pass, row + 1, row))
+        with m.If(~walks | (step & last_pass)):
+            m.d.sync += entry.eq(self.queue.data)
         m.d.sync += [
             primed.eq(self.operator.start), settled.eq(~step),
             last_pass.eq(remaining <= width), words.eq(Mux(remaining <= width, remaining, width)),
@@ -111,19 +117,19 @@ class LinearItems(wiring.Component):
                 self.o.p.drained.address.eq(dest_start + Mux(is_value, 0, dest)),
             ]
             m.d.sync += self.fields(row, column, base, param, words, last_pass, last_row)
-            m.d.sync += [self.o.p.leads.eq(leads), self.o.p.few.eq(few)]
-        self.keep(m, step, words, row, column)
+            m.d.sync += [self.o.p.leads.eq(leads), self.o.p.few.eq(few),
+                         self.o.p.drained.weight.eq(entry.weight)]
+        self.keep(m, entry, step, words, row, column)
 
         return m
 
-    def keep(self, m: Module, step, words, row, column):
+    def keep(self, m: Module, entry, step, words, row, column):
         """Where sums and references are kept: row by row, or by place, and whether they are."""
         given, made = self.operator.descriptor.linear, self.o.p
         state = Signal(range(self.hw.state_words))
         state_start, state_offset = Signal.like(state), Signal.like(state)
         reference = Signal.like(made.reference_address)
         routed = given.gather | given.scatter
-        entry = self.queue.data
         m.d.sync += [
             state_start.eq(given.state_base + column),
             state_offset.eq(entry.place * given.dest_stride),
@@ -163,7 +169,6 @@ class LinearItems(wiring.Component):
             made.drained.dest.eq(given.dest),
             made.drained.param.eq(param), made.drained.advance.eq(1),
             made.drained.normalize.eq(0), made.drained.slot.eq(0),
-            made.drained.weight.eq(self.queue.data.weight),
             made.drained.first.eq(column == 0), made.drained.last.eq(last_pass),
             made.drained.flush.eq(last_row), made.drained.final.eq(last_pass & last_row),
         ]

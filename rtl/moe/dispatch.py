@@ -28,7 +28,8 @@ class Dispatch(wiring.Component):
     Members
     -------
     i : ``In(stream.Signature(route(hw), always_ready=True))``
-        Routes of token 0, 1, …; ``last`` ends a token.
+        Routes of token 0, 1, …; ``last`` ends a token. Between it and the next token's first,
+        or ``clear`` and the first, passes a cycle.
     clear : ``In(1)``
         Empty all queues and start again with token 0.
     queues : ``In(Queues(hw))``
@@ -76,7 +77,7 @@ class Dispatch(wiring.Component):
         lengths = Array(Signal(bits + 1, name=f"length_{n}") for n in range(hw.queues))
         occupied = Array(Signal(name=f"occupied_{n}") for n in range(hw.queues))
         queue, routed, queues = Signal(8), Signal(), self.queues
-        taken = lengths[queue]
+        taken = lengths[queue[: (hw.queues - 1).bit_length()]]
 
         m.d.comb += [
             write.en.eq(routed), queue.eq(self.i.p.expert),
@@ -85,11 +86,12 @@ class Dispatch(wiring.Component):
             queues.lengths.data.eq(lengths[queues.lengths.address]),
             queues.occupied.data.eq(occupied[queues.occupied.address]),
         ]
+        m.d.sync += self.tokens.eq(self.tokens + (self.i.valid & self.i.p.last))
+        for n, (length, holds) in enumerate(zip(lengths, occupied, strict=True)):
+            with m.If(routed & (queue == n)):
+                m.d.sync += [length.eq(length + 1), holds.eq(1)]
         with m.If(self.clear):
-            m.d.sync += [self.tokens.eq(0), *(register.eq(0) for register in (*lengths, *occupied))]
-        with m.Elif(routed):
-            m.d.sync += [taken.eq(taken + 1), occupied[queue].eq(1),
-                         self.tokens.eq(self.tokens + self.i.p.last)]
+            m.d.sync += [register.eq(0) for register in (self.tokens, *lengths, *occupied)]
         if hw.temporal:
             self.sort(m, queue, routed, write.data)
 
@@ -97,7 +99,7 @@ class Dispatch(wiring.Component):
 
     def sort(self, m: Module, queue, routed, written):
         """Tell tokens that changed from those that did not."""
-        hw, first, rank = self.hw, Signal.like(written.place), Signal(4)
+        hw, first, rank, moved = self.hw, Signal.like(written.place), Signal(4), Signal()
         token = self.probed.p
         m.submodules.changes = changes = Memory(
             shape=1, depth=hw.max_tokens, init=[], attrs={"ram_style": "distributed"})
@@ -105,7 +107,7 @@ class Dispatch(wiring.Component):
         m.d.comb += [
             write.en.eq(self.probed.valid), write.addr.eq(token.row),
             write.data.eq(token.changed), read.addr.eq(self.tokens),
-            queue.eq(self.i.p.expert + Mux(self.gated & ~read.data, hw.max_experts, 0)),
+            queue.eq(Mux(self.gated & ~moved, self.i.p.expert + hw.max_experts, self.i.p.expert)),
             written.place.eq(first + self.i.p.slot), written.known.eq(self.i.p.known),
         ]
         with m.If(self.probed.valid & token.routes):
@@ -115,7 +117,6 @@ class Dispatch(wiring.Component):
             m.d.sync += rank.eq(Mux(self.i.p.last, 0, rank + 1))
             with m.If(self.i.p.last):
                 m.d.sync += first.eq(first + rank + 1)
-        with m.Elif(routed):
-            m.d.sync += self.tokens.eq(self.tokens)
+        m.d.sync += moved.eq(read.data)
         with m.If(self.clear):
             m.d.sync += first.eq(0)

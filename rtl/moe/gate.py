@@ -78,9 +78,7 @@ class Gate(cycles.Gate, wiring.Component):
         distributed=lambda hw: (
             Ram((hw.acc_width + PLANE) * (hw.word // 2), Gate.TOKENS * Gate.rows(hw), 2),
             Ram(route(hw), Gate.ROUTED * hw.max_top_k)),
-        grows=lambda hw: (hw.word, hw.max_experts, hw.max_top_k)), combinational={
-        "freed": ("settings.num_experts",),
-    })
+        grows=lambda hw: (hw.word, hw.max_experts, hw.max_top_k)))
 
     i: stream.Interface
     o: stream.Interface
@@ -110,6 +108,8 @@ class Gate(cycles.Gate, wiring.Component):
             shape=data.ArrayLayout(signed(self.width), self.per_word), depth=self.TOKENS * depth,
             init=[], attrs={"ram_style": "distributed"})
         self.bits = (depth - 1).bit_length()
+        self.last_step, self.last_lane = Signal(8), Signal(range(GATE_LANES))
+        m.d.sync += Cat(self.last_lane, self.last_step).eq(self.settings.num_experts - 1)
         full = Array(Signal(name=f"full_{n}") for n in range(self.TOKENS))
 
         self.collect(m, logits.write_port(), full)
@@ -130,13 +130,13 @@ class Gate(cycles.Gate, wiring.Component):
             with m.If(given.last):
                 m.d.sync += [word.eq(0), bank.eq(bank + 1), full[bank].eq(1)]
 
-    def fetch(self, m: Module, read, bank, step):
-        """Return the logits of ``step`` and whether each is one."""
+    def fetch(self, m: Module, read, bank, step, last):
+        """Return the logits of ``step``, the ``last`` or not, and whether each is one."""
         index = step * GATE_LANES
         m.d.comb += read.addr.eq(Cat((index // self.per_word)[: self.bits], bank))
         lanes = Array(read.data[n] for n in range(self.per_word))
-        return [(lanes[(index + n) % self.per_word], index + n < self.settings.num_experts,
-                 index + n) for n in range(GATE_LANES)]
+        return [(lanes[(index | n) % self.per_word], ~last | (n <= self.last_lane), index | n)
+                for n in range(GATE_LANES)]
 
     def rank(self, m: Module, read, full, ranking: TopK):
         """Rank a token's logits; return when the next unit takes it over.
@@ -145,17 +145,18 @@ class Gate(cycles.Gate, wiring.Component):
         """
         bank, step, ranked, sends = Signal(range(self.TOKENS)), Signal(8), Signal(), Signal()
         held, final, ends, enable = Signal(), Signal(), Signal(), Signal(GATE_LANES)
-        m.d.comb += [final.eq((step + 1) * GATE_LANES >= self.settings.num_experts),
-                     ranking.clear.eq(sends)]
+        m.d.comb += ranking.clear.eq(sends)
+        m.d.sync += final.eq(step == self.last_step)
         m.d.comb += [ranking.enable[n].eq(held & enable[n] & ~ranked) for n in range(GATE_LANES)]
-        fetched = self.fetch(m, read, bank, step)
+        fetched = self.fetch(m, read, bank, step, final)
         with m.If(sends):
             m.d.sync += ranked.eq(0)
         with m.Elif(held & ~ranked):
             m.d.sync += [held.eq(0), ranked.eq(ends)]
         with m.If(full[bank] & ~(held & ranked)):
             m.d.sync += [held.eq(1), ends.eq(final), step.eq(Mux(final, 0, step + 1)),
-                         bank.eq(bank + final)]
+                         bank.eq(bank + final),
+                         final.eq(Mux(final, self.last_step == 0, step + 1 == self.last_step))]
             for n, (logit, valid, index) in enumerate(fetched):
                 m.d.sync += [ranking.value[n].eq(logit), ranking.index[n].eq(index),
                              enable[n].eq(valid)]
@@ -165,31 +166,34 @@ class Gate(cycles.Gate, wiring.Component):
     def exponentiate(self, m: Module, read, full, ranking: TopK, sends):
         """Send the largest logit, then all of them; hand on their sum and the winners."""
         bank, step, left = Signal(range(self.TOKENS)), Signal(8), Signal(8)
-        routed = Signal(range(self.ROUTED + 1))
+        routed = Signal(self.ROUTED)  # as many of the lower bits are set
         indices = [Signal(8, name=f"winner_{n}") for n in range(self.hw.max_top_k)]
         lanes = [GateExponential(self.width) for _ in range(GATE_LANES)]
         reading, last = Signal(), Signal()
-        steps = Signal(8)
+        longest, top_k = Signal(8), self.settings.top_k
+        m.d.sync += longest.eq(Mux(top_k > self.last_step, top_k, self.last_step + 1))
         m.d.comb += [
-            steps.eq((self.settings.num_experts + GATE_LANES - 1) // GATE_LANES),
-            sends.eq(self.ranked & (left == 0) & (routed != self.ROUTED)),
+            sends.eq(self.ranked & (left == 0) & ~routed[-1]),
             self.freed.eq(reading & last),
-            last.eq((step + 1) * GATE_LANES >= self.settings.num_experts),
         ]
-        m.d.sync += routed.eq(routed + sends - (self.o.valid & self.o.ready & self.o.p.last))
+        leaves = self.o.valid & self.o.ready & self.o.p.last
+        with m.If(sends & ~leaves):
+            m.d.sync += routed.eq(Cat(1, routed))
+        with m.Elif(~sends & leaves):
+            m.d.sync += routed.eq(routed >> 1)
         with m.If(sends):
-            top_k = self.settings.top_k
-            m.d.sync += [left.eq(Mux(top_k > steps, top_k, steps)), reading.eq(1), step.eq(0)]
+            m.d.sync += [left.eq(longest), reading.eq(1), step.eq(0), last.eq(self.last_step == 0)]
             m.d.sync += [kept.eq(index) for kept, index in
                          zip(indices, ranking.indices, strict=True)]
         with m.Elif(left != 0):
-            m.d.sync += [left.eq(left - 1), step.eq(step + 1)]
+            m.d.sync += [left.eq(left - 1), step.eq(step + 1),
+                         last.eq(step + 1 == self.last_step)]
             with m.If(last & reading):
                 m.d.sync += [reading.eq(0), bank.eq(bank + 1), full[bank].eq(0)]
         beside = Signal(self.beside())
         m.d.comb += beside.last.eq(reading & last)
         m.d.comb += [beside.experts[n].eq(index) for n, index in enumerate(indices)]
-        for n, (logit, valid, index) in enumerate(self.fetch(m, read, bank, step)):
+        for n, (logit, valid, index) in enumerate(self.fetch(m, read, bank, step, last)):
             m.submodules[f"exponential_{n}"] = lane = lanes[n]
             m.d.comb += [
                 lane.multiplier.eq(self.settings.multiplier), lane.shift.eq(self.settings.shift),
@@ -229,7 +233,7 @@ class Gate(cycles.Gate, wiring.Component):
         """Divide the ``top_k`` powers, one a cycle from the cycle of ``ready`` on."""
         m.submodules.routes = routes = Fifo(route(self.hw), self.ROUTED * self.hw.max_top_k)
         members = {name: shape for name, shape in route(self.hw).members.items()
-                   if name != "weight"}
+                   if name in {"expert", "last"}}
         m.submodules.divider = divider = Divider(data.StructLayout(members))
         entry = data.StructLayout({"power": 15, "expert": 8})
         count = self.hw.max_top_k
@@ -252,17 +256,22 @@ class Gate(cycles.Gate, wiring.Component):
             routes.i.p.weight.eq(divider.o.p.value),
         ]
         if self.hw.remembered_tokens:
-            self.remember(m, experts, divider.i)
+            self.remember(m, experts, divider.i, routes.i.p)
         pipe(m, routes.o, flipped(self.o))
 
-    def remember(self, m: Module, winners, given):
-        """Find the slots of a token's experts."""
+    def remember(self, m: Module, winners, given, made):
+        """Find the slots of a token's experts while their powers are divided."""
         m.submodules.slots = slots = Places(self.hw)
         tag = given.p.tag
         token = slots.token
         wiring.connect(m, flipped(self.memory), slots.memory)
         m.d.comb += [
             token.valid.eq(given.valid), token.last.eq(tag.last), token.expert.eq(tag.expert),
-            tag.slot.eq(token.slot), tag.known.eq(token.known),
             *(token.winners[n].eq(winners[n]) for n in range(self.hw.max_top_k)),
         ]
+        found = Cat(token.slot, token.known)
+        for _ in range(Divider.LATENCY - Places.LATENCY):
+            later = Signal(found.shape())
+            m.d.sync += later.eq(found)
+            found = later
+        m.d.comb += Cat(made.slot, made.known).eq(found)

@@ -47,18 +47,25 @@ class GateExponential(cycles.GateExponential, wiring.Component):
     def elaborate(self, platform):
         m = Module()
         logit = Signal.like(self.logit)
-        product, halves = Signal(signed(self.width + 16)), Signal(signed(self.width + 4))
-        t, highest = Signal(signed(16)), Signal(signed(16))
+        product = Signal(signed(self.width + 16))
+        halves = Signal(signed(self.width + 4))
+        t, highest, low = (Signal(signed(16), name=name) for name in ("t", "highest", "low"))
+        above = Signal()
+        below = Signal()
         valid, leads = Signal(self.LATENCY), Signal(self.SCALED)
-        distance, octave, coarse, halved = Signal(17), Signal(9), Signal(7), Signal(16)
+        distance = Signal(17)
+        octave = Signal(9)
+        coarse = Signal(7)
+        halved = Signal(16)
 
         with m.Switch(self.shift):
             for code, places in enumerate(SHIFTS):
                 with m.Case(code):
                     m.d.sync += halves.eq(product >> (places - 1))
-        rounded = (halves + 1) >> 1
+        rounded = (halves[: len(t) + 1] + 1) >> 1
         table = Array(Const(value, 15) for value in EXP2_15BIT)
-        m.d.comb += [distance.eq(highest - t), octave.eq(distance >> 8), self.done.eq(valid[-1])]
+        m.d.comb += t.eq(Mux(above, SCORE.highest, Mux(below, SCORE.lowest, low)))
+        m.d.comb += [octave.eq(distance >> 8), self.done.eq(valid[-1])]
         with m.Switch(coarse):
             for places in range(0, len(halved), 4):
                 with m.Case(places // 4):
@@ -67,9 +74,10 @@ class GateExponential(cycles.GateExponential, wiring.Component):
                 m.d.sync += self.power.eq(0)
         m.d.sync += [
             logit.eq(self.logit), product.eq(logit * self.multiplier),
-            t.eq(Mux(rounded > SCORE.highest, SCORE.highest,
-                     Mux(rounded < SCORE.lowest, SCORE.lowest, rounded))),
-            coarse.eq(octave[2:]), halved.eq((table[distance[:8]] << 1) >> octave[:2]),
+            low.eq(rounded), above.eq(halves > 2 * SCORE.highest),
+            below.eq(halves < 2 * SCORE.lowest - 1),
+            distance.eq(highest - t), coarse.eq(octave[2:]),
+            halved.eq((table[distance[:8]] << 1) >> octave[:2]),
             leads.eq((leads << 1) | (self.valid & self.leads)),
             valid.eq((valid << 1) | (self.valid & ~self.leads)),
         ]

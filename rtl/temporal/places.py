@@ -44,7 +44,7 @@ class TokenSlots(wiring.Signature):
     valid, last, expert : ``Out(1)``, ``Out(1)``, ``Out(8)``
         One winner after the other, and the token's last.
     slot, known : ``In(4)``, ``In(1)``
-        Those of ``expert``, in the same cycle.
+        Those of ``expert``, ``Places.LATENCY`` later.
     """
 
     def __init__(self, hw: HwConfig) -> None:
@@ -69,16 +69,15 @@ class Places(wiring.Component):
 
     Timing
     ------
-    One winner a cycle. Between the last one of a token and the first of the next passes a cycle,
-    in which what is remembered of the next goes from the memory into a register: the memory is
-    asked for it with the last one. Between ``start`` and the first winner pass two cycles.
+    One winner a cycle, its slot in the next. Between the last one of a token and the first of the
+    next passes a cycle, in which what is remembered of the next goes from the memory into a
+    register: the memory is asked for it with the last one. Between ``start`` and the first winner
+    pass two cycles.
     """
 
-    record = Record(moves="finds the place of a token's experts", combinational={
-        "token.known": ("memory.fresh", "memory.remembers", "memory.top_k", "token.expert"),
-        "token.slot": (
-            "memory.fresh", "memory.remembers", "memory.top_k", "token.expert", "token.winners"),
-    })
+    record = Record(moves="finds the place of a token's experts")
+
+    LATENCY = 1
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
@@ -98,18 +97,23 @@ class Places(wiring.Component):
             shape=word, depth=hw.remembered_tokens, init=[], attrs={"ram_style": "block"})
         write, read = entries.write_port(), entries.read_port()
         number, given, taken = Signal(range(hw.max_tokens)), Signal(word), Signal(count)
-        same, stays, free = Signal(count), Signal(count), Signal(count)
-        following, before = Signal.like(number), Signal(word)
+        same, stays, free, chosen = (Signal(count, name=name) for name in (
+            "same", "stays", "free", "chosen"))
+        following, before, judged = Signal.like(number), Signal(word), Signal.like(number)
+        valid, last, expert = Signal(), Signal(), Signal(bits)
 
         m.d.comb += [
             following.eq(number + (token.valid & token.last)),
-            read.addr.eq(memory.base + following), write.addr.eq(memory.base + number),
-            write.en.eq(token.valid & token.last & memory.remembers), token.known.eq(same.any()),
+            read.addr.eq(memory.base + following), write.addr.eq(memory.base + judged),
+            write.en.eq(valid & last & memory.remembers), token.known.eq(same.any()),
         ]
-        m.d.sync += [before.eq(read.data), number.eq(following)]
+        m.d.sync += [
+            before.eq(read.data), number.eq(following), judged.eq(number),
+            valid.eq(token.valid), last.eq(token.last), expert.eq(token.expert),
+        ]
         for n in range(count):
             old = Signal(name=f"old_{n}")
-            m.d.comb += [
+            m.d.sync += [
                 old.eq(memory.remembers & ~memory.fresh & (n < memory.top_k)),
                 same[n].eq(old & (before[n] == token.expert[:bits])),
                 stays[n].eq(old & Cat(
@@ -117,15 +121,17 @@ class Places(wiring.Component):
                     for rank, winner in enumerate(token.winners)).any()),
             ]
         m.d.comb += free.eq(~(stays | taken))
-        for n in reversed(range(count)):
-            with m.If(Mux(token.known, same[n], free[n])):
-                m.d.comb += token.slot.eq(n)
         for n in range(count):
-            m.d.comb += write.data[n].eq(Mux(token.slot == n, token.expert, Mux(
-                taken[n], given[n], before[n])))
-        with m.If(token.valid):
-            m.d.sync += [given[token.slot].eq(token.expert),
-                         taken.eq(Mux(token.last, 0, taken | (~token.known << token.slot)[:count]))]
+            with m.If(chosen[n]):
+                m.d.comb += token.slot.eq(n)
+            m.d.comb += [
+                chosen[n].eq(Mux(token.known, same[n], free[n] & ~free[:n].any())),
+                write.data[n].eq(Mux(chosen[n], expert, Mux(taken[n], given[n], before[n]))),
+            ]
+            with m.If(valid & chosen[n]):
+                m.d.sync += given[n].eq(expert)
+        with m.If(valid):
+            m.d.sync += taken.eq(Mux(last, 0, taken | Mux(token.known, 0, chosen)))
         with m.If(memory.start):
             m.d.sync += number.eq(0)
 

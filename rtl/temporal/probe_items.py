@@ -51,8 +51,7 @@ class ProbeItems(cycles.ProbeItems, wiring.Component):
     """
 
     record = Record(moves="orders items", combinational={
-        "done": ("o.ready", "operator.descriptor", "verdict.payload", "verdict.valid"),
-        "o.payload": ("operator.descriptor",),
+        "done": ("o.ready", "verdict.payload", "verdict.valid"),
     })
 
     o: stream.Interface
@@ -69,29 +68,29 @@ class ProbeItems(cycles.ProbeItems, wiring.Component):
         m = Module()
         given, made, hw = self.operator.descriptor.linear, self.o.p, self.hw
         state, primed, waited = Signal(State), Signal(), Signal()
-        address, last = Signal(range(hw.operand_words)), Signal()
+        same, last = Signal(item(hw)), Signal()
         taken = self.o.valid & self.o.ready
         judged, changed = self.verdict.valid, self.verdict.payload
         tail = given.depth % hw.word
 
         m.d.comb += [
-            last.eq(self.row + 1 == given.rows),
             self.done.eq(last & ((judged & ~changed)
                                  | (taken & (state == State.COPY)))),
             self.o.valid.eq((state == State.SCAN) | (state == State.COPY)),
-            made.source.eq(given.source), made.address.eq(given.source_base + address),
-            made.words.eq((given.depth + hw.word - 1) // hw.word),
-            made.tail.eq(Mux(tail == 0, hw.word, tail)),
-            made.operand_signed.eq(given.operand_signed), made.norm.eq(given.norm),
-            made.need.eq(self.row + 1),
-            made.reference_address.eq(given.reference_base + address),
-            made.probe.eq(1), made.theta.eq(given.theta),
+            made.eq(same), made.probe.eq(1),
             made.updates.eq(state == State.COPY), made.tracks.eq(state == State.SCAN),
-            made.dense.eq((state == State.COPY) | given.fresh),
+            made.dense.eq((state == State.COPY) | same.dense),
         ]
-        m.d.sync += [primed.eq(self.operator.start), waited.eq(primed)]
+        m.d.sync += [
+            primed.eq(self.operator.start), waited.eq(primed), last.eq(self.row + 1 == given.rows),
+            same.source.eq(given.source), same.words.eq((given.depth + hw.word - 1) // hw.word),
+            same.tail.eq(Mux(tail == 0, hw.word, tail)), same.norm.eq(given.norm),
+            same.operand_signed.eq(given.operand_signed), same.theta.eq(given.theta),
+            same.dense.eq(given.fresh),
+        ]
         with m.If(self.operator.start):
-            m.d.sync += [self.row.eq(0), address.eq(0)]
+            m.d.sync += [self.row.eq(0), same.need.eq(1), same.address.eq(given.source_base),
+                         same.reference_address.eq(given.reference_base)]
         with m.If(waited):
             m.d.sync += state.eq(State.SCAN)
         with m.If(taken & (state == State.SCAN)):
@@ -99,8 +98,10 @@ class ProbeItems(cycles.ProbeItems, wiring.Component):
         with m.If(judged & changed):
             m.d.sync += state.eq(State.COPY)
         with m.If((judged & ~changed) | (taken & (state == State.COPY))):
-            m.d.sync += [state.eq(State.SCAN), self.row.eq(self.row + 1),
-                         address.eq(address + given.source_stride)]
+            m.d.sync += [
+                state.eq(State.SCAN), self.row.eq(self.row + 1), same.need.eq(same.need + 1),
+                same.address.eq(same.address + given.source_stride),
+                same.reference_address.eq(same.reference_address + given.source_stride)]
         with m.If(self.done):
             m.d.sync += state.eq(State.IDLE)
 

@@ -90,6 +90,7 @@ def test_dispatch_holds_any_routing(seed: int) -> None:
             ctx.set(dut.clear, 1)
             await ctx.tick()
             ctx.set(dut.clear, 0)
+            await ctx.tick()
             weights = rng.integers(0, 1 << 16, (tokens, k))
             for token in range(tokens):
                 for choice in range(k):
@@ -98,8 +99,15 @@ def test_dispatch_holds_any_routing(seed: int) -> None:
                         "weight": int(weights[token, choice]), "last": choice == k - 1}))
                     ctx.set(dut.i.valid, 1)
                     await ctx.tick()
-            ctx.set(dut.i.valid, 0)
+                ctx.set(dut.i.valid, 0)
+                if token < tokens - 1:
+                    await ctx.tick()
             assert ctx.get(dut.tokens) == tokens
+            ctx.set(dut.queues.lengths.address, final := int(experts[-1, -1]))
+            ctx.set(dut.read.address, final * HW.max_tokens
+                    + ctx.get(dut.queues.lengths.data) - 1)
+            await ctx.tick()
+            assert ctx.get(dut.read.data.token) == tokens - 1, "read in the cycle after its route"
             for expert in range(HW.max_experts):
                 routed = routed_tokens(torch.tensor(experts), expert).tolist()
                 ctx.set(dut.queues.lengths.address, expert)

@@ -73,9 +73,14 @@ def test_compute_executor_issues_in_order() -> None:
     started = dut.issue.operator.start
 
     async def bench(ctx):
-        put(ctx, dut.i.payload, encoded(Linear(wait_loads=1, wait_computes=4, by_row=True, rows=2)))
+        async def offer(descriptor) -> None:
+            ctx.set(dut.i.valid, 0)
+            put(ctx, dut.i.payload, encoded(descriptor))
+            await ctx.tick()
+            ctx.set(dut.i.valid, 1)
+
+        await offer(Linear(wait_loads=1, wait_computes=4, by_row=True, rows=2))
         ctx.set(dut.lengths.data, 9)
-        ctx.set(dut.i.valid, 1)
         ctx.set(dut.o.ready, 1)
         ctx.set(dut.finished.computes, 2)
         assert (ctx.get(dut.waits_loads), ctx.get(dut.waits_computes)) == (1, 0)
@@ -100,8 +105,7 @@ def test_compute_executor_issues_in_order() -> None:
         await ctx.tick()
         ctx.set(dut.issue.issued, 0)
         assert ctx.get(dut.idle)
-        put(ctx, dut.i.payload, encoded(Linear(wait_loads=1, wait_computes=4, gather=True, queue=5,
-                                               rows=2)))
+        await offer(Linear(wait_loads=1, wait_computes=4, gather=True, queue=5, rows=2))
         assert ctx.get(dut.lengths.address) == 5
         ctx.set(dut.lengths.data, 0)
         await ctx.tick()
@@ -110,8 +114,8 @@ def test_compute_executor_issues_in_order() -> None:
         assert (ctx.get(started), ctx.get(dut.o.valid), ctx.get(dut.o.p.empty)) == (0, 1, 1)
         await ctx.tick()
         assert ctx.get(dut.idle), "an operator without rows has no items to wait for"
-        put(ctx, dut.i.payload, encoded(Store(target=Target.REFERENCE, wait_computes=5,
-                                              address=0xFFFF_FFFF, base=0xFFFF)))
+        await offer(Store(target=Target.REFERENCE, wait_computes=5, address=0xFFFF_FFFF,
+                          base=0xFFFF))
         assert not ctx.get(dut.i.ready), "a store waits for nothing row by row"
         ctx.set(dut.finished.computes, 5)
         assert ctx.get(dut.i.ready)

@@ -22,6 +22,7 @@ from tests.support.cases import TOGETHER
 HW = PRESETS["nano"]
 P = HW.word
 TOKENS = [9, 2, 30, 4]
+QUEUE = 3
 
 
 def leaders(span: int, first: int = 0, end: int = HW.groups) -> int:
@@ -35,29 +36,33 @@ def read(ctx, view) -> dict:
             if name != "drained"}
 
 
-async def items_of(ctx, dut, count: int, start, ready_every: int,
+async def items_of(ctx, dut, count: int, operator, ready_every: int,
                    entry: dict[str, int] | None = None) -> list[dict]:
     """Collect ``count`` items; the first must come ItemGenerator.LATENCY cycles after start.
 
-    What the expert's queue holds follows from the position unless ``entry`` says otherwise.
+    What the expert's queue ``QUEUE`` holds follows from the position unless ``entry`` says
+    otherwise; it is known to be the next only in the cycle before.
     """
-    got, cycle, first = [], 0, None
-    ctx.set(start, 1)
+    got, cycle, first, asks = [], -1, None, hasattr(dut, "queue")
     while len(got) < count:
+        ctx.set(dut.operator.start, cycle == 0)
+        if cycle == 0:
+            put(ctx, dut.operator.descriptor, encoded(operator))
+        if asks:
+            ctx.set(dut.upcoming, QUEUE if cycle < 0 else QUEUE + 1)
         ctx.set(dut.o.ready, cycle % ready_every == 0)
         if ctx.get(dut.o.valid):
             first = cycle if first is None else first
             if cycle % ready_every == 0:
                 got.append(read(ctx, dut.o.p) | {
                     f"to_{k}": v for k, v in read(ctx, dut.o.p.drained).items()})
-        index = ctx.get(dut.queue.address) % HW.max_tokens if hasattr(dut, "queue") else 0
+        queue, index = divmod(ctx.get(dut.queue.address), HW.max_tokens) if asks else (0, 0)
         await ctx.tick()
-        ctx.set(start, 0)
-        if hasattr(dut, "queue"):
+        if asks:
             held = {"token": TOKENS[index % len(TOKENS)], "weight": 1000 + index,
                     "place": 3 * index + 1, "known": index % 2} | (entry or {})
             for name, value in held.items():
-                ctx.set(dut.queue.data[name], value)
+                ctx.set(dut.queue.data[name], value if queue == QUEUE else 1)
         cycle += 1
         assert cycle < 2000
     assert first == ItemGenerator.LATENCY
@@ -81,7 +86,7 @@ def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: i
     whole = unit is ItemGenerator
     layer = Linear(
         source=Source.NORMED, dest=Dest.COMBINE, norm=True, gang=gang, split=split, span=span,
-        shift=2, bank=1, mode=Mode.ZERO_SKIP, zero_point=200, gather=bool(gather),
+        queue=QUEUE, shift=2, bank=1, mode=Mode.ZERO_SKIP, zero_point=200, gather=bool(gather),
         scatter=bool(scatter), rows=rows, depth=depth, columns=words * P, weight_base=50,
         param_base=20, source_base=3, source_stride=11, dest_base=5, dest_stride=13)
     expected, state, routed = [], 0, gather or scatter
@@ -112,11 +117,10 @@ def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: i
     dut = unit(HW)
 
     async def bench(ctx):
-        put(ctx, dut.operator.descriptor, encoded(layer))
         ctx.set(dut.rows, rows)
         if whole:
             ctx.set(dut.op, 5)
-        assert await items_of(ctx, dut, len(expected), dut.operator.start, ready_every) == expected
+        assert await items_of(ctx, dut, len(expected), layer, ready_every) == expected
 
     simulate(dut, bench)
 
@@ -125,7 +129,7 @@ def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: i
     ({"mode": Mode.DENSE}, {"dense": 1}),
     ({"mode": Mode.DENSE, "stores": 1, "scatter": 1},
      {"dense": 1, "to_stores": 1, "to_state": 70 + 13 * 7, "reference_address": 40 + 11 * 7}),
-    ({"mode": Mode.DELTA, "scatter": 1, "theta": 3, "queue": 1},
+    ({"mode": Mode.DELTA, "scatter": 1, "theta": 3},
      {"tracks": 1, "updates": 1, "theta": 3, "to_accumulates": 1, "to_stores": 1,
       "to_state": 70 + 13 * 7, "reference_address": 40 + 11 * 7}),
     ({"mode": Mode.DELTA, "gather": 1, "theta": 3},
@@ -142,18 +146,17 @@ def test_linear_items(unit, gang: int, gather: int, scatter: int, ready_every: i
 def test_items_of_what_is_kept(fields, expected) -> None:
     """Comparison, and what happens to the sums, by mode; a layer of two passes moves it once."""
     dut = ItemGenerator(HW)
-    columns, known = 2 * HW.lanes, int("queue" in fields)
+    columns, known = 2 * HW.lanes, fields.get("scatter", 0)
     layer = Linear(source=Source.ACT, rows=1, depth=2 * P, columns=columns, source_base=6,
-                   source_stride=11, dest_stride=13, state_base=70, reference_base=40, **fields)
+                   source_stride=11, dest_stride=13, state_base=70, reference_base=40, queue=QUEUE,
+                   **fields)
     zero = dict.fromkeys(("dense", "tracks", "updates", "theta", "silent", "probe",
                           "to_accumulates", "to_stores"), 0)
     expected = zero | {"words": 2, "to_state": 70, "reference_address": 40} | expected
 
     async def bench(ctx):
-        put(ctx, dut.operator.descriptor, encoded(layer))
         ctx.set(dut.rows, 1)
-        first, last = await items_of(
-            ctx, dut, 2, dut.operator.start, 1, {"place": 7, "known": known})
+        first, last = await items_of(ctx, dut, 2, layer, 1, {"place": 7, "known": known})
         assert {name: last[name] for name in expected} == expected | {
             "to_state": expected["to_state"] + 2}
         assert {name: first[name] for name in expected} == expected | {"updates": 0}
@@ -161,9 +164,10 @@ def test_items_of_what_is_kept(fields, expected) -> None:
     simulate(dut, bench)
 
 
+@pytest.mark.parametrize("ready_every", [1, 3])
 @pytest.mark.parametrize(("tokens", "heads", "spread"), [(1, 1, 0), (9, 2, 0), (17, 3, 1),
                                                          (27, 2, 1), (30, 1, 2)])
-def test_attention_items(tokens: int, heads: int, spread: int) -> None:
+def test_attention_items(tokens: int, heads: int, spread: int, ready_every: int) -> None:
     """With a spread, an item takes as many tiles at a time."""
     dim, lag, stride = 12, HW.attention_lag, 20
     set_size = max(tokens % 2 + 1, spread)
@@ -198,8 +202,7 @@ def test_attention_items(tokens: int, heads: int, spread: int) -> None:
     dut = AttentionItems(HW)
 
     async def bench(ctx):
-        put(ctx, dut.operator.descriptor, encoded(operator))
-        got = await items_of(ctx, dut, len(order), dut.operator.start, 2)
+        got = await items_of(ctx, dut, len(order), operator, ready_every)
         for item, (source, address, row, need, columns, to, param, slot, leads, few, last) in zip(
                 got, order, strict=True):
             assert (item["source"], item["address"], item["row"], item["need"],
@@ -224,11 +227,11 @@ def test_words_are_read_together(wide: int, seed: int) -> None:
     made = []
 
     async def issue(ctx):
-        put(ctx, items.operator.descriptor, encoded(Linear(
+        layer = Linear(
             source=Source.ACT, rows=rows, depth=words * p, columns=2 * p, wide=bool(wide), split=3,
-            span=len(hw.gangs) - 1, weight_base=7, source_base=8, source_stride=16)))
+            span=len(hw.gangs) - 1, weight_base=7, source_base=8, source_stride=16)
         ctx.set(items.rows, rows)
-        made.extend(await items_of(ctx, items, rows, items.operator.start, 1))
+        made.extend(await items_of(ctx, items, rows, layer, 1))
 
     async def bench(ctx):
         for number, given in enumerate(made):

@@ -25,8 +25,8 @@ async def place(ctx, dut, rows: np.ndarray) -> list[list[tuple[int, int]]]:
             ctx.set(dut.token.valid, 1)
             ctx.set(dut.token.expert, expert)
             ctx.set(dut.token.last, rank == len(row) - 1)
-            made[-1].append((ctx.get(dut.token.slot), ctx.get(dut.token.known)))
             await ctx.tick()
+            made[-1].append((ctx.get(dut.token.slot), ctx.get(dut.token.known)))
         ctx.set(dut.token.valid, 0)
         await ctx.tick()
     return made

@@ -236,6 +236,8 @@ def test_dispatch_sets_unchanged_tokens_apart(seed: int) -> None:
         ctx.set(dut.clear, 0)
         ctx.set(dut.gated, 1)
         for row, places in zip(experts, slots, strict=True):
+            ctx.set(dut.i.valid, 0)
+            await ctx.tick()
             for choice, expert in enumerate(row):
                 put(ctx, dut.i.payload, pack(formats.route(HW), {
                     "expert": int(expert), "weight": 7, "last": choice == k - 1,

@@ -2,10 +2,11 @@
 
 ::
 
-    descriptor ──► heads, passes ──► tiles ──►│──► range of the step ──► product ──► verdict
+    descriptor ──► sizes ──► heads, passes ──► tiles ──► ranges
+                 └─────────────────────────────────────► ranges ──► range of the step ──► product
 """
 
-from amaranth import Module, Mux, Signal, Value
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -26,17 +27,21 @@ from deltamoe.rtl.record import Record
 def quotient(value, divisor: int):
     """Return ``ceil(value / divisor)`` of 8 bits: shifted, and times the reciprocal's bits.
 
-    ``ceil(v / d) = (v + d - 1) * ceil(2**s / d) >> s`` for the least ``s`` with which it holds for
-    all ``v``; a divider, or another multiplier, would take longer.
+    ``ceil(v / d) = (v * f + c) >> s``, with the ``f`` of the fewest bits for which it holds for all
+    ``v``; a divider, or another multiplier, would take longer.
     """
     even = divisor & -divisor
     odd, value = divisor // even, (value + even - 1) // even
     if odd == 1:
         return value
-    shift = next(s for s in range(24) if all(
-        (v + odd - 1) * -(-(1 << s) // odd) >> s == -(-v // odd) for v in range(256)))
-    factor = -(-(1 << shift) // odd)
-    return sum((value + odd - 1) << bit for bit in range(shift + 1) if factor >> bit & 1) >> shift
+    found = []
+    for shift, factor in ((shift, (1 << shift) // odd + up) for shift in range(8, 24)
+                          for up in range(2)):
+        least = max((-(-v // odd) << shift) - factor * v for v in range(256))
+        if all((v * factor + least) >> shift == -(-v // odd) for v in range(256)):
+            found.append((factor.bit_count(), shift, factor, least))
+    _, shift, factor, least = min(found)
+    return sum((value << bit for bit in range(shift + 1) if factor >> bit & 1), least) >> shift
 
 
 class Checks(cycles.Checks, wiring.Component):
@@ -63,8 +68,9 @@ class Checks(cycles.Checks, wiring.Component):
 
     Timing
     ------
-    Fields and address follow the descriptor by a cycle; range ``n`` is judged in step
-    ``n + LATENCY``. ``steps`` ranges are all of a descriptor's.
+    Fields and address follow the descriptor by some cycles, at most ``LATENCY``; range ``n`` is
+    judged in step ``n + LATENCY``. ``steps`` ranges are all of a descriptor's. A range that
+    follows from one product is not the first, one that follows from two is at least the fourth.
     """
 
     record = Record(moves="judges descriptors")
@@ -88,21 +94,26 @@ class Checks(cycles.Checks, wiring.Component):
         product, bound = Signal((count * stride).shape()), Signal.like(limit)
         offset = Signal.like(base)
         transfer = descriptor.transfer
-        end = transfer.address + transfer.beats * self.hw.bus_bytes
-        moves = (descriptor.opcode == Opcode.LOAD) | (descriptor.opcode == Opcode.STORE)
+        reach = transfer.address + transfer.beats * self.hw.bus_bytes
+        end, moves, whole = Signal.like(reach), Signal(), Signal()
 
         m.d.sync += [
             product.eq(count * stride), bound.eq(limit), offset.eq(base),
             self.range_valid.eq(offset + product <= bound),
-            self.address_valid.eq(~moves | ((transfer.address % self.hw.bus_bytes == 0)
-                                            & (transfer.beats != 0) & (end <= self.memory_size))),
+            end.eq(reach),
+            moves.eq((descriptor.opcode == Opcode.LOAD) | (descriptor.opcode == Opcode.STORE)),
+            whole.eq((transfer.address % self.hw.bus_bytes == 0) & (transfer.beats != 0)),
+            self.address_valid.eq(~moves | (whole & (end <= self.memory_size))),
             self.field_valid.eq(descriptor.opcode == Opcode.HALT),
             *(signal.eq(0) for signal in (base, count, stride, limit)),
         ]
         for opcode, fields, ranges in rules:
             assert len(ranges) <= self.steps
+            legal = Signal(len(fields), name=f"legal_{opcode.name.lower()}")
+            m.d.sync += legal.eq(Cat(fields))
+            ranges = [[self.held(m, value) for value in values] for values in ranges]
             with m.If(descriptor.opcode == opcode):
-                m.d.sync += self.field_valid.eq(fields)
+                m.d.sync += self.field_valid.eq(legal.all())
                 with m.Switch(self.step):
                     for number, values in enumerate(ranges):
                         with m.Case(self.DERIVED + number):
@@ -110,6 +121,16 @@ class Checks(cycles.Checks, wiring.Component):
                                          zip((base, count, stride, limit), values, strict=True)]
 
         return m
+
+    @staticmethod
+    def held(m: Module, value) -> Value:
+        """Return a part of a range, in a register unless it is constant."""
+        value = Value.cast(value)
+        if isinstance(value, Const):
+            return value
+        register = Signal(value.shape())
+        m.d.sync += register.eq(value)
+        return register
 
     @staticmethod
     def registers(rules) -> list[Signal]:
@@ -122,29 +143,36 @@ class Checks(cycles.Checks, wiring.Component):
         """Products of the descriptor's fields, a multiplication each, in registers."""
         hw, operator = self.hw, self.descriptor.operator
         wide = (hw.lanes << operator.spread) - 1
-        tall = (operator.rows + wide) // hw.lanes >> operator.spread
-        heads, passes = Signal(8), Signal(8)
+        tall = operator.rows + wide
+        heads, passes, rises = Signal(8), Signal(8), Signal.like(tall)
+        lifted = Signal(9)
         high = Signal(range(FIELD // hw.lanes + (1 << len(hw.spreads(hw.groups)))))
         products = (heads * passes, heads * operator.head_words * hw.word, heads * high,
                     operator.heads * operator.head_words)
         tiles, key_words, key_tiles, row = (
             Signal(product.shape(), name=name) for name, product in zip(
                 ("tiles", "key_words", "key_tiles", "row"), products, strict=True))
-        sizes = [quotient(operator.heads, hw.groups // size) for size in hw.gangs]
+        quotients = [quotient(operator.heads, hw.groups // size) for size in hw.gangs]
+        sizes = [Signal(8, name=f"heads_{size}") for size in hw.gangs]
         m.d.sync += [
+            *(size.eq(value) for size, value in zip(sizes, quotients, strict=True)),
             heads.eq(select(operator.set_size, sizes)),
-            passes.eq((operator.head_words + (2 << operator.spread) - 1) >> 1 >> operator.spread),
-            high.eq(tall), *(register.eq(product) for register, product in zip(
+            lifted.eq((operator.head_words + (2 << operator.spread) - 1) >> 1),
+            passes.eq(lifted >> operator.spread),
+            rises.eq(tall), high.eq(rises // hw.lanes >> operator.spread),
+            *(register.eq(product) for register, product in zip(
                 (tiles, key_words, key_tiles, row), products, strict=True)),
         ]
         return heads, tiles, key_words, key_tiles, row
 
     def rules(self, m: Module):
         """Legal fields and ``base + count * stride <= limit`` of every opcode but ``LOAD``."""
-        store = self.descriptor.store
+        store, linear = self.descriptor.store, self.descriptor.linear
         heads, tiles, key_words, key_tiles, row = self.derive(m)
+        reads = self.held(m, (linear.depth + self.hw.word - 1) // self.hw.word)
         return (
-            (Opcode.LINEAR, self.linear_fields(row), self.linear_ranges(heads, tiles, key_words)),
+            (Opcode.LINEAR, self.linear_fields(row),
+             self.linear_ranges(reads, heads, tiles, key_words)),
             (Opcode.ATTENTION, self.attention_fields(),
              self.attention_ranges(tiles, key_tiles, row)),
             (Opcode.STORE, store_fields(store, self.kept),
@@ -156,38 +184,37 @@ class Checks(cycles.Checks, wiring.Component):
         hw, linear = self.hw, self.descriptor.linear
         is_gate, is_kv = linear.dest == Dest.GATE, (
             (linear.dest == Dest.KEY) | (linear.dest == Dest.VALUE))
-        gate_valid = ((linear.top_k != 0) & (linear.top_k <= hw.max_top_k)
-                      & (linear.top_k <= linear.num_experts)
-                      & (linear.num_experts <= hw.max_experts)
-                      & (linear.columns >= 2 * linear.num_experts)
-                      & (linear.columns < 2 * linear.num_experts + hw.word))
+        gate_valid = (linear.top_k != 0, linear.top_k <= hw.max_top_k,
+                      linear.top_k <= linear.num_experts, linear.num_experts <= hw.max_experts,
+                      linear.columns >= 2 * linear.num_experts,
+                      linear.columns < 2 * linear.num_experts + hw.word)
         is_key = linear.dest == Dest.KEY
         return (
-            (linear.rows != 0) & (linear.rows <= hw.max_tokens)
-            & (linear.depth != 0) & (linear.depth <= hw.max_depth)
-            & (linear.columns != 0) & (linear.columns % hw.word == 0)
-            & placed(linear, hw) & ((linear.dest < Dest.SCORES) | self.kept.probes(linear))
-            & (linear.source != Source.PROBABILITIES)
-            & self.kept.allows(linear)
-            & (~is_gate | gate_valid)
-            & (~is_kv | ((linear.head_words != 0) & spread_valid(linear, hw)
-                         & (linear.columns // hw.word == row)))
-            & (~is_key | (linear.columns <= hw.max_embed))
-            & (~(linear.gather | linear.scatter) | (linear.queue < hw.queues))
-            & (~linear.wide | read_together(linear, hw))
-            & (~linear.norm | ((linear.dim != 0) & (linear.dim <= hw.max_embed)
-                              & (linear.dim % hw.word == 0) & ~self.kept.by_place(linear)))
+            linear.rows != 0, linear.rows <= hw.max_tokens,
+            linear.depth != 0, linear.depth <= hw.max_depth,
+            linear.columns != 0, linear.columns % hw.word == 0,
+            placed(linear, hw), (linear.dest < Dest.SCORES) | self.kept.probes(linear),
+            linear.source != Source.PROBABILITIES,
+            self.kept.allows(linear),
+            *(~is_gate | valid for valid in gate_valid),
+            ~is_kv | ((linear.head_words != 0) & spread_valid(linear, hw)),
+            ~is_kv | (linear.columns // hw.word == row),
+            ~is_key | (linear.columns <= hw.max_embed),
+            ~(linear.gather | linear.scatter) | (linear.queue < hw.queues),
+            ~linear.wide | read_together(linear, hw),
+            ~linear.norm | ((linear.dim != 0) & (linear.dim <= hw.max_embed)
+                            & (linear.dim % hw.word == 0) & ~self.kept.by_place(linear)),
         )
 
-    def linear_ranges(self, heads, tiles, key_words):
+    def linear_ranges(self, reads, heads, tiles, key_words):
         """Ranges of ``LINEAR``.
 
         Weights, parameters, source, destination, or the experts that a gate remembers; the
         normalization's source and destination, or a row's places.
         """
         hw, linear = self.hw, self.descriptor.linear
-        columns, reads = linear.columns // hw.word, (linear.depth + hw.word - 1) // hw.word
-        rows = select(linear.split, [reads * (hw.word >> split) for split in hw.splits])
+        columns, words = linear.columns // hw.word, (linear.depth + hw.word - 1) // hw.word
+        rows = select(linear.split, [words * (hw.word >> split) for split in hw.splits])
         rows = rows[: FIELD.bit_length()]  # the words of a row hold at most FIELD elements
         source = Mux(linear.source == Source.NORMED, hw.normed_words,
                      Mux(linear.source == Source.ACT, hw.act_words, hw.reference_words))
@@ -204,7 +231,7 @@ class Checks(cycles.Checks, wiring.Component):
              hw.residual_words),
             self.kept.places_range(linear, (
                 0, Mux(linear.norm, linear.rows, 0), norm_words, hw.normed_words)),
-            *self.kept.ranges(linear),
+            *self.kept.ranges(linear, reads),
         )
 
     def destination_range(self, columns, to_act, heads, tiles, key_words):
@@ -225,21 +252,20 @@ class Checks(cycles.Checks, wiring.Component):
         """Legal fields of ``ATTENTION``."""
         hw, attention = self.hw, self.descriptor.attention
         return (
-            (attention.rows != 0) & (attention.rows <= hw.max_tokens) & (attention.heads != 0)
-            & (attention.head_dim != 0) & (attention.head_dim % hw.word == 0)
-            & (attention.head_dim <= hw.max_depth) & spread_valid(attention, hw)
-            & (attention.head_words == attention.head_dim // hw.word)
-            & (attention.mode < Mode.DELTA)
+            attention.rows != 0, attention.rows <= hw.max_tokens, attention.heads != 0,
+            attention.head_dim != 0, attention.head_dim % hw.word == 0,
+            attention.head_dim <= hw.max_depth, spread_valid(attention, hw),
+            attention.head_words == attention.head_dim // hw.word, attention.mode < Mode.DELTA,
         )
 
     def attention_ranges(self, tiles, key_tiles, row):
-        """Ranges of ``ATTENTION``: keys, values, queries, outputs, parameters."""
+        """Ranges of ``ATTENTION``: parameters, queries, outputs, keys, values."""
         hw, attention = self.hw, self.descriptor.attention
         return (
-            (attention.key_base, key_tiles, attention.head_dim, hw.kv_rows),
-            (attention.value_base, tiles, attention.rows, hw.kv_rows),
+            (attention.param_base + attention.heads, 0, 0, hw.param_words),
             (attention.source_base + row, attention.rows - 1, attention.source_stride,
              hw.act_words),
             (attention.dest_base + row, attention.rows - 1, attention.dest_stride, hw.act_words),
-            (attention.param_base + attention.heads, 0, 0, hw.param_words),
+            (attention.key_base, key_tiles, attention.head_dim, hw.kv_rows),
+            (attention.value_base, tiles, attention.rows, hw.kv_rows),
         )

@@ -32,8 +32,8 @@ class NothingKept:
         """Whether sums are kept, or added to, that are found by a row's place."""
         return Const(0)
 
-    def ranges(self, linear) -> tuple:
-        """Ranges of the kept sums and of the references."""
+    def ranges(self, linear, words) -> tuple:
+        """Ranges of the kept sums and of the references, of rows of ``words`` words."""
         return ()
 
     def places_range(self, linear, other):
@@ -68,11 +68,11 @@ class Kept(NothingKept):
         uses = linear.stores | (linear.mode >= Mode.DELTA)
         return uses & (linear.gather | linear.scatter)
 
-    def ranges(self, linear) -> tuple:
+    def ranges(self, linear, words) -> tuple:
         hw, probes, found = self.hw, self.probes(linear), self.by_place(linear)
         tracks = probes | (linear.mode == Mode.DELTA)
         uses = (linear.stores | (linear.mode >= Mode.DELTA)) & ~probes
-        words, columns = (linear.depth + hw.word - 1) // hw.word, linear.columns // hw.word
+        columns = linear.columns // hw.word
         return (
             (linear.state_base + Mux(found, columns, 0),
              Mux(uses, Mux(found, linear.places - 1, linear.rows), 0),

@@ -11,7 +11,7 @@ from deltamoe.rtl.descriptor import Target
 
 def store_fields(store, kept: NothingKept):
     """Whether this hardware stores from the target."""
-    return (store.target == Target.RESIDUAL) | kept.stores(store)
+    return ((store.target == Target.RESIDUAL) | kept.stores(store),)
 
 
 def store_ranges(store, hw: HwConfig, kept: NothingKept):
@@ -23,13 +23,13 @@ def load_fields(load, hw: HwConfig, kept: NothingKept):
     """Legal fields of ``LOAD``."""
     in_words = (load.target == Target.PARAMETERS) | (load.target == Target.NORM)
     return (
-        (load.target <= kept.last_target)
-        & (load.span < len(hw.gangs)) & ((load.target != Target.STATE) | ~load.beats[0])
-        & (~in_words | (load.beats % 4 == 0))
-        & ((load.target != Target.TABLE) | (load.beats == TABLE // hw.bus_bytes))
-        & ((load.target != Target.PROGRAM)
-           | (load.beats == load.descriptors * (DESCRIPTOR_BYTES // hw.bus_bytes)))
-        & (~load.skip_if_empty | (load.expert < hw.max_experts))
+        load.target <= kept.last_target,
+        load.span < len(hw.gangs), (load.target != Target.STATE) | ~load.beats[0],
+        ~in_words | (load.beats % 4 == 0),
+        (load.target != Target.TABLE) | (load.beats == TABLE // hw.bus_bytes),
+        (load.target != Target.PROGRAM)
+        | (load.beats == load.descriptors * (DESCRIPTOR_BYTES // hw.bus_bytes)),
+        ~load.skip_if_empty | (load.expert < hw.max_experts),
     )
 
 
