@@ -69,7 +69,6 @@ class Writeback(cycles.Writeback, wiring.Component):
     record = Record(moves="hands results to the unit they are for", area=Area(), combinational={
         "draining.written": ("i.payload", "i.valid"),
         "i.ready": ("i.payload",),
-        "token_freed": ("deferred.operator.descriptor",),
     })
 
     i: stream.Interface
