@@ -362,7 +362,7 @@ def test_elaborations_are_short() -> None:
                 assert node.end_lineno - node.lineno < 60, f"{name}: elaborate"
 
 
-LOOSE = 115
+LOOSE = 109
 """Ports of all units but the accelerator that are in no signature: no more than there are."""
 
 

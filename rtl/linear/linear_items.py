@@ -59,28 +59,15 @@ class LinearItems(wiring.Component):
         primed, running, settled = Signal(), Signal(), Signal()
         row, column = Signal(range(hw.max_tokens)), Signal(range(hw.param_words))
         entry, walks = Signal(queued(hw)), Signal()
-        base, rows = Signal(range(hw.weight_rows)), Signal(range(hw.weight_rows + 1))
+        base = Signal(range(hw.weight_rows))
         param, remaining = Signal(range(hw.param_words)), Signal(range(hw.param_words + 1))
-        width, words = Signal(range(hw.item_words + 1)), Signal(range(hw.item_words + 1))
+        words = Signal(range(hw.item_words + 1))
         last_pass, last_row, step = Signal(), Signal(), Signal()
         source, dest = Signal.like(self.o.p.address), Signal.like(self.o.p.drained.address)
         dest_start = Signal.like(dest)
-        leads, few = Signal.like(self.o.p.leads), Signal()
         is_value = given.dest == Dest.VALUE
+        width, rows, leads, few = self.placement(m)
 
-        with m.Switch(given.gang):
-            for index, gang in enumerate(hw.gangs):
-                with m.Case(index):
-                    m.d.comb += width.eq(2 * gang)
-        with m.Switch(given.span):
-            for index, span in enumerate(hw.gangs):
-                with m.Case(index):
-                    m.d.comb += [leads.eq(sum(1 << n for n in range(0, hw.groups, span))),
-                                 few.eq(2 * span >= hw.groups)]
-        with m.Switch(given.split):
-            for split in hw.splits:
-                with m.Case(split):
-                    m.d.sync += rows.eq(self.made_words() * (hw.word >> split))
         m.d.comb += [
             remaining.eq(given.columns // hw.word - column),
             step.eq(running & settled & (self.o.ready | ~self.o.valid)),
@@ -122,6 +109,30 @@ class LinearItems(wiring.Component):
         self.keep(m, entry, step, words, row, column)
 
         return m
+
+    def placement(self, m: Module):
+        """Return what follows from the operator's placement.
+
+        Words of columns of a pass, rows of weights of one, the groups that may lead, and whether
+        those are at most two.
+        """
+        hw, given = self.hw, self.operator.descriptor.linear
+        width, rows = Signal(range(hw.item_words + 1)), Signal(range(hw.weight_rows + 1))
+        leads, few = Signal.like(self.o.p.leads), Signal()
+        with m.Switch(given.gang):
+            for index, gang in enumerate(hw.gangs):
+                with m.Case(index):
+                    m.d.comb += width.eq(2 * gang)
+        with m.Switch(given.span):
+            for index, span in enumerate(hw.gangs):
+                with m.Case(index):
+                    m.d.comb += [leads.eq(sum(1 << n for n in range(0, hw.groups, span))),
+                                 few.eq(2 * span >= hw.groups)]
+        with m.Switch(given.split):
+            for split in hw.splits:
+                with m.Case(split):
+                    m.d.sync += rows.eq(self.made_words() * (hw.word >> split))
+        return width, rows, leads, few
 
     def keep(self, m: Module, entry, step, words, row, column):
         """Where sums and references are kept: row by row, or by place, and whether they are."""
