@@ -8,10 +8,10 @@ from deltamoe.sim.memory import MemoryModel
 ZCU102 = Board(
     hardware=HwConfig(
         name="zcu102", groups=24, lanes=64, packed=True, queue_words=64, attention_lag=31,
-        max_tokens=256, max_embed=256, max_depth=1024, max_experts=32, max_top_k=8,
-        weight_rows=512, kv_rows=512, act_words=8192, normed_words=2048, residual_words=2048,
-        read_words=4,
-        state_words=4096, reference_words=4096, param_words=256, norm_words=32, program_depth=256,
+        acc_width=26, max_tokens=1024, max_embed=768, max_depth=2048, max_experts=32, max_top_k=8,
+        weight_rows=512, kv_rows=512, act_words=10240, normed_words=4736, residual_words=4768,
+        queued_tokens=256, read_words=4,
+        state_words=4096, reference_words=4096, param_words=256, norm_words=64, program_depth=256,
         burst_beats=64, outstanding=8,
     ),
     part="xcup",

@@ -137,6 +137,7 @@ _TINY = {
     "image_channels": 3, "image_height": 224, "image_width": 224, "patch_size": 16,
     "embed_dim": 192, "num_layers": 12, "num_heads": 3, "hidden_dim": 768,
 }
+_SMALL = _TINY | {"embed_dim": 384, "num_heads": 6, "hidden_dim": 1536}
 
 MODELS: dict[str, ModelConfig] = {
     model.name: model
@@ -159,10 +160,19 @@ MODELS: dict[str, ModelConfig] = {
             **_TINY, num_experts=16, top_k=4, expert_dim=192, num_tasks=2,
         ),
         ModelConfig(
-            name="m3vit-small-197",
-            **_TINY | {"embed_dim": 384, "num_heads": 6, "hidden_dim": 1536},
+            name="m3vit-small-197", **_SMALL,
             num_experts=16, top_k=2, expert_dim=768, num_tasks=2,
         ),
         ModelConfig(name="deit-tiny-197", **_TINY, num_classes=(1000,)),
+        ModelConfig(
+            name="deit-tiny-577", **_TINY | {"image_height": 384, "image_width": 384},
+            num_classes=(1000,),
+        ),
+        ModelConfig(name="deit-small-197", **_SMALL, num_classes=(1000,)),
+        ModelConfig(name="dinov2-small-257", **_SMALL | {"patch_size": 14}),
+        ModelConfig(
+            name="vit-base-197",
+            **_TINY | {"embed_dim": 768, "num_heads": 12, "hidden_dim": 3072}, num_classes=(1000,),
+        ),
     )
 }

@@ -78,6 +78,8 @@ class HwConfig:
     weight_rows, kv_rows, act_words, normed_words, residual_words : int
         Depths of the on-chip memories. A row is ``lanes`` weights, a word is ``word`` elements.
         The image is loaded into the memory of the activations.
+    queued_tokens : int
+        Tokens that a queue of an expert, or of those that changed, holds; 0: ``max_tokens``.
     read_words : int
         Words of activations that can be read together, 1, 2 or 4, each for other lane groups:
         ``groups`` are twice as many gangs. ``zcu102`` needs four for 768 inputs of which it skips
@@ -110,6 +112,7 @@ class HwConfig:
     act_words: int
     normed_words: int
     residual_words: int
+    queued_tokens: int = 0
     read_words: int = 1
     state_words: int = 0
     reference_words: int = 0
@@ -146,6 +149,10 @@ class HwConfig:
         for field in ("max_tokens", "program_depth"):
             if getattr(self, field).bit_count() != 1:
                 raise self._wrong(field, "a power of two")
+        if self.queued_tokens and (self.queued_tokens.bit_count() != 1
+                                   or self.queued_tokens > self.max_tokens):
+            raise self._wrong("queued_tokens", f"a power of two of at most max_tokens="
+                              f"{self.max_tokens}, or 0")
         for field, row in (("act_words", self.act_row), ("residual_words", 2)):
             if getattr(self, field) < 2 * row or getattr(self, field) % row:
                 raise self._wrong(field, f"a multiple of {row} above {row}")
@@ -165,7 +172,8 @@ class HwConfig:
             raise self._wrong("max_experts", "at most 128 with state_words: a descriptor counts "
                               "two queues for each in 8 bits")
         if self.remembered_tokens > FIELD:
-            raise self._wrong("max_tokens", f"at most {FIELD // 8} with state_words: a descriptor "
+            raise self._wrong("queued_tokens" if self.queued_tokens else "max_tokens",
+                              f"at most {FIELD // 8} with state_words: a descriptor "
                               "has 16 bits for the first token's experts of eight layers")
 
     def _wrong(self, parameter: str, allowed: str) -> "WrongValueError":
@@ -189,12 +197,17 @@ class HwConfig:
     @property
     def compared_tokens(self) -> int:
         """Tokens that can be compared with those of the frame before."""
-        return self.max_tokens if self.temporal else 0
+        return self.queue_depth if self.temporal else 0
 
     @property
     def remembered_tokens(self) -> int:
         """Tokens whose experts of the frame before are known, over all layers."""
         return 8 * self.compared_tokens
+
+    @property
+    def queue_depth(self) -> int:
+        """Tokens that fit into a queue of tokens."""
+        return self.queued_tokens or self.max_tokens
 
     @property
     def queues(self) -> int:

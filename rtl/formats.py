@@ -185,8 +185,8 @@ def queued(hw: HwConfig) -> data.StructLayout:
     ``place`` is the token's slot behind all of the tokens before, ``known`` whether what is kept
     there is of this expert.
     """
-    return data.StructLayout({"token": range(hw.max_tokens), "weight": 16, **if_kept(hw, {
-        "place": range(hw.max_tokens * hw.max_top_k), "known": 1})})
+    return data.StructLayout({"token": range(hw.queue_depth), "weight": 16, **if_kept(hw, {
+        "place": range(hw.queue_depth * hw.max_top_k), "known": 1})})
 
 
 def probed(hw: HwConfig) -> data.StructLayout:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from deltamoe.golden.operators import Operator
 
@@ -38,6 +38,16 @@ class Role(StrEnum):
     REPLAY = "replay"
 
 
+class Section(NamedTuple):
+    """Where a part of an operator begins, if it comes in several: at which row of its operand.
+
+    ``depth`` is the first element of its sums.
+    """
+
+    row: int = 0
+    depth: int = 0
+
+
 @dataclass(frozen=True)
 class Label:
     """What a descriptor is there for.
@@ -52,6 +62,8 @@ class Label:
         What it moves; None for all that there is.
     columns, rows : int, optional
         Of a block that is moved, the first word of its columns and its first row.
+    section : Section, optional
+        Of a part of an operator, where it begins; None if it is no part. Not printed.
     """
 
     subject: Subject
@@ -59,6 +71,7 @@ class Label:
     what: What | None = None
     columns: int | None = None
     rows: int | None = None
+    section: Section | None = None
 
     def __str__(self) -> str:
         words = (self.subject, self.columns, self.what, self.rows, self.role)

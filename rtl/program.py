@@ -204,7 +204,8 @@ class Operator(Compute):
 
     Bases and strides count words of their memory, or its rows if it is that of weights or of keys
     and values. Head ``h`` lives in the ``h % sets``-th set of groups, where ``2**spread``
-    neighboring groups hold different tiles of it; ``set_size`` indexes ``HwConfig.gangs``.
+    neighboring groups hold different tiles of it, and ``2**head_split`` times as many different
+    parts of each sum; ``set_size`` indexes ``HwConfig.gangs``.
     """
 
     by_row: bool = flag("1: each row waits only for the same row of the last one waited for")
@@ -221,6 +222,7 @@ class Operator(Compute):
     head_words: int = bits(8, "words of a head's row")
     set_size: int = bits(4, "index of the groups of a set in `HwConfig.gangs`")
     spread: int = bits(3, "2**`spread` neighboring groups of a set hold different tiles of a head")
+    head_split: int = bits(3, "2**`head_split` such gangs of a set hold parts of a head's sums")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +243,7 @@ class Linear(Operator):
     tokens which did not change since ``Dest.CHANGED`` go to their experts' silent queues,
     ``max_experts`` further on; with ``routes``, ``Dest.CHANGED`` does so itself, to queue 0.
     ``remembers`` tells the gate that what is kept of an expert is of use while a token stays with
-    it.
+    it. ``adds`` adds the kept sums of a part of the layer's inputs to those of another.
     """
 
     opcode = Opcode.LINEAR
@@ -287,6 +289,7 @@ class Linear(Operator):
     fresh: bool = flag("1: nothing was kept before; send all elements")
     keeps: bool = flag("1: leave the reference, since another descriptor has the same operand")
     stores: bool = flag("1: keep the sums of a dense layer")
+    adds: bool = flag("1: add the kept sums to those of a dense layer")
 
     @property
     def queued(self) -> bool:
@@ -307,6 +310,8 @@ class Attention(Operator):
     head_dim: int = bits(16, "elements of a head")
     key_base: int = bits(16, "first row of the keys")
     value_base: int = bits(16, "first row of the values")
+    value_spread: int = bits(3, "2**`value_spread` neighboring groups of as many hold different "
+                             "tiles of a head's values, the others parts of their sums")
     kappa22: int = bits(32, "output scale times 2**22, for rows whose sum of exponentials is below "
                         f"{LONG_ROW}")
     kappa26: int = bits(32, "output scale times 2**26, for all other rows")

@@ -129,7 +129,12 @@ class Execution:
     def known(self, label: Label, layer: Linear, rows: int):
         """Return the operand of a ``LINEAR``, or what is sent of it, of the next block of rows."""
         if layer.mode != Mode.DELTA:
-            return self.now.operands.get(label.subject) if label.role is None else None
+            operand = self.now.operands.get(label.subject) if label.role is None else None
+            if operand is None or label.section is None:
+                return operand
+            row, depth = label.section
+            whole = operand.reshape(-1, operand.shape[-1])
+            return whole[row : row + rows, depth : depth + layer.depth]
         sent = self.now.sent.get(label.subject)
         if sent is None or len(sent) == rows:
             return sent
@@ -149,13 +154,13 @@ class Execution:
         """Return which of the kept memories' ports a layer takes."""
         delta = layer.mode == Mode.DELTA
         tracks = delta and not layer.fresh
-        return Kept(tracks or layer.mode == Mode.REPLAY,
+        return Kept(tracks or layer.mode == Mode.REPLAY or layer.adds,
                     tracks or layer.source == Source.REFERENCE, delta and not layer.keeps)
 
     def keep(self, layer: Linear, known: Sequence[bool]) -> None:
         """Count what a layer keeps of its rows, and compares with what was kept."""
         mode, hw, rows, old = layer.mode, self.hw, len(known), sum(known)
-        if mode >= Mode.DELTA or layer.stores:
+        if mode >= Mode.DELTA or layer.stores or layer.adds:
             self.counters["kept_words"] += rows * layer.columns // hw.word
         if mode == Mode.DELTA:
             words, moves = -(-layer.depth // hw.word), not layer.keeps
@@ -163,7 +168,7 @@ class Execution:
             self.counters["reference_words"] += read + (rows - old) * moves * words
             self.counters["references_read"] += read
             self.counters["references_moved"] += moved
-        if mode >= Mode.DELTA:
+        if mode >= Mode.DELTA or layer.adds:
             self.counters["sums_read"] += old * layer.columns // hw.word
 
     def probe(self, label: Label, layer: Linear, start: int, drain: int) -> Results:
@@ -212,7 +217,8 @@ class Execution:
         words = -(-keys_of(attention) // hw.word)
         sink = Probabilities(hw, words)
         self.counters["softmax_words"] += attention.rows * attention.heads * words
-        place = Place(1 << attention.spread, 1, hw.gangs[attention.set_size])
+        place = Place(1 << attention.spread, 1 << attention.head_split,
+                      hw.gangs[attention.set_size])
         released = self.retirement.finished[attention.wait_computes - 1]
         first = start + ITEMS
         self.pipeline.begin(label, first, drain, place,

@@ -21,7 +21,7 @@ from deltamoe.golden.sparsity.work import Frame, Work
 from deltamoe.rtl.compiler.assembler import Program
 from deltamoe.rtl.compiler.linker import Labeled, with_pieces
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.label import Label, Role, Subject, What
+from deltamoe.rtl.label import Label, Role, Section, Subject, What
 from deltamoe.rtl.program import (
     Attention,
     Compute,
@@ -161,15 +161,42 @@ def whole_words(columns: float, hw: HwConfig) -> int:
     return max(1, int(-(-columns // hw.word))) * hw.word
 
 
-def linear(layer: Linear, work: Work, weights: Weights, hw: HwConfig,
-           ) -> tuple[Linear, np.ndarray | None]:
-    """Return what is left of a piece of a layer, and what is sent of its operand."""
+class Extents(NamedTuple):
+    """Rows of a layer's operand, and elements of its sums, over all of its parts."""
+
+    rows: int
+    depth: int
+
+
+def extents(labeled: Iterable[Labeled]) -> dict[Subject, Extents]:
+    """Return the extents of the layers that come in parts: tiles of rows, or parts of sums."""
+    found: dict[Subject, Extents] = {}
+    for label, layer in labeled:
+        if label.section is not None and isinstance(layer, Linear):
+            before = found.get(label.subject, Extents(0, 0))
+            found[label.subject] = Extents(max(before.rows, label.section.row + layer.rows),
+                                           max(before.depth, label.section.depth + layer.depth))
+    return found
+
+
+def linear(layer: Linear, work: Work, weights: Weights, hw: HwConfig, section: Section | None,
+           whole: Extents) -> tuple[Linear, np.ndarray | None, Section | None]:
+    """Return what is left of a piece of a layer, what is sent of its operand, and where it begins.
+
+    Of a layer in parts, each has its share of the rows and elements that are left of the ``whole``.
+    """
     share = width(work) / weights.columns
     columns = layer.columns if share == 1 else whole_words(layer.columns * share, hw)
     sent = operand(work, width(work))
-    return replace(layer, rows=work.rows, columns=columns,
-                   depth=work.depth if sent is None else sent.shape[1],
-                   mode=Mode.DENSE if sent is None else Mode.ZERO_SKIP, zero_point=0), sent
+    rows, depth = work.rows, work.depth if sent is None else sent.shape[1]
+    if section is not None:
+        first, row_end = (place * rows // whole.rows
+                          for place in (section.row, section.row + layer.rows))
+        element, end = (place * depth // whole.depth
+                        for place in (section.depth, section.depth + layer.depth))
+        rows, depth, section = row_end - first, end - element, Section(first, element)
+    return replace(layer, rows=rows, columns=columns, depth=depth,
+                   mode=Mode.DENSE if sent is None else Mode.ZERO_SKIP, zero_point=0), sent, section
 
 
 def attention(whole: Attention, scores: Work, values: Work, hw: HwConfig,
@@ -235,6 +262,7 @@ def rewritten(labeled: Sequence[Labeled], hw: HwConfig, frames: Sequence[Frame],
               weights: Mapping[Product, Weights], operands: Sequence[dict]) -> Iterator[Labeled]:
     """Return all descriptors as ``frames`` leave them; add to the ``operands`` of each frame."""
     number, pieces = 0, Counter(label for label, _ in labeled)
+    parts, whole = extents(labeled), Extents(0, 0)
     for label, descriptor in labeled:
         if isinstance(descriptor, Halt):
             yield label, descriptor
@@ -250,7 +278,9 @@ def rewritten(labeled: Sequence[Labeled], hw: HwConfig, frames: Sequence[Frame],
                 descriptor, *(works[product.beside(part)] for part in ATTENTION), hw)
             operands[number] |= {product.beside(part): mask for part, mask in masks.items()}
         elif isinstance(descriptor, Linear) and product in works:
-            descriptor, sent = linear(descriptor, works[product], weights[product], hw)
+            descriptor, sent, section = linear(descriptor, works[product], weights[product], hw,
+                                               label.section, parts.get(product, whole))
+            label = replace(label, section=section)
             operands[number] |= {} if sent is None else {product: sent}
         elif isinstance(descriptor, Attention) or not descriptor.queued:
             descriptor = replace(descriptor, rows=0)
@@ -264,7 +294,7 @@ def remembering(labeled: Sequence[Labeled], hw: HwConfig, frames: Sequence[Frame
     A load may begin with that of the operator's weights, an expert's when its tokens are known.
     What waits for others waits for the same ones as before.
     """
-    total, done = Counter(label for label, _ in labeled), Counter[Label]()
+    total, done = Counter(replace(label, section=None) for label, _ in labeled), Counter[Label]()
     computed = {label.subject for label, _ in labeled if label.role is None}
     states = [moved(remembered(frame.works, computed), hw) for frame in frames]
     surrounded: list[Labeled] = []
@@ -288,18 +318,19 @@ def remembering(labeled: Sequence[Labeled], hw: HwConfig, frames: Sequence[Frame
             add(label, descriptor)
             loads.append(count[True])
             continue
-        state, pieces = states[number].get(subject, State(0, 0)), total[label] // len(frames)
+        every = replace(label, section=None)
+        state, pieces = states[number].get(subject, State(0, 0)), total[every] // len(frames)
         beats = [-(-size // hw.bus_bytes) for size in state]
-        if done[label] % pieces == 0 and beats[0]:
+        if done[every] % pieces == 0 and beats[0]:
             add(Label(subject, Role.LOAD, What.STATE), Load(
                 target=Target.STATE, beats=beats[0], wait_computes=waits.get(subject, 0)))
             begun = count[True]
-        done[label] += 1
+        done[every] += 1
         add(label, replace(descriptor, wait_loads=max(begun, loads[descriptor.wait_loads])))
         computes.append(count[False])
         if isinstance(descriptor, Store):
             number, waits = number + 1, {}
-        if done[label] % pieces == 0 and beats[1]:
+        if done[every] % pieces == 0 and beats[1]:
             add(Label(subject, what=What.STATE), Store(target=Target.STATE, beats=beats[1],
                                                        wait_loads=count[True]))
     return surrounded

@@ -14,6 +14,7 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.formats import beat, requantized
 from deltamoe.rtl.interfaces import GroupWrite, Operator, kv_write
+from deltamoe.rtl.placed import part_of, part_rows, selected
 from deltamoe.rtl.record import Area, Record
 
 
@@ -25,16 +26,20 @@ class KvWriter(cycles.KvWriter, wiring.Component):
     row ``base + (n * ceil(head_dim / (L * S)) + d // (L * S)) * tokens + t`` of the groups ``g``
     with ``g % S == d // L % S``, lane ``d % L``; the key in row
     ``base + (n * ceil(tokens / (L * S)) + t // (L * S)) * head_dim + d`` of those with
-    ``g % S == t // L % S``, lane ``t % L``.
+    ``g % S == t // L % S``, lane ``t % L``. With ``head_split``, ``t`` of a value and ``d`` of a
+    key stand for the row among those of their part, ``tokens`` and ``head_dim`` for the rows of a
+    part, see :mod:`deltamoe.rtl.placed`; and the groups are only those whose ``g // S`` is that
+    part, modulo ``2**head_split``.
 
     Members
     -------
     descriptor : ``In(DESCRIPTOR)``
         Operator of the values; its ``rows`` are ``tokens``.
     key_operator : ``In(Operator())``
-        Operator of the keys; its ``key_gap`` is ``(ceil(tokens / (L * S)) - 1) * head_dim``.
+        Operator of the keys; its ``key_gap`` is ``ceil(tokens / (L * S)) - 1`` times the rows of
+        a part of ``head_dim``.
     values : ``In(stream.Signature(requantized(hw), always_ready=True))``
-        Words of values; the tag's address is right for a row's first word.
+        Words of values; the tag's address is right for a row's first word, its weight is the part.
     keys : ``In(stream.Signature(beat(signed(8), hw.word), always_ready=True))``
         Turned words; ``last`` ends a block of ``word`` tokens.
     write : ``Out(GroupWrite(hw, kv_write(hw)))``
@@ -77,10 +82,13 @@ class KvWriter(cycles.KvWriter, wiring.Component):
 
         return m
 
-    def members(self, m: Module, given, set_number, member):
-        """Return the number of sets, and the groups of one set that hold a word."""
+    def members(self, m: Module, given, set_number, member, part):
+        """Return the number of sets, and the groups of one set that hold a word of a part."""
         sets, inside = Signal(range(self.hw.groups + 1)), Signal(self.hw.groups)
-        holders = Signal(self.hw.groups)
+        holders, levels = Signal(self.hw.groups), Signal(3)
+        first = self.counter()
+        m.d.sync += levels.eq(given.spread + given.head_split)
+        m.d.comb += first.eq(member | part << given.spread[:2])
         with m.Switch(given.set_size):
             for index, size in enumerate(self.hw.gangs):
                 with m.Case(index):
@@ -89,11 +97,11 @@ class KvWriter(cycles.KvWriter, wiring.Component):
                         for number in range(self.hw.groups // size):
                             with m.Case(number):
                                 m.d.comb += inside.eq(((1 << size) - 1) << number * size)
-        with m.Switch(given.spread):
-            for spread in self.hw.spreads(self.hw.groups):
-                with m.Case(spread):
+        with m.Switch(levels):
+            for level in self.hw.spreads(self.hw.groups):
+                with m.Case(level):
                     m.d.comb += holders.eq(
-                        sum(1 << n for n in range(0, self.hw.groups, 1 << spread)) << member)
+                        sum(1 << n for n in range(0, self.hw.groups, 1 << level)) << first)
         return sets, inside & holders
 
     def rows(self, *names: str):
@@ -112,7 +120,10 @@ class KvWriter(cycles.KvWriter, wiring.Component):
         next_set, number = Signal(range(self.hw.groups)), Signal(range(self.hw.groups))
         next_member, member, end_pass = self.counter(), self.counter(), Signal()
         end_head, end_sets = Signal(), Signal()
-        sets, groups = self.members(m, given, number, member)
+        sets, groups = self.members(m, given, number, member,
+                                    word.tag.weight[: max(self.hw.splits)])
+        (height,) = self.rows("height")
+        m.d.sync += height.eq(part_rows(given.rows, given.head_split, self.hw))
         m.d.comb += [
             row.eq(next_row), base.eq(next_base), half.eq(next_half), position.eq(next_word),
             number.eq(next_set), member.eq(next_member),
@@ -125,7 +136,7 @@ class KvWriter(cycles.KvWriter, wiring.Component):
         with m.If(word.tag.first):
             m.d.comb += [row.eq(word.tag.address), base.eq(word.tag.address), half.eq(0),
                          position.eq(0), number.eq(0), member.eq(0)]
-        after = row + given.rows
+        after = row + height
         with m.If(self.values.valid):
             m.d.sync += [
                 next_base.eq(Mux(end_head & end_sets, after, base)),
@@ -139,22 +150,29 @@ class KvWriter(cycles.KvWriter, wiring.Component):
         """Walk the dimensions of one block of tokens."""
         given = self.key_operator.descriptor.linear
         row, base, tile, next_tile = self.rows("row", "base", "tile", "next_tile")
+        height, line, following = self.rows("height", "line", "following")
         half, number = Signal(), Signal(range(self.hw.groups))
-        dimension, head_dim = Signal(range(self.hw.kv_rows)), Signal(range(self.hw.kv_rows + 1))
+        dimension, head_dim = (Signal(range(self.hw.max_embed)),
+                               Signal(range(self.hw.max_embed + 1)))
+        inside = dimension[: self.hw.word.bit_length() - 1]
+        low, part = part_of(inside, given.head_split, self.hw)
         tokens, next_tokens = (Signal(range(self.hw.max_tokens + self.hw.word), name=name)
                                for name in ("tokens", "next_tokens"))
         end_sets, end_pass, member = Signal(), Signal(), self.counter()
         m.d.comb += [
             end_pass.eq(half & (member + 1 == 1 << given.spread)),
             head_dim.eq(given.head_words * self.hw.word),
-            next_tile.eq(Mux(end_pass, tile + head_dim, tile)),
+            next_tile.eq(Mux(end_pass, tile + height, tile)), row.eq(line + low),
+            following.eq(line + selected(given.head_split, [
+                self.hw.word >> split for split in self.hw.splits])),
             next_tokens.eq(tokens + self.hw.word),
         ]
-        after = row + 1 + given.key_gap
-        sets, groups = self.members(m, given, number, member)
+        m.d.sync += height.eq(part_rows(head_dim, given.head_split, self.hw))
+        after = following + given.key_gap
+        sets, groups = self.members(m, given, number, member, part)
         m.d.comb += end_sets.eq(number + 1 == sets)
         with m.If(self.key_operator.start):
-            m.d.sync += [row.eq(given.dest_base), base.eq(given.dest_base),
+            m.d.sync += [line.eq(given.dest_base), base.eq(given.dest_base),
                          tile.eq(given.dest_base), half.eq(0),
                          dimension.eq(0), tokens.eq(0), number.eq(0), member.eq(0)]
         with m.Elif(self.keys.valid):
@@ -166,12 +184,14 @@ class KvWriter(cycles.KvWriter, wiring.Component):
             with m.If(dimension + 1 == head_dim):
                 m.d.sync += [
                     dimension.eq(0), number.eq(Mux(end_sets, 0, number + 1)),
-                    row.eq(Mux(end_sets, after, base)), base.eq(Mux(end_sets, after, base)),
+                    line.eq(Mux(end_sets, after, base)), base.eq(Mux(end_sets, after, base)),
                 ]
             with m.Else():
-                m.d.sync += [dimension.eq(dimension + 1), row.eq(row + 1)]
+                m.d.sync += dimension.eq(dimension + 1)
+                with m.If(inside.all()):
+                    m.d.sync += line.eq(following)
             with m.If(self.keys.p.last):
-                m.d.sync += [dimension.eq(0), row.eq(next_tile), base.eq(next_tile),
+                m.d.sync += [dimension.eq(0), line.eq(next_tile), base.eq(next_tile),
                              tile.eq(next_tile), number.eq(0), half.eq(~half),
                              member.eq(Mux(end_pass, 0, member + half)),
                              tokens.eq(next_tokens)]

@@ -9,7 +9,7 @@ from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.temporal.policy import Plan
 from deltamoe.rtl.compiler.layout import image_rows, parameter_words
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.label import Label, Role, Subject, What
+from deltamoe.rtl.label import Label, Role, Section, Subject, What
 from deltamoe.rtl.program import Compute, Descriptor, Halt, Load, Operator, Store, Target
 
 OperatorT = TypeVar("OperatorT", bound=Operator)
@@ -149,14 +149,15 @@ class Assembler:
         self.number += 1
         self.loads += 1
 
-    def compute(self, subject: Subject, descriptor: Compute, role: Role | None = None) -> None:
+    def compute(self, subject: Subject, descriptor: Compute, role: Role | None = None,
+                section: Section | None = None) -> None:
         """Add a compute descriptor that waits for all loads so far.
 
         Its results are written after those of all descriptors before it, so it only needs
         ``wait_computes`` for what it reads. ``made`` counts up to the last that is no ``STORE``;
         ``whole`` tells that its rows are all of its layer's.
         """
-        self.add(Label(subject, role), replace(descriptor, wait_loads=self.loads))
+        self.add(Label(subject, role, section=section), replace(descriptor, wait_loads=self.loads))
         self.computes += 1
         if isinstance(descriptor, Store):
             self.stores += 1

@@ -7,11 +7,12 @@ import numpy as np
 
 from deltamoe.golden.numerics import SHIFTS
 from deltamoe.golden.operators import Operator
-from deltamoe.golden.temporal.policy import Choice, Policy
+from deltamoe.golden.temporal.policy import REMEMBERING, Choice, Policy
 from deltamoe.rtl.compiler.layout import columns_of
 from deltamoe.rtl.compiler.placement import pieces_of
 from deltamoe.rtl.compiler.streaming import Streaming
-from deltamoe.rtl.label import Role, Subject
+from deltamoe.rtl.compiler.tiles import sum_parts
+from deltamoe.rtl.label import Role, Section, Subject
 from deltamoe.rtl.program import Dest, Linear, Load, Mode, Source, Target
 
 MODES = {Policy.DENSE: Mode.DENSE, Policy.ZERO_SKIP: Mode.ZERO_SKIP, Policy.DELTA: Mode.DELTA,
@@ -31,14 +32,17 @@ class Layers(Streaming):
             wait_computes=self.gate, by_row=False), Role.REPLAY)
 
     def layer(self, operator: Operator, layer: Linear, *, expert: int | None = None,
-              operand: Subject | None = None, slots: int = 0) -> None:
+              operand: Subject | None = None, slots: int = 0, row: int | None = None,
+              scratch: int = 0) -> None:
         """Add a linear layer of the model, its bias as its mode needs it.
 
         ``layer`` says all but what its weights and its policy decide; it ``keeps`` its operand if
         another layer behind this one shares it. Keys and values stay whole; any other layer may be
         cut into pieces of its columns. ``expert`` selects its weights and its tokens. ``operand``
         names the reference of a delta layer that shares it. ``slots`` is how often a token's sums
-        are kept behind a gate.
+        are kept behind a gate. ``row`` is the first of a tile of its rows, None if it has all.
+        Sums that are too long are computed in parts, of which all but the last leave what they make
+        in the memory of activations from word ``scratch`` on.
         """
         choice, product, load = self.keeping.choices[operator], operator, None
         operand, keeps = operand or operator, layer.keeps
@@ -54,6 +58,9 @@ class Layers(Streaming):
             load = Load(skip_if_empty=True, expert=expert, routed=self.gate)
             product = operator.of_expert(expert)
         count, depth = weight.shape
+        if row is not None or depth > self.hw.max_depth:
+            self.in_parts(product, choice, layer, weight, bias, multiplier, row, scratch)
+            return
         for columns in self.pieces(product, depth, count, layer):
             part, before = slice(columns.start, columns.stop), columns.start // self.hw.word
             piece, blocks = replace(layer, dest_base=layer.dest_base + before), None
@@ -71,6 +78,35 @@ class Layers(Streaming):
                                multipliers=multiplier[part], load=load, blocks=blocks)
             if slots:
                 self.replay(product, last)
+            layer = replace(layer, norm=False)
+
+    def in_parts(self, product: Operator, choice: Choice, layer: Linear, weight: np.ndarray,
+                 bias: np.ndarray, multiplier: np.ndarray, row: int | None, scratch: int) -> None:
+        """Add a tile of a layer's rows, each piece of its columns in parts of their sums."""
+        if choice.policy in REMEMBERING:
+            raise ValueError(f"{product}: {self.hw.name} computes it in parts, and executes only "
+                             f"dense and zero-skip of these, not {choice.policy}")
+        hw, (count, depth) = self.hw, weight.shape
+        parts = sum_parts(depth, hw)
+        if len(parts) > 1:
+            self.bound(product, weight, bias, layer)
+        for columns in self.pieces(product, len(parts[0]), count, layer):
+            part, before = slice(columns.start, columns.stop), columns.start // hw.word
+            state = 0
+            if len(parts) > 1:
+                state, *_ = self.windows[Target.STATE].take(
+                    layer.rows * (columns_of(len(columns), hw) // hw.word), product)
+            for inner in parts:
+                final = inner.stop == depth
+                piece = replace(
+                    layer, source_base=layer.source_base + inner.start // hw.word,
+                    adds=inner.start > 0, stores=not final, state_base=state)
+                piece = replace(piece, dest_base=piece.dest_base + before) if final else replace(
+                    piece, dest=Dest.ACT, dest_base=scratch, dest_stride=0)
+                self.linear(product, piece, weight[part, inner.start : inner.stop],
+                            biases=bias[part] if final else None,
+                            multipliers=multiplier[part] if final else None,
+                            section=Section(row or 0, inner.start))
             layer = replace(layer, norm=False)
 
     def pieces(self, product: Operator, depth: int, count: int, layer: Linear) -> list[range]:

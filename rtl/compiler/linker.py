@@ -81,14 +81,16 @@ def link(owner: str, c: Assembler, frames: int, image_beats: int, output_beats: 
     output, stored = image + frames * size, output_beats * hw.bus_bytes
     images, outputs = ([first + step * n for n in range(frames)]
                        for first, step in ((image, size), (output, stored)))
-    next_image, next_output = iter(images), iter(outputs)
+    next_output, loaded = iter(outputs), image
     placed = []
     for _, descriptor in labeled:
         if isinstance(descriptor, Load) and descriptor.target not in KEPT:
             before = area if descriptor.target == Target.PROGRAM else start
-            image = descriptor.target == Target.IMAGE
-            descriptor = replace(descriptor, address=next(next_image) if image
-                                 else before + descriptor.address)
+            if descriptor.target == Target.IMAGE:  # one behind the other, perhaps in tiles
+                address, loaded = loaded, loaded + descriptor.beats * hw.bus_bytes
+            else:
+                address = before + descriptor.address
+            descriptor = replace(descriptor, address=address)
         if isinstance(descriptor, Store) and descriptor.target not in KEPT:
             descriptor = replace(descriptor, address=next(next_output))
         placed.append(descriptor)

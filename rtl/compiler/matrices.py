@@ -10,7 +10,7 @@ from deltamoe.rtl.compiler import sums
 from deltamoe.rtl.compiler.assembler import Assembler
 from deltamoe.rtl.compiler.layout import columns_of, joined, weight_tiles
 from deltamoe.rtl.compiler.placement import place
-from deltamoe.rtl.label import Subject, What
+from deltamoe.rtl.label import Section, Subject, What
 from deltamoe.rtl.program import Dest, Linear, Load, Mode, Source, Target
 
 Blocks = Callable[[Linear], Iterator[Linear]]
@@ -22,7 +22,8 @@ class Matrices(Assembler):
 
     def linear(self, subject: Subject, layer: Linear, weight: np.ndarray, *,
                biases: np.ndarray | None = None, multipliers: np.ndarray | None = None,
-               load: Load | None = None, blocks: Blocks | None = None) -> Linear:
+               load: Load | None = None, blocks: Blocks | None = None,
+               section: Section | None = None) -> Linear:
         """Load a layer and add its descriptor for each of its ``blocks``; return the last.
 
         ``load`` tells whose loads are skipped when, of an expert's. An expert's weights wait for
@@ -57,7 +58,7 @@ class Matrices(Assembler):
         for block in blocks(layer) if blocks else (layer,):
             self.weights.use(base, size, self.computes)
             self.params.use(param, params, self.computes)
-            self.compute(subject, block)
+            self.compute(subject, block, section=section)
         return block
 
     def bound(self, subject: Subject, weight: np.ndarray, biases: np.ndarray | None,

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.numerics import SHIFTS
 from deltamoe.golden.operators import QKV, Operator, Part, block
 from deltamoe.rtl.compiler import sums
@@ -13,15 +12,10 @@ from deltamoe.rtl.compiler.feed_forward import experts, mlp
 from deltamoe.rtl.compiler.layers import MODES, Layers
 from deltamoe.rtl.compiler.layout import image_rows, image_stride, residual_rows
 from deltamoe.rtl.compiler.linker import link
-from deltamoe.rtl.compiler.placement import head_rows, sets_of
-from deltamoe.rtl.config import HwConfig, lower_half
+from deltamoe.rtl.compiler.placement import sets_of
+from deltamoe.rtl.compiler.tiles import context_base, image_half, image_tiles, working_words
+from deltamoe.rtl.config import lower_half
 from deltamoe.rtl.program import Attention, Dest, Linear, Load, Source, Store, Target
-
-
-def act_words(config: ModelConfig, hw: HwConfig) -> int:
-    """Words of activations: queries and contexts, later the hidden values."""
-    widest = max(2 * config.embed_dim, config.hidden_dim, 2 * config.expert_dim)
-    return config.num_tokens * widest // hw.word
 
 
 class Network:
@@ -92,23 +86,32 @@ class Network:
         """Positions into the residual stream, the image beside it, patches added to both.
 
         The positions may be loaded once ``free`` compute descriptors have finished; the image once
-        the activations are no longer needed or, if there is room beside them, the image before.
+        the activations are no longer needed or, if there is room beside them, the image before. An
+        image that does not fit comes in tiles, in two places in turns.
         """
         c, config, hw = self.c, self.config, self.hw
         stride, row = image_stride(config, hw), hw.act_row
         lower = row * lower_half(hw.act_words // row)
-        beside = (act_words(config, hw) <= lower
+        patches = image_tiles(config, hw)
+        beside = (working_words(config, hw) <= lower
                   and 2 * self.image_beats <= hw.act_words - lower)
-        base = lower if beside else 0
+        places = [lower if beside else 0, image_half(config, hw)]
         last = self.patched if beside else self.left
-        c.load("image", Load(target=Target.IMAGE, base=base, beats=self.image_beats,
-                             wait_computes=last[-1] if frame else 0), np.zeros(0, np.uint8))
-        c.load("position", Load(target=Target.RESIDUAL, base=self.base, wait_computes=free),
-               residual_rows(c.tensor("position")))
-        c.layer(Operator(Part.PATCH), replace(
-            self.residual(), rows=config.num_patches, source=Source.ACT, source_base=base,
-            source_stride=stride, operand_signed=True,
-            dest_base=self.base + config.prefix_tokens * self.words))
+        ends = [last[-1] if frame else 0] * 2
+        for number, tile in enumerate(patches):
+            base = places[number % 2]
+            c.load("image", Load(
+                target=Target.IMAGE, base=base, beats=-(-len(tile) * stride // 2),
+                wait_computes=ends[-2]), np.zeros(0, np.uint8))
+            if not number:
+                c.load("position", Load(target=Target.RESIDUAL, base=self.base,
+                                        wait_computes=free), residual_rows(c.tensor("position")))
+            c.layer(Operator(Part.PATCH), replace(
+                self.residual(), rows=len(tile), source=Source.ACT, source_base=base,
+                source_stride=stride, operand_signed=True,
+                dest_base=self.base + (config.prefix_tokens + tile.start) * self.words),
+                row=tile.start if len(patches) > 1 else None)
+            ends.append(c.computes)
         self.patched.append(c.computes)
         self.stream = c.after(by_row=True)
 
@@ -119,12 +122,13 @@ class Network:
         """
         c, config, hw = self.c, self.config, self.hw
         heads, head_dim = config.num_heads, config.head_dim
-        sets, spread = sets_of(heads, self.tokens, head_dim, hw)
-        context = self.tokens * self.words
-        key_rows, _ = head_rows(self.tokens, head_dim, spread, hw)
-        values = -(-heads // sets) * key_rows
+        place = sets_of(heads, self.tokens, head_dim, hw)
+        context = context_base(config, hw)
+        key_rows, _ = place.rows(self.tokens, head_dim, hw)
+        tile_rows = key_rows // -(-self.tokens // (hw.lanes << place.spread))
+        values = -(-heads // place.sets) * key_rows
         shape = {"heads": heads, "head_words": head_dim // hw.word,
-                 "set_size": hw.gangs.index(hw.groups // sets), "spread": spread}
+                 "set_size": hw.gangs.index(hw.groups // place.sets)}
         norm = self.normalized(f"{block(layer)}.norm1")
         plain = Linear(rows=self.tokens, source=Source.NORMED, source_stride=self.words,
                        operand_signed=True)
@@ -132,11 +136,12 @@ class Network:
         operand, name = c.keeping.operand(q), Operator(Part.ATTENTION, layer)
         one = operand != q
         share = operand if one else None
-        c.layer(k, replace(norm, dest=Dest.KEY, key_gap=key_rows - head_dim, keeps=one, **shape),
+        c.layer(k, replace(norm, dest=Dest.KEY, key_gap=key_rows - tile_rows, keeps=one, **shape,
+                         **place.key_fields),
                 operand=share)
         c.layer(q, replace(plain, dest=Dest.ACT, dest_stride=self.words, keeps=one),
                 operand=share)
-        c.layer(v, replace(plain, dest=Dest.VALUE, dest_base=values, **shape),
+        c.layer(v, replace(plain, dest=Dest.VALUE, dest_base=values, **shape, **place.value_fields),
                 operand=share)
         sums.check(str(name), sums.attention(self.tokens, head_dim), hw)
         multiplier = c.tensor(f"{name}.multiplier").repeat(hw.word)
@@ -147,7 +152,8 @@ class Network:
             head_dim=head_dim, value_base=values, param_base=param,
             shift=SHIFTS.index(int(c.tensor(f"{name}.shift"))),
             kappa22=int(c.tensor(f"{name}.kappa22")),
-            kappa26=int(c.tensor(f"{name}.kappa26")), **shape)))
+            kappa26=int(c.tensor(f"{name}.kappa26")), value_spread=place.value_spread,
+            **shape, **place.key_fields)))
         c.layer(Operator(Part.PROJ, layer), c.after(by_row=True).on(replace(
             self.residual(), rows=self.tokens, source=Source.ACT, source_base=context,
             source_stride=self.words, operand_signed=True)))

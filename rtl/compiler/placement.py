@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
+from typing import NamedTuple
 
 from deltamoe.rtl.config import HwConfig
 
@@ -111,29 +113,82 @@ def pieces_of(depth: int, columns: int, hw: HwConfig) -> list[range]:
     return [range(columns)]
 
 
-def head_rows(tokens: int, head_dim: int, spread: int, hw: HwConfig) -> tuple[int, int]:
-    """Return the rows of one head's keys and of its values, spread over ``2**spread`` groups."""
-    wide = hw.lanes << spread
-    return -(-tokens // wide) * head_dim, -(-head_dim // wide) * tokens
+class Heads(NamedTuple):
+    """How attention heads share the groups.
+
+    Of each set of groups ``2**level`` neighboring ones take an item together: they hold different
+    tiles of keys, ``2**spread`` of them, or of values, ``2**value_spread``, and of these parts of
+    the elements that are summed.
+    """
+
+    sets: int
+    level: int
+    spread: int
+    value_spread: int
+
+    def rows(self, tokens: int, head_dim: int, hw: HwConfig) -> tuple[int, int]:
+        """Return the rows of one head's keys and of its values."""
+        return (head_rows(tokens, head_dim, self.spread, self.level - self.spread, hw),
+                head_rows(head_dim, tokens, self.value_spread, self.level - self.value_spread, hw))
+
+    def cycles(self, tokens: int, head_dim: int, hw: HwConfig) -> float:
+        """Return the cycles of a row of scores and of its values, if the groups never wait.
+
+        Either the groups are busy with the tiles, of which the last may be short, or the words of
+        operands are read one a cycle, once for each pass.
+        """
+        busy = reads = 0
+        for elements, length, spread in ((tokens, head_dim, self.spread),
+                                         (head_dim, tokens, self.value_spread)):
+            passes = -(-elements // (hw.lanes << spread))
+            busy += (passes << spread) * length
+            reads += passes * -(-length // hw.word)
+        return max(busy / hw.groups, reads)
+
+    @property
+    def key_fields(self) -> dict[str, int]:
+        """Fields of a descriptor of keys, or of the products."""
+        return {"spread": self.spread, "head_split": self.level - self.spread}
+
+    @property
+    def value_fields(self) -> dict[str, int]:
+        """Fields of a descriptor of values."""
+        return {"spread": self.value_spread, "head_split": self.level - self.value_spread}
 
 
-def sets_of(heads: int, tokens: int, head_dim: int, hw: HwConfig) -> tuple[int, int]:
-    """Return how many sets of groups share the heads out, and the spread within a set.
+def head_rows(columns: int, length: int, spread: int, split: int, hw: HwConfig) -> int:
+    """Return the rows of one head's ``columns`` keys, or values, of which ``length`` are summed.
 
-    Of the numbers that fit, one that leaves the fewest groups idle; of these the largest. A set's
-    groups all hold all tiles if there is room, so that any may take any item; else each
-    ``2**spread``-th group holds the same ones, and as many take an item together.
+    A part of the sum has whole words.
+    """
+    part = -(-length // hw.word) * (hw.word >> split) if split else length
+    return -(-columns // (hw.lanes << spread)) * part
+
+
+def sets_of(heads: int, tokens: int, head_dim: int, hw: HwConfig) -> Heads:
+    """Return how many sets of groups share the heads out, and how the groups of a set do it.
+
+    Of the numbers of sets that fit, one that leaves the fewest groups idle; of these the largest.
+    A set's groups all hold all tiles if there is room, so that any may take any item. Else, as few
+    as fit take an item together: in as few cycles, then in as few passes as can be, since the
+    groups hold only some finished items that wait for a longer one before them.
 
     Raises
     ------
     ValueError
         The keys and values do not fit.
     """
-    needs = {(sets, spread): -(-heads // sets) * sum(head_rows(tokens, head_dim, spread, hw))
-             for sets in hw.gangs for spread in hw.spreads(hw.groups // sets)}
+    needs = {}
+    for sets in hw.gangs:
+        for level in hw.spreads(hw.groups // sets):
+            for spread, value_spread in product(range(level + 1), repeat=2):
+                choice = Heads(sets, level, spread, value_spread)
+                if level - min(spread, value_spread) in hw.splits:
+                    needs[choice] = -(-heads // sets) * sum(choice.rows(tokens, head_dim, hw))
     fitting = [choice for choice, rows in needs.items() if rows <= hw.kv_rows]
     if not fitting:
-        raise ValueError(f"keys and values of {heads} heads need {min(needs.values())} kv_rows, "
-                         f"the hardware has {hw.kv_rows}")
-    return min(fitting, key=lambda choice: (-(-heads // choice[0]) * choice[0], -choice[0],
-                                            choice[1]))
+        raise ValueError(f"keys and values of {heads} heads and {tokens} tokens need "
+                         f"{min(needs.values())} kv_rows, the hardware has {hw.kv_rows}")
+    return min(fitting, key=lambda choice: (
+        -(-heads // choice.sets) * choice.sets, -choice.sets,
+        choice.level, choice.cycles(tokens, head_dim, hw), -choice.spread, -choice.value_spread))

@@ -8,6 +8,7 @@ from deltamoe.golden.operators import EVERY, QKV, Operator, Part, feed_forward
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl.compiler.kept_state import extent
 from deltamoe.rtl.compiler.layout import even
+from deltamoe.rtl.compiler.tiles import in_parts
 from deltamoe.rtl.config import HwConfig
 
 POLICIES = (*Policy, "auto")
@@ -46,6 +47,7 @@ class Unit:
 def delta_units(config: ModelConfig, hw: HwConfig, theta: int) -> Iterator[Unit]:
     """Return the delta layers that the hardware executes; queries, keys and values share one.
 
+    What is computed in tiles or in parts of its sums keeps nothing.
     Of the experts, in as many layers as their tokens are remembered, the second layer, and the
     first where both fit at a time.
     """
@@ -63,11 +65,14 @@ def delta_units(config: ModelConfig, hw: HwConfig, theta: int) -> Iterator[Unit]
         return Unit(dict.fromkeys(operators, choice), len(operators) * one.state_words,
                     one.reference_words, len(operators) * one.rows * depth * columns, least)
 
-    yield unit(config.patch_dim, dim, Operator(Part.PATCH))
+    if not in_parts(Operator(Part.PATCH), config, hw):
+        yield unit(config.patch_dim, dim, Operator(Part.PATCH))
     for layer in range(config.num_layers):
         yield unit(dim, dim, *(Operator(part, layer) for part in QKV))
         yield unit(dim, dim, Operator(Part.PROJ, layer))
         fc1, fc2 = feed_forward(config, layer)
+        if in_parts(fc1, config, hw) or in_parts(fc2, config, hw):
+            continue
         if not config.is_moe(layer):
             yield unit(dim, hidden, fc1)
             yield unit(hidden, dim, fc2)
@@ -84,6 +89,8 @@ def gate_units(config: ModelConfig, hw: HwConfig, task: int, theta: int) -> Iter
     tokens, words = config.num_tokens, config.embed_dim // hw.word
     for layer in range(config.num_layers):
         moe, (fc1, fc2) = config.is_moe(layer), feed_forward(config, layer)
+        if tokens > hw.queue_depth or in_parts(fc1, config, hw) or in_parts(fc2, config, hw):
+            continue
         first = [Operator(Part.GATE, layer, task=task), fc1] if moe else [fc1]
         slots, hidden = (config.top_k, config.expert_dim) if moe else (1, config.hidden_dim)
         kept = slots * tokens * words, tokens * words

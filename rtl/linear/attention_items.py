@@ -1,7 +1,9 @@
 """The items of attention: rows of scores, and ``lag`` rows later their sums of values.
 
 For every row of scores ``r``, a token and a head: one item for each pass over the tiles of keys,
-then one for each pass over those of values of row ``r - lag``. A pass is ``2**spread`` tiles.
+then one for each pass over those of values of row ``r - lag``. A pass is ``2**spread`` tiles, and
+``2**head_split`` gangs of as many groups hold parts of its sums; of values, a pass is
+``2**value_spread`` tiles, and as many more gangs hold parts.
 
 ::
 
@@ -16,6 +18,7 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Source
 from deltamoe.rtl.formats import item
 from deltamoe.rtl.interfaces import Operator
+from deltamoe.rtl.placed import part_rows
 from deltamoe.rtl.record import Record
 
 
@@ -57,6 +60,13 @@ class Position(wiring.Signature):
 class Cursor(wiring.Component):
     """Position of one of the two products: token, head, pass.
 
+    Parameters
+    ----------
+    hw : HwConfig
+        Geometry.
+    phase : Phase
+        Which product; its tiles are spread over groups of its own number.
+
     Members
     -------
     step : ``In(1)``
@@ -77,13 +87,17 @@ class Cursor(wiring.Component):
 
     record = Record(moves="counts tokens, heads and passes")
 
-    def __init__(self, hw: HwConfig) -> None:
-        self.hw = hw
+    def __init__(self, hw: HwConfig, phase: Phase = Phase.SCORES) -> None:
+        self.hw, self.phase = hw, phase
         super().__init__({
             "step": In(1), "start": In(1), "elements": In(range(hw.max_depth + 1)),
             "depth": In(range(hw.max_depth + 1)), "stride": In(16),
             "descriptor": In(DESCRIPTOR), "at": Out(Position(hw)),
         })
+
+    def spread(self, given):
+        """Groups that a pass is spread over, as a power of two."""
+        return given.spread if self.phase is Phase.SCORES else given.value_spread
 
     def elaborate(self, platform):
         m = Module()
@@ -100,7 +114,7 @@ class Cursor(wiring.Component):
                     m.d.sync += sets.eq(hw.groups // size)
         m.d.comb += ends.eq(at.words_done + width >= all_words)
         m.d.sync += [
-            width.eq(2 << given.spread),
+            width.eq(2 << self.spread(given)),
             tail.eq(self.elements % hw.word),
             all_words.eq((self.elements + hw.word - 1) // hw.word),
             at.last_head.eq(at.head + 1 == given.heads), last_set.eq(at.set + 1 == sets),
@@ -166,8 +180,9 @@ class AttentionItems(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         given, lag = self.operator.descriptor.attention, self.hw.attention_lag
-        m.submodules.scores = scores = Cursor(self.hw)
-        m.submodules.values = values = Cursor(self.hw)
+        m.submodules.scores = scores = Cursor(self.hw, Phase.SCORES)
+        m.submodules.values = values = Cursor(self.hw, Phase.VALUES)
+        self.splits = given.head_split, Signal(3, name="value_split")
         phase, primed, running, step = Signal(Phase), Signal(), Signal(), Signal()
         settled, ahead = Signal(), Signal()
 
@@ -176,14 +191,17 @@ class AttentionItems(wiring.Component):
             values.descriptor.eq(self.operator.descriptor),
             scores.stride.eq(given.source_stride), values.stride.eq(given.dest_stride),
             scores.start.eq(self.operator.start), values.start.eq(self.operator.start),
-            scores.elements.eq(given.rows), scores.depth.eq(given.head_dim),
-            values.elements.eq(given.head_dim), values.depth.eq(given.rows),
+            scores.elements.eq(given.rows), values.elements.eq(given.head_dim),
             step.eq(running & settled & (self.o.ready | ~self.o.valid)),
             scores.step.eq(step & (phase == Phase.SCORES)),
             values.step.eq(step & (phase == Phase.VALUES)),
         ]
         m.d.sync += [
-            primed.eq(self.operator.start), settled.eq(~step), ahead.eq(scores.at.number >= lag)]
+            primed.eq(self.operator.start), settled.eq(~step), ahead.eq(scores.at.number >= lag),
+            self.splits[1].eq(given.spread + given.head_split - given.value_spread),
+            *(cursor.depth.eq(part_rows(length, split, self.hw)) for cursor, length, split in zip(
+                (scores, values), (given.head_dim, given.rows), self.splits, strict=True)),
+        ]
         with m.If(primed):
             m.d.sync += [running.eq(1), phase.eq(Phase.SCORES)]
         with m.Elif(scores.step & scores.at.last
@@ -206,20 +224,22 @@ class AttentionItems(wiring.Component):
         """Assignments of the groups of a set that an item's span may begin at."""
         given, made, hw = self.operator.descriptor.attention, self.o.p, self.hw
         inside, spans, few = Signal(hw.groups), Signal(hw.groups), Signal()
+        level = Signal(3)
+        m.d.comb += level.eq(given.spread + given.head_split)
         with m.Switch(given.set_size):
             for index, size in enumerate(hw.gangs):
                 with m.Case(index):
                     m.d.comb += inside.eq(Cat(number == n // size for n in range(hw.groups)))
-        with m.Switch(given.spread):
-            for spread in hw.spreads(hw.groups):
-                with m.Case(spread):
-                    m.d.sync += spans.eq(sum(1 << n for n in range(0, hw.groups, 1 << spread)))
+        with m.Switch(level):
+            for power in hw.spreads(hw.groups):
+                with m.Case(power):
+                    m.d.sync += spans.eq(sum(1 << n for n in range(0, hw.groups, 1 << power)))
         m.d.sync += few.eq(0)
-        with m.Switch(Cat(given.set_size, given.spread)):
+        with m.Switch(Cat(given.set_size, level)):
             for index, size in enumerate(hw.gangs):
-                for spread in hw.spreads(size):
-                    if 2 << spread >= size:
-                        with m.Case(spread << len(given.set_size) | index):
+                for power in hw.spreads(size):
+                    if 2 << power >= size:
+                        with m.Case(power << len(given.set_size) | index):
                             m.d.sync += few.eq(1)
         return [made.leads.eq(inside & spans), made.few.eq(few)]
 
@@ -230,16 +250,19 @@ class AttentionItems(wiring.Component):
                          for name in ("settled", "made"))
         is_values = phase is Phase.VALUES
         slot = at.number[: hw.attention_lag.bit_length()]
-        tail = cursor.depth % hw.word
-        gang = Array(hw.gangs.index(1 << spread) for spread in hw.spreads(hw.groups))[given.spread]
+        length = given.rows if is_values else given.head_dim
+        tail = length % hw.word
+        sizes = Array(hw.gangs.index(1 << spread) for spread in hw.spreads(hw.groups))
+        gang, span = sizes[cursor.spread(given)], sizes[given.spread + given.head_split]
         m.d.sync += [
             settled.address.eq(slot * hw.row_words if is_values
                                else given.source_base + at.address),
-            settled.words.eq((cursor.depth + hw.word - 1) // hw.word),
+            settled.words.eq((length + hw.word - 1) // hw.word),
             settled.tail.eq(Mux(tail == 0, hw.word, tail)),
             settled.row.eq(at.row + (given.value_base if is_values else given.key_base)),
             settled.need.eq(at.number + 1 if is_values else 0),
-            settled.drained.span.eq(gang), settled.drained.gang.eq(gang),
+            settled.drained.span.eq(span), settled.drained.gang.eq(gang),
+            settled.drained.split.eq(self.splits[is_values]),
             settled.drained.address.eq(given.dest_base + at.address + at.words_done),
             settled.drained.param.eq(given.param_base + at.head), settled.drained.slot.eq(slot),
         ]

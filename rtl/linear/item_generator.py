@@ -34,7 +34,7 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
         Rows of a ``LINEAR``: the descriptor's, or the length of the expert's queue.
     upcoming : ``In(8)``
         Queue of the operator that may begin in the next cycle.
-    queue : ``Out(Read(hw.queues * hw.max_tokens, queued(hw)))``
+    queue : ``Out(Read(hw.queues * hw.queue_depth, queued(hw)))``
         Entries of the experts' queues.
     verdict : ``In(stream.Signature(1, always_ready=True))``
         As in :class:`deltamoe.rtl.temporal.probe_items.ProbeItems`.
@@ -65,7 +65,7 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
         super().__init__({
             "operator": In(Operator()), "op": In(3),
             "rows": In(range(hw.max_tokens + 1)), "upcoming": In(8),
-            "queue": Out(Read(hw.queues * hw.max_tokens, queued(hw))),
+            "queue": Out(Read(hw.queues * hw.queue_depth, queued(hw))),
             "o": Out(stream.Signature(item(hw))),
             "verdict": In(stream.Signature(1, always_ready=True)),
             "probed": Out(stream.Signature(probed(hw), always_ready=True)),
@@ -144,6 +144,6 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
                 made.words.eq(Mux(silent, 1, linear.o.p.words)),
                 made.tracks.eq(is_delta & known),
                 made.updates.eq(moves & linear.o.p.drained.last),
-                made.drained.accumulates.eq((is_delta & known) | silent),
+                made.drained.accumulates.eq((is_delta & known) | silent | given.adds),
                 made.drained.stores.eq(stores),
             ]

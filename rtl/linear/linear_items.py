@@ -14,6 +14,7 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Dest
 from deltamoe.rtl.formats import item, queued
 from deltamoe.rtl.interfaces import Operator, Read
+from deltamoe.rtl.placed import part_of
 from deltamoe.rtl.record import Record
 
 
@@ -22,7 +23,8 @@ class LinearItems(wiring.Component):
 
     Row ``r`` is read at ``source_base + s * source_stride`` and written at
     ``dest_base + d * dest_stride``, where ``s`` and ``d`` are ``r``, or with ``gather`` and
-    ``scatter`` the token at position ``r`` of the expert's queue.
+    ``scatter`` the token at position ``r`` of the expert's queue. Of values, the address is the
+    row that the token has in its part of the sums, and the ``weight`` that part.
 
     Members
     -------
@@ -49,7 +51,7 @@ class LinearItems(wiring.Component):
         super().__init__({
             "operator": In(Operator()), "rows": In(range(hw.max_tokens + 1)),
             "upcoming": In(8),
-            "queue": Out(Read(hw.queues * hw.max_tokens, queued(hw))),
+            "queue": Out(Read(hw.queues * hw.queue_depth, queued(hw))),
             "o": Out(stream.Signature(item(hw))),
         })
 
@@ -58,22 +60,21 @@ class LinearItems(wiring.Component):
         hw, given = self.hw, self.operator.descriptor.linear
         primed, running, settled = Signal(), Signal(), Signal()
         row, column = Signal(range(hw.max_tokens)), Signal(range(hw.param_words))
-        entry, walks = Signal(queued(hw)), Signal()
+        entry, walks, bits = Signal(queued(hw)), Signal(), (hw.queue_depth - 1).bit_length()
         base = Signal(range(hw.weight_rows))
         param, remaining = Signal(range(hw.param_words)), Signal(range(hw.param_words + 1))
         words = Signal(range(hw.item_words + 1))
         last_pass, last_row, step = Signal(), Signal(), Signal()
         source, dest = Signal.like(self.o.p.address), Signal.like(self.o.p.drained.address)
-        dest_start = Signal.like(dest)
-        is_value = given.dest == Dest.VALUE
         width, rows, leads, few = self.placement(m)
+        dest_start, is_value, part = self.place(m, row, column)
 
         m.d.comb += [
             remaining.eq(given.columns // hw.word - column),
             step.eq(running & settled & (self.o.ready | ~self.o.valid)),
             walks.eq(primed | running),
-            self.queue.address.eq(Mux(walks, Cat((row + 1)[: len(row)], given.queue),
-                                      Cat(Const(0, len(row)), self.upcoming))),
+            self.queue.address.eq(Mux(walks, Cat((row + 1)[:bits], given.queue),
+                                      Cat(Const(0, bits), self.upcoming))),
         ]
         with m.If(~walks | (step & last_pass)):
             m.d.sync += entry.eq(self.queue.data)
@@ -83,7 +84,6 @@ class LinearItems(wiring.Component):
             last_row.eq(row + 1 == self.rows),
             source.eq(Mux(given.gather, entry.token, row) * given.source_stride),
             dest.eq(Mux(given.scatter, entry.token, row) * given.dest_stride),
-            dest_start.eq(given.dest_base + Mux(is_value, row, column)),
         ]
         with m.If(self.operator.start):
             m.d.sync += [row.eq(0), column.eq(0), base.eq(given.weight_base),
@@ -105,7 +105,8 @@ class LinearItems(wiring.Component):
             ]
             m.d.sync += self.fields(row, column, base, param, words, last_pass, last_row)
             m.d.sync += [self.o.p.leads.eq(leads), self.o.p.few.eq(few),
-                         self.o.p.drained.weight.eq(entry.weight)]
+                         self.o.p.drained.weight.eq(
+                             Mux(is_value, part, entry.weight))]
         self.keep(m, entry, step, words, row, column)
 
         return m
@@ -133,6 +134,18 @@ class LinearItems(wiring.Component):
                 with m.Case(split):
                     m.d.sync += rows.eq(self.made_words() * (hw.word >> split))
         return width, rows, leads, few
+
+    def place(self, m: Module, row: Signal, column: Signal):
+        """Return where a pass is written, whether it is of values, and their part of the sums.
+
+        Values are written to the row that the token has in its part.
+        """
+        given, dest_start = self.operator.descriptor.linear, Signal.like(self.o.p.drained.address)
+        value_row, value_part = part_of(row, given.head_split, self.hw)
+        is_value, part = given.dest == Dest.VALUE, Signal.like(value_part, name="part")
+        m.d.sync += [dest_start.eq(given.dest_base + Mux(is_value, value_row, column)),
+                     part.eq(value_part)]
+        return dest_start, is_value, part
 
     def keep(self, m: Module, entry, step, words, row, column):
         """Where sums and references are kept: row by row, or by place, and whether they are."""

@@ -22,7 +22,7 @@ from deltamoe.rtl.record import Area, Ram, Record
 class Dispatch(wiring.Component):
     """One queue for each expert, in the order of the tokens.
 
-    A queue holds ``max_tokens`` entries, so every routing fits: all tokens to one expert, an
+    A queue holds ``queue_depth`` entries, so every routing fits: all tokens to one expert, an
     expert without any. :func:`deltamoe.golden.arithmetic.moe.routed_tokens` is its reference.
 
     Members
@@ -34,7 +34,7 @@ class Dispatch(wiring.Component):
         Empty all queues and start again with token 0.
     queues : ``In(Queues(hw))``
         How many entries an expert has.
-    read : ``In(Read(hw.queues * hw.max_tokens, queued(hw)))``
+    read : ``In(Read(hw.queues * hw.queue_depth, queued(hw)))``
         Entries: the position in the lower bits of the address, above it the queue.
     gated : ``In(1)``
         Routes of tokens that did not change go to the second queues.
@@ -45,9 +45,9 @@ class Dispatch(wiring.Component):
     """
 
     record = Record(twin="arithmetic.moe", area=Area(
-        block=lambda hw: (Ram(queued(hw), hw.queues * hw.max_tokens),),
+        block=lambda hw: (Ram(queued(hw), hw.queues * hw.queue_depth),),
         distributed=lambda hw: (Ram(1, hw.compared_tokens),),
-        grows=lambda hw: (hw.queues * hw.max_tokens.bit_length(),)), combinational={
+        grows=lambda hw: (hw.queues * hw.queue_depth.bit_length(),)), combinational={
         "queues.lengths.data": ("queues.lengths.address",),
         "queues.occupied.data": ("queues.occupied.address",),
     })
@@ -59,7 +59,7 @@ class Dispatch(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(route(hw), always_ready=True)), "clear": In(1),
             "queues": In(Queues(hw)),
-            "read": In(Read(hw.queues * hw.max_tokens, queued(hw))),
+            "read": In(Read(hw.queues * hw.queue_depth, queued(hw))),
             "tokens": Out(range(hw.max_tokens + 1)),
             "gated": In(1), "probed": In(stream.Signature(probed(hw), always_ready=True)),
         })
@@ -67,9 +67,9 @@ class Dispatch(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         hw = self.hw
-        bits = (hw.max_tokens - 1).bit_length()
+        bits = (hw.queue_depth - 1).bit_length()
         m.submodules.entries = entries = Memory(
-            shape=queued(hw), depth=hw.queues * hw.max_tokens, init=[],
+            shape=queued(hw), depth=hw.queues * hw.queue_depth, init=[],
             attrs={"ram_style": "block"}
         )
         write = entries.write_port()
@@ -102,7 +102,7 @@ class Dispatch(wiring.Component):
         hw, first, rank, moved = self.hw, Signal.like(written.place), Signal(4), Signal()
         token = self.probed.p
         m.submodules.changes = changes = Memory(
-            shape=1, depth=hw.max_tokens, init=[], attrs={"ram_style": "distributed"})
+            shape=1, depth=hw.queue_depth, init=[], attrs={"ram_style": "distributed"})
         write, read = changes.write_port(), changes.read_port(domain="comb")
         m.d.comb += [
             write.en.eq(self.probed.valid), write.addr.eq(token.row),

@@ -96,7 +96,7 @@ class Places(wiring.Component):
         m.submodules.entries = entries = Memory(
             shape=word, depth=hw.remembered_tokens, init=[], attrs={"ram_style": "block"})
         write, read = entries.write_port(), entries.read_port()
-        number, given, taken = Signal(range(hw.max_tokens)), Signal(word), Signal(count)
+        number, given, taken = Signal(range(hw.queue_depth)), Signal(word), Signal(count)
         same, stays, free, chosen = (Signal(count, name=name) for name in (
             "same", "stays", "free", "chosen"))
         following, before, judged = Signal.like(number), Signal(word), Signal.like(number)

@@ -36,6 +36,11 @@ MEMORY = BOARDS[HARDWARE].memory
 FRAMES = {"m3vit-tiny-129": 553_000, "m3vit-tiny-197": 889_000, "deit-tiny-197": 886_000}
 """Models measured, and the cycles that a frame may take: 92 % of all multipliers."""
 
+LARGER = {"m3vit-small-197": 0.92, "deit-small-197": 0.92, "dinov2-small-257": 0.92,
+          "deit-tiny-577": 0.88, "vit-base-197": 0.88}
+"""Models of which not all fits on chip at a time, and the share of the multipliers' cycles that a
+frame must use."""
+
 PEERS = {
     "Edge-MoE, M3ViT": 10_390_000, "CoQMoE, M3ViT": 1_940_000,
 }
@@ -44,13 +49,13 @@ PEERS = {
 ROUTABLE = "ecp5"
 """Part of designs that are for no board."""
 
-GATES = {"lut": 150_000, "dsp": 1000, "bram": 800}
+GATES = {"lut": 165_000, "dsp": 1000, "bram": 870}
 """Most that the hardware may need of a ZU9EG."""
 
 PARTS = ("frames", "bandwidth", "sparsity", "simulator", "gates")
 
-LONG = ("clock",)
-"""Parts that are only measured by name: they take hours."""
+LONG = ("larger", "clock")
+"""Parts that are only measured by name: they take up to hours."""
 
 SEEDS = (1, 2)
 """Where the placer begins, run by run."""
@@ -100,23 +105,36 @@ def checked(name: str, memory: MemoryModel, frames: int = 1, task: int = 0,
 def frame_rows(rtl: bool, progress: Progress) -> list[dict]:
     """Cycles of single frames, and of two behind each other."""
     cases = [(HARDWARE, name, task, 1) for name in FRAMES for task in range(MODELS[name].num_tasks)]
-    rows = []
-    for hardware, name, task, frames in progress.each(
-            [*cases, (HARDWARE, "m3vit-tiny-129", 0, 2), ("ulx3s", "m3vit-tiny-129", 0, 1)],
-            "frames"):
-        config, hw, board = MODELS[name], PRESETS[hardware], BOARDS[hardware]
-        result, needed = predicted(config, hw, board.memory, frames, task)
-        row = {"hardware": hardware, "model": name, "task": task, "frames": frames,
-               "bytes_per_cycle": hw.bus_bytes / board.memory.interval,
-               "cycles": result.cycles,
-               "limit": FRAMES[name] * frames if hardware == HARDWARE else None,
-               "utilization": frames * config.macs / (result.cycles * hw.mac_units),
-               "rates": rates(result.cycles / frames, board.clocks),
-               "bytes_read_to_needed": result.counters["bytes_read"] / needed}
-        if rtl:
-            row |= {"rtl": checked(name, board.memory, frames, task, hardware)}
-        rows.append(row)
-    return rows
+    cases += [(HARDWARE, "m3vit-tiny-129", 0, 2), ("ulx3s", "m3vit-tiny-129", 0, 1)]
+    return [frame_row(hardware, name, task, frames,
+                      FRAMES[name] * frames if hardware == HARDWARE else None, rtl)
+            for hardware, name, task, frames in progress.each(cases, "frames")]
+
+
+def frame_row(hardware: str, name: str, task: int, frames: int, limit: int | None,
+              rtl: bool) -> dict:
+    """Cycles of some frames, which may take ``limit``."""
+    config, hw, board = MODELS[name], PRESETS[hardware], BOARDS[hardware]
+    result, needed = predicted(config, hw, board.memory, frames, task)
+    row = {"hardware": hardware, "model": name, "task": task, "frames": frames,
+           "bytes_per_cycle": hw.bus_bytes / board.memory.interval,
+           "cycles": result.cycles, "limit": limit,
+           "utilization": frames * config.macs / (result.cycles * hw.mac_units),
+           "rates": rates(result.cycles / frames, board.clocks),
+           "bytes_read_to_needed": result.counters["bytes_read"] / needed}
+    return row | ({"rtl": checked(name, board.memory, frames, task, hardware)} if rtl else {})
+
+
+def most_cycles(name: str) -> int:
+    """Return the cycles that a frame of a larger model may take."""
+    return int(MODELS[name].macs / (LARGER[name] * PRESETS[HARDWARE].mac_units))
+
+
+def larger_rows(rtl: bool, progress: Progress) -> list[dict]:
+    """Cycles of single frames of the larger models."""
+    cases = [(name, task) for name in LARGER for task in range(MODELS[name].num_tasks)]
+    return [frame_row(HARDWARE, name, task, 1, most_cycles(name), rtl)
+            for name, task in progress.each(cases, "frames")]
 
 
 def bandwidth_rows(rtl: bool, progress: Progress) -> list[dict]:
@@ -252,10 +270,11 @@ class Benchmark(Figures):
     def shown(self) -> Iterator[Table | str]:
         """Yield the tables."""
         parts = self.parts
-        if "frames" in parts:
-            for hardware in dict.fromkeys(row["hardware"] for row in parts["frames"]):
+        for part in ("frames", "larger"):
+            rows = parts.get(part, [])
+            for hardware in dict.fromkeys(row["hardware"] for row in rows):
                 yield frames_table(BOARDS[hardware], [
-                    row for row in parts["frames"] if row["hardware"] == hardware])
+                    row for row in rows if row["hardware"] == hardware])
         if "bandwidth" in parts:
             yield bandwidth_table(parts["bandwidth"])
         if "sparsity" in parts:
@@ -294,12 +313,13 @@ def benchmark(only: str = "", *, rtl: bool = True, progress: Progress = QUIET) -
     """
     if only and only not in (*PARTS, *LONG):
         raise ValueError(f"part {only!r} is not one of {', '.join((*PARTS, *LONG))}")
-    if rtl and only in ("", "frames", "bandwidth", "sparsity"):
+    if rtl and only in ("", "frames", "larger", "bandwidth", "sparsity"):
         from deltamoe.boards.verilator.engine import check_buildable
 
         check_buildable(PRESETS[HARDWARE])
     measure = {
         "frames": lambda: frame_rows(rtl, progress),
+        "larger": lambda: larger_rows(rtl, progress),
         "bandwidth": lambda: bandwidth_rows(rtl, progress),
         "sparsity": lambda: measured(PRESETS[HARDWARE], rtl, progress),
         "simulator": simulator_row, "gates": lambda: gates_row(progress),

@@ -130,6 +130,8 @@ class Ledger:
             skipped += silent * operator.depth * operator.columns
             parts, together = 1 << operator.split, hw.read_words if operator.wide else 1
             memory = ("weight_memory", "weights")
+        else:
+            parts = 1 << operator.head_split
         self.note(layer, "multipliers", "products", random_compute=macs,
                   gated_compute=lanes - macs, skipped_compute=skipped)
         self.note(layer, *memory, random_read=lanes, skipped_read=skipped)
@@ -174,7 +176,7 @@ class Ledger:
                 turned = -(-linear.rows // hw.word) * hw.word * linear.columns
                 self.note(layer, "corner_turn", "keys_values", random_update=drained,
                           random_read=turned)
-            copies = hw.gangs[linear.set_size] >> linear.spread
+            copies = hw.gangs[linear.set_size] >> linear.spread + linear.head_split
             self.note(layer, "kv_memory", "keys_values", random_update=turned * copies)
 
     def kept(self, layer: str, linear: Linear, counted: Counter, kept: Mapping[str, int]) -> None:

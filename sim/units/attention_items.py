@@ -36,17 +36,20 @@ def attention_items(attention: Attention, scores, values, hw: HwConfig,
     tokens, dim, heads = attention.rows, attention.head_dim, attention.heads
     keys = keys_of(attention)
     skipped = 0 if attention.mode == Mode.ZERO_SKIP else None
-    sets, wide = hw.groups // place.set_size, hw.lanes * place.gang
+    sets = hw.groups // place.set_size
+    gangs = place.gang, 1 << attention.value_spread
     depths = [depth if operand is None else operand.shape[-1]
               for operand, depth in ((scores, dim), (values, tokens))]
     queries, weights = (
         word_events(None if operand is None else np.swapaxes(operand, 0, 1),
-                    tokens * heads, depth, hw.word, 1, skipped)
-        for operand, depth in zip((scores, values), depths, strict=True))
+                    tokens * heads, depth, hw.word, place.span // gang, skipped)
+        for operand, depth, gang in zip((scores, values), depths, gangs, strict=True))
     lag = hw.attention_lag
 
     def tiles(events, depth: int, elements: int, row: int, *, is_values: bool) -> Iterator[Item]:
-        head, sent, steady = row % heads, sum(events[0]), steady_events(events)
+        head, steady = row % heads, steady_events(events)
+        wide = hw.lanes * gangs[is_values]
+        sent = sum(map(sum, events)) * place.span // gangs[is_values] // len(events)
         for column in range(0, elements, wide):
             columns = min(wide, elements - column)
             last = column + wide >= elements

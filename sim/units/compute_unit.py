@@ -72,7 +72,7 @@ class ComputeUnit:
     def parts(self, item: Item, leader: int, arrives: int) -> list[GroupState]:
         """Run the events of groups with different pasts or parts; return their new states."""
         members, unit = defaultdict(list), self.units.__getitem__
-        size = self.place.gang if len(item.events) > 1 else self.span
+        size = self.span // len(item.events)
         keys: Iterable = map(id, self.groups[leader : leader + self.span])
         if len(item.events) > 1:
             keys = zip(keys, (number // size for number in range(self.span)), strict=True)

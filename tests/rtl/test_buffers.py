@@ -200,19 +200,32 @@ def test_activations_hold_words_and_images(hw: HwConfig, seed: int) -> None:
     simulate(dut, bench)
 
 
-KV_SHAPES = [(index, spread) for index, size in enumerate(HW.gangs) for spread in HW.spreads(size)]
+KV_SHAPES = [(index, spread, split) for index, size in enumerate(HW.gangs)
+             for spread in HW.spreads(size) for split in HW.splits
+             if spread + split in HW.spreads(size)]
 
 
-@pytest.mark.parametrize(("set_size", "spread"), KV_SHAPES)
-def test_values_and_keys_go_to_their_rows(set_size: int, spread: int, seed: int) -> None:
+@pytest.mark.parametrize(("set_size", "spread", "split"), KV_SHAPES)
+def test_values_and_keys_go_to_their_rows(set_size: int, spread: int, split: int,
+                                          seed: int) -> None:
     """Head ``h`` to set ``h % sets``; with more heads than sets they share the rows out.
 
-    Tile ``t`` goes to the groups ``t % 2**spread`` of the set.
+    Tile ``t`` goes to the groups ``t % 2**spread`` of the set, and of these the element ``e`` of a
+    sum to those of part ``e % P // n``, with ``n`` elements of each word in a part.
     """
     rng = np.random.default_rng(seed)
     heads, head_words, tokens, base = 3, 3, 11, 5
-    size = HW.gangs[set_size]
+    size, n = HW.gangs[set_size], P >> split
     sets, step = HW.groups // size, 1 << spread
+    held_together = 1 << spread + split
+
+    def part_rows(elements: int) -> int:
+        return -(-elements // P) * n if split else elements
+
+    def element(row: int, part: int) -> int:
+        """Return the element of a sum that a row of a part belongs to."""
+        return row // n * P + part * n + row % n
+
     head_dim, dut = head_words * P, KvWriter(HW)
     rows = rng.integers(-128, 128, (tokens, heads * head_dim))
     memory: dict[tuple[int, int, int, int], int] = {}
@@ -221,8 +234,8 @@ def test_values_and_keys_go_to_their_rows(set_size: int, spread: int, seed: int)
         """Record the write of this cycle."""
         enable, groups = ctx.get(dut.write.en), ctx.get(dut.write.groups)
         number, member = next(
-            (n, k) for n in range(sets) for k in range(step)
-            if groups == sum(1 << g for g in range(n * size + k, (n + 1) * size, step)))
+            (n, k) for n in range(sets) for k in range(held_together)
+            if groups == sum(1 << g for g in range(n * size + k, (n + 1) * size, held_together)))
         for half in range(2):
             for n in range(P) if enable >> half & 1 else ():
                 memory[number, member, ctx.get(dut.write.address), half * P + n] = ctx.get(
@@ -230,21 +243,26 @@ def test_values_and_keys_go_to_their_rows(set_size: int, spread: int, seed: int)
 
     async def bench(ctx):
         put(ctx, dut.descriptor, encoded(Linear(
-            rows=tokens, head_words=head_words, set_size=set_size, spread=spread)))
+            rows=tokens, head_words=head_words, set_size=set_size, spread=spread,
+            head_split=split)))
+        await ctx.tick()
         for token, row in enumerate(rows):
             for word in range(heads * head_words):
                 put(ctx, dut.values.payload, pack(formats.requantized(HW), {
                     "data": row[word * P :][:P].tolist(),
-                    "tag": {"address": base + token + word, "first": word == 0}}))
+                    "tag": {"address": base + token // P * n + token % n + word,
+                            "first": word == 0, "weight": token % P // n}}))
                 ctx.set(dut.values.valid, 1)
                 await ctx.tick()
                 await sample(ctx)
         ctx.set(dut.values.valid, 0)
         passes = -(-head_dim // (HW.lanes * step))
         for (number, member, row, lane), value in memory.items():
-            done, token = divmod(row - base, tokens)
-            held, part = divmod(done, passes)
-            head, tile = held * sets + number, part * step + member
+            done, inside = divmod(row - base, part_rows(tokens))
+            held, turn = divmod(done, passes)
+            part, tile = divmod(member, step)
+            head, tile = held * sets + number, turn * step + tile
+            token = element(inside, part)
             assert value == rows[token, head * head_dim + tile * HW.lanes + lane]
         assert len(memory) == rows.size
 
@@ -252,7 +270,7 @@ def test_values_and_keys_go_to_their_rows(set_size: int, spread: int, seed: int)
         passes = -(-tokens // (HW.lanes * step))
         put(ctx, dut.key_operator.descriptor, encoded(Linear(
             dest_base=base, head_words=head_words, rows=tokens, set_size=set_size,
-            spread=spread, key_gap=(passes - 1) * head_dim)))
+            spread=spread, head_split=split, key_gap=(passes - 1) * part_rows(head_dim))))
         ctx.set(dut.key_operator.start, 1)
         await ctx.tick()
         ctx.set(dut.key_operator.start, 0)
@@ -267,10 +285,11 @@ def test_values_and_keys_go_to_their_rows(set_size: int, spread: int, seed: int)
                 await sample(ctx)
                 assert ctx.get(dut.finished) == (last and (block + 1) * P >= tokens)
         for (number, member, row, lane), value in memory.items():
-            held, rest = divmod(row - base, passes * head_dim)
+            held, rest = divmod(row - base, passes * part_rows(head_dim))
             head = held * sets + number
-            part, dim = divmod(rest, head_dim)
-            tile = part * step + member
+            turn, inside = divmod(rest, part_rows(head_dim))
+            part, tile = divmod(member, step)
+            tile, dim = turn * step + tile, element(inside, part)
             assert value == padded[tile * HW.lanes + lane, head * head_dim + dim]
         assert len(memory) == padded.size
 

@@ -108,6 +108,42 @@ def test_words_are_read_together_only_where_they_can_be(wrong: dict) -> None:
         simulate(dut, bench(dut, together=hw.read_words > 1))
 
 
+@pytest.mark.parametrize(("given", "valid"), [
+    (Linear(dest=Dest.GATE, num_experts=2, top_k=1, columns=4), True),
+    (Linear(dest=Dest.CHANGED), True), (Linear(), False)])
+def test_rows_of_queued_tokens_are_bounded_apart(given: Linear, valid: bool) -> None:
+    """A gate and a probe have no more rows than a queue has entries; others have more."""
+    hw = replace(HW, queued_tokens=8)
+    dut = Checks(hw, loads=False)
+
+    async def bench(ctx):
+        for rows, fits in ((8, True), (9, not valid)):
+            found = await judged(ctx, dut, replace(
+                LINEAR, **{name: value for name, value in vars(given).items()
+                           if name in ("dest", "num_experts", "top_k", "columns") and value},
+                rows=rows))
+            assert found[0] == fits, (rows, found)
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize(("fields", "valid"), [
+    ({"set_size": 2, "spread": 1, "head_split": 1}, True),
+    ({"set_size": 2, "spread": 0, "head_split": 2, "value_spread": 2}, True),
+    ({"set_size": 1, "spread": 1, "head_split": 1}, False),
+    ({"set_size": 2, "spread": 0, "head_split": 3}, False),
+    ({"set_size": 2, "spread": 1, "head_split": 1, "value_spread": 3}, False)])
+def test_groups_are_shared_out_within_a_set(fields: dict, valid: bool) -> None:
+    """Four groups are two gangs of two, or four parts; not eight, nor are two groups four."""
+    dut = Checks(HW, loads=False)
+
+    async def bench(ctx):
+        assert (await judged(ctx, dut, replace(ATTENTION, **{"value_spread": 0} | fields)))[
+            0] == valid
+
+    simulate(dut, bench)
+
+
 @pytest.mark.parametrize("divisor", [1, 2, 3, 6, 12, 20, 24, 28, 31])
 def test_quotient_is_rounded_up(divisor: int) -> None:
     for value in range(256):
@@ -115,7 +151,8 @@ def test_quotient_is_rounded_up(divisor: int) -> None:
 
 
 ATTENTION = Attention(rows=5, head_dim=8, heads=5, head_words=2, set_size=1, spread=1,
-                      source_stride=10, dest_stride=9)
+                      value_spread=1, source_stride=10, dest_stride=9)
+SPLIT = replace(ATTENTION, spread=0, head_split=1, value_spread=0)
 KEYS = replace(LINEAR, dest=Dest.KEY, columns=60, heads=3, head_words=5, set_size=1, spread=1,
                key_gap=4)
 
@@ -128,6 +165,14 @@ KEYS = replace(LINEAR, dest=Dest.KEY, columns=60, heads=3, head_words=5, set_siz
     (ATTENTION, "param_base", HW.param_words - 5),
     # 3 heads in 2 sets: 2 a set, of 20 columns, 4 apart
     (KEYS, "dest_base", HW.kv_rows - 2 * 20 - 2 * 4),
+    # half a sum: of 8 elements 2 words of 2, of 5 the same
+    (SPLIT, "key_base", HW.kv_rows - 3 * 4), (SPLIT, "value_base", HW.kv_rows - 3 * 4),
+    # keys as above; 2 words of values fit into a tile, 2 words of 2 tokens
+    (replace(ATTENTION, value_spread=0), "key_base", HW.kv_rows - 3 * 8),
+    (replace(ATTENTION, value_spread=0), "value_base", HW.kv_rows - 3 * 4),
+    # of 20 columns 5 words of 2; of 3 tokens one, in 3 passes of 2 words
+    (replace(KEYS, spread=0, head_split=1), "dest_base", HW.kv_rows - 2 * 10 - 2 * 4),
+    (replace(KEYS, dest=Dest.VALUE, spread=0, head_split=1), "dest_base", HW.kv_rows - 6 * 2),
     # 2 heads, 5 words of values in 2 passes of 2 groups of 2, of 3 rows each
     (replace(KEYS, dest=Dest.VALUE), "dest_base", HW.kv_rows - 4 * 3)])
 def test_ranges_of_heads_end_exactly_at_the_memory(given: Operator, field: str,

@@ -7,7 +7,7 @@ import pytest
 
 from deltamoe.boards import PRESETS
 from deltamoe.rtl.compiler.layout import weight_tiles
-from deltamoe.rtl.compiler.placement import Placement, head_rows, pieces_of, place, sets_of
+from deltamoe.rtl.compiler.placement import Heads, Placement, pieces_of, place, sets_of
 
 ZCU102 = PRESETS["zcu102"]
 
@@ -65,22 +65,27 @@ def test_rows_of_weights_follow_the_words_that_are_read_together(seed: int) -> N
                 np.testing.assert_array_equal(tiles[part, tile, k], expected)
 
 
-@pytest.mark.parametrize(("heads", "tokens", "head_dim", "sets", "spread"), [
-    (3, 129, 64, 3, 0),   # 3 tiles of 64 keys and 1 of values: 321 rows
-    (6, 129, 64, 6, 0), (1, 256, 64, 1, 0), (5, 37, 64, 1, 0),
-    (5, 129, 64, 6, 0),
-    (4, 256, 128, 4, 1),  # 2 and 2 tiles of two groups: 512 rows
+@pytest.mark.parametrize(("heads", "tokens", "head_dim", "expected"), [
+    (3, 129, 64, (3, 0, 0, 0)),   # 3 tiles of 64 keys and 1 of values: 321 rows
+    (6, 129, 64, (6, 0, 0, 0)), (1, 256, 64, (1, 0, 0, 0)), (5, 37, 64, (1, 0, 0, 0)),
+    (5, 129, 64, (1, 2, 0, 0)),   # sets of all groups leave none idle
+    (4, 256, 128, (4, 1, 1, 1)),  # 2 and 2 tiles of two groups: 512 rows
+    (6, 257, 64, (6, 1, 0, 0)),   # half of 5 tiles of 64 and of 9 words of 32: 304 rows
+    (3, 577, 64, (3, 2, 1, 0)),   # half of 5 pairs of tiles of 64, a quarter of 19 words of 32
+    (12, 197, 64, (12, 0, 0, 0)),
 ])
-def test_heads_share_the_groups(heads: int, tokens: int, head_dim: int, sets: int,
-                                spread: int) -> None:
+def test_heads_share_the_groups(heads: int, tokens: int, head_dim: int,
+                                expected: tuple[int, ...]) -> None:
     """As few groups idle as fit, as few heads in a set, and as few groups that share tiles."""
-    assert sets_of(heads, tokens, head_dim, ZCU102) == (sets, spread)
+    assert sets_of(heads, tokens, head_dim, ZCU102) == expected
+    assert -(-heads // expected[0]) * sum(
+        Heads(*expected).rows(tokens, head_dim, ZCU102)) <= ZCU102.kv_rows
 
 
 def test_ulx3s_holds_no_key_twice() -> None:
     hw = PRESETS["ulx3s"]
-    assert sets_of(3, 129, 64, hw) == (3, 2)
-    assert sum(head_rows(129, 64, 2, hw)) == 5 * 64 + 2 * 129
+    assert sets_of(3, 129, 64, hw) == (3, 2, 2, 2)
+    assert sets_of(3, 129, 64, hw).rows(129, 64, hw) == (5 * 64, 2 * 129)
 
 
 @pytest.mark.parametrize(("depth", "columns", "width"), [(192, 768, 48), (192, 192, 48),
@@ -105,5 +110,5 @@ def test_a_piece_may_be_shorter() -> None:
 def test_what_does_not_fit_is_named() -> None:
     with pytest.raises(ValueError, match="weight_rows, the hardware has 512"):
         place(1024, 64 * 24 * 24, ZCU102)
-    with pytest.raises(ValueError, match="768 kv_rows, the hardware has 512"):
-        sets_of(1, 256, 512, ZCU102)
+    with pytest.raises(ValueError, match="1024 kv_rows, the hardware has 512"):
+        sets_of(1, 256, 1024, ZCU102)

@@ -23,7 +23,7 @@ from deltamoe.golden.seeded import seeded
 from deltamoe.rtl.compiler import sums
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.compiler.matrices import Matrices
-from deltamoe.rtl.compiler.placement import head_rows, place, sets_of
+from deltamoe.rtl.compiler.placement import place, sets_of
 from deltamoe.rtl.datapath import Datapath
 from deltamoe.rtl.formats import beat, route
 from deltamoe.rtl.moe.gate import Gate
@@ -185,10 +185,12 @@ def attend(tokens: int, dim: int) -> None:
     assert (scores.max(), scores.min()) == (127 * 128 * dim, -127 * 128 * dim)
     assert (values.max(), values.min()) == (255 * 127 * tokens, -255 * 127 * tokens)
     placed, words = place(dim, dim, hw), dim // hw.word
-    sets, spread = sets_of(1, tokens, dim, hw)
-    key_rows, _ = head_rows(tokens, dim, spread, hw)
+    heads = sets_of(1, tokens, dim, hw)
+    key_rows, _ = heads.rows(tokens, dim, hw)
     rows = {"rows": tokens, "source_stride": words, "dest_stride": words, "heads": 1,
-            "head_words": words, "set_size": hw.gangs.index(hw.groups // sets), "spread": spread}
+            "head_words": words, "set_size": hw.gangs.index(hw.groups // heads.sets),
+            **heads.key_fields}
+    assert heads.key_fields == heads.value_fields
     copied = Linear(mode=Mode.DENSE, source=Source.ACT, depth=dim, columns=dim,
                     operand_signed=True, **rows, **placed.fields(hw))
     context = 3 * tokens * words

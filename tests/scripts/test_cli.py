@@ -85,9 +85,10 @@ BAD = {
     "simulate digits --mode zero-skip": "--image",
     "simulate digits --latency 0": "latency 0",
     "simulate digits --interval 0": "interval 0",
-    "simulate m3vit-small-197 --hardware zcu102": "m3vit-small-197: embed_dim=384 exceeds zcu102",
+    "simulate vit-base-197 --hardware ulx3s": "vit-base-197: embed_dim=768 exceeds ulx3s",
+    "simulate m3vit-tiny-197 --hardware ulx3s": "maximum 6192; with 129 tokens it would fit",
     "bench --only nosuch": (
-        "'nosuch' is not one of frames, bandwidth, sparsity, simulator, gates, clock"),
+        "'nosuch' is not one of frames, bandwidth, sparsity, simulator, gates, larger, clock"),
     "synth --hardware nosuch": "'nosuch' is not one of nano",
     "synth --target nosuch": "'nosuch' is not one of xcup, ecp5",
     "synth --unit nosuch": "'nosuch' is not one of Accelerator",

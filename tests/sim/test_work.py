@@ -92,6 +92,27 @@ def test_nothing_left_out_is_dense_in_every_counter(model, hardware, frames, eve
     assert left.acts == dense.acts
 
 
+@pytest.mark.parametrize("events", [lambda work: None, masks(1)], ids=["none", "all"])
+def test_tiles_and_parts_share_what_is_left(events) -> None:
+    """Of a layer in tiles of tokens, and in two parts of its sums: every counter is that of dense.
+
+    With half the rows, each tile has half of its own.
+    """
+    hw = replace(NANO, act_words=160, max_depth=48)
+    program = compile_program(Outline(DIGITS), hw)
+    assert len({label.section for label in program.labels if label.section}) == 4
+    dense = simulate(program, facts(DIGITS, 0))
+    left = run(hw=hw, events=events)
+    assert left.counters == dense.counters
+    fc1 = works(DIGITS, facts(DIGITS, 0).routed)
+    half = {product: replace(work, rows=work.rows // 2) if product.part == Part.FC1
+            and product.expert is None else work for product, work in fc1.items()}
+    fewer, _ = worked(program, [Frame(half, facts(DIGITS, 0).routed)])
+    rows = [one.rows for label, one in zip(fewer.labels, fewer.descriptors, strict=True)
+            if label.role is None and label.subject == Operator(Part.FC1, 0)]
+    assert (len(rows), sum(rows)) == (2, 8)
+
+
 def test_masks_of_zeros_are_the_hardwares_zero_skipping() -> None:
     """Given what a golden run skips, and all weights, every counter is that of the exact path."""
     network = find("digits").quantized

@@ -3,7 +3,15 @@
 import pytest
 
 from deltamoe.boards import BOARDS, PRESETS
-from deltamoe.experiments.benchmark import FRAMES, HARDWARE, MEMORY, checked, predicted
+from deltamoe.experiments.benchmark import (
+    FRAMES,
+    HARDWARE,
+    LARGER,
+    MEMORY,
+    checked,
+    most_cycles,
+    predicted,
+)
 from deltamoe.golden.config import MODELS
 from deltamoe.sim.memory import MemoryModel
 
@@ -17,6 +25,18 @@ def test_frame(name: str, task: int) -> None:
     result = checked(name, MEMORY, task=task)
     assert (result["elements_differing"], result["counters_differing"]) == (0, 0)
     assert result["cycles"] <= FRAMES[name]
+
+
+@pytest.mark.verilator
+@pytest.mark.slow
+@pytest.mark.xdist_group("zcu102")
+@pytest.mark.parametrize(("name", "task"), [
+    (name, task) for name in LARGER for task in range(MODELS[name].num_tasks)])
+def test_larger_frame(name: str, task: int) -> None:
+    """In tiles of tokens, parts of sums and split heads."""
+    result = checked(name, MEMORY, task=task)
+    assert (result["elements_differing"], result["counters_differing"]) == (0, 0)
+    assert result["cycles"] <= most_cycles(name)
 
 
 @pytest.mark.verilator
@@ -44,3 +64,13 @@ def test_predicted_speed_and_bytes(name: str) -> None:
     assert result.cycles <= FRAMES[name]
     assert config.macs >= 0.92 * result.cycles * hw.mac_units
     assert needed <= result.counters["bytes_read"] <= 1.02 * needed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGER)
+def test_predicted_speed_of_larger_frames(name: str) -> None:
+    """No more is read than the program loads, also where weights are loaded again."""
+    for task in range(MODELS[name].num_tasks):
+        result, needed = predicted(MODELS[name], PRESETS[HARDWARE], MEMORY, task=task)
+        assert result.cycles <= most_cycles(name)
+        assert needed <= result.counters["bytes_read"] <= 1.02 * needed

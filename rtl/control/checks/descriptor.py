@@ -12,7 +12,13 @@ from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import FIELD, HwConfig
-from deltamoe.rtl.control.checks.placement import placed, read_together, select, spread_valid
+from deltamoe.rtl.control.checks.placement import (
+    placed,
+    read_together,
+    select,
+    spread_valid,
+    values_valid,
+)
 from deltamoe.rtl.control.checks.temporal import kept_rules
 from deltamoe.rtl.control.checks.transfers import (
     load_fields,
@@ -21,6 +27,7 @@ from deltamoe.rtl.control.checks.transfers import (
     store_ranges,
 )
 from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Mode, Opcode, Source
+from deltamoe.rtl.placed import part_rows
 from deltamoe.rtl.record import Record
 
 
@@ -147,19 +154,28 @@ class Checks(cycles.Checks, wiring.Component):
         heads, passes, rises = Signal(8), Signal(8), Signal.like(tall)
         lifted = Signal(9)
         high = Signal(range(FIELD // hw.lanes + (1 << len(hw.spreads(hw.groups)))))
-        products = (heads * passes, heads * operator.head_words * hw.word, heads * high,
+        self.key_rows, self.value_rows = (Signal(16, name=name) for name in (
+            "key_rows", "value_rows"))
+        products = (heads * passes, heads * self.key_rows, heads * high,
                     operator.heads * operator.head_words)
         tiles, key_words, key_tiles, row = (
             Signal(product.shape(), name=name) for name, product in zip(
                 ("tiles", "key_words", "key_tiles", "row"), products, strict=True))
         quotients = [quotient(operator.heads, hw.groups // size) for size in hw.gangs]
         sizes = [Signal(8, name=f"heads_{size}") for size in hw.gangs]
+        attention = self.descriptor.attention
+        is_attention = self.descriptor.opcode == Opcode.ATTENTION
+        spread = Mux(is_attention, attention.value_spread, operator.spread)
+        split = Mux(is_attention, (operator.spread + operator.head_split - spread)[:3],
+                    operator.head_split)
         m.d.sync += [
             *(size.eq(value) for size, value in zip(sizes, quotients, strict=True)),
             heads.eq(select(operator.set_size, sizes)),
-            lifted.eq((operator.head_words + (2 << operator.spread) - 1) >> 1),
-            passes.eq(lifted >> operator.spread),
+            lifted.eq((operator.head_words + (2 << spread) - 1) >> 1),
+            passes.eq(lifted >> spread),
             rises.eq(tall), high.eq(rises // hw.lanes >> operator.spread),
+            self.key_rows.eq(part_rows(operator.head_words * hw.word, operator.head_split, hw)),
+            self.value_rows.eq(part_rows(operator.rows, split, hw)),
             *(register.eq(product) for register, product in zip(
                 (tiles, key_words, key_tiles, row), products, strict=True)),
         ]
@@ -191,6 +207,7 @@ class Checks(cycles.Checks, wiring.Component):
         is_key = linear.dest == Dest.KEY
         return (
             linear.rows != 0, linear.rows <= hw.max_tokens,
+            ~(is_gate | (linear.dest == Dest.CHANGED)) | (linear.rows <= hw.queue_depth),
             linear.depth != 0, linear.depth <= hw.max_depth,
             linear.columns != 0, linear.columns % hw.word == 0,
             placed(linear, hw), (linear.dest < Dest.SCORES) | self.kept.probes(linear),
@@ -244,7 +261,8 @@ class Checks(cycles.Checks, wiring.Component):
                 linear.dest_base + Mux(is_key, key_words, Mux(is_value, 0, columns))),
             Mux(is_gate | self.kept.probes(linear), 0,
                 Mux(is_key, heads, Mux(is_value, tiles, linear.rows - 1))),
-            Mux(is_key, linear.key_gap, Mux(is_value, linear.rows, linear.dest_stride)),
+            Mux(is_key, linear.key_gap, Mux(
+                is_value, self.value_rows, linear.dest_stride)),
             Mux(is_kv, hw.kv_rows, Mux(to_act, hw.act_words, hw.residual_words)),
         )
 
@@ -255,6 +273,7 @@ class Checks(cycles.Checks, wiring.Component):
             attention.rows != 0, attention.rows <= hw.max_tokens, attention.heads != 0,
             attention.head_dim != 0, attention.head_dim % hw.word == 0,
             attention.head_dim <= hw.max_depth, spread_valid(attention, hw),
+            values_valid(attention, hw),
             attention.head_words == attention.head_dim // hw.word, attention.mode < Mode.DELTA,
         )
 
@@ -266,6 +285,6 @@ class Checks(cycles.Checks, wiring.Component):
             (attention.source_base + row, attention.rows - 1, attention.source_stride,
              hw.act_words),
             (attention.dest_base + row, attention.rows - 1, attention.dest_stride, hw.act_words),
-            (attention.key_base, key_tiles, attention.head_dim, hw.kv_rows),
-            (attention.value_base, tiles, attention.rows, hw.kv_rows),
+            (attention.key_base, key_tiles, self.key_rows, hw.kv_rows),
+            (attention.value_base, tiles, self.value_rows, hw.kv_rows),
         )

@@ -37,4 +37,11 @@ def spread_valid(operator, hw: HwConfig):
     """Whether the groups of a set can be spread over."""
     allowed = select(operator.set_size, [
         sum(1 << spread for spread in hw.spreads(size)) for size in hw.gangs])
-    return (allowed >> operator.spread)[0]
+    return (operator.head_split < len(hw.splits)) & (
+        allowed >> (operator.spread + operator.head_split))[0]
+
+
+def values_valid(attention, hw: HwConfig):
+    """Whether the groups that keys are spread over can also be shared out for the values."""
+    split = attention.spread + attention.head_split - attention.value_spread
+    return (split >= 0) & (split < len(hw.splits))

@@ -22,7 +22,8 @@ class NothingKept:
 
     def allows(self, linear):
         """Whether a ``LINEAR`` computes what this hardware can."""
-        return (linear.source != Source.REFERENCE) & (linear.mode < Mode.DELTA)
+        return ((linear.source != Source.REFERENCE) & (linear.mode < Mode.DELTA)
+                & ~linear.adds)
 
     def probes(self, linear):
         """Whether tokens are compared with what they were."""
@@ -65,13 +66,13 @@ class Kept(NothingKept):
         return linear.dest == Dest.CHANGED
 
     def by_place(self, linear):
-        uses = linear.stores | (linear.mode >= Mode.DELTA)
+        uses = linear.stores | linear.adds | (linear.mode >= Mode.DELTA)
         return uses & (linear.gather | linear.scatter)
 
     def ranges(self, linear, words) -> tuple:
         hw, probes, found = self.hw, self.probes(linear), self.by_place(linear)
         tracks = probes | (linear.mode == Mode.DELTA)
-        uses = (linear.stores | (linear.mode >= Mode.DELTA)) & ~probes
+        uses = (linear.stores | linear.adds | (linear.mode >= Mode.DELTA)) & ~probes
         columns = linear.columns // hw.word
         return (
             (linear.state_base + Mux(found, columns, 0),
