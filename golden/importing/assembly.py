@@ -123,14 +123,19 @@ def assemble(tensors: Weights, options: Options, *, name: str, source: str, acti
         raise ValueError(f"{source} lacks tensor blocks.0.norm1.bias; say --norm rms if it "
                          "normalizes by the root mean square, or --norm layer")
     sized = {"hidden_dim": 1, "num_experts": 0, "expert_dim": 0, "num_tasks": 1}
+    routed = []
     for layer in layers:
         block, dimensions = _block(parts, layer, dim, normalization)
+        routed += [layer] if "num_experts" in dimensions else []
         weights |= block
         for key, value in dimensions.items():
             if sized.get(key) not in (value, 0, 1):
                 raise ValueError(f"{source}: {key} is {value} in block {layer} and {sized[key]} "
                                  "before")
             sized[key] = value
+    if routed and routed != layers[1::2]:
+        raise ValueError(f"{source}: of its blocks {layers}, {routed} have experts; the "
+                         f"accelerator has them in all odd ones, {layers[1::2]}")
     if any(".ls1." in key or ".ls2." in key for key in tensors):
         notes.append("LayerScale folded into the projections before it")
     if sized["num_experts"] and options.top_k is None:
@@ -252,9 +257,6 @@ def _block(parts: Parts, layer: int, dim: int, kind: str) -> tuple[Weights, dict
         pairs["mlp.experts.h4toh"] = _scaled(parts, f"{name}.ls2.gamma", *second.values())
         sizes = {"num_experts": first["weight"].shape[0], "expert_dim": first["weight"].shape[1],
                  "num_tasks": len(tasks)}
-        if layer % 2 == 0:
-            raise ValueError(f"{parts.source}: block {layer} has experts; those of the accelerator "
-                             "are in the odd blocks")
     else:
         pairs["mlp.fc1"] = _linear(parts, f"{name}.mlp.fc1")
         pairs["mlp.fc2"] = _scaled(parts, f"{name}.ls2.gamma",

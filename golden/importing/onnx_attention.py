@@ -1,5 +1,6 @@
 """The half of a block of an ONNX graph that is an attention."""
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,7 +96,8 @@ def _order(graph: Graph, made: str, value: str, factor: float, *, transposed: bo
     """
     shape = graph.shape(made)
     numbers = np.broadcast_to(np.arange(shape[-1], dtype=np.float32), shape)
-    tokens = np.broadcast_to(np.arange(shape[-2], dtype=np.float32)[:, None], shape)
+    count = math.prod(shape[:-1])
+    tokens = np.broadcast_to(np.arange(count, dtype=np.float32).reshape(*shape[:-1], 1), shape)
     channels, rows = (graph.run({made: each}, [value])[0] / factor for each in (numbers, tokens))
     channels, rows = (each.reshape(-1, *each.shape[-2:]) for each in (channels, rows))
     if transposed:

@@ -267,9 +267,26 @@ def read(path: Path, image: tuple[int, int] | None = None) -> "onnx.ModelProto":
             _session(model.SerializeToString(), optimized_model_filepath=str(target),
                      graph_optimization_level=runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
                      disabled_optimizers=["MatMulAddFusion", "TransposeOptimizer"])
-            return onnx.load(str(target))
+            return _folded(onnx.load(str(target)))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
+
+
+def _folded(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """Make constants of what still does not depend on the image: ONNX Runtime keeps some of it."""
+    graph = Graph(model)
+    made = {name for name in graph.makers if not graph.depends[name] & set(graph.inputs)}
+    kept = [node for node in graph.nodes if not made & set(node.output)]
+    read_there = {name for node in kept for name in node.input}
+    wanted = sorted(made & (read_there | set(graph.outputs)) - {""})
+    if not wanted:
+        return model
+    values = graph.function([], wanted)({})
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    model.graph.initializer.extend(extra("onnx").numpy_helper.from_array(value, name)
+                                   for name, value in zip(wanted, values, strict=True))
+    return model
 
 
 def _single(model: "onnx.ModelProto") -> None:

@@ -18,7 +18,8 @@ from deltamoe.lookup import file_of
 def infer(
     model: ModelName,
     image: Annotated[Path, typer.Option(help=(
-        "Image of the network's size, shown upright; what is transparent is black."))],
+        "Any picture if the network's file has its preprocessing, else one of its size; shown "
+        "upright, what is transparent is black."))],
     hardware: HardwareName = "nano",
     engine: Annotated[str, typer.Option(help="float, integer or rtl.")] = "integer",
     task: Task = 0,

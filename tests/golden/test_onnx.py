@@ -67,7 +67,7 @@ def cases() -> dict[str, Case]:
 
 
 def export(model: nn.Module, path: Path, exporter: str = "older", opset: int = 14,
-           size: tuple[int, int] = (16, 16)) -> None:
+           size: tuple[int, int] = (16, 16), **settings: bool) -> None:
     """Export by either of PyTorch's exporters; neither is silent."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -75,11 +75,11 @@ def export(model: nn.Module, path: Path, exporter: str = "older", opset: int = 1
         try:
             if exporter == "dynamo":
                 torch.onnx.export(model, (torch.zeros(1, 3, *size),), path, dynamo=True,
-                                  verbose=False)
+                                  verbose=False, **settings)
             else:
                 torch.onnx.export(model, (torch.zeros(1, 3, *size),), path, dynamo=False,
                                   opset_version=opset, input_names=["image"],
-                                  dynamic_axes={"image": {0: "batch"}})
+                                  dynamic_axes={"image": {0: "batch"}}, **settings)
         finally:
             logging.disable(logging.NOTSET)
 

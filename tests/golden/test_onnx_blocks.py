@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+import transformers
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.transformers.fusion_options import FusionOptions
 from onnxruntime.transformers.optimizer import optimize_model
@@ -144,6 +145,56 @@ def test_a_form_of_a_block_is_read(tmp_path: Path, kind: str, exporter: str) -> 
     assert agrees(model, read(tmp_path / "net.onnx"))
 
 
+class Encoder(nn.Module):
+    """Of PyTorch's own encoder, whose attention has the tokens first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Conv2d(3, 32, 4, 4), nn.Linear(32, 5)
+        self.first, self.position = (nn.Parameter(torch.randn(1, count, 32)) for count in (1, 17))
+        layer = nn.TransformerEncoderLayer(32, 2, 64, batch_first=True, norm_first=True,
+                                           activation="gelu")
+        self.encoder = nn.TransformerEncoder(layer, 2, nn.LayerNorm(32), False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = torch.cat([self.first, self.embed(image).flatten(2).transpose(1, 2)], 1)
+        return self.head(self.encoder(x + self.position)[:, 0])
+
+
+@pytest.mark.parametrize("exporter", ["older", "dynamo"])
+def test_pytorch_s_own_encoder_is_read(tmp_path: Path, exporter: str) -> None:
+    model = randomized(Encoder())
+    export(model, tmp_path / "net.onnx", exporter)
+    assert agrees(model, read(tmp_path / "net.onnx"))
+
+
+@pytest.mark.parametrize("folded", [False, True])
+@pytest.mark.parametrize("exporter", ["older", "dynamo"])
+def test_constants_may_be_folded_or_not(tmp_path: Path, exporter: str, *, folded: bool) -> None:
+    """Positions are interpolated in the graph, and a mask that hides nothing is made there."""
+    transformers.logging.disable_progress_bar()
+    model = randomized(transformers.ViTForImageClassification(transformers.ViTConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=24, patch_size=4,
+        intermediate_size=64, num_labels=5, attn_implementation="eager")))
+
+    class Interpolated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, image: Tensor) -> Tensor:
+            return self.model(image, interpolate_pos_encoding=True).logits
+
+    whole, path = Interpolated().eval(), tmp_path / "net.onnx"
+    settings = {"optimize": folded} if exporter == "dynamo" else {"do_constant_folding": folded}
+    export(whole, path, exporter, opset=17, **settings)
+    if not folded:
+        assert sum(node.op_type == "Resize" for node in onnx.load(path).graph.node) == 1
+    network = read(path)
+    assert network.config.num_tokens == 17
+    assert agrees(whole, network)
+
+
 @pytest.mark.parametrize("exporter", ["older", "dynamo"])
 @pytest.mark.parametrize("kind", ["einsum", "weights_first", "loop", "mask"])
 def test_experts_are_read_whole(tmp_path: Path, kind: str, exporter: str) -> None:
@@ -179,11 +230,15 @@ def test_other_experts_stay_on_the_host_by_name(tmp_path: Path, kind: str, words
     assert "\n" not in reason
 
 
-def test_experts_of_even_blocks_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kept", "words"), [
+    ([1, 2], "of its blocks [0, 1], [0] have experts; the accelerator has them in all odd ones"),
+    ([0, 1, 2, 0], "of its blocks [0, 1, 2, 3], [1] have experts"),
+])
+def test_experts_in_other_blocks_are_refused(tmp_path: Path, kept: list[int], words: str) -> None:
     model = Plain(mixture="einsum", layers=3).eval()
-    model.blocks = model.blocks[1:]
+    model.blocks = nn.ModuleList(model.blocks[number] for number in kept)
     export(model, tmp_path / "net.onnx")
-    with pytest.raises(ValueError, match="block 0 has experts; those of the accelerator are in"):
+    with pytest.raises(ValueError, match=re.escape(words)):
         read(tmp_path / "net.onnx")
 
 
