@@ -361,3 +361,11 @@ def fifo_case(rng: np.random.Generator) -> Case:
 def make(name: str, seed: int) -> Case:
     """Draw the case ``name``."""
     return MAKERS[name](np.random.default_rng(seed))
+
+
+def first_rows(case: Case, rows: int, port: str = "o") -> Case:
+    """Keep ``rows`` rows of a case whose rows all have the same length."""
+    given, made = (len(case.inputs["i"]), len(case.outputs[port]))
+    total = {"layer_norm": 15, "gate": 20}[case.name]
+    return replace(case, inputs={"i": case.inputs["i"][: given // total * rows]},
+                   outputs={port: case.outputs[port][: made // total * rows]})

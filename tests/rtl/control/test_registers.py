@@ -1,144 +1,14 @@
-"""DMA masters and registers against a memory of fixed latency, and the simulator's cycles."""
+"""Registers on their bus."""
 
-from collections import deque
-from dataclasses import replace
-
-import numpy as np
 import pytest
 
-from deltamoe.boards import PRESETS
 from deltamoe.rtl.control.counters import COUNTERS
 from deltamoe.rtl.control.registers import COUNTERS_OFFSET, ID, REGISTERS, Registers
 from deltamoe.rtl.memory.axi import OKAY
-from deltamoe.rtl.memory.dma_reader import DmaReader
-from deltamoe.rtl.memory.dma_writer import DmaWriter
 from deltamoe.rtl.program import ErrorCode
-from deltamoe.sim.memory import MemoryModel
-from deltamoe.sim.units import dma_reader, dma_writer
-from deltamoe.sim.units.bursts import bursts
 from tests.support.bench import simulate
 
-HW = PRESETS["nano"]
-LATENCY = 9
-
-
-@pytest.mark.parametrize("outstanding", [1, 2, 4])
-@pytest.mark.parametrize("interval", [1, 3])
-def test_reader_takes_the_simulated_cycles(outstanding: int, interval: int, seed: int) -> None:
-    """Commands are taken and beats arrive when it says, each held ``interval`` cycles."""
-    hw = replace(HW, outstanding=outstanding)
-    rng = np.random.default_rng(seed)
-    dut, queue = DmaReader(hw), deque()
-    reader = dma_reader.DmaReader(hw, MemoryModel(LATENCY))
-
-    transfers = [(8 * int(rng.integers(0, 1500)), int(rng.integers(1, 120))) for _ in range(5)]
-    expected = [reader.read(0, *transfer, 0, interval) for transfer in transfers]
-
-    async def bench(ctx):
-        left, got, ends, taken = list(transfers), [], [], []
-        held = flying = 0
-        ctx.set(dut.axi.arready, 1)
-        for cycle in range(expected[-1][1] + 20):
-            ctx.set(dut.i.valid, bool(left))
-            if left:
-                ctx.set(dut.i.p.address, left[0][0])
-                ctx.set(dut.i.p.beats, left[0][1])
-            due = bool(queue) and queue[0][1] <= cycle
-            ctx.set(dut.axi.rvalid, due)
-            ctx.set(dut.axi.rdata, queue[0][0] if due else 0)
-            ctx.set(dut.axi.rlast, queue[0][2] if due else 0)
-            held = held + 1 if due else 0
-            ctx.set(dut.o.ready, held == interval)
-            if left and ctx.get(dut.i.ready):
-                taken.append(cycle)
-                left.pop(0)
-            if ctx.get(dut.axi.arvalid):
-                start, length = ctx.get(dut.axi.araddr), ctx.get(dut.axi.arlen) + 1
-                assert ctx.get(dut.axi.arsize) == 3
-                flying += 1
-                assert flying <= outstanding
-                queue.extend((start + 8 * n, cycle + LATENCY, n == length - 1)
-                             for n in range(length))
-            if due and held == interval:
-                got.append(queue[0][0])
-                assert ctx.get(dut.o.p.data) == queue[0][0]
-                if ctx.get(dut.o.p.last):
-                    ends.append(cycle)
-                flying -= queue[0][2]
-                queue.popleft()
-                held = 0
-            await ctx.tick()
-        assert got == [address + 8 * n for address, beats in transfers for n in range(beats)]
-        assert list(zip(taken, ends, strict=True)) == expected
-
-    simulate(dut, bench)
-
-
-@pytest.mark.parametrize("answers", [
-    ((2, 0), (0, 1)), ((0, 0), (3, 1)), ((0, 1), (0, 1)), ((0, 0), (0, 0))])
-def test_reader_reports_an_error_and_goes_on(answers) -> None:
-    """SLVERR, DECERR, a burst's end too early, none at its end; the transfer ends by its beats."""
-    dut = DmaReader(HW)
-
-    async def bench(ctx):
-        ctx.set(dut.i.p.beats, 2)
-        ctx.set(dut.i.valid, 1)
-        ctx.set(dut.axi.arready, 1)
-        ctx.set(dut.o.ready, 1)
-        await ctx.tick()
-        ctx.set(dut.i.valid, 0)
-        await ctx.tick()
-        for number, (response, last) in enumerate(answers):
-            ctx.set(dut.axi.rvalid, 1)
-            ctx.set(dut.axi.rresp, response)
-            ctx.set(dut.axi.rlast, last)
-            assert (ctx.get(dut.o.valid), ctx.get(dut.o.p.last)) == (1, number)
-            await ctx.tick()
-            assert ctx.get(dut.error) == (response != 0 or last != number)
-        assert ctx.get(dut.bus.idle)
-        assert not ctx.get(dut.axi.rready), "a beat that nobody asked for is taken"
-
-    simulate(dut, bench)
-
-
-def test_writer_takes_the_simulated_cycles(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    dut = DmaWriter(HW)
-
-    async def bench(ctx):
-        for _ in range(4):
-            address, beats = 8 * int(rng.integers(0, 1500)), int(rng.integers(1, 60))
-            ctx.set(dut.i.p.address, address)
-            ctx.set(dut.i.p.beats, beats)
-            ctx.set(dut.i.valid, 1)
-            ctx.set(dut.axi.awready, 1)
-            ctx.set(dut.axi.wready, 1)
-            ctx.set(dut.data.valid, 1)
-            memory, sent, burst, answers, cycle, done = {}, 0, None, set(), 0, None
-            while done is None:
-                ctx.set(dut.data.payload, 1000 + sent)
-                ctx.set(dut.axi.bvalid, cycle in answers)
-                if ctx.get(dut.done):
-                    done = cycle
-                if ctx.get(dut.axi.wvalid):
-                    assert ctx.get(dut.axi.wstrb) == (1 << HW.bus_bytes) - 1
-                    memory[burst[0]] = ctx.get(dut.axi.wdata)
-                    burst = (burst[0] + 8, burst[1] - 1)
-                    assert ctx.get(dut.axi.wlast) == (burst[1] == 0)
-                    sent += 1
-                    answers |= {cycle + LATENCY} if burst[1] == 0 else set()
-                if ctx.get(dut.axi.awvalid):
-                    burst = (ctx.get(dut.axi.awaddr), ctx.get(dut.axi.awlen) + 1)
-                await ctx.tick()
-                ctx.set(dut.i.valid, 0)
-                cycle += 1
-            assert memory == {address + 8 * n: 1000 + n for n in range(beats)}
-            writer = dma_writer.DmaWriter(0, bursts(address, beats, HW), MemoryModel(LATENCY))
-            for slot in writer.beats():
-                writer.send(slot)
-            assert done == writer.done
-
-    simulate(dut, bench)
+WRITABLE = {register.offset for register in REGISTERS.values() if register.access == "rw"}
 
 
 class Lite:
@@ -188,9 +58,6 @@ class Lite:
         value = self.ctx.get(self.axi.rdata)
         await self.answer("r")
         return value
-
-
-WRITABLE = {register.offset for register in REGISTERS.values() if register.access == "rw"}
 
 
 @pytest.mark.parametrize("first", ["aw", "w"])
