@@ -6,7 +6,7 @@ Three tokens are under way at once::
                        └────────────────┴──► scale, 2^−x, sum ──► divide (k) ──► o
 """
 
-from amaranth import Array, Cat, Module, Mux, Signal, signed
+from amaranth import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, flipped
@@ -135,7 +135,8 @@ class Gate(cycles.Gate, wiring.Component):
         index = step * GATE_LANES
         m.d.comb += read.addr.eq(Cat((index // self.per_word)[: self.bits], bank))
         lanes = Array(read.data[n] for n in range(self.per_word))
-        return [(lanes[(index | n) % self.per_word], ~last | (n <= self.last_lane), index | n)
+        valid = [~last | (n <= self.last_lane) if n else Const(1) for n in range(GATE_LANES)]
+        return [(lanes[(index | n) % self.per_word], valid[n], index | n)
                 for n in range(GATE_LANES)]
 
     def rank(self, m: Module, read, full, ranking: TopK):

@@ -157,7 +157,7 @@ BAD = {
     "policy 'nosuch' is not one of": lambda: compile("digits", policy="nosuch"),
     "task 2 is not in 0..1": lambda: compile("digits", task=2),
     "frames 0 is not at least 1": lambda: compile("digits", frames=0),
-    "num_tokens=129 exceeds nano's maximum": lambda: compile("m3vit-tiny-129"),
+    "embed_dim=192 exceeds nano's maximum 64": lambda: compile("m3vit-tiny-129"),
     "hardware, task: the program is compiled for nano, task 0, policy dense": (
         lambda: simulate(compile("digits"), "nano", task=0)),
     "frames 2: the facts of one image": lambda: simulate(compile("digits", frames=2)),

@@ -114,7 +114,7 @@ BAD = {
     "simulate digits --fps 1e9": "fps 1e+09 is more than",
     "simulate digits --image wide.png": "9x8",
     "simulate digits --trace nosuch/trace.json": "no folder nosuch",
-    "simulate m3vit-tiny-129": "num_tokens=129 exceeds nano's maximum 32",
+    "simulate m3vit-tiny-129": "embed_dim=192 exceeds nano's maximum 64",
     f"{QUANTIZE} nosuch": "nosuch",
     f"{QUANTIZE} float-half.safetensors": "float-half.safetensors",
     f"{QUANTIZE} deit-tiny-197": "good.png: image is 8x8, deit-tiny-197 takes 224x224",

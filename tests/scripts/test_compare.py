@@ -358,7 +358,7 @@ BAD = {
     "models: [digits]\nhardware: [nano]\nbatch: [2]\ninputs: ['generator:pan']": "batch: 2 at a",
     "models: [digits]\nhardware: [nano]\ninputs: ['generator:nosuch']": "'generator:nosuch'",
     "models: [{preset: digits, task: 1}]\nhardware: [nano]\ninputs: [statistics]": "task 0 only",
-    "models: [m3vit-tiny-129]\nhardware: [nano]": "num_tokens=129 exceeds nano's maximum 32",
+    "models: [m3vit-tiny-129]\nhardware: [nano]": "embed_dim=192 exceeds nano's maximum 64",
     "models: [digits]\nhardware: [nano]\nmemory: [{name: a}, {name: a}]": "are called 'a'",
     "models: [{trace: nosuch.safetensors}]\nhardware: [nano]": "nosuch.safetensors",
     "models: [m3vit-tiny-129]\nhardware: [zcu102]\npolicies: [{name: expert-cache, size: 16}]": (
