@@ -32,7 +32,7 @@ from deltamoe.rtl.writeback.activation_table import ActivationTable
 from deltamoe.rtl.writeback.requantize import Requantize
 from deltamoe.sim.outline import Outline
 from tests.system.networks import make
-from tests.system.test_tiles import CASES, HARDWARE
+from tests.system.test_tiles import CASES, HARDWARE, made
 
 LINES = 150
 """Most lines of the first page."""
@@ -152,7 +152,7 @@ def test_programs_use_every_field() -> None:
         plan = named(policy, config, hw, theta=theta)
         used |= nonzero(compile_program(network, hw, 0, plan, frames=2))
     for hardware, config in CASES:
-        used |= nonzero(compile_program(Outline(config), HARDWARE[hardware]))
+        used |= nonzero(compile_program(made(config, 0)[0], HARDWARE[hardware]))
     for seed in range(4):
         used |= nonzero(compile_program(make(seed, nano, "free")[0], nano))
     assert {(kind, field.name) for kind in KINDS for field in layout(kind)[1:]} - used == FIRST
