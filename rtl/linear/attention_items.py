@@ -182,7 +182,8 @@ class AttentionItems(wiring.Component):
         given, lag = self.operator.descriptor.attention, self.hw.attention_lag
         m.submodules.scores = scores = Cursor(self.hw, Phase.SCORES)
         m.submodules.values = values = Cursor(self.hw, Phase.VALUES)
-        self.splits = given.head_split, Signal(3, name="value_split")
+        value_split = Signal(3)
+        splits = given.head_split, value_split
         phase, primed, running, step = Signal(Phase), Signal(), Signal(), Signal()
         settled, ahead = Signal(), Signal()
 
@@ -198,9 +199,9 @@ class AttentionItems(wiring.Component):
         ]
         m.d.sync += [
             primed.eq(self.operator.start), settled.eq(~step), ahead.eq(scores.at.number >= lag),
-            self.splits[1].eq(given.spread + given.head_split - given.value_spread),
+            value_split.eq(given.spread + given.head_split - given.value_spread),
             *(cursor.depth.eq(part_rows(length, split, self.hw)) for cursor, length, split in zip(
-                (scores, values), (given.head_dim, given.rows), self.splits, strict=True)),
+                (scores, values), (given.head_dim, given.rows), splits, strict=True)),
         ]
         with m.If(primed):
             m.d.sync += [running.eq(1), phase.eq(Phase.SCORES)]
@@ -212,10 +213,11 @@ class AttentionItems(wiring.Component):
                 m.d.sync += phase.eq(Phase.SCORES)
             with m.If(values.at.flush & values.at.last_head):
                 m.d.sync += running.eq(0)
-        made = [self.fields(m, scores, Phase.SCORES), self.fields(m, values, Phase.VALUES)]
+        items = [self.fields(m, cursor, split)
+                 for cursor, split in zip((scores, values), splits, strict=True)]
         with m.If(self.o.ready | ~self.o.valid):
             m.d.sync += [self.o.valid.eq(running & settled),
-                         self.o.payload.eq(Mux(phase == Phase.SCORES, *made))]
+                         self.o.payload.eq(Mux(phase == Phase.SCORES, *items))]
             m.d.sync += self.leaders(m, Mux(phase == Phase.SCORES, scores.at.set, values.at.set))
 
         return m
@@ -243,12 +245,12 @@ class AttentionItems(wiring.Component):
                             m.d.sync += few.eq(1)
         return [made.leads.eq(inside & spans), made.few.eq(few)]
 
-    def fields(self, m: Module, cursor: Cursor, phase: Phase):
-        """Return the item at ``cursor``, a cycle later."""
+    def fields(self, m: Module, cursor: Cursor, split):
+        """Return the item at ``cursor``, a cycle later, for ``2**split`` parts of its sums."""
         given, at, hw = self.operator.descriptor.attention, cursor.at, self.hw
-        settled, made = (Signal(item(hw), name=f"{name}_{phase.name.lower()}")
+        settled, made = (Signal(item(hw), name=f"{name}_{cursor.phase.name.lower()}")
                          for name in ("settled", "made"))
-        is_values = phase is Phase.VALUES
+        is_values = cursor.phase is Phase.VALUES
         slot = at.number[: hw.attention_lag.bit_length()]
         length = given.rows if is_values else given.head_dim
         tail = length % hw.word
@@ -262,7 +264,7 @@ class AttentionItems(wiring.Component):
             settled.row.eq(at.row + (given.value_base if is_values else given.key_base)),
             settled.need.eq(at.number + 1 if is_values else 0),
             settled.drained.span.eq(span), settled.drained.gang.eq(gang),
-            settled.drained.split.eq(self.splits[is_values]),
+            settled.drained.split.eq(split),
             settled.drained.address.eq(given.dest_base + at.address + at.words_done),
             settled.drained.param.eq(given.param_base + at.head), settled.drained.slot.eq(slot),
         ]

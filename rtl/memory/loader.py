@@ -111,32 +111,31 @@ class Loader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        self.descriptor, self.program = self.transfer.p.descriptor.load, self.transfer.p.program
-        given, beat, loads = self.descriptor, self.i.p.data, self.loads
+        load, beat, loads = self.load, self.i.p.data, self.loads
         target = Signal(Target)
         count, taken, is_table = Signal(24), Signal(), Signal()
-        expects, skipped, self.room = Signal(), Signal(), Signal(init=1)
+        expects, skipped, room = Signal(), Signal(), Signal(init=1)
 
         m.d.comb += [
-            target.eq(given.target), is_table.eq((target == Target.TABLE) & ~self.program),
+            target.eq(load.target), is_table.eq((target == Target.TABLE) & ~self.program),
             taken.eq(self.i.valid & self.i.ready),
             skipped.eq(self.transfer.valid & self.transfer.p.skip),
             expects.eq(self.transfer.valid & ~self.transfer.p.skip),
             self.transfer.ready.eq((taken & self.i.p.last) | skipped),
-            loads.residual.address.eq(given.base + count), loads.residual.data.eq(beat),
-            loads.image.address.eq((given.base >> 1) + count), loads.image.data.eq(beat),
+            loads.residual.address.eq(load.base + count), loads.residual.data.eq(beat),
+            loads.image.address.eq((load.base >> 1) + count), loads.image.data.eq(beat),
         ]
         with m.If(taken):
             m.d.sync += count.eq(Mux(self.i.p.last, 0, count + 1))
-        self.place_table(m, is_table, count, expects)
-        m.d.comb += self.i.ready.eq(expects & self.room)
+        self.place_table(m, is_table, count, expects, room)
+        m.d.comb += self.i.ready.eq(expects & room)
         self.place_weights(m, taken)
         whole = self.place_words(m, count, taken, target)
         if self.hw.temporal:
-            self.place_kept(m, count, whole, target, expects & ~self.program)
+            self.place_kept(m, count, whole, target, expects & ~self.program, room)
         m.d.comb += [
             self.code.en.eq(taken & (self.program | (target == Target.PROGRAM))),
-            self.code.address.eq(Mux(self.program, 0, given.base * Walker.parts(self.hw))
+            self.code.address.eq(Mux(self.program, 0, load.base * Walker.parts(self.hw))
                                  + count), self.code.data.eq(beat),
         ]
         with m.If(taken & ~self.program):
@@ -146,31 +145,41 @@ class Loader(wiring.Component):
 
         return m
 
-    def place_table(self, m: Module, is_table, count, expects):
-        """Hand out the bytes of a beat one by one."""
+    @property
+    def load(self):
+        """Descriptor of the load."""
+        return self.transfer.p.descriptor.load
+
+    @property
+    def program(self):
+        """Whether the load is of the program, and no descriptor's."""
+        return self.transfer.p.program
+
+    def place_table(self, m: Module, is_table, count, expects, room):
+        """Hand out the bytes of a beat one by one; at the last, there is ``room`` for the next."""
         lanes, table = self.hw.lanes, self.loads.table
         position = Signal(range(lanes))
         m.d.comb += [
             table.en.eq(is_table & self.i.valid & expects),
-            table.address.eq(Cat(position, count[: 10 - len(position)], self.descriptor.bank)),
+            table.address.eq(Cat(position, count[: 10 - len(position)], self.load.bank)),
             table.data.eq(self.i.p.data.word_select(position, 8)),
         ]
         with m.If(is_table):
-            m.d.comb += self.room.eq(position == lanes - 1)
+            m.d.comb += room.eq(position == lanes - 1)
         with m.If(table.en):
             m.d.sync += position.eq(position + 1)
 
     def place_weights(self, m: Module, taken):
         """Walk rows, the groups of a span, and passes."""
-        hw, given, weight = self.hw, self.descriptor, self.loads.weight
+        hw, load, weight = self.hw, self.load, self.loads.weight
         row, base = Signal(range(hw.weight_rows)), Signal(range(hw.weight_rows))
         member = Signal(range(hw.groups))
         last_row, last_member = Signal(), Signal()
         m.d.comb += [
-            last_row.eq(row + 1 == given.tile_rows),
-            weight.address.eq(given.base + base + row), weight.data.eq(self.i.p.data),
+            last_row.eq(row + 1 == load.tile_rows),
+            weight.address.eq(load.base + base + row), weight.data.eq(self.i.p.data),
         ]
-        with m.Switch(given.span):
+        with m.Switch(load.span):
             for index, span in enumerate(hw.gangs):
                 with m.Case(index):
                     m.d.comb += last_member.eq(member == span - 1)
@@ -182,12 +191,12 @@ class Loader(wiring.Component):
             m.d.sync += row.eq(Mux(last_row, 0, row + 1))
             with m.If(last_row):
                 m.d.sync += [member.eq(Mux(last_member, 0, member + 1)),
-                             base.eq(Mux(last_member, base + given.tile_rows, base))]
+                             base.eq(Mux(last_member, base + load.tile_rows, base))]
 
     def place_words(self, m: Module, count, taken, target):
         """Gather the beats of a parameter word."""
-        hw, given, loads = self.hw, self.descriptor, self.loads
-        held, address = Signal(24 * hw.lanes), Signal.like(given.base)
+        hw, load, loads = self.hw, self.load, self.loads
+        held, address = Signal(24 * hw.lanes), Signal.like(load.base)
         whole = Cat(held, self.i.p.data)
         with m.If(taken):
             m.d.sync += held.eq(whole[8 * hw.lanes :])
@@ -195,25 +204,25 @@ class Loader(wiring.Component):
                 m.d.comb += [
                     loads.parameter.en.eq((target == Target.PARAMETERS) & (count % 4 == 3)),
                     loads.norm.en.eq((target == Target.NORM) & (count % 4 == 3))]
-        m.d.comb += address.eq(given.base + count // 4)
+        m.d.comb += address.eq(load.base + count // 4)
         for port in (loads.parameter, loads.norm):
             m.d.comb += [port.address.eq(address), port.data.eq(whole)]
         return whole
 
-    def place_kept(self, m: Module, count, whole, target, expects):
+    def place_kept(self, m: Module, count, whole, target, expects, room):
         """Sums two beats at a time, references one half of a beat after the other."""
-        given, second, kept = self.descriptor, Signal(), self.loads.kept
+        load, second, kept = self.load, Signal(), self.loads.kept
         state, reference = kept.state, kept.reference
         m.d.comb += [
-            state.address.eq(given.base + count // 2),
+            state.address.eq(load.base + count // 2),
             state.data.eq(whole[16 * self.hw.lanes :]),
-            reference.address.eq(given.base + Cat(second, count)),
+            reference.address.eq(load.base + Cat(second, count)),
             reference.data.eq(self.i.p.data.word_select(second, 4 * self.hw.lanes)),
         ]
         with m.If(expects & (target == Target.STATE)):
-            m.d.comb += [self.room.eq(~count[0] | state.free),
+            m.d.comb += [room.eq(~count[0] | state.free),
                          state.en.eq(self.i.valid & self.i.ready & count[0])]
         with m.If(expects & (target == Target.REFERENCE)):
-            m.d.comb += [self.room.eq(second & reference.free),
+            m.d.comb += [room.eq(second & reference.free),
                          reference.en.eq(self.i.valid & reference.free)]
         m.d.sync += second.eq(second ^ reference.en)

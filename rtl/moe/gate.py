@@ -6,6 +6,8 @@ Three tokens are under way at once::
                        └────────────────┴──► scale, 2^−x, sum ──► divide (k) ──► o
 """
 
+from typing import NamedTuple
+
 from amaranth import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
@@ -39,6 +41,19 @@ class GateSettings(wiring.Signature):
     def __init__(self) -> None:
         super().__init__({"num_experts": Out(8), "top_k": Out(4), "multiplier": Out(16),
                           "shift": Out(2)})
+
+
+class End(NamedTuple):
+    """Where the last logit of a token is.
+
+    Attributes
+    ----------
+    step, lane : Signal
+        Cycle, and lane of ``GATE_LANES``.
+    """
+
+    step: Signal
+    lane: Signal
 
 
 class Gate(cycles.Gate, wiring.Component):
@@ -85,6 +100,8 @@ class Gate(cycles.Gate, wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
+        self.width, self.per_word = hw.acc_width + PLANE, hw.word // 2
+        self.bits = (self.rows(hw) - 1).bit_length()
         super().__init__({
             "i": In(stream.Signature(beat(signed(hw.acc_width), hw.word))), "freed": Out(1),
             "o": Out(stream.Signature(route(hw))),
@@ -100,21 +117,17 @@ class Gate(cycles.Gate, wiring.Component):
     def elaborate(self, platform):
         m = Module()
         hw = self.hw
-        self.width = hw.acc_width + PLANE
-        self.per_word = hw.word // 2
-        depth = self.rows(hw)
         m.submodules.ranking = ranking = TopK(hw.max_top_k, self.width, GATE_LANES)
         m.submodules.logits = logits = Memory(
-            shape=data.ArrayLayout(signed(self.width), self.per_word), depth=self.TOKENS * depth,
-            init=[], attrs={"ram_style": "distributed"})
-        self.bits = (depth - 1).bit_length()
-        self.last_step, self.last_lane = Signal(8), Signal(range(GATE_LANES))
-        m.d.sync += Cat(self.last_lane, self.last_step).eq(self.settings.num_experts - 1)
+            shape=data.ArrayLayout(signed(self.width), self.per_word),
+            depth=self.TOKENS * self.rows(hw), init=[], attrs={"ram_style": "distributed"})
+        end = End(Signal(8, name="last_step"), Signal(range(GATE_LANES), name="last_lane"))
+        m.d.sync += Cat(end.lane, end.step).eq(self.settings.num_experts - 1)
         full = Array(Signal(name=f"full_{n}") for n in range(self.TOKENS))
 
         self.collect(m, logits.write_port(), full)
-        sends = self.rank(m, logits.read_port(domain="comb"), full, ranking)
-        self.exponentiate(m, logits.read_port(domain="comb"), full, ranking, sends)
+        ranked, sends = self.rank(m, logits.read_port(domain="comb"), full, ranking, end)
+        self.exponentiate(m, logits.read_port(domain="comb"), full, ranking, end, ranked, sends)
 
         return m
 
@@ -130,26 +143,26 @@ class Gate(cycles.Gate, wiring.Component):
             with m.If(given.last):
                 m.d.sync += [word.eq(0), bank.eq(bank + 1), full[bank].eq(1)]
 
-    def fetch(self, m: Module, read, bank, step, last):
+    def fetch(self, m: Module, read, bank, step, last, end: End):
         """Return the logits of ``step``, the ``last`` or not, and whether each is one."""
         index = step * GATE_LANES
         m.d.comb += read.addr.eq(Cat((index // self.per_word)[: self.bits], bank))
         lanes = Array(read.data[n] for n in range(self.per_word))
-        valid = [~last | (n <= self.last_lane) if n else Const(1) for n in range(GATE_LANES)]
+        valid = [~last | (n <= end.lane) if n else Const(1) for n in range(GATE_LANES)]
         return [(lanes[(index | n) % self.per_word], valid[n], index | n)
                 for n in range(GATE_LANES)]
 
-    def rank(self, m: Module, read, full, ranking: TopK):
-        """Rank a token's logits; return when the next unit takes it over.
+    def rank(self, m: Module, read, full, ranking: TopK, end: End):
+        """Rank a token's logits; return when that is done, and when the next unit takes it over.
 
         The first ones of the next token are fetched meanwhile.
         """
         bank, step, ranked, sends = Signal(range(self.TOKENS)), Signal(8), Signal(), Signal()
         held, final, ends, enable = Signal(), Signal(), Signal(), Signal(GATE_LANES)
         m.d.comb += ranking.clear.eq(sends)
-        m.d.sync += final.eq(step == self.last_step)
+        m.d.sync += final.eq(step == end.step)
         m.d.comb += [ranking.enable[n].eq(held & enable[n] & ~ranked) for n in range(GATE_LANES)]
-        fetched = self.fetch(m, read, bank, step, final)
+        fetched = self.fetch(m, read, bank, step, final, end)
         with m.If(sends):
             m.d.sync += ranked.eq(0)
         with m.Elif(held & ~ranked):
@@ -157,14 +170,13 @@ class Gate(cycles.Gate, wiring.Component):
         with m.If(full[bank] & ~(held & ranked)):
             m.d.sync += [held.eq(1), ends.eq(final), step.eq(Mux(final, 0, step + 1)),
                          bank.eq(bank + final),
-                         final.eq(Mux(final, self.last_step == 0, step + 1 == self.last_step))]
+                         final.eq(Mux(final, end.step == 0, step + 1 == end.step))]
             for n, (logit, valid, index) in enumerate(fetched):
                 m.d.sync += [ranking.value[n].eq(logit), ranking.index[n].eq(index),
                              enable[n].eq(valid)]
-        self.ranked = ranked
-        return sends
+        return ranked, sends
 
-    def exponentiate(self, m: Module, read, full, ranking: TopK, sends):
+    def exponentiate(self, m: Module, read, full, ranking: TopK, end: End, ranked, sends):
         """Send the largest logit, then all of them; hand on their sum and the winners."""
         bank, step, left = Signal(range(self.TOKENS)), Signal(8), Signal(8)
         routed = Signal(self.ROUTED)  # as many of the lower bits are set
@@ -172,9 +184,9 @@ class Gate(cycles.Gate, wiring.Component):
         lanes = [GateExponential(self.width) for _ in range(GATE_LANES)]
         reading, last = Signal(), Signal()
         longest, top_k = Signal(8), self.settings.top_k
-        m.d.sync += longest.eq(Mux(top_k > self.last_step, top_k, self.last_step + 1))
+        m.d.sync += longest.eq(Mux(top_k > end.step, top_k, end.step + 1))
         m.d.comb += [
-            sends.eq(self.ranked & (left == 0) & ~routed[-1]),
+            sends.eq(ranked & (left == 0) & ~routed[-1]),
             self.freed.eq(reading & last),
         ]
         leaves = self.o.valid & self.o.ready & self.o.p.last
@@ -183,18 +195,19 @@ class Gate(cycles.Gate, wiring.Component):
         with m.Elif(~sends & leaves):
             m.d.sync += routed.eq(routed >> 1)
         with m.If(sends):
-            m.d.sync += [left.eq(longest), reading.eq(1), step.eq(0), last.eq(self.last_step == 0)]
+            m.d.sync += [left.eq(longest), reading.eq(1), step.eq(0), last.eq(end.step == 0)]
             m.d.sync += [kept.eq(index) for kept, index in
                          zip(indices, ranking.indices, strict=True)]
         with m.Elif(left != 0):
             m.d.sync += [left.eq(left - 1), step.eq(step + 1),
-                         last.eq(step + 1 == self.last_step)]
+                         last.eq(step + 1 == end.step)]
             with m.If(last & reading):
                 m.d.sync += [reading.eq(0), bank.eq(bank + 1), full[bank].eq(0)]
         beside = Signal(self.beside())
         m.d.comb += beside.last.eq(reading & last)
         m.d.comb += [beside.experts[n].eq(index) for n, index in enumerate(indices)]
-        for n, (logit, valid, index) in enumerate(self.fetch(m, read, bank, step, last)):
+        for n, (logit, valid, index) in enumerate(
+                self.fetch(m, read, bank, step, last, end)):
             m.submodules[f"exponential_{n}"] = lane = lanes[n]
             m.d.comb += [
                 lane.multiplier.eq(self.settings.multiplier), lane.shift.eq(self.settings.shift),

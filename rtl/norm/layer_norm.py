@@ -90,10 +90,8 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
     def elaborate(self, platform):
         m = Module()
         hw = self.hw
-        self.depth = hw.embed_words
-        self.lower = Signal(data.ArrayLayout(signed(8), hw.word // 2))
         m.submodules.rows = rows = Memory(
-            shape=data.ArrayLayout(signed(16), hw.word), depth=self.ROWS * self.depth, init=[],
+            shape=data.ArrayLayout(signed(16), hw.word), depth=self.ROWS * hw.embed_words, init=[],
             attrs={"ram_style": "distributed"}
         )
         taken = Array(Signal(name=f"taken_{n}") for n in range(self.ROWS))
@@ -109,7 +107,7 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
     def collect(self, m: Module, write, taken, full, sums, squares):
         """Store a row and take its sums: it is ``taken`` with its last word, ``full`` with them."""
         given, takes, registers = self.i.p, Signal(), self.summed(self.hw) - 1
-        bank, position = Signal(range(self.ROWS)), Signal(range(self.depth))
+        bank, position = Signal(range(self.ROWS)), Signal(range(self.hw.embed_words))
         valid, last = Signal(registers), Signal(registers)
         banks = [Signal(range(self.ROWS), name=f"bank_{stage}") for stage in range(registers)]
         word_total = Signal(signed(27))
@@ -126,7 +124,7 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
         m.d.sync += [
             valid.eq((valid << 1) | takes), last.eq((last << 1) | given.last),
             *(later.eq(earlier) for earlier, later in pairwise([bank, *banks])),
-            write.en.eq(takes), write.addr.eq(bank * self.depth + position),
+            write.en.eq(takes), write.addr.eq(bank * self.hw.embed_words + position),
             write.data.eq(given.data),
             word_total.eq(total(m, x, "word_total")),
         ]
@@ -141,13 +139,16 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
                              sums[banks[-1]].eq(next_total), squares[banks[-1]].eq(next_square)]
 
     def scale(self, m: Module, rsqrt: Rsqrt, free, full, sums, squares):
-        """Compute the next row's scale; hand it on once the row before has been read."""
+        """Compute the next row's scale; hand it on once the row before has been read.
+
+        Return the row's sum, the reciprocal of its deviation, and whether they change now.
+        """
         bank, step = Signal(range(self.ROWS)), Signal(range(self.SCALAR + 1))
         row_sum, square = Signal(signed(27)), Signal(41)
         scaled, squared = Signal(52), Signal(52)
         current_sum, current = Signal(signed(27)), Signal(RECIPROCAL)
-        self.taken = Signal()
-        m.d.comb += self.taken.eq((step == self.SCALAR) & free)
+        taken = Signal()
+        m.d.comb += taken.eq((step == self.SCALAR) & free)
         m.d.sync += [
             row_sum.eq(sums[bank]), square.eq(squares[bank]),
             scaled.eq(self.settings.dim * square), squared.eq(row_sum * row_sum),
@@ -155,12 +156,12 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
         ]
         with m.If(self.settings.rms):
             m.d.sync += row_sum.eq(0)
-        with m.If(self.taken):
+        with m.If(taken):
             m.d.sync += [step.eq(0), bank.eq(bank + 1), current_sum.eq(row_sum),
                          current.eq(rsqrt.reciprocal)]
         with m.Elif(full[bank] & (step != self.SCALAR)):
             m.d.sync += step.eq(step + 1)
-        return current_sum, current
+        return current_sum, current, taken
 
     def emit(self, m: Module, read, taken, full, sums, squares):
         """Read each row back through the lanes."""
@@ -172,16 +173,18 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
         )
         attach(m, self.parameters, parameters.write_port())
         params = parameters.read_port()
-        bank, position = Signal(range(self.ROWS)), Signal(range(self.depth))
+        bank, position = Signal(range(self.ROWS)), Signal(range(hw.embed_words))
         reading, final, enable = Signal(), Signal(), Signal()
         upper, second = Signal(), Signal()
-        row_sum, reciprocal = self.scale(m, rsqrt, ~reading | (final & enable), full, sums, squares)
+        lower = Signal(data.ArrayLayout(signed(8), hw.word // 2))
+        row_sum, reciprocal, scaled = self.scale(
+            m, rsqrt, ~reading | (final & enable), full, sums, squares)
         valid, last = Signal(NormalizeLane.LATENCY + 1), Signal(NormalizeLane.LATENCY + 1)
 
         m.d.comb += [
             enable.eq(self.o.ready | ~self.o.valid),
             final.eq(upper & ((position + 1) * hw.word == self.settings.dim)),
-            read.en.eq(enable), read.addr.eq(bank * self.depth + position),
+            read.en.eq(enable), read.addr.eq(bank * hw.embed_words + position),
             params.en.eq(enable), params.addr.eq(self.settings.param_base + position),
             self.o.valid.eq(valid[-1]), self.o.p.last.eq(last[-1]),
         ]
@@ -193,7 +196,7 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
             with m.If(final):
                 m.d.sync += [position.eq(0), bank.eq(bank + 1), full[bank].eq(0), taken[bank].eq(0),
                              reading.eq(0)]
-        with m.If(self.taken):
+        with m.If(scaled):
             m.d.sync += reading.eq(1)
         row_sum = self.later(m, row_sum, "sum", 2, enable)
         multiplier = self.later(m, reciprocal.multiplier, "multiplier", 3, enable)
@@ -210,10 +213,10 @@ class LayerNorm(cycles.LayerNorm, wiring.Component):
                 lane.element.bias.eq(Mux(second, high.bias, low.bias)),
                 lane.row.sum.eq(row_sum), lane.row.multiplier.eq(multiplier),
                 lane.row.half_exponent.eq(half_exponent),
-                self.o.p.data[n].eq(self.lower[n]), self.o.p.data[half + n].eq(lane.y),
+                self.o.p.data[n].eq(lower[n]), self.o.p.data[half + n].eq(lane.y),
             ]
             with m.If(enable):
-                m.d.sync += self.lower[n].eq(lane.y)
+                m.d.sync += lower[n].eq(lane.y)
 
     @staticmethod
     def later(m: Module, value: Value, name: str, cycles: int, enable: Value) -> Value:

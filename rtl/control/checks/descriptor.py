@@ -6,6 +6,8 @@
                  └─────────────────────────────────────► ranges ──► range of the step ──► product
 """
 
+from typing import NamedTuple
+
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -49,6 +51,31 @@ def quotient(value, divisor: int):
             found.append((factor.bit_count(), shift, factor, least))
     _, shift, factor, least = min(found)
     return sum((value << bit for bit in range(shift + 1) if factor >> bit & 1), least) >> shift
+
+
+class Derived(NamedTuple):
+    """What follows from the sizes of a ``LINEAR`` or an ``ATTENTION``, all in registers.
+
+    Attributes
+    ----------
+    heads, tiles : Signal
+        Heads of the set that has most; the tiles of tokens or columns of these, per group.
+    key_words, key_tiles : Signal
+        Rows of the keys of ``heads``, of one tile each, and of all their tiles but the first of
+        each.
+    row : Signal
+        Words of a token's heads.
+    key_rows, value_rows : Signal
+        Rows of a tile of keys, of values, in one part of the sums.
+    """
+
+    heads: Signal
+    tiles: Signal
+    key_words: Signal
+    key_tiles: Signal
+    row: Signal
+    key_rows: Signal
+    value_rows: Signal
 
 
 class Checks(cycles.Checks, wiring.Component):
@@ -146,7 +173,7 @@ class Checks(cycles.Checks, wiring.Component):
         return [Signal(max(len(Value.cast(value)) for value in values), name=name)
                 for name, values in zip(("base", "count", "stride", "limit"), parts, strict=True)]
 
-    def derive(self, m: Module):
+    def derive(self, m: Module) -> Derived:
         """Products of the descriptor's fields, a multiplication each, in registers."""
         hw, operator = self.hw, self.descriptor.operator
         wide = (hw.lanes << operator.spread) - 1
@@ -154,9 +181,8 @@ class Checks(cycles.Checks, wiring.Component):
         heads, passes, rises = Signal(8), Signal(8), Signal.like(tall)
         lifted = Signal(9)
         high = Signal(range(FIELD // hw.lanes + (1 << len(hw.spreads(hw.groups)))))
-        self.key_rows, self.value_rows = (Signal(16, name=name) for name in (
-            "key_rows", "value_rows"))
-        products = (heads * passes, heads * self.key_rows, heads * high,
+        key_rows, value_rows = Signal(16), Signal(16)
+        products = (heads * passes, heads * key_rows, heads * high,
                     operator.heads * operator.head_words)
         tiles, key_words, key_tiles, row = (
             Signal(product.shape(), name=name) for name, product in zip(
@@ -174,23 +200,21 @@ class Checks(cycles.Checks, wiring.Component):
             lifted.eq((operator.head_words + (2 << spread) - 1) >> 1),
             passes.eq(lifted >> spread),
             rises.eq(tall), high.eq(rises // hw.lanes >> operator.spread),
-            self.key_rows.eq(part_rows(operator.head_words * hw.word, operator.head_split, hw)),
-            self.value_rows.eq(part_rows(operator.rows, split, hw)),
+            key_rows.eq(part_rows(operator.head_words * hw.word, operator.head_split, hw)),
+            value_rows.eq(part_rows(operator.rows, split, hw)),
             *(register.eq(product) for register, product in zip(
                 (tiles, key_words, key_tiles, row), products, strict=True)),
         ]
-        return heads, tiles, key_words, key_tiles, row
+        return Derived(heads, tiles, key_words, key_tiles, row, key_rows, value_rows)
 
     def rules(self, m: Module):
         """Legal fields and ``base + count * stride <= limit`` of every opcode but ``LOAD``."""
         store, linear = self.descriptor.store, self.descriptor.linear
-        heads, tiles, key_words, key_tiles, row = self.derive(m)
+        derived = self.derive(m)
         reads = self.held(m, (linear.depth + self.hw.word - 1) // self.hw.word)
         return (
-            (Opcode.LINEAR, self.linear_fields(row),
-             self.linear_ranges(reads, heads, tiles, key_words)),
-            (Opcode.ATTENTION, self.attention_fields(),
-             self.attention_ranges(tiles, key_tiles, row)),
+            (Opcode.LINEAR, self.linear_fields(derived.row), self.linear_ranges(reads, derived)),
+            (Opcode.ATTENTION, self.attention_fields(), self.attention_ranges(derived)),
             (Opcode.STORE, store_fields(store, self.kept),
              store_ranges(store, self.hw, self.kept)),
         )
@@ -223,7 +247,7 @@ class Checks(cycles.Checks, wiring.Component):
                             & (linear.dim % hw.word == 0) & ~self.kept.by_place(linear)),
         )
 
-    def linear_ranges(self, reads, heads, tiles, key_words):
+    def linear_ranges(self, reads, derived: Derived):
         """Ranges of ``LINEAR``.
 
         Weights, parameters, source, destination, or the experts that a gate remembers; the
@@ -237,7 +261,7 @@ class Checks(cycles.Checks, wiring.Component):
                      Mux(linear.source == Source.ACT, hw.act_words, hw.reference_words))
         to_act = (linear.dest == Dest.ACT) | (linear.dest == Dest.HIDDEN)
         written = self.kept.entries_range(linear, self.destination_range(
-            columns, to_act, heads, tiles, key_words))
+            columns, to_act, derived))
         norm_words = linear.dim // hw.word
         return (
             (linear.weight_base, linear.passes, rows, hw.weight_rows),
@@ -251,18 +275,17 @@ class Checks(cycles.Checks, wiring.Component):
             *self.kept.ranges(linear, reads),
         )
 
-    def destination_range(self, columns, to_act, heads, tiles, key_words):
+    def destination_range(self, columns, to_act, derived: Derived):
         """Range that ``LINEAR`` writes."""
         hw, linear = self.hw, self.descriptor.linear
         is_key, is_value = linear.dest == Dest.KEY, linear.dest == Dest.VALUE
         is_kv, is_gate = is_key | is_value, linear.dest == Dest.GATE
         return (
             Mux(is_gate | self.kept.probes(linear), 0,
-                linear.dest_base + Mux(is_key, key_words, Mux(is_value, 0, columns))),
+                linear.dest_base + Mux(is_key, derived.key_words, Mux(is_value, 0, columns))),
             Mux(is_gate | self.kept.probes(linear), 0,
-                Mux(is_key, heads, Mux(is_value, tiles, linear.rows - 1))),
-            Mux(is_key, linear.key_gap, Mux(
-                is_value, self.value_rows, linear.dest_stride)),
+                Mux(is_key, derived.heads, Mux(is_value, derived.tiles, linear.rows - 1))),
+            Mux(is_key, linear.key_gap, Mux(is_value, derived.value_rows, linear.dest_stride)),
             Mux(is_kv, hw.kv_rows, Mux(to_act, hw.act_words, hw.residual_words)),
         )
 
@@ -277,14 +300,15 @@ class Checks(cycles.Checks, wiring.Component):
             attention.head_words == attention.head_dim // hw.word, attention.mode < Mode.DELTA,
         )
 
-    def attention_ranges(self, tiles, key_tiles, row):
+    def attention_ranges(self, derived: Derived):
         """Ranges of ``ATTENTION``: parameters, queries, outputs, keys, values."""
         hw, attention = self.hw, self.descriptor.attention
         return (
             (attention.param_base + attention.heads, 0, 0, hw.param_words),
-            (attention.source_base + row, attention.rows - 1, attention.source_stride,
+            (attention.source_base + derived.row, attention.rows - 1, attention.source_stride,
              hw.act_words),
-            (attention.dest_base + row, attention.rows - 1, attention.dest_stride, hw.act_words),
-            (attention.key_base, key_tiles, self.key_rows, hw.kv_rows),
-            (attention.value_base, tiles, self.value_rows, hw.kv_rows),
+            (attention.dest_base + derived.row, attention.rows - 1, attention.dest_stride,
+             hw.act_words),
+            (attention.key_base, derived.key_tiles, derived.key_rows, hw.kv_rows),
+            (attention.value_base, derived.tiles, derived.value_rows, hw.kv_rows),
         )
