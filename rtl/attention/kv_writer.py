@@ -10,11 +10,12 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
+from deltamoe.rtl.arith.select import select
+from deltamoe.rtl.attention.head_parts import part_of, part_rows
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR
 from deltamoe.rtl.formats import beat, requantized
 from deltamoe.rtl.interfaces import GroupWrite, Operator, kv_write
-from deltamoe.rtl.placed import part_of, part_rows, selected
 from deltamoe.rtl.record import Area, Record
 
 
@@ -28,8 +29,8 @@ class KvWriter(cycles.KvWriter, wiring.Component):
     ``base + (n * ceil(tokens / (L * S)) + t // (L * S)) * head_dim + d`` of those with
     ``g % S == t // L % S``, lane ``t % L``. With ``head_split``, ``t`` of a value and ``d`` of a
     key stand for the row among those of their part, ``tokens`` and ``head_dim`` for the rows of a
-    part, see :mod:`deltamoe.rtl.placed`; and the groups are only those whose ``g // S`` is that
-    part, modulo ``2**head_split``.
+    part, see :mod:`deltamoe.rtl.attention.head_parts`; and the groups are only those whose
+    ``g // S`` is that part, modulo ``2**head_split``.
 
     Members
     -------
@@ -163,8 +164,8 @@ class KvWriter(cycles.KvWriter, wiring.Component):
             end_pass.eq(half & (member + 1 == 1 << given.spread)),
             head_dim.eq(given.head_words * self.hw.word),
             next_tile.eq(Mux(end_pass, tile + height, tile)), row.eq(line + low),
-            following.eq(line + selected(given.head_split, [
-                self.hw.word >> split for split in self.hw.splits])),
+            following.eq(line + select(given.head_split, [
+                self.hw.word >> split for split in self.hw.splits], beyond=self.hw.word)),
             next_tokens.eq(tokens + self.hw.word),
         ]
         m.d.sync += height.eq(part_rows(head_dim, given.head_split, self.hw))

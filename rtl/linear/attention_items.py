@@ -14,11 +14,11 @@ from amaranth import Array, Cat, Module, Mux, Signal
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from deltamoe.rtl.attention.head_parts import part_rows
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Source
 from deltamoe.rtl.formats import item
 from deltamoe.rtl.interfaces import Operator
-from deltamoe.rtl.placed import part_rows
 from deltamoe.rtl.record import Record
 
 

@@ -10,11 +10,11 @@ from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from deltamoe.rtl.attention.head_parts import part_of
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Dest
 from deltamoe.rtl.formats import item, queued
 from deltamoe.rtl.interfaces import Operator, Read
-from deltamoe.rtl.placed import part_of
 from deltamoe.rtl.record import Record
 
 

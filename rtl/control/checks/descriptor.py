@@ -13,11 +13,12 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
+from deltamoe.rtl.arith.select import select
+from deltamoe.rtl.attention.head_parts import part_rows
 from deltamoe.rtl.config import FIELD, HwConfig
 from deltamoe.rtl.control.checks.placement import (
     placed,
     read_together,
-    select,
     spread_valid,
     values_valid,
 )
@@ -29,7 +30,6 @@ from deltamoe.rtl.control.checks.transfers import (
     store_ranges,
 )
 from deltamoe.rtl.descriptor import DESCRIPTOR, Dest, Mode, Opcode, Source
-from deltamoe.rtl.placed import part_rows
 from deltamoe.rtl.record import Record
 
 
@@ -181,7 +181,7 @@ class Checks(cycles.Checks, wiring.Component):
         heads, passes, rises = Signal(8), Signal(8), Signal.like(tall)
         lifted = Signal(9)
         high = Signal(range(FIELD // hw.lanes + (1 << len(hw.spreads(hw.groups)))))
-        key_rows, value_rows = Signal(16), Signal(16)
+        key_rows, value_rows = (Signal(16, name=name) for name in ("key_rows", "value_rows"))
         products = (heads * passes, heads * key_rows, heads * high,
                     operator.heads * operator.head_words)
         tiles, key_words, key_tiles, row = (

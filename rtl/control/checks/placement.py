@@ -1,19 +1,8 @@
 """What makes the placement of an operator valid."""
 
-from collections.abc import Iterable
-
-from amaranth import Mux
-
+from deltamoe.rtl.arith.select import select
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Mode, Source
-
-
-def select(index, values: Iterable):
-    """Return ``values[index]``, zero beyond the end."""
-    chosen = 0
-    for number, value in enumerate(values):
-        chosen = Mux(index == number, value, chosen)
-    return chosen
 
 
 def placed(linear, hw: HwConfig):
