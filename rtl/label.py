@@ -1,6 +1,6 @@
 """What a descriptor is there for, as a value; reports and traces print it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -63,7 +63,8 @@ class Label:
     columns, rows : int, optional
         Of a block that is moved, the first word of its columns and its first row.
     section : Section, optional
-        Of a part of an operator, where it begins; None if it is no part. Not printed.
+        Of a part of an operator, where it begins; None if it is no part. It is neither printed nor
+        compared: the labels of all parts are equal.
     """
 
     subject: Subject
@@ -71,7 +72,7 @@ class Label:
     what: What | None = None
     columns: int | None = None
     rows: int | None = None
-    section: Section | None = None
+    section: Section | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         words = (self.subject, self.columns, self.what, self.rows, self.role)

@@ -294,7 +294,7 @@ def remembering(labeled: Sequence[Labeled], hw: HwConfig, frames: Sequence[Frame
     A load may begin with that of the operator's weights, an expert's when its tokens are known.
     What waits for others waits for the same ones as before.
     """
-    total, done = Counter(replace(label, section=None) for label, _ in labeled), Counter[Label]()
+    total, done = Counter(label for label, _ in labeled), Counter[Label]()
     computed = {label.subject for label, _ in labeled if label.role is None}
     states = [moved(remembered(frame.works, computed), hw) for frame in frames]
     surrounded: list[Labeled] = []
@@ -318,19 +318,18 @@ def remembering(labeled: Sequence[Labeled], hw: HwConfig, frames: Sequence[Frame
             add(label, descriptor)
             loads.append(count[True])
             continue
-        every = replace(label, section=None)
-        state, pieces = states[number].get(subject, State(0, 0)), total[every] // len(frames)
+        state, pieces = states[number].get(subject, State(0, 0)), total[label] // len(frames)
         beats = [-(-size // hw.bus_bytes) for size in state]
-        if done[every] % pieces == 0 and beats[0]:
+        if done[label] % pieces == 0 and beats[0]:
             add(Label(subject, Role.LOAD, What.STATE), Load(
                 target=Target.STATE, beats=beats[0], wait_computes=waits.get(subject, 0)))
             begun = count[True]
-        done[every] += 1
+        done[label] += 1
         add(label, replace(descriptor, wait_loads=max(begun, loads[descriptor.wait_loads])))
         computes.append(count[False])
         if isinstance(descriptor, Store):
             number, waits = number + 1, {}
-        if done[every] % pieces == 0 and beats[1]:
+        if done[label] % pieces == 0 and beats[1]:
             add(Label(subject, what=What.STATE), Store(target=Target.STATE, beats=beats[1],
                                                        wait_loads=count[True]))
     return surrounded

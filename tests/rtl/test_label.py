@@ -8,7 +8,7 @@ from deltamoe.golden.operators import EVERY, Operator, Part
 from deltamoe.golden.sparsity.names import recognize
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.compiler.kept_state import Keeping, Normalized
-from deltamoe.rtl.label import PROGRAM, Label, Role, What
+from deltamoe.rtl.label import PROGRAM, Label, Role, Section, What
 from deltamoe.rtl.program import Compute, Load
 from deltamoe.sim.outline import Outline
 
@@ -28,6 +28,12 @@ FC1 = Operator(Part.FC1, 1, 3)
 ])
 def test_a_label_prints_its_subject_and_what_is_done(label: Label, printed: str) -> None:
     assert str(label) == printed
+
+
+def test_labels_of_all_parts_of_an_operator_are_equal() -> None:
+    parts = {Label(FC1, section=Section(row, depth)) for row in (0, 8) for depth in (0, 48)}
+    assert parts == {Label(FC1)}
+    assert Label(FC1, Role.REPLAY) not in parts
 
 
 def test_only_labels_of_operators_have_one() -> None:
