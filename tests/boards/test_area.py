@@ -1,4 +1,4 @@
-"""The area model: exact where geometry decides, within stated errors of Yosys elsewhere."""
+"""The area model: exact or an upper bound where geometry decides, else within stated errors."""
 
 import json
 from collections import Counter
@@ -29,6 +29,8 @@ from tests.scripts import test_cli
 MOST = {"lut": 0.08, "ff": 0.05}
 """Greatest error of a design that the fit has not seen."""
 
+BLOCKS_HIGH = 0.01
+"""Part of a design's block memories that Yosys may do without."""
 
 PARAMETERS = ("groups", "lanes", "packed", "banks", "queue_words", "weight_rows", "kv_rows",
               "act_words", "read_words", "state_words", "max_experts", "max_top_k", "outstanding")
@@ -41,19 +43,22 @@ def test_designs_differ_in_what_sweeps_vary() -> None:
 
 
 @pytest.mark.parametrize("number", range(len(designs())))
-def test_geometry_is_exact(number: int) -> None:
-    """Of every unit, by its own record, and so of all of them."""
+def test_geometry_is_known(number: int) -> None:
+    """Of every unit, by its own record, and so of all of them; of block memories, an upper bound.
+
+    Yosys takes a narrower shape for the bits beyond whole primitives, and none for bits that nobody
+    reads.
+    """
     design = designs()[number]
     hw, true, units = hardware(design), counted(design), design["units"]
     assert {name: count for name, count, _ in areas(hw)} == {
         name: found["instances"] for name, found in units.items()}
     for name, _, own in areas(hw):
-        # Yosys may leave out bits that nobody reads, or take LUTs for the rows beyond whole blocks
         assert 0 <= sum(map(blocks, own.block(hw))) - units[name]["bram"] <= 2, name
         assert own.multipliers(hw) == units[name]["dsp"], name
         if own.distributed(hw):
             assert sum(map(luts, own.distributed(hw))) == units[name]["lutram"], name
-    assert true["bram"] <= block_rams(hw) <= 1.01 * true["bram"]
+    assert true["bram"] <= block_rams(hw) <= (1 + BLOCKS_HIGH) * true["bram"]
     assert multipliers(hw) == true["dsp"]
 
 
