@@ -8,6 +8,7 @@ from torch import Tensor
 from deltamoe.golden.config import MODELS, ModelConfig
 from deltamoe.golden.data.images import digits, pattern
 from deltamoe.golden.importing.host import Host
+from deltamoe.golden.importing.network_file import SUFFIX
 from deltamoe.golden.importing.preprocessing import Preprocessing
 from deltamoe.golden.importing.source import FORMAT, load, own_format
 from deltamoe.golden.model import M3ViT, build
@@ -63,7 +64,7 @@ def find(name: str) -> Network:
                            load(trained).model())
         return untrained(config)
     path = Path(name)
-    if path.suffix == ".safetensors" and path.exists():
+    if path.suffix == SUFFIX and path.exists():
         if own_format(path) == FORMAT:
             network = load(path)
             return Network(None, network.model(), network.preprocessing, network.host)

@@ -25,6 +25,10 @@ from deltamoe.golden.model import expected_shapes
 PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
 """Tokens before the patches, in order."""
 
+EPSILON = 1e-6
+"""What is added to a row's variance if nothing tells: timm's value for vision transformers."""
+
+
 class Assembled(NamedTuple):
     """A network without the normalization of its pixels.
 
@@ -142,7 +146,11 @@ def assemble(tensors: Weights, options: Options, *, name: str, source: str, acti
         raise ValueError(f"{source}: tensors do not tell the experts of a token; say --top-k, at "
                          f"most {sized['num_experts']}")
     position, image, prefix = _position(parts, options, trained, dim, patch, antialias, notes)
-    epsilon = options.epsilon or 1e-6
+    epsilon = options.epsilon
+    if epsilon is None:
+        epsilon = EPSILON
+        notes.append(f"nothing tells what normalizations add to a row's variance: {EPSILON:g} is "
+                     "assumed (--epsilon says another)")
     chosen = options.activation or activation
     if chosen is None:
         raise ValueError(f"{source}: tensors do not tell the activation; say --activation")

@@ -14,6 +14,15 @@ from deltamoe.golden.importing.preprocessing import Preprocessing
 from deltamoe.golden.quantization.tensor_file import encode
 from deltamoe.host.files import write_all
 
+SUFFIX = ".safetensors"
+"""How the name of a network's file ends: what reads one tells its kind by that."""
+
+
+def check_name(path: Path) -> None:
+    """Raise ValueError unless the name of a network's file to be written has its ending."""
+    if path.suffix != SUFFIX:
+        raise ValueError(f"{path}: the name of a network's file ends with {SUFFIX}")
+
 
 def write_network(path: Path, tensors: Mapping[str, Tensor], kind: str, config: ModelConfig,
                   preprocessing: Preprocessing | None, host: Host | None, **more: str) -> None:
@@ -23,9 +32,12 @@ def write_network(path: Path, tensors: Mapping[str, Tensor], kind: str, config: 
 
     Raises
     ------
+    ValueError
+        The name has another ending than :data:`SUFFIX`.
     OSError
         A file cannot be written; names it.
     """
+    check_name(path)
     words = {"format": kind, "config": json.dumps(asdict(config))}
     files: dict[Path, bytes] = {}
     if preprocessing is not None:

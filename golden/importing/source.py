@@ -13,7 +13,7 @@ from deltamoe.golden.importing.assembly import Assembled, assemble, checked
 from deltamoe.golden.importing.containers import Checkpoint, ranks, read, read_ranks
 from deltamoe.golden.importing.families import recognize, renamed
 from deltamoe.golden.importing.host import Host
-from deltamoe.golden.importing.network_file import described, write_network
+from deltamoe.golden.importing.network_file import SUFFIX, described, write_network
 from deltamoe.golden.importing.onnx_network import find
 from deltamoe.golden.importing.options import Options
 from deltamoe.golden.importing.preprocessing import Preprocessing, sized
@@ -113,7 +113,7 @@ def load(path: Path, options: Options = NOTHING) -> FloatNetwork:
 
 def own_format(path: Path) -> str | None:
     """Return the format that a safetensors file of ours says it has; None of any other file."""
-    if path.suffix != ".safetensors" or not path.is_file():
+    if path.suffix != SUFFIX or not path.is_file():
         return None
     try:
         with safe_open(path, "pt") as file:
@@ -187,7 +187,7 @@ def _with_config(options: Options, fields: dict, path: Path) -> Options:
                          f"{', '.join(ACTIVATIONS)}")
     return replace(
         options, heads=options.heads or fields.get("num_attention_heads"),
-        epsilon=options.epsilon or fields.get("layer_norm_eps"),
+        epsilon=fields.get("layer_norm_eps") if options.epsilon is None else options.epsilon,
         activation=options.activation or ACTIVATIONS.get(activation))
 
 

@@ -225,13 +225,16 @@ def import_network(source: str | Path, out: str | Path | None = None, *,
     OSError
         A file cannot be read or written.
     """
+    from deltamoe.golden.importing.network_file import check_name
     from deltamoe.golden.importing.source import load
     from deltamoe.golden.library import Network as Weights
 
+    target = None if out is None else Path(out)
+    if target is not None:
+        check_name(target)
     found = load(Path(source), choices(**options))
     network = Network(found.config.name, found.config,
                       Weights(None, found.model(), found.preprocessing, found.host))
-    target = None if out is None else Path(out)
     quantized = None
     if calibrate is not None:
         quantized = quantize(network, calibrate, out, progress=progress)

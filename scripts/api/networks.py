@@ -195,10 +195,14 @@ def quantize(model: str | Path | Network, images: str | Path, out: str | Path | 
     Raises
     ------
     ValueError
-        Names what is wrong: no such network, no image of its size.
+        Names what is wrong: no such network, no image of its size, another ending of ``out``.
     OSError
         A file cannot be read or written.
     """
+    from deltamoe.golden.importing.network_file import check_name
+
+    if out is not None:
+        check_name(Path(out))
     folder = Path(images)
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deltamoe.golden.config import ACTIVATIONS, MODELS, ModelConfig
+from deltamoe.golden.importing.assembly import EPSILON
 from deltamoe.golden.importing.options import Options
 from deltamoe.golden.importing.preprocessing import NAMED, Preprocessing, sized
 from deltamoe.golden.importing.processors import processor
@@ -123,6 +124,18 @@ def test_the_container_is_said_and_chosen(tmp_path: Path) -> None:
     assert same(load(path, replace(RAW, container="model_ema")), averaged)
     with pytest.raises(ValueError, match=r"has no container 'net'; it holds 'model', 'model_ema'$"):
         load(path, replace(RAW, container="net"))
+
+
+def test_an_epsilon_that_nothing_tells_is_assumed_and_said(tmp_path: Path) -> None:
+    path = tmp_path / "plain.safetensors"
+    save_file(timm(seeded(PLAIN, 1)), path)
+    assumed, said = load(path, RAW), load(path, replace(RAW, epsilon=1e-5))
+    assert (assumed.config.norm_epsilon, said.config.norm_epsilon) == (EPSILON, 1e-5)
+    (note,) = set(assumed.notes) - set(said.notes)
+    assert note == ("nothing tells what normalizations add to a row's variance: 1e-06 is assumed "
+                    "(--epsilon says another)")
+    with pytest.raises(ValueError, match=r"norm_epsilon=0\.0 is not between 0 and 1$"):
+        load(path, replace(RAW, epsilon=0.0))
 
 
 def test_our_own_file_is_read_as_it_was_written(tmp_path: Path) -> None:

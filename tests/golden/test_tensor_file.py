@@ -14,8 +14,8 @@ from deltamoe.golden.quantization.tensor_file import encode
 @pytest.mark.parametrize("path", sorted(WEIGHTS.glob("*.quantized.safetensors")),
                          ids=lambda path: path.name)
 def test_a_network_that_is_saved_again_is_the_same_file(path: Path, tmp_path: Path) -> None:
-    QuantizedModel.load(path).save(tmp_path / "again")
-    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+    QuantizedModel.load(path).save(tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
 
 
 def test_metadata_keeps_its_order(tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ BAD = {
     "import good.png --out out.safetensors": "good.png is not a complete PyTorch checkpoint",
     "import images --out out.safetensors": "images holds neither model.safetensors",
     f"import {DIGITS} --out nosuch/o.safetensors": "no folder nosuch",
+    f"import {DIGITS} --out o.pth": "o.pth: the name of a network's file ends with .safetensors",
     f"import {DIGITS} --out o.safetensors --mean 0.5": "--std is missing",
     f"import {DIGITS} --out o.safetensors --mean 0.5 --std 0": "std=(0.0,)",
     f"import {DIGITS} --out o.safetensors --mean x --std 1": "mean='x' is not one number",
@@ -133,6 +134,8 @@ BAD = {
     f"import {DIGITS} --out o.safetensors --heads 0": "heads=0 is not a positive integer",
     f"import {DIGITS} --out o.safetensors --calibrate nosuch": "nosuch is not a folder",
     f"quantize {DIGITS} --images nosuch --out out.safetensors": "nosuch is not a folder",
+    f"quantize {DIGITS} --images images --out o.pth": (
+        "o.pth: the name of a network's file ends with .safetensors"),
     f"quantize {DIGITS} --images empty --out out.safetensors": "holds no image",
     f"quantize {DIGITS} --images . --out out.safetensors": ".png",
     f"quantize {DIGITS} --images images --out nosuch/out.safetensors": "no folder nosuch",
