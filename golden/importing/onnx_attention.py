@@ -58,11 +58,12 @@ def attention(graph: Graph, source: str, added: str) -> Branch:
     scores, scale = _scores(graph, softmax.input[0])
     heads, tensors, read = shape[-3], {}, {}
     operands = dict(zip(QKV, (*scores.input, context.input[1]), strict=True))
-    made = {part: _operand(graph, value, found) for part, value in operands.items()}
-    factors = {"q": made["q"][1] * made["k"][1] * scale * (dim // heads) ** 0.5, "k": 1.0,
-               "v": made["v"][1]}
+    projections = {part: _operand(graph, value, found) for part, value in operands.items()}
+    factor_of = {part: factor for part, (_, factor) in projections.items()}
+    factors = {"q": factor_of["q"] * factor_of["k"] * scale * (dim // heads) ** 0.5, "k": 1.0,
+               "v": factor_of["v"]}
     for part, value in operands.items():
-        layer, factor = made[part]
+        layer, factor = projections[part]
         order = _order(graph, layer.result, value, factor, transposed=part == "k")
         if order.shape != (heads, dim // heads):
             raise UnmatchedError(f"{order.shape[0]} heads of {order.shape[1]} channels beside "
@@ -81,12 +82,12 @@ def attention(graph: Graph, source: str, added: str) -> Branch:
     return Branch(tensors, norms[0], heads=heads)
 
 
-def vars_of(made: tuple) -> list:
+def vars_of(normalization: tuple) -> list:
     """Return the parts of a normalization as what can be compared."""
-    return [part.tolist() if isinstance(part, np.ndarray) else part for part in made]
+    return [part.tolist() if isinstance(part, np.ndarray) else part for part in normalization]
 
 
-def _order(graph: Graph, made: str, value: str, factor: float, *, transposed: bool) -> np.ndarray:
+def _order(graph: Graph, result: str, value: str, factor: float, *, transposed: bool) -> np.ndarray:
     """Return which channel of a layer's result is which of ``value``'s, by head (H, Dh).
 
     Raises
@@ -94,11 +95,11 @@ def _order(graph: Graph, made: str, value: str, factor: float, *, transposed: bo
     UnmatchedError
         Tokens are mixed on the way, or channels are.
     """
-    shape = graph.shape(made)
+    shape = graph.shape(result)
     numbers = np.broadcast_to(np.arange(shape[-1], dtype=np.float32), shape)
     count = math.prod(shape[:-1])
     tokens = np.broadcast_to(np.arange(count, dtype=np.float32).reshape(*shape[:-1], 1), shape)
-    channels, rows = (graph.run({made: each}, [value])[0] / factor for each in (numbers, tokens))
+    channels, rows = (graph.run({result: each}, [value])[0] / factor for each in (numbers, tokens))
     channels, rows = (each.reshape(-1, *each.shape[-2:]) for each in (channels, rows))
     if transposed:
         channels, rows = channels.transpose(0, 2, 1), rows.transpose(0, 2, 1)

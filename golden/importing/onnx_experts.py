@@ -66,12 +66,12 @@ class Rows(NamedTuple):
     def split(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the values that are (T, N) side by side."""
         parts = np.split(rows, np.cumsum(self.widths)[:-1], 1)
-        made = {}
+        values = {}
         for name, shape, axis, part in zip(self.names, self.shapes, self.axes, parts, strict=True):
             rest = [side for place, side in enumerate(shape) if place != axis]
-            made[name] = np.ascontiguousarray(
+            values[name] = np.ascontiguousarray(
                 np.moveaxis(part.reshape(-1, *rest), 0, axis)).astype(np.float32)
-        return made
+        return values
 
 
 class Parts(NamedTuple):
@@ -132,9 +132,9 @@ def _parts(graph: Graph, nodes: list["onnx.NodeProto"]) -> Parts:
     """Find the gate's layer, the experts' values and their weights."""
     products = [node for node in nodes if node.op_type in ("MatMul", "Gemm")
                 and len(graph.dynamic(node)) == 1]
-    made = {node.output[0] for node in products}
+    results = {node.output[0] for node in products}
     early = [node for node in products
-             if not made & graph.depends[graph.dynamic(node)[0]]]
+             if not results & graph.depends[graph.dynamic(node)[0]]]
     choosing = set().union(*(graph.depends[node.input[0]] for node in nodes
                              if node.op_type in ROUTING))
     gates = [node for node in early if node.output[0] in choosing]
@@ -181,20 +181,20 @@ def _affine(graph: Graph, value: str) -> str:
         value = readers[0].output[0]
 
 
-def _rows(graph: Graph, given: str, names: list[str], tokens: int, width: int) -> Rows:
+def _rows(graph: Graph, source: str, names: list[str], tokens: int, width: int) -> Rows:
     """Find the axes of tokens: those along which only the first changes if the first token does.
 
     Each of its numbers is changed in turn, so that each expert is chosen once.
     """
-    shape, rng = graph.shape(given), np.random.default_rng(2)
+    shape, rng = graph.shape(source), np.random.default_rng(2)
     rows = rng.standard_normal((tokens, width)).astype(np.float32)
-    function = graph.function([given], names)
-    before = function({given: rows.reshape(shape)})
+    function = graph.function([source], names)
+    before = function({source: rows.reshape(shape)})
     differ = [np.zeros(value.shape, bool) for value in before]
     for place in range(width):
         changed = rows.copy()
         changed[0, place] += SURE
-        for seen, one, two in zip(differ, before, function({given: changed.reshape(shape)}),
+        for seen, one, two in zip(differ, before, function({source: changed.reshape(shape)}),
                                   strict=True):
             seen |= one != two
     axes = []
@@ -223,17 +223,17 @@ def _routing(graph: Graph, parts: Parts) -> tuple[np.ndarray, int]:
         scores[np.arange(tokens), chosen] = SURE
         columns[chosen] = shares(scores).argmax(1)
     drawn = np.random.default_rng(3).standard_normal((tokens, count))
-    made = shares(drawn)
-    if made.shape[1] != count or len(set(columns)) != count:
-        raise UnmatchedError(f"{made.shape[1]} weights of {count} experts; {FORM}")
-    made = made[:, columns]
-    kept = np.count_nonzero(made, 1)
+    weights = shares(drawn)
+    if weights.shape[1] != count or len(set(columns)) != count:
+        raise UnmatchedError(f"{weights.shape[1]} weights of {count} experts; {FORM}")
+    weights = weights[:, columns]
+    kept = np.count_nonzero(weights, 1)
     soft = np.exp(drawn) / np.exp(drawn).sum(1, keepdims=True)
     largest = np.argsort(-drawn, 1)[:, : kept[0]]
     wanted = np.zeros_like(soft)
     np.put_along_axis(wanted, largest, np.take_along_axis(soft, largest, 1), 1)
-    if np.abs(made - wanted).max() > 1e-5:
-        whole = np.abs(made.sum(1) - 1).max() < 1e-5 and kept[0] < count
+    if np.abs(weights - wanted).max() > 1e-5:
+        whole = np.abs(weights.sum(1) - 1).max() < 1e-5 and kept[0] < count
         raise UnmatchedError(("weights of the chosen experts are normalized to a sum of one, which "
                               "the accelerator does not compute; " if whole else
                               "a gate weighs its experts in another way; ") + FORM)
@@ -284,8 +284,8 @@ def _first(graph: Graph, nodes: list["onnx.NodeProto"], parts: Parts
     bias = parts.hidden.join(plain({parts.inputs: np.zeros(shape, np.float32)}))[0]
     weight = np.zeros((len(bias), dim), np.float32)
     for chosen, rows in _ones(dim, tokens):
-        made = parts.hidden.join(free({parts.inputs: rows.reshape(shape).astype(np.float32)}))
-        weight[:, chosen] = made[: len(chosen)].T
+        results = parts.hidden.join(free({parts.inputs: rows.reshape(shape).astype(np.float32)}))
+        weight[:, chosen] = results[: len(chosen)].T
     return weight, bias
 
 
@@ -300,13 +300,13 @@ def _second(graph: Graph, parts: Parts, added: str, columns: np.ndarray
             ) -> tuple[np.ndarray, np.ndarray]:
     """Return weights (N, D) behind the activation, and which expert's each is; -1 of zeros."""
     count, tokens = sum(parts.active.widths), parts.active.shapes[0][parts.active.axes[0]]
-    given = [*parts.active.names, *parts.shares.names]
-    between = graph.before(added, given)
+    inputs = [*parts.active.names, *parts.shares.names]
+    between = graph.before(added, inputs)
     zero = _shifts(graph, between) + [
         name for node in between if node.op_type == "MatMul" and len(graph.dynamic(node)) == 1
         and not graph.depends[graph.dynamic(node)[0]] & set(parts.active.names)
         for name in node.input if name in graph.constants]
-    function = graph.function(given, [added], zero=zero)
+    function = graph.function(inputs, [added], zero=zero)
     equal, numbered = np.ones((tokens, len(columns))), np.zeros((tokens, len(columns)))
     numbered[:, columns] = 1 + np.arange(len(columns))
     unweighed, = function(parts.active.split(np.ones((tokens, count))) | parts.shares.split(
@@ -331,13 +331,13 @@ def _biases(graph: Graph, parts: Parts, added: str, columns: np.ndarray) -> np.n
     tokens = parts.active.shapes[0][parts.active.axes[0]]
     function = graph.function([*parts.active.names, *parts.shares.names], [added])
     silent = parts.active.split(np.zeros((tokens, sum(parts.active.widths))))
-    made = np.zeros((len(columns), graph.shape(added)[-1]), np.float32)
+    biases = np.zeros((len(columns), graph.shape(added)[-1]), np.float32)
     for chosen, rows in _ones(len(columns), tokens):
         placed = np.zeros_like(rows)
         placed[:, columns] = rows
-        made[chosen] = function(silent | parts.shares.split(placed))[0].reshape(
+        biases[chosen] = function(silent | parts.shares.split(placed))[0].reshape(
             tokens, -1)[: len(chosen)]
-    return made
+    return biases
 
 
 def _by_expert(owners: np.ndarray, order: np.ndarray, count: int) -> np.ndarray:

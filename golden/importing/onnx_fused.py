@@ -101,19 +101,19 @@ def taken_apart(model: "onnx.ModelProto") -> "onnx.ModelProto | None":
     if not any((node.domain, node.op_type) in RULES for node in model.graph.node):
         return None
     graph = Graph(model)
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    del made.graph.node[:]
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    del plain.graph.node[:]
     for number, node in enumerate(model.graph.node):
         rule = RULES.get((node.domain, node.op_type))
         apart = Apart(graph, number)
         if rule is None or not rule(apart, node, _attributes(node)):
-            made.graph.node.append(node)
+            plain.graph.node.append(node)
             continue
-        made.graph.node.extend(apart.nodes)
-        made.graph.initializer.extend(onnx.numpy_helper.from_array(value, name)
+        plain.graph.node.extend(apart.nodes)
+        plain.graph.initializer.extend(onnx.numpy_helper.from_array(value, name)
                                       for name, value in apart.constants.items())
-    return made
+    return plain
 
 
 def _attributes(node: "onnx.NodeProto") -> dict[str, Any]:
@@ -148,10 +148,10 @@ def _runtime_attention(apart: Apart, node: "onnx.NodeProto", said: dict[str, Any
     biases = np.split(apart.of(bias), ends) if bias else [None] * 3
     parts = []
     for part, shift in zip(np.split(matrix, ends, 1), biases, strict=True):
-        made = apart.add("MatMul", tokens, apart.constant(np.ascontiguousarray(part)))
+        rows = apart.add("MatMul", tokens, apart.constant(np.ascontiguousarray(part)))
         if shift is not None:
-            made = apart.add("Add", made, apart.constant(shift))
-        parts.append(apart.split(made, heads))
+            rows = apart.add("Add", rows, apart.constant(shift))
+        parts.append(apart.split(rows, heads))
     context = apart.attend(*parts, scale=_scale(said, sizes[0] // heads))
     apart.join(context, node.output[0])
     return True
@@ -244,8 +244,8 @@ def _fused_product(apart: Apart, node: "onnx.NodeProto", said: dict[str, Any]) -
         rank = len(apart.graph.shape(value))
         operands.append(apart.add("Transpose", value, perm=[*range(rank - 2), rank - 1, rank - 2])
                         if transposed else value)
-    made = apart.add("MatMul", *operands)
-    apart.add("Mul", made, apart.constant(np.array(said.get("alpha", 1.0), np.float32)),
+    product = apart.add("MatMul", *operands)
+    apart.add("Mul", product, apart.constant(np.array(said.get("alpha", 1.0), np.float32)),
               to=node.output[0])
     return True
 
@@ -268,10 +268,10 @@ def _einsum(apart: Apart, node: "onnx.NodeProto", said: dict[str, Any]) -> bool:
     rows = [both, left, summed], [both, summed, right]
     operands = [_matrix(apart, name, part, groups, sizes) for name, part, groups in zip(
         node.input, (first, second), rows, strict=True)]
-    made = apart.add("MatMul", *operands)
+    product = apart.add("MatMul", *operands)
     order = both + left + right
-    made = apart.reshape(made, *(sizes[label] for label in order))
-    apart.add("Transpose", made, perm=[order.index(label) for label in result],
+    product = apart.reshape(product, *(sizes[label] for label in order))
+    apart.add("Transpose", product, perm=[order.index(label) for label in result],
               to=node.output[0])
     return True
 

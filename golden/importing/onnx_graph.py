@@ -275,10 +275,10 @@ def read(path: Path, image: tuple[int, int] | None = None) -> "onnx.ModelProto":
 def _folded(model: "onnx.ModelProto") -> "onnx.ModelProto":
     """Make constants of what still does not depend on the image: ONNX Runtime keeps some of it."""
     graph = Graph(model)
-    made = {name for name in graph.makers if not graph.depends[name] & set(graph.inputs)}
-    kept = [node for node in graph.nodes if not made & set(node.output)]
+    known = {name for name in graph.makers if not graph.depends[name] & set(graph.inputs)}
+    kept = [node for node in graph.nodes if not known & set(node.output)]
     read_there = {name for node in kept for name in node.input}
-    wanted = sorted(made & (read_there | set(graph.outputs)) - {""})
+    wanted = sorted(known & (read_there | set(graph.outputs)) - {""})
     if not wanted:
         return model
     values = graph.function([], wanted)({})

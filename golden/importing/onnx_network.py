@@ -78,9 +78,9 @@ def _plain(model: "onnx.ModelProto") -> Graph:
     graph = Graph(apart)
     source, = graph.inputs
     image = np.random.default_rng(1).standard_normal(graph.shape(source)).astype(np.float32)
-    given, made = run(model.SerializeToString(), {source: image}), graph.run(
+    fused, parted = run(model.SerializeToString(), {source: image}), graph.run(
         {source: image}, graph.outputs)
-    for wanted, value in zip(given, made, strict=True):
+    for wanted, value in zip(fused, parted, strict=True):
         if _db(torch.from_numpy(value).double(), wanted) < EXACT_DB:
             raise UnmatchedError("its fused operators compute something else than their parts")
     return graph
@@ -119,11 +119,11 @@ def _find(graph: Graph, path: Path, name: str, options: Options) -> Assembled:
     known = replace(options, heads=first.heads, norm=first.norm.kind, image=(height, width),
                     epsilon=first.norm.epsilon, top_k=routed.pop() if routed else None)
     said = {"name": name, "source": str(path), "activation": used.pop(), "antialias": False}
-    made = assemble(tensors, replace(known, activation=None), **said)
+    network = assemble(tensors, replace(known, activation=None), **said)
     rng = np.random.default_rng(0)
     image = rng.standard_normal(graph.shape(graph.inputs[0])).astype(np.float32)
     tokens, *outputs = graph.run({graph.inputs[0]: image}, [ends[-1], *graph.outputs])
-    mine, _ = _computed(made, image)
+    mine, _ = _computed(network, image)
     if _db(mine, tokens[0]) < EXACT_DB:
         raise UnmatchedError("the network that was read differs from the graph "
                              f"({_db(mine, tokens[0]):.0f} dB), so something in its blocks is not "
@@ -142,18 +142,18 @@ def _find(graph: Graph, path: Path, name: str, options: Options) -> Assembled:
     rest = list(model.graph.node)
     why = reason or "it follows the tokens, where the accelerator ends"
     if not rest:
-        return made
-    mine, theirs = made.config.macs, sum(_macs(graph, node) for node in rest)
-    return made._replace(
+        return network
+    mine, theirs = network.config.macs, sum(_macs(graph, node) for node in rest)
+    return network._replace(
         host=Host(model.SerializeToString(), ends[-1], tuple(graph.outputs)),
         nodes=tuple((node.op_type, node.name or node.output[0], why) for node in rest),
         share=mine / (mine + theirs))
 
 
-def _computed(made: Assembled, image: np.ndarray) -> tuple[Tensor, Tensor | None]:
+def _computed(network: Assembled, image: np.ndarray) -> tuple[Tensor, Tensor | None]:
     """Return tokens and scores of an image that is normalized already."""
     with torch.no_grad():
-        return build(made.config, made.weights).double()(
+        return build(network.config, network.weights).double()(
             torch.from_numpy(image[0]).double() * 256)
 
 

@@ -42,18 +42,18 @@ def stem(graph: Graph, tokens: str) -> dict[str, np.ndarray]:
         raise UnmatchedError(f"{len(convolutions)} convolutions and {len(found)} layers before the "
                              "first block; patches are embedded by one convolution whose stride "
                              "is its size, or by one layer")
-    made = _convolved(graph, convolutions[0]) if convolutions else _layered(graph, found[0])
-    shape, dim = graph.shape(made.result), len(made.weight)
+    embedding = _convolved(graph, convolutions[0]) if convolutions else _layered(graph, found[0])
+    shape, dim = graph.shape(embedding.result), len(embedding.weight)
     drawn = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    (position,), (moved,) = (graph.run({made.result: value}, [tokens])[0]
+    (position,), (moved,) = (graph.run({embedding.result: value}, [tokens])[0]
                              for value in (np.zeros(shape, np.float32), drawn))
-    expected = np.moveaxis(drawn, made.axis, -1).reshape(-1, dim)
+    expected = np.moveaxis(drawn, embedding.axis, -1).reshape(-1, dim)
     prefix = len(position) - len(expected)
     if prefix < 0 or np.abs(moved[prefix:] - position[prefix:] - expected).max() > 1e-4 or (
             np.any(moved[:prefix] != position[:prefix])):
         raise UnmatchedError("between patches and blocks there is more than tokens before the "
                              "patches and positions that are added")
-    return {"patch_embed.proj.weight": made.weight, "patch_embed.proj.bias": made.bias,
+    return {"patch_embed.proj.weight": embedding.weight, "patch_embed.proj.bias": embedding.bias,
             "pos_embed": position[None], "cls_token": np.zeros((1, prefix, dim), np.float32)}
 
 

@@ -137,10 +137,10 @@ class Preprocessing:
             raise ValueError(f"a picture of {width}x{height}, resized, is larger than the "
                              f"{self.pad[1]}x{self.pad[0]} that it is filled up to")
         top, left = (side // 2 if self.place == "center" else 0 for side in missing)
-        made = np.empty((*self.pad, channels), np.uint8)
-        made[:] = self.color
-        made[top : top + height, left : left + width] = pixels
-        return made
+        filled = np.empty((*self.pad, channels), np.uint8)
+        filled[:] = self.color
+        filled[top : top + height, left : left + width] = pixels
+        return filled
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
         """Return width and height of a picture after resizing."""

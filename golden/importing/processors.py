@@ -53,22 +53,22 @@ def processor(fields: Mapping[str, Any], path: Path) -> Preprocessing:
         mean, std = ((fields["image_mean"], fields["image_std"])
                      if fields.get("do_normalize", True) else (0.0, 1.0))
         scale = fields.get("rescale_factor", 1 / 255) if fields.get("do_rescale", True) else 1
-        made = Preprocessing(
+        preprocessing = Preprocessing(
             mean=_numbers(mean), std=_numbers(std), scale=float(scale),
             order="BGR" if fields.get("do_flip_channel_order") else "RGB",
             interpolation=_interpolation(fields.get("resample", 2)))
         if fields.get("do_resize", True):
-            made = _resize(made, fields["size"], kind, fields)
+            preprocessing = _resize(preprocessing, fields["size"], kind, fields)
         if fields.get("do_center_crop", False):
-            made = replace(made, crop=_sides(fields["crop_size"]))
+            preprocessing = replace(preprocessing, crop=_sides(fields["crop_size"]))
         if fields.get("do_pad") and fields.get("pad_size"):
-            made = replace(made, pad=_sides(fields["pad_size"]), place="corner",
-                           color=zero_color(made))
+            preprocessing = replace(preprocessing, pad=_sides(fields["pad_size"]), place="corner",
+                                    color=zero_color(preprocessing))
     except KeyError as error:
         raise ValueError(f"{path}: field {error} is missing") from None
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{path} says no preprocessing that is understood: {error}") from None
-    return made
+    return preprocessing
 
 
 def pretrained(fields: Mapping[str, Any], path: Path) -> Preprocessing:
@@ -117,24 +117,25 @@ def _sides(size: Mapping | int) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size["height"], size["width"])
 
 
-def _resize(made: Preprocessing, size: Mapping | int, kind: str, fields: Mapping[str, Any]
+def _resize(preprocessing: Preprocessing, size: Mapping | int, kind: str, fields: Mapping[str, Any]
             ) -> Preprocessing:
     """Add what a processor's ``size`` says."""
     if isinstance(size, int) and SHORTER[kind]:
         size = {"shortest_edge": size}
     if isinstance(size, int):
-        return replace(made, resize=(size, size))
+        return replace(preprocessing, resize=(size, size))
     known = {name: side for name, side in size.items() if side is not None}
     if known.keys() == {"max_height", "max_width"}:
-        return replace(made, resize=(known["max_height"], known["max_width"]), within=True)
+        return replace(preprocessing, resize=(known["max_height"], known["max_width"]), within=True)
     if known.keys() != {"shortest_edge"}:
-        return replace(made, resize=(known["height"], known["width"]))
+        return replace(preprocessing, resize=(known["height"], known["width"]))
     side = known["shortest_edge"]
     if kind != "ConvNext":
-        return replace(made, resize=side)
+        return replace(preprocessing, resize=side)
     if side >= WARPED:
-        return replace(made, resize=(side, side))
-    return replace(made, resize=int(side / fields.get("crop_pct", 224 / 256)), crop=(side, side))
+        return replace(preprocessing, resize=(side, side))
+    return replace(preprocessing, resize=int(side / fields.get("crop_pct", 224 / 256)),
+                   crop=(side, side))
 
 
 def _interpolation(value: int | str) -> str:

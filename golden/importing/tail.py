@@ -128,9 +128,9 @@ class Tail:
 
     def product(self, value: str, name: str, weight: Tensor, bias: Tensor | None) -> str:
         """Multiply rows (..., K) by weights (N, K) and add a bias."""
-        made = self.add("MatMul", value, self.constant(f"{name}.weight", weight.T.numpy()))
-        return made if bias is None else self.add(
-            "Add", made, self.constant(f"{name}.bias", bias.numpy()))
+        product = self.add("MatMul", value, self.constant(f"{name}.weight", weight.T.numpy()))
+        return product if bias is None else self.add(
+            "Add", product, self.constant(f"{name}.bias", bias.numpy()))
 
     def activated(self, value: str) -> str:
         """Apply the activation element by element."""

@@ -33,10 +33,10 @@ def operand_moments(moments: Tensor, scale: Tensor) -> Tensor:
         (K,) what a code of each channel is worth.
     """
     units = torch.cat([scale, torch.ones(1, dtype=scale.dtype)])
-    made = moments / (units[:, None] * units) / moments[-1, -1]
+    normalized = moments / (units[:, None] * units) / moments[-1, -1]
     noise = torch.full_like(units, OPERAND_NOISE)
     noise[-1] = BIAS_NOISE
-    return made + torch.diag(noise)
+    return normalized + torch.diag(noise)
 
 
 def compensated(weight: Tensor, moments: Tensor) -> tuple[Tensor, Tensor]:

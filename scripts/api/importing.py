@@ -169,19 +169,19 @@ def chosen(name: str | Path | None, mean: str | None, std: str | None, changes: 
     if name is not None and mean is not None:
         raise ValueError("--preprocessing and --mean both say how pixels are normalized; say one")
     if mean is not None:
-        made = Preprocessing(mean=numbers("mean", mean), std=numbers("std", std))
+        preprocessing = Preprocessing(mean=numbers("mean", mean), std=numbers("std", std))
     elif name is None:
         for field in changes:
             raise ValueError(f"--{field} needs --preprocessing, or --mean and --std")
         return None
     elif str(name) in NAMED:
-        made = NAMED[str(name)]
+        preprocessing = NAMED[str(name)]
     elif Path(name).is_file():
-        made = processor(read_json(Path(name)), Path(name))
+        preprocessing = processor(read_json(Path(name)), Path(name))
     else:
         raise ValueError(f"preprocessing {str(name)!r} is neither a file nor one of "
                          f"{', '.join(NAMED)}")
-    return replace(made, **changes)
+    return replace(preprocessing, **changes)
 
 
 def numbers(name: str, text: str) -> tuple[float, ...]:

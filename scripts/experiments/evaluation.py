@@ -74,14 +74,15 @@ def classes_of(paths: Sequence[Path], folder: Path, labels: Path | None) -> list
     return [known[name] for name in named]
 
 
-def outputs_of(made: Inference) -> dict[str, np.ndarray]:
+def outputs_of(inference: Inference) -> dict[str, np.ndarray]:
     """Return what a user gets: class scores, the host's outputs, or the tokens."""
-    if made.output.scores is not None:
-        return {"scores": made.output.scores.astype(np.float64)}
-    if made.outputs:
-        return {name: value.astype(np.float64)[0] for name, value in made.outputs.items()}
-    scale = 1.0 if made.engine == "float" else made.network.weights.quantized.residual_scale
-    return {"tokens": made.output.x / scale}
+    if inference.output.scores is not None:
+        return {"scores": inference.output.scores.astype(np.float64)}
+    if inference.outputs:
+        return {name: value.astype(np.float64)[0] for name, value in inference.outputs.items()}
+    if inference.engine == "float":
+        return {"tokens": inference.output.x}
+    return {"tokens": inference.output.x / inference.network.weights.quantized.residual_scale}
 
 
 def ranked(scores: np.ndarray, label: int) -> int:
@@ -141,27 +142,27 @@ class Evaluation(Pictured):
     def table(self) -> Group:
         if self.classes:
             right = "right" if self.labeled else "as in floating point"
-            made = Table("engine", "images", f"top-1 {right}", "Wilson, 95 %",
-                         f"top-5 {right}", "Wilson, 95 %", title=self.model)
+            table = Table("engine", "images", f"top-1 {right}", "Wilson, 95 %",
+                          f"top-5 {right}", "Wilson, 95 %", title=self.model)
             for name, engine in self.engines.items():
-                made.add_row(name, str(engine["images"]), *(
+                table.add_row(name, str(engine["images"]), *(
                     text for top in ("top1", "top5") for text in (
                         f"{engine[top]['share']:.2%}",
                         "{:.2%} to {:.2%}".format(*engine[top]["interval"]))))
         else:
-            made = Table("engine", "images", "output", "correlation", "mean error",
-                         "largest error", title=f"{self.model}, against floating point")
+            table = Table("engine", "images", "output", "correlation", "mean error",
+                          "largest error", title=f"{self.model}, against floating point")
             for name, engine in self.engines.items():
                 for output, found in engine["outputs"].items():
-                    made.add_row(name, str(engine["images"]), output,
-                                 f"{found['correlation']:.5f}", f"{found['mean_error']:.4g}",
-                                 f"{found['largest_error']:.4g}")
+                    table.add_row(name, str(engine["images"]), output,
+                                  f"{found['correlation']:.5f}", f"{found['mean_error']:.4g}",
+                                  f"{found['largest_error']:.4g}")
         worst = Table("worst images", *said(self.images[0]))
         for seen in self.images[:SHOWN]:
             worst.add_row(str(seen.path), *map(str, said(seen).values()))
         lines = [Text(f"{self.mismatches} elements differ between Verilog and integers")
                  ] if "rtl" in self.engines else []
-        return Group(made, worst, *lines)
+        return Group(table, worst, *lines)
 
     def picture(self) -> bytes:
         """Return a PNG of the worst images with what was made of them."""
@@ -210,27 +211,27 @@ def shares(images: Sequence[Seen], engine: str) -> dict:
     """Return how often the class is the first of an engine's, and among its first five."""
     places = [ranked(next(iter(seen.outputs[engine].values())), seen.label)
               for seen in images if engine in seen.outputs]
-    made: dict = {"images": len(places)}
+    figures: dict = {"images": len(places)}
     for top in (1, 5):
         hits = sum(place < top for place in places)
-        made[f"top{top}"] = {"share": hits / len(places),
-                             "interval": list(wilson(hits, len(places)))}
-    return made
+        figures[f"top{top}"] = {"share": hits / len(places),
+                                "interval": list(wilson(hits, len(places)))}
+    return figures
 
 
 def distances(images: Sequence[Seen], engine: str) -> dict:
     """Return correlation and errors of an engine's outputs against floating point."""
     shown = [seen for seen in images if engine in seen.outputs]
-    made = {}
+    outputs = {}
     for name in shown[0].outputs[engine]:
         got, real = (np.stack([seen.outputs[kind][name] for seen in shown]).ravel()
                      for kind in (engine, "float"))
         apart, spread = np.abs(got - real), got.std() * real.std()
-        made[name] = {
+        outputs[name] = {
             "correlation": float(((got - got.mean()) * (real - real.mean())).mean() / spread)
             if spread else math.nan,
             "mean_error": float(apart.mean()), "largest_error": float(apart.max())}
-    return {"images": len(shown), "outputs": made}
+    return {"images": len(shown), "outputs": outputs}
 
 
 def checked(network: Network, reference: Network, paths: Sequence[Path], labels: list[int] | None,
@@ -299,11 +300,12 @@ def evaluate(model: str | Path | Network, images: str | Path, out: str | Path | 
     found, mismatches = [], 0
     for index, path in enumerate(progress.each(paths, "inferring", len(paths))):
         engines = ["float"] if both.known.real is not None else []
-        made = {name: infer(both, path, engine=name, task=task) for name in (*engines, "integer")}
+        inferences = {name: infer(both, path, engine=name, task=task)
+                      for name in (*engines, "integer")}
         if index in sampled:
-            made["rtl"] = run_verilog(both, hardware, task=task, image=path)
-            mismatches += made["rtl"].mismatches
-        shown = {name: outputs_of(each) for name, each in made.items()}
+            inferences["rtl"] = run_verilog(both, hardware, task=task, image=path)
+            mismatches += inferences["rtl"].mismatches
+        shown = {name: outputs_of(each) for name, each in inferences.items()}
         first = next(iter(shown["integer"].values()))
         classified = len(shown["integer"]) == 1 and first.ndim == 1
         label = None
@@ -324,9 +326,9 @@ def evaluate(model: str | Path | Network, images: str | Path, out: str | Path | 
                if classify or name != "float"}
     pixels = [load_image(seen.path, network.config, network.preprocessing).permute(1, 2, 0).numpy(
         ).squeeze() for seen in found[:SHOWN]]
-    made = Evaluation(network.name, found, classify and labels_of is not None, engines, mismatches,
-                      pixels)
+    evaluation = Evaluation(network.name, found, classify and labels_of is not None, engines,
+                            mismatches, pixels)
     if out is not None:
         Path(out).mkdir(parents=True, exist_ok=True)
-        write(Path(out) / PICTURE, made.picture())
-    return made
+        write(Path(out) / PICTURE, evaluation.picture())
+    return evaluation
