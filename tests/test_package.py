@@ -30,12 +30,12 @@ def exported(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built where one was built before, of a module that there no longer is."""
-    source, made = exported(tmp_path_factory.mktemp("source")), tmp_path_factory.mktemp("wheel")
+    source, folder = exported(tmp_path_factory.mktemp("source")), tmp_path_factory.mktemp("wheel")
     (source / "build/lib/deltamoe").mkdir(parents=True)
     (source / "build/lib/deltamoe/stale.py").touch()
     subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps",
-                    "--no-build-isolation", "--wheel-dir", made, source], check=True)
-    return next(made.glob("*.whl"))
+                    "--no-build-isolation", "--wheel-dir", folder, source], check=True)
+    return next(folder.glob("*.whl"))
 
 
 def test_packages_are_those_of_the_tree() -> None:

@@ -280,20 +280,20 @@ RUNNERS = {"simulate", "Case", "to_verilog"}
 
 def simulated(function: ast.FunctionDef) -> set[str]:
     """Classes of which a function makes one and runs it."""
-    made = {}
+    functions = {}
     for node in ast.walk(function):
         if isinstance(node, ast.Assign):
             for target in node.targets:
                 pairs = zip(target.elts, node.value.elts, strict=True) if (
                     isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple)
                 ) else ((target, node.value),)
-                made |= {ast.unparse(name): value.func for name, value in pairs
-                         if isinstance(value, ast.Call)}
+                functions |= {ast.unparse(name): value.func for name, value in pairs
+                              if isinstance(value, ast.Call)}
     ran = [part for node in ast.walk(function) if isinstance(node, ast.Call)
            and ast.unparse(node.func) in RUNNERS for given in node.args for part in ast.walk(given)]
     kinds = {ast.unparse(part.func) for part in ran if isinstance(part, ast.Call)} | {
-        ast.unparse(made[part.id]) for part in ran
-        if isinstance(part, ast.Name) and part.id in made}
+        ast.unparse(functions[part.id]) for part in ran
+        if isinstance(part, ast.Name) and part.id in functions}
     if kinds & {given.arg for given in function.args.args}:
         kinds |= objects(*function.decorator_list)  # a class that is a parameter of the test
     return kinds
@@ -368,16 +368,16 @@ LOOSE = 109
 
 def test_ports_belong_to_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the accelerator are the pins of a block design, which has no nested ports."""
-    made: dict[str, wiring.Component] = {}
+    elaborated: dict[str, wiring.Component] = {}
     begin = wiring.Component.__init__
 
     def note(unit, *arguments) -> None:
         begin(unit, *arguments)
-        made[type(unit).__name__] = unit
+        elaborated[type(unit).__name__] = unit
 
     monkeypatch.setattr(wiring.Component, "__init__", note)
     Fragment.get(Accelerator(PRESETS["zcu102"]), None)
-    assert made.keys() >= units().keys()
+    assert elaborated.keys() >= units().keys()
     loose = [f"{name}.{port}" for name in units() if name != "Accelerator"
-             for port, member in made[name].signature.members.items() if member.is_port]
+             for port, member in elaborated[name].signature.members.items() if member.is_port]
     assert len(loose) <= LOOSE, sorted(loose)

@@ -112,7 +112,7 @@ def taken_apart(model: "onnx.ModelProto") -> "onnx.ModelProto | None":
             continue
         plain.graph.node.extend(apart.nodes)
         plain.graph.initializer.extend(onnx.numpy_helper.from_array(value, name)
-                                      for name, value in apart.constants.items())
+                                       for name, value in apart.constants.items())
     return plain
 
 

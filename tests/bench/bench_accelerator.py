@@ -49,11 +49,11 @@ async def run(lite: AxiLiteMaster, dut, length: int, size: int) -> tuple[int, in
 
 @cocotb.test()
 async def recovers_and_matches(dut) -> None:
-    given = np.load(os.environ["DELTAMOE_CASE"])
+    case = np.load(os.environ["DELTAMOE_CASE"])
     Clock(dut.aclk, 10, "ns").start()
     dut.aresetn.value = 0
     lite = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.aclk, dut.aresetn, False)
-    size = int(given["size"])
+    size = int(case["size"])
     ram = AxiRam(AxiBus.from_prefix(dut, "m_axi"), dut.aclk, dut.aresetn, False, size=1 << 20)
     for _ in range(4):
         await RisingEdge(dut.aclk)
@@ -67,19 +67,19 @@ async def recovers_and_matches(dut) -> None:
                                       ram.write_if.b_channel)):
         pausing.set_pause_generator(pauses(int(os.environ["DELTAMOE_SEED"]) + number))
 
-    ram.write(0, given["broken"].tobytes())
-    status, code, index = await run(lite, dut, int(given["length"]), size)
-    assert (status & 0b111, code, index) == (0b100, ErrorCode.FIELD, int(given["index"]))
+    ram.write(0, case["broken"].tobytes())
+    status, code, index = await run(lite, dut, int(case["length"]), size)
+    assert (status & 0b111, code, index) == (0b100, ErrorCode.FIELD, int(case["index"]))
     await lite.write_dword(REGISTERS["control"].offset, 2)
     for _ in range(2):
         await RisingEdge(dut.aclk)
     assert not dut.interrupt.value
     assert await lite.read_dword(REGISTERS["status"].offset) == 0
 
-    ram.write(0, given["memory"].tobytes())
-    status, code, _ = await run(lite, dut, int(given["length"]), size)
+    ram.write(0, case["memory"].tobytes())
+    status, code, _ = await run(lite, dut, int(case["length"]), size)
     assert (status & 0b111, code) == (0b010, ErrorCode.NONE)
-    assert ram.read(0, size) == given["expected"].tobytes()
+    assert ram.read(0, size) == case["expected"].tobytes()
     assert await lite.read_dword(COUNTERS_OFFSET) > 1000
     answer = await lite.read(0xFFC, 4)
     assert (answer.resp, answer.data) == (0, bytes(4)), "an unknown register does not read as 0"

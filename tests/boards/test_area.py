@@ -73,22 +73,22 @@ def spread(rams: Iterable[Ram]) -> Counter:
 def test_a_record_declares_the_memories_that_its_unit_makes(
         changes: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of those in block RAM, and of the distributed ones those that it counts."""
-    hw, made = replace(PRESETS["nano"], **changes), []
+    hw, memories = replace(PRESETS["nano"], **changes), []
     original = Memory.elaborate
 
     def elaborate(memory: Memory, platform: object) -> object:
-        made.append((memory.attrs.get("ram_style"), Ram(
+        memories.append((memory.attrs.get("ram_style"), Ram(
             memory.shape, memory.depth, len(memory.read_ports))))
         return original(memory, platform)
 
     monkeypatch.setattr(Memory, "elaborate", elaborate)
     for unit in split(hw, box_pairs=False):
         area = UNITS[unit.name].record.area
-        block, distributed = (spread(ram for style, ram in made if style == wanted)
+        block, distributed = (spread(ram for style, ram in memories if style == wanted)
                               for wanted in ("block", "distributed"))
         assert spread(area.block(hw)) == block, unit.name
         assert spread(area.distributed(hw)) <= distributed, unit.name
-        made.clear()
+        memories.clear()
 
 
 def test_logic_of_a_design_that_the_fit_has_not_seen() -> None:
@@ -98,16 +98,16 @@ def test_logic_of_a_design_that_the_fit_has_not_seen() -> None:
 
 def test_fit_recovers_a_model_of_its_own_form() -> None:
     """Counts that are sums of the terms come back, whatever their weights."""
-    made = []
+    exact = []
     for design in designs():
         units = {}
         for unit, found in design["units"].items():
             hw = hardware(design)
             total = sum((3 + number) * term for number, term in enumerate(row(unit, hw)))
             units[unit] = {**found, "lut": total + memory(unit, hw), "ff": 2 * total}
-        made.append({**design, "units": units})
-    weights = fit(made)
-    for design in made:
+        exact.append({**design, "units": units})
+    weights = fit(exact)
+    for design in exact:
         found = area(hardware(design), weights)
         for name in ("lut", "ff"):
             assert found[name] == pytest.approx(counted(design)[name], rel=1e-3, abs=2)
@@ -138,10 +138,10 @@ def test_block_shapes() -> None:
     pytest.param(tuple(UNITS), marks=pytest.mark.slow)])  # minutes of Yosys unless cached
 def test_counts_are_of_these_sources(names: tuple[str, ...]) -> None:
     """Else ``python -m deltamoe.make.areas`` makes them so."""
-    made = synthesize(PRESETS["nano"], "xcup", names)
+    synthesis = synthesize(PRESETS["nano"], "xcup", names)
     first = designs()[0]
     assert (first["preset"], first["changes"]) == ("nano", {})
-    for unit in made.units:
+    for unit in synthesis.units:
         assert {"instances": unit["instances"], **unit["each"]} == first["units"][unit["name"]]
 
 
@@ -149,9 +149,9 @@ def test_estimate_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     code, out, _ = test_cli.run(monkeypatch, capsys, "synth", "--estimate", "--hardware", "zcu102",
                                 "--json", "-")
     assert code == 0
-    made = json.loads(out)
-    assert made["total"] == area(PRESETS["zcu102"])
-    assert len(made["designs"]) == len(designs())
+    figures = json.loads(out)
+    assert figures["total"] == area(PRESETS["zcu102"])
+    assert len(figures["designs"]) == len(designs())
     code, _, err = test_cli.run(monkeypatch, capsys, "synth", "--estimate", "--target", "ecp5")
     assert code == 2
     assert err.count("\n") == 1

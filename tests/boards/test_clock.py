@@ -19,9 +19,9 @@ ROUTED = Clock(61.4, Routed(tool="nextpnr-ecp5 0.11", part="LFE5U-85F", date="20
 
 def test_levels_become_a_clock_by_the_rule_of_their_part() -> None:
     """4 levels of 2 ns behind 2 ns are 10 ns."""
-    made = by_levels(4, Rule(part="P", level_ns=2, register_ns=2, source="S"), "abc")
-    assert made.mhz == 100
-    assert made.evidence.because == (
+    clock = by_levels(4, Rule(part="P", level_ns=2, register_ns=2, source="S"), "abc")
+    assert clock.mhz == 100
+    assert clock.evidence.because == (
         "4.0 LUT levels on P (at abc) of 2 ns each, and 2 ns of a register; S")
 
 
@@ -78,9 +78,9 @@ def test_bench_has_a_row_for_each_board_with_levels_and_routed_clocks() -> None:
 def test_simulate_prints_frames_per_second_at_each_clock(monkeypatch, capsys) -> None:
     code, out, _ = test_cli.run(monkeypatch, capsys, "simulate", "digits", "--json", "-")
     assert code == 0
-    made = json.loads(out)
-    assert made["rates"] == rates(made["cycles"], BOARDS["nano"].clocks)
-    assert made["energy_pj"]["clock_mhz"] == BOARDS["nano"].clock.mhz
+    figures = json.loads(out)
+    assert figures["rates"] == rates(figures["cycles"], BOARDS["nano"].clocks)
+    assert figures["energy_pj"]["clock_mhz"] == BOARDS["nano"].clock.mhz
     code, out, _ = test_cli.run(monkeypatch, capsys, "simulate", "digits")
     assert code == 0
-    assert speed(made["cycles"], BOARDS["nano"].clocks) in out
+    assert speed(figures["cycles"], BOARDS["nano"].clocks) in out

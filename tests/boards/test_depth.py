@@ -184,9 +184,9 @@ def test_a_tree_of_luts_has_the_levels_of_its_inputs(target: str, inputs: int, e
 
 def synthesized(unit: wiring.Component, target: str) -> Depth:
     part = PARTS[target]
-    made = unit_netlist(unit_netlist_script(part, map_pairs=False),
-                        sources(part, to_verilog(unit, "top"), "", map_pairs=False))
-    return depth({"Top": made}, "Top")
+    netlist = unit_netlist(unit_netlist_script(part, map_pairs=False),
+                           sources(part, to_verilog(unit, "top"), "", map_pairs=False))
+    return depth({"Top": netlist}, "Top")
 
 
 DEEPEST = 11.9

@@ -58,16 +58,16 @@ def routed() -> tuple[dict, list[dict]]:
 
 
 def test_frame_is_one_cycle_at_each_port() -> None:
-    dut, given = Frame(Outer()), [3, 200, 0, 255, 17, 0, 0, 0]
+    dut, values = Frame(Outer()), [3, 200, 0, 255, 17, 0, 0, 0]
 
     async def bench(ctx):
         seen = []
-        for value in given:
+        for value in values:
             ctx.set(dut.given, value)
             await ctx.tick()
             seen.append(ctx.get(dut.sum))
         # a cycle in, the register inside, a cycle out; the operand added skips the one inside
-        assert seen[2:] == [a * a + b for a, b in pairwise(given)][:-1]
+        assert seen[2:] == [a * a + b for a, b in pairwise(values)][:-1]
 
     simulate(dut, bench)
 
@@ -106,21 +106,21 @@ def test_a_unit_with_a_domain_of_its_own_has_the_clock_of_the_frame() -> None:
 
 
 def test_all_registers_and_multipliers_are_routed(routed) -> None:
-    made = nextpnr.timing(routed[0], "Outer")["utilization"]
-    assert made["MULT18X18D"]["used"] == 1
-    assert made["TRELLIS_FF"]["used"] == WIDTH + WIDTH + 2 * WIDTH + 1
-    assert "DP16KD" not in made
+    cells = nextpnr.timing(routed[0], "Outer")["utilization"]
+    assert cells["MULT18X18D"]["used"] == 1
+    assert cells["TRELLIS_FF"]["used"] == WIDTH + WIDTH + 2 * WIDTH + 1
+    assert "DP16KD" not in cells
 
 
 def test_clock_is_that_of_the_critical_path(routed) -> None:
     """Which goes from the register inside through multiplier and adder to the one at the port."""
     report, told = routed
-    made = nextpnr.timing(report, "Outer")
-    path = made["path"]
+    timing = nextpnr.timing(report, "Outer")
+    path = timing["path"]
     stages = [changed["description"] for changed in told if "description" in changed]
     assert [stage for stage, _ in groupby(stages, lambda stage: stage.partition(",")[0])] == [
         "packing", "placing", "refining the placement", "routing"]
-    assert 1000 / made["fmax_mhz"] == pytest.approx(path["ns"], rel=1e-3)
+    assert 1000 / timing["fmax_mhz"] == pytest.approx(path["ns"], rel=1e-3)
     assert 0 < path["routing_ns"] < path["ns"]
     assert sum(step["ns"] for step in path["units"]) == pytest.approx(path["ns"])
     assert {step["unit"] for step in path["units"]} == {"inner", "Outer"}
@@ -160,9 +160,9 @@ def test_route_prints_clock_and_path(monkeypatch: pytest.MonkeyPatch,
     words = ["place-and-route", "--hardware", "nano", "--unit", "EventEncoder", "--json", "-"]
     code, out, _ = test_cli.run(monkeypatch, capsys, *words)
     assert code == 0
-    made = json.loads(out)
-    assert made["part"] == ECP5.name
-    assert 1000 / made["fmax_mhz"] == pytest.approx(made["path"]["ns"], rel=1e-3)
+    figures = json.loads(out)
+    assert figures["part"] == ECP5.name
+    assert 1000 / figures["fmax_mhz"] == pytest.approx(figures["path"]["ns"], rel=1e-3)
     code, out, _ = test_cli.run(monkeypatch, capsys, *words[:-2])
     assert code == 0
-    assert f"{made['fmax_mhz']:.1f} MHz" in " ".join(out.split())
+    assert f"{figures['fmax_mhz']:.1f} MHz" in " ".join(out.split())

@@ -123,9 +123,9 @@ def test_mapped_pair_is_bit_exact(tmp_path: Path, seed: int) -> None:
 @pytest.mark.parametrize(("target", "packed"), [("xcup", True), ("xcup", False), ("ecp5", False)])
 def test_lane_group_is_multipliers_and_memory_blocks(target: str, packed: bool) -> None:
     hw = replace(NANO, packed=packed)
-    made = synthesize(hw, target, ["LaneGroup"])
-    each = made.units[0]["each"]
-    assert made.units[0]["instances"] == hw.groups
+    synthesis = synthesize(hw, target, ["LaneGroup"])
+    each = synthesis.units[0]["each"]
+    assert synthesis.units[0]["instances"] == hw.groups
     assert each["dsp"] == (hw.lanes // 2 if packed else hw.lanes)
     assert each["bram"] > 0
     sums = 2 * hw.banks * hw.word * hw.acc_width
@@ -152,11 +152,11 @@ def test_synth_json_adds_up(monkeypatch: pytest.MonkeyPatch,
     code, out, _ = test_cli.run(monkeypatch, capsys, "synth", "--unit", "Registers", "--unit",
                                 "DmaReader", "--json", "-")
     assert code == 0
-    made = json.loads(out)
-    assert [unit["name"] for unit in made["units"]] == ["Registers", "DmaReader"]
-    for name, total in made["total"].items():
-        assert total == sum(unit["instances"] * unit["each"][name] for unit in made["units"])
-        assert made["share"][name] == total / made["capacity"][name]
+    figures = json.loads(out)
+    assert [unit["name"] for unit in figures["units"]] == ["Registers", "DmaReader"]
+    for name, total in figures["total"].items():
+        assert total == sum(unit["instances"] * unit["each"][name] for unit in figures["units"])
+        assert figures["share"][name] == total / figures["capacity"][name]
 
 
 @pytest.mark.slow  # minutes of Yosys unless its results are cached
@@ -169,6 +169,6 @@ def test_zcu102_fits() -> None:
 
 @pytest.mark.slow  # minutes of Yosys unless its results are cached
 def test_ulx3s_fits() -> None:
-    made = synthesize(PRESETS["ulx3s"], "ecp5")
-    for name, most in made.part.capacity.items():
-        assert made.total[name] <= most, name
+    synthesis = synthesize(PRESETS["ulx3s"], "ecp5")
+    for name, most in synthesis.part.capacity.items():
+        assert synthesis.total[name] <= most, name

@@ -63,17 +63,19 @@ class Element(wiring.Component):
 
     def assume(self, m: Module, mine, reference) -> None:
         """Words as the operand source makes them for an operator with the policy delta."""
-        given, fresh = self.given, self.given.gang[0]
+        operands, fresh = self.given, self.given.gang[0]
         constant = Cat(self.weight, self.is_signed, self.address)
         past, begun = Signal(len(constant)), Signal()
         m.d.sync += [past.eq(constant), begun.eq(1)]
-        operand = given.operand[self.lane][:8]
+        operand = operands.operand[self.lane][:8]
         m.d.comb += [
             Assume(~begun | (constant == past)),
-            Assume((given.count > 0) & (given.count <= self.hw.word)), Assume(~given.probe),
-            Assume(given.dense == fresh), Assume(given.kv == mine),
-            Assume(~mine | (given.complement[self.lane] == ~Mux(fresh, 0, reference))),
-            Assume(given.operand[self.lane] == Mux(self.is_signed, operand.as_signed(), operand)),
+            Assume((operands.count > 0) & (operands.count <= self.hw.word)),
+            Assume(~operands.probe),
+            Assume(operands.dense == fresh), Assume(operands.kv == mine),
+            Assume(~mine | (operands.complement[self.lane] == ~Mux(fresh, 0, reference))),
+            Assume(operands.operand[self.lane]
+                   == Mux(self.is_signed, operand.as_signed(), operand)),
         ]
 
     def accumulate(self, m: Module, dut: EventEncoder, reference) -> None:
@@ -90,13 +92,13 @@ class Element(wiring.Component):
 
     def bound(self, m: Module, taken, reference) -> None:
         """What was taken last is within its threshold of the reference."""
-        given = self.given
+        operands = self.given
         bounded = data.StructLayout({"x": signed(9), "theta": 8, "judged": 1})
         came, last, was_taken = Signal(bounded), Signal(bounded), Signal()
         m.d.sync += [
-            was_taken.eq(taken), came.x.eq(given.operand[self.lane]),
-            came.theta.eq(Mux(given.dense, 0, given.theta)),
-            came.judged.eq((self.lane < given.count) & (given.dense | ~given.silent))]
+            was_taken.eq(taken), came.x.eq(operands.operand[self.lane]),
+            came.theta.eq(Mux(operands.dense, 0, operands.theta)),
+            came.judged.eq((self.lane < operands.count) & (operands.dense | ~operands.silent))]
         with m.If(was_taken):
             m.d.sync += last.eq(came)
         m.d.comb += Assume(~(taken & was_taken))

@@ -35,56 +35,57 @@ def real() -> M3ViT:
 
 
 def test_values_are_the_nearest_multiples_of_the_step() -> None:
-    made = layer()
-    assert torch.allclose(made(Z), torch.tensor([[[1.0, -2.0]], [[2.0, -2.0]]]))
-    assert made.loss.item() == pytest.approx(10 * (1 + 0) / 2), "fan_out * mean|dO / q|"
+    delta = layer()
+    assert torch.allclose(delta(Z), torch.tensor([[[1.0, -2.0]], [[2.0, -2.0]]]))
+    assert delta.loss.item() == pytest.approx(10 * (1 + 0) / 2), "fan_out * mean|dO / q|"
 
 
 def test_the_sparsity_loss_enlarges_the_step_of_what_changed() -> None:
-    made = layer()
-    made(Z)
-    made.loss.backward()
-    assert made.log_step.grad.tolist() == pytest.approx([-10 * 1.2 / 2, 0]), "-fan_out mean|dZ| / q"
+    delta = layer()
+    delta(Z)
+    delta.loss.backward()
+    assert delta.log_step.grad.tolist() == pytest.approx(
+        [-10 * 1.2 / 2, 0]), "-fan_out mean|dZ| / q"
 
 
 def test_what_is_recomputed_differs_from_zero() -> None:
-    made = DeltaActivation(torch.tensor([1.0, 2.0]), fan_out=10, frames=None)
-    made(Z)
-    assert made.loss.item() == pytest.approx(10 * (1 + 1 + 2 + 1) / 4), "fan_out * mean|O / q|"
-    made.loss.backward()
-    assert made.log_step.grad.tolist() == pytest.approx([-10 * 3 / 4, -10 * 2.5 / 4])
+    delta = DeltaActivation(torch.tensor([1.0, 2.0]), fan_out=10, frames=None)
+    delta(Z)
+    assert delta.loss.item() == pytest.approx(10 * (1 + 1 + 2 + 1) / 4), "fan_out * mean|O / q|"
+    delta.loss.backward()
+    assert delta.log_step.grad.tolist() == pytest.approx([-10 * 3 / 4, -10 * 2.5 / 4])
 
 
 def test_the_tasks_gradient_is_that_of_the_rounding() -> None:
-    made, z = layer(), Z.clone().requires_grad_()
-    made(z)[0].sum().backward()
+    delta, z = layer(), Z.clone().requires_grad_()
+    delta(z)[0].sum().backward()
     assert z.grad[0].tolist() == [[1, 1]], "straight through"
-    assert made.log_step.grad.tolist() == pytest.approx([1 * (1 - 0.9), 2 * (-1 + 1.3)])
+    assert delta.log_step.grad.tolist() == pytest.approx([1 * (1 - 0.9), 2 * (-1 + 1.3)])
 
 
 def test_the_sum_of_all_differences_is_the_product_of_the_frame() -> None:
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(12, 5, 8, generator=generator).cumsum(0).double()
     weight = torch.randn(3, 8, generator=generator).double()
-    made = DeltaActivation(torch.full((8,), 0.7), 1, 0).double()(z)
-    sent = made.diff(dim=0, prepend=torch.zeros_like(made[:1]))
+    rounded = DeltaActivation(torch.full((8,), 0.7), 1, 0).double()(z)
+    sent = rounded.diff(dim=0, prepend=torch.zeros_like(rounded[:1]))
     assert (sent[1:] == 0).float().mean() > 0.2
-    assert torch.allclose((sent @ weight.T).cumsum(0), made @ weight.T, atol=1e-10)
+    assert torch.allclose((sent @ weight.T).cumsum(0), rounded @ weight.T, atol=1e-10)
 
 
 def test_training_on_the_loss_alone_leaves_fewer_events() -> None:
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(2, 200, 4, generator=generator)
-    made = DeltaActivation(torch.full((4,), 0.1), 1, 0)
-    optimizer = torch.optim.SGD(made.parameters(), 0.3)
-    before = float((made(z).diff(dim=0) != 0).float().mean())
+    delta = DeltaActivation(torch.full((4,), 0.1), 1, 0)
+    optimizer = torch.optim.SGD(delta.parameters(), 0.3)
+    before = float((delta(z).diff(dim=0) != 0).float().mean())
     for _ in range(20):
         optimizer.zero_grad()
-        made(z)
-        made.loss.backward()
+        delta(z)
+        delta.loss.backward()
         optimizer.step()
-    assert (made.step > 0.15).all()
-    assert float((made(z).diff(dim=0) != 0).float().mean()) < before
+    assert (delta.step > 0.15).all()
+    assert float((delta(z).diff(dim=0) != 0).float().mean()) < before
 
 
 def test_layers_are_there_for_a_while_only() -> None:
@@ -146,13 +147,13 @@ def test_committed_weights_need_half_the_events() -> None:
     counts = []
     for name in ("digits", "digits-delta"):
         model = QuantizedModel.load(WEIGHTS / f"{name}.quantized.safetensors")
-        made = Tally()
+        tallied = Tally()
         for kind in ("moving", "noisy"):
             shown, digit = sequences("test", kind, 0, 4, 6)
-            made += tally(model, shown, digit, 0, [0])[0]
-        assert made.frames == 2 * 6 * 3
-        assert made.noise == 0
-        counts.append(made)
+            tallied += tally(model, shown, digit, 0, [0])[0]
+        assert tallied.frames == 2 * 6 * 3
+        assert tallied.noise == 0
+        counts.append(tallied)
     plain, trained = counts
     assert plain.macs > 2 * trained.macs
     assert plain.events > 2 * trained.events

@@ -139,13 +139,13 @@ def test_an_epsilon_that_nothing_tells_is_assumed_and_said(tmp_path: Path) -> No
 
 
 def test_our_own_file_is_read_as_it_was_written(tmp_path: Path) -> None:
-    made = FloatNetwork(PLAIN, seeded(PLAIN, 4), sized(NAMED["imagenet"], (16, 16), share=0.875))
-    made.save(tmp_path / "n.safetensors")
+    network = FloatNetwork(PLAIN, seeded(PLAIN, 4), sized(NAMED["imagenet"], (16, 16), share=0.875))
+    network.save(tmp_path / "n.safetensors")
     loaded = load(tmp_path / "n.safetensors")
-    assert same(loaded, made.weights)
-    assert (loaded.config, loaded.preprocessing) == (PLAIN, made.preprocessing)
+    assert same(loaded, network.weights)
+    assert (loaded.config, loaded.preprocessing) == (PLAIN, network.preprocessing)
     assert loaded.preprocessing.resize == 18
-    padded = replace(made, preprocessing=sized(NAMED["half"], (16, 16), place="corner"))
+    padded = replace(network, preprocessing=sized(NAMED["half"], (16, 16), place="corner"))
     padded.save(tmp_path / "n.safetensors")
     assert load(tmp_path / "n.safetensors").preprocessing == padded.preprocessing
 
@@ -541,18 +541,18 @@ def test_a_folder_of_timm_tells_its_pixels(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {
         "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1], "interpolation": "bicubic",
         "crop_pct": 0.9, "input_size": [3, 16, 16]}}))
-    made = load(tmp_path, Options(heads=2)).preprocessing
-    assert made == Preprocessing(mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.1), resize=17,
-                                 crop=(16, 16), interpolation="bicubic")
+    preprocessing = load(tmp_path, Options(heads=2)).preprocessing
+    assert preprocessing == Preprocessing(mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.1), resize=17,
+                                          crop=(16, 16), interpolation="bicubic")
 
 
 def test_a_picture_is_resized_and_cut_as_it_is_said() -> None:
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 90, 3), np.uint8))
-    made = Preprocessing(mean=(0.0,), std=(1.0,), resize=20, crop=(16, 12), order="BGR",
-                         interpolation="bicubic")
+    preprocessing = Preprocessing(mean=(0.0,), std=(1.0,), resize=20, crop=(16, 12), order="BGR",
+                                  interpolation="bicubic")
     expected = np.array(picture.resize((36, 20), Image.Resampling.BICUBIC))[2:18, 12:24, ::-1]
-    assert (made.pixels(picture, 3).numpy() == expected.transpose(2, 0, 1)).all()
-    black = replace(made, resize=None, crop=(52, 90)).pixels(picture, 3)
+    assert (preprocessing.pixels(picture, 3).numpy() == expected.transpose(2, 0, 1)).all()
+    black = replace(preprocessing, resize=None, crop=(52, 90)).pixels(picture, 3)
     assert (black[:, 0] == 0).all()
     assert (black[:, -1] == 0).all()
     assert black[:, 1:-1].any()
@@ -577,10 +577,10 @@ def test_a_processor_that_does_more_is_refused(fields: dict, words: str) -> None
 def test_a_table_is_its_activation(name: str) -> None:
     """Over its whole range, to a code of its output and one of its input."""
     function = activation(name)
-    table, given, step, zero_point = activation_table(function, 4.2, 9.0)
+    table, input_step, step, zero_point = activation_table(function, 4.2, 9.0)
     codes = torch.arange(1024)
-    real = torch.where(codes > 511, codes - 1024, codes).double() * given
-    made = (table.double() - zero_point) * step
+    real = torch.where(codes > 511, codes - 1024, codes).double() * input_step
+    values = (table.double() - zero_point) * step
     assert int(table[0]) == zero_point
-    assert float((made - function(real)).abs().max()) < 0.51 * step + 0.005
-    assert abs(float(made[512]) - float(function(torch.tensor(-9.0).double()))) < step
+    assert float((values - function(real)).abs().max()) < 0.51 * step + 0.005
+    assert abs(float(values[512]) - float(function(torch.tensor(-9.0).double()))) < step

@@ -97,7 +97,7 @@ def randomized(model: nn.Module) -> nn.Module:
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Case, Path]]]:
     """Each network in a folder of its own, which has its ONNX files too."""
     transformers.logging.disable_progress_bar()
-    made = {}
+    saved_networks = {}
     for name, case in cases().items():
         folder = tmp_path_factory.mktemp("saved") / name
         randomized(case.model)
@@ -105,8 +105,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[
         case.processor.save_pretrained(folder)
         for exporter in case.exporters:
             export(case.model, folder / f"{exporter}.onnx", exporter)
-        made[name] = case, folder
-    yield made
+        saved_networks[name] = case, folder
+    yield saved_networks
     transformers.logging.enable_progress_bar()
 
 
@@ -152,10 +152,10 @@ def test_both_exports_and_the_checkpoint_are_the_same_bits(
         network = load(folder / f"{exporter}.onnx", Options(preprocessing=direct.preprocessing))
         assert (network.host is None, not network.nodes) == (case.whole, case.whole)
         assert vars(network.config) | {"name": name} == vars(direct.config)
-        made = quantize(network.model(), images)
-        assert made.tensors.keys() == expected.tensors.keys()
+        quantized = quantize(network.model(), images)
+        assert quantized.tensors.keys() == expected.tensors.keys()
         for key, tensor in expected.tensors.items():
-            assert torch.equal(made[key], tensor), key
+            assert torch.equal(quantized[key], tensor), key
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -174,11 +174,11 @@ def test_outputs_are_those_of_onnx_runtime(saved: dict, tmp_path: Path, name: st
         pixels = load_image(path, network.config, preprocessing)
         with torch.no_grad():
             tokens, scores = network.model().double()(pixels.double())
-        made = {next(iter(expected)): scores[None].numpy()} if case.whole else (
+        outputs = {next(iter(expected)): scores[None].numpy()} if case.whole else (
             network.host.run(tokens.numpy()))
-        assert made.keys() == expected.keys()
+        assert outputs.keys() == expected.keys()
         for key, value in expected.items():
-            assert distance(torch.from_numpy(made[key]), torch.from_numpy(value)) > 100, key
+            assert distance(torch.from_numpy(outputs[key]), torch.from_numpy(value)) > 100, key
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -226,10 +226,10 @@ def test_siglip_is_read_without_its_half_for_texts(tmp_path: Path, kind: str) ->
     with torch.no_grad():
         expected = model.vision_model(**wanted) if kind == "SiglipModel" else model(**wanted)
         tokens, _ = network.model().double()(pixels.double())
-    made = network.host.run(tokens.numpy())
-    assert made.keys() == ({"last_hidden_state", "pooler_output"} if kind == "SiglipModel"
-                           else {"logits"})
-    for output, value in made.items():
+    outputs = network.host.run(tokens.numpy())
+    assert outputs.keys() == ({"last_hidden_state", "pooler_output"} if kind == "SiglipModel"
+                              else {"logits"})
+    for output, value in outputs.items():
         assert distance(torch.from_numpy(value), expected[output]) > 100
     words = ("the half for texts" if kind == "SiglipModel" else
              "attn_pool left out: a classifier of the average does not use it")
@@ -461,13 +461,13 @@ def test_every_engine_gives_the_user_s_own_outputs(tmp_path: Path) -> None:
     export(model, tmp_path / "net.onnx")
     (tmp_path / "pictures").mkdir()
     path, *_ = pictures(tmp_path / "pictures")
-    made = import_network(tmp_path / "net.onnx", tmp_path / "q.safetensors",
-                          calibrate=tmp_path / "pictures", preprocessing="half", crop_share=0.8)
-    pixels = made.preprocessing.pixels(Image.open(path), 3)
+    found = import_network(tmp_path / "net.onnx", tmp_path / "q.safetensors",
+                           calibrate=tmp_path / "pictures", preprocessing="half", crop_share=0.8)
+    pixels = found.preprocessing.pixels(Image.open(path), 3)
     with torch.no_grad():
         expected = model((pixels[None] / 255 - 0.5) / 0.5)
     name = onnx.load(tmp_path / "net.onnx").graph.output[0].name
-    for network, engine, least in ((made.network, "float", 100), (made.network, "integer", 20),
+    for network, engine, least in ((found.network, "float", 100), (found.network, "integer", 20),
                                    (tmp_path / "q.safetensors", "integer", 20)):
         result = infer(network, path, engine=engine)
         result.save_outputs(tmp_path / "outputs.npz")
@@ -475,7 +475,7 @@ def test_every_engine_gives_the_user_s_own_outputs(tmp_path: Path) -> None:
             assert kept.files == [name]
             assert distance(torch.from_numpy(kept[name]), expected) > least
         assert result.to_json()["outputs"][name]["shape"] == [1, 5]
-    assert {row["operator"] for row in made.to_json()["host"]} >= {"ReduceMean", "Gemm"}
+    assert {row["operator"] for row in found.to_json()["host"]} >= {"ReduceMean", "Gemm"}
 
 
 @pytest.mark.parametrize("size", [0, 9, 4000, -7])
@@ -496,5 +496,5 @@ def test_an_open_size_is_asked_for(tmp_path: Path) -> None:
     onnx.save(model, path)
     with pytest.raises(ValueError, match="leaves the height of its images open; say --image"):
         load(path, Options(preprocessing=NAMED["half"]))
-    made = load(path, Options(preprocessing=NAMED["half"], image=(16, 16)))
-    assert made.config.num_tokens == 16
+    network = load(path, Options(preprocessing=NAMED["half"], image=(16, 16)))
+    assert network.config.num_tokens == 16

@@ -45,8 +45,8 @@ class Mixture(nn.Module):
         if self.kind == "normalized":
             values = values / values.sum(-1, keepdim=True)
         weights = torch.zeros(*h.shape[:-1], EXPERTS).scatter(-1, chosen, values)
-        made = getattr(self, f"by_{self.kind}", self.by_einsum)(h, weights, values, chosen)
-        return made + self.shared(h) if "shared" in self.kind else made
+        routed = getattr(self, f"by_{self.kind}", self.by_einsum)(h, weights, values, chosen)
+        return routed + self.shared(h) if "shared" in self.kind else routed
 
     def by_einsum(self, h: Tensor, weights: Tensor, *_: Tensor) -> Tensor:
         hidden = functional.gelu(torch.einsum("btd,efd->btef", h, self.w1) + self.b1)
@@ -317,8 +317,8 @@ def causal(model: Plain, block: int, value: str, result: str) -> tuple[list, dic
 
 def replaced(path: Path, model: Plain, make: Callable) -> None:
     """Put other operators in place of all attentions."""
-    made = onnx.load(path)
-    graph = made.graph
+    exported = onnx.load(path)
+    graph = exported.graph
     for block in range(2):
         place, value = attention(graph, block)
         nodes, constants = make(model, block, value, f"context{block}")
@@ -328,11 +328,11 @@ def replaced(path: Path, model: Plain, make: Callable) -> None:
         graph.initializer.extend(numpy_helper.from_array(
             np.ascontiguousarray(tensor.detach().numpy()), name)
             for name, tensor in constants.items())
-    del made.opset_import[:]
-    made.opset_import.extend([helper.make_opsetid("", 23 if make in (standard, causal) else 17),
-                              helper.make_opsetid("com.microsoft", 1)])
-    made.ir_version = 10
-    onnx.save(made, path)
+    del exported.opset_import[:]
+    exported.opset_import.extend([helper.make_opsetid("", 23 if make in (standard, causal) else 17),
+                                  helper.make_opsetid("com.microsoft", 1)])
+    exported.ir_version = 10
+    onnx.save(exported, path)
 
 
 @pytest.mark.parametrize("make", [runtime_attention, runtime_heads, biased_heads, standard])
@@ -357,20 +357,20 @@ def test_half_precision_is_read_in_float32(tmp_path: Path) -> None:
     """Weights, inputs and casts of a file in float16; its numbers are kept."""
     model, path = randomized(Plain()), tmp_path / "net.onnx"
     export(model, path, opset=17)
-    made = onnx.load(path)
-    for item in made.graph.initializer:
+    exported = onnx.load(path)
+    for item in exported.graph.initializer:
         if item.data_type == TensorProto.FLOAT:
             item.CopyFrom(numpy_helper.from_array(
                 numpy_helper.to_array(item).astype(np.float16), item.name))
-    for item in (*made.graph.input, *made.graph.output):
+    for item in (*exported.graph.input, *exported.graph.output):
         item.type.tensor_type.elem_type = TensorProto.FLOAT16
-    for node in made.graph.node:
+    for node in exported.graph.node:
         for item in node.attribute:
             if item.type == item.TENSOR and item.t.data_type == TensorProto.FLOAT:
                 item.t.CopyFrom(numpy_helper.from_array(
                     numpy_helper.to_array(item.t).astype(np.float16)))
-    del made.graph.value_info[:]
-    onnx.save(made, path)
+    del exported.graph.value_info[:]
+    onnx.save(exported, path)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(parameter.half().float())

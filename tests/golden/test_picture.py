@@ -35,8 +35,8 @@ STORED: dict[int, Callable] = {
 
 
 def read(path: Path, config=COLOR) -> np.ndarray:
-    made = load_image(path, config).permute(1, 2, 0).numpy()
-    return made if config is COLOR else made[..., 0]
+    pixels = load_image(path, config).permute(1, 2, 0).numpy()
+    return pixels if config is COLOR else pixels[..., 0]
 
 
 def blended(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -45,9 +45,9 @@ def blended(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return np.floor(color * (share[..., None] if color.ndim == 3 else share) + 0.5)
 
 
-def near(made: np.ndarray, right: np.ndarray, error: int = 1) -> bool:
-    return made.shape == right.shape and bool(
-        (np.abs(made.astype(int) - right) <= error).all())
+def near(pixels: np.ndarray, right: np.ndarray, error: int = 1) -> bool:
+    return pixels.shape == right.shape and bool(
+        (np.abs(pixels.astype(int) - right) <= error).all())
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -395,9 +395,9 @@ def test_all_pictures_of_a_file_are_frames(tmp_path: Path, name: str, options: d
     images = [Image.fromarray(values) for values in (
         [255 - SCENE, *shown] if "default_image" in options else shown)]
     images[0].save(tmp_path / name, save_all=True, append_images=images[1:], **options)
-    made = [frame.permute(1, 2, 0).numpy() for frame in frames(str(tmp_path / name), COLOR)]
-    assert len(made) == 3
-    assert all(near(*pair, 0) for pair in zip(made, shown, strict=True))
+    pictures = [frame.permute(1, 2, 0).numpy() for frame in frames(str(tmp_path / name), COLOR)]
+    assert len(pictures) == 3
+    assert all(near(*pair, 0) for pair in zip(pictures, shown, strict=True))
 
 
 @pytest.mark.parametrize(("suffix", "options"), [

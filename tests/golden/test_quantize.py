@@ -154,31 +154,31 @@ def test_a_channel_that_calibration_missed_keeps_room() -> None:
 
 
 def test_gelu_table_is_gelu() -> None:
-    table, given, made, zero_point = activation_table(functional.gelu, 4.2, 4.2)
+    table, input_step, step, zero_point = activation_table(functional.gelu, 4.2, 4.2)
     q = torch.cat((torch.arange(512), torch.arange(-512, 0)))
-    real = functional.gelu(q.double() * given)
+    real = functional.gelu(q.double() * input_step)
     assert table[0] == zero_point
-    assert ((table.double() - zero_point) * made - real).abs().max() <= made * 0.5001
+    assert ((table.double() - zero_point) * step - real).abs().max() <= step * 0.5001
     assert table.max() == 255
-    assert 512 * given > 4.2
+    assert 512 * input_step > 4.2
 
 
 def test_a_linear_layer_of_codes_is_the_real_one() -> None:
     generator = torch.Generator().manual_seed(0)
     weight, bias = torch.randn(50, 96, generator=generator).double(), torch.randn(50).double()
     gain, zero_point = 3.0, 11
-    made = integer_linear(weight, bias, operand=255, gain=gain, zero_point=zero_point, name="x")
+    tensors = integer_linear(weight, bias, operand=255, gain=gain, zero_point=zero_point, name="x")
     a = torch.randint(0, 256, (200, 96), generator=generator)
-    acc = a @ made["x.weight"].long().T + made["x.bias"]
-    got = acc * made["x.multiplier"] / 2.0 ** int(made["x.shift"])
+    acc = a @ tensors["x.weight"].long().T + tensors["x.bias"]
+    got = acc * tensors["x.multiplier"] / 2.0 ** int(tensors["x.shift"])
     real = gain * ((a - zero_point).double() @ weight.T + bias)
     assert sqnr(got, real) > 40
 
 
 def test_a_bias_without_weights_still_fits() -> None:
-    made = integer_linear(torch.zeros(1, 8).double(), torch.tensor([0.75]).double(), operand=128,
-                          gain=256.0, name="x")
-    value = int(made["x.bias"]) * int(made["x.multiplier"]) / 2 ** int(made["x.shift"])
+    tensors = integer_linear(torch.zeros(1, 8).double(), torch.tensor([0.75]).double(), operand=128,
+                             gain=256.0, name="x")
+    value = int(tensors["x.bias"]) * int(tensors["x.multiplier"]) / 2 ** int(tensors["x.shift"])
     assert value == pytest.approx(192, rel=1e-2)
 
 
@@ -369,10 +369,10 @@ def test_committed_digits_are_as_accurate_in_integers(task: int) -> None:
 
 def test_committed_integers_are_those_of_the_committed_weights() -> None:
     images, _ = digits("train")
-    made = quantize(network(MODELS["digits"], trained=True), images[:CALIBRATION])
+    recomputed = quantize(network(MODELS["digits"], trained=True), images[:CALIBRATION])
     stored = QuantizedModel.load(WEIGHTS / "digits.quantized.safetensors")
     assert stored.config == MODELS["digits"]
-    assert stored.tensors.keys() == made.tensors.keys()
-    differing = [name for name, tensor in made.tensors.items()
+    assert stored.tensors.keys() == recomputed.tensors.keys()
+    differing = [name for name, tensor in recomputed.tensors.items()
                  if stored[name].dtype != tensor.dtype or not torch.equal(stored[name], tensor)]
     assert not differing

@@ -256,17 +256,17 @@ def test_migration_is_defined(size: float, weight: float) -> None:
     (0, 0), (0, 9.0), (1e-42, 0), (1e-42, 1e-42), (0, 1e-20), (1e-3, 2e-3), (0.1, 0.1),
     (0.2, 0.1), (3, 3), (1e30, 0)])
 def test_a_gelu_table_of_any_range(largest: float, lowest: float) -> None:
-    table, given, step, zero_point = activation_table(functional.gelu, largest, lowest)
-    assert 0 < given < math.inf
+    table, input_step, step, zero_point = activation_table(functional.gelu, largest, lowest)
+    assert 0 < input_step < math.inf
     assert 0 < step < math.inf
     assert table[0] == zero_point
     seen = torch.linspace(-lowest, largest, 101).double()
-    codes = (seen / given).round().clamp(-512, 511).long()
+    codes = (seen / input_step).round().clamp(-512, 511).long()
     out = (table[codes & 1023].double() - zero_point) * step
     error = (out - functional.gelu(seen)).abs().max()
     # Half a step of the input, whose slope is at most 1.13, and half of the output; of GELU's
     # dip to -0.17 nothing is lost.
-    assert error <= 0.57 * given + 0.51 * step
+    assert error <= 0.57 * input_step + 0.51 * step
 
 
 def test_noise_beside_zeros_is_defined() -> None:

@@ -79,11 +79,11 @@ def test_sequences_side_by_side_are_sequences_one_by_one() -> None:
     for choice in (Choice(Policy.DELTA, 3), Choice(Policy.TOKEN_GATE), Choice(Policy.ZERO_SKIP)):
         together, *alone = (Temporal(model, Plan(choice)) for _ in range(3))
         for pixels in shown.unbind(1):
-            made = together.run(pixels)
+            joint = together.run(pixels)
             each = [run.run(frame) for run, frame in zip(alone, pixels, strict=True)]
-            assert torch.equal(made.x, torch.stack([trace.x for trace in each]))
-            assert torch.equal(made.scores, torch.stack([trace.scores for trace in each]))
-            for product, sent in made.sent.items():
+            assert torch.equal(joint.x, torch.stack([trace.x for trace in each]))
+            assert torch.equal(joint.scores, torch.stack([trace.scores for trace in each]))
+            for product, sent in joint.sent.items():
                 rows = [trace.sent[product] for trace in each if product in trace.sent]
                 assert torch.equal(sent, (torch.cat if product.expert is not None
                                           else torch.stack)(rows))
@@ -92,14 +92,14 @@ def test_sequences_side_by_side_are_sequences_one_by_one() -> None:
 def test_images_at_once_are_images_one_by_one() -> None:
     model = network("uneven")
     images = torch.stack(video(model.config, "object", 6)).unflatten(0, (2, 3))
-    made = infer(model, images, 1)
+    joint = infer(model, images, 1)
     for place in ((0, 0), (0, 2), (1, 1)):
         alone = infer(model, images[place], 1)
-        assert torch.equal(made.x[place], alone.x)
-        assert torch.equal(made.scores[place], alone.scores)
+        assert torch.equal(joint.x[place], alone.x)
+        assert torch.equal(joint.scores[place], alone.scores)
         for layer, routes in alone.routes.items():
             assert all(torch.equal(a[place], b)
-                       for a, b in zip(made.routes[layer], routes, strict=True))
+                       for a, b in zip(joint.routes[layer], routes, strict=True))
 
 
 def test_policies_and_tasks_may_be_mixed() -> None:
@@ -252,11 +252,11 @@ def test_a_plan_is_checked_against_the_network() -> None:
 
 def play(rows: list[Tensor], weight: Tensor, choice: Choice) -> list[tuple[Tensor, State]]:
     """Send one operand (R, K) after another."""
-    made, state = [], None
+    steps, state = [], None
     for x in rows:
         sent, state = advance(state, torch.arange(len(x)), x, weight, choice)
-        made.append((sent, state))
-    return made
+        steps.append((sent, state))
+    return steps
 
 
 CODES = st.one_of(st.integers(-128, 127), st.sampled_from([-128, 127, 0]))
@@ -270,8 +270,8 @@ def test_accumulators_are_those_of_the_reference_and_it_is_within_theta(
         codes: list[list[int]], theta: int, policy: Policy) -> None:
     rows = [torch.tensor(row).view(2, 3) for row in codes]
     before = torch.zeros(2, 3, dtype=torch.int64)
-    made = play(rows, WEIGHT, Choice(policy, theta))
-    for number, (x, (sent, state)) in enumerate(zip(rows, made, strict=True)):
+    steps = play(rows, WEIGHT, Choice(policy, theta))
+    for number, (x, (sent, state)) in enumerate(zip(rows, steps, strict=True)):
         assert torch.equal(state.acc, state.reference @ WEIGHT.T)
         assert (x - state.reference).abs().max() <= theta
         assert torch.equal(state.reference, torch.where(sent, x, before)), "sent, so known exactly"
@@ -287,10 +287,10 @@ def test_accumulators_are_those_of_the_reference_and_it_is_within_theta(
 def test_a_slow_ramp_is_followed_within_theta(policy: Policy, theta: int) -> None:
     """One code a frame: each step is within theta, so an open loop would never send."""
     rows = [torch.full((1, 3), value) for value in range(-128, 128)]
-    made = play(rows, WEIGHT, Choice(policy, theta))
+    steps = play(rows, WEIGHT, Choice(policy, theta))
     assert max(int((x - state.reference).abs().max())
-               for x, (_, state) in zip(rows, made, strict=True)) == theta
-    assert [bool(sent.all()) for sent, _ in made] == [
+               for x, (_, state) in zip(rows, steps, strict=True)) == theta
+    assert [bool(sent.all()) for sent, _ in steps] == [
         number % (theta + 1) == 0 for number in range(256)]
 
 

@@ -72,9 +72,9 @@ def read(path: Path) -> list[np.ndarray]:
     return [np.asarray(frame.image) for frame in decoded(path)]
 
 
-def error(made: np.ndarray, right: np.ndarray) -> float:
-    assert made.shape == right.shape
-    return float(np.abs(made.astype(int) - right).mean())
+def error(pixels: np.ndarray, right: np.ndarray) -> float:
+    assert pixels.shape == right.shape
+    return float(np.abs(pixels.astype(int) - right).mean())
 
 
 @pytest.mark.parametrize("name", MATRICES)
@@ -83,8 +83,8 @@ def test_frames_are_turned_as_their_matrix_says(tmp_path: Path, suffix: str, nam
     angle, turned = MATRICES[name]
     path = write(tmp_path / f"a.{suffix}", "ffv1" if suffix == "mkv" else "mpeg4", "yuv420p",
                  [BLOCKS] * 3, prepare=lambda stream: stream.set_display_rotation(*angle))
-    for made in read(path):
-        assert error(made, turned(BLOCKS)) < 8
+    for frame in read(path):
+        assert error(frame, turned(BLOCKS)) < 8
 
 
 def test_frames_at_an_angle_are_refused(tmp_path: Path) -> None:
@@ -105,8 +105,8 @@ def test_pixels_are_as_wide_as_the_file_says(tmp_path: Path, turn: int) -> None:
                  prepare=prepare)
     shown = BLOCKS if not turn else np.rot90(BLOCKS)
     config = replace(WIDE, image_height=shown.shape[0], image_width=shown.shape[1])
-    [made] = frames(str(path), config)
-    inside = np.abs(made.permute(1, 2, 0).numpy().astype(int) - shown).max(-1)
+    [frame] = frames(str(path), config)
+    inside = np.abs(frame.permute(1, 2, 0).numpy().astype(int) - shown).max(-1)
     assert (inside > 60).mean() < 0.15, "edges between blocks alone are smoothed"
 
 
@@ -180,9 +180,9 @@ def test_transparent_is_black(tmp_path: Path, name: str, codec: str, pixel: str,
     alpha = np.kron([[255, 0, 128], [255, 128, 0]], np.ones((16, 16)))[..., None]
     stored = np.concatenate([BLOCKS, alpha], -1).astype(np.uint8)
     path = write(tmp_path / name, codec, pixel, [stored] * 2)
-    made = read(path)
-    assert len(made) == 2
-    assert error(made[1], BLOCKS * (alpha / 255)) < tolerance
+    pictures = read(path)
+    assert len(pictures) == 2
+    assert error(pictures[1], BLOCKS * (alpha / 255)) < tolerance
 
 
 def test_floating_point_is_refused(tmp_path: Path) -> None:
@@ -246,8 +246,8 @@ def test_a_cover_is_not_the_video(tmp_path: Path) -> None:
         for made, picture in ((cover, BLOCKS), (stream, np.zeros_like(BLOCKS))):
             container.mux(made.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(made.encode())
-    [made] = read(path)
-    assert made.max() < 10
+    [frame] = read(path)
+    assert frame.max() < 10
 
 
 @pytest.mark.parametrize(("suffix", "default", "shown"), [
@@ -268,8 +268,8 @@ def test_of_two_videos_the_default_is_taken(tmp_path: Path, suffix: str, default
         with pytest.raises(ValueError, match="the file has 2 video streams, of which 0 are its de"):
             check_whole(path)
     else:
-        [made] = read(path)
-        assert abs(made.mean() - 190 * shown) < 10
+        [frame] = read(path)
+        assert abs(frame.mean() - 190 * shown) < 10
 
 
 def test_a_picture_without_its_suffix_is_no_video(tmp_path: Path) -> None:

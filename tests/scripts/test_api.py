@@ -105,15 +105,15 @@ def test_load_builds_when_asked() -> None:
 
 
 def test_compiled_program_is_the_compiler_s() -> None:
-    made = compile("digits", task=1, policy="zero-skip")
-    program = compile_program(find("digits").quantized, PRESETS["nano"], 1, made.plan)
-    assert made.program.descriptors == program.descriptors
-    assert made.outline.labels == program.labels
-    assert np.array_equal(made.program.memory, program.memory)
-    figures = made.to_json()
+    compilation = compile("digits", task=1, policy="zero-skip")
+    program = compile_program(find("digits").quantized, PRESETS["nano"], 1, compilation.plan)
+    assert compilation.program.descriptors == program.descriptors
+    assert compilation.outline.labels == program.labels
+    assert np.array_equal(compilation.program.memory, program.memory)
+    figures = compilation.to_json()
     assert sum(figures["descriptors"].values()) == len(program.descriptors)
     assert sum(figures["bytes"].values()) == program.size
-    assert f"{sum(label.role == Role.LOAD for label in program.labels)}" in shown(made)
+    assert f"{sum(label.role == Role.LOAD for label in program.labels)}" in shown(compilation)
 
 
 def test_simulation_is_the_simulator_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
@@ -129,9 +129,9 @@ def test_simulation_is_the_simulator_s(tmp_path: Path, monkeypatch: pytest.Monke
     ways = [simulate("digits", task=1, **options),
             simulate(compile(load("digits"), PRESETS["nano"], task=1), **options),
             simulate(QUANTIZED, "nano", task=1, image=tmp_path / "digit.png", **options)]
-    for made in ways:
-        assert dict(made.result.counters) == expected
-        assert made.cycles == expected["cycles"]
+    for simulation in ways:
+        assert dict(simulation.result.counters) == expected
+        assert simulation.cycles == expected["cycles"]
     assert f"{expected['cycles']:,} cycles" in shown(ways[0])
     code, out, _ = test_cli.run(monkeypatch, capsys, "simulate", "digits", "--task", 1,
                                 "--latency", 40, "--interval", 2, "--fps", 10, "--json", "-")
@@ -185,16 +185,17 @@ def test_bad_arguments_are_one_line(message: str) -> None:
 def test_verilog_differs_in_nothing(tmp_path: Path) -> None:
     """Nor does a program that skips zeros; and a wrong image is told from a right one."""
     for policy in ("dense", "zero-skip"):
-        made = run_verilog(compile("digits", policy=policy), trace=tmp_path / "t.json")
-        assert (made.mismatches, made.counters_differing, made.spans_differing) == (0, 0, 0)
-        assert made.ran.counters["cycles"] > 0
-        assert made.to_json()["trace"] == str(tmp_path / "t.json")
-        assert "rtl" in shown(made)
+        verified = run_verilog(compile("digits", policy=policy), trace=tmp_path / "t.json")
+        assert verified.mismatches == 0
+        assert (verified.counters_differing, verified.spans_differing) == (0, 0)
+        assert verified.ran.counters["cycles"] > 0
+        assert verified.to_json()["trace"] == str(tmp_path / "t.json")
+        assert "rtl" in shown(verified)
     config = load("digits").config
     Image.fromarray(np.zeros((config.image_height, config.image_width), np.uint8)).save(
         tmp_path / "black.png")
     black = run_verilog("digits", image=tmp_path / "black.png")
-    assert black.output.sha256 != made.output.sha256
+    assert black.output.sha256 != verified.output.sha256
 
 
 class Watched(Progress):
@@ -214,17 +215,17 @@ class Watched(Progress):
 def test_compare_answers_a_mapping(tmp_path: Path) -> None:
     """The figures of a dense point are the simulator's; all points are told of."""
     watched = Watched()
-    made = deltamoe.compare({
+    comparison = deltamoe.compare({
         "question": "Does a slow memory hurt?", "models": ["digits"], "hardware": ["nano"],
         "memory": [{"latency": 20}, {"latency": 20, "interval": 4}]}, progress=watched)
     assert watched.seen == [("points", 2)]
-    for outcome, interval in zip(made.outcomes, (1, 4), strict=True):
+    for outcome, interval in zip(comparison.outcomes, (1, 4), strict=True):
         assert outcome.cycles == simulate("digits", interval=interval).cycles
-    assert made.to_json()["answer"] == made.answer
-    assert "Does a slow memory hurt?" in shown(made)
-    made.write(tmp_path / "report")
+    assert comparison.to_json()["answer"] == comparison.answer
+    assert "Does a slow memory hurt?" in shown(comparison)
+    comparison.write(tmp_path / "report")
     assert (tmp_path / "report" / "report.html").exists()
-    assert len(made.csv().splitlines()) == 3
+    assert len(comparison.csv().splitlines()) == 3
 
 
 def test_sweep_goes_on(tmp_path: Path) -> None:
@@ -242,17 +243,17 @@ def test_quantize_makes_a_network_that_runs(tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
     Image.fromarray(default_image(load("digits").config)[0].numpy()).save(folder / "a.png")
-    made = quantize(WEIGHTS / "digits.safetensors", folder, tmp_path / "q.safetensors")
-    assert made.to_json()["out"] == str(tmp_path / "q.safetensors")
-    assert len(made.to_json()["blocks"]) == 4
-    assert made.worst.own == min(block.own for block in made.noise)
+    quantization = quantize(WEIGHTS / "digits.safetensors", folder, tmp_path / "q.safetensors")
+    assert quantization.to_json()["out"] == str(tmp_path / "q.safetensors")
+    assert len(quantization.to_json()["blocks"]) == 4
+    assert quantization.worst.own == min(block.own for block in quantization.noise)
     kept = load(tmp_path / "q.safetensors").weights.quantized
-    assert all(torch.equal(made.network.weights.quantized[name], tensor)
+    assert all(torch.equal(quantization.network.weights.quantized[name], tensor)
                for name, tensor in kept.tensors.items())
-    assert isinstance(made.network, Network)
-    assert not made.network.preset
-    assert simulate(made.network).cycles > 0
-    assert f"block {made.worst.layer} loses most" in shown(made)
+    assert isinstance(quantization.network, Network)
+    assert not quantization.network.preset
+    assert simulate(quantization.network).cycles > 0
+    assert f"block {quantization.worst.layer} loses most" in shown(quantization)
     unsaved = quantize(WEIGHTS / "digits.safetensors", folder)
     assert unsaved.to_json()["out"] is None
 
@@ -276,19 +277,19 @@ def test_trace_counts_and_saves(tmp_path: Path) -> None:
     """Two layers of 3 x 8 times 16 x 8 and 4 x 16; the file is a model of a study."""
     model = nn.Sequential(nn.Linear(8, 16, bias=False), nn.ReLU(), nn.Linear(16, 4, bias=False))
     x = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
-    made = trace(model, x)
-    rows = {row["name"]: row for row in made.to_json()["products"]}
+    recorded = trace(model, x)
+    rows = {row["name"]: row for row in recorded.to_json()["products"]}
     assert [(row["rows"], row["depth"], row["columns"]) for row in rows.values()] == [
         (3, 8, 16), (3, 16, 4)]
     hidden = torch.relu(x @ model[0].weight.T)
     assert list(rows.values())[1]["density"] == pytest.approx(
         float((hidden > hidden.max() / 254).double().mean()))
-    assert made.to_json()["macs"] == 3 * 8 * 16 + 3 * 16 * 4
-    assert "sees 100 % of the MACs" in shown(made)
-    made.save(tmp_path / "t.safetensors")
+    assert recorded.to_json()["macs"] == 3 * 8 * 16 + 3 * 16 * 4
+    assert "sees 100 % of the MACs" in shown(recorded)
+    recorded.save(tmp_path / "t.safetensors")
     compared = deltamoe.compare({"question": "?", "models": [
         {"trace": str(tmp_path / "t.safetensors")}], "hardware": ["nano"]})
-    assert compared.outcomes[0].counters["macs"] == made.to_json()["macs"]
+    assert compared.outcomes[0].counters["macs"] == recorded.to_json()["macs"]
     assert list(map(str, hooks.trace(model, x).products)) == list(rows)
 
 

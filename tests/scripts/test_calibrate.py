@@ -60,8 +60,8 @@ def write(path: Path, rows: list[list], header: list[str] = HEADER) -> Path:
 @pytest.mark.parametrize("idle", [True, False])
 def test_without_noise_prices_are_exact(idle: bool, tmp_path: Path) -> None:
     rows = read(write(tmp_path / "m.csv", measured(0, idle=idle)))
-    made = fit(*equations(rows, TERMS), TERMS)
-    assert dict(made.values) == pytest.approx(TRUE, rel=1e-9)
+    fitted = fit(*equations(rows, TERMS), TERMS)
+    assert dict(fitted.values) == pytest.approx(TRUE, rel=1e-9)
 
 
 @pytest.mark.parametrize("idle", [True, False])
@@ -72,19 +72,19 @@ def test_interval_holds_the_truth_as_often_as_it_says(idle: bool, tmp_path: Path
     left, right = equations(rows, TERMS)
     rng, inside, left_over = np.random.default_rng(seed), dict.fromkeys(TERMS, 0), []
     for _ in range(300):
-        made = fit(left, right + rng.normal(0, NOISE, len(right)), TERMS)
-        left_over.append(made.residual_w**2)
+        fitted = fit(left, right + rng.normal(0, NOISE, len(right)), TERMS)
+        left_over.append(fitted.residual_w**2)
         for term, value in TRUE.items():
-            inside[term] += abs(made.values[term] - value) <= made.margins[term]
-            assert made.margins[term] < 0.2 * value
+            inside[term] += abs(fitted.values[term] - value) <= fitted.margins[term]
+            assert fitted.margins[term] < 0.2 * value
     assert all(270 <= count <= 299 for count in inside.values())
     assert np.mean(left_over) == pytest.approx(NOISE**2, rel=0.1)
 
 
 def test_no_price_is_negative(tmp_path: Path) -> None:
     left, right = equations(read(write(tmp_path / "m.csv", measured(0))), TERMS)
-    made = fit(left, right - 5.0 * left[:, 1], TERMS)
-    assert min(made.values.values()) >= 0
+    fitted = fit(left, right - 5.0 * left[:, 1], TERMS)
+    assert min(fitted.values.values()) >= 0
     lower = fit(left, right - 2 * TRUE["dram"] * left[:, 1], TERMS)
     assert lower.values["dram"] == 0
 
@@ -110,8 +110,8 @@ def test_table_predicts_what_was_measured(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_table_without_idle_power_says_so(tmp_path: Path) -> None:
     rows = read(write(tmp_path / "m.csv", measured(NOISE, idle=False)))
-    made = parse("t", table(fit(*equations(rows, TERMS), TERMS), rows, "m.csv"))
-    assert "device_idle" in made.gaps
+    parsed = parse("t", table(fit(*equations(rows, TERMS), TERMS), rows, "m.csv"))
+    assert "device_idle" in parsed.gaps
 
 
 GOOD = measured(NOISE)

@@ -329,38 +329,38 @@ def test_video_json(policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                        "generator:fixed", "--policy", policy, "--frames", 3, "--out", tmp_path,
                        "--json", "-")
     assert code == 0
-    made = json.loads(out)
-    assert [frame["mismatches"] for frame in made["frames"]] == [0, 0, 0]
-    assert {frame["sqnr_db"] for frame in made["frames"]} == {None}
-    for frame in made["frames"]:
+    figures = json.loads(out)
+    assert [frame["mismatches"] for frame in figures["frames"]] == [0, 0, 0]
+    assert {frame["sqnr_db"] for frame in figures["frames"]} == {None}
+    for frame in figures["frames"]:
         assert frame["speedup"] == frame["dense_cycles"] / frame["cycles"]
         assert 0 < frame["energy_low_pj"] < frame["energy_pj"] < frame["energy_high_pj"]
         assert frame["bytes"] > 0
-    first, *later = made["frames"]
+    first, *later = figures["frames"]
     if policy in {"delta", "token-gate"}:
-        assert policy in made["operators"].values()
+        assert policy in figures["operators"].values()
         assert first["density"] == 1
     if policy == "delta":
         assert max(frame["density"] for frame in later) < 0.9
     if policy == "auto":
-        assert made["summary"]["speedup"] > 1
+        assert figures["summary"]["speedup"] > 1
     if policy == "dense":
-        assert first["density"] == made["summary"]["speedup"] == 1
+        assert first["density"] == figures["summary"]["speedup"] == 1
     with Image.open(tmp_path / "video.png") as drawn:
         assert drawn.size[0] > 500
 
 
 def test_video_with_theta_loses_bits_and_gains_speed(monkeypatch: pytest.MonkeyPatch,
                                                      capsys: pytest.CaptureFixture) -> None:
-    made = []
+    by_theta = []
     for theta in (0, 2):
         _, out, _ = run(monkeypatch, capsys, "video", "digits", "--hardware", "nano", "--input",
                         "generator:fixed", "--policy", "delta", "--frames", 3, "--theta", theta,
                         "--json", "-")
-        made.append(json.loads(out))
-    assert made[1]["summary"]["density"] < made[0]["summary"]["density"]
-    assert made[1]["summary"]["speedup"] > made[0]["summary"]["speedup"]
-    assert 0 < made[1]["frames"][2]["sqnr_db"] < 60
+        by_theta.append(json.loads(out))
+    assert by_theta[1]["summary"]["density"] < by_theta[0]["summary"]["density"]
+    assert by_theta[1]["summary"]["speedup"] > by_theta[0]["summary"]["speedup"]
+    assert 0 < by_theta[1]["frames"][2]["sqnr_db"] < 60
 
 
 def test_accuracy_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
@@ -407,11 +407,11 @@ def test_train_delta_compares_the_same_sequences(
         "fewer_events": 2, "fewer_followed_events": 4000 / 1500, "fewer_macs": 4,
         "points_lost_digit": 1})
     assert [row["events_per_frame"] for row in result["rows"]] == [50, 25]
-    written, given = (QuantizedModel.load(path) for path in (  # whose metadata has no order
+    written, committed = (QuantizedModel.load(path) for path in (  # whose metadata has no order
         tmp_path / "digits-delta.quantized.safetensors", QUANTIZED))
-    assert written.config == given.config
-    assert written.tensors.keys() == given.tensors.keys()
-    assert all(torch.equal(written[name], tensor) for name, tensor in given.tensors.items())
+    assert written.config == committed.config
+    assert written.tensors.keys() == committed.tensors.keys()
+    assert all(torch.equal(written[name], tensor) for name, tensor in committed.tensors.items())
 
 
 def test_a_result_may_go_into_the_folder_that_its_command_makes(

@@ -82,9 +82,9 @@ def said(monkeypatch, capsys, line: str) -> dict:
 
 def test_figures_are_those_of_simulate_and_every_output_agrees(
         compared, monkeypatch, capsys) -> None:
-    made, folder, out = compared(SMALL)
-    points = {(point["policy"], point["memory"]): point for point in made["points"]}
-    assert len(points) == len(made["points"]) == 6
+    figures, folder, out = compared(SMALL)
+    points = {(point["policy"], point["memory"]): point for point in figures["points"]}
+    assert len(points) == len(figures["points"]) == 6
     for memory, options in (("near", "--latency 20"), ("far", "--latency 60 --interval 2")):
         alone = said(monkeypatch, capsys, f"simulate digits --hardware nano {options}")
         point = points["dense", memory]
@@ -97,36 +97,36 @@ def test_figures_are_those_of_simulate_and_every_output_agrees(
     assert points["zero-skip", "near"]["executes"] == "rtl"
     assert points["teal density=0.4", "far"]["executes"] == "model"
     assert points["dense", "far"]["speedup"] == 1
-    for point in made["points"]:
+    for point in figures["points"]:
         base = points["dense", point["memory"]]
         assert point["speedup"] == pytest.approx(base["cycles"] / point["cycles"])
 
     for number, row in enumerate(csv.DictReader(Path("made.csv").read_text().splitlines())):
-        point = made["points"][number]
+        point = figures["points"][number]
         for name, value in row.items():
             assert value == ("" if point[name] is None else str(point[name])), name
     table = [line.split() for line in out.splitlines()]
     page = (folder / "report.html").read_text()
-    for number, point in enumerate(made["points"], 1):
+    for number, point in enumerate(figures["points"], 1):
         cycles = f"{point['cycles']:,.0f}"
         assert any(line[:1] == [str(number)] and cycles in line and point["executes"] in line
                    for line in table)
         assert re.search(rf'>{number}</td>.{{,80}}class="{point["executes"]}".*?>{cycles}<', page)
     for words in table:  # also of the energy by component
         if words and words[0].isdigit():
-            assert made["points"][int(words[0]) - 1]["executes"] in words
-    assert made["answer"] in " ".join(out.split())
-    assert html.escape(made["answer"]) in page
+            assert figures["points"][int(words[0]) - 1]["executes"] in words
+    assert figures["answer"] in " ".join(out.split())
+    assert html.escape(figures["answer"]) in page
 
 
 def test_report_needs_nothing_else_and_states_its_sources(compared) -> None:
-    made, folder, _ = compared(SMALL)
+    figures, folder, _ = compared(SMALL)
     page = (folder / "report.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:)|url\(|<script|@import|https?:', page)
     assert page.count("data:image/png;base64,") == 5
     assert {path.name for path in folder.iterdir()} == {
         "report.html", "roofline.png", "pareto.png", "energy.png", "layers.png", "stalls.png"}
-    used = tables()[made["energy_table"]]
+    used = tables()[figures["energy_table"]]
     for entry in used.entries.values():
         assert html.escape(entry["source"]) in page
     for reason in used.gaps.values():
@@ -142,7 +142,7 @@ def test_report_needs_nothing_else_and_states_its_sources(compared) -> None:
 
 def test_report_says_what_stands_in_for_training(compared) -> None:
     """And how policies differ from their sources, in every output; and what calibrated them."""
-    made, folder, out = compared(
+    figures, folder, out = compared(
         "question: Which?\nmodels: [digits]\nhardware: [nano]\nmemory: [{latency: 20}]\n"
         "policies: [dense, mohd, jetmoe, token-activity, cats, wanda]\n")
     page = (folder / "report.html").read_text()
@@ -152,30 +152,30 @@ def test_report_says_what_stands_in_for_training(compared) -> None:
                   "Calibrated were cats, wanda on two other images"):
         assert words in page
     rows = list(csv.DictReader(Path("made.csv").read_text().splitlines()))
-    assert [bool(point["differs"]) for point in made["points"]] == [False, *[True] * 4, False]
-    for point, row in zip(made["points"], rows, strict=True):
+    assert [bool(point["differs"]) for point in figures["points"]] == [False, *[True] * 4, False]
+    for point, row in zip(figures["points"], rows, strict=True):
         differs = MECHANISMS[point["policy"]].differs
         assert point["differs"] == row["differs"] == differs
         assert html.escape(differs) in page
         assert not differs or f"{point['policy']} {differs}" in " ".join(out.split())
-    assert "cats 1.1" in made["answer"]
-    assert "(rtl)" in made["answer"]
-    assert "(model)" in made["answer"]
+    assert "cats 1.1" in figures["answer"]
+    assert "(rtl)" in figures["answer"]
+    assert "(model)" in figures["answer"]
 
 
 def test_one_frame_without_a_difference_is_not_all_of_them() -> None:
     """Noise is averaged: of two frames with as much signal, one without any, half of it is left."""
-    made = evaluate.Run((), (float("inf"), 20.0), (True, False), "rtl", "")
-    assert made.quality == pytest.approx(20 + 10 * math.log10(2))
-    assert made.agreement == 0.5
-    assert replace(made, sqnr_db=(float("inf"),) * 2).quality == float("inf")
-    assert replace(made, sqnr_db=(20.0, None)).quality is None
-    assert replace(made, same_class=(True, None)).agreement is None
+    point_run = evaluate.Run((), (float("inf"), 20.0), (True, False), "rtl", "")
+    assert point_run.quality == pytest.approx(20 + 10 * math.log10(2))
+    assert point_run.agreement == 0.5
+    assert replace(point_run, sqnr_db=(float("inf"),) * 2).quality == float("inf")
+    assert replace(point_run, sqnr_db=(20.0, None)).quality is None
+    assert replace(point_run, same_class=(True, None)).agreement is None
 
 
 def test_classes_are_compared_with_those_of_dense_inference(compared) -> None:
     """By a policy that the hardware executes and by a modeled one, on a video and an image."""
-    made, folder, _ = compared(
+    figures, folder, _ = compared(
         "question: Which class?\nmodels: [digits]\nhardware: [nano]\nmemory: [{latency: 20}]\n"
         "policies: [dense, {name: fatrelu, threshold: 40}, {name: sae-topk, density: 0.02}, "
         "random]\ninputs: [{source: 'generator:object', frames: 5}]\n")
@@ -183,15 +183,15 @@ def test_classes_are_compared_with_those_of_dense_inference(compared) -> None:
     shown = list(frames("generator:object", network.config, 5))
     dense = [int(infer(network, pixels).scores.argmax()) for pixels in shown]
     record = recorded(network, shown)
-    for point, (name, values) in zip(made["points"], (
+    for point, (name, values) in zip(figures["points"], (
             ("dense", {}), ("fatrelu", {"threshold": 40}), ("sae-topk", {"density": 0.02}),
             ("random", {})), strict=True):
         mechanism = MECHANISMS[name]
         left = mechanism.frames(record, **mechanism.given(values))
         same = [frame.predicted == wanted for frame, wanted in zip(left, dense, strict=True)]
         assert point["same_class"] == sum(same[1:]) / 4, name
-    assert made["points"][0]["same_class"] == 1
-    assert min(point["same_class"] for point in made["points"]) < 1
+    assert figures["points"][0]["same_class"] == 1
+    assert min(point["same_class"] for point in figures["points"]) < 1
     assert re.search(r"dB, \d+% of classes", (folder / "report.html").read_text())
 
 
@@ -216,8 +216,8 @@ def test_nothing_is_calibrated_on_what_it_is_judged_on(source: dict, count: int)
 
 
 def test_remembering_is_exact_against_the_video_command(compared, monkeypatch, capsys) -> None:
-    made, _, _ = compared(VIDEO)
-    for point, options in zip(made["points"], (
+    figures, _, _ = compared(VIDEO)
+    for point, options in zip(figures["points"], (
             "--policy dense", "--policy delta", "--policy token-gate --theta 1"), strict=True):
         shown = said(monkeypatch, capsys, "video digits --hardware nano --input generator:object "
                                           f"--frames 3 --latency 20 {options}")["summary"]
@@ -226,17 +226,17 @@ def test_remembering_is_exact_against_the_video_command(compared, monkeypatch, c
         assert point["bytes_read"] + point["bytes_written"] == shown["bytes"]
         assert point["energy_pj_total_typical"] == pytest.approx(shown["energy_pj"])
         assert point["speedup"] == pytest.approx(shown["speedup"])
-    assert made["points"][1]["same_bits"]
-    assert made["points"][2]["sqnr_db"] > 3
+    assert figures["points"][1]["same_bits"]
+    assert figures["points"][2]["sqnr_db"] > 3
 
 
 def test_traces_give_what_their_network_gives(compared, tmp_path: Path) -> None:
     """A trace of the default image, replayed: dense inference exactly, and as many zeros."""
     record = recorded(find("digits"), [default_image(MODELS["digits"])])
     save(record, tmp_path / "t.safetensors")
-    made, _, _ = compared(SMALL.replace("baseline", "inputs: [image, t.safetensors]\nbaseline"))
+    figures, _, _ = compared(SMALL.replace("baseline", "inputs: [image, t.safetensors]\nbaseline"))
     points = {(point["policy"], point["memory"], point["input"]): point
-              for point in made["points"]}
+              for point in figures["points"]}
     for memory in ("near", "far"):
         live, replayed = (points["dense", memory, source] for source in ("image", "t.safetensors"))
         assert replayed["executes"] == "rtl"
@@ -255,11 +255,11 @@ def test_any_networks_layers_are_simulated(compared, tmp_path: Path) -> None:
     module.add_module("act", nn.ReLU())
     module.add_module("fc2", nn.Linear(128, 64))
     save(hooked(module, torch.randn(16, 64)), tmp_path / "mlp.safetensors")
-    made, folder, _ = compared(
+    figures, folder, _ = compared(
         "question: And mine?\nmodels: [{trace: mlp.safetensors}]\nhardware: [nano]\n"
         "policies: [dense, zero-skip, n-m]\nmemory: [{latency: 1}]\nbaseline: {policy: dense}\n")
-    dense, zeros, pruned = made["points"]
-    assert {point["executes"] for point in made["points"]} == {"model"}
+    dense, zeros, pruned = figures["points"]
+    assert {point["executes"] for point in figures["points"]} == {"model"}
     assert dense["model"] == "mlp"
     assert dense["macs"] == 16 * (64 * 128 + 128 * 64)
     assert dense["bytes_read"] > 64 * 128 + 128 * 64
@@ -500,25 +500,25 @@ def test_a_policy_that_finds_none_of_its_layers_says_so(compared, tmp_path: Path
     module = nn.Sequential(nn.Linear(64, 128), nn.Linear(128, 64))
     with pytest.warns(UserWarning, match="role in a block not recognized"):
         save(hooked(module, torch.randn(16, 64)), tmp_path / "plain.safetensors")
-    made, _, _ = compared("question: And mine?\nmodels: [{trace: plain.safetensors}]\n"
-                          "hardware: [nano]\npolicies: [dense, cats, sae-topk, teal]\n")
-    assert [point["skipped_nothing"] for point in made["points"]] == [False, True, True, False]
+    figures, _, _ = compared("question: And mine?\nmodels: [{trace: plain.safetensors}]\n"
+                             "hardware: [nano]\npolicies: [dense, cats, sae-topk, teal]\n")
+    assert [point["skipped_nothing"] for point in figures["points"]] == [False, True, True, False]
     for name in ("cats", "sae-topk"):
-        assert f"{name} skipped nothing" in made["answer"]
+        assert f"{name} skipped nothing" in figures["answer"]
 
 
 def test_reports_say_what_skipped_nothing_and_what_bounds(compared) -> None:
-    made, folder, out = compared(
+    figures, folder, out = compared(
         "question: Which?\nmodels: [{preset: digits, num_layers: 2}]\nhardware: [nano]\n"
         "policies: [dense, {name: mote, without: 0}, {name: teal, density: 0.3}]\n"
         "memory: [{latency: 20, interval: 16}]\n")
-    idle = [point["skipped_nothing"] for point in made["points"]]
+    idle = [point["skipped_nothing"] for point in figures["points"]]
     page, words = (folder / "report.html").read_text(), " ".join(out.split())
     assert idle == [False, True, False]
     said = "mote without=0 skipped nothing: it has no fewer multiplications and weight bytes"
-    assert all(said in text for text in (made["answer"], page, words))
-    assert made["points"][0]["bound_by"] == "memory: weights"
+    assert all(said in text for text in (figures["answer"], page, words))
+    assert figures["points"][0]["bound_by"] == "memory: weights"
     assert "memory: weights" in page
-    assert made["points"][2]["seeded_weights"]
+    assert figures["points"][2]["seeded_weights"]
     assert ", seeded" in page
     assert ", seeded" in words

@@ -48,11 +48,11 @@ def test_an_equal_score_of_a_lower_class_comes_before() -> None:
 def test_folders_are_classes(tmp_path: Path) -> None:
     """Counted by hand, with a picture of the worst: the wrong ones."""
     labels = folder_of(tmp_path / "images", 40, by_class=True)
-    made = evaluate("digits", tmp_path / "images", tmp_path / "out")
+    evaluation = evaluate("digits", tmp_path / "images", tmp_path / "out")
     network, images = find("digits"), digits("test")[0]
     right = sum(integer_output(network, images[index], 0)[0].predicted == label
                 for index, label in enumerate(labels))
-    figures = made.to_json()
+    figures = evaluation.to_json()
     assert 0 < right < 40
     assert figures["engines"]["integer"]["top1"] == {
         "share": right / 40, "interval": list(wilson(right, 40))}
@@ -71,8 +71,8 @@ def test_labels_come_from_a_file_or_are_those_of_floating_point(tmp_path: Path) 
     for name, classes, share in (("right", labels, 1.0), ("wrong", wrong, 0.0)):
         (tmp_path / f"{name}.csv").write_text("".join(
             f"{index:03}.png, {label}\n" for index, label in enumerate(classes)))
-        made = evaluate("digits", tmp_path / "images", labels=tmp_path / f"{name}.csv")
-        assert made.engines["integer"]["top1"]["share"] == share
+        evaluation = evaluate("digits", tmp_path / "images", labels=tmp_path / f"{name}.csv")
+        assert evaluation.engines["integer"]["top1"]["share"] == share
     unknown = evaluate("digits", tmp_path / "images")
     assert not unknown.labeled
     assert unknown.engines["integer"]["top1"]["share"] == 1.0
@@ -87,18 +87,18 @@ def test_folders_without_numbers_are_ordered_by_the_alphabet(tmp_path: Path) -> 
 def test_outputs_that_are_no_classes_are_compared_with_floating_point(tmp_path: Path) -> None:
     folder_of(tmp_path / "images", 3, by_class=False)
     weights = untrained(DENSE)
-    made = evaluate(Network("dense", DENSE, weights), tmp_path / "images")
+    evaluation = evaluate(Network("dense", DENSE, weights), tmp_path / "images")
     with torch.no_grad():
         images = digits("test")[0][:3]
         real = torch.stack([weights.real(image.float())[0] for image in images]).numpy()
     got = np.stack([integer_output(weights, image, 0)[0].x for image in images]) / 256
-    found = made.to_json()["engines"]["integer"]["outputs"]["tokens"]
+    found = evaluation.to_json()["engines"]["integer"]["outputs"]["tokens"]
     assert found["mean_error"] == pytest.approx(np.abs(got - real).mean(), rel=1e-4)
     assert found["largest_error"] == pytest.approx(np.abs(got - real).max(), rel=1e-4)
     assert found["correlation"] == pytest.approx(np.corrcoef(got.ravel(), real.ravel())[0, 1],
                                                  rel=1e-6)
     assert found["correlation"] > 0.999
-    worst = [row["error of tokens"] for row in made.to_json()["worst"]]
+    worst = [row["error of tokens"] for row in evaluation.to_json()["worst"]]
     assert worst == sorted(worst, reverse=True)
 
 
@@ -106,8 +106,8 @@ def test_a_scale_of_the_network_s_own_reaches_the_user(tmp_path: Path) -> None:
     """Tokens in units of one, also where the host makes outputs of them."""
     folder_of(tmp_path / "images", 1, by_class=False)
     real = untrained(DENSE).real
-    made = quantize(real.double(), digits("train")[0][:4], refined=True)
-    assert made.residual_scale > 512
+    quantized = quantize(real.double(), digits("train")[0][:4], refined=True)
+    assert quantized.residual_scale > 512
     value = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("Identity", ["tokens"], ["own"])], "host",
@@ -115,7 +115,7 @@ def test_a_scale_of_the_network_s_own_reaches_the_user(tmp_path: Path) -> None:
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)],
                                    ir_version=8)
     for host in (None, Host(model.SerializeToString(), "tokens", ("own",))):
-        weights = Weights(replace(made, host=host), real.float(), None, host)
+        weights = Weights(replace(quantized, host=host), real.float(), None, host)
         network = Network("dense", DENSE, weights)
         result = infer(network, next((tmp_path / "images").iterdir()))
         assert result.sqnr_db > 30
@@ -128,9 +128,9 @@ def test_a_scale_of_the_network_s_own_reaches_the_user(tmp_path: Path) -> None:
 @pytest.mark.verilator
 def test_the_verilog_computes_a_sample(tmp_path: Path) -> None:
     folder_of(tmp_path / "images", 4, by_class=True)
-    made = evaluate("digits", tmp_path / "images", rtl=1)
-    assert made.mismatches == 0
-    assert made.engines["rtl"]["images"] == 1
+    evaluation = evaluate("digits", tmp_path / "images", rtl=1)
+    assert evaluation.mismatches == 0
+    assert evaluation.engines["rtl"]["images"] == 1
 
 
 def test_what_cannot_be_measured_is_said(tmp_path: Path) -> None:

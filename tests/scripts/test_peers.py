@@ -17,19 +17,19 @@ from tests.scripts import test_cli
 def test_products_are_all_of_the_network(name: str) -> None:
     config = MODELS[name]
     for task in range(config.num_tasks):
-        made = gemms(config, facts(config, task))
-        assert sum(gemm.m * gemm.n * gemm.k for gemm in made) == config.macs
-        assert len({gemm.name for gemm in made}) == len(made)
+        products = gemms(config, facts(config, task))
+        assert sum(gemm.m * gemm.n * gemm.k for gemm in products) == config.macs
+        assert len({gemm.name for gemm in products}) == len(products)
 
 
 def test_all_run_the_same() -> None:
-    given = job()
-    config = replace(MODELS[given["model"]], num_layers=given["blocks"])
-    ours = PEERS[0].run(given)
-    busy = config.macs / ours["cycles"] / given["rows"] / given["columns"]
+    comparison = job()
+    config = replace(MODELS[comparison["model"]], num_layers=comparison["blocks"])
+    ours = PEERS[0].run(comparison)
+    busy = config.macs / ours["cycles"] / comparison["rows"] / comparison["columns"]
     assert 0.8 < busy < 1
     assert ours["seconds"] < 5
-    assert sum(gemm["m"] * gemm["n"] * gemm["k"] for gemm in given["gemms"]) == config.macs
+    assert sum(gemm["m"] * gemm["n"] * gemm["k"] for gemm in comparison["gemms"]) == config.macs
 
 
 def test_peer_that_cannot_be_installed_says_why(

@@ -78,5 +78,5 @@ def test_accelergy_itself(tmp_path) -> None:
         (tmp_path / name).write_text(text)
     subprocess.run(["accelergy", "-f", "energy_estimation", "-o", "out", "ERT.yaml",
                     "action_counts.yaml"], cwd=tmp_path, check=True, capture_output=True)
-    made = yaml.safe_load((tmp_path / "out/energy_estimation.yaml").read_text())
-    assert made["energy_estimation"]["Total"] == pytest.approx(spent.total.typical, rel=1e-6)
+    estimate = yaml.safe_load((tmp_path / "out/energy_estimation.yaml").read_text())
+    assert estimate["energy_estimation"]["Total"] == pytest.approx(spent.total.typical, rel=1e-6)

@@ -79,13 +79,13 @@ def test_utilization() -> None:
 
 def test_page_is_one_file() -> None:
     hw = PRESETS["nano"]
-    made = page("a <title>", {"cycles & more": "25"}, RESULT, hw,
+    html = page("a <title>", {"cycles & more": "25"}, RESULT, hw,
                 spent(RESULT))
-    assert made.count("a &lt;title&gt;") == 2
-    assert "cycles &amp; more" in made
-    assert all(f"<li>{reason}</li>" in made for reason in tables()["asic_28nm"].gaps.values())
-    assert not re.search(r'(src|href)="(?!data:)', made)
-    images = re.findall(r'src="data:image/png;base64,([^"]+)"', made)
+    assert html.count("a &lt;title&gt;") == 2
+    assert "cycles &amp; more" in html
+    assert all(f"<li>{reason}</li>" in html for reason in tables()["asic_28nm"].gaps.values())
+    assert not re.search(r'(src|href)="(?!data:)', html)
+    images = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
     assert len(images) == 3
     for image in images:
         assert base64.b64decode(image).startswith(b"\x89PNG")

@@ -217,7 +217,7 @@ def test_what_a_gate_and_an_expert_remember_waits_for_no_more_than_before() -> N
     frame = Frame(works(DIGITS, routing, state_read_bytes=lambda work: 4096,
                         state_written_bytes=lambda work: 4096), routing)
     program = compile_program(Outline(DIGITS), FORGETFUL)
-    made, _ = worked(program, [frame])
+    left, _ = worked(program, [frame])
 
     def waits(one) -> list[tuple[Label, Label]]:
         labeled = list(zip(one.labels, one.descriptors, strict=True))
@@ -226,7 +226,7 @@ def test_what_a_gate_and_an_expert_remember_waits_for_no_more_than_before() -> N
                 if isinstance(descriptor, Waiting) and descriptor.wait_computes
                 and label.subject != PROGRAM.subject and label.what != What.STATE]
 
-    assert waits(made) == waits(program)
+    assert waits(left) == waits(program)
 
 
 def test_products_left_out_cost_neither_bytes_nor_multiplications() -> None:

@@ -46,14 +46,14 @@ def tensor(values) -> torch.Tensor:
 def words_of(row: list[int], layout, width: int, **rest) -> list[int]:
     """Split a row into words; ``last`` on the final one."""
     count = -(-len(row) // width)
-    made = []
+    packed = []
     for n in range(count):
         part = row[n * width : (n + 1) * width]
         fields = {"data": part + [0] * (width - len(part)), "last": n == count - 1, **rest}
         if "count" in layout.members:
             fields["count"] = len(part)
-        made.append(pack(layout, fields))
-    return made
+        packed.append(pack(layout, fields))
+    return packed
 
 
 MAKERS: dict[str, Callable[[np.random.Generator], Case]] = {}
@@ -72,7 +72,7 @@ def draws(name: str, *args) -> Callable:
 @draws("softmax")
 def softmax_case(rng: np.random.Generator) -> Case:
     kappa22, kappa26 = 3 << 22, 3 << 26
-    given, out, factors = [], [], []
+    inputs, out, factors = [], [], []
     rows = [[32767] * 17, [-32768] * 3, [0], [32767, -32768, 32767]]
     for n in range(8):
         length = int(rng.integers(1, HW.max_tokens + 1))
@@ -81,12 +81,12 @@ def softmax_case(rng: np.random.Generator) -> Case:
     for row in rows:
         e, total = softmax(tensor(row))
         multiplier, shift = normalizer(total, kappa22, kappa26)
-        given += words_of(row, formats.scores(P), P)
+        inputs += words_of(row, formats.scores(P), P)
         out += words_of(e.tolist(), formats.beat(8, P), P)
         factors.append(pack(formats.NORMALIZER, {
             "multiplier": int(multiplier), "shift": (int(shift) - 14) // 4}))
     assert {2, 3} == {factor >> 16 for factor in factors}, "both shifts must occur"
-    return Case("softmax", lambda: Softmax(HW), {"i": given}, {"o": out, "normalizer": factors},
+    return Case("softmax", lambda: Softmax(HW), {"i": inputs}, {"o": out, "normalizer": factors},
                 {"kappa22": kappa22, "kappa26": kappa26})
 
 
@@ -102,13 +102,13 @@ def norm_case(rng: np.random.Generator, rms: bool) -> Case:
             np.eye(1, dim, 5, dtype=int)[0], np.tile([256, -256], dim // 2)]
     rows += [rng.normal(rng.normal(0, 300), 10 ** rng.uniform(0, 3.5), dim).astype(int).clip(
         -32768, 32767) for _ in range(9)]
-    given, out, unsaturated, ties = [], [], 0, False
+    inputs, out, unsaturated, ties = [], [], 0, False
     for row in rows:
         y = (rms_norm(tensor(row), tensor(gain), shift, epsilon) if rms else
              layer_norm(tensor(row), tensor(gain), tensor(bias), shift, epsilon))
         unsaturated += int((y.abs() < 127).sum())
         ties |= y[2:4].tolist() == [1, 0]          # of halves of both signs
-        given += words_of(row.tolist(), formats.beat(formats.signed(16), P), P)
+        inputs += words_of(row.tolist(), formats.beat(formats.signed(16), P), P)
         out += words_of(y.tolist(), formats.beat(formats.signed(8), P), P)
     assert unsaturated > 0.2 * dim * len(rows), "stimulus hardly leaves saturation"
     assert ties or not rms, "no element of RMSNorm is half way between two codes"
@@ -117,7 +117,7 @@ def norm_case(rng: np.random.Generator, rms: bool) -> Case:
               "parameters__data": pack(parameters_of(HW), [
                   {"bias": int(bias[word * P + n]), "multiplier": int(gain[word * P + n]) & 0xFFFF}
                   for n in range(P)])} for word in range(dim // P)]
-    return Case("rms_norm" if rms else "layer_norm", lambda: LayerNorm(HW), {"i": given},
+    return Case("rms_norm" if rms else "layer_norm", lambda: LayerNorm(HW), {"i": inputs},
                 {"o": out}, {"settings__dim": dim, "settings__rms": int(rms),
                              "settings__epsilon": epsilon, "settings__gain_shift": shift,
                              "settings__param_base": base}, setup)
@@ -125,16 +125,16 @@ def norm_case(rng: np.random.Generator, rms: bool) -> Case:
 
 @draws("corner_turn")
 def corner_turn_case(rng: np.random.Generator) -> Case:
-    given, out, words = [], [], 3
+    inputs, out, words = [], [], 3
     for count in (1, P, 2 * P + 1, 5, 3 * P):
         rows = rng.integers(-128, 128, (count, words * P))
         for number, row in enumerate(rows):
-            given += words_of(row.tolist(), formats.tokens(P), P, flush=number == count - 1)
+            inputs += words_of(row.tolist(), formats.tokens(P), P, flush=number == count - 1)
         blocks = corner_turn(tensor(rows), P).tolist()
         for number, block in enumerate(blocks):
             out += [pack(formats.beat(formats.signed(8), P), {
                 "data": block, "last": (number + 1) % (words * P) == 0})]
-    return Case("corner_turn", lambda: CornerTurn(HW), {"i": given}, {"o": out}, {"words": words})
+    return Case("corner_turn", lambda: CornerTurn(HW), {"i": inputs}, {"o": out}, {"words": words})
 
 
 @draws("gate")
@@ -152,15 +152,15 @@ def gate_case(rng: np.random.Generator) -> Case:
     chosen, weights = gate(logits, multiplier, shift, k)
     assert ((weights > 0) & (weights < 40000)).float().mean() > 0.3, "weights hardly vary"
     layout = formats.beat(formats.signed(HW.acc_width), P)
-    given, out = [], []
+    inputs, out = [], []
     for token in range(20):
         row = [int(v) for pair in zip(high[token], low[token], strict=True) for v in pair]
-        given += words_of(row, layout, P)
+        inputs += words_of(row, layout, P)
         out += [pack(formats.route(HW), {
                     "expert": int(chosen[token, n]), "weight": int(weights[token, n]),
                     "last": n == k - 1, "slot": n})
                 for n in range(k)]
-    return Case("gate", lambda: Gate(HW), {"i": given}, {"o": out},
+    return Case("gate", lambda: Gate(HW), {"i": inputs}, {"o": out},
                 {"settings__num_experts": experts, "settings__top_k": k,
                  "settings__multiplier": multiplier, "settings__shift": code,
                  "memory__top_k": k})
@@ -174,7 +174,7 @@ def tagged(rng: np.random.Generator, dest: Dest) -> dict:
 
 @draws("requantize")
 def requantize_case(rng: np.random.Generator) -> Case:
-    given, out, inner = [], [], 0
+    inputs, out, inner = [], [], 0
     for number in range(192):
         width, code = number % 6, number // 6 % 4
         kind, shift = formats.RESULTS[width], SHIFTS[code]
@@ -194,12 +194,12 @@ def requantize_case(rng: np.random.Generator) -> Case:
         result = requantize(tensor(total), tensor(multiplier), shift, kind)
         inner += int((result.abs() < limit - 1).sum())
         tag = tagged(rng, Dest.ACT)
-        given.append(pack(formats.scaled(HW), {
+        inputs.append(pack(formats.scaled(HW), {
             "acc": acc.tolist(), "bias": bias.tolist(), "multiplier": multiplier.tolist(),
             "shift": code, "width": width, "tag": tag}))
         out.append(pack(formats.requantized(HW), {"data": result.tolist(), "tag": tag}))
     assert inner > 0.3 * 192 * P, "stimulus hardly leaves saturation"
-    return Case("requantize", lambda: Requantize(HW), {"i": given}, {"o": out},
+    return Case("requantize", lambda: Requantize(HW), {"i": inputs}, {"o": out},
                 cycles=Requantize.timing.cycles(192))
 
 
@@ -208,32 +208,32 @@ def activation_case(rng: np.random.Generator) -> Case:
     table = rng.integers(0, 256, 1024)
     setup = [{"write__en": 1, "write__address": 1024 + n, "write__data": int(value)}
              for n, value in enumerate(table)]
-    given, out = [], []
+    inputs, out = [], []
     for number in range(60):
         row = rng.integers(-512, 512, P)
         row[0] = (-512, 511, 0, -1)[number % 4]
         dest = Dest.HIDDEN if number % 3 else Dest.RESIDUAL
         tag = tagged(rng, dest) | {"bank": 1}
-        made = gelu(tensor(row), tensor(table)) if dest == Dest.HIDDEN else tensor(row)
-        given.append(pack(formats.requantized(HW), {"data": row.tolist(), "tag": tag}))
-        out.append(pack(formats.requantized(HW), {"data": made.tolist(), "tag": tag}))
-    return Case("activation_table", lambda: ActivationTable(HW), {"i": given}, {"o": out},
+        result = gelu(tensor(row), tensor(table)) if dest == Dest.HIDDEN else tensor(row)
+        inputs.append(pack(formats.requantized(HW), {"data": row.tolist(), "tag": tag}))
+        out.append(pack(formats.requantized(HW), {"data": result.tolist(), "tag": tag}))
+    return Case("activation_table", lambda: ActivationTable(HW), {"i": inputs}, {"o": out},
                 {}, setup, ActivationTable.timing.cycles(60))
 
 
 @draws("combine")
 def combine_case(rng: np.random.Generator) -> Case:
-    given, out = [], []
+    inputs, out = [], []
     for number in range(80):
         row = rng.integers(-(1 << 19), 1 << 19, P)
         row[0] = (-(1 << 19), (1 << 19) - 1, 0, 1)[number % 4]
         tag = tagged(rng, Dest.COMBINE if number % 3 else Dest.ACT)
         if number % 5 == 0:                # an exact tie: 3 * 2**17
             row[1], tag["weight"] = (3, -3)[number % 2] << 2, 1 << 15
-        made = contribution(tensor(row), tensor(tag["weight"])) if number % 3 else tensor(row)
-        given.append(pack(formats.requantized(HW), {"data": row.tolist(), "tag": tag}))
-        out.append(pack(formats.requantized(HW), {"data": made.tolist(), "tag": tag}))
-    return Case("combine", lambda: Combine(HW), {"i": given}, {"o": out},
+        result = contribution(tensor(row), tensor(tag["weight"])) if number % 3 else tensor(row)
+        inputs.append(pack(formats.requantized(HW), {"data": row.tolist(), "tag": tag}))
+        out.append(pack(formats.requantized(HW), {"data": result.tolist(), "tag": tag}))
+    return Case("combine", lambda: Combine(HW), {"i": inputs}, {"o": out},
                 cycles=Combine.timing.cycles(80))
 
 
@@ -242,7 +242,7 @@ def combine_case(rng: np.random.Generator) -> Case:
 @draws("encoder_delta", False, 3)
 def encoder_case(rng: np.random.Generator, dense: bool, theta: int = 0) -> Case:
     """Without ``theta`` one reference for all elements, as in zero-skipping; else one for each."""
-    given, out = [], []
+    inputs, out = [], []
     for number in range(60):
         count = int(rng.integers(1, P + 1))
         operand = rng.integers(-128, 128, P)
@@ -257,7 +257,7 @@ def encoder_case(rng: np.random.Generator, dense: bool, theta: int = 0) -> Case:
         if number % 7 == 0:
             operand[0], reference[:] = 127, -128
         last, base = int(rng.integers(2)), int(rng.integers(1 << HW.row_bits))
-        given.append(pack(formats.operands(HW), {
+        inputs.append(pack(formats.operands(HW), {
             "operand": operand.tolist(), "complement": (~reference).tolist(), "dense": int(dense),
             "theta": theta,
             "count": count, "leader": number % HW.groups, "span": 1, "gang": 2, "split": 1,
@@ -271,13 +271,13 @@ def encoder_case(rng: np.random.Generator, dense: bool, theta: int = 0) -> Case:
     assert dense or len(out) < 60, "no word was dropped"
     name = "encoder_dense" if dense else "encoder_delta" if theta else "encoder_skip"
     return Case(name, lambda: EventEncoder(HW),
-                {"i": given}, {"o": out})
+                {"i": inputs}, {"o": out})
 
 
 @draws("encoder_together")
 def encoder_together_case(rng: np.random.Generator) -> Case:
     """Words that are read together and single ones, each beside copies of it, in any order."""
-    given, out, more, size = [], [], TOGETHER.read_words - 1, TOGETHER.word
+    inputs, out, more, size = [], [], TOGETHER.read_words - 1, TOGETHER.word
     for number in range(80):
         wide, dense, is_signed, upper = rng.integers(0, 2, 4).tolist()
         low, high = (-128, 128) if is_signed else (0, 256)
@@ -294,7 +294,7 @@ def encoder_together_case(rng: np.random.Generator) -> Case:
         halves = rng.integers(0, 256, (2, more, size))
         halves[upper] = words[1:] % 256
         place = {"leader": number % TOGETHER.groups, "span": 1, "gang": 0, "split": 2}
-        given.append(pack(formats.operands(TOGETHER), {
+        inputs.append(pack(formats.operands(TOGETHER), {
             "operand": words[0].tolist(), "complement": [~reference] * size, "dense": dense,
             "wide": wide, "operand_signed": is_signed, "upper": upper, "beside": halves.tolist(),
             "count": count, "row": base, "last": last, "columns": 8, **place}))
@@ -309,7 +309,7 @@ def encoder_together_case(rng: np.random.Generator) -> Case:
                            for delta, mask in zip(deltas[1:], masks[1:], strict=True)],
                 "wide": wide}))
     assert len(out) < 80, "no word was dropped"
-    return Case("encoder_together", lambda: EventEncoder(TOGETHER), {"i": given}, {"o": out})
+    return Case("encoder_together", lambda: EventEncoder(TOGETHER), {"i": inputs}, {"o": out})
 
 
 def encode_row(operand, reference, dense, theta):
@@ -320,13 +320,13 @@ def encode_row(operand, reference, dense, theta):
 
 @draws("event_queue")
 def queue_case(rng: np.random.Generator) -> Case:
-    given, out = [], []
+    inputs, out = [], []
     for number in range(60):
         delta = rng.integers(-255, 256, P)
         mask = int(rng.integers(0, 1 << P)) if number % 5 else 0
         last = int(rng.integers(2)) if mask else 1
         base = int(rng.integers(1 << 12))
-        given.append(pack(formats.event_word(HW), {
+        inputs.append(pack(formats.event_word(HW), {
             "delta": delta.tolist(), "mask": mask, "row": base, "kv": 0, "last": last,
             "empty": int(not mask)}))
         sent = [n for n in range(P) if mask >> n & 1]
@@ -335,7 +335,7 @@ def queue_case(rng: np.random.Generator) -> Case:
                                             "last": last and n == sent[-1]}))
         if not sent:
             out.append(pack(formats.event(HW), {"delta": 0, "row": base, "last": 1}))
-    return Case("event_queue", lambda: EventQueue(HW, HW.queue_words), {"i": given}, {"o": out})
+    return Case("event_queue", lambda: EventQueue(HW, HW.queue_words), {"i": inputs}, {"o": out})
 
 
 @draws("divider")
@@ -365,7 +365,7 @@ def make(name: str, seed: int) -> Case:
 
 def first_rows(case: Case, rows: int, port: str = "o") -> Case:
     """Keep ``rows`` rows of a case whose rows all have the same length."""
-    given, made = (len(case.inputs["i"]), len(case.outputs[port]))
+    inputs, outputs = (len(case.inputs["i"]), len(case.outputs[port]))
     total = {"layer_norm": 15, "gate": 20}[case.name]
-    return replace(case, inputs={"i": case.inputs["i"][: given // total * rows]},
-                   outputs={port: case.outputs[port][: made // total * rows]})
+    return replace(case, inputs={"i": case.inputs["i"][: inputs // total * rows]},
+                   outputs={port: case.outputs[port][: outputs // total * rows]})

@@ -45,10 +45,10 @@ def build_bench(text: str, top: str) -> Path:
         with cache.locked(build.name), scratch() as folder:
             if not (build / top).exists():
                 (folder / "cocotb").symlink_to(cocotb_tools.config.libs_dir)
-                made = verilate(folder, {f"{top}.v": text, "main.cpp": read_text(main)},
-                                ["--top-module", top, *FLAGS])
+                binary = verilate(folder, {f"{top}.v": text, "main.cpp": read_text(main)},
+                                  ["--top-module", top, *FLAGS])
                 build.mkdir(exist_ok=True)
-                write(build / top, made, mode=0o777)
+                write(build / top, binary, mode=0o777)
     return build
 
 

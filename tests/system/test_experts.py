@@ -65,9 +65,9 @@ def suits(config: ModelConfig, hw, plan) -> bool:
     """A token has a choice of several experts, and the kind of plan is what it says."""
     if config.num_layers < 2 or not 1 < config.top_k < config.num_experts:
         return False
-    made = plan(config, 0, 0)
+    planned = plan(config, 0, 0)
     if hw is SCARCE:
-        return bool(experts_of(made) & Keeping(config, hw, 0, made).streamed)
+        return bool(experts_of(planned) & Keeping(config, hw, 0, planned).streamed)
     return hw is NANO or len(pieces_of(config.expert_dim, config.embed_dim, hw)) > 1
 
 
@@ -176,9 +176,9 @@ def used(experts: int, top_k: int, usage: np.ndarray, seed: int,
             config.num_experts, config.top_k) != (experts, top_k):
         number += 1
     model, image, task = make(number, NANO, "free")
-    given = torch.from_numpy(usage)
+    counts = torch.from_numpy(usage)
     return QuantizedModel(model.config, {
-        name: given if tensor_formats(model.config)[name].kind == "usage" else tensor
+        name: counts if tensor_formats(model.config)[name].kind == "usage" else tensor
         for name, tensor in model.tensors.items()}), image, task
 
 

@@ -39,8 +39,8 @@ def test_bits_and_counters_are_predicted(name: str) -> None:
 @pytest.mark.verilator
 def test_a_scale_of_its_own_is_only_other_numbers() -> None:
     real = find("digits").real
-    made = quantize(real, digits("train")[0][:20], refined=True)
-    assert made.residual_scale > 2048
-    run = run_verilog(Network("own", made.config, Weights(made, real.float())), "nano")
+    quantized = quantize(real, digits("train")[0][:20], refined=True)
+    assert quantized.residual_scale > 2048
+    run = run_verilog(Network("own", quantized.config, Weights(quantized, real.float())), "nano")
     assert (run.mismatches, run.counters_differing) == (0, 0)
     assert run.sqnr_db > 25

@@ -50,9 +50,9 @@ class Case:
     def check(self, after: np.ndarray, counters: dict[str, int]) -> None:
         """Compare every bit of the memory and every counter."""
         program = self.program
-        for made, wanted in zip(program.outputs(after), (self.trace.x, self.trace.scores),
-                                strict=True):
-            np.testing.assert_array_equal(made, wanted)
+        for output, wanted in zip(program.outputs(after), (self.trace.x, self.trace.scores),
+                                  strict=True):
+            np.testing.assert_array_equal(output, wanted)
         start = program.outputs_at[0]
         outputs = slice(start, start + program.output_beats * program.hw.bus_bytes)
         before = self.memory.copy()

@@ -103,8 +103,8 @@ def test_one_file_for_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     code, out, _ = run(monkeypatch, capsys, "infer", "digits", "--engine", "rtl", "--image", image,
                        "--trace", tmp_path / "t.json", "--json", "-")
     assert code == 0
-    made = json.loads(out)
-    assert (made["mismatches"], made["spans_differing"]) == (0, 0)
+    figures = json.loads(out)
+    assert (figures["mismatches"], figures["spans_differing"]) == (0, 0)
     events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
     names = [event["args"]["name"] for event in events if event["name"] == "process_name"]
     assert names == ["simulator", "rtl", "differences"]

@@ -23,10 +23,10 @@ def by_name(values: Mapping[Product, Any]) -> dict[str, Any]:
     return {str(product): value for product, value in values.items()}
 
 
-def play(name: str, given: Record, **parameters: float) -> list[Frame]:
+def play(name: str, record: Record, **parameters: float) -> list[Frame]:
     """Apply a mechanism by name."""
     mechanism = find(name, MECHANISMS)
-    return mechanism.frames(given, **mechanism.given(parameters))
+    return mechanism.frames(record, **mechanism.given(parameters))
 
 
 def layer(weight: list | Tensor, *frames: list | Tensor, name: str = "fc2") -> Record:

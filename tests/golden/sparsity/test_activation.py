@@ -27,8 +27,8 @@ def codes(rows: int, columns: int) -> torch.Tensor:
 def test_eight_tokens_of_6_3_percent_need_40_6_percent_of_the_weights() -> None:
     """1 - (1 - s)^T; multiplications follow the mean, bytes the union."""
     assert union_density(NNZ, 8) == pytest.approx(0.406, abs=0.0005)
-    given = generated({"fc2": (8, WIDE, 2)}, density=NNZ, frames=1)
-    (frame,), (dense,) = play("relu", given), play("dense", given)
+    record = generated({"fc2": (8, WIDE, 2)}, density=NNZ, frames=1)
+    (frame,), (dense,) = play("relu", record), play("dense", record)
     deviation = (0.406 * 0.594 / WIDE) ** 0.5
     assert frame.weight_bytes / dense.weight_bytes == pytest.approx(0.406, abs=5 * deviation)
     assert frame.macs / dense.macs == pytest.approx(NNZ, rel=0.05)
@@ -36,8 +36,8 @@ def test_eight_tokens_of_6_3_percent_need_40_6_percent_of_the_weights() -> None:
 
 def test_tokens_that_are_alike_need_fewer_weights() -> None:
     """Half of the elements from a common row: its zeros are 0 in (1 - s/2)^T of the columns."""
-    given = generated({"fc2": (8, WIDE, 2)}, density=NNZ, token_correlation=0.5, frames=1)
-    (frame,), (dense,) = play("relu", given), play("dense", given)
+    record = generated({"fc2": (8, WIDE, 2)}, density=NNZ, token_correlation=0.5, frames=1)
+    (frame,), (dense,) = play("relu", record), play("dense", record)
     none = (1 - NNZ) * (1 - NNZ / 2) ** 8 + NNZ * ((1 - NNZ) / 2) ** 8
     assert frame.weight_bytes / dense.weight_bytes == pytest.approx(1 - none, abs=0.015)
     assert 1 - none < 0.29
@@ -92,17 +92,17 @@ def test_a_greedy_step_goes_where_it_adds_least() -> None:
     slightly = torch.arange(20) * 1e-5
     fc1, fc2 = Operator(Part.FC1, 0), Operator(Part.FC2, 0)
     shares = {fc1: [0.05] * 20, fc2: [0.04] * 10 + [0.06] * 10}
-    given = Record((Moment({product: (torch.tensor([share]) + slightly).sqrt()
-                            for product, share in shares.items()}),),
-                   {product: torch.eye(20) for product in shares})
-    assert Teal(given, 0.75, 1).budget(0) == pytest.approx({fc1: 1.0, fc2: 0.5})
+    record = Record((Moment({product: (torch.tensor([share]) + slightly).sqrt()
+                             for product, share in shares.items()}),),
+                    {product: torch.eye(20) for product in shares})
+    assert Teal(record, 0.75, 1).budget(0) == pytest.approx({fc1: 1.0, fc2: 0.5})
 
 
 def test_thresholds_and_lengths_are_charged() -> None:
     """A byte for each input; lengths are multiplied by every element, thresholds are not."""
-    given = layer(torch.randn(5, 8, generator=GENERATOR), codes(6, 8))
+    record = layer(torch.randn(5, 8, generator=GENERATOR), codes(6, 8))
     for name, macs, size in (("wina", 6 * 8, 8), ("error-budget", 0, 8), ("chess", 0, 0)):
-        work = by_name(play(name, given)[0].works)["fc2"]
+        work = by_name(play(name, record)[0].works)["fc2"]
         assert (work.predictor_macs, work.predictor_bytes) == (macs, size)
 
 
@@ -115,9 +115,9 @@ def test_r_sparse_weighs_by_the_length_of_a_column() -> None:
 def test_a_hidden_layer_has_one_threshold() -> None:
     """Of the layer, not of each channel: CHESS too, as without ``up`` its mean is 1."""
     x = torch.tensor([[1, 10, -30, 4], [2, -20, 30, 3], [-3, 30, 30, 2], [4, 40, -30, 1]])
-    given = layer(torch.ones(2, 4), x)
+    record = layer(torch.ones(2, 4), x)
     for name in ("cats", "chess"):
-        (frame,) = play(name, given, density=0.5)
+        (frame,) = play(name, record, density=0.5)
         assert by_name(frame.works)["fc2"].events.tolist() == [
             [False, True, True, False], [False, True, True, False],
             [False, True, True, False], [False, True, True, False]]
@@ -152,8 +152,8 @@ def test_chess_cuts_as_its_authors_do(density: float, still: Record) -> None:
 
 def test_wina_weighs_by_the_length_of_a_column() -> None:
     weight = torch.tensor([[1.0, 3.0, 0.1, 2.0], [0.0, 4.0, 0.0, 0.0]])
-    given = layer(weight, [[8, 2, 50, -3]])
-    (wina,), (teal,) = (play(name, given, density=0.5) for name in ("wina", "teal"))
+    record = layer(weight, [[8, 2, 50, -3]])
+    (wina,), (teal,) = (play(name, record, density=0.5) for name in ("wina", "teal"))
     assert by_name(wina.works)["fc2"].events.tolist() == [[True, True, False, False]]
     assert by_name(teal.works)["fc2"].events.tolist() == [[True, False, True, False]]
 
@@ -178,8 +178,8 @@ def mlp(*hidden) -> Record:
 def test_the_core_of_the_first_frame_serves_the_later_ones() -> None:
     """Counts of the largest 50 % of positives: unit 0 three times, 1 once, 2 twice, 3 never."""
     first = [[9, 1, 8, 2], [9, 8, 1, 2], [9, -1, 8, 1]]
-    given = mlp(first, codes(3, 4))
-    dense, core = play("core-infer", given, token=0.5, kept=0.5)
+    record = mlp(first, codes(3, 4))
+    dense, core = play("core-infer", record, token=0.5, kept=0.5)
     assert by_name(dense.works)["fc2"].events is None
     assert by_name(core.works)["fc2"].events.all(0).tolist() == [True, False, True, False]
     assert by_name(core.works)["fc1"].computed.any(0).tolist() == [True, False, True, False]
@@ -192,12 +192,12 @@ def test_the_core_of_the_first_frame_serves_the_later_ones() -> None:
 def test_the_budget_holds_and_the_next_level_breaks_it(budget: float) -> None:
     """CETT of the sparsing law: the error of what is cut, relative to the whole."""
     x, weight = codes(20, 30), torch.randn(12, 30, generator=GENERATOR).double()
-    given = layer(weight, x)
-    (frame,) = play("error-budget", given, budget=budget)
+    record = layer(weight, x)
+    (frame,) = play("error-budget", record, budget=budget)
     kept = torch.from_numpy(by_name(frame.works)["fc2"].events)
     tail = ((x.double() * ~kept) @ weight.T).norm(dim=-1)
     assert float((tail / (x.double() @ weight.T).norm(dim=-1)).mean()) <= budget
-    rule = ErrorBudget(given, budget)
+    rule = ErrorBudget(record, budget)
     cut = rule.cut(x.double(), weight)
     above = (x.double().abs() * weight.norm(dim=0)).flatten().unique()
     following = float(above[above > cut][0])
@@ -206,8 +206,8 @@ def test_the_budget_holds_and_the_next_level_breaks_it(budget: float) -> None:
 
 def test_load_by_token_by_unit_or_in_total() -> None:
     x = codes(16, 40)
-    given = layer(torch.ones(2, 40), x)
-    events = {name: by_name(play(name, given, density=0.25)[0].works)["fc2"].events
+    record = layer(torch.ones(2, 40), x)
+    events = {name: by_name(play(name, record, density=0.25)[0].works)["fc2"].events
               for name in ("sae-topk", "feature-choice", "mutual-choice")}
     assert all(mask.sum() == 160 for mask in events.values())
     assert (events["sae-topk"].sum(1) == 10).all()
@@ -229,8 +229,8 @@ def test_matching_pursuit_finds_orthogonal_units_exactly() -> None:
 def test_rarely_firing_units_fire_more() -> None:
     """AP goes the other way: density rises to the floor, and never falls."""
     x = torch.tensor([[5, -1, -9], [5, -2, 3], [5, -3, -9], [5, -4, -9]])
-    given = layer(torch.ones(2, 3), x)
-    (relu,), (alive,) = play("relu", given), play("ap", given, alive=0.5)
+    record = layer(torch.ones(2, 3), x)
+    (relu,), (alive,) = play("relu", record), play("ap", record, alive=0.5)
     assert by_name(relu.works)["fc2"].events.sum(0).tolist() == [4, 0, 1]
     assert by_name(alive.works)["fc2"].events.sum(0).tolist() == [4, 2, 1]
     assert alive.macs > relu.macs

@@ -28,14 +28,14 @@ def drawn(heads: int = 2, tokens: int = 32, width: int = 8) -> Record:
 
 
 def pairs(frame, heads: int = 2) -> torch.Tensor:
-    made = torch.from_numpy(by_name(frame.works)[NAME].computed)
-    return made.unflatten(0, (heads, -1))
+    computed = torch.from_numpy(by_name(frame.works)[NAME].computed)
+    return computed.unflatten(0, (heads, -1))
 
 
 def test_a_quarter_of_the_pairs_and_the_class_token() -> None:
     """Sparsifiner keeps 0.25 of the keys of each query, and the row of the class token."""
-    given = drawn()
-    (frame,), (dense,) = play("sparsifiner", given, density=0.25, rank=2), play("dense", given)
+    record = drawn()
+    (frame,), (dense,) = play("sparsifiner", record, density=0.25, rank=2), play("dense", record)
     kept = pairs(frame)
     assert (kept[:, 1:].sum(-1) == 8).all()
     assert kept[:, 0].all()
@@ -43,32 +43,32 @@ def test_a_quarter_of_the_pairs_and_the_class_token() -> None:
     for part in ("scores", "values"):
         name = f"blocks.0.attention.{part}"
         assert by_name(frame.works)[name].macs == share * by_name(dense.works)[name].macs
-    filled = int((rule_of(given, rank=2).predictors[0].basis != 0).sum())
+    filled = int((rule_of(record, rank=2).predictors[0].basis != 0).sum())
     scores = by_name(frame.works)[NAME]
     assert scores.predictor_macs == 2 * 2 * 32 * 2 * (8 + 4) + 32 * 4 * filled // 4
     assert scores.predictor_bytes == 2 * 8 * 2 + 32 * 4 + filled
 
 
-def rule_of(given: Record, **parameters: int) -> TopPairs:
+def rule_of(record: Record, **parameters: int) -> TopPairs:
     """Return the rule behind one frame."""
-    rule = TopPairs(given, 0.25, **{"block": 8, "top": 8} | parameters)
-    (moment,) = given.frames
+    rule = TopPairs(record, 0.25, **{"block": 8, "top": 8} | parameters)
+    (moment,) = record.frames
     rule.pairs(0, by_name(moment.operands)[NAME], moment.keys["blocks.0.attention"])
     return rule
 
 
 def test_a_predictor_saves_48_to_69_percent_of_the_attention() -> None:
     """DeiT-S: 6 heads of 64 over 197 tokens, c / 2, n / 8, 0.25 of the keys; the paper's range."""
-    given = drawn(6, 197, 64)
-    (frame,), (dense,) = play("sparsifiner", given, rank=32), play("dense", given)
+    record = drawn(6, 197, 64)
+    (frame,), (dense,) = play("sparsifiner", record, rank=32), play("dense", record)
     assert 0.48 < 1 - frame.macs / dense.macs < 0.69
 
 
 def test_what_is_expected_is_a_sum_of_few_patterns() -> None:
     """One block of keys that a query likes, of a basis without noise: those keys are found."""
     like = torch.eye(4, dtype=torch.int64).repeat_interleave(8, 0)
-    given = attention(60 * like[None], 60 * like[None])
-    (frame,) = play("sparsifiner", given, density=0.25, rank=4, top=1)
+    record = attention(60 * like[None], 60 * like[None])
+    (frame,) = play("sparsifiner", record, density=0.25, rank=4, top=1)
     kept = pairs(frame, 1)[0]
     assert torch.equal(kept[1:], (like @ like.T)[1:] > 0)
     for top in (1, 3):
@@ -79,9 +79,9 @@ def test_what_is_expected_is_a_sum_of_few_patterns() -> None:
 
 
 def test_a_predictor_of_all_tokens_finds_most_of_the_attention() -> None:
-    given = drawn()
-    rule = rule_of(given, rank=8, block=1, top=32)
-    moment = given.frames[0]
+    record = drawn()
+    rule = rule_of(record, rank=8, block=1, top=32)
+    moment = record.frames[0]
     q, k = by_name(moment.operands)[NAME].double(), moment.keys["blocks.0.attention"].double()
     real = probabilities(q, k, None)
     kept = rule.pairs(0, q, k)
@@ -111,8 +111,8 @@ def test_lines_are_keys_and_distances() -> None:
     weight = torch.tensor([[0.0, 1.0, 5.0, 0.0], [0.0, 1.0, 0.0, 5.0]])
     by_distance = diagonals(weight)
     assert by_distance.tolist() == [0, 1, 1, 10, 0, 0, 0]
-    made = lines(torch.tensor([False, True, False, False]), by_distance > 5)
-    assert made.int().tolist() == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 1, 1, 0], [0, 1, 0, 1]]
+    pattern = lines(torch.tensor([False, True, False, False]), by_distance > 5)
+    assert pattern.int().tolist() == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 1, 1, 0], [0, 1, 0, 1]]
 
 
 def test_vertical_keys_and_slashes_of_what_the_window_sees() -> None:
@@ -149,8 +149,8 @@ def test_heads_share_a_budget_if_it_adapts() -> None:
     q = torch.ones(2, 16, 4, dtype=torch.int64)
     k = torch.zeros(2, 16, 4, dtype=torch.int64)
     k[0, 3] = 40
-    given = attention(q, k)
-    (each,), (shared,) = (play("snap-kv", given, density=0.25, window=1, adaptive=value)
+    record = attention(q, k)
+    (each,), (shared,) = (play("snap-kv", record, density=0.25, window=1, adaptive=value)
                           for value in (0, 1))
     assert pairs(each)[:, 0].sum(-1).tolist() == [4, 4]
     assert pairs(shared)[:, 0].sum(-1).sum() == 8
@@ -160,8 +160,8 @@ def test_heads_share_a_budget_if_it_adapts() -> None:
 
 def test_flex_prefill_takes_lines_where_blocks_are_not_to_be_trusted() -> None:
     """tau decides: 1 is always blocks; 0 never."""
-    given = drawn(tokens=32)
-    (by_block,), (by_line,) = (play("flex-prefill", given, gamma=0.5, tau=tau, block=8)
+    record = drawn(tokens=32)
+    (by_block,), (by_line,) = (play("flex-prefill", record, gamma=0.5, tau=tau, block=8)
                                for tau in (1.0, 0.0))
     tiles = pairs(by_block).unflatten(-1, (4, 8)).unflatten(-3, (4, 8)).transpose(-2, -3)
     assert all(tile.all() or not tile.any() for tile in tiles.flatten(0, 2))
@@ -204,8 +204,8 @@ def test_tokens_that_left_stay_away(live: Record, still: Record) -> None:
 
 def test_every_third_block_drops_tokens_by_default() -> None:
     """EViT keeps 70 % at the fourth, seventh and tenth of 12 blocks: 129, 90, 63, 44."""
-    given = generated(MODELS["m3vit-tiny-129"], frames=1)
-    (frame,) = play("token-pruning", given)
+    record = generated(MODELS["m3vit-tiny-129"], frames=1)
+    (frame,) = play("token-pruning", record)
     assert [by_name(frame.works)[f"blocks.{layer}.q"].rows for layer in range(12)] == [
         129, 129, 129, 90, 90, 90, 63, 63, 63, 44, 44, 44]
 

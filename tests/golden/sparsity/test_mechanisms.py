@@ -93,34 +93,34 @@ def weights(frames: list[Frame]) -> list[int]:
     return [sum(work.weight_bytes for work in frame.works.values()) for frame in frames]
 
 
-def played(name: str, given: Record, **parameters: float) -> list[Frame]:
+def played(name: str, record: Record, **parameters: float) -> list[Frame]:
     mechanism = find(name, MECHANISMS)
-    return mechanism.frames(given, **mechanism.given(parameters))
+    return mechanism.frames(record, **mechanism.given(parameters))
 
 
 @pytest.mark.parametrize("name", DIALS)
 def test_at_its_dense_end_it_is_dense(name: str, live: Record, still: Record) -> None:
     others, dial, values = DIALS[name]
-    for given in (live, still):
-        made = played(name, given, **others, **{dial: values[-1]})
-        dense = played("dense", given)
-        assert macs(made) == macs(dense)
-        assert weights(made) == weights(dense)
-        for frame, reference in zip(made, dense, strict=True):
+    for record in (live, still):
+        densest = played(name, record, **others, **{dial: values[-1]})
+        dense = played("dense", record)
+        assert macs(densest) == macs(dense)
+        assert weights(densest) == weights(dense)
+        for frame, reference in zip(densest, dense, strict=True):
             assert frame.works.keys() == reference.works.keys()
-            assert frame.sqnr_db == reference.sqnr_db == (None if given.model is None else inf)
+            assert frame.sqnr_db == reference.sqnr_db == (None if record.model is None else inf)
             assert frame.predicted == reference.predicted
 
 
 @pytest.mark.parametrize("name", [*DIALS, *RISING])
 def test_cost_follows_density(name: str, still: Record) -> None:
     others, dial, values = (DIALS | RISING)[name]
-    made = [played(name, still, **others, **{dial: value}) for value in values]
+    by_value = [played(name, still, **others, **{dial: value}) for value in values]
     for cost in (macs, weights):
-        totals = [sum(cost(frames)) for frames in made]
+        totals = [sum(cost(frames)) for frames in by_value]
         assert totals == sorted(totals)
-    assert (sum(macs(made[0])), sum(weights(made[0]))) < (sum(macs(made[-1])),
-                                                          sum(weights(made[-1])))
+    assert (sum(macs(by_value[0])), sum(weights(by_value[0]))) < (sum(macs(by_value[-1])),
+                                                                  sum(weights(by_value[-1])))
 
 
 @pytest.mark.parametrize("name", [name for name in EXACT if name != "fatrelu"])
@@ -169,11 +169,11 @@ def test_every_mechanism_is_covered_here() -> None:
 def test_every_mechanism_runs_with_its_defaults(name: str, live: Record) -> None:
     """On a network, on drawn operands; its frames add up and name the products of a trace."""
     drawn = generated(MODELS["digits"], density=0.3, token_correlation=0.2, time_correlation=0.5)
-    for given in (live, drawn):
-        made = played(name, given)
-        assert len(made) == len(given.frames)
-        for frame in made:
-            assert frame.works.keys() <= given.weights.keys() | {
+    for record in (live, drawn):
+        frames = played(name, record)
+        assert len(frames) == len(record.frames)
+        for frame in frames:
+            assert frame.works.keys() <= record.weights.keys() | {
                 Operator(part, layer) for layer in range(4) for part in (Part.SCORES, Part.VALUES)}
             assert frame.macs > 0
             assert frame.weight_bytes > 0
@@ -184,7 +184,7 @@ def test_every_mechanism_runs_with_its_defaults(name: str, live: Record) -> None
                     work = frame.works.get(Operator(Part.FC1, layer, expert))
                     assert (work.rows if work else 0) == count
             if name != "sparse-ift":
-                assert (frame.sqnr_db is None) == (given.model is None)
+                assert (frame.sqnr_db is None) == (record.model is None)
             assert frame.predicted in ([None] if frame.sqnr_db is None else range(10))
     again = played(name, live)
     assert [frame.macs for frame in again] == [frame.macs for frame in played(name, live)]
@@ -208,11 +208,11 @@ RUNS = {"dense": {}, "zero-skip": {}, "delta": {"theta": 2}, "token-gate": {"the
         "fatrelu": {"threshold": 9}, "cats": {"density": 0.3}}
 
 
-def original(product: Operator, given: Record) -> Operator:
+def original(product: Operator, record: Record) -> Operator:
     """Return what a product was before the least used expert left."""
     if product.expert is None:
         return product
-    left = Pruned(given, 3).allowed(product.layer).nonzero().flatten().tolist()
+    left = Pruned(record, 3).allowed(product.layer).nonzero().flatten().tolist()
     return product.of_expert(left[product.expert])
 
 

@@ -44,8 +44,8 @@ class PatchVit(nn.Module):
         x = self.patch_embed(x).flatten(2).mT
         for block in self.blocks:
             q, k, v = block["qkv"](block["norm"](x)).unflatten(-1, (3, 2, 8)).permute(2, 0, 3, 1, 4)
-            made = functional.scaled_dot_product_attention(q, k, v)
-            x = x + block["proj"](made.transpose(1, 2).flatten(2))
+            context = functional.scaled_dot_product_attention(q, k, v)
+            x = x + block["proj"](context.transpose(1, 2).flatten(2))
             x = x + block["down"](functional.gelu(block["up"](x)))
         return self.head(x.mean(1))
 
@@ -61,8 +61,8 @@ class EinsumExperts(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = torch.einsum("td,edf->tef", x, self.w_in).relu()
-        made = torch.einsum("tef,efd->ted", hidden, self.w_out)
-        return x + (self.gate(x).softmax(-1)[..., None] * made).sum(1)
+        outputs = torch.einsum("tef,efd->ted", hidden, self.w_out)
+        return x + (self.gate(x).softmax(-1)[..., None] * outputs).sum(1)
 
 
 class BatchedExperts(EinsumExperts):
@@ -71,8 +71,8 @@ class BatchedExperts(EinsumExperts):
     def forward(self, x: Tensor) -> Tensor:
         chosen = self.gate(x).topk(2).indices
         hidden = torch.einsum("td,tkdf->tkf", x, self.w_in[chosen]).relu()
-        made = torch.einsum("tkf,tkfd->tkd", hidden, self.w_out[chosen]).sum(1)
-        return torch.baddbmm(torch.zeros(4, 1, 12), made.expand(4, -1, -1), self.w_in)
+        outputs = torch.einsum("tkf,tkfd->tkd", hidden, self.w_out[chosen]).sum(1)
+        return torch.baddbmm(torch.zeros(4, 1, 12), outputs.expand(4, -1, -1), self.w_in)
 
 
 class Grouped(nn.Module):
@@ -91,14 +91,14 @@ class Grouped(nn.Module):
             k, v = (torch.cat(pair, 2) for pair in zip(self.cache, (k, v), strict=True))
         self.cache, causal = (k, v), x.shape[1] > 1
         if self.fused:
-            made = functional.scaled_dot_product_attention(q, k, v, is_causal=causal,
-                                                           enable_gqa=True)
+            context = functional.scaled_dot_product_attention(q, k, v, is_causal=causal,
+                                                              enable_gqa=True)
         else:
             k, v = (each.repeat_interleave(2, 1) for each in (k, v))
             mask = torch.ones(x.shape[1], k.shape[2]).tril(k.shape[2] - x.shape[1]) == 0
             weights = (q @ k.mT / 2).masked_fill(mask, -torch.inf).softmax(-1)
-            made = weights @ v
-        return self.o_proj(made.transpose(1, 2).flatten(2))
+            context = weights @ v
+        return self.o_proj(context.transpose(1, 2).flatten(2))
 
 
 class Bert(nn.Module):
@@ -120,8 +120,8 @@ class Bert(nn.Module):
         for block in self.encoder["layer"]:
             q, k, v = (block["attention"]["self"][name](x).unflatten(-1, (2, 4)).transpose(1, 2)
                        for name in ("query", "key", "value"))
-            made = ((q @ k.mT) * 0.5).softmax(-1) @ v
-            x = x + block["attention"]["output"]["dense"](made.transpose(1, 2).flatten(2))
+            context = ((q @ k.mT) * 0.5).softmax(-1) @ v
+            x = x + block["attention"]["output"]["dense"](context.transpose(1, 2).flatten(2))
             x = x + block["output"]["dense"](functional.gelu(block["intermediate"]["dense"](x)))
         return x
 
@@ -517,9 +517,9 @@ def test_scales_and_norms_are_no_products(function: Callable) -> None:
 def flexible(model: nn.Module, x: Tensor) -> Tensor:
     """Attention of two heads with a bias by distance."""
     q, k, v = model.qkv(x[None]).unflatten(-1, (3, 2, 16)).permute(2, 0, 3, 1, 4)
-    made = flex_attention.flex_attention(
+    context = flex_attention.flex_attention(
         q, k, v, score_mod=lambda score, batch, head, query, key: score + (query - key))
-    return made.transpose(1, 2).flatten(2)[0, :, :8]
+    return context.transpose(1, 2).flatten(2)[0, :, :8]
 
 
 FUNCTIONS = {
@@ -604,8 +604,8 @@ def test_einsum_with_heads_in_any_order() -> None:
         def forward(self, x: Tensor) -> Tensor:
             q = torch.einsum("Zqd,hdK->ZhqK", x, self.w)
             k = torch.einsum("Zqd,hdK->ZqhK", x, self.w)
-            made = torch.einsum("ZhqK,ZphK->Zhqp", q, k).softmax(-1)
-            return torch.einsum("ZqhK,KhD->ZqD", torch.einsum("Zhqp,ZphK->ZqhK", made, k), self.v)
+            pairs = torch.einsum("ZhqK,ZphK->Zhqp", q, k).softmax(-1)
+            return torch.einsum("ZqhK,KhD->ZqD", torch.einsum("Zhqp,ZphK->ZqhK", pairs, k), self.v)
 
     with FlopCounterMode(display=False) as counter:
         Heads()(drawn(1, 9, 16))

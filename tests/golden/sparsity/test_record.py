@@ -71,18 +71,18 @@ def test_real_weights_and_biases_give_the_results(live: Record) -> None:
     exact = ((acc + model["blocks.1.experts.fc2.bias"][0])
              * model["blocks.1.experts.fc2.multiplier"][0]
              / 2.0 ** model.number("blocks.1.experts.fc2.shift"))
-    made = x @ live.real(product).T + live.bias(product)
-    assert torch.allclose(made[: len(exact)], exact.double())
+    results = x @ live.real(product).T + live.bias(product)
+    assert torch.allclose(results[: len(exact)], exact.double())
 
 
 def test_hooks_record_every_linear_layer(shown: list[Tensor]) -> None:
     model = Mlp().train()
-    given = hooks.trace(model, shown)
+    recorded = hooks.trace(model, shown)
     assert model.training
     assert not model.gate._forward_hooks
-    assert list(map(str, given.products)) == [
+    assert list(map(str, recorded.products)) == [
         "gate", "experts.0.0.fc1", "experts.1.0.fc1", "down_proj"]
-    for x, moment in zip(shown, given.frames, strict=True):
+    for x, moment in zip(shown, recorded.frames, strict=True):
         rows = x.flatten(0, 1)
         codes = by_name(moment.operands)["gate"]
         top = max(float(each.abs().max()) for each in shown)
@@ -90,8 +90,8 @@ def test_hooks_record_every_linear_layer(shown: list[Tensor]) -> None:
         assert sum(len(by_name(moment.operands)[f"experts.{n}.0.fc1"]) for n in range(2)) == 10
         zeros = (by_name(moment.operands)["down_proj"] == 0).float().mean()
         assert 0.3 < zeros < 0.7, "behind a ReLU"
-    assert torch.equal(by_name(given.weights)["down_proj"], model.down_proj.weight.detach())
-    (frame, _), (dense, _) = play("relu", given), play("dense", given)
+    assert torch.equal(by_name(recorded.weights)["down_proj"], model.down_proj.weight.detach())
+    (frame, _), (dense, _) = play("relu", recorded), play("dense", recorded)
     assert by_name(frame.works)["down_proj"].macs < 0.7 * by_name(dense.works)["down_proj"].macs
     assert by_name(frame.works)["gate"].macs == by_name(dense.works)["gate"].macs
 
@@ -100,8 +100,8 @@ def test_inputs_may_be_tensors_arguments_or_dictionaries(shown: list[Tensor]) ->
     model = Mlp()
     whole = hooks.trace(model, shown[0])
     for frame in ((shown[0], 2.0), {"x": shown[0], "scale": 0.5}):
-        given = hooks.trace(model, [frame])
-        assert all(torch.equal(given.frames[0].operands[product],
+        recorded = hooks.trace(model, [frame])
+        assert all(torch.equal(recorded.frames[0].operands[product],
                                whole.frames[0].operands[product])
                    for product in whole.products)
 
@@ -116,16 +116,16 @@ def test_routers_are_recorded_and_mechanisms_route(shown: list[Tensor]) -> None:
             return self.layers[1](self.layers[0](x).unflatten(0, (2, 5)))
 
     model = Net()
-    given = hooks.trace(model, shown, {"layers.0.gate": 1, "layers.1.gate": 1})
-    dense, _ = play("dense", given)
+    recorded = hooks.trace(model, shown, {"layers.0.gate": 1, "layers.1.gate": 1})
+    dense, _ = play("dense", recorded)
     for layer in range(2):
-        ran = by_name(given.frames[0].operands)
+        ran = by_name(recorded.frames[0].operands)
         rows = [len(ran.get(f"layers.{layer}.experts.{n}.0.fc1", ())) for n in range(2)]
         assert dense.routed[layer].tolist() == rows
-    both, _ = play("top-k", given, k=2)
+    both, _ = play("top-k", recorded, k=2)
     assert both.routed[0].tolist() == [10, 10]
     assert by_name(both.works)["layers.0.experts.0.0.fc1"].macs == 10 * 8 * 16
-    one, _ = play("expert-pruning", given, experts=1)
+    one, _ = play("expert-pruning", recorded, experts=1)
     assert sorted(one.routed[1].tolist()) == [0, 10]
 
 
@@ -148,17 +148,17 @@ class Attending(nn.Module):
 class Heads(nn.Module):
     def forward(self, qkv: Tensor) -> Tensor:
         q, k, v = qkv.unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
-        made = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return made.transpose(1, 2).flatten(-2)
+        context = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return context.transpose(1, 2).flatten(-2)
 
 
 def test_attention_is_recorded_by_the_function_called() -> None:
     model = Attending()
     x = torch.randn(1, 6, 8, generator=torch.Generator().manual_seed(3))
-    given = hooks.trace(model, x)
-    assert list(map(str, given.products[:4])) == [
+    recorded = hooks.trace(model, x)
+    assert list(map(str, recorded.products[:4])) == [
         "blocks.0.qkv", "heads.0.attention.scores", "heads.0.attention.values", "blocks.0.proj"]
-    (moment,) = given.frames
+    (moment,) = recorded.frames
     qkv = model.blocks[0]["qkv"](x).detach()[0].unflatten(-1, (3, 2, 4)).permute(1, 2, 0, 3)
     for real, codes in ((qkv[0], by_name(moment.operands)["heads.0.attention.scores"]),
                         (qkv[1], moment.keys["heads.0.attention"])):
@@ -166,7 +166,7 @@ def test_attention_is_recorded_by_the_function_called() -> None:
     e = by_name(moment.operands)["heads.0.attention.values"]
     assert (e.triu(1) == 0).all(), "causal"
     assert (e[:, 0, 0] == 127).all()
-    (frame,), (dense,) = play("sparsifiner", given, density=0.5), play("dense", given)
+    (frame,), (dense,) = play("sparsifiner", recorded, density=0.5), play("dense", recorded)
     for part, kept in (("scores", 5 * 3 + 6), ("values", 5 * 3 + 6)):
         name = f"heads.1.attention.{part}"
         assert by_name(dense.works)[name].macs == 2 * 36 * 4
@@ -207,9 +207,9 @@ def test_a_dictionary_is_one_frame() -> None:
 
 
 def test_statistics_are_those_asked_for() -> None:
-    given = generated({"fc1": (64, 4000, 2)}, density=0.3, token_correlation=0.2,
+    drawn = generated({"fc1": (64, 4000, 2)}, density=0.3, token_correlation=0.2,
                       time_correlation=0.6, frames=3, seed=7)
-    first, second, _ = (by_name(moment.operands)["fc1"] for moment in given.frames)
+    first, second, _ = (by_name(moment.operands)["fc1"] for moment in drawn.frames)
     for x in (first, second):
         assert float((x != 0).double().mean()) == pytest.approx(0.3, abs=0.01)
         assert 0 < x.abs().max() <= 127
@@ -226,16 +226,16 @@ def test_statistics_are_those_asked_for() -> None:
 @pytest.mark.parametrize("density", [0.0, 1.0])
 def test_statistics_at_the_ends(density: float) -> None:
     for name in ("fc1", "fc2"):
-        given = generated({name: (8, 100, 2)}, density=density, frames=2, time_correlation=1.0)
-        one, other = (by_name(moment.operands)[name] for moment in given.frames)
+        drawn = generated({name: (8, 100, 2)}, density=density, frames=2, time_correlation=1.0)
+        one, other = (by_name(moment.operands)[name] for moment in drawn.frames)
         assert float((one != 0).double().mean()) == density
         assert torch.equal(one, other)
 
 
 def test_skew_makes_routing_uneven() -> None:
     def spread(skew: float) -> float:
-        given = generated(MODELS["m3vit-tiny-129"], routing_skew=skew, frames=1, seed=3)
-        (frame,) = play("dense", given)
+        drawn = generated(MODELS["m3vit-tiny-129"], routing_skew=skew, frames=1, seed=3)
+        (frame,) = play("dense", drawn)
         return sum(float(tokens.std()) for tokens in frame.routed.values())
 
     assert spread(0.0) < spread(1.0) < spread(4.0)
@@ -270,13 +270,13 @@ def test_a_file_gives_back_the_record(tmp_path: Path, live: Record, shown: list[
     mask = torch.rand(3, 13, generator=torch.Generator().manual_seed(0)) < 0.3
     product = recognize("fc2")
     masked = Record((Moment({product: mask}),), {product: torch.ones(4, 13)})
-    for number, given in enumerate((live, hooks.trace(Mlp(), shown), masked)):
+    for number, recorded in enumerate((live, hooks.trace(Mlp(), shown), masked)):
         path = tmp_path / f"{number}.safetensors"
-        save(given, path)
+        save(recorded, path)
         back = load(path)
-        equal(given, back)
+        equal(recorded, back)
         for name in ("zero-skip", "teal", "magnitude"):
-            one = play(name, replace(given, model=None))
+            one = play(name, replace(recorded, model=None))
             assert [f.macs for f in one] == [f.macs for f in play(name, back)]
     (frame,) = play("zero-skip", masked)
     assert frame.macs == int(mask.sum()) * 4

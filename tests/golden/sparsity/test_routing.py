@@ -36,8 +36,8 @@ def expert_bytes(frame) -> int:
 
 def test_top_two_of_sixteen_is_an_eighth_of_all_experts() -> None:
     """M3ViT-tiny: 16 experts of half the dense width, two a token, are one dense layer's work."""
-    given = generated(MODELS["m3vit-tiny-129"], frames=1)
-    (two,), (every,) = play("top-k", given, k=2), play("top-k", given, k=16)
+    record = generated(MODELS["m3vit-tiny-129"], frames=1)
+    (two,), (every,) = play("top-k", record, k=2), play("top-k", record, k=16)
     routed, all_experts = (sum(work.macs for product, work in frame.works.items()
                                if product.expert is not None) for frame in (two, every))
     assert routed * 8 == all_experts == 6 * 129 * 16 * 2 * 192 * 384
@@ -98,8 +98,8 @@ def test_chunks_of_independent_tokens_need_the_union() -> None:
 
 def test_block_ffn_reads_an_expert_once_for_each_chunk_that_needs_it() -> None:
     logits = [[1.0, -1.0], [-1.0, -1.0], [1.0, 2.0], [2.0, -1.0]]
-    given = experts([logits], 1)
-    (whole,), (pairs,), (single,) = (play("block-ffn", given, chunk=chunk) for chunk in (0, 2, 1))
+    record = experts([logits], 1)
+    (whole,), (pairs,), (single,) = (play("block-ffn", record, chunk=chunk) for chunk in (0, 2, 1))
     assert whole.routed[1].tolist() == [3, 1]
     assert expert_bytes(whole) == 2 * 32
     assert expert_bytes(pairs) == (2 + 1) * 32
@@ -109,18 +109,18 @@ def test_block_ffn_reads_an_expert_once_for_each_chunk_that_needs_it() -> None:
 
 def test_a_low_temperature_leaves_one_expert() -> None:
     logits = torch.randn(50, 8, generator=torch.Generator().manual_seed(SEED)).tolist()
-    given = experts([logits], 2)
-    (sparse,) = play("dense-to-sparse", given, temperature=0.01, threshold=0.1)
-    (dense,) = play("dense-to-sparse", given, temperature=100.0, threshold=0.1)
+    record = experts([logits], 2)
+    (sparse,) = play("dense-to-sparse", record, temperature=0.01, threshold=0.1)
+    (dense,) = play("dense-to-sparse", record, temperature=100.0, threshold=0.1)
     assert 50 <= sparse.routed[1].sum() <= 53
     assert dense.routed[1].tolist() == [50] * 8
 
 
 def test_an_activation_before_the_softmax_levels_the_gate() -> None:
     """softmax(sigmoid((4, 0, -4)) / tau) is (0.50, 0.31, 0.19) for tau = 1, sharper below."""
-    given = experts([[[4.0, 0.0, -4.0]]], 1)
+    record = experts([[[4.0, 0.0, -4.0]]], 1)
     for act, temperature, chosen in ((0, 1.0, [1, 0, 0]), (1, 1.0, [1, 1, 0]), (1, 0.1, [1, 0, 0])):
-        (frame,) = play("dense-to-sparse", given, temperature=temperature, threshold=0.25, act=act)
+        (frame,) = play("dense-to-sparse", record, temperature=temperature, threshold=0.25, act=act)
         assert frame.routed[1].tolist() == chosen
 
 
@@ -143,27 +143,27 @@ def test_a_random_router_is_frozen(live: Record) -> None:
 
 
 def test_switches() -> None:
-    given = experts([[[3.0, 2.0, 1.0, 0.0], [0.0, 1.0, 2.0, 3.0]]], 2)
-    (frame,) = play("mote", given, without=0b0001, always=0b0100)
+    record = experts([[[3.0, 2.0, 1.0, 0.0], [0.0, 1.0, 2.0, 3.0]]], 2)
+    (frame,) = play("mote", record, without=0b0001, always=0b0100)
     assert frame.routed[1].tolist() == [0, 1, 2, 1]
-    (frame,) = play("mote", given, without=0b0111)
+    (frame,) = play("mote", record, without=0b0111)
     assert frame.routed[1].tolist() == [0, 0, 0, 2]
-    (frame,) = play("mote", given)
+    (frame,) = play("mote", record)
     assert frame.routed[1].tolist() == [0, 1, 2, 1]
     for layers, routed in ((0b010, [0, 0, 0, 2]), (0b101, [1, 1, 1, 1])):
-        (frame,) = play("mote", given, without=0b0111, layers=layers)
+        (frame,) = play("mote", record, without=0b0111, layers=layers)
         assert frame.routed[1].tolist() == routed
 
 
 def test_a_task_keeps_what_it_used_most() -> None:
     """Every token runs all skills of a task's set, without a gate; a pruned layer has one."""
-    given = experts([[[3.0, 2.0, 1.0], [3.0, 1.0, 2.0], [0.0, 1.0, 3.0], [1.0, 0.0, 3.0]]], 1)
-    (frame,) = play("task-set", given, experts=2)
+    record = experts([[[3.0, 2.0, 1.0], [3.0, 1.0, 2.0], [0.0, 1.0, 3.0], [1.0, 0.0, 3.0]]], 1)
+    (frame,) = play("task-set", record, experts=2)
     assert frame.routed[1].tolist() == [4, 0, 4]
     assert not any(product.part == Part.GATE for product in frame.works)
-    (frame,) = play("expert-pruning", given, experts=2)
+    (frame,) = play("expert-pruning", record, experts=2)
     assert frame.routed[1].tolist() == [2, 0, 2]
-    (frame,) = play("expert-pruning", given, experts=1)
+    (frame,) = play("expert-pruning", record, experts=1)
     assert frame.routed[1].tolist() == [4, 0, 0]
     assert by_name(frame.works)["blocks.1.gate.0"].columns == 2
     assert expert_bytes(frame) == 32
@@ -172,8 +172,8 @@ def test_a_task_keeps_what_it_used_most() -> None:
 def test_product_keys_need_the_root_of_the_keys() -> None:
     """Additive logits are found exactly; the gate shrinks from E keys to sqrt(E) of full depth."""
     row, column = torch.tensor([0.0, 3.0, 1.0, 2.0]), torch.tensor([0.5, 0.0, 5.0, 0.1])
-    given = experts([(row[:, None] + column).flatten()[None].tolist()], 2)
-    (frame,) = play("product-keys", given, k=2)
+    record = experts([(row[:, None] + column).flatten()[None].tolist()], 2)
+    (frame,) = play("product-keys", record, k=2)
     assert frame.routed[1].nonzero()[0].tolist() == [1 * 4 + 2, 3 * 4 + 2]
     assert by_name(frame.works)["blocks.1.gate.0"].macs == 4 * 2 * 4
     with pytest.raises(ValueError, match="3 experts are no square"):
@@ -183,8 +183,8 @@ def test_product_keys_need_the_root_of_the_keys() -> None:
 def test_merging_to_a_fifth_saves_80_percent_of_the_experts() -> None:
     """M-SMoE's largest saving of memory; tokens that chose two of a group run it once."""
     generator = torch.Generator().manual_seed(SEED)
-    given = experts([torch.randn(200, 20, generator=generator).tolist()], 2)
-    (merged,), (all_experts,) = play("m-smoe", given, groups=4), play("m-smoe", given, groups=20)
+    record = experts([torch.randn(200, 20, generator=generator).tolist()], 2)
+    (merged,), (all_experts,) = play("m-smoe", record, groups=4), play("m-smoe", record, groups=20)
     assert expert_bytes(merged) * 5 == expert_bytes(all_experts) == 20 * 32
     assert all_experts.routed[1].sum() == 400 > merged.routed[1].sum() >= 200
 
@@ -214,10 +214,10 @@ def test_the_most_used_experts_of_all_layers_lead() -> None:
               for layer, counts in usage.items()}
     logits = {layer: torch.nn.functional.one_hot(route[:, 0], 4).double()
               for layer, route in routes.items()}
-    given = Record((Moment({}, {}, logits, routes),), {})
+    record = Record((Moment({}, {}, logits, routes),), {})
     for groups, leaders in ((1, ([0], [0])), (2, ([0, 1], [0, 1])), (3, ([0, 1], [0, 1, 2, 3])),
                             (4, ([0, 1, 2, 3], [0, 1, 2, 3]))):
-        rule = Merged(given, groups)
+        rule = Merged(record, groups)
         assert (rule.leader(1).unique().tolist(), rule.leader(3).unique().tolist()) == leaders
 
 
@@ -235,8 +235,8 @@ def test_experts_that_are_permuted_copies_merge_without_loss(live: Record) -> No
         second[1] = second[0][:, order] if kind == "weight" else second[0]
         tensors |= {f"{name}.experts.fc1.{kind}": first, f"{name}.experts.fc2.{kind}": second}
     share = torch.tensor([0.7, 0.3], dtype=torch.float64)
-    made = merged(type(model)(model.config, tensors), 1, [(0, torch.arange(2), share)])
-    for key, tensor in made.items():
+    network = merged(type(model)(model.config, tensors), 1, [(0, torch.arange(2), share)])
+    for key, tensor in network.items():
         assert torch.equal(tensor[0], model[key][0]), key
 
 
@@ -263,15 +263,15 @@ def test_lora_experts_cost_two_low_rank_products(still: Record) -> None:
 
 def test_sparse_experts_are_chosen_by_their_moments() -> None:
     """Not by their logits: expert 1, whose units are expected below 0 most surely, takes all."""
-    given = experts([[[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]]], 1)
+    record = experts([[[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]]], 1)
     units = torch.tensor([[9, -9, 9, -9], [1, -1, -1, 1], [-1, 1, 2, -2], [3, 1, -4, 0]])
-    weights = dict(given.weights)
+    weights = dict(record.weights)
     for index, shift in enumerate((0, -5, 5)):
         weights[Operator(Part.FC1, 1, index)] = (units + shift).to(torch.int8)
-    given = replace(given, weights=weights)
-    (frame,) = play("moe-x", given, k=1)
+    record = replace(record, weights=weights)
+    (frame,) = play("moe-x", record, k=1)
     assert frame.routed[1].tolist() == [0, 2, 0]
-    (frame,) = play("moe-x", given, k=2)
+    (frame,) = play("moe-x", record, k=2)
     assert frame.routed[1].tolist() == [2, 2, 0]
     assert by_name(frame.works)["blocks.1.gate.0"].predictor_macs == 2 * 2 * 4 * 3
 

@@ -59,9 +59,9 @@ def judged() -> tuple[Record, Record]:
 def test_classes_of_repaired_policies_agree_with_dense_inference(
         name: str, density: float, agreement: float, judged: tuple[Record, Record]) -> None:
     """A threshold on scaled weights left essential 0.18, one a channel left CHESS 0.38."""
-    given, other = judged
+    recorded, other = judged
     mechanism = MECHANISMS[name]
-    made = mechanism.frames(given, other, **mechanism.given({"density": density}))
+    frames = mechanism.frames(recorded, other, **mechanism.given({"density": density}))
     same = [frame.predicted == moment.predicted
-            for frame, moment in zip(made, given.frames, strict=True)]
+            for frame, moment in zip(frames, recorded.frames, strict=True)]
     assert sum(same) / COUNT == pytest.approx(agreement, abs=0.05)

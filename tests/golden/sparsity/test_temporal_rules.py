@@ -21,11 +21,11 @@ def test_masks_are_those_of_the_golden_sequence(policy: Policy, theta: int) -> N
     """And so is the output: the same network, run twice in different ways."""
     network = find("digits").quantized
     shown = list(frames("generator:object", network.config, 3))
-    given = record(network, shown, 1)
+    recorded = record(network, shown, 1)
     skips = policy == Policy.ZERO_SKIP
     run = Temporal(network, Plan(Choice(policy, 0 if skips else theta)))
-    made = play(policy, given, **({} if skips else {"theta": theta}))
-    for pixels, moment, frame in zip(shown, given.frames, made, strict=True):
+    played = play(policy, recorded, **({} if skips else {"theta": theta}))
+    for pixels, moment, frame in zip(shown, recorded.frames, played, strict=True):
         trace = run.run(pixels, 1)
         assert list(frame.works) == list(trace.sent)
         for product, sent in trace.sent.items():
@@ -38,18 +38,18 @@ def test_masks_are_those_of_the_golden_sequence(policy: Policy, theta: int) -> N
 def test_state_of_a_sequence_is_charged() -> None:
     """int8 references and int32 sums, as delta networks keep: read and written as a whole."""
     first, second = [[1, 2, 3], [4, 5, 6]], [[1, 2, 9], [4, 5, 6]]
-    given = layer(torch.ones(5, 3), first, second)
-    one, two = play("delta", given, theta=0)
+    recorded = layer(torch.ones(5, 3), first, second)
+    one, two = play("delta", recorded, theta=0)
     whole = 2 * (3 + 4 * 5)
     (first,), (second,) = one.works.values(), two.works.values()
     assert (first.state_read_bytes, first.state_written_bytes) == (0, whole)
     assert (second.state_read_bytes, second.state_written_bytes) == (whole, whole)
     assert two.macs == 5
     assert (second.weight_bytes, second.loaded_bytes) == (5, 15)
-    one, two = play("token-gate", given, theta=0)
+    one, two = play("token-gate", recorded, theta=0)
     assert two.macs == 3 * 5
     assert by_name(two.works)["fc2"].state_bytes == 2 * whole
-    assert all(work.state_bytes == 0 for work in play("zero-skip", given)[1].works.values())
+    assert all(work.state_bytes == 0 for work in play("zero-skip", recorded)[1].works.values())
 
 
 def block(*parts: str) -> Record:
@@ -94,15 +94,15 @@ def test_an_activation_delta_never_drifts(step: int) -> None:
 
 def moving(tokens: int, moved: int, width: int = 4) -> Record:
     """Return two frames of one attention in which the first ``moved`` tokens change."""
-    made = []
+    moments = []
     for number in range(2):
         x = torch.ones(tokens, width, dtype=torch.int64)
         x[:moved] += number
         q = torch.ones(2, tokens, width // 2, dtype=torch.int64)
         scores, values = Operator(Part.SCORES, 0), Operator(Part.VALUES, 0)
-        made.append(Moment({Operator(Part.Q, 0): x, scores: q,
-                            values: torch.ones(2, tokens, tokens)}, {scores.owner: q}))
-    return Record(tuple(made), {Operator(Part.Q, 0): torch.ones(width, width)})
+        moments.append(Moment({Operator(Part.Q, 0): x, scores: q,
+                               values: torch.ones(2, tokens, tokens)}, {scores.owner: q}))
+    return Record(tuple(moments), {Operator(Part.Q, 0): torch.ones(width, width)})
 
 
 @pytest.mark.parametrize(("moved", "cost"), [(0, 0), (1, 2), (3, 6), (4, 8), (5, 8), (8, 8)])
@@ -117,9 +117,9 @@ def test_updating_attention_breaks_even_at_half_of_the_tokens(moved: int, cost: 
 def test_most_of_a_still_video_is_not_sent() -> None:
     """DAL: the first frame is what is not zero, of later ones the noise that crosses a step."""
     network = find("digits").quantized
-    given = record(network, frames("generator:fixed", network.config, 3))
-    linear = [product for product in given.weights if product in given.frames[0].operands]
-    dense, kept = play("dense", given), play("dal", given, step=16)
+    recorded = record(network, frames("generator:fixed", network.config, 3))
+    linear = [product for product in recorded.weights if product in recorded.frames[0].operands]
+    dense, kept = play("dense", recorded), play("dal", recorded, step=16)
     first, *later = (sum(frame.works[product].macs for product in linear) for frame in kept)
     whole = sum(dense[0].works[product].macs for product in linear)
     assert max(later) < 0.3 * whole < 0.6 * whole < first

@@ -23,13 +23,13 @@ def matrix(rows: int, columns: int) -> torch.Tensor:
 
 def test_two_of_four_halves_multiplications_and_bytes_and_adds_two_bits() -> None:
     weight = matrix(16, 32)
-    given = layer(weight, torch.ones(5, 32, dtype=torch.int64))
-    (sparse,), (dense,) = play("n-m", given, n=2, m=4), play("dense", given)
+    recorded = layer(weight, torch.ones(5, 32, dtype=torch.int64))
+    (sparse,), (dense,) = play("n-m", recorded, n=2, m=4), play("dense", recorded)
     assert 2 * sparse.macs == dense.macs == 5 * 16 * 32
     work = by_name(sparse.works)["fc2"]
     assert 2 * work.weight_bytes == 16 * 32
     assert work.index_bytes == work.weight_bytes * 2 // 8
-    (one,) = play("n-m", given, n=1, m=8)
+    (one,) = play("n-m", recorded, n=1, m=8)
     assert 8 * one.macs == dense.macs
     assert by_name(one.works)["fc2"].index_bytes == 64 * 3 // 8
 
@@ -37,8 +37,8 @@ def test_two_of_four_halves_multiplications_and_bytes_and_adds_two_bits() -> Non
 @pytest.mark.parametrize("name", ["n-m", "magnitude", "teal", "wina", "wanda"])
 def test_layers_of_any_name_are_sparse(name: str) -> None:
     network = torch.nn.Sequential(torch.nn.Linear(32, 16), torch.nn.ReLU(), torch.nn.Linear(16, 8))
-    given = hooks.trace(network, [torch.randn(5, 32, generator=GENERATOR)])
-    (sparse,), (dense,) = play(name, given), play("dense", given)
+    recorded = hooks.trace(network, [torch.randn(5, 32, generator=GENERATOR)])
+    (sparse,), (dense,) = play(name, recorded), play("dense", recorded)
     assert by_name(sparse.works).keys() == {"0.fc1", "2.fc2"}
     assert all(work.macs < 0.8 * dense.works[product].macs
                for product, work in sparse.works.items())
@@ -46,25 +46,25 @@ def test_layers_of_any_name_are_sparse(name: str) -> None:
 
 def test_the_largest_of_each_group_stay() -> None:
     weight = torch.tensor([[1, -5, 3, 0, 2, 2, 2, 9]], dtype=torch.int8)
-    made = GroupsOf(layer(weight, [[1] * 8]), 2, 4).weight(recognize("fc2"), weight)
-    assert made.tolist() == [[0, -5, 3, 0, 2, 0, 0, 9]]
+    pruned = GroupsOf(layer(weight, [[1] * 8]), 2, 4).weight(recognize("fc2"), weight)
+    assert pruned.tolist() == [[0, -5, 3, 0, 2, 0, 0, 9]]
 
 
 def test_wanda_prunes_the_example_of_its_paper() -> None:
     """Rows compete with themselves, weighed by the length of an input, not by size alone."""
     weight = torch.tensor([[4, 0, 1, -1], [3, -2, -1, -3], [-3, 1, 0, 2]], dtype=torch.int8)
-    given = layer(weight, [[1, 2, 8, 3]])
-    assert Wanda(given, 0.5).weight(recognize("fc2"), weight).tolist() == [
+    recorded = layer(weight, [[1, 2, 8, 3]])
+    assert Wanda(recorded, 0.5).weight(recognize("fc2"), weight).tolist() == [
         [4, 0, 1, 0], [0, 0, -1, -3], [-3, 0, 0, 2]]
-    assert Magnitude(given, 0.5).weight(recognize("fc2"), weight).tolist() == [
+    assert Magnitude(recorded, 0.5).weight(recognize("fc2"), weight).tolist() == [
         [4, 0, 0, 0], [3, -2, 0, -3], [-3, 0, 0, 2]]
 
 
 def test_swapping_lowers_the_mean_error_and_keeps_the_density() -> None:
     weight, x = matrix(40, 64), torch.randint(0, 20, (30, 64), generator=GENERATOR)
-    given = layer(weight, x)
+    recorded = layer(weight, x)
     errors = []
-    for rule in (Wanda(given, 0.5), DynamicSparse(given, 0.5)):
+    for rule in (Wanda(recorded, 0.5), DynamicSparse(recorded, 0.5)):
         kept = rule.keep(recognize("fc2"), weight)
         assert (kept.sum(-1) == 32).all()
         errors.append((x.double() @ (weight.double() * ~kept).T).mean(0).abs())
@@ -97,8 +97,8 @@ def test_half_of_each_layer_stays(name: str, still: Record) -> None:
 
 
 def test_few_weights_are_named_by_column_instead_of_a_bit_each() -> None:
-    given = layer(matrix(16, 64), torch.ones(1, 64, dtype=torch.int64))
-    (frame,) = play("magnitude", given, density=1 / 64)
+    recorded = layer(matrix(16, 64), torch.ones(1, 64, dtype=torch.int64))
+    (frame,) = play("magnitude", recorded, density=1 / 64)
     assert by_name(frame.works)["fc2"].index_bytes == 16 * 6 // 8
 
 
@@ -182,10 +182,10 @@ def test_a_pruned_layer_still_maps_zero_to_its_bias(live: Record) -> None:
 
 def test_wider_and_sparser_is_the_same_work_and_more_indices() -> None:
     """Sparse-IFT: iso-FLOP by construction."""
-    given = layer(matrix(32, 8), torch.ones(3, 8, dtype=torch.int64), name="fc1")
-    (dense,) = play("dense", given)
+    recorded = layer(matrix(32, 8), torch.ones(3, 8, dtype=torch.int64), name="fc1")
+    (dense,) = play("dense", recorded)
     for factor in (1, 2, 4):
-        (wide,) = play("sparse-ift", given, factor=factor)
+        (wide,) = play("sparse-ift", recorded, factor=factor)
         work = by_name(wide.works)["fc1"]
         assert (wide.macs, work.columns) == (dense.macs, 32 * factor)
         assert work.weight_bytes == 32 * 8
@@ -195,26 +195,26 @@ def test_wider_and_sparser_is_the_same_work_and_more_indices() -> None:
 
 def test_four_bits_halve_the_bytes() -> None:
     weight = matrix(16, 32)
-    given = layer(weight, torch.ones(5, 32, dtype=torch.int64))
-    (frame,), (dense,) = play("low-bit", given, bits=4), play("dense", given)
+    recorded = layer(weight, torch.ones(5, 32, dtype=torch.int64))
+    (frame,), (dense,) = play("low-bit", recorded, bits=4), play("dense", recorded)
     assert 2 * frame.weight_bytes == dense.weight_bytes
     assert frame.macs == dense.macs
     from deltamoe.golden.sparsity.rules.compression import LowBit
 
-    made = LowBit(given, 4).weight(recognize("fc2"), weight)
-    assert len(made.unique()) <= 15
-    assert (made.long() - weight.long()).abs().max() <= 127 / 7 / 2 + 0.5
+    pruned = LowBit(recorded, 4).weight(recognize("fc2"), weight)
+    assert len(pruned.unique()) <= 15
+    assert (pruned.long() - weight.long()).abs().max() <= 127 / 7 / 2 + 0.5
 
 
 def test_a_low_rank_matrix_needs_no_sparse_rows() -> None:
     """W = UV + S with rank 2: the product costs r (K + N), and nothing is lost."""
     weight = (torch.arange(1, 9)[:, None] * torch.arange(1, 13) % 128).to(torch.int8)
-    given = layer(weight, torch.ones(5, 12, dtype=torch.int64))
-    (frame,) = play("low-rank-sparse", given, rank=1, density=0.25)
+    recorded = layer(weight, torch.ones(5, 12, dtype=torch.int64))
+    (frame,) = play("low-rank-sparse", recorded, rank=1, density=0.25)
     work = by_name(frame.works)["fc2"]
     assert work.predictor_macs == 5 * 1 * (12 + 8)
     assert work.macs == 5 * 12 * 2
     assert work.weight_bytes == 2 * 12
     from deltamoe.golden.sparsity.rules.compression import LowRankSparse
 
-    assert torch.equal(LowRankSparse(given, 1, 0.0).weight(recognize("fc2"), weight), weight)
+    assert torch.equal(LowRankSparse(recorded, 1, 0.0).weight(recognize("fc2"), weight), weight)

@@ -93,18 +93,18 @@ def test_ulx3s_holds_no_key_twice() -> None:
 def test_large_layers_are_cut_and_lose_nothing(depth: int, columns: int, width: int) -> None:
     """Pieces cover every column once, and take the cycles that the multipliers need."""
     hw = PRESETS["ulx3s"]
-    made = pieces_of(depth, columns, hw)
-    assert [column for piece in made for column in piece] == list(range(columns))
-    assert {len(piece) for piece in made} == {width}
-    assert sum(place(depth, len(piece), hw).cycles for piece in made) == (
+    pieces = pieces_of(depth, columns, hw)
+    assert [column for piece in pieces for column in piece] == list(range(columns))
+    assert {len(piece) for piece in pieces} == {width}
+    assert sum(place(depth, len(piece), hw).cycles for piece in pieces) == (
         depth * columns / hw.mac_units)
     assert pieces_of(depth, columns, ZCU102) == [range(columns)]
 
 
 def test_a_piece_may_be_shorter() -> None:
-    made = pieces_of(192, 200, PRESETS["ulx3s"])
-    assert [column for piece in made for column in piece] == list(range(200))
-    assert len(made[-1]) < len(made[0])
+    pieces = pieces_of(192, 200, PRESETS["ulx3s"])
+    assert [column for piece in pieces for column in piece] == list(range(200))
+    assert len(pieces[-1]) < len(pieces[0])
 
 
 def test_what_does_not_fit_is_named() -> None:

@@ -51,11 +51,12 @@ def test_range_is_that_of_all_operands_and_all_parts_of_a_sum(seed: int) -> None
     for low, high in ((-128, 127), (0, 255), (-255, 255), (-7, 248)):
         weight = rng.integers(-127, 128, (4, 3))
         operands = np.array(list(product((low, 0, high), repeat=3)))
-        made = operands @ weight.T
+        results = operands @ weight.T
         for least, most in ((-50_000, 50_000), (-50_000, 0), (0, 50_000)):
             bias = rng.integers(least, most, 4)
             assert sums.products(weight, low, high, bias) == (
-                min(made.min(), (made + bias).min()), max(made.max(), (made + bias).max()))
+                min(results.min(), (results + bias).min()),
+                max(results.max(), (results + bias).max()))
 
 
 @pytest.mark.parametrize(("low", "high", "bits"), [
@@ -130,22 +131,23 @@ def compute(*layers: Extreme) -> None:
                    source_stride=DEPTH // NARROW.word, **placed.fields(NARROW))
 
     async def bench(ctx):
-        for given in layers:
-            weight = np.tile(given.row, (NARROW.word, 1)).astype(np.int8)
+        for extreme in layers:
+            weight = np.tile(extreme.row, (NARROW.word, 1)).astype(np.int8)
             await load_weights(ctx, dut, weight, placed)
-            await load_parameters(ctx, dut, np.full(NARROW.word, given.bias), 1 << 12)
-            delta = given.mode == Mode.DELTA
+            await load_parameters(ctx, dut, np.full(NARROW.word, extreme.bias), 1 << 12)
+            delta = extreme.mode == Mode.DELTA
             kept = {"state_base": 5, "reference_base": 7} if delta else {}
-            for number, a in enumerate(given.frames):
+            for number, a in enumerate(extreme.frames):
                 await load_image(ctx, dut, a)
                 await run(ctx, dut, replace(
-                    layer, mode=given.mode, operand_signed=given.signed,
-                    zero_point=given.zero_point, fresh=delta and number == 0, **kept))
-                sent = a - (given.zero_point if given.mode == Mode.ZERO_SKIP else 0)
-                total = linear(torch.tensor(sent[None]), torch.tensor(given.row[None])) + given.bias
+                    layer, mode=extreme.mode, operand_signed=extreme.signed,
+                    zero_point=extreme.zero_point, fresh=delta and number == 0, **kept))
+                sent = a - (extreme.zero_point if extreme.mode == Mode.ZERO_SKIP else 0)
+                total = extreme.bias + linear(torch.tensor(sent[None]),
+                                              torch.tensor(extreme.row[None]))
                 expected = requantize(total, 1 << 12, 14, SCORE)
                 assert await read_residual(ctx, dut, NARROW, 0) == [int(expected)] * NARROW.word
-            assert int(total) == given.limit, given
+            assert int(total) == extreme.limit, extreme
 
     simulate(dut, bench)
 
@@ -153,12 +155,12 @@ def compute(*layers: Extreme) -> None:
 def test_differences_are_bounded_by_themselves() -> None:
     """Magnitudes of 515: operands make 65,920, but the second frame's events 131,325 of 131,071."""
     row = weights(most=255 * 515, operand=255)
-    given = Extreme(Mode.DELTA, True, 0, row, [np.where(row > 0, *ends)
-                                               for ends in ((-128, 127), (127, -128))], 0, 0)
+    extreme = Extreme(Mode.DELTA, True, 0, row, [np.where(row > 0, *ends)
+                                                 for ends in ((-128, 127), (127, -128))], 0, 0)
     with pytest.raises(ValueError, match=r"^fc: sums reach -131325..131325, which needs "):
-        given.compile()
+        extreme.compile()
     with pytest.raises(AssertionError, match="kept sum overflow"):
-        compute(given)
+        compute(extreme)
 
 
 @pytest.mark.parametrize(("tokens", "dim", "bits"), [(4, 8, 18), (5, 8, 19), (4, 12, 19)])
@@ -276,10 +278,10 @@ def test_compiler_refuses_scores_that_need_more() -> None:
     """5 tokens and one head of 32 columns: queries of -128 times keys of 127."""
     config = replace(DIGITS.config, name="one", patch_size=4, num_heads=1, num_layers=1)
     images = torch.arange(4 * 64).view(4, 1, 8, 8).to(torch.uint8)
-    made, hw = quantize(build(config, seeded(config, 0)), images), PRESETS["nano"]
+    quantized, hw = quantize(build(config, seeded(config, 0)), images), PRESETS["nano"]
     model = QuantizedModel(config, {      # the layers need less
-        name: given // 2 if name.endswith(".weight") else given
-        for name, given in made.tensors.items()})
+        name: tensor // 2 if name.endswith(".weight") else tensor
+        for name, tensor in quantized.tensors.items()})
     compile_program(model, replace(hw, acc_width=20))
     with pytest.raises(ValueError, match=r"^blocks.0.attention: sums reach -520192..520192, which "
                                          r"needs acc_width=20; nano has acc_width=19$"):
@@ -291,10 +293,10 @@ def test_compiler_refuses_gates_whose_logits_need_more() -> None:
     layers = Matrices(NARROW)
     planes = np.stack([np.full(32, 32), np.full(32, 8)]).astype(np.int8)
     planes[0, 0] -= 1
-    given = "blocks.1.gate.0", planes, None, Linear(operand_signed=True, dest=Dest.GATE)
+    gate = "blocks.1.gate.0", planes, None, Linear(operand_signed=True, dest=Dest.GATE)
     assert sums.products(planes, *sums.SIGNED) == (-128 * 1023, 127 * 1023)
-    layers.bound(*given)
+    layers.bound(*gate)
     planes[1, 0] += 1
     with pytest.raises(ValueError, match=r"^blocks.1.gate.0: sums reach -33554560.* needs "
                                          r"acc_width=19;"):
-        layers.bound(*given)
+        layers.bound(*gate)

@@ -75,10 +75,10 @@ def test_groups_take_one_of_the_words_that_come_together(split: int, wide: int, 
     parts, size = 1 << split, hw.read_words if wide else 1
     part = size * p >> split
     weights = rng.integers(-127, 128, (parts, reads * part, hw.lanes))
-    given = rng.integers(-255, 256, (reads, hw.read_words, p))
+    deltas = rng.integers(-255, 256, (reads, hw.read_words, p))
     if not wide:
-        given[:] = given[:, :1]
-    sent = rng.random(given.shape) < 0.6
+        deltas[:] = deltas[:, :1]
+    sent = rng.random(deltas.shape) < 0.6
     sent = sent if wide else sent[:, :1].repeat(hw.read_words, 1)
     leader = hw.groups - parts
     where = {"leader": leader, "span": hw.gangs.index(parts), "gang": 0, "split": split}
@@ -94,7 +94,7 @@ def test_groups_take_one_of_the_words_that_come_together(split: int, wide: int, 
         ctx.set(dut.queues.accept, 1 << leader)
         ctx.set(dut.queues.span, where["span"])
         for read in range(reads):
-            words = [{"delta": given[read, n].tolist(),
+            words = [{"delta": deltas[read, n].tolist(),
                       "mask": sum(int(bit) << k for k, bit in enumerate(sent[read, n]))}
                      for n in range(hw.read_words)]
             put(ctx, dut.next_place, pack(formats.destination(hw), {"wide": wide, **where}))
@@ -111,7 +111,7 @@ def test_groups_take_one_of_the_words_that_come_together(split: int, wide: int, 
         while not ctx.get(dut.sums.summed) & 1:
             await ctx.tick()
         await ctx.tick()
-        terms = (given * sent)[:, :size].reshape(reads, size, parts // size, part)
+        terms = (deltas * sent)[:, :size].reshape(reads, size, parts // size, part)
         for word in range(2):
             ctx.set(dut.sums.word, word)
             await ctx.tick().repeat(ComputeUnit.READ_LATENCY)

@@ -45,7 +45,7 @@ def test_drain_keeps_issue_order_and_its_credits() -> None:
         assert ctx.get(dut.sums.next_groups) == 2
         ctx.set(dut.sums.summed, 3)
         await ctx.tick()
-        seen, made, scales = [], [], []
+        seen, tags, scales = [], [], []
         for _ in range(2 * rows + Drain.latency(HW)):
             if ctx.get(dut.counts.drain_busy):
                 seen.append((ctx.get(dut.sums.groups), ctx.get(dut.sums.word),
@@ -53,14 +53,14 @@ def test_drain_keeps_issue_order_and_its_credits() -> None:
             await ctx.tick()
             if ctx.get(dut.o.valid):
                 tag = dut.o.p.tag
-                made.append((ctx.get(tag.address), ctx.get(tag.count), ctx.get(dut.o.p.width),
+                tags.append((ctx.get(tag.address), ctx.get(tag.count), ctx.get(dut.o.p.width),
                              ctx.get(dut.o.p.shift)))
                 scales.append([(ctx.get(dut.o.p.bias[n]), ctx.get(dut.o.p.multiplier[n]))
                                for n in range(P)])
         width = RESULTS.index(MADE[Dest.SCORES])
         assert seen == [(1 << n % HW.groups, word, word) for n in range(rows - 1)
                         for word in range(2)]
-        assert made == [(10 * n + word, 3 if word else P, width, 1) for n in range(rows - 1)
+        assert tags == [(10 * n + word, 3 if word else P, width, 1) for n in range(rows - 1)
                         for word in range(2)]
         assert scales == [[(9 - 7 * (n + 2 * channel), 300 * n + channel) for channel in range(P)]
                           for n in range(rows - 1) for _ in range(2)]

@@ -25,17 +25,17 @@ def test_words_are_read_together(wide: int, seed: int) -> None:
     size, words = hw.read_words if wide else 1, reads * hw.read_words
     memory, other = rng.integers(0, 256, (2, 64, p))
     items, dut = ItemGenerator(hw), OperandSource(hw)
-    made = []
+    issued = []
 
     async def issue(ctx):
         layer = Linear(
             source=Source.ACT, rows=rows, depth=words * p, columns=2 * p, wide=bool(wide), split=3,
             span=len(hw.gangs) - 1, weight_base=7, source_base=8, source_stride=16)
         ctx.set(items.rows, rows)
-        made.extend(await items_of(ctx, items, rows, layer, 1))
+        issued.extend(await items_of(ctx, items, rows, layer, 1))
 
     async def bench(ctx):
-        for number, given in enumerate(made):
+        for number, given in enumerate(issued):
             assert (given["words"], given["wide"]) == (words // size, wide)
             assert (given["address"], given["row"]) == (8 + 16 * number, 7)
             put(ctx, dut.i.payload, pack(formats.item(hw), {

@@ -66,12 +66,12 @@ def test_dispatch_sets_unchanged_tokens_apart(seed: int) -> None:
 
     async def read(ctx, queue: int) -> list[tuple[int, int, int]]:
         ctx.set(dut.queues.lengths.address, queue)
-        made, entry = [], dut.read.data
+        entries, entry = [], dut.read.data
         for index in range(ctx.get(dut.queues.lengths.data)):
             ctx.set(dut.read.address, queue * HW.max_tokens + index)
             await ctx.tick()
-            made.append((ctx.get(entry.token), ctx.get(entry.place), ctx.get(entry.known)))
-        return made
+            entries.append((ctx.get(entry.token), ctx.get(entry.place), ctx.get(entry.known)))
+        return entries
 
     async def bench(ctx):
         for token in range(tokens):

@@ -24,21 +24,21 @@ def test_gate(tokens: int) -> None:
 def test_gate_loses_no_route_to_a_sink_that_stops() -> None:
     """It takes tokens until its routes have no more room, and all come out afterwards."""
     case = make("gate", 0)
-    given, wanted, dut = list(case.inputs["i"]), case.outputs["o"], Gate(HW)
+    inputs, wanted, dut = list(case.inputs["i"]), case.outputs["o"], Gate(HW)
 
     async def bench(ctx):
         got = []
         for name, value in case.controls.items():
             ctx.set(control(dut, name), value)
         for cycle in range(2500):
-            ctx.set(dut.i.valid, bool(given))
-            if given:
-                put(ctx, dut.i.payload, given[0])
+            ctx.set(dut.i.valid, bool(inputs))
+            if inputs:
+                put(ctx, dut.i.payload, inputs[0])
             ctx.set(dut.o.ready, cycle >= 1000)
             if cycle == 999:
-                assert given, "more tokens than it can route were taken"
-            if given and ctx.get(dut.i.ready):
-                given.pop(0)
+                assert inputs, "more tokens than it can route were taken"
+            if inputs and ctx.get(dut.i.ready):
+                inputs.pop(0)
             if cycle >= 1000 and ctx.get(dut.o.valid):
                 got.append(get(ctx, dut.o.payload))
             await ctx.tick()

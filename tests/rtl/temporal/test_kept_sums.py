@@ -62,11 +62,11 @@ def test_kept_sums_are_those_of_the_reference(seed: int) -> None:
             events = linear(x - before, weight)
             got = []
             for row in range(rows + KeptSums.LATENCY):
-                given = min(row, rows - 1)
+                index = min(row, rows - 1)
                 for n in range(P):
-                    ctx.set(dut.acc[n], int(events[given, n]))
+                    ctx.set(dut.acc[n], int(events[index, n]))
                 put(ctx, dut.kept.where, pack(dut.kept.where.shape(), {
-                    "state": 40 + given, "accumulates": not fresh,
+                    "state": 40 + index, "accumulates": not fresh,
                     "stores": stores and row < rows}))
                 if row >= KeptSums.LATENCY:
                     got.append([ctx.get(dut.sum[n]) for n in range(P)])

@@ -16,20 +16,20 @@ async def place(ctx, dut, rows: np.ndarray) -> list[list[tuple[int, int]]]:
     await ctx.tick()
     ctx.set(dut.memory.start, 0)
     await ctx.tick().repeat(2)
-    made = []
+    places = []
     for row in rows.tolist():
         for rank in range(HW.max_top_k):  # those behind the first few do not count
             ctx.set(dut.token.winners[rank], row[rank] if rank < len(row) else row[0] ^ 1)
-        made.append([])
+        places.append([])
         for rank, expert in enumerate(row):
             ctx.set(dut.token.valid, 1)
             ctx.set(dut.token.expert, expert)
             ctx.set(dut.token.last, rank == len(row) - 1)
             await ctx.tick()
-            made[-1].append((ctx.get(dut.token.slot), ctx.get(dut.token.known)))
+            places[-1].append((ctx.get(dut.token.slot), ctx.get(dut.token.known)))
         ctx.set(dut.token.valid, 0)
         await ctx.tick()
-    return made
+    return places
 
 
 @pytest.mark.parametrize("k", [1, 2, HW.max_top_k])
@@ -56,11 +56,11 @@ def test_experts_keep_their_slots_while_tokens_stay(k: int, seed: int) -> None:
                 ctx.set(dut.memory.base, base)
                 ctx.set(dut.memory.fresh, frame == 0)
                 got = await place(ctx, dut, experts[layer])
-                for token, (row, made) in enumerate(zip(experts[layer], got, strict=True)):
+                for token, (row, places) in enumerate(zip(experts[layer], got, strict=True)):
                     before = held[layer][token]
-                    slots = [slot for slot, _ in made]
+                    slots = [slot for slot, _ in places]
                     assert sorted(slots) == list(range(k))
-                    for rank, (expert, (slot, known)) in enumerate(zip(row, made, strict=True)):
+                    for rank, (expert, (slot, known)) in enumerate(zip(row, places, strict=True)):
                         assert known == (expert in before)
                         assert not known or slot == before[expert]
                         counts["known"] += known

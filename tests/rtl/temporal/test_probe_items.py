@@ -23,11 +23,11 @@ def test_probe_copies_the_rows_that_changed(changes: list[int]) -> None:
         items, done, judged, first = [], None, -1, 0
         for cycle in range(40):
             if ctx.get(dut.o.valid):
-                made = dut.o.p
-                items.append(tuple(ctx.get(made[name]) for name in (
+                item = dut.o.p
+                items.append(tuple(ctx.get(item[name]) for name in (
                     "address", "reference_address", "updates", "dense", "words", "tail")))
-                assert ctx.get(made.probe)
-                judged = judged if ctx.get(made.updates) else cycle + words
+                assert ctx.get(item.probe)
+                judged = judged if ctx.get(item.updates) else cycle + words
                 first = cycle if len(items) == 1 else first
             ctx.set(dut.verdict.valid, cycle == judged)
             ctx.set(dut.verdict.payload, changes[min(ctx.get(dut.row), 2)])

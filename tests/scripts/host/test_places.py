@@ -70,8 +70,8 @@ def test_a_model_is_built_whatever_its_folder_and_that_of_verilator_are_called(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ODD))
     with scratch() as folder:
         assert ODD in str(folder)
-        made = verilate(folder, COUNTER, ["--top-module", "top"])
-    (tmp_path / "model").write_bytes(made)
+        binary = verilate(folder, COUNTER, ["--top-module", "top"])
+    (tmp_path / "model").write_bytes(binary)
     (tmp_path / "model").chmod(0o755)
     assert subprocess.run([tmp_path / "model"], check=False).returncode == 7
 

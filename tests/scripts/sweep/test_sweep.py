@@ -37,13 +37,13 @@ class Inline:
 
     seconds = 0.0
 
-    def __init__(self, made: Callable = evaluate) -> None:
-        self.made, self.calls = made, 0
+    def __init__(self, evaluated: Callable = evaluate) -> None:
+        self.evaluated, self.calls = evaluated, 0
 
     def run(self, spec, points) -> Iterator[Design]:
         for point in reversed(points):
             self.calls += 1
-            yield self.made(spec, point)
+            yield self.evaluated(spec, point)
 
 
 def judged(path: Path, folder: Path, inline: Inline, **changes) -> list:
@@ -52,8 +52,8 @@ def judged(path: Path, folder: Path, inline: Inline, **changes) -> list:
     return search(spec, Record(folder / "sweep.db", spec), inline, lambda done: None)[0]
 
 
-def front(made: dict) -> list:
-    return made["front"]
+def front(figures: dict) -> list:
+    return figures["front"]
 
 
 def run(*words: object) -> dict:
@@ -201,10 +201,10 @@ def test_sigkill_loses_nothing(spec: Path, tmp_path: Path, whole: dict) -> None:
         process.wait()
     done = kept(tmp_path)
     assert 12 <= done < POINTS
-    made = run(spec, "--out", tmp_path)
-    assert made["evaluated"] == POINTS - done
-    assert front(made) == front(whole)
-    assert made["refused"] == whole["refused"] > 0
+    resumed = run(spec, "--out", tmp_path)
+    assert resumed["evaluated"] == POINTS - done
+    assert front(resumed) == front(whole)
+    assert resumed["refused"] == whole["refused"] > 0
     for pid in hands:
         assert not Path(f"/proc/{pid}/cmdline").exists() or b"deltamoe" not in Path(
             f"/proc/{pid}/cmdline").read_bytes()
@@ -252,9 +252,9 @@ def test_cluster_with_a_killed_worker_is_the_same(spec: Path, tmp_path: Path, wh
             workers[0].kill()
             _, err = process.communicate(timeout=120)
             assert process.returncode == 0, err
-        made = run(spec, "--out", tmp_path / "out")
-    assert made["evaluated"] == 0
-    assert front(made) == front(whole)
+        resumed = run(spec, "--out", tmp_path / "out")
+    assert resumed["evaluated"] == 0
+    assert front(resumed) == front(whole)
 
 
 def test_outputs(spec: Path, tmp_path: Path, whole: dict, monkeypatch: pytest.MonkeyPatch,
