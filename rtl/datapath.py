@@ -124,13 +124,13 @@ class Datapath(wiring.Component):
 
     def connect_items(self, m, items, source, dispatch):
         """The operator's rows, and the queues of tokens."""
-        issue, given = self.issue, self.issue.operator.descriptor.linear
+        issue, linear = self.issue, self.issue.operator.descriptor.linear
         is_linear = self.issue.operator.descriptor.opcode == Opcode.LINEAR
         m.d.comb += [
             items.rows.eq(issue.rows), items.upcoming.eq(self.queues.lengths.address),
             items.op.eq(issue.op), issue.issued.eq(source.issued | items.judged),
             dispatch.clear.eq(issue.operator.start & is_linear & (
-                (given.dest == Dest.GATE) | ((given.dest == Dest.CHANGED) & given.routes))),
+                (linear.dest == Dest.GATE) | ((linear.dest == Dest.CHANGED) & linear.routes))),
             dispatch.gated.eq(self.deferred.operator.descriptor.linear.gated),
         ]
 

@@ -56,16 +56,16 @@ class Divider(cycles.Divider, wiring.Component):
     def elaborate(self, platform):
         m = Module()
         enable, valid = Signal(), Signal(self.LATENCY)
-        given = self.i.p
+        fraction = self.i.p
         m.d.comb += [enable.eq(self.o.ready | ~self.o.valid), self.i.ready.eq(enable),
                      self.o.valid.eq(valid[-1])]
-        rest, bits, divisor, tag = (given.numerator[QUOTIENT:], given.numerator[:QUOTIENT],
-                                    given.denominator, given.tag)
+        rest, bits, divisor, tag = (fraction.numerator[QUOTIENT:], fraction.numerator[:QUOTIENT],
+                                    fraction.denominator, fraction.tag)
         saturated = 0
         with m.If(enable):
             m.d.sync += valid.eq((valid << 1) | self.i.valid)
         for stage in range(self.LATENCY):
-            made = [Signal(shape, name=f"{name}_{stage}", reset_less=True) for name, shape in (
+            registers = [Signal(shape, name=f"{name}_{stage}", reset_less=True) for name, shape in (
                 ("rest", 24), ("bits", QUOTIENT), ("divisor", 24), ("saturated", 1),
                 ("tag", self.tag))]
             if stage == 1:
@@ -75,9 +75,9 @@ class Divider(cycles.Divider, wiring.Component):
                 fits = shifted >= divisor
                 rest, bits = Mux(fits, shifted - divisor, shifted), Cat(fits, bits[:-1])
             with m.If(enable):
-                m.d.sync += [made[0].eq(rest), made[1].eq(bits), made[2].eq(divisor),
-                             made[3].eq(saturated), made[4].eq(tag)]
-            rest, bits, divisor, saturated, tag = made
+                m.d.sync += [registers[0].eq(rest), registers[1].eq(bits), registers[2].eq(divisor),
+                             registers[3].eq(saturated), registers[4].eq(tag)]
+            rest, bits, divisor, saturated, tag = registers
         m.d.comb += [self.o.p.value.eq(Mux(saturated, 0xFFFF, bits)), self.o.p.tag.eq(tag)]
 
         return m

@@ -83,14 +83,14 @@ class KvWriter(cycles.KvWriter, wiring.Component):
 
         return m
 
-    def members(self, m: Module, given, set_number, member, part):
+    def members(self, m: Module, operator, set_number, member, part):
         """Return the number of sets, and the groups of one set that hold a word of a part."""
         sets, inside = Signal(range(self.hw.groups + 1)), Signal(self.hw.groups)
         holders, levels = Signal(self.hw.groups), Signal(3)
         first = self.counter()
-        m.d.sync += levels.eq(given.spread + given.head_split)
-        m.d.comb += first.eq(member | part << given.spread[:2])
-        with m.Switch(given.set_size):
+        m.d.sync += levels.eq(operator.spread + operator.head_split)
+        m.d.comb += first.eq(member | part << operator.spread[:2])
+        with m.Switch(operator.set_size):
             for index, size in enumerate(self.hw.gangs):
                 with m.Case(index):
                     m.d.comb += sets.eq(self.hw.groups // size)
@@ -115,21 +115,21 @@ class KvWriter(cycles.KvWriter, wiring.Component):
 
     def write_values(self, m: Module, write):
         """Walk the tiles of one token's row."""
-        given, word = self.descriptor.linear, self.values.p
+        linear, word = self.descriptor.linear, self.values.p
         row, base, next_row, next_base = self.rows("row", "base", "next_row", "next_base")
         half, position, next_half, next_word = Signal(), Signal(8), Signal(), Signal(8)
         next_set, number = Signal(range(self.hw.groups)), Signal(range(self.hw.groups))
         next_member, member, end_pass = self.counter(), self.counter(), Signal()
         end_head, end_sets = Signal(), Signal()
-        sets, groups = self.members(m, given, number, member,
+        sets, groups = self.members(m, linear, number, member,
                                     word.tag.weight[: max(self.hw.splits)])
         (height,) = self.rows("height")
-        m.d.sync += height.eq(part_rows(given.rows, given.head_split, self.hw))
+        m.d.sync += height.eq(part_rows(linear.rows, linear.head_split, self.hw))
         m.d.comb += [
             row.eq(next_row), base.eq(next_base), half.eq(next_half), position.eq(next_word),
             number.eq(next_set), member.eq(next_member),
-            end_head.eq(position + 1 == given.head_words), end_sets.eq(number + 1 == sets),
-            end_pass.eq(half & (member + 1 == 1 << given.spread)),
+            end_head.eq(position + 1 == linear.head_words), end_sets.eq(number + 1 == sets),
+            end_pass.eq(half & (member + 1 == 1 << linear.spread)),
             write.en.eq(Mux(half, 2, 1) & self.values.valid.replicate(2)),
             write.address.eq(row), write.groups.eq(groups),
         ]
@@ -149,38 +149,38 @@ class KvWriter(cycles.KvWriter, wiring.Component):
 
     def write_keys(self, m: Module, write, finishes):
         """Walk the dimensions of one block of tokens."""
-        given = self.key_operator.descriptor.linear
+        linear = self.key_operator.descriptor.linear
         row, base, tile, next_tile = self.rows("row", "base", "tile", "next_tile")
         height, line, following = self.rows("height", "line", "following")
         half, number = Signal(), Signal(range(self.hw.groups))
         dimension, head_dim = (Signal(range(self.hw.max_embed)),
                                Signal(range(self.hw.max_embed + 1)))
         inside = dimension[: self.hw.word.bit_length() - 1]
-        low, part = part_of(inside, given.head_split, self.hw)
+        low, part = part_of(inside, linear.head_split, self.hw)
         tokens, next_tokens = (Signal(range(self.hw.max_tokens + self.hw.word), name=name)
                                for name in ("tokens", "next_tokens"))
         end_sets, end_pass, member = Signal(), Signal(), self.counter()
         m.d.comb += [
-            end_pass.eq(half & (member + 1 == 1 << given.spread)),
-            head_dim.eq(given.head_words * self.hw.word),
+            end_pass.eq(half & (member + 1 == 1 << linear.spread)),
+            head_dim.eq(linear.head_words * self.hw.word),
             next_tile.eq(Mux(end_pass, tile + height, tile)), row.eq(line + low),
-            following.eq(line + select(given.head_split, [
+            following.eq(line + select(linear.head_split, [
                 self.hw.word >> split for split in self.hw.splits], beyond=self.hw.word)),
             next_tokens.eq(tokens + self.hw.word),
         ]
-        m.d.sync += height.eq(part_rows(head_dim, given.head_split, self.hw))
-        after = following + given.key_gap
-        sets, groups = self.members(m, given, number, member, part)
+        m.d.sync += height.eq(part_rows(head_dim, linear.head_split, self.hw))
+        after = following + linear.key_gap
+        sets, groups = self.members(m, linear, number, member, part)
         m.d.comb += end_sets.eq(number + 1 == sets)
         with m.If(self.key_operator.start):
-            m.d.sync += [line.eq(given.dest_base), base.eq(given.dest_base),
-                         tile.eq(given.dest_base), half.eq(0),
+            m.d.sync += [line.eq(linear.dest_base), base.eq(linear.dest_base),
+                         tile.eq(linear.dest_base), half.eq(0),
                          dimension.eq(0), tokens.eq(0), number.eq(0), member.eq(0)]
         with m.Elif(self.keys.valid):
             m.d.comb += [
                 write.en.eq(Mux(half, 2, 1)), write.address.eq(row), write.groups.eq(groups),
                 write.data.eq(self.keys.p.data),
-                finishes.eq(self.keys.p.last & (next_tokens >= given.rows)),
+                finishes.eq(self.keys.p.last & (next_tokens >= linear.rows)),
             ]
             with m.If(dimension + 1 == head_dim):
                 m.d.sync += [

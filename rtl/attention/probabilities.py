@@ -89,8 +89,9 @@ class Probabilities(wiring.Component):
 
         pipe(m, wiring.flipped(self.i), softmax.i)
         with m.If(self.operator.start):
-            given = self.operator.descriptor.attention
-            m.d.sync += [softmax.kappa22.eq(given.kappa22), softmax.kappa26.eq(given.kappa26)]
+            attention = self.operator.descriptor.attention
+            m.d.sync += [softmax.kappa22.eq(attention.kappa22),
+                         softmax.kappa26.eq(attention.kappa26)]
         m.d.comb += [
             softmax.o.ready.eq(1), softmax.normalizer.ready.eq(1),
             self.counts.softmax_words.eq(softmax.o.valid),

@@ -94,26 +94,26 @@ class Softmax(cycles.Softmax, wiring.Component):
 
         A row is ``taken`` with its last word, and ``full`` once its maximum is known.
         """
-        hw, given = self.hw, self.i.p
+        hw, word = self.hw, self.i.p
         bank, position = Signal(range(self.ROWS)), Signal(range(hw.row_words))
         lowest = SCORE.lowest
         running, highest = Signal(signed(16), init=lowest), Signal(signed(16))
-        largest = maximum(m, [given.data[n] for n in range(hw.word)], given.count, lowest, "larger")
-        found, ends, before = write.en, given.last, bank
+        largest = maximum(m, [word.data[n] for n in range(hw.word)], word.count, lowest, "larger")
+        found, ends, before = write.en, word.last, bank
         for _ in range(comparing(hw.word)):
             earlier = found, ends, before
             found, ends, before = Signal(), Signal(), Signal(range(self.ROWS))
             m.d.sync += [found.eq(earlier[0]), ends.eq(earlier[1]), before.eq(earlier[2])]
         m.d.comb += [
             self.i.ready.eq(~taken[bank]), write.en.eq(self.i.valid & self.i.ready),
-            write.addr.eq(bank * hw.row_words + position), write.data.eq(given.data),
+            write.addr.eq(bank * hw.row_words + position), write.data.eq(word.data),
             highest.eq(Mux(largest > running, largest, running)),
         ]
         with m.If(write.en):
             m.d.sync += position.eq(position + 1)
-            with m.If(given.last):
+            with m.If(word.last):
                 m.d.sync += [position.eq(0), bank.eq(bank + 1), taken[bank].eq(1),
-                             lengths[bank].eq(position), counts[bank].eq(given.count)]
+                             lengths[bank].eq(position), counts[bank].eq(word.count)]
         with m.If(found):
             m.d.sync += running.eq(highest)
             with m.If(ends):

@@ -120,7 +120,7 @@ class Assembler:
         self.descriptors: list[Descriptor] = []
         self.labels: list[Label] = []
         self.blobs: list[np.ndarray] = []
-        self.loads = self.computes = self.stores = self.made = self.end = self.gate = 0
+        self.loads = self.computes = self.stores = self.computed = self.end = self.gate = 0
         self.whole = True
         self.certain: frozenset[int] = frozenset()
         self.weights = Ring(hw.weight_rows, "weight_rows")
@@ -154,15 +154,15 @@ class Assembler:
         """Add a compute descriptor that waits for all loads so far.
 
         Its results are written after those of all descriptors before it, so it only needs
-        ``wait_computes`` for what it reads. ``made`` counts up to the last that is no ``STORE``;
-        ``whole`` tells that its rows are all of its layer's.
+        ``wait_computes`` for what it reads. ``computed`` counts up to the last that is no
+        ``STORE``; ``whole`` tells that its rows are all of its layer's.
         """
         self.add(Label(subject, role, section=section), replace(descriptor, wait_loads=self.loads))
         self.computes += 1
         if isinstance(descriptor, Store):
             self.stores += 1
         else:
-            self.made, self.whole = self.computes, True
+            self.computed, self.whole = self.computes, True
 
     def halt(self) -> None:
         """End the program."""
@@ -170,7 +170,7 @@ class Assembler:
 
     def after(self, *, by_row: bool) -> After:
         """Return what an operator waits for that needs the last one placed."""
-        return After(self.made, by_row and self.whole)
+        return After(self.computed, by_row and self.whole)
 
     def parameters(self, subject: Subject, bias: np.ndarray, multiplier: np.ndarray,
                    load: Load | None = None) -> int:

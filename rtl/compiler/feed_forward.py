@@ -156,7 +156,7 @@ def route(c: Layers, gate: Operator, layer: Linear, *, gated: bool) -> None:
         layer, mode=MODES[choice.policy], dest=Dest.GATE, num_experts=config.num_experts,
         top_k=config.top_k, gated=gated, multiplier=int(c.tensor(f"{gate}.multiplier")),
         shift=SHIFTS.index(int(c.tensor(f"{gate}.shift")))), weight)
-    c.gate = c.made
+    c.gate = c.computed
 
 
 def hidden(c: Layers, turn: int) -> tuple[int, int]:

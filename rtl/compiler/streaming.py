@@ -142,7 +142,7 @@ class Streaming(Tensors):
             if not layer.keeps:
                 self.spill(product, references, Target.REFERENCE, reference, held)
             elif size < rows:
-                self.windows[Target.REFERENCE].use(reference, held, computes=self.made)
+                self.windows[Target.REFERENCE].use(reference, held, computes=self.computed)
             if not layer.keeps or size < rows:
                 del self.opened[references]
         self.whole = size >= rows

@@ -99,20 +99,21 @@ class LoadExecutor(cycles.LoadExecutor, wiring.Component):
         state, met, skips, taken = Signal(State), Signal(), Signal(), Signal()
         looked, waited, empty = Signal(), Signal(), Signal()
         command = Signal(COMMAND)
-        given, sent, finished = self.i.p.load, self.o.p, self.finished
+        load, transfer, finished = self.i.p.load, self.o.p, self.finished
 
         m.d.comb += [
             self.idle.eq(state == State.IDLE),
-            empty.eq(given.skip_if_empty & ~self.occupied.data
-                     & (finished.computes >= given.routed)),
-            waited.eq(((finished.computes >= given.wait_computes) | empty)
-                      & (finished.stores >= given.wait_stores)),
+            empty.eq(load.skip_if_empty & ~self.occupied.data
+                     & (finished.computes >= load.routed)),
+            waited.eq(((finished.computes >= load.wait_computes) | empty)
+                      & (finished.stores >= load.wait_stores)),
             self.waits.eq(self.idle & looked & ~(met & self.o.ready)),
-            self.occupied.address.eq(given.expert),
+            self.occupied.address.eq(load.expert),
             self.i.ready.eq(self.idle & met & self.o.ready),
             taken.eq(self.i.valid & self.i.ready), self.o.valid.eq(taken | self.fetch),
-            sent.descriptor.eq(self.i.p), sent.program.eq(self.fetch),
-            sent.position.eq(Mux(self.fetch, 0, self.index)), sent.skip.eq(skips & ~self.fetch),
+            transfer.descriptor.eq(self.i.p), transfer.program.eq(self.fetch),
+            transfer.position.eq(Mux(self.fetch, 0, self.index)),
+            transfer.skip.eq(skips & ~self.fetch),
             self.command.valid.eq(state == State.ISSUE), self.command.payload.eq(command),
         ]
         m.d.sync += [looked.eq(self.i.valid & ~taken), met.eq(self.i.valid & ~taken & waited),
@@ -121,8 +122,8 @@ class LoadExecutor(cycles.LoadExecutor, wiring.Component):
             m.d.sync += [state.eq(State.ISSUE), command.beats.eq(self.beats),
                          command.address.eq(self.settings.program_address)]
         with m.Elif(taken & ~skips):
-            m.d.sync += [state.eq(State.ISSUE), command.beats.eq(given.beats),
-                         command.address.eq(self.settings.memory_base + given.address)]
+            m.d.sync += [state.eq(State.ISSUE), command.beats.eq(load.beats),
+                         command.address.eq(self.settings.memory_base + load.address)]
         with m.Elif(self.command.ready):
             m.d.sync += state.eq(State.IDLE)
 
@@ -186,28 +187,28 @@ class ComputeExecutor(cycles.ComputeExecutor, wiring.Component):
     def elaborate(self, platform):
         m = Module()
         state, loaded, computed = Signal(State), Signal(), Signal()
-        given, position, finished, issue = self.i.p, Signal(16), self.finished, self.issue
+        offered, position, finished, issue = self.i.p, Signal(16), self.finished, self.issue
         descriptor = issue.operator.descriptor
         runs, probes, stores, held = Signal(), Signal(), Signal(), Signal()
         empty, by_row, routed = Signal(), Signal(), Signal()
-        waits = given.compute.wait_computes
+        waits = offered.compute.wait_computes
         wanted = Signal.like(waits)
 
         m.d.comb += [
-            stores.eq(given.opcode == Opcode.STORE),
-            held.eq(stores & Mux(given.store.target == Target.RESIDUAL, self.pending != 0,
+            stores.eq(offered.opcode == Opcode.STORE),
+            held.eq(stores & Mux(offered.store.target == Target.RESIDUAL, self.pending != 0,
                                  self.pending == StoreReader.DEPTH)),
             self.idle.eq(state == State.IDLE),
-            loaded.eq(finished.loads >= given.compute.wait_loads),
-            by_row.eq(given.operator.by_row & ~stores),
+            loaded.eq(finished.loads >= offered.compute.wait_loads),
+            by_row.eq(offered.operator.by_row & ~stores),
             computed.eq((finished.computes >= wanted) & self.o.ready & ~held),
             self.waits_loads.eq(self.idle & self.i.valid & ~loaded),
             self.waits_computes.eq(self.idle & self.i.valid & loaded & ~computed),
             self.i.ready.eq(self.idle & loaded & computed),
             issue.released.eq(finished.computes >= descriptor.compute.wait_computes),
-            issue.ready_rows.eq(finished.rows), self.lengths.address.eq(given.linear.queue),
-            routed.eq((given.opcode == Opcode.LINEAR)
-                      & (given.linear.gather | given.linear.scatter)),
+            issue.ready_rows.eq(finished.rows), self.lengths.address.eq(offered.linear.queue),
+            routed.eq((offered.opcode == Opcode.LINEAR)
+                      & (offered.linear.gather | offered.linear.scatter)),
             empty.eq((issue.rows == 0) & (descriptor.opcode != Opcode.STORE)),
             runs.eq((issue.rows != 0) & (descriptor.opcode != Opcode.STORE)),
             issue.operator.start.eq((state == State.ISSUE) & runs),
@@ -226,9 +227,9 @@ class ComputeExecutor(cycles.ComputeExecutor, wiring.Component):
             m.d.sync += self.pending.eq(self.pending - 1)
         with m.Switch(state):
             with m.Case(State.IDLE), m.If(self.i.valid & self.i.ready):
-                m.d.sync += [state.eq(State.ISSUE), descriptor.eq(given),
+                m.d.sync += [state.eq(State.ISSUE), descriptor.eq(offered),
                              position.eq(self.index), issue.op.eq(issue.op + 1),
-                             issue.rows.eq(Mux(routed, self.lengths.data, given.operator.rows))]
+                             issue.rows.eq(Mux(routed, self.lengths.data, offered.operator.rows))]
             with m.Case(State.ISSUE):
                 m.d.sync += state.eq(Mux(runs, State.RUN, State.IDLE))
             with m.Case(State.RUN), m.If(issue.issued):

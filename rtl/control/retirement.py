@@ -75,20 +75,20 @@ class Retirement(cycles.Retirement, wiring.Component):
         begun, ends, left = Signal(), Signal(), Signal()
         behind, done = Signal(), Signal()
         issued, draining, deferred = held.o.p.issued, self.draining, self.deferred
-        given, defers, stores = issued.descriptor, held.o.p.defers, held.o.p.stores
+        descriptor, defers, stores = issued.descriptor, held.o.p.defers, held.o.p.stores
         started, request = draining.operator.start, self.stores.p
 
         self.take(m, held.i)
         m.d.comb += [
-            draining.operator.descriptor.eq(given), draining.op.eq(issued.op),
+            draining.operator.descriptor.eq(descriptor), draining.op.eq(issued.op),
             self.position.eq(issued.position), self.idle.eq(~held.o.valid & ~behind),
             started.eq(held.o.valid & ~begun & ~(defers & behind)),
             draining.active.eq(started | begun),
             ends.eq(done | held.o.p.ends | Mux(stores, self.stored, draining.written)),
             left.eq(held.o.valid & ends & ~behind), held.o.ready.eq(left),
             self.stores.valid.eq(started & stores),
-            request.target.eq(given.store.target), request.base.eq(given.store.base),
-            request.address.eq(given.store.address), request.beats.eq(given.store.beats),
+            request.target.eq(descriptor.store.target), request.base.eq(descriptor.store.base),
+            request.address.eq(descriptor.store.address), request.beats.eq(descriptor.store.beats),
             request.position.eq(self.position),
         ]
         m.d.sync += [
@@ -98,7 +98,7 @@ class Retirement(cycles.Retirement, wiring.Component):
             self.rows.eq(Mux(left, 0, self.rows + draining.row_written)),
         ]
         with m.If(started & defers):
-            m.d.sync += deferred.operator.descriptor.eq(given)
+            m.d.sync += deferred.operator.descriptor.eq(descriptor)
         with m.If((left & ~defers) | (behind & deferred.ended)):
             m.d.sync += self.finished.eq(self.finished + 1)
         with m.If(self.restart):
@@ -109,11 +109,12 @@ class Retirement(cycles.Retirement, wiring.Component):
     def take(self, m: Module, taken: stream.Interface):
         """Put an operator into the queue, with what the others would wait for at its head."""
         issued, held = self.i.p, taken.p
-        given, is_linear = issued.descriptor, issued.descriptor.opcode == Opcode.LINEAR
+        descriptor, is_linear = issued.descriptor, issued.descriptor.opcode == Opcode.LINEAR
         m.d.comb += [
             taken.valid.eq(self.i.valid), self.i.ready.eq(taken.ready), held.issued.eq(issued),
-            held.defers.eq(is_linear & ~issued.empty & ((given.linear.dest == Dest.KEY)
-                                                        | (given.linear.dest == Dest.GATE))),
-            held.stores.eq(given.opcode == Opcode.STORE),
-            held.ends.eq(issued.empty | (held.stores & (given.store.target != Target.RESIDUAL))),
+            held.defers.eq(is_linear & ~issued.empty & ((descriptor.linear.dest == Dest.KEY)
+                                                        | (descriptor.linear.dest == Dest.GATE))),
+            held.stores.eq(descriptor.opcode == Opcode.STORE),
+            held.ends.eq(issued.empty
+                         | (held.stores & (descriptor.store.target != Target.RESIDUAL))),
         ]

@@ -182,20 +182,20 @@ class RunControl(wiring.Component):
 
     def judge(self, m: Module) -> Signal:
         """Return why a start would be refused, in registers."""
-        given, top = self.commands.settings, 1 << ADDRESS_WIDTH
+        settings, top = self.commands.settings, 1 << ADDRESS_WIDTH
         program_end, memory_end = Signal(ADDRESS_WIDTH + 1), Signal(ADDRESS_WIDTH + 1)
         refusal, unaligned, beyond = Signal(ErrorCode), Signal(), Signal()
         m.d.comb += [
-            unaligned.eq((given.program_address % self.hw.bus_bytes != 0)
-                         | (given.memory_base % self.hw.bus_bytes != 0)),
-            beyond.eq((given.program_address >= top) | (given.memory_base >= top)
+            unaligned.eq((settings.program_address % self.hw.bus_bytes != 0)
+                         | (settings.memory_base % self.hw.bus_bytes != 0)),
+            beyond.eq((settings.program_address >= top) | (settings.memory_base >= top)
                       | (program_end > top) | (memory_end > top)),
         ]
         m.d.sync += [
-            program_end.eq(given.program_address[:ADDRESS_WIDTH]
-                           + given.length[:LENGTH_WIDTH] * DESCRIPTOR_BYTES),
-            memory_end.eq(given.memory_base[:ADDRESS_WIDTH] + given.memory_size),
-            refusal.eq(Mux((given.length == 0) | (given.length >= 1 << LENGTH_WIDTH),
+            program_end.eq(settings.program_address[:ADDRESS_WIDTH]
+                           + settings.length[:LENGTH_WIDTH] * DESCRIPTOR_BYTES),
+            memory_end.eq(settings.memory_base[:ADDRESS_WIDTH] + settings.memory_size),
+            refusal.eq(Mux((settings.length == 0) | (settings.length >= 1 << LENGTH_WIDTH),
                            ErrorCode.LENGTH,
                            Mux(unaligned | beyond, ErrorCode.ADDRESS, ErrorCode.NONE))),
         ]

@@ -153,15 +153,15 @@ class Sequencer(cycles.Sequencer, wiring.Component):
 
     def count(self, m: Module, fetched, first, limit, load, issue, retire):
         """Count what has been loaded and what has finished."""
-        begin, given = self.program.begin, self.transfer.p
+        begin, transfer = self.program.begin, self.transfer.p
         loads, stores, transferred = Signal(16), Signal(16), Signal()
         m.d.comb += [transferred.eq(self.transfer.valid & self.transfer.ready),
-                     fetched.eq(transferred & given.program)]
+                     fetched.eq(transferred & transfer.program)]
         with m.If(begin | fetched):
             m.d.sync += limit.eq(Mux(begin, 0, first))
-        with m.Elif(transferred & ~given.skip
-                    & (given.descriptor.load.target == Target.PROGRAM)):
-            m.d.sync += limit.eq(limit + given.descriptor.load.descriptors)
+        with m.Elif(transferred & ~transfer.skip
+                    & (transfer.descriptor.load.target == Target.PROGRAM)):
+            m.d.sync += limit.eq(limit + transfer.descriptor.load.descriptors)
         m.d.sync += [loads.eq(Mux(begin, 0, loads + (transferred & ~fetched))),
                      stores.eq(Mux(begin, 0, stores + self.stores.finished))]
         for executor in (load, issue):

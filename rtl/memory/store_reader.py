@@ -74,7 +74,7 @@ class StoreReader(cycles.StoreReader, wiring.Component):
         m.submodules.queue = queue = Fifo(STORING, self.DEPTH)
         m.submodules.beats = beats = ResetInserter(~self.read.running)(
             Fifo(8 * self.hw.bus_bytes, self.AHEAD))
-        given, read, running = queue.o.p, self.read, self.read.running
+        store, read, running = queue.o.p, self.read, self.read.running
         transfers, finished = self.transfers, self.transfers.finished
         here, following = Signal.like(read.address), Signal.like(read.address)
         begins, asked, upper, taken = Signal(), Signal(), Signal(), Signal()
@@ -85,8 +85,8 @@ class StoreReader(cycles.StoreReader, wiring.Component):
             begins.eq(queue.o.valid & ~running), self.command.valid.eq(begins),
             queue.i.payload.eq(transfers.requests.payload),
             queue.i.valid.eq(transfers.requests.valid),
-            self.command.p.address.eq(transfers.memory_base + given.address),
-            self.command.p.beats.eq(given.beats), transfers.position.eq(given.position),
+            self.command.p.address.eq(transfers.memory_base + store.address),
+            self.command.p.beats.eq(store.beats), transfers.position.eq(store.position),
             finished.eq(running & self.done), queue.o.ready.eq(finished),
             taken.eq(asked & read.granted),
             completes.eq(taken & (upper | (read.target != Target.REFERENCE))),
@@ -102,8 +102,8 @@ class StoreReader(cycles.StoreReader, wiring.Component):
         ]
         with m.If(~running):
             m.d.sync += [
-                read.target.eq(given.target), here.eq(given.base), upper.eq(0),
-                following.eq(given.base + (given.target != Target.STATE)),
+                read.target.eq(store.target), here.eq(store.base), upper.eq(0),
+                following.eq(store.base + (store.target != Target.STATE)),
                 ahead.eq(0), asked.eq(0), arrives.eq(0),
             ]
 

@@ -52,16 +52,16 @@ class Combine(cycles.Combine, wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        valid, given = Signal(), Signal(requantized(self.hw))
+        valid, word = Signal(), Signal(requantized(self.hw))
         results = Signal(data.ArrayLayout(signed(UPDATE.bits), self.hw.word))
         kept = Signal(tag(self.hw))
 
         m.d.comb += [self.o.p.data.eq(results), self.o.p.tag.eq(kept)]
-        m.d.sync += [valid.eq(self.i.valid), given.eq(self.i.payload),
-                     self.o.valid.eq(valid), kept.eq(given.tag)]
+        m.d.sync += [valid.eq(self.i.valid), word.eq(self.i.payload),
+                     self.o.valid.eq(valid), kept.eq(word.tag)]
         for n in range(self.hw.word):
-            weighted = given.data[n][: EXPERT.bits].as_signed() * given.tag.weight
+            weighted = word.data[n][: EXPERT.bits].as_signed() * word.tag.weight
             rounded = (weighted + (1 << (COMBINE_SHIFT - 1))) >> COMBINE_SHIFT
-            m.d.sync += results[n].eq(Mux(given.tag.dest == Dest.COMBINE, rounded, given.data[n]))
+            m.d.sync += results[n].eq(Mux(word.tag.dest == Dest.COMBINE, rounded, word.data[n]))
 
         return m

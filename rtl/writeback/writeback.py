@@ -122,17 +122,17 @@ class Writeback(cycles.Writeback, wiring.Component):
     def route(self, m: Module, gate: Gate, is_gate):
         """Send the gate's accumulators to the gate."""
         pipe(m, gate.o, wiring.flipped(self.routes))
-        given, settings = self.deferred.operator.descriptor.linear, gate.settings
+        linear, settings = self.deferred.operator.descriptor.linear, gate.settings
         m.d.comb += [
             gate.i.valid.eq(self.i.valid & is_gate), gate.i.p.last.eq(self.i.p.tag.last),
-            gate.i.p.data.eq(self.i.p.acc), settings.num_experts.eq(given.num_experts),
-            settings.top_k.eq(given.top_k), settings.multiplier.eq(given.multiplier),
-            settings.shift.eq(given.shift), self.token_freed.eq(gate.freed),
+            gate.i.p.data.eq(self.i.p.acc), settings.num_experts.eq(linear.num_experts),
+            settings.top_k.eq(linear.top_k), settings.multiplier.eq(linear.multiplier),
+            settings.shift.eq(linear.shift), self.token_freed.eq(gate.freed),
         ]
         memory = gate.memory
         m.d.comb += [memory.start.eq(self.deferred.operator.start),
-                     memory.base.eq(given.remembered_base), memory.top_k.eq(given.top_k),
-                     memory.remembers.eq(given.remembers), memory.fresh.eq(given.fresh)]
+                     memory.base.eq(linear.remembered_base), memory.top_k.eq(linear.top_k),
+                     memory.remembers.eq(linear.remembers), memory.fresh.eq(linear.fresh)]
 
     def distribute(self, m: Module, word: stream.Interface, corner_turn, kv_writer):
         """Send a requantized word where its tag says."""
