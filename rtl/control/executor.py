@@ -1,7 +1,7 @@
 """Run checked descriptors: loads beside, everything else in order but overlapping."""
 
 from amaranth import Module, Mux, Signal
-from amaranth.lib import enum, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
@@ -13,14 +13,6 @@ from deltamoe.rtl.formats import COMMAND, TRANSFER
 from deltamoe.rtl.interfaces import Issue, Lookup
 from deltamoe.rtl.memory.store_reader import StoreReader
 from deltamoe.rtl.record import Record
-
-
-class State(enum.Enum, shape=2):
-    """Where an executor is."""
-
-    IDLE = 0
-    ISSUE = 1
-    RUN = 2
 
 
 class Finished(wiring.Signature):
@@ -96,13 +88,13 @@ class LoadExecutor(cycles.LoadExecutor, wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        state, met, skips, taken = Signal(State), Signal(), Signal(), Signal()
+        met, skips, taken, asks = Signal(), Signal(), Signal(), Signal()
         looked, waited, empty = Signal(), Signal(), Signal()
         command = Signal(COMMAND)
         load, transfer, finished = self.i.p.load, self.o.p, self.finished
 
         m.d.comb += [
-            self.idle.eq(state == State.IDLE),
+            self.idle.eq(~asks),
             empty.eq(load.skip_if_empty & ~self.occupied.data
                      & (finished.computes >= load.routed)),
             waited.eq(((finished.computes >= load.wait_computes) | empty)
@@ -114,18 +106,18 @@ class LoadExecutor(cycles.LoadExecutor, wiring.Component):
             transfer.descriptor.eq(self.i.p), transfer.program.eq(self.fetch),
             transfer.position.eq(Mux(self.fetch, 0, self.index)),
             transfer.skip.eq(skips & ~self.fetch),
-            self.command.valid.eq(state == State.ISSUE), self.command.payload.eq(command),
+            self.command.valid.eq(asks), self.command.payload.eq(command),
         ]
         m.d.sync += [looked.eq(self.i.valid & ~taken), met.eq(self.i.valid & ~taken & waited),
                      skips.eq(empty)]
         with m.If(self.fetch):
-            m.d.sync += [state.eq(State.ISSUE), command.beats.eq(self.beats),
+            m.d.sync += [asks.eq(1), command.beats.eq(self.beats),
                          command.address.eq(self.settings.program_address)]
         with m.Elif(taken & ~skips):
-            m.d.sync += [state.eq(State.ISSUE), command.beats.eq(load.beats),
+            m.d.sync += [asks.eq(1), command.beats.eq(load.beats),
                          command.address.eq(self.settings.memory_base + load.address)]
         with m.Elif(self.command.ready):
-            m.d.sync += state.eq(State.IDLE)
+            m.d.sync += asks.eq(0)
 
         return m
 
@@ -186,7 +178,7 @@ class ComputeExecutor(cycles.ComputeExecutor, wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        state, loaded, computed = Signal(State), Signal(), Signal()
+        loaded, computed = Signal(), Signal()
         offered, position, finished, issue = self.i.p, Signal(16), self.finished, self.issue
         descriptor = issue.operator.descriptor
         runs, probes, stores, held = Signal(), Signal(), Signal(), Signal()
@@ -198,7 +190,6 @@ class ComputeExecutor(cycles.ComputeExecutor, wiring.Component):
             stores.eq(offered.opcode == Opcode.STORE),
             held.eq(stores & Mux(offered.store.target == Target.RESIDUAL, self.pending != 0,
                                  self.pending == StoreReader.DEPTH)),
-            self.idle.eq(state == State.IDLE),
             loaded.eq(finished.loads >= offered.compute.wait_loads),
             by_row.eq(offered.operator.by_row & ~stores),
             computed.eq((finished.computes >= wanted) & self.o.ready & ~held),
@@ -211,13 +202,10 @@ class ComputeExecutor(cycles.ComputeExecutor, wiring.Component):
                       & (offered.linear.gather | offered.linear.scatter)),
             empty.eq((issue.rows == 0) & (descriptor.opcode != Opcode.STORE)),
             runs.eq((issue.rows != 0) & (descriptor.opcode != Opcode.STORE)),
-            issue.operator.start.eq((state == State.ISSUE) & runs),
             probes.eq((descriptor.opcode == Opcode.LINEAR)
                       & (descriptor.linear.dest == Dest.CHANGED)),
-            self.o.valid.eq(Mux(probes, (state == State.RUN) & issue.issued,
-                                state == State.ISSUE)), self.o.p.descriptor.eq(descriptor),
-            self.o.p.position.eq(position), self.o.p.op.eq(issue.op),
-            self.o.p.empty.eq(empty | probes),
+            self.o.p.descriptor.eq(descriptor), self.o.p.position.eq(position),
+            self.o.p.op.eq(issue.op), self.o.p.empty.eq(empty | probes),
         ]
         m.d.sync += wanted.eq(Mux(by_row & (waits != 0), waits - 1, waits))
         begins = stores & self.i.valid & self.i.ready
@@ -225,14 +213,22 @@ class ComputeExecutor(cycles.ComputeExecutor, wiring.Component):
             m.d.sync += self.pending.eq(self.pending + 1)
         with m.Elif(~begins & self.stored):
             m.d.sync += self.pending.eq(self.pending - 1)
-        with m.Switch(state):
-            with m.Case(State.IDLE), m.If(self.i.valid & self.i.ready):
-                m.d.sync += [state.eq(State.ISSUE), descriptor.eq(offered),
-                             position.eq(self.index), issue.op.eq(issue.op + 1),
-                             issue.rows.eq(Mux(routed, self.lengths.data, offered.operator.rows))]
-            with m.Case(State.ISSUE):
-                m.d.sync += state.eq(Mux(runs, State.RUN, State.IDLE))
-            with m.Case(State.RUN), m.If(issue.issued):
-                m.d.sync += state.eq(State.IDLE)
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += self.idle.eq(1)
+                with m.If(self.i.valid & self.i.ready):
+                    m.d.sync += [
+                        descriptor.eq(offered), position.eq(self.index), issue.op.eq(issue.op + 1),
+                        issue.rows.eq(Mux(routed, self.lengths.data, offered.operator.rows))]
+                    m.next = "ISSUE"
+            with m.State("ISSUE"):
+                m.d.comb += [issue.operator.start.eq(runs), self.o.valid.eq(~probes)]
+                with m.If(runs):
+                    m.next = "RUN"
+                with m.Else():
+                    m.next = "IDLE"
+            with m.State("RUN"), m.If(issue.issued):
+                m.d.comb += self.o.valid.eq(probes)
+                m.next = "IDLE"
 
         return m

@@ -81,7 +81,10 @@ class Program(wiring.Signature):
 
 
 class State(enum.Enum, shape=3):
-    """Where the accelerator is; bit 2: no burst may begin."""
+    """Where the accelerator is; bit 2: no burst may begin.
+
+    No ``m.FSM``, since a reset leaves every state, and so that bit 2 is a register of its own.
+    """
 
     IDLE = 0
     START = 1

@@ -43,7 +43,7 @@ class Walk(wiring.Signature):
 
 
 class State(enum.Enum, shape=4):
-    """Where the walker is."""
+    """Where the walker is; no ``m.FSM``, since a start leaves every state."""
 
     IDLE = 0
     FETCH = 1

@@ -7,7 +7,7 @@
 """
 
 from amaranth import Module, Mux, Signal
-from amaranth.lib import enum, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
@@ -15,15 +15,6 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import item
 from deltamoe.rtl.interfaces import Operator
 from deltamoe.rtl.record import Record
-
-
-class State(enum.Enum, shape=2):
-    """What is done with a row."""
-
-    IDLE = 0
-    SCAN = 1
-    WAIT = 2
-    COPY = 3
 
 
 class ProbeItems(cycles.ProbeItems, wiring.Component):
@@ -66,43 +57,50 @@ class ProbeItems(cycles.ProbeItems, wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        given, made, hw = self.operator.descriptor.linear, self.o.p, self.hw
-        state, primed, waited = Signal(State), Signal(), Signal()
-        same, last = Signal(item(hw)), Signal()
-        taken = self.o.valid & self.o.ready
+        linear, hw = self.operator.descriptor.linear, self.hw
+        primed, waited, follows, last = Signal(), Signal(), Signal(), Signal()
+        same = Signal(item(hw))
         judged, changed = self.verdict.valid, self.verdict.payload
-        tail = given.depth % hw.word
+        tail = linear.depth % hw.word
 
-        m.d.comb += [
-            self.done.eq(last & ((judged & ~changed)
-                                 | (taken & (state == State.COPY)))),
-            self.o.valid.eq((state == State.SCAN) | (state == State.COPY)),
-            made.eq(same), made.probe.eq(1),
-            made.updates.eq(state == State.COPY), made.tracks.eq(state == State.SCAN),
-            made.dense.eq((state == State.COPY) | same.dense),
-        ]
+        m.d.comb += [self.o.p.eq(same), self.o.p.probe.eq(1), self.done.eq(last & follows)]
         m.d.sync += [
-            primed.eq(self.operator.start), waited.eq(primed), last.eq(self.row + 1 == given.rows),
-            same.source.eq(given.source), same.words.eq((given.depth + hw.word - 1) // hw.word),
-            same.tail.eq(Mux(tail == 0, hw.word, tail)), same.norm.eq(given.norm),
-            same.operand_signed.eq(given.operand_signed), same.theta.eq(given.theta),
-            same.dense.eq(given.fresh),
+            primed.eq(self.operator.start), waited.eq(primed),
+            last.eq(self.row + 1 == linear.rows),
+            same.source.eq(linear.source), same.words.eq((linear.depth + hw.word - 1) // hw.word),
+            same.tail.eq(Mux(tail == 0, hw.word, tail)), same.norm.eq(linear.norm),
+            same.operand_signed.eq(linear.operand_signed), same.theta.eq(linear.theta),
+            same.dense.eq(linear.fresh),
         ]
         with m.If(self.operator.start):
-            m.d.sync += [self.row.eq(0), same.need.eq(1), same.address.eq(given.source_base),
-                         same.reference_address.eq(given.reference_base)]
-        with m.If(waited):
-            m.d.sync += state.eq(State.SCAN)
-        with m.If(taken & (state == State.SCAN)):
-            m.d.sync += state.eq(State.WAIT)
-        with m.If(judged & changed):
-            m.d.sync += state.eq(State.COPY)
-        with m.If((judged & ~changed) | (taken & (state == State.COPY))):
+            m.d.sync += [self.row.eq(0), same.need.eq(1), same.address.eq(linear.source_base),
+                         same.reference_address.eq(linear.reference_base)]
+        with m.FSM():
+            with m.State("IDLE"), m.If(waited):
+                m.next = "SCAN"
+            with m.State("SCAN"):
+                m.d.comb += [self.o.valid.eq(1), self.o.p.tracks.eq(1)]
+                with m.If(self.o.ready):
+                    m.next = "WAIT"
+            with m.State("WAIT"), m.If(judged):
+                m.d.comb += follows.eq(~changed)
+                with m.If(changed):
+                    m.next = "COPY"
+                with m.Elif(last):
+                    m.next = "IDLE"
+                with m.Else():
+                    m.next = "SCAN"
+            with m.State("COPY"):
+                m.d.comb += [self.o.valid.eq(1), self.o.p.updates.eq(1), self.o.p.dense.eq(1),
+                             follows.eq(self.o.ready)]
+                with m.If(self.o.ready & last):
+                    m.next = "IDLE"
+                with m.Elif(self.o.ready):
+                    m.next = "SCAN"
+        with m.If(follows):
             m.d.sync += [
-                state.eq(State.SCAN), self.row.eq(self.row + 1), same.need.eq(same.need + 1),
-                same.address.eq(same.address + given.source_stride),
-                same.reference_address.eq(same.reference_address + given.source_stride)]
-        with m.If(self.done):
-            m.d.sync += state.eq(State.IDLE)
+                self.row.eq(self.row + 1), same.need.eq(same.need + 1),
+                same.address.eq(same.address + linear.source_stride),
+                same.reference_address.eq(same.reference_address + linear.source_stride)]
 
         return m
