@@ -299,7 +299,7 @@ class Walker:
         return hw.program_depth * cls.parts(hw)
 
     @classmethod
-    def check(cls, hw: HwConfig, loads: bool) -> int:
+    def fetch_to_offer(cls, hw: HwConfig, loads: bool) -> int:
         """Cycles from the fetch of an own descriptor until it is offered."""
         others = max(0, cls.parts(hw) - 2)  # parts that come while the opcode is not looked at
         return cls.SKIP + others + Checks.LATENCY + Checks.ranges(loads)

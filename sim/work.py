@@ -335,7 +335,7 @@ def remembering(labeled: Sequence[Labeled], hw: HwConfig, frames: Sequence[Frame
     return surrounded
 
 
-def check(frame: Frame) -> None:
+def check_experts(frame: Frame) -> None:
     """Raise ValueError if an expert has other rows than tokens."""
     for product, work in frame.works.items():
         if product.expert is not None:
@@ -366,7 +366,7 @@ def worked(program: Program, frames: Sequence[Frame],
     if len(frames) != len(program.images):
         raise ValueError(f"{len(frames)} frames of work for a program of {len(program.images)}")
     for frame in frames if weights is None else ():
-        check(frame)
+        check_experts(frame)
     operands: list[dict[Product, np.ndarray]] = [{} for _ in frames]
     known = weights_of(program.config) if weights is None else weights
     hw = program.hw

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from deltamoe.golden.config import ModelConfig
-from deltamoe.golden.data.picture import check, opened, seen, upright_size
+from deltamoe.golden.data.picture import check_showable, opened, seen, upright_size
 from deltamoe.golden.importing.preprocessing import Preprocessing
 
 TEST_IMAGES = 360
@@ -61,7 +61,7 @@ def check_image(path: Path, config: ModelConfig, preprocessing: Preprocessing | 
 def check_header(image: Image.Image, config: ModelConfig, fit: bool) -> None:
     """Raise ValueError if a picture cannot be shown to the network."""
     check_channels(config)
-    check(image)
+    check_showable(image)
     width, height = upright_size(image)
     if not fit and (width, height) != (config.image_width, config.image_height):
         raise ValueError(f"image is {width}x{height}, {config.name} takes "

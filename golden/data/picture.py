@@ -181,7 +181,7 @@ def check_palette(image: Image.Image) -> None:
                              f"{colors}")
 
 
-def check(image: Image.Image, *, several: bool = False) -> None:
+def check_showable(image: Image.Image, *, several: bool = False) -> None:
     """Check, by the header, that a picture can be shown; ``several`` may be in the file.
 
     Raises
@@ -286,7 +286,7 @@ def pictures(image: Image.Image) -> Iterator[Image.Image]:
     first = int(getattr(image, "default_image", False))
     for number in range(first, first + frames_of(image)):
         image.seek(number)
-        check(image, several=True)
+        check_showable(image, several=True)
         yield seen(image)
 
 

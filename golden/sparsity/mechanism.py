@@ -18,7 +18,7 @@ class Parameter:
     high: float
     meaning: str
 
-    def check(self, owner: str, name: str, value: Any) -> float:
+    def number(self, owner: str, name: str, value: Any) -> float:
         """Return ``value`` as a number of the default's type, or raise ValueError."""
         if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
             raise ValueError(f"policy {owner}: {name}={value!r} is not a number")
@@ -90,7 +90,7 @@ class Mechanism:
             if name not in self.parameters:
                 raise ValueError(f"policy {self.name} has no parameter {name!r}; it has "
                                  f"{', '.join(self.parameters) or 'none'}")
-        return {name: parameter.check(self.name, name, values.get(name, parameter.default))
+        return {name: parameter.number(self.name, name, values.get(name, parameter.default))
                 for name, parameter in self.parameters.items()}
 
 

@@ -65,15 +65,15 @@ class Plan:
             if operator not in every:
                 raise ValueError(f"{config.name} has no operator '{operator}'; it has "
                                  f"{', '.join(map(str, every))}")
-        check("the default", self.default, tuple(Policy))
+        check_choice("the default", self.default, tuple(Policy))
         for operator, choice in self.operators.items():
-            check(str(operator), choice, policies(operator))
+            check_choice(str(operator), choice, policies(operator))
         return {operator: self.operators.get(operator) or (
             self.default if self.default.policy in policies(operator)
             else Choice(Policy.ZERO_SKIP)) for operator in every}
 
 
-def check(name: str, choice: Choice, allowed: tuple[Policy, ...]) -> None:
+def check_choice(name: str, choice: Choice, allowed: tuple[Policy, ...]) -> None:
     """Raise ValueError unless ``choice`` is complete and its policy is ``allowed``."""
     if choice.policy not in allowed:
         raise ValueError(f"policy {str(choice.policy)!r} of {name} is not one of "

@@ -56,7 +56,7 @@ def fewer(config: ModelConfig, hw: HwConfig) -> int:
     return found and found + 1
 
 
-def check(config: ModelConfig, hw: HwConfig, task: int) -> None:
+def check_network(config: ModelConfig, hw: HwConfig, task: int) -> None:
     """Refuse a network that the hardware cannot hold.
 
     Raises
@@ -92,5 +92,5 @@ def compile_program(model: Quantized, hw: HwConfig, task: int = 0, plan: Plan = 
     ValueError
         The network does not fit the hardware; says which dimension, its value, what is allowed.
     """
-    check(model.config, hw, task)
+    check_network(model.config, hw, task)
     return Network(Layers(model, hw, task, plan)).program(frames, continues=continues)

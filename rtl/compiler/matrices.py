@@ -66,7 +66,7 @@ class Matrices(Assembler):
         """Refuse a layer whose sums outgrow the accumulators, or whose logits the gate."""
         bias = 0 if biases is None else biases.astype(np.int64)
         operand = {"operand_signed": layer.operand_signed, "zero_point": layer.zero_point}
-        sums.check(str(subject), sums.layer(weight, bias, layer.mode, **operand), self.hw)
+        sums.check_range(str(subject), sums.layer(weight, bias, layer.mode, **operand), self.hw)
         if layer.dest == Dest.GATE:
             whole = sums.layer(joined(weight), 0, Mode.DENSE, **operand)
-            sums.check(str(subject), whole, self.hw, PLANE)
+            sums.check_range(str(subject), whole, self.hw, PLANE)

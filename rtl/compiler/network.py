@@ -143,7 +143,7 @@ class Network:
                 operand=share)
         c.layer(v, replace(plain, dest=Dest.VALUE, dest_base=values, **shape, **place.value_fields),
                 operand=share)
-        sums.check(str(name), sums.attention(self.tokens, head_dim), hw)
+        sums.check_range(str(name), sums.attention(self.tokens, head_dim), hw)
         multiplier = c.tensor(f"{name}.multiplier").repeat(hw.word)
         param = c.parameters(name, np.zeros_like(multiplier), multiplier)
         c.compute(name, c.after(by_row=True).on(Attention(

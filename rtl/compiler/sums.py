@@ -77,7 +77,7 @@ def layer(weight: np.ndarray, bias: np.ndarray | int, mode: Mode, *, operand_sig
     return Range(min(part.low for part in parts), max(part.high for part in parts))
 
 
-def check(name: str, found: Range, hw: HwConfig, beyond: int = 0) -> None:
+def check_range(name: str, found: Range, hw: HwConfig, beyond: int = 0) -> None:
     """Refuse sums that need more than ``hw.acc_width + beyond`` bits.
 
     Raises

@@ -77,9 +77,9 @@ class Walker(cycles.Walker, wiring.Component):
 
     Timing
     ------
-    A descriptor of the other walker takes ``SKIP`` cycles, an own one ``check(hw, loads)`` cycles
-    until it is offered; the next is fetched in the cycle after it was taken. What the program
-    memory holds goes into a register before anything depends on it.
+    A descriptor of the other walker takes ``SKIP`` cycles, an own one
+    ``fetch_to_offer(hw, loads)`` cycles until it is offered; the next is fetched in the cycle after
+    it was taken. What the program memory holds goes into a register before anything depends on it.
     """
 
     record = Record(moves="reads descriptors", combinational={

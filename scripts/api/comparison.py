@@ -16,7 +16,7 @@ from deltamoe.experiments.reading import bundled, checked
 from deltamoe.experiments.study.answer import answer, called, compared, varied
 from deltamoe.experiments.study.spec import BUNDLED, Study, read
 from deltamoe.experiments.study.table import Units, as_csv, as_json, clocks, tables
-from deltamoe.rtl.compiler.entry import check
+from deltamoe.rtl.compiler.entry import check_network
 from deltamoe.terminal import Table
 
 
@@ -93,7 +93,7 @@ def compare(study: str | Path | Mapping | Study, *, progress: Progress = QUIET) 
     evaluator, wanted, axes = Evaluator(operands=study.operands), list(study.points), varied(study)
     for point in wanted:
         if not point.model.trace:
-            check(point.model.config, point.hardware.config, point.model.task)
+            check_network(point.model.config, point.hardware.config, point.model.task)
 
     def outcome(point: Point) -> Outcome:
         labels = point.labels

@@ -103,7 +103,7 @@ class Synthesis(Result):
         return Group(table, SUMMED, Text(self.yosys))
 
 
-def check(target: str, units: Sequence[str]) -> None:
+def check_target(target: str, units: Sequence[str]) -> None:
     """Raise ValueError unless there is a part and a unit of each name."""
     if target not in PARTS:
         raise ValueError(f"target {target!r} is not one of {', '.join(PARTS)}")
@@ -137,7 +137,7 @@ def synthesize(hw: HwConfig, target: str = "xcup", units: Sequence[str] = (), *,
     ProgramError
         Yosys failed.
     """
-    check(target, units)
+    check_target(target, units)
     part, names = PARTS[target], list(units or UNITS)
     if map_pairs is None:
         map_pairs = hw.packed and part.pair_map is not None

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from deltamoe.api.depth import levels
-from deltamoe.api.synthesis import check, synthesize
+from deltamoe.api.synthesis import check_target, synthesize
 from deltamoe.api.synthesis import estimate as estimated
 from deltamoe.boards import hardware as preset
 from deltamoe.cli import HardwareName, JsonFile, app, bars, command, show
@@ -27,7 +27,7 @@ def synth(
 ) -> None:
     """Synthesize with Yosys and count LUTs, flip-flops, multipliers and memory blocks by unit."""
     hw = preset(hardware)
-    check(target, unit or ())
+    check_target(target, unit or ())
     check_outputs(json=json)
     if depth:
         if estimate or unit:

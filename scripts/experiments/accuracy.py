@@ -86,7 +86,7 @@ class Accuracy(Pictured):
         return png(figure, dpi=84, pil_kwargs={"optimize": True})
 
 
-def check(thetas: Iterable[int], count: int, seed: int) -> None:
+def check_settings(thetas: Iterable[int], count: int, seed: int) -> None:
     """Raise ValueError unless these can be measured, before a network is built."""
     for theta in sorted(thetas):
         if theta < 0:
@@ -122,7 +122,7 @@ def accuracy(model: str, out: Path, thetas: Iterable[int] = (0, 1, 2, 4, 8), cou
         The folder cannot be written to.
     """
     thetas = sorted(set(thetas))
-    check(thetas, count, seed)
+    check_settings(thetas, count, seed)
     network = find(model).quantized
     if network.config.name != "digits":
         raise ValueError(f"model {model!r} is a {network.config.name}, not digits")

@@ -100,11 +100,11 @@ def parse(name: str, body: Mapping) -> Table:
             raise ValueError(f"{where}, entry {entry}: neither priced nor a gap" if
                              entry not in gaps else f"{where}, entry {entry}: priced and a gap")
     for entry, fields in entries.items():
-        check(f"{where}, entry {entry}", entry, fields)
+        check_entry(f"{where}, entry {entry}", entry, fields)
     return Table(name, body["kind"], body["meaning"], gaps, entries)
 
 
-def check(where: str, entry: str, fields: Mapping) -> None:
+def check_entry(where: str, entry: str, fields: Mapping) -> None:
     """Raise ValueError unless an entry is known, complete and inside its interval."""
     if entry not in ENTRIES:
         raise ValueError(f"{where}: unknown, the entries are {', '.join(ENTRIES)}")

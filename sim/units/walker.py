@@ -4,8 +4,8 @@ It fetches @ ``f``, reads the first row of the program memory in ``f + 1`` and h
 in ``f + 2``, where it sees whose descriptor it is. It fetches the next in ``f + Walker.SKIP`` if
 this is one of the other walker; ``HALT`` is met then. Of an own one it reads the other rows, one a
 cycle, the second in ``f + 2``, judges fields and ranges in ``Checks.LATENCY`` cycles and one for
-each range, and offers it in ``f + Walker.check(hw, loads)``. It fetches the next in the cycle after
-that was taken.
+each range, and offers it in ``f + Walker.fetch_to_offer(hw, loads)``. It fetches the next in the
+cycle after that was taken.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Walker:
     @property
     def offers(self) -> int:
         """The cycle from which an own descriptor is offered."""
-        return self.fetch + cycles.Walker.check(self.hw, self.loads)
+        return self.fetch + cycles.Walker.fetch_to_offer(self.hw, self.loads)
 
     def take(self, accepted: int) -> None:
         """Go on behind a descriptor that was taken in ``accepted``."""

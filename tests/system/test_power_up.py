@@ -47,7 +47,7 @@ class Case:
     trace: Trace
     counters: dict[str, int]
 
-    def check(self, after: np.ndarray, counters: dict[str, int]) -> None:
+    def compare(self, after: np.ndarray, counters: dict[str, int]) -> None:
         """Compare every bit of the memory and every counter."""
         program = self.program
         for output, wanted in zip(program.outputs(after), (self.trace.x, self.trace.scores),
@@ -82,7 +82,7 @@ def test_random_power_up(count: int, seed: int) -> None:
         for number in range(count):
             result = engine.run(case.program, case.memory, power_up_seed=1 + 100 * seed + number)
             assert result.error == ErrorCode.NONE
-            case.check(result.memory, result.counters)
+            case.compare(result.memory, result.counters)
 
 
 def run_icarus(case: Case, standard: str, folder: Path) -> tuple[np.ndarray, dict[str, int]]:
@@ -119,4 +119,4 @@ def run_icarus(case: Case, standard: str, folder: Path) -> tuple[np.ndarray, dic
     pytest.param("digit", "2012", marks=pytest.mark.slow)])
 def test_four_states(name: str, standard: str, tmp_path: Path) -> None:
     case = digit() if name == "digit" else random_case(SEED)
-    case.check(*run_icarus(case, standard, tmp_path))
+    case.compare(*run_icarus(case, standard, tmp_path))

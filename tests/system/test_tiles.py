@@ -15,7 +15,7 @@ from deltamoe.golden.quantization.quantize import quantize
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.seeded import seeded
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
-from deltamoe.rtl.compiler.entry import check, compile_program
+from deltamoe.rtl.compiler.entry import check_network, compile_program
 from deltamoe.rtl.compiler.plans import named
 from deltamoe.rtl.compiler.tiles import context_base, expert_turns, image_tiles, mlp_tiles, tiles
 from deltamoe.rtl.program import Attention, ErrorCode, Linear
@@ -131,4 +131,4 @@ def test_what_does_not_fit_is_named_with_the_tokens_that_would(changes: dict, me
                                                                ) -> None:
     hw, end = replace(HARDWARE["tiled"], **changes), " it would fit" * ("with" in message)
     with pytest.raises(ValueError, match=f"^plain: {message}{end}$"):
-        check(PLAIN, hw, 0)
+        check_network(PLAIN, hw, 0)

@@ -44,11 +44,11 @@ MOST_VALUES = 4096
 
 def one_of(names) -> AfterValidator:
     """Return a validator of names."""
-    def check(value: str) -> str:
+    def known(value: str) -> str:
         if value not in names:
             raise ValueError(f"{value!r} is not one of {', '.join(names)}")
         return value
-    return AfterValidator(check)
+    return AfterValidator(known)
 
 
 class Values(Strict):
@@ -155,10 +155,10 @@ class Spec(Strict):
             if len(set(values)) < len(values):
                 raise ValueError(f"explore.{name}: a value is named twice")
             for value in values:
-                self.check(name, value)
+                self.check_value(name, value)
         return self
 
-    def check(self, name: str, value: int) -> None:
+    def check_value(self, name: str, value: int) -> None:
         """Raise ValueError for a value that no other parameter's value makes possible."""
         if name in PLATFORM:
             if type(value) is not int or value < 1:

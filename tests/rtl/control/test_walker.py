@@ -62,8 +62,8 @@ def test_walker_offers_its_own_in_the_stated_cycles(loads: bool, late: int) -> N
             if index == 4:
                 lacks, fetch = max(0, late - fetch), max(fetch, late)
             if index in own:
-                expected.append((fetch + Walker.check(HW, loads), index))
-                fetch += Walker.check(HW, loads) + 1
+                expected.append((fetch + Walker.fetch_to_offer(HW, loads), index))
+                fetch += Walker.fetch_to_offer(HW, loads) + 1
             elif index < len(program) - 1:
                 fetch += Walker.SKIP
         assert offers == expected
