@@ -379,7 +379,7 @@ class Observer(TorchDispatchMode):
             self.attend(Attention(copied(queries), copied(weights), shared(copied(keys)),
                                   values.shape[-1]),
                         (*makers, self.tags.get(right[0] if tag is tags[0] else left[0],
-                                               Tag()).sources), result)
+                                                Tag()).sources), result)
             return
         scores = Scores(self.place(func), left[1].detach(), right[1].detach(),
                         (tags[0].sources, tags[1].sources), macs)

@@ -137,7 +137,7 @@ class Network:
         one = operand != q
         share = operand if one else None
         c.layer(k, replace(norm, dest=Dest.KEY, key_gap=key_rows - tile_rows, keeps=one, **shape,
-                         **place.key_fields),
+                           **place.key_fields),
                 operand=share)
         c.layer(q, replace(plain, dest=Dest.ACT, dest_stride=self.words, keeps=one),
                 operand=share)

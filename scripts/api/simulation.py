@@ -100,7 +100,7 @@ class Simulation(Pictured):
         for layer in self.result.layers:
             cause = max(layer.stalls, key=lambda name: layer.stalls[name])
             table.add_row(str(layer.label), f"{layer.cycles:,}", f"{layer.macs:,}",
-                         f"{cause} {layer.stalls[cause]:,}" if layer.stalls[cause] else "none")
+                          f"{cause} {layer.stalls[cause]:,}" if layer.stalls[cause] else "none")
         return table
 
     def picture(self) -> bytes:

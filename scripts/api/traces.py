@@ -49,7 +49,7 @@ class Trace(Result):
         for row in self.figures()["products"]:
             columns = "" if row["columns"] is None else f"{row['columns']:,}"
             table.add_row(row["name"], f"{row['rows']:,}", f"{row['depth']:,}", columns,
-                         f"{row['density']:.1%}")
+                          f"{row['density']:.1%}")
         return Group(table, Text(self.record.seen))
 
     def save(self, path: str | Path) -> None:

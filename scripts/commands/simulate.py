@@ -53,6 +53,6 @@ def simulate(
     check_outputs([trace], json=json, read=[file_of(model), image, file_of(energy_table, tables())],
                   folders={accelergy: ACCELERGY} if accelergy else {})
     result = simulated(model, hardware, task=task, policy=mode, image=image, latency=latency,
-                     interval=interval, energy_table=energy_table, clock_mhz=clock_mhz, fps=fps)
+                       interval=interval, energy_table=energy_table, clock_mhz=clock_mhz, fps=fps)
     result.write(trace, accelergy)
     show(result, json)

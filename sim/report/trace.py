@@ -37,7 +37,7 @@ def differences(one: Iterable[Span], other: Iterable[Span], names: tuple[str, st
     Spans of several units count for each of these.
     """
     first, second = (Counter((unit, *span[1:]) for span in spans for unit in span.units)
-                   for spans in (one, other))
+                     for spans in (one, other))
     return [Span((unit._replace(run=name),), item, start, end)
             for name, lone in zip(names, (first - second, second - first), strict=True)
             for unit, item, start, end in sorted(lone.elements(), key=lambda lone: lone[2])]

@@ -253,7 +253,7 @@ def test_a_cover_is_not_the_video(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("suffix", "default", "shown"), [
     ("mkv", 1, 1), ("mkv", 0, 0), ("mp4", 0, 0), ("mkv", None, None)])
 def test_of_two_videos_the_default_is_taken(tmp_path: Path, suffix: str, default: int | None,
-                                           shown: int | None) -> None:
+                                            shown: int | None) -> None:
     path = tmp_path / f"a.{suffix}"
     with av.open(str(path), "w", options={"default_mode": "passthrough"} if suffix == "mkv" else {}
                  ) as container:

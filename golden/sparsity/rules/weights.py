@@ -108,7 +108,7 @@ class Essential(Pruned):
         kept = largest(every, round(density * every.numel())).split(
             [size.numel() for size in sizes])
         self.nonzero = {product: mask.view(size.shape)
-                     for product, mask, size in zip(products, kept, sizes, strict=True)}
+                        for product, mask, size in zip(products, kept, sizes, strict=True)}
 
     def keep(self, product: Product, weight: Tensor) -> Tensor:
         """Keep a layer's part of the largest."""

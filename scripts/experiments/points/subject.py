@@ -106,7 +106,7 @@ class Subject:
             return record(self.origin, calibration_images(self.config), self.task)
         if source.generated:
             return record(self.origin, frames(source.source, self.config, CALIBRATION,
-                                               source.seed + 1), self.task)
+                                              source.seed + 1), self.task)
         if source.kind == "statistics":
             from deltamoe.golden.sparsity.generated import generated
 

@@ -54,7 +54,7 @@ class Record:
             self.agree(path, {**json.loads(spec.model_dump_json(exclude={"points"})),
                               "sources": sources()})
             self.designs = {key(trial.params): Design(trial.params, **trial.user_attrs)
-                             for trial in self.study.get_trials(deepcopy=False)}
+                            for trial in self.study.get_trials(deepcopy=False)}
 
     @contextmanager
     def storing(self) -> Iterator[None]:
