@@ -4,6 +4,7 @@ import base64
 import html
 import io
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from matplotlib.figure import Figure
 
@@ -38,16 +39,30 @@ def embed(figure: Figure) -> str:
     return f'<img src="data:image/png;base64,{image}">'
 
 
+def operators(result: Result, hw: HwConfig) -> dict[str, tuple[float, float, float]]:
+    """Return the cycles that every operator adds, in three parts.
+
+    Its multiplications / ``hw.mac_units``, its wait for program and weights, and the rest. Parts of
+    an operator, as tiles of tokens are, count as one.
+    """
+    found: dict[str, tuple[float, float, float]] = {}
+    for layer in result.layers:
+        if layer.cycles > 1:
+            least = layer.macs / hw.mac_units
+            wait = layer.stalls["waits_loads"] + layer.stalls["waits_program"]
+            parts = least, wait, max(0, layer.cycles - least - wait)
+            name = str(layer.label)
+            found[name] = tuple(map(sum, zip(found.get(name, (0, 0, 0)), parts, strict=True)))
+    return found
+
+
 def layers(result: Result, hw: HwConfig) -> Figure:
     """Cycles that every operator adds: what its multiplications need at least, and the rest."""
-    shown = [layer for layer in result.layers if layer.cycles > 1]
+    shown = operators(result, hw)
     figure = Figure(figsize=(9, 0.21 * len(shown) + 1.2))
     axes = figure.subplots()
-    names = [str(layer.label) for layer in shown]
-    ideal = [layer.macs / hw.mac_units for layer in shown]
-    waits = [layer.stalls["waits_loads"] + layer.stalls["waits_program"] for layer in shown]
-    rest = [max(0, layer.cycles - least - wait)
-            for layer, least, wait in zip(shown, ideal, waits, strict=True)]
+    ideal, waits, rest = zip(*shown.values(), strict=True)
+    names = list(shown)
     axes.barh(names, ideal, color=BLUE, label=f"multiplications / {hw.mac_units}")
     axes.barh(names, rest, left=ideal, color=ORANGE, label="fill, drain and stalls")
     axes.barh(names, waits, left=[sum(pair) for pair in zip(ideal, rest, strict=True)], color=RED,
@@ -56,7 +71,7 @@ def layers(result: Result, hw: HwConfig) -> Figure:
     axes.set_xlabel("cycles")
     axes.tick_params(axis="y", labelsize=7)
     axes.margins(y=0.01)
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return figure
 
 
@@ -101,17 +116,35 @@ def energies(spent: Energy) -> Figure:
     return figure
 
 
-def page(title: str, rows: Mapping[str, str], result: Result, hw: HwConfig,
-         spent: Energy) -> str:
-    """Return the page."""
+def page(title: str, rows: Mapping[str, str], result: Result, hw: HwConfig, spent: Energy,
+         pictures: Mapping[str, Figure] = MappingProxyType({})) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    title : str
+        Its heading.
+    rows : Mapping of str to str
+        The table at its top.
+    result : Result
+        A simulated image.
+    hw : HwConfig
+        What computed it.
+    spent : Energy
+        What it took.
+    pictures : Mapping of str to Figure
+        Further figures by their headings, below the table.
+    """
     facts = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
                     for name, value in rows.items())
+    shown = "".join(f"<h2>{html.escape(name)}</h2>{embed(figure)}"
+                    for name, figure in pictures.items())
     gaps = "".join(f"<li>{html.escape(reason)}</li>" for reason in spent.table.gaps.values())
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
 <style>body{{font:15px/1.5 sans-serif;max-width:70em;margin:2em auto;padding:0 1em}}
 th{{text-align:left;padding-right:2em;font-weight:normal}}img{{max-width:100%}}</style></head>
-<body><h1>{html.escape(title)}</h1><table>{facts}</table>
+<body><h1>{html.escape(title)}</h1><table>{facts}</table>{shown}
 <h2>Where the cycles went, by operator</h2>{embed(layers(result, hw))}
 <h2>What each unit did when</h2>{embed(timeline(result))}
 <h2>Where the energy went</h2>{embed(energies(spent))}
