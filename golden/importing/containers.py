@@ -65,6 +65,11 @@ def read(path: Path, container: str | None = None) -> Checkpoint:
     ValueError
         The file is damaged, holds no dictionary of tensors, or lacks the ``container``.
     """
+    return plain(path, *stored(path, container))
+
+
+def stored(path: Path, container: str | None = None) -> tuple[Weights, list[str]]:
+    """Return a file's tensors by its own names, and what was said on the way; raises as read."""
     if path.suffix == ".safetensors":
         try:
             state, notes = load_file(path), []
@@ -77,57 +82,27 @@ def read(path: Path, container: str | None = None) -> Checkpoint:
         raise ValueError(f"{path} holds no tensors")
     for name, tensor in tensors.items():
         _check_size(name, tensor, path)
+    return tensors, notes
+
+
+def plain(path: Path, tensors: Weights, notes: list[str]) -> Checkpoint:
+    """Take off prefixes that all tensors share.
+
+    Raises
+    ------
+    ValueError
+        Two tensors have the same name then.
+    """
     while prefix := next((prefix for prefix in PREFIXES
                           if all(name.startswith(prefix) for name in tensors)), None):
         tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-        notes.append(f"prefix {prefix!r} taken off")
-    plain = {name.removeprefix(BACKBONE): tensor for name, tensor in tensors.items()}
-    if len(plain) < len(tensors):
+        notes = [*notes, f"prefix {prefix!r} taken off"]
+    bare = {name.removeprefix(BACKBONE): tensor for name, tensor in tensors.items()}
+    if len(bare) < len(tensors):
         raise ValueError(f"{path} holds tensors that differ by the prefix {BACKBONE!r} alone")
-    if plain.keys() != tensors.keys():
-        notes.append(f"prefix {BACKBONE!r} taken off")
-    return Checkpoint(path, plain, tuple(notes))
-
-
-def ranks(folder: Path) -> list[Path]:
-    """Return the files of M³ViT's training in a folder, one for each rank, ``0.pth`` first.
-
-    Raises
-    ------
-    ValueError
-        One between them is missing.
-    """
-    files = sorted((file for file in folder.glob("*.pth") if file.stem.isdecimal()),
-                   key=lambda file: int(file.stem))
-    for number, file in enumerate(files):
-        if int(file.stem) != number:
-            raise ValueError(f"{folder} lacks {number}.pth, the file of rank {number}")
-    return files
-
-
-def read_ranks(folder: Path, container: str | None = None) -> Checkpoint:
-    """Read the files of all ranks: the first has all tensors, the others experts of their own.
-
-    Raises
-    ------
-    ValueError
-        As :func:`read`; or a rank has a tensor that is none of experts, or no experts.
-    """
-    first, *others = (read(file, container) for file in ranks(folder))
-    tensors = dict(first.tensors)
-    owned = {name for name in tensors if ".experts." in name}
-    for other in others:
-        if other.tensors.keys() != owned:
-            odd = min(other.tensors.keys() ^ owned)
-            raise ValueError(f"{other.path}: tensor {odd} is not of the same experts as in "
-                             f"{first.path}")
-        for name, tensor in other.tensors.items():
-            if tensor.shape[1:] != tensors[name].shape[1:]:
-                raise ValueError(f"{other.path}: tensor {name} has shape {tuple(tensor.shape)}, "
-                                 f"that of other ranks {tuple(tensors[name].shape)}")
-            tensors[name] = torch.cat([tensors[name], tensor])
-    notes = (*first.notes, *([f"experts of {1 + len(others)} ranks joined"] if others else []))
-    return Checkpoint(folder, tensors, notes)
+    if bare.keys() != tensors.keys():
+        notes = [*notes, f"prefix {BACKBONE!r} taken off"]
+    return Checkpoint(path, bare, tuple(notes))
 
 
 def _pickled(path: Path) -> object:

@@ -10,7 +10,7 @@ from torch import Tensor
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.importing import edge_moe
 from deltamoe.golden.importing.assembly import Assembled, assemble, checked
-from deltamoe.golden.importing.containers import Checkpoint, ranks, read, read_ranks
+from deltamoe.golden.importing.containers import Checkpoint, read
 from deltamoe.golden.importing.families import recognize, renamed
 from deltamoe.golden.importing.host import Host
 from deltamoe.golden.importing.network_file import SUFFIX, described, write_network
@@ -18,12 +18,14 @@ from deltamoe.golden.importing.onnx_network import find
 from deltamoe.golden.importing.options import Options
 from deltamoe.golden.importing.preprocessing import Preprocessing, sized
 from deltamoe.golden.importing.processors import pretrained, processor, read_json
+from deltamoe.golden.importing.shards import INDEX, listed_in, ranks, read_ranks, read_shards
 from deltamoe.golden.model import M3ViT, build
 
 FORMAT = "deltamoe-float-1"
 """Says in a safetensors file that it is a float network of ours."""
 
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "model.onnx")
+WEIGHT_FILES = ("model.safetensors", f"model.safetensors{INDEX}", "pytorch_model.bin",
+                f"pytorch_model.bin{INDEX}", "model.onnx")
 """What a folder of Hugging Face holds, the one that is preferred first."""
 
 NOTHING = Options()
@@ -108,7 +110,15 @@ def load(path: Path, options: Options = NOTHING) -> FloatNetwork:
         return _folder(path, options)
     if path.suffix == ".onnx":
         return _onnx(path, path.stem, options)
-    return _checkpoint(read(path, options.container), path.stem, options)
+    if index := listed_in(path):
+        raise ValueError(f"{path} is one shard of a checkpoint; say the folder of all of them, or "
+                         f"{index}")
+    return _checkpoint(_tensors(path, options), Path(path.name.removesuffix(INDEX)).stem, options)
+
+
+def _tensors(path: Path, options: Options) -> Checkpoint:
+    """Read a checkpoint in one file, or the shards that an index lists."""
+    return (read_shards if path.name.endswith(INDEX) else read)(path, options.container)
 
 
 def own_format(path: Path) -> str | None:
@@ -139,6 +149,10 @@ def _folder(folder: Path, options: Options) -> FloatNetwork:
         return _checkpoint(read_ranks(folder, options.container), folder.resolve().name, options)
     file = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
     if file is None:
+        for file in sorted(folder.iterdir()):
+            if index := listed_in(file):
+                raise ValueError(f"{folder} lacks {index.name}, which lists {file.name} and other "
+                                 "shards; fetch it too")
         raise ValueError(f"{folder} holds neither {' nor '.join(WEIGHT_FILES)} nor Edge-MoE's "
                          f"NAME{edge_moe.SUFFIX} files")
     trained = None
@@ -156,7 +170,7 @@ def _folder(folder: Path, options: Options) -> FloatNetwork:
     name = folder.resolve().name
     if file.suffix == ".onnx":
         return _onnx(file, name, options)
-    return _checkpoint(read(file, options.container), name, options, trained)
+    return _checkpoint(_tensors(file, options), name, options, trained)
 
 
 def _image_size(fields: dict, path: Path) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -477,6 +478,89 @@ def test_edge_moe_folder_computes_the_same(tmp_path: Path) -> None:
     for task in range(2):
         expected = build(HEADLESS, weights)(image, task)[0]
         assert torch.allclose(loaded.model()(image, task)[0], expected, atol=1e-5)
+
+
+def write_shards(folder: Path, weights: Weights, name: str, count: int) -> Path:
+    """Write what transformers writes of a large network; return the index."""
+    folder.mkdir(exist_ok=True)
+    stem, suffix = name.split(".")
+    files = [f"{stem}-{number:05}-of-{count:05}.{suffix}" for number in range(1, count + 1)]
+    places = {key: files[number * count // len(weights)] for number, key in enumerate(weights)}
+    for file in files:
+        part = {key: tensor for key, tensor in weights.items() if places[key] == file}
+        (save_file if suffix == "safetensors" else torch.save)(part, folder / file)
+    index = folder / f"{name}.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": places}))
+    return index
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_shards_are_one_network(tmp_path: Path, name: str) -> None:
+    """By their folder and by their index; a prefix is one of all shards or of none."""
+    weights = seeded(PLAIN, 3)
+    index = write_shards(tmp_path / "plain", hugging_face(weights), name, 3)
+    for source in (tmp_path / "plain", index):
+        loaded = load(source, RAW)
+        assert replace(loaded.config, name="plain") == PLAIN
+        assert same(loaded, weights)
+        assert "3 shards joined" in loaded.notes
+    wrapped = {f"module.{key}": tensor for key, tensor in timm(weights).items()}
+    assert same(load(write_shards(tmp_path / "wrapped", wrapped, name, 2), RAW), weights)
+
+
+def test_transformers_own_shards_are_read(tmp_path: Path) -> None:
+    config = transformers.ViTConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+                                    intermediate_size=64, image_size=16, patch_size=4)
+    model = transformers.ViTForImageClassification(config).eval()
+    transformers.logging.disable_progress_bar()
+    for folder, size in (("whole", "1GB"), ("shards", "20KB")):
+        model.save_pretrained(tmp_path / folder, max_shard_size=size)
+    transformers.logging.enable_progress_bar()
+    assert not (tmp_path / "shards" / "model.safetensors").exists()
+    options = Options(preprocessing=NAMED["half"])
+    assert same(load(tmp_path / "shards", options), load(tmp_path / "whole", options).weights)
+
+
+def relisted(index: Path, **places: object) -> None:
+    fields = json.loads(index.read_text())
+    index.write_text(json.dumps({"weight_map": fields["weight_map"] | places}))
+
+
+SHARDS = [f"model-{number:05}-of-00006.safetensors" for number in range(1, 7)]
+BROKEN_SHARDS = {
+    f"lacks {SHARDS[1]}: 1 of the 6 shards that model.safetensors.index.json lists; fetch what": (
+        lambda index: (index.parent / SHARDS[1]).unlink()),
+    f"lacks {', '.join(SHARDS[1:4])} and 2 more: 5 of the 6 shards": (
+        lambda index: [(index.parent / shard).unlink() for shard in SHARDS[1:]]),
+    f"{SHARDS[2]} lacks tensor nosuch, which model.safetensors.index.json lists in it": (
+        lambda index: relisted(index, nosuch=SHARDS[2])),
+    "lists '../other.safetensors', which is not the name of a file beside it": (
+        lambda index: relisted(index, nosuch="../other.safetensors")),
+    "index.json lists no tensors with their files": lambda index: relisted(index, nosuch=3),
+    "index.json is not a JSON file": lambda index: index.write_text("{"),
+    f"{SHARDS[4]} is not a complete safetensors file": (
+        lambda index: (index.parent / SHARDS[4]).write_bytes(b"0123")),
+    f"{SHARDS[1]}: tensor cls_token is in another shard, too": (
+        lambda index: save_file({"cls_token": torch.zeros(1, 1, 32)}, index.parent / SHARDS[1])),
+    f"lacks model.safetensors.index.json, which lists {SHARDS[0]} and other shards; fetch it": (
+        lambda index: index.unlink()),
+}
+
+
+@pytest.mark.parametrize("words", BROKEN_SHARDS)
+def test_a_shard_that_is_missing_is_named(tmp_path: Path, words: str) -> None:
+    index = write_shards(tmp_path / "plain", timm(seeded(PLAIN, 0)), "model.safetensors", 6)
+    BROKEN_SHARDS[words](index)
+    with pytest.raises(ValueError, match=re.escape(words)) as error:
+        load(tmp_path / "plain", RAW)
+    assert str(tmp_path / "plain") in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_one_shard_of_several_is_no_network(tmp_path: Path) -> None:
+    index = write_shards(tmp_path / "plain", timm(seeded(PLAIN, 0)), "model.safetensors", 6)
+    with pytest.raises(ValueError, match=re.escape(f"say the folder of all of them, or {index}")):
+        load(tmp_path / "plain" / SHARDS[0], RAW)
 
 
 def write_ranks(folder: Path, weights: Weights, count: int) -> None:
