@@ -4,10 +4,10 @@ Blocks are a chain of residual additions; what is added is an attention or an ML
 The network that is found is computed beside the graph: what was read wrongly does not pass.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 EXACT_DB = 90.0
 """Ratio of signal to noise that the network must have against the graph; float32 has 110."""
 
-
+ValueT = TypeVar("ValueT", int, str)
 
 
 def find(path: Path, name: str, options: Options) -> Assembled:
@@ -96,18 +96,11 @@ def _find(graph: Graph, path: Path, name: str, options: Options) -> Assembled:
     if len(kinds) > 1:
         raise UnmatchedError(f"its normalizations differ: {sorted(kinds)}; those of all blocks "
                              "are one")
-    several = {branch.heads for branch in branches} - {None}
-    if len(several) > 1:
-        raise UnmatchedError(f"its blocks have {', '.join(map(str, sorted(several)))} heads; all "
-                             "have as many")
-    routed = {branch.top_k for branch in branches} - {None}
-    if len(routed) > 1:
-        raise UnmatchedError(f"its gates choose {', '.join(map(str, sorted(routed)))} experts; all "
-                             "choose as many")
-    used = {branch.activation for branch in branches} - {None}
-    if len(used) > 1:
-        raise UnmatchedError(f"its activations differ: {', '.join(sorted(used))}; that of all "
-                             "blocks is one")
+    _same((branch.heads for branch in branches), "its blocks have {} heads; all have as many")
+    top_k = _same((branch.top_k for branch in branches),
+                  "its gates choose {} experts; all choose as many")
+    activation = _same((branch.activation for branch in branches),
+                       "its activations differ: {}; that of all blocks is one")
     for number, branch in enumerate(branches):
         block = f"blocks.{number // 2}"
         rows = {"weight": branch.norm.gain, "bias": branch.norm.bias}
@@ -117,8 +110,8 @@ def _find(graph: Graph, path: Path, name: str, options: Options) -> Assembled:
                     for part, value in parts.items()}
     height, width = graph.shape(graph.inputs[0])[2:]
     known = replace(options, heads=first.heads, norm=first.norm.kind, image=(height, width),
-                    epsilon=first.norm.epsilon, top_k=routed.pop() if routed else None)
-    said = {"name": name, "source": str(path), "activation": used.pop(), "antialias": False}
+                    epsilon=first.norm.epsilon, top_k=top_k)
+    said = {"name": name, "source": str(path), "activation": activation, "antialias": False}
     network = assemble(tensors, replace(known, activation=None), **said)
     rng = np.random.default_rng(0)
     image = rng.standard_normal(graph.shape(graph.inputs[0])).astype(np.float32)
@@ -148,6 +141,14 @@ def _find(graph: Graph, path: Path, name: str, options: Options) -> Assembled:
         host=Host(model.SerializeToString(), ends[-1], tuple(graph.outputs)),
         nodes=tuple((node.op_type, node.name or node.output[0], why) for node in rest),
         share=mine / (mine + theirs))
+
+
+def _same(values: Iterable[ValueT | None], message: str) -> ValueT | None:
+    """Return what all ``values`` are but those that are None; if they differ, refuse them."""
+    found = sorted(set(values) - {None})
+    if len(found) > 1:
+        raise UnmatchedError(message.format(", ".join(map(str, found))))
+    return found[0] if found else None
 
 
 def _computed(network: Assembled, image: np.ndarray) -> tuple[Tensor, Tensor | None]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from deltamoe.golden.config import ModelConfig
@@ -16,6 +15,7 @@ from deltamoe.golden.importing.preprocessing import Preprocessing
 from deltamoe.golden.numerics import LARGEST_MULTIPLIER, RESIDUAL_SCALE, SHIFTS, WEIGHT
 from deltamoe.golden.quantization.quantized_format import check_format
 from deltamoe.golden.quantization.rounding import compensated
+from deltamoe.golden.quantization.tensor_file import read_tensors
 
 ACC_WIDTH = 25
 MAX_BIAS = 1 << (ACC_WIDTH - 3)
@@ -64,12 +64,7 @@ class QuantizedModel:
             The file is truncated, is no safetensors file, was not written by the quantizer, or
             lacks a tensor; the message names the file and the tensor.
         """
-        try:
-            with safe_open(path, "pt") as file:
-                words = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.offset_keys()}
-        except SafetensorError as error:
-            raise ValueError(f"{path}: not a complete safetensors file ({error})") from None
+        words, tensors = read_tensors(path)
         if words.get("format") != FORMAT:
             raise ValueError(f"{path}: not a quantized model (metadata format is "
                              f"{words.get('format')!r}, not {FORMAT!r})")

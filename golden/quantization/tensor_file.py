@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -28,6 +29,24 @@ def encode(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % ALIGNMENT)
     return len(text).to_bytes(ALIGNMENT, "little") + text + content[ALIGNMENT + size :]
+
+
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return metadata and tensors of a file, these in the order of their bytes.
+
+    Raises
+    ------
+    ValueError
+        It is truncated, or no safetensors file.
+    OSError
+        It cannot be read.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}, {
+                name: file.get_tensor(name) for name in file.offset_keys()}
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a complete safetensors file ({error})") from None
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor],

@@ -39,12 +39,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.operators import Part, products
-from deltamoe.golden.quantization.tensor_file import write_tensors
+from deltamoe.golden.quantization.tensor_file import read_tensors, write_tensors
 from deltamoe.golden.sparsity.names import ATTENTION, Named, Product, recognize
 from deltamoe.golden.sparsity.record import Moment, Record
 
@@ -117,15 +116,11 @@ def load(path: Path) -> Record:
         not expected, or a number is out of range; the message names the file and the tensor.
     """
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.offset_keys()}
+        metadata, tensors = read_tensors(path)
     except FileNotFoundError:
         raise FileNotFoundError(ENOENT, "there is no such file", str(path)) from None
     except OSError as error:
         raise ValueError(f"{path}: not a file that can be read ({error})") from None
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a complete safetensors file ({error})") from None
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path}: not a trace (metadata format is {metadata.get('format')!r}, "
                          f"not {FORMAT!r})")

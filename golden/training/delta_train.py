@@ -14,10 +14,9 @@ from deltamoe.golden.model import M3ViT, Site
 from deltamoe.golden.quantization.quantize import calibrate, quantize
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.golden.training.delta_layer import delta_activations
-from deltamoe.golden.training.train import losses
+from deltamoe.golden.training.train import BATCH, batches, descend, losses
 
 EPOCHS = 30
-BATCH = 64
 CALIBRATION = 256
 
 DELTA_FILE = "digits-delta.quantized.safetensors"
@@ -79,17 +78,13 @@ def train_on_sequences(
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, rates, total_steps=epochs * (len(images) // BATCH))
         for epoch in range(epochs):
-            order = torch.randperm(len(images), generator=generator)
-            for batch in order[: len(order) // BATCH * BATCH].view(-1, BATCH):
+            for batch in batches(len(images), generator):
                 pixels = pairs(images[batch], generator).float()
                 loss = torch.zeros(())
                 for task in range(model.config.num_tasks):
                     loss = loss + sum(losses(model, pixels, task, digit[batch, None].expand(-1, 2)))
                     loss = loss + rate * sum(layer.loss for layer in layers.values())
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
+                descend(loss, optimizer, schedule)
             if progress:
                 progress(epoch + 1, epochs)
         learned = {site: layer.step for site, layer in layers.items()}

@@ -1,6 +1,6 @@
 """Train the small two-task network on scikit-learn's bundled handwritten digits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -41,6 +41,21 @@ def losses(model: M3ViT, pixels: Tensor, task: int, digit: Tensor) -> tuple[Tens
             0.02 * sum((load * len(load)).var() for load in gates))
 
 
+def batches(count: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield the numbers of ``count`` images in a drawn order, ``BATCH`` at a time; no rest."""
+    order = torch.randperm(count, generator=generator)
+    yield from order[: count // BATCH * BATCH].view(-1, BATCH)
+
+
+def descend(loss: Tensor, optimizer: torch.optim.Optimizer,
+            schedule: torch.optim.lr_scheduler.LRScheduler) -> None:
+    """Go one step down the gradient of ``loss``."""
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    schedule.step()
+
+
 def train_digits(seed: int = 0, progress: Callable[[int, int], None] | None = None) -> M3ViT:
     """Train both tasks together; reproducible from ``seed`` on one thread."""
     torch.manual_seed(seed)
@@ -52,17 +67,13 @@ def train_digits(seed: int = 0, progress: Callable[[int, int], None] | None = No
     steps = EPOCHS * (len(images) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
     for epoch in range(EPOCHS):
-        order = torch.randperm(len(images), generator=generator)
-        for batch in order[: len(order) // BATCH * BATCH].view(-1, BATCH):
+        for batch in batches(len(images), generator):
             pixels = shifted(images[batch].float(), generator)
             loss = torch.zeros(())
             for task in range(config.num_tasks):
                 for term in losses(model, pixels, task, digit[batch]):
                     loss = loss + term
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+            descend(loss, optimizer, schedule)
         if progress:
             progress(epoch + 1, EPOCHS)
     return model.eval()

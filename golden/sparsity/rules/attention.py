@@ -52,7 +52,21 @@ class Pages(Rule):
         return charged(work, macs=2 * work.rows * pages * work.depth)
 
 
-class SnapKv(Rule):
+class Windowed(Rule):
+    """A rule that looks at the scores of the last ``window`` queries of each head."""
+
+    window = 1
+
+    def charge(self, product: Product, work: Work) -> Work:
+        """Charge the last queries' scores."""
+        if product.part != Part.SCORES:
+            return work
+        heads = work.rows // work.columns
+        return charged(work, macs=heads * min(self.window, work.columns) * work.columns
+                       * work.depth)
+
+
+class SnapKv(Windowed):
     """The keys that the last ``window`` queries of a head attend to most, and the window's own.
 
     Votes are not pooled over neighbors. If ``adaptive``, the heads share one budget (Ada-SnapKV).
@@ -72,14 +86,6 @@ class SnapKv(Rule):
         kept = (largest(mass.flatten(), len(k) * count).view(mass.shape) if self.adaptive
                 else largest(mass, count))
         return kept[:, None].expand(-1, q.shape[1], -1).contiguous()
-
-    def charge(self, product: Product, work: Work) -> Work:
-        """Charge the window's scores."""
-        if product.part != Part.SCORES:
-            return work
-        heads = work.rows // work.columns
-        return charged(work, macs=heads * min(self.window, work.columns) * work.columns
-                       * work.depth)
 
 
 class Shards(Rule):

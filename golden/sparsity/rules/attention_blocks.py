@@ -7,7 +7,7 @@ from deltamoe.golden.operators import Part
 from deltamoe.golden.sparsity.names import Product
 from deltamoe.golden.sparsity.record import Record
 from deltamoe.golden.sparsity.rule import Rule, charged, largest
-from deltamoe.golden.sparsity.rules.attention import probabilities
+from deltamoe.golden.sparsity.rules.attention import Windowed, probabilities
 from deltamoe.golden.sparsity.work import Work
 
 
@@ -43,20 +43,6 @@ def lines(vertical: Tensor, slash: Tensor) -> Tensor:
     tokens = len(vertical)
     place = torch.arange(tokens)
     return vertical | slash[place - place[:, None] + tokens - 1]
-
-
-class Windowed(Rule):
-    """A rule that looks at the scores of the last queries of each head."""
-
-    window = 1
-
-    def charge(self, product: Product, work: Work) -> Work:
-        """Charge the last queries' scores."""
-        if product.part != Part.SCORES:
-            return work
-        heads = work.rows // work.columns
-        return charged(work, macs=heads * min(self.window, work.columns) * work.columns
-                       * work.depth)
 
 
 class VerticalSlash(Windowed):
