@@ -25,10 +25,9 @@ from deltamoe.rtl.compiler.kept_state import Keeping, extent
 from deltamoe.rtl.compiler.placement import pieces_of
 from deltamoe.rtl.compiler.plans import delta_units, named
 from deltamoe.rtl.label import Role, What
-from deltamoe.rtl.program import ErrorCode, Store, Target
-from deltamoe.sim.facts import from_traces
-from deltamoe.sim.machine import simulate
+from deltamoe.rtl.program import Store, Target
 from deltamoe.sim.memory import MemoryModel
+from tests.support.sequence import assert_dense, run_exactly
 from tests.system.networks import HARDWARE, draw_config, make
 from tests.system.test_sequences import FRAMES, sequence
 from tests.system.test_streams import HW as SCARCE
@@ -120,22 +119,13 @@ def moving(hw, plan, theta: int, seed: int):
 @pytest.mark.parametrize(("hw", "plan"), [(NANO, kept), (SMALL, second), (SCARCE, streamed)])
 def test_sequence(hw, plan, theta: int, seed: int) -> None:
     model, task, chosen, frames, traces = moving(hw, plan, theta, seed)
-    config = model.config
     program = compile_program(model, hw, task, chosen, frames=FRAMES)
-    memory, slow = program.with_image(*(frame.numpy() for frame in frames)), MemoryModel(
-        23, 1 + theta)
-    result = engine.run(program, memory, latency=slow.latency, interval=slow.interval)
-    assert result.error == ErrorCode.NONE
-    for frame, trace in enumerate(traces):
-        x, _ = program.outputs(result.memory, frame)
-        np.testing.assert_array_equal(x, trace.x.numpy())
-        if not theta:
-            np.testing.assert_array_equal(x, infer(model, frames[frame], task).x.numpy())
-    assert dict(simulate(program, from_traces(traces, config, chosen), slow).counters) == (
-        result.counters)
+    run_exactly(program, frames, traces, chosen, MemoryModel(23, 1 + theta))
+    if not theta:
+        assert_dense(model, frames, traces, task)
     second = [label for label in program.labels if label.operator
               and (label.operator.part, label.operator.expert) == (Part.FC2, 0)]
-    assert (len(second) > 3 * FRAMES * config.num_layers // 2) == (hw is SMALL), "pieces"
+    assert (len(second) > 3 * FRAMES * model.config.num_layers // 2) == (hw is SMALL), "pieces"
     stores = [label for label in program.labels if label.role == Role.STORE
               and label.operator and label.operator.expert is EVERY]
     assert bool(stores) == (hw is SCARCE)
@@ -202,13 +192,8 @@ def test_every_token_has_every_expert(policy: str, count: int, seed: int) -> Non
     traces = [reference.run(frame, task) for frame in frames]
     program = compile_program(model, NANO, task, plan, frames=len(frames))
     assert ahead(program) == [2, 1, 0][:count] * len(frames)
-    result = engine.run(program, program.with_image(*(frame.numpy() for frame in frames)))
-    assert result.error == ErrorCode.NONE
-    for number, frame in enumerate(frames):
-        x, _ = program.outputs(result.memory, number)
-        np.testing.assert_array_equal(x, infer(model, frame, task).x.numpy())
-    assert dict(simulate(program, from_traces(traces, model.config, plan)).counters) == (
-        result.counters)
+    run_exactly(program, frames, traces, plan)
+    assert_dense(model, frames, traces, task)
 
 
 def test_units_fit_as_they_are_offered(seed: int) -> None:

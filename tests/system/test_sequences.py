@@ -8,17 +8,16 @@ import pytest
 import torch
 
 from deltamoe.boards import PRESETS
-from deltamoe.boards.verilator import engine
-from deltamoe.golden.integer import infer
 from deltamoe.golden.operators import Part
 from deltamoe.golden.temporal.frames import Temporal
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.compiler.plans import delta_units, fill, gate_units, named
 from deltamoe.rtl.label import Role
-from deltamoe.rtl.program import ErrorCode, Linear, Mode
+from deltamoe.rtl.program import Linear, Mode
 from deltamoe.sim.facts import from_traces
 from deltamoe.sim.machine import simulate
+from tests.support.sequence import assert_dense, run_exactly
 from tests.system.networks import make
 
 HW = PRESETS["nano"]
@@ -66,17 +65,9 @@ def test_sequence(policy: str, theta: int, number: int, seed: int) -> None:
     reference = Temporal(model, plan)
     traces = [reference.run(frame, task) for frame in frames]
     program = compile_program(model, HW, task, plan, frames=FRAMES)
-    result = engine.run(program, program.with_image(*(frame.numpy() for frame in frames)))
-    assert result.error == ErrorCode.NONE
-    for frame, trace in enumerate(traces):
-        x, scores = program.outputs(result.memory, frame)
-        np.testing.assert_array_equal(x, trace.x.numpy())
-        if scores is not None:
-            np.testing.assert_array_equal(scores, trace.scores.numpy())
-        if not theta:
-            np.testing.assert_array_equal(x, infer(model, frames[frame], task).x.numpy())
-    predicted = simulate(program, from_traces(traces, config, plan))
-    assert dict(predicted.counters) == result.counters
+    result = run_exactly(program, frames, traces, plan)
+    if not theta:
+        assert_dense(model, frames, traces, task)
     modes = {linear.mode for linear in program.descriptors if isinstance(linear, Linear)}
     assert (Mode.DELTA in modes) == (policy != "token-gate")
     assert (Mode.REPLAY in modes) == (policy != "delta")

@@ -10,7 +10,6 @@ import torch
 from deltamoe.boards import PRESETS
 from deltamoe.boards.verilator import engine
 from deltamoe.golden.config import ModelConfig
-from deltamoe.golden.integer import infer
 from deltamoe.golden.operators import EVERY, Operator, Part
 from deltamoe.golden.temporal.frames import Temporal
 from deltamoe.golden.temporal.policy import Choice, Plan, Policy
@@ -19,9 +18,10 @@ from deltamoe.rtl.compiler.kept_state import Keeping, extent
 from deltamoe.rtl.compiler.layout import even
 from deltamoe.rtl.compiler.plans import delta_units, gate_units, named
 from deltamoe.rtl.program import ErrorCode, Linear, Load, Store, Target, Transfer
-from deltamoe.sim.facts import from_trace, from_traces
+from deltamoe.sim.facts import from_trace
 from deltamoe.sim.machine import simulate
 from deltamoe.sim.memory import MemoryModel
+from tests.support.sequence import assert_dense, run_exactly
 from tests.system.networks import draw_config, make
 from tests.system.test_sequences import FRAMES, sequence
 
@@ -109,18 +109,11 @@ def test_sequence(kind, policy: str, theta: int, seed: int) -> None:
     reference = Temporal(model, plan)
     traces = [reference.run(frame, task) for frame in frames]
     program = compile_program(model, HW, task, plan, frames=FRAMES)
-    memory = program.with_image(*(frame.numpy() for frame in frames))
-    slow = MemoryModel(31, 1 + theta)
-    result = engine.run(program, memory, latency=slow.latency, interval=slow.interval)
-    assert result.error == ErrorCode.NONE
-    for frame, trace in enumerate(traces):
-        x, _ = program.outputs(result.memory, frame)
-        np.testing.assert_array_equal(x, trace.x.numpy())
-        if not theta:
-            np.testing.assert_array_equal(x, infer(model, frames[frame], task).x.numpy())
-    assert dict(simulate(program, from_traces(traces, config, plan), slow).counters) == (
-        result.counters)
-    stalled = engine.run(program, memory, stall_seed=seed + 1)
+    result = run_exactly(program, frames, traces, plan, MemoryModel(31, 1 + theta))
+    if not theta:
+        assert_dense(model, frames, traces, task)
+    stalled = engine.run(program, program.with_image(*(frame.numpy() for frame in frames)),
+                         stall_seed=seed + 1)
     np.testing.assert_array_equal(stalled.memory, result.memory)
     for target in (Target.STATE, Target.REFERENCE):
         assert len(moved(program, Store, target)) >= FRAMES
