@@ -66,7 +66,7 @@ class TopK(wiring.Component):
 
     def exceeded(self, value):
         """Tell which lanes' values are greater."""
-        return Cat(given > value for given in self.value)
+        return Cat(held > value for held in self.value)
 
     def insert(self, m: Module, lane: int, entries):
         """Return the list with the value of ``lane`` in its place.
@@ -75,7 +75,7 @@ class TopK(wiring.Component):
         """
         enable, value, index = self.enable[lane], self.value[lane], self.index[lane]
         before = [enable & behind[lane] for *_, behind in entries]
-        made = []
+        inserted = []
         for n, kept in enumerate(entries):
             pushed = before[n - 1] if n else 0
             above = entries[n - 1] if n else kept
@@ -87,5 +87,5 @@ class TopK(wiring.Component):
                 part = Signal(shape, name=f"{name}_{lane}_{n}")
                 m.d.comb += part.eq(Mux(before[n], Mux(pushed, upper, new), old))
                 parts.append(part)
-            made.append(tuple(parts))
-        return made
+            inserted.append(tuple(parts))
+        return inserted

@@ -8,8 +8,7 @@ from rich.console import Group
 from rich.text import Text
 
 from deltamoe.api.progress import QUIET, Progress
-from deltamoe.api.result import Result
-from deltamoe.api.synthesis import synthesized
+from deltamoe.api.synthesis import Synthesized, synthesized
 from deltamoe.boards.synthesis import depth as logic
 from deltamoe.boards.synthesis.parts import PARTS, Part
 from deltamoe.boards.synthesis.units import Unit, split
@@ -29,24 +28,15 @@ def netlist(part: Part, unit: Unit, *, map_pairs: bool) -> dict:
 
 
 @dataclass(frozen=True)
-class Levels(Result):
+class Levels(Synthesized):
     """LUT levels between the registers of an accelerator.
 
     Attributes
     ----------
-    hw : HwConfig
-        The accelerator.
-    part : Part
-        What it is for.
-    yosys : str
-        Version that synthesized.
     depth : logic.Depth
         The deepest paths, the levels by unit, and how many inputs of registers have how many.
     """
 
-    hw: HwConfig
-    part: Part
-    yosys: str
     depth: logic.Depth
 
     def figures(self) -> dict:

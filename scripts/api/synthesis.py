@@ -53,8 +53,8 @@ def chosen(hw: HwConfig, names: Sequence[str], *, map_pairs: bool) -> Iterator[U
 
 
 @dataclass(frozen=True)
-class Synthesis(Result):
-    """What the units of an accelerator need of a part.
+class Synthesized(Result):
+    """An accelerator that Yosys has synthesized.
 
     Attributes
     ----------
@@ -63,14 +63,24 @@ class Synthesis(Result):
     part : Part
         What it is for.
     yosys : str
-        Version that counted.
-    units : list of dict
-        By unit its ``instances``, what ``each`` needs, the ``cells`` of one, and the ``total``.
+        Version that synthesized.
     """
 
     hw: HwConfig
     part: Part
     yosys: str
+
+
+@dataclass(frozen=True)
+class Synthesis(Synthesized):
+    """What the units of an accelerator need of a part.
+
+    Attributes
+    ----------
+    units : list of dict
+        By unit its ``instances``, what ``each`` needs, the ``cells`` of one, and the ``total``.
+    """
+
     units: list[dict[str, Any]]
 
     @property
