@@ -14,6 +14,15 @@ PLACES = [(gang, split) for gang in range(len(HW.gangs)) for split in range(P.bi
           if HW.gangs[gang] << split in HW.gangs]
 
 
+async def load(ctx, dut: ComputeUnit, weights: np.ndarray, first: int = 0) -> None:
+    """Write weights (groups, rows, lanes) to the groups from ``first`` on."""
+    for group, rows in enumerate(weights.tolist(), first):
+        for address, row in enumerate(rows):
+            drive(ctx, dut.weights, en=1, address=address, groups=1 << group, data=row)
+            await ctx.tick()
+    drive(ctx, dut.weights)
+
+
 @pytest.mark.parametrize(("gang", "split"), PLACES)
 def test_compute_unit_gangs_and_splits(gang: int, split: int, seed: int) -> None:
     """An item fills the columns of a gang; every part of its sum comes from another gang."""
@@ -27,12 +36,7 @@ def test_compute_unit_gangs_and_splits(gang: int, split: int, seed: int) -> None
     dut = ComputeUnit(HW)
 
     async def bench(ctx):
-        for group in range(HW.groups):
-            for row in range(rows):
-                drive(ctx, dut.weights, en=1, address=row, groups=1 << group,
-                      data=weights[group, row].tolist())
-                await ctx.tick()
-        drive(ctx, dut.weights)
+        await load(ctx, dut, weights)
         ctx.set(dut.queues.accept, 1 << leader)
         ctx.set(dut.queues.span, where["span"])
         for word in range(words):
@@ -85,12 +89,7 @@ def test_groups_take_one_of_the_words_that_come_together(split: int, wide: int, 
     dut = ComputeUnit(hw)
 
     async def bench(ctx):
-        for group in range(parts):
-            for row in range(reads * part):
-                drive(ctx, dut.weights, en=1, address=row, groups=1 << leader + group,
-                      data=weights[group, row].tolist())
-                await ctx.tick()
-        drive(ctx, dut.weights)
+        await load(ctx, dut, weights, leader)
         ctx.set(dut.queues.accept, 1 << leader)
         ctx.set(dut.queues.span, where["span"])
         for read in range(reads):
