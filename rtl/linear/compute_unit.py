@@ -191,7 +191,7 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
 
     def distribute(self, m: Module, number: int, worker: Worker, addressed):
         """Give a worker its part of the events."""
-        hw, given = self.hw, self.i.p
+        hw, words = self.hw, self.i.p
         size, where = hw.word >> max(hw.splits), self.next_place
         blocks, offset = Signal(hw.word // size, name=f"blocks_{number}"), Signal(
             range(hw.word), name=f"offset_{number}")
@@ -204,14 +204,14 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
                     m.d.sync += [blocks.eq(sum(1 << n for n in range(start // size, end // size))),
                                  offset.eq(start)]
         bus = number // hw.read_gang % hw.read_words if hw.read_words > 1 else 0
-        sent = given.beside[bus - 1] if bus else given.word
+        sent = words.beside[bus - 1] if bus else words.word
         m.d.comb += [
-            worker.i.payload.eq(given.word), worker.i.p.delta.eq(sent.delta),
+            worker.i.payload.eq(words.word), worker.i.p.delta.eq(sent.delta),
             worker.i.p.mask.eq(sent.mask & Cat(block.replicate(size) for block in blocks)),
-            worker.i.p.row.eq(given.word.row - offset),
+            worker.i.p.row.eq(words.word.row - offset),
             worker.i.p.empty.eq(~Cat(block & sent.mask.word_select(n, size).any()
                                      for n, block in enumerate(blocks)).any()),
-            worker.i.valid.eq(self.i.valid & addressed & (~worker.i.p.empty | given.word.last)),
+            worker.i.valid.eq(self.i.valid & addressed & (~worker.i.p.empty | words.word.last)),
         ]
 
     def cuts(self, number: int) -> dict[tuple[int, int], list[tuple[int, int, int]]]:

@@ -65,7 +65,7 @@ class Normalization(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        hw, given = self.hw, self.operator.descriptor.linear
+        hw, linear = self.hw, self.operator.descriptor.linear
         is_linear = self.operator.descriptor.opcode == Opcode.LINEAR
         m.submodules.reader = reader = RowReader(hw)
         m.submodules.layer_norm = layer_norm = LayerNorm(hw)
@@ -81,15 +81,15 @@ class Normalization(wiring.Component):
         wiring.connect(m, reader.read, flipped(self.residual))
         wiring.connect(m, flipped(self.parameters), layer_norm.parameters)
         m.d.comb += [
-            reader.start.eq(self.operator.start & is_linear & given.norm),
-            reader.base.eq(given.norm_source),
-            reader.rows.eq(given.rows), reader.words.eq(given.dim // hw.word),
+            reader.start.eq(self.operator.start & is_linear & linear.norm),
+            reader.base.eq(linear.norm_source),
+            reader.rows.eq(linear.rows), reader.words.eq(linear.dim // hw.word),
             reader.available.eq(self.available),
             reader.room.eq(layer_norm.i.ready), layer_norm.i.valid.eq(reader.o.valid),
             layer_norm.i.payload.eq(reader.o.payload),
-            settings.dim.eq(given.dim), settings.rms.eq(given.rms),
-            settings.epsilon.eq(given.epsilon), settings.gain_shift.eq(given.gain_shift),
-            settings.param_base.eq(given.norm_base),
+            settings.dim.eq(linear.dim), settings.rms.eq(linear.rms),
+            settings.epsilon.eq(linear.epsilon), settings.gain_shift.eq(linear.gain_shift),
+            settings.param_base.eq(linear.norm_base),
             layer_norm.o.ready.eq(1), self.counts.norm_words.eq(layer_norm.o.valid),
             write.en.eq(layer_norm.o.valid), write.addr.eq(address),
         ]
