@@ -179,8 +179,8 @@ def quantized(source: Path, sources: dict[str, Path], progress: Progress) -> tup
         for name, crop in crops(sources, CALIBRATION, SEED).items():
             crop.save(folder / f"{name}.png")
         with progress.bar("calibrating"):
-            made = quantize(imported.network, folder)
-    return made.network, imported.share
+            quantization = quantize(imported.network, folder)
+    return quantization.network, imported.share
 
 
 def demonstrate(out: Path, image: Path | None = None, *, engine: str = "integer",
