@@ -248,8 +248,8 @@ class AttentionItems(wiring.Component):
     def fields(self, m: Module, cursor: Cursor, split):
         """Return the item at ``cursor``, a cycle later, for ``2**split`` parts of its sums."""
         given, at, hw = self.operator.descriptor.attention, cursor.at, self.hw
-        settled, made = (Signal(item(hw), name=f"{name}_{cursor.phase.name.lower()}")
-                         for name in ("settled", "made"))
+        settled, complete = (Signal(item(hw), name=f"{name}_{cursor.phase.name.lower()}")
+                             for name in ("settled", "made"))
         is_values = cursor.phase is Phase.VALUES
         slot = at.number[: hw.attention_lag.bit_length()]
         length = given.rows if is_values else given.head_dim
@@ -269,16 +269,16 @@ class AttentionItems(wiring.Component):
             settled.drained.param.eq(given.param_base + at.head), settled.drained.slot.eq(slot),
         ]
         m.d.comb += [
-            made.eq(settled),
-            made.source.eq(Source.PROBABILITIES if is_values else Source.ACT),
-            made.operand_signed.eq(not is_values), made.kv.eq(1),
-            made.columns.eq((at.words - 1) * hw.word + at.count),
-            made.drained.words.eq(at.words), made.drained.count.eq(at.count),
-            made.drained.dest.eq(Dest.ACT if is_values else Dest.SCORES),
-            made.drained.normalize.eq(int(is_values)),
-            made.drained.first.eq(at.first),
-            made.drained.last.eq(at.last & (at.last_head if is_values else 1)),
-            made.drained.flush.eq(at.flush),
-            made.drained.final.eq((at.flush & at.last & at.last_head) if is_values else 0),
+            complete.eq(settled),
+            complete.source.eq(Source.PROBABILITIES if is_values else Source.ACT),
+            complete.operand_signed.eq(not is_values), complete.kv.eq(1),
+            complete.columns.eq((at.words - 1) * hw.word + at.count),
+            complete.drained.words.eq(at.words), complete.drained.count.eq(at.count),
+            complete.drained.dest.eq(Dest.ACT if is_values else Dest.SCORES),
+            complete.drained.normalize.eq(int(is_values)),
+            complete.drained.first.eq(at.first),
+            complete.drained.last.eq(at.last & (at.last_head if is_values else 1)),
+            complete.drained.flush.eq(at.flush),
+            complete.drained.final.eq((at.flush & at.last & at.last_head) if is_values else 0),
         ]
-        return made.as_value()
+        return complete.as_value()

@@ -78,8 +78,8 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
         m.submodules.attention = attention = AttentionItems(self.hw)
         begins_attention, is_attention, skips = Signal(), Signal(), Signal()
         reference = Signal.like(self.o.p.reference)
-        descriptor, start, made = self.operator.descriptor, self.operator.start, self.o.p
-        given, shared = descriptor.linear, descriptor.operator
+        descriptor, start, payload = self.operator.descriptor, self.operator.start, self.o.p
+        layer, shared = descriptor.linear, descriptor.operator
 
         wiring.connect(m, linear.queue, flipped(self.queue))
         m.d.comb += [
@@ -93,14 +93,14 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
             self.o.valid.eq(Mux(is_attention, attention.o.valid, linear.o.valid)),
             linear.o.ready.eq(self.o.ready & ~is_attention),
             attention.o.ready.eq(self.o.ready & is_attention),
-            made.dense.eq(~skips), made.reference.eq(Mux(is_attention, 0, reference)),
-            made.drained.op.eq(self.op), made.drained.shift.eq(shared.shift),
-            made.drained.bank.eq(given.bank),
+            payload.dense.eq(~skips), payload.reference.eq(Mux(is_attention, 0, reference)),
+            payload.drained.op.eq(self.op), payload.drained.shift.eq(shared.shift),
+            payload.drained.bank.eq(layer.bank),
         ]
         m.d.sync += [
             is_attention.eq(begins_attention), skips.eq(shared.mode == Mode.ZERO_SKIP),
             reference.eq(Mux(shared.mode == Mode.ZERO_SKIP, Mux(
-                given.operand_signed, given.zero_point.as_signed(), given.zero_point), 0)),
+                layer.operand_signed, layer.zero_point.as_signed(), layer.zero_point), 0)),
         ]
         if self.hw.temporal:
             self.trace(m, linear, is_attention, begins_attention)
@@ -111,24 +111,24 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
         """Compare with what was kept, or probe."""
         m.submodules.probe = probe = ProbeItems(self.hw)
         pipe(m, flipped(self.verdict), probe.verdict)
-        given, made = self.operator.descriptor.linear, self.o.p
+        layer, payload = self.operator.descriptor.linear, self.o.p
         begins_probe, probes = Signal(), Signal()
         is_dense, is_delta, silent, moves, stores = (
             Signal(name=name) for name in ("is_dense", "is_delta", "silent", "moves", "stores"))
-        theta = Signal.like(given.theta)
+        theta = Signal.like(layer.theta)
         m.d.sync += [
-            probes.eq(begins_probe), is_dense.eq(given.mode == Mode.DENSE),
-            is_delta.eq(given.mode == Mode.DELTA), silent.eq(given.mode == Mode.REPLAY),
-            moves.eq((given.mode == Mode.DELTA) & ~given.keeps),
-            stores.eq((given.mode == Mode.DELTA) | given.stores),
-            theta.eq(Mux(given.mode == Mode.DELTA, given.theta, 0)),
+            probes.eq(begins_probe), is_dense.eq(layer.mode == Mode.DENSE),
+            is_delta.eq(layer.mode == Mode.DELTA), silent.eq(layer.mode == Mode.REPLAY),
+            moves.eq((layer.mode == Mode.DELTA) & ~layer.keeps),
+            stores.eq((layer.mode == Mode.DELTA) | layer.stores),
+            theta.eq(Mux(layer.mode == Mode.DELTA, layer.theta, 0)),
         ]
         m.d.comb += [
-            begins_probe.eq(~begins_attention & (given.dest == Dest.CHANGED)),
+            begins_probe.eq(~begins_attention & (layer.dest == Dest.CHANGED)),
             probe.operator.descriptor.eq(self.operator.descriptor),
             probe.operator.start.eq(self.operator.start & begins_probe),
             self.probed.valid.eq(self.verdict.valid), self.probed.p.row.eq(probe.row),
-            self.probed.p.changed.eq(self.verdict.payload), self.probed.p.routes.eq(given.routes),
+            self.probed.p.changed.eq(self.verdict.payload), self.probed.p.routes.eq(layer.routes),
             probe.o.ready.eq(self.o.ready & probes),
         ]
         with m.If(begins_probe):
@@ -139,11 +139,11 @@ class ItemGenerator(cycles.ItemGenerator, wiring.Component):
         with m.Elif(~is_attention):
             known = linear.o.p.tracks
             m.d.comb += [
-                made.dense.eq(is_dense | (is_delta & ~known)),
-                made.silent.eq(silent), made.theta.eq(theta),
-                made.words.eq(Mux(silent, 1, linear.o.p.words)),
-                made.tracks.eq(is_delta & known),
-                made.updates.eq(moves & linear.o.p.drained.last),
-                made.drained.accumulates.eq((is_delta & known) | silent | given.adds),
-                made.drained.stores.eq(stores),
+                payload.dense.eq(is_dense | (is_delta & ~known)),
+                payload.silent.eq(silent), payload.theta.eq(theta),
+                payload.words.eq(Mux(silent, 1, linear.o.p.words)),
+                payload.tracks.eq(is_delta & known),
+                payload.updates.eq(moves & linear.o.p.drained.last),
+                payload.drained.accumulates.eq((is_delta & known) | silent | layer.adds),
+                payload.drained.stores.eq(stores),
             ]

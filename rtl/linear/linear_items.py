@@ -57,7 +57,7 @@ class LinearItems(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        hw, given = self.hw, self.operator.descriptor.linear
+        hw, linear = self.hw, self.operator.descriptor.linear
         primed, running, settled = Signal(), Signal(), Signal()
         row, column = Signal(range(hw.max_tokens)), Signal(range(hw.param_words))
         entry, walks, bits = Signal(queued(hw)), Signal(), (hw.queue_depth - 1).bit_length()
@@ -70,10 +70,10 @@ class LinearItems(wiring.Component):
         dest_start, is_value, part = self.place(m, row, column)
 
         m.d.comb += [
-            remaining.eq(given.columns // hw.word - column),
+            remaining.eq(linear.columns // hw.word - column),
             step.eq(running & settled & (self.o.ready | ~self.o.valid)),
             walks.eq(primed | running),
-            self.queue.address.eq(Mux(walks, Cat((row + 1)[:bits], given.queue),
+            self.queue.address.eq(Mux(walks, Cat((row + 1)[:bits], linear.queue),
                                       Cat(Const(0, bits), self.upcoming))),
         ]
         with m.If(~walks | (step & last_pass)):
@@ -82,12 +82,12 @@ class LinearItems(wiring.Component):
             primed.eq(self.operator.start), settled.eq(~step),
             last_pass.eq(remaining <= width), words.eq(Mux(remaining <= width, remaining, width)),
             last_row.eq(row + 1 == self.rows),
-            source.eq(Mux(given.gather, entry.token, row) * given.source_stride),
-            dest.eq(Mux(given.scatter, entry.token, row) * given.dest_stride),
+            source.eq(Mux(linear.gather, entry.token, row) * linear.source_stride),
+            dest.eq(Mux(linear.scatter, entry.token, row) * linear.dest_stride),
         ]
         with m.If(self.operator.start):
-            m.d.sync += [row.eq(0), column.eq(0), base.eq(given.weight_base),
-                         param.eq(given.param_base)]
+            m.d.sync += [row.eq(0), column.eq(0), base.eq(linear.weight_base),
+                         param.eq(linear.param_base)]
         with m.If(primed):
             m.d.sync += running.eq(1)
         with m.Elif(step):
@@ -95,12 +95,13 @@ class LinearItems(wiring.Component):
                 running.eq(~(last_pass & last_row)),
                 row.eq(row + last_pass),
                 column.eq(Mux(last_pass, 0, column + width)),
-                base.eq(Mux(last_pass, given.weight_base, base + rows)),
-                param.eq(Mux(last_pass, given.param_base, param + width)),
+                base.eq(Mux(last_pass, linear.weight_base, base + rows)),
+                param.eq(Mux(last_pass, linear.param_base, param + width)),
             ]
         with m.If(self.o.ready | ~self.o.valid):
             m.d.sync += [
-                self.o.valid.eq(running & settled), self.o.p.address.eq(given.source_base + source),
+                self.o.valid.eq(running & settled),
+                self.o.p.address.eq(linear.source_base + source),
                 self.o.p.drained.address.eq(dest_start + Mux(is_value, 0, dest)),
             ]
             m.d.sync += self.fields(row, column, base, param, words, last_pass, last_row)
@@ -117,19 +118,19 @@ class LinearItems(wiring.Component):
         Words of columns of a pass, rows of weights of one, the groups that may lead, and whether
         those are at most two.
         """
-        hw, given = self.hw, self.operator.descriptor.linear
+        hw, linear = self.hw, self.operator.descriptor.linear
         width, rows = Signal(range(hw.item_words + 1)), Signal(range(hw.weight_rows + 1))
         leads, few = Signal.like(self.o.p.leads), Signal()
-        with m.Switch(given.gang):
+        with m.Switch(linear.gang):
             for index, gang in enumerate(hw.gangs):
                 with m.Case(index):
                     m.d.comb += width.eq(2 * gang)
-        with m.Switch(given.span):
+        with m.Switch(linear.span):
             for index, span in enumerate(hw.gangs):
                 with m.Case(index):
                     m.d.comb += [leads.eq(sum(1 << n for n in range(0, hw.groups, span))),
                                  few.eq(2 * span >= hw.groups)]
-        with m.Switch(given.split):
+        with m.Switch(linear.split):
             for split in hw.splits:
                 with m.Case(split):
                     m.d.sync += rows.eq(self.made_words() * (hw.word >> split))
@@ -149,25 +150,25 @@ class LinearItems(wiring.Component):
 
     def keep(self, m: Module, entry, step, words, row, column):
         """Where sums and references are kept: row by row, or by place, and whether they are."""
-        given, made = self.operator.descriptor.linear, self.o.p
+        linear, payload = self.operator.descriptor.linear, self.o.p
         state = Signal(range(self.hw.state_words))
         state_start, state_offset = Signal.like(state), Signal.like(state)
-        reference = Signal.like(made.reference_address)
-        routed = given.gather | given.scatter
+        reference = Signal.like(payload.reference_address)
+        routed = linear.gather | linear.scatter
         m.d.sync += [
-            state_start.eq(given.state_base + column),
-            state_offset.eq(entry.place * given.dest_stride),
-            reference.eq(Mux(routed, entry.place, row) * given.source_stride),
+            state_start.eq(linear.state_base + column),
+            state_offset.eq(entry.place * linear.dest_stride),
+            reference.eq(Mux(routed, entry.place, row) * linear.source_stride),
         ]
         with m.If(self.operator.start):
-            m.d.sync += state.eq(given.state_base)
+            m.d.sync += state.eq(linear.state_base)
         with m.Elif(step):
             m.d.sync += state.eq(state + words)
         with m.If(self.o.ready | ~self.o.valid):
             m.d.sync += [
-                made.drained.state.eq(Mux(routed, state_start + state_offset, state)),
-                made.reference_address.eq(given.reference_base + reference),
-                made.tracks.eq(~given.fresh & (~routed | entry.known)),
+                payload.drained.state.eq(Mux(routed, state_start + state_offset, state)),
+                payload.reference_address.eq(linear.reference_base + reference),
+                payload.tracks.eq(~linear.fresh & (~routed | entry.known)),
             ]
 
     def made_words(self):

@@ -233,14 +233,14 @@ class Gate(cycles.Gate, wiring.Component):
         powers = [Signal(15, name=f"power_{n}") for n in range(self.hw.max_top_k)]
         experts = Signal(data.ArrayLayout(8, self.hw.max_top_k))
         total, divided, ready = Signal(23), Signal(23), Signal()
-        made = total + sum(Mux(lane.done, lane.power, 0) for lane in lanes)
-        m.d.sync += [total.eq(Mux(beside.last, 0, made)), ready.eq(beside.last)]
+        summed = total + sum(Mux(lane.done, lane.power, 0) for lane in lanes)
+        m.d.sync += [total.eq(Mux(beside.last, 0, summed)), ready.eq(beside.last)]
         for n, lane in enumerate(lanes):
             for rank, power in enumerate(powers):
                 with m.If(lane.done & beside.wins[n][rank]):
                     m.d.sync += power.eq(lane.power)
         with m.If(beside.last):
-            m.d.sync += [divided.eq(made), experts.eq(beside.experts)]
+            m.d.sync += [divided.eq(summed), experts.eq(beside.experts)]
         self.divide(m, ready, powers, experts, divided)
 
     def divide(self, m: Module, ready, powers, experts, total):
