@@ -9,6 +9,14 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from deltamoe.golden.importing.containers import Checkpoint, Weights
+from deltamoe.golden.importing.refusals import (
+    BEFORE,
+    GATED,
+    NORMALIZED,
+    RELATIVE,
+    ROTARY,
+    WINDOWS,
+)
 
 
 class Family(NamedTuple):
@@ -135,20 +143,14 @@ BASES = ("vit.", "deit.", "dinov2.", "dinov2_with_registers.", "vision_model.",
 """What transformers puts before the names of a network that has a head."""
 
 REFUSED = (
-    (r"relative_position|rel_pos", "relative position bias",
-     "one position embedding, added before the blocks"),
-    (r"layers\.\d+\.(blocks|downsample)", "windows of tokens, as Swin has them",
-     "attention of all tokens to all"),
-    (r"\brope|rotary|freqs_cis|^(model\.)?layer\.\d+\.attention\.q_proj\.",
-     "rotary positions (RoPE)", "one position embedding, added before the blocks"),
-    (r"(q_norm|k_norm|q_layernorm|k_layernorm)\.", "normalized queries and keys (QK-norm)",
-     "plain scaled products of queries and keys"),
-    (r"mlp\.(w12|w1|w2|w3|weights_in|weights_out|gate_proj|fc1_g|fc1_x)\.",
-     "a gated MLP (SwiGLU)", "two layers with one activation between"),
-    (r"norm_pre\.|pre_layrnorm\.|pre_layernorm\.", "a normalization before the first block",
-     "normalizations within blocks and behind the last"),
+    (r"relative_position|rel_pos", RELATIVE),
+    (r"layers\.\d+\.(blocks|downsample)", WINDOWS),
+    (r"\brope|rotary|freqs_cis|^(model\.)?layer\.\d+\.attention\.q_proj\.", ROTARY),
+    (r"(q_norm|k_norm|q_layernorm|k_layernorm)\.", NORMALIZED),
+    (r"mlp\.(w12|w1|w2|w3|weights_in|weights_out|gate_proj|fc1_g|fc1_x)\.", GATED),
+    (r"norm_pre\.|pre_layrnorm\.|pre_layernorm\.", BEFORE),
 )
-"""Patterns of tensors that no part of the accelerator computes, what they are, what may be."""
+"""Patterns of tensors that no part of the accelerator computes, and what they are."""
 
 
 SHOWN = 3
@@ -166,10 +168,9 @@ def recognize(checkpoint: Checkpoint) -> Family:
     family = next((family for family in FAMILIES if any(
         re.fullmatch(family.sign, _without_base(name)) for name in checkpoint.tensors)), None)
     for name in checkpoint.tensors:
-        for pattern, reason, allowed in REFUSED:
+        for pattern, refusal in REFUSED:
             if re.search(pattern, name) and not (family and _unused(family, name)):
-                raise ValueError(f"{checkpoint.path}: tensor {name} belongs to {reason}, which the "
-                                 f"accelerator does not compute; it computes {allowed}")
+                raise ValueError(f"{checkpoint.path} has tensor {name}: {refusal}")
     if family is not None:
         return family
     raise ValueError(

@@ -17,6 +17,7 @@ from deltamoe.golden.importing.onnx_layers import (
     norm,
     scaled,
 )
+from deltamoe.golden.importing.refusals import NORMALIZED, RELATIVE, ROTARY, WINDOWS
 
 if TYPE_CHECKING:
     import onnx
@@ -44,8 +45,7 @@ def attention(graph: Graph, source: str, added: str) -> Branch:
     softmax = softmaxes[0]
     shape, (tokens, dim) = graph.shape(softmax.output[0]), graph.shape(source)[-2:]
     if shape[-2:] != (tokens, tokens) or len(shape) not in (3, 4):
-        raise UnmatchedError(f"an attention of {shape} scores to {tokens} tokens; windows of "
-                             "tokens are not computed, all attend to all")
+        raise UnmatchedError(f"an attention has {shape} scores of {tokens} tokens: {WINDOWS}")
     found = layers(graph, nodes)
     behind = [layer for layer in found if softmax.output[0] in graph.depends[layer.source]]
     if len(behind) != 1:
@@ -158,9 +158,7 @@ def _scores(graph: Graph, value: str) -> tuple["onnx.NodeProto", float]:
             return node, scale
         if node is not None and node.op_type == "Add" and found is not None:
             if np.any(found):
-                raise UnmatchedError("something is added to the scores of an attention, as a "
-                                     "relative position bias or a mask is; positions are added "
-                                     "before the blocks")
+                raise UnmatchedError(str(RELATIVE))
         elif node is not None and (number := _factor(graph, node)) is not None:
             scale *= number
         else:
@@ -182,9 +180,11 @@ def _operand(graph: Graph, value: str, found: list[Linear]) -> tuple[Linear, flo
             scale, value = scale * number, graph.dynamic(node)[0]
             continue
         inner = {each.op_type for each in graph.before(value, known)}
-        kind = ("normalized queries and keys (QK-norm)" if inner & (
-            FUSED_NORMS.keys() | {"ReduceMean", "ReduceL2", "LpNormalization"}) else
-            "rotary positions (RoPE)" if inner & {"Concat", "Neg", "RotaryEmbedding"} else
-            "nothing" if node is None else node.op_type)
+        for refusal, operators in (
+                (NORMALIZED, FUSED_NORMS.keys() | {"ReduceMean", "ReduceL2", "LpNormalization"}),
+                (ROTARY, {"Concat", "Neg", "RotaryEmbedding"})):
+            if inner & operators:
+                raise UnmatchedError(str(refusal))
+        kind = "nothing" if node is None else node.op_type
         raise UnmatchedError(f"{kind} between a layer and an attention's product; there is a layer "
                              "for queries, keys and values each, scaled and nothing else")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from deltamoe.golden.importing.onnx_graph import Graph
+from deltamoe.golden.importing.refusals import BEHIND
 
 if TYPE_CHECKING:
     import onnx
@@ -106,8 +107,7 @@ def norm(graph: Graph, source: str, value: str) -> Norm:
     """Return the normalization that makes ``value`` of ``source``."""
     value = back(graph, value)
     if value == source:
-        raise UnmatchedError("a layer reads tokens that are not normalized; a block normalizes "
-                             "them before its attention and before its MLP")
+        raise UnmatchedError(str(BEHIND))
     node = graph.makers[value]
     if node.op_type in FUSED_NORMS:
         if node.input[0] != source:

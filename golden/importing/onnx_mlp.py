@@ -17,9 +17,8 @@ from deltamoe.golden.importing.onnx_layers import (
     norm,
     scaled,
 )
+from deltamoe.golden.importing.refusals import GATED
 from deltamoe.golden.model import activation
-
-GATED = "a gated MLP (SwiGLU) is not computed; an MLP is two layers with one activation between"
 
 
 def mlp(graph: Graph, source: str, added: str) -> Branch:
@@ -31,7 +30,7 @@ def mlp(graph: Graph, source: str, added: str) -> Branch:
     if len(found) != 2:
         gated = len(found) == 3 and any(
             node.op_type == "Mul" and len(graph.dynamic(node)) == 2 for node in nodes)
-        raise UnmatchedError(GATED if gated else (
+        raise UnmatchedError(str(GATED) if gated else (
             f"{len(found)} layers in the second half of a block; an MLP has two"))
     first, second = found
     tensors = named("mlp.fc1", first) | named("mlp.fc2", second)
@@ -50,11 +49,12 @@ def _activation(graph: Graph, first: Linear, second: Linear) -> str:
     count = min(1001, math.prod(shape))
     numbers = np.resize(np.linspace(-8, 8, count), shape).astype(np.float32)
     if len(second.weight[0]) != len(first.weight):
-        raise UnmatchedError(GATED)
+        raise UnmatchedError(str(GATED))
     values, = graph.run({first.result: numbers}, [second.source])
     for name in ACTIVATIONS:
         expected = activation(name)(torch.from_numpy(numbers).double()).numpy()
         if values.size == expected.size and (
                 np.abs(values.reshape(expected.shape) - expected).max() < 5e-5):
             return name
-    raise UnmatchedError("the activation of an MLP is none of " + ", ".join(ACTIVATIONS))
+    raise UnmatchedError("the activation of an MLP is none of " + ", ".join(ACTIVATIONS) +
+                         "; train the network with one of these")

@@ -100,7 +100,8 @@ def _find(graph: Graph, path: Path, name: str, options: Options) -> Assembled:
     top_k = _same((branch.top_k for branch in branches),
                   "its gates choose {} experts; all choose as many")
     activation = _same((branch.activation for branch in branches),
-                       "its activations differ: {}; that of all blocks is one")
+                       "its activations differ: {}; that of all blocks is one: train the network "
+                       "with one")
     for number, branch in enumerate(branches):
         block = f"blocks.{number // 2}"
         rows = {"weight": branch.norm.gain, "bias": branch.norm.bias}
@@ -130,8 +131,8 @@ def _find(graph: Graph, path: Path, name: str, options: Options) -> Assembled:
     try:
         model = graph.part([ends[-1]], graph.outputs)
     except ValueError as error:
-        raise UnmatchedError(f"{error}; outputs are made of the tokens behind the last block alone"
-                             ) from None
+        raise UnmatchedError(f"{error}; outputs are made of the tokens behind the last block "
+                             "alone: export the network without what needs more") from None
     rest = list(model.graph.node)
     why = reason or "it follows the tokens, where the accelerator ends"
     if not rest:

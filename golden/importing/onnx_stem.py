@@ -7,6 +7,7 @@ import numpy as np
 
 from deltamoe.golden.importing.onnx_graph import Graph
 from deltamoe.golden.importing.onnx_layers import FUSED_NORMS, Linear, UnmatchedError, layers
+from deltamoe.golden.importing.refusals import BEFORE, OVERLAPPING
 
 if TYPE_CHECKING:
     import onnx
@@ -34,8 +35,7 @@ def stem(graph: Graph, tokens: str) -> dict[str, np.ndarray]:
     """
     nodes = graph.between(graph.inputs[0], tokens)
     if any(node.op_type in FUSED_NORMS or node.op_type == "ReduceMean" for node in nodes):
-        raise UnmatchedError("a normalization before the first block, as CLIP has one, is not "
-                             "computed; blocks normalize within, and what follows the last does")
+        raise UnmatchedError(str(BEFORE))
     convolutions = [node for node in nodes if node.op_type == "Conv"]
     found = layers(graph, nodes)
     if (len(convolutions), len(found)) not in {(1, 0), (0, 1)}:
@@ -70,8 +70,7 @@ def _convolved(graph: Graph, conv: "onnx.NodeProto") -> Embedding:
             "strides" not in values and size != [1, 1]) or (
             "group" in values and values["group"].i != 1) or (
             "auto_pad" in values and values["auto_pad"].s not in (b"NOTSET", b"VALID")):
-        raise UnmatchedError("patches overlap or are padded; they are embedded by a convolution "
-                             "whose stride is its size")
+        raise UnmatchedError(str(OVERLAPPING))
     bias = np.zeros(len(weight), np.float32) if len(conv.input) < 3 else (
         graph.constants.get(conv.input[2]))
     if bias is None:

@@ -18,6 +18,7 @@ from deltamoe.golden.importing.onnx_network import find
 from deltamoe.golden.importing.options import Options
 from deltamoe.golden.importing.preprocessing import Preprocessing, sized
 from deltamoe.golden.importing.processors import pretrained, processor, read_json
+from deltamoe.golden.importing.refusals import GATED, ROTARY
 from deltamoe.golden.importing.shards import INDEX, listed_in, ranks, read_ranks, read_shards
 from deltamoe.golden.model import M3ViT, build
 
@@ -189,11 +190,10 @@ def _with_config(options: Options, fields: dict, path: Path) -> Options:
     if "pretrained_cfg" in fields and options.preprocessing is None:
         options = replace(options, preprocessing=pretrained(fields["pretrained_cfg"], path))
     if fields.get("use_swiglu_ffn"):
-        raise ValueError(f"{path}: use_swiglu_ffn, a gated MLP, is not computed by the "
-                         "accelerator; it computes two layers with one activation between")
-    if any(key.startswith("rope_") and value for key, value in fields.items()):
-        raise ValueError(f"{path}: rotary positions (RoPE) are not computed by the accelerator; it "
-                         "computes one position embedding, added before the blocks")
+        raise ValueError(f"{path} says use_swiglu_ffn: {GATED}")
+    for key, value in fields.items():
+        if key.startswith("rope_") and value:
+            raise ValueError(f"{path} says {key}: {ROTARY}")
     activation = fields.get("hidden_act")
     if activation is not None and (
             not isinstance(activation, str) or activation not in ACTIVATIONS):

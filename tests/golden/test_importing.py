@@ -246,12 +246,20 @@ def planted(name: str, *shape: int) -> Callable[[Weights], None]:
 
 
 REFUSED = {
-    "relative position bias": planted("blocks.0.attn.relative_position_bias_table", 49, 2),
-    "windows of tokens": planted("layers.0.blocks.0.attn.qkv.weight", 96, 32),
-    "rotary positions": planted("rope.freqs", 8),
-    "QK-norm": planted("blocks.0.attn.q_norm.weight", 16),
-    "a gated MLP": planted("blocks.0.mlp.w12.weight", 128, 32),
-    "a normalization before the first block": planted("norm_pre.weight", 32),
+    "added before the blocks: take a network with such an embedding, such as ViT, DeiT": (
+        planted("blocks.0.attn.relative_position_bias_table", 49, 2)),
+    "layers.0.blocks.0.attn.qkv.weight: the accelerator does not compute windows of tokens": (
+        planted("layers.0.blocks.0.attn.qkv.weight", 96, 32)),
+    "attention of all tokens to all: take a network without windows, such as ViT": (
+        planted("layers.0.downsample.norm.weight", 32)),
+    "does not compute rotary positions (RoPE); it computes one position embedding": (
+        planted("rope.freqs", 8)),
+    "(QK-norm); it computes scaled products of queries and keys as their layer makes them: take": (
+        planted("blocks.0.attn.q_norm.weight", 16)),
+    "a gated MLP (SwiGLU); it computes two layers with one activation between: take a network": (
+        planted("blocks.0.mlp.w12.weight", 128, 32)),
+    "a normalization before the first block, as CLIP has one; it computes those within": (
+        planted("norm_pre.weight", 32)),
     "lacks tensor attn_pool.q.weight of shape (32, 32)": planted("attn_pool.latent", 1, 1, 32),
     "tensor norm.weight has shape (7,), not (32,)": lambda weights: (
         weights.pop("head.weight"), weights.pop("head.bias"),
@@ -415,7 +423,8 @@ def test_a_file_of_ours_that_says_nonsense_is_named(tmp_path: Path, words: dict)
     ({"num_attention_heads": -2}, "is not a multiple of num_heads=-2"),
     ({"hidden_act": ["gelu"]}, "hidden_act ['gelu'] is not one of gelu"),
     ({"layer_norm_eps": "1"}, "norm_epsilon='1' is not between 0 and 1"),
-    ({"rope_theta": 100.0}, "rotary positions (RoPE) are not computed"),
+    ({"rope_theta": 100.0}, "config.json says rope_theta: the accelerator does not compute rotary"),
+    ({"use_swiglu_ffn": True}, "use_swiglu_ffn: the accelerator does not compute a gated MLP"),
     ({"pretrained_cfg": 3}, "config.json says no preprocessing that is understood"),
 ])
 def test_a_config_that_says_nonsense_is_named(tmp_path: Path, fields: dict, words: str) -> None:
