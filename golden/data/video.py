@@ -8,8 +8,9 @@ from pathlib import Path
 from torch import Tensor
 
 from deltamoe.golden.config import ModelConfig
+from deltamoe.golden.data.folder import files_of
 from deltamoe.golden.data.images import check_channels, check_image, fitted, load_image
-from deltamoe.golden.data.picture import SUFFIXES, files_of, opened, pictures
+from deltamoe.golden.data.picture import SUFFIXES, opened, pictures
 from deltamoe.golden.data.scenes import SCENES, scene
 from deltamoe.golden.data.video_file import check_whole
 from deltamoe.golden.data.video_file import frames as decoded

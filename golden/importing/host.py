@@ -37,7 +37,7 @@ class Host:
 
     def run(self, tokens: np.ndarray) -> dict[str, np.ndarray]:
         """Return the user's outputs by their names, of tokens (T, D) in units of one."""
-        from deltamoe.golden.importing.onnx_graph import run
+        from deltamoe.golden.importing.onnx_run import run
 
         values = run(self.model, {self.tokens: tokens[None].astype(np.float32)})
         return dict(zip(self.outputs, values, strict=True))

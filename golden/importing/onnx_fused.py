@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deltamoe.golden.importing.onnx_graph import Graph, extra
+from deltamoe.golden.importing.onnx_graph import Graph
+from deltamoe.golden.importing.onnx_run import extra
 
 if TYPE_CHECKING:
     import onnx

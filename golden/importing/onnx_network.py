@@ -17,8 +17,9 @@ from deltamoe.golden.importing.assembly import Assembled, assemble
 from deltamoe.golden.importing.containers import Weights
 from deltamoe.golden.importing.host import Host
 from deltamoe.golden.importing.onnx_attention import attention
+from deltamoe.golden.importing.onnx_file import read
 from deltamoe.golden.importing.onnx_fused import taken_apart
-from deltamoe.golden.importing.onnx_graph import Graph, read, run
+from deltamoe.golden.importing.onnx_graph import Graph
 from deltamoe.golden.importing.onnx_layers import (
     LAYOUT,
     Branch,
@@ -29,6 +30,7 @@ from deltamoe.golden.importing.onnx_layers import (
     norm,
 )
 from deltamoe.golden.importing.onnx_mlp import mlp
+from deltamoe.golden.importing.onnx_run import run
 from deltamoe.golden.importing.onnx_stem import stem
 from deltamoe.golden.importing.options import Options
 from deltamoe.golden.model import build

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deltamoe.golden.importing.containers import Weights
 from deltamoe.golden.importing.host import Host
-from deltamoe.golden.importing.onnx_graph import extra
+from deltamoe.golden.importing.onnx_run import extra
 
 OPSET, IR_VERSION = 20, 9
 """The first opset that has both a layer norm and GELU as one operator, and the format then."""

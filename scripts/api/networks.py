@@ -208,8 +208,8 @@ def quantize(model: str | Path | Network, images: str | Path, out: str | Path | 
         raise ValueError(f"{folder} is not a folder")
     from dataclasses import replace
 
+    from deltamoe.golden.data.folder import files_below
     from deltamoe.golden.data.images import check_image, load_image
-    from deltamoe.golden.data.picture import files_below
     from deltamoe.golden.library import Network as Weights
     from deltamoe.golden.quantization.quantize import quantize as quantized_on
     from deltamoe.golden.quantization.report import block_noise

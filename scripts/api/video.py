@@ -20,7 +20,7 @@ from deltamoe.boards.clock import Clock, rates, speed
 from deltamoe.experiments.points.setting import Setting
 from deltamoe.experiments.policy_search import automatic
 from deltamoe.golden.config import ModelConfig
-from deltamoe.golden.data.picture import files_of
+from deltamoe.golden.data.folder import files_of
 from deltamoe.golden.data.video import Pixels
 from deltamoe.golden.data.video import frames as read_frames
 from deltamoe.golden.integer import Trace, infer

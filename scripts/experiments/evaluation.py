@@ -18,8 +18,8 @@ from deltamoe.api.result import Pictured
 from deltamoe.api.verilog import run_verilog
 from deltamoe.boards import hardware as preset
 from deltamoe.boards.verilator.engine import check_buildable
+from deltamoe.golden.data.folder import files_below
 from deltamoe.golden.data.images import check_image, load_image
-from deltamoe.golden.data.picture import files_below
 from deltamoe.golden.library import Network as Weights
 from deltamoe.host.files import write
 from deltamoe.page import png

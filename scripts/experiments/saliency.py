@@ -25,7 +25,7 @@ from deltamoe.golden.data.images import check_image
 from deltamoe.golden.data.photographs import crops, others, photographs
 from deltamoe.golden.data.picture import opened, seen
 from deltamoe.golden.importing.host import beside
-from deltamoe.golden.importing.onnx_graph import extra
+from deltamoe.golden.importing.onnx_run import extra
 from deltamoe.heat_map import heat_maps, shown_part
 from deltamoe.host.files import write_all
 from deltamoe.host.processes import scratch

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deltamoe.golden.importing.memory import limited
-from deltamoe.golden.importing.onnx_graph import run
+from deltamoe.golden.importing.onnx_run import run
 from deltamoe.golden.importing.options import Options
 from deltamoe.golden.importing.preprocessing import NAMED
 from deltamoe.golden.importing.source import FloatNetwork, load

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from deltamoe.golden.config import MODELS
+from deltamoe.golden.data.folder import files_of
 from deltamoe.golden.data.images import check_image, load_image
-from deltamoe.golden.data.picture import files_of
 from deltamoe.golden.data.video import frames
 
 COLOR = replace(MODELS["digits"], name="color", image_height=8, image_width=12, patch_size=4,
