@@ -26,6 +26,7 @@ from deltamoe.page import png
 from deltamoe.terminal import Table
 
 PICTURE = "accuracy.png"
+SQNR = "SQNR of tokens: mean, worst"
 
 NORMAL = 1.959964
 """Deviations of a normal distribution that hold 95 %."""
@@ -92,11 +93,15 @@ def ranked(scores: np.ndarray, label: int) -> int:
 
 @dataclass(frozen=True)
 class Seen:
-    """An image, its class or that of the float network, and each engine's outputs."""
+    """An image, its class or that of the float network, and each engine's outputs.
+
+    ``sqnr_db`` is the signal-to-noise ratio of an engine's tokens against floating point.
+    """
 
     path: Path
     label: int | None
     outputs: dict[str, dict[str, np.ndarray]]
+    sqnr_db: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,8 @@ class Evaluation(Pictured):
         Whether classes are known; otherwise the float network's count as right.
     engines : dict
         By engine: ``images``, and for classes ``top1`` and ``top5`` with ``share`` and
-        ``interval``; else by output ``correlation``, ``mean_error`` and ``largest_error``.
+        ``interval``; else by output ``correlation``, ``mean_error`` and ``largest_error``. And
+        ``sqnr_db`` of the tokens, ``mean`` and ``worst``, where floating point is known.
     mismatches : int
         Elements that the Verilog makes otherwise than the integer network.
     pixels : sequence of ndarray
@@ -143,20 +149,20 @@ class Evaluation(Pictured):
         if self.classes:
             right = "right" if self.labeled else "as in floating point"
             table = Table("engine", "images", f"top-1 {right}", "Wilson, 95 %",
-                          f"top-5 {right}", "Wilson, 95 %", title=self.model)
+                          f"top-5 {right}", "Wilson, 95 %", SQNR, title=self.model)
             for name, engine in self.engines.items():
                 table.add_row(name, str(engine["images"]), *(
                     text for top in ("top1", "top5") for text in (
                         f"{engine[top]['share']:.2%}",
-                        "{:.2%} to {:.2%}".format(*engine[top]["interval"]))))
+                        "{:.2%} to {:.2%}".format(*engine[top]["interval"]))), decibels(engine))
         else:
             table = Table("engine", "images", "output", "correlation", "mean error",
-                          "largest error", title=f"{self.model}, against floating point")
+                          "largest error", SQNR, title=f"{self.model}, against floating point")
             for name, engine in self.engines.items():
                 for output, found in engine["outputs"].items():
                     table.add_row(name, str(engine["images"]), output,
                                   f"{found['correlation']:.5f}", f"{found['mean_error']:.4g}",
-                                  f"{found['largest_error']:.4g}")
+                                  f"{found['largest_error']:.4g}", decibels(engine))
         worst = Table("worst images", *said(self.images[0]))
         for seen in self.images[:SHOWN]:
             worst.add_row(str(seen.path), *map(str, said(seen).values()))
@@ -179,6 +185,11 @@ class Evaluation(Pictured):
         for axes in figure.axes:
             axes.set_axis_off()
         return png(figure, dpi=84)
+
+
+def decibels(engine: dict) -> str:
+    """Return what the table says of an engine's ratio of signal to noise; nothing if not known."""
+    return "{mean:.1f}, {worst:.1f} dB".format(**engine["sqnr_db"]) if "sqnr_db" in engine else ""
 
 
 def said(seen: Seen) -> dict[str, float | int | str]:
@@ -232,6 +243,12 @@ def distances(images: Sequence[Seen], engine: str) -> dict:
             if spread else math.nan,
             "mean_error": float(apart.mean()), "largest_error": float(apart.max())}
     return {"images": len(shown), "outputs": outputs}
+
+
+def noise(images: Sequence[Seen], engine: str) -> dict:
+    """Return mean and worst of an engine's ratios of signal to noise, if they are known."""
+    ratios = [seen.sqnr_db[engine] for seen in images if engine in seen.sqnr_db]
+    return {"sqnr_db": {"mean": sum(ratios) / len(ratios), "worst": min(ratios)}} if ratios else {}
 
 
 def checked(network: Network, reference: Network, paths: Sequence[Path], labels: list[int] | None,
@@ -317,13 +334,15 @@ def evaluate(model: str | Path | Network, images: str | Path, out: str | Path | 
         elif labels_of is not None and "float" not in shown:
             raise ValueError(f"{network.name} does not classify; say --reference, the network in "
                              "floating point")
-        found.append(Seen(path, label, shown))
+        ratios = {name: each.sqnr_db for name, each in inferences.items()}
+        found.append(Seen(path, label, shown, {
+            name: ratio for name, ratio in ratios.items() if ratio is not None}))
     found.sort(key=badness, reverse=True)
     kinds = [name for name in ("float", "integer", "rtl")
              if any(name in seen.outputs for seen in found)]
     classify = found[0].label is not None
-    engines = {name: (shares if classify else distances)(found, name) for name in kinds
-               if classify or name != "float"}
+    engines = {name: (shares if classify else distances)(found, name) | noise(found, name)
+               for name in kinds if classify or name != "float"}
     pixels = [load_image(seen.path, network.config, network.preprocessing).permute(1, 2, 0).numpy(
         ).squeeze() for seen in found[:SHOWN]]
     evaluation = Evaluation(network.name, found, classify and labels_of is not None, engines,

@@ -98,6 +98,10 @@ def test_outputs_that_are_no_classes_are_compared_with_floating_point(tmp_path: 
     assert found["correlation"] == pytest.approx(np.corrcoef(got.ravel(), real.ravel())[0, 1],
                                                  rel=1e-6)
     assert found["correlation"] > 0.999
+    ratios = [10 * np.log10((exact**2).sum() / ((value - exact) ** 2).sum())
+              for value, exact in zip(got, real, strict=True)]
+    assert evaluation.to_json()["engines"]["integer"]["sqnr_db"] == pytest.approx(
+        {"mean": np.mean(ratios), "worst": min(ratios)}, rel=1e-5)
     worst = [row["error of tokens"] for row in evaluation.to_json()["worst"]]
     assert worst == sorted(worst, reverse=True)
 
