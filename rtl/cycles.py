@@ -1,11 +1,12 @@
 """Cycles and depths of the units, as numbers: what the simulator and the compiler know of them.
 
-Each class is the base of the unit of its name, whose docstring says what its numbers mean. They are
-here so that neither the simulator nor the compiler needs Amaranth.
+Each class is the base of the unit of its name, whose docstring says what its numbers mean: cycles,
+unless they are a :class:`deltamoe.rtl.timing.Depth`. They are here so that neither the simulator
+nor the compiler needs Amaranth.
 """
 
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.timing import Timing
+from deltamoe.rtl.timing import Depth, Timing
 
 DESCRIPTOR_BYTES = 64
 PAGE = 4096
@@ -128,8 +129,8 @@ class GateExponential:
 class Gate:
     """See :class:`deltamoe.rtl.moe.gate.Gate`."""
 
-    TOKENS = 4
-    ROUTED = 8
+    TOKENS = Depth(4)
+    ROUTED = Depth(8)
     FETCHED = 2
     LATENCY = GateExponential.LATENCY + Divider.LATENCY + Fifo.timing.latency
 
@@ -178,7 +179,7 @@ class Rsqrt:
 class LayerNorm:
     """See :class:`deltamoe.rtl.norm.layer_norm.LayerNorm`."""
 
-    ROWS = 4
+    ROWS = Depth(4)
     SCALAR = 3 + Rsqrt.LATENCY
 
     @staticmethod
@@ -236,7 +237,7 @@ class Residual:
 class Retirement:
     """See :class:`deltamoe.rtl.control.retirement.Retirement`."""
 
-    DEPTH = 4
+    DEPTH = Depth(4)
 
 
 class RowReader:
@@ -249,14 +250,14 @@ class RowReader:
 class Sequencer:
     """See :class:`deltamoe.rtl.control.sequencer.Sequencer`."""
 
-    TRANSFERS = 8
+    TRANSFERS = Depth(8)
     HANDED = Fifo.timing.latency + 1
 
 
 class Softmax:
     """See :class:`deltamoe.rtl.attention.softmax.Softmax`."""
 
-    ROWS = 4
+    ROWS = Depth(4)
     POWER = 4
 
     @staticmethod
@@ -278,8 +279,8 @@ class Softmax:
 class StoreReader:
     """See :class:`deltamoe.rtl.memory.store_reader.StoreReader`."""
 
-    DEPTH = 8
-    AHEAD = 4
+    DEPTH = Depth(8)
+    AHEAD = Depth(4)
     LATENCY = Residual.READ + Fifo.timing.latency
 
 

@@ -108,23 +108,38 @@ class ErrorCode(IntEnum):
 
 
 class Field(NamedTuple):
-    """A field of a descriptor: first bit and bits, type of its values, and what it means."""
+    """A field of a descriptor: first bit and bits, type of its values, their unit, their meaning.
+
+    The unit is what the value counts, or what it numbers.
+    """
 
     name: str
     offset: int
     width: int
     kind: type[int]
+    unit: str
     meaning: str
 
 
-def bits(width: int, meaning: str, default: int = 0) -> Any:
-    """Declare a field of ``width`` bits, whose values have the type of ``default``."""
-    return field(default=default, metadata={"bits": width, "meaning": meaning})
+GANG, POWER = "index in `gangs`", "exponent of 2"
+"""Units of fields that hold a number of lane groups: its place in ``HwConfig.gangs``, or its
+logarithm."""
+
+
+def bits(width: int, unit: str, meaning: str) -> Any:
+    """Declare a field of ``width`` bits, an integer."""
+    return field(default=0, metadata={"bits": width, "unit": unit, "meaning": meaning})
+
+
+def named(width: int, meaning: str, default: IntEnum) -> Any:
+    """Declare a field of ``width`` bits whose values have the names of an enumeration."""
+    return field(default=default, metadata={
+        "bits": width, "unit": f"`{type(default).__name__}`", "meaning": meaning})
 
 
 def flag(meaning: str) -> Any:
     """Declare a field of one bit that is set if the ``meaning`` holds."""
-    return bits(1, meaning, default=False)
+    return field(default=False, metadata={"bits": 1, "unit": "flag", "meaning": meaning})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,21 +153,21 @@ class Descriptor:
 class Waiting(Descriptor):
     """A descriptor that waits for others."""
 
-    wait_computes: int = bits(16, "compute descriptors that must have finished")
+    wait_computes: int = bits(16, "descriptors", "compute descriptors that must have finished")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Beside(Waiting):
     """A descriptor that runs beside the compute descriptors."""
 
-    wait_stores: int = bits(16, "transfers of `STORE` that must have finished")
+    wait_stores: int = bits(16, "transfers", "transfers of `STORE` that must have finished")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compute(Waiting):
     """A compute descriptor: one of those that are issued and finish in order."""
 
-    wait_loads: int = bits(16, "loads that must have finished")
+    wait_loads: int = bits(16, "loads", "loads that must have finished")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,10 +178,12 @@ class Transfer(Waiting):
     beat.
     """
 
-    target: Target = bits(4, "memory on the chip", Target.WEIGHTS)
-    address: int = bits(32, "byte address in memory, from the base on")
-    beats: int = bits(24, "AXI data beats")
-    base: int = bits(16, "first word, row or place in the memory on the chip")
+    target: Target = named(4, "memory on the chip", Target.WEIGHTS)
+    address: int = bits(32, "bytes", "where it begins in memory, counted from `memory_low` and "
+                         "`memory_high`")
+    beats: int = bits(24, "beats", "length of the transfer on AXI")
+    base: int = bits(16, "words", "where it begins in the memory on the chip; of weights in rows, "
+                      "of the program in descriptors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,14 +198,14 @@ class Load(Transfer, Beside):
     opcode = Opcode.LOAD
 
     skip_if_empty: bool = flag("1: skip the load if `expert` has no tokens")
-    expert: int = bits(8, "expert whose tokens decide whether it is skipped")
-    routed: int = bits(16, "compute descriptors after which the routing is known")
-    span: int = bits(4, "of weights: index of the span's size in `HwConfig.gangs`")
-    passes: int = bits(12, "of weights: passes of columns")
-    tile_rows: int = bits(16, "of weights: rows of a tile")
-    tiles: int = bits(16, "of weights: tiles")
-    bank: int = bits(1, "of a table: bank of the activation table")
-    descriptors: int = bits(16, "of the program: descriptors")
+    expert: int = bits(8, "number", "expert whose tokens decide whether it is skipped")
+    routed: int = bits(16, "descriptors", "compute descriptors after which the routing is known")
+    span: int = bits(4, GANG, "of weights: groups of the span")
+    passes: int = bits(12, "passes", "of weights: passes over the columns")
+    tile_rows: int = bits(16, "rows", "of weights: rows of a tile")
+    tiles: int = bits(16, "tiles", "of weights: how many tiles come")
+    bank: int = bits(1, "number", "of a table: bank of the activation table")
+    descriptors: int = bits(16, "descriptors", "of the program: how many come")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,20 +226,28 @@ class Operator(Compute):
     """
 
     by_row: bool = flag("1: each row waits only for the same row of the last one waited for")
-    mode: Mode = bits(2, "which elements of the operand become events", Mode.DENSE)
-    rows: int = bits(16, "rows: tokens, if they are not those of a queue")
-    source_base: int = bits(16, "first word of the operand")
-    source_stride: int = bits(16, "words from row to row of the operand")
-    dest_base: int = bits(16, "first word, or row of keys and values, of what is written")
-    dest_stride: int = bits(16, "words from row to row of what is written")
-    param_base: int = bits(16, "first word of biases and multipliers")
-    shift: int = bits(2, "requantization divides by two to the power of "
-                      f"{', '.join(map(str, SHIFTS))}")
-    heads: int = bits(8, "attention heads")
-    head_words: int = bits(8, "words of a head's row")
-    set_size: int = bits(4, "index of the groups of a set in `HwConfig.gangs`")
-    spread: int = bits(3, "2**`spread` neighboring groups of a set hold different tiles of a head")
-    head_split: int = bits(3, "2**`head_split` such gangs of a set hold parts of a head's sums")
+    mode: Mode = named(2, "which elements of the operand become events; in `ATTENTION` only "
+                       "`DENSE` and `ZERO_SKIP` are allowed", Mode.DENSE)
+    rows: int = bits(16, "rows", "tokens, if they are not those of a queue")
+    source_base: int = bits(16, "words", "first word of the operand; in `ATTENTION`, of "
+                            "the queries")
+    source_stride: int = bits(16, "words", "from one row of the operand to the next")
+    dest_base: int = bits(16, "words", "first word of what is written; of keys and values in rows")
+    dest_stride: int = bits(16, "words", "from one row of what is written to the next")
+    param_base: int = bits(16, "words", "first word of biases and multipliers; in `ATTENTION` "
+                           "one word for each head, with biases of zero and, in each element, the "
+                           "multiplier of its scores")
+    shift: int = bits(2, "index in `SHIFTS`", "requantization, in `ATTENTION` of the scores, "
+                      "divides by "
+                      f"{', '.join(f'2**{shift} ({n})' for n, shift in enumerate(SHIFTS))}")
+    heads: int = bits(8, "heads", "attention heads")
+    head_words: int = bits(8, "words", "row of a head; in `ATTENTION` exactly `head_dim` / "
+                           "`HwConfig.word`")
+    set_size: int = bits(4, GANG, "groups of a set")
+    spread: int = bits(3, POWER, "2**`spread` neighboring groups of a set hold different tiles of "
+                       "a head: of its values in the layer that makes them, else of its keys")
+    head_split: int = bits(3, POWER, "2**`head_split` such gangs of a set hold different parts of "
+                           "the sums over these tiles")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,44 +273,47 @@ class Linear(Operator):
 
     opcode = Opcode.LINEAR
 
-    source: Source = bits(2, "memory of the left operand", Source.NORMED)
-    dest: Dest = bits(4, "where the product goes", Dest.ACT)
-    depth: int = bits(16, "length of the sum")
-    columns: int = bits(16, "outputs of a row, a multiple of a word")
-    passes: int = bits(12, "passes of columns")
-    weight_base: int = bits(16, "first row of weights")
-    gang: int = bits(4, "index of the gang's size in `HwConfig.gangs`")
-    split: int = bits(3, "2**`split` gangs hold parts of the sum")
-    span: int = bits(4, "index of the span's size in `HwConfig.gangs`")
+    source: Source = named(2, "memory of the left operand", Source.NORMED)
+    dest: Dest = named(4, "where the product goes", Dest.ACT)
+    depth: int = bits(16, "elements", "length of the sum")
+    columns: int = bits(16, "elements", "outputs of a row, a multiple of a word")
+    passes: int = bits(12, "passes", "passes over the columns")
+    weight_base: int = bits(16, "rows", "first row of weights")
+    gang: int = bits(4, GANG, "groups of a gang")
+    split: int = bits(3, POWER, "2**`split` gangs hold different parts of the sum")
+    span: int = bits(4, GANG, "groups of a span: those of a gang times 2**`split`")
     wide: bool = flag("1: read `read_words` words of activations at a time")
     operand_signed: bool = flag("1: the operand is int8, else uint8")
-    zero_point: int = bits(8, "code of zero, which zero-skipping leaves out")
-    bank: int = bits(1, "bank of the activation table")
+    zero_point: int = bits(8, "codes", "code of zero, which zero-skipping leaves out")
+    bank: int = bits(1, "number", "bank of the activation table")
     gather: bool = flag("1: read the rows of the tokens in the `queue`")
     scatter: bool = flag("1: write the rows of the tokens in the `queue`")
-    queue: int = bits(8, "queue of tokens: an expert's, or its silent one")
-    key_gap: int = bits(16, "of keys: rows from a head's first tile to the next head's")
+    queue: int = bits(8, "number", "queue of tokens: an expert's, or its silent one")
+    key_gap: int = bits(16, "rows", "of keys: from the end of a head's first tile to the next "
+                        "head's first")
     norm: bool = flag("1: normalize the rows of the residual stream first")
     rms: bool = flag("1: subtract no mean then, RMSNorm in place of LayerNorm")
-    norm_base: int = bits(16, "first word of the normalization's parameters")
-    norm_source: int = bits(16, "first word of the residual stream that is normalized")
-    dim: int = bits(16, "elements of a normalized row")
-    epsilon: int = bits(32, "what is added to the normalization's variance")
-    gain_shift: int = bits(4, "fraction bits of the normalization's gain")
-    num_experts: int = bits(8, "of a gate: experts")
-    top_k: int = bits(4, "of a gate: experts of a token")
-    multiplier: int = bits(16, "of a gate: scale of the logits")
+    norm_base: int = bits(16, "words", "first word of the normalization's parameters")
+    norm_source: int = bits(16, "words", "first word of the residual stream that is normalized")
+    dim: int = bits(16, "elements", "length of a normalized row")
+    epsilon: int = bits(32, "squared codes", "what is added to `dim`**2 times a row's variance")
+    gain_shift: int = bits(4, "bits", "fraction of the normalization's gain")
+    num_experts: int = bits(8, "experts", "of a gate: experts that it scores")
+    top_k: int = bits(4, "experts", "of a gate: experts of a token")
+    multiplier: int = bits(16, "integer", "of a gate: scale of the logits to 1/256 octaves, "
+                           "before they are divided as `shift` says")
     gated: bool = flag("1: of a gate: tokens that did not change go to their experts' silent "
                        "queues")
     remembers: bool = flag("1: of a gate: keep which experts the tokens have")
-    remembered_base: int = bits(16, "of a gate: first entry of the experts that it remembers")
+    remembered_base: int = bits(16, "tokens", "of a gate: first entry of the experts that it "
+                                "remembers")
     routes: bool = flag("1: of a probe: tokens that changed go to queue 0, others to its silent "
                         "one")
-    state_base: int = bits(16, "first word of the kept sums")
-    reference_base: int = bits(16, "first word of the references")
-    theta: int = bits(8, "largest difference that is left out")
-    places: int = bits(16, "places of rows whose sums are kept by token and expert")
-    slots: int = bits(4, "places of a token")
+    state_base: int = bits(16, "words", "first word of the kept sums")
+    reference_base: int = bits(16, "words", "first word of the references")
+    theta: int = bits(8, "codes", "largest difference that is left out")
+    places: int = bits(16, "places", "places of rows whose sums are kept by token and expert")
+    slots: int = bits(4, "places", "places of a token")
     fresh: bool = flag("1: nothing was kept before; send all elements")
     keeps: bool = flag("1: leave the reference, since another descriptor has the same operand")
     stores: bool = flag("1: keep the sums of a dense layer")
@@ -307,14 +335,16 @@ class Attention(Operator):
 
     opcode = Opcode.ATTENTION
 
-    head_dim: int = bits(16, "elements of a head")
-    key_base: int = bits(16, "first row of the keys")
-    value_base: int = bits(16, "first row of the values")
-    value_spread: int = bits(3, "2**`value_spread` neighboring groups of as many hold different "
-                             "tiles of a head's values, the others parts of their sums")
-    kappa22: int = bits(32, "output scale times 2**22, for rows whose sum of exponentials is below "
-                        f"{LONG_ROW}")
-    kappa26: int = bits(32, "output scale times 2**26, for all other rows")
+    head_dim: int = bits(16, "elements", "length of a head's row of queries, keys or values")
+    key_base: int = bits(16, "rows", "first row of the keys in the memory of keys and values")
+    value_base: int = bits(16, "rows", "first row of the values in the same memory")
+    value_spread: int = bits(3, POWER, "of the 2**(`spread` + `head_split`) groups that work on a "
+                             "head together, 2**`value_spread` neighbors hold different tiles of "
+                             "its values; the rest hold parts of their sums")
+    kappa22: int = bits(32, "2**-22", "scale of the values over that of the result; divided by a "
+                        "row's sum of exponentials it is the multiplier of the row's result; for "
+                        f"rows whose sum is below {LONG_ROW}")
+    kappa26: int = bits(32, "2**-26", "the same for all other rows")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,12 +361,13 @@ KINDS: tuple[type[Descriptor], ...] = (Load, Linear, Attention, Store, Halt)
 @cache
 def layout(kind: type[Descriptor]) -> tuple[Field, ...]:
     """Return the fields of a type of descriptors, from bit 0 on; the first is the opcode."""
-    placed = [Field("opcode", 0, OPCODE_BITS, Opcode, "what the descriptor does")]
+    placed = [Field("opcode", 0, OPCODE_BITS, Opcode, "`Opcode`", "what the descriptor does")]
     for declared in fields(kind):
         if "bits" in declared.metadata:
             last = placed[-1]
             placed.append(Field(declared.name, last.offset + last.width, declared.metadata["bits"],
-                                type(declared.default), declared.metadata["meaning"]))
+                                type(declared.default), declared.metadata["unit"],
+                                declared.metadata["meaning"]))
     return tuple(placed)
 
 
@@ -369,4 +400,4 @@ def unpack(raw: bytes) -> Descriptor:
     opcode = Opcode(word & (1 << OPCODE_BITS) - 1)
     kind = next(kind for kind in KINDS if kind.opcode == opcode)
     return kind(**{name: value_type(word >> offset & (1 << width) - 1)
-                   for name, offset, width, value_type, _ in layout(kind)[1:]})
+                   for name, offset, width, value_type, *_ in layout(kind)[1:]})

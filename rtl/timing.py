@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 
 
+class Depth(int):
+    """A number that a unit states and that counts no cycles: what it has room for at a time."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Timing:
     """Cycles of one pipelined unit that nothing stalls.

@@ -1,6 +1,7 @@
 """The documents say what the code says, and lead somewhere."""
 
 import importlib.util
+import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,8 +10,7 @@ from pathlib import Path
 import pytest
 
 import deltamoe
-from deltamoe.boards import PRESETS
-from deltamoe.boards.synthesis.units import UNITS
+from deltamoe.boards import BOARDS, PRESETS
 from deltamoe.cli import COMMANDS
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.library import default_image, find
@@ -19,7 +19,7 @@ from deltamoe.golden.sparsity.record import record
 from deltamoe.golden.sparsity.registry import MECHANISMS
 from deltamoe.host.files import read_text
 from deltamoe.make import waveforms
-from deltamoe.make.documents import DOCUMENTS, FOLDERS, ROOT, TABLES, rewritten
+from deltamoe.make.documents import DOCUMENTS, FOLDERS, ROOT, TABLES, cells, rewritten
 from deltamoe.rtl import cycles, program
 from deltamoe.rtl.compiler.assembler import Program
 from deltamoe.rtl.compiler.entry import compile_program
@@ -27,7 +27,6 @@ from deltamoe.rtl.compiler.plans import named
 from deltamoe.rtl.linear.event_encoder import EventEncoder
 from deltamoe.rtl.norm.layer_norm import LayerNorm
 from deltamoe.rtl.program import KINDS, Attention, Descriptor, Store, layout, pack
-from deltamoe.rtl.timing import Timing
 from deltamoe.rtl.writeback.activation_table import ActivationTable
 from deltamoe.rtl.writeback.requantize import Requantize
 from deltamoe.sim.outline import Outline
@@ -116,7 +115,7 @@ def test_the_first_page_is_short() -> None:
 
 def test_bits_of_a_descriptor_are_where_the_table_says() -> None:
     """Of every opcode, each field once."""
-    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (\d+) \| ([A-Z, ]+) \| \S.* \|$",
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (\d+) \| ([A-Z, ]+) \| \S.* \| \S.* \|$",
                       TABLES["descriptors"](), re.MULTILINE)
     for kind in KINDS:
         told = [(name, int(first), int(bits)) for name, first, bits, opcodes in rows
@@ -214,13 +213,66 @@ def test_the_policy_of_the_example_runs(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_cycles_of_every_unit_are_told() -> None:
     """Those of :mod:`deltamoe.rtl.cycles`, which the units inherit."""
-    told = dict(re.findall(r"^\| `(\w+)` \| `[^`]+` \| (.*) \|$", TABLES["timing"](), re.MULTILINE))
-    stated = {unit for unit in UNITS if any(
-        (key.isupper() and type(value) is int) or isinstance(value, Timing)
-        for key, value in vars(getattr(cycles, unit, object)).items())}
-    assert len(stated) > 15
+    rows = re.findall(r"^\| `(\w+)` \| `[^`]+` \| (.*) \| (.*) \|$", TABLES["timing"](),
+                      re.MULTILINE)
+    told = {unit: times for unit, times, _ in rows}
+    stated = {unit for unit, kind in vars(cycles).items()
+              if inspect.isclass(kind) and kind.__module__ == cycles.__name__}
+    assert len(stated) > 30
     assert stated <= told.keys()
     assert f"`SCALAR` {cycles.LayerNorm.SCALAR}" in told["LayerNorm"]
+    latencies = (cycles.LayerNorm.latency(hw) for hw in PRESETS.values())
+    assert f"`latency` {' / '.join(map(str, latencies))}" in told["LayerNorm"]
+
+
+def test_depths_are_told_apart_from_cycles() -> None:
+    """What has room for something is no time."""
+    found = re.search(r"^\| `StoreReader` \| `[^`]+` \| (.*) \| (.*) \|$", TABLES["timing"](),
+                      re.MULTILINE)
+    assert found
+    times, depths = found.groups()
+    assert f"`LATENCY` {cycles.StoreReader.LATENCY}" in times
+    assert "DEPTH" not in times
+    assert f"`DEPTH` {cycles.StoreReader.DEPTH}" in depths
+
+
+def test_cycles_of_a_gelu_add_up() -> None:
+    """The last row is the way of all steps before it."""
+    rows = re.findall(r"^\| .* \| (\d+) \|$", TABLES["gelu"](), re.MULTILINE)
+    *steps, whole = map(int, rows)
+    assert len(steps) == 3
+    assert whole == sum(steps)
+
+
+def test_the_number_of_policies_is_told() -> None:
+    """All but dense computation, which leaves nothing out."""
+    told = re.search(r"(\d+) methods of the literature", read_text(ROOT / "README.md"))
+    assert told
+    assert int(told[1]) == len(MECHANISMS.keys() - {"dense"})
+
+
+def test_frames_per_second_follow_from_cycles_and_clocks() -> None:
+    """Of each frame in the results whose speed is told: at a clock of its board, by its cycles."""
+    checked = 0
+    for what, figure, *_ in cells("Single frames"):
+        board = re.search(r" on `(\w+)`", what)
+        rates = re.findall(r"([\d.]+)(?: frames/s)? at ([\d.]+) MHz \((\w+)\)", figure)
+        if not rates:
+            continue
+        cycle_count = int(figure.split()[0].replace(",", ""))
+        known = BOARDS[board[1]].clock, BOARDS[board[1]].supported
+        for rate, mhz, kind in rates:
+            rounded, clocked = (len(number.partition(".")[2]) for number in (rate, mhz))
+            assert (rate, mhz, kind) in {
+                (f"{clock.frames_per_s(cycle_count):.{rounded}f}", f"{clock.mhz:.{clocked}f}",
+                 clock.evidence.KIND) for clock in known}, what
+            checked += 1
+    assert checked
+
+
+def test_a_heading_without_a_table_is_refused() -> None:
+    with pytest.raises(ValueError, match="has no table below 'Nowhere'"):
+        cells("Nowhere")
 
 
 @EACH

@@ -12,27 +12,49 @@ from pathlib import Path
 
 from deltamoe.boards import BOARDS, PRESETS
 from deltamoe.boards.synthesis.parts import PARTS, RESOURCES
-from deltamoe.boards.synthesis.units import UNITS
 from deltamoe.experiments.reading import bundled
 from deltamoe.experiments.study.spec import BUNDLED, read
 from deltamoe.golden.config import MODELS
+from deltamoe.golden.numerics import HIDDEN
 from deltamoe.golden.operators import Operator, Part
 from deltamoe.golden.sparsity.registry import MECHANISMS
 from deltamoe.host.files import read_text, write
 from deltamoe.lookup import weights
 from deltamoe.make import waveforms
-from deltamoe.rtl import program
+from deltamoe.rtl import cycles, program
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.control.counters import COUNTERS
 from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS
 from deltamoe.rtl.label import Label
 from deltamoe.rtl.record import units
-from deltamoe.rtl.timing import Timing
+from deltamoe.rtl.timing import Depth, Timing
+from deltamoe.rtl.writeback.activation_table import ActivationTable
+from deltamoe.rtl.writeback.combine import Combine
+from deltamoe.rtl.writeback.requantize import Requantize
+from deltamoe.rtl.writeback.writeback import Writeback
 from deltamoe.sim.report.losses import CAUSES
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("rtl", "golden", "sim", "boards", "tests", "scripts")
 DOCUMENTS = (ROOT / "README.md", *(ROOT / folder / "README.md" for folder in FOLDERS))
+
+RESULTS = ROOT / "scripts/README.md"
+"""Where each measured figure is stated."""
+
+CHOSEN = (
+    "m3vit-tiny-129 on `zcu102`, one frame",
+    "deit-tiny-197 on `zcu102`, one frame",
+    "m3vit-tiny-129 on `ulx3s`, one frame, memory of 2 B/cycle",
+    "digits on `nano`: bits and counters that differ",
+    "digits, accuracy float / integer on 360 held-out images",
+    "area of `zcu102`, ZU9EG",
+    "energy of a frame of m3vit-tiny-129, 28 nm table with DDR4",
+    "time and memory of simulating a frame of m3vit-tiny-129 on `zcu102`, process included",
+)
+"""Results that the first page shows."""
+
+FILM = "`deltamoe video m3vit-tiny-129 --latency 100 --frames 5 --input generator:fixed --theta 4`"
+"""The command of the first page's video."""
 
 BLOCK = re.compile(r"^<!-- (?P<name>[\w-]+) -->\n(?P<made>.*?)^<!-- end -->$",
                    re.MULTILINE | re.DOTALL)
@@ -52,8 +74,8 @@ def descriptors() -> str:
     for kind in program.KINDS:
         for field in program.layout(kind):
             opcodes.setdefault(field, []).append(kind.opcode.name)
-    return table(("field", "first bit", "bits", "of", "meaning"), (
-        (f"`{field.name}`", field.offset, field.width, ", ".join(names), field.meaning)
+    return table(("field", "first bit", "bits", "of", "unit", "meaning"), (
+        (f"`{field.name}`", field.offset, field.width, ", ".join(names), field.unit, field.meaning)
         for field, names in opcodes.items()))
 
 
@@ -70,8 +92,8 @@ def attention() -> str:
     """Return a descriptor of attention: that of the digits' first block on ``nano``."""
     compiled = compile_program(waveforms.digits(), PRESETS["nano"])
     descriptor = compiled.descriptors[compiled.labels.index(Label(Operator(Part.ATTENTION, 0)))]
-    return table(("field", "value", "holds"), (
-        (f"`{field.name}`", int(getattr(descriptor, field.name)), field.meaning)
+    return table(("field", "value", "unit", "holds"), (
+        (f"`{field.name}`", int(getattr(descriptor, field.name)), field.unit, field.meaning)
         for field in program.layout(type(descriptor))))
 
 
@@ -104,19 +126,44 @@ def every_unit() -> str:
 
 
 def timing() -> str:
-    """Return the cycles that units state as constants."""
+    """Return the cycles, and the depths, that units state as constants or for each preset."""
     rows = []
-    for name, unit in UNITS.items():
+    for name, unit in units().items():
         stated = {key: value for kind in reversed(unit.__mro__)
                   if kind.__module__.startswith("deltamoe.") for key, value in vars(kind).items()}
-        said = [f"`{key}` {value}" for key, value in stated.items()
-                if key.isupper() and type(value) is int]
-        for value in stated.values():
-            if isinstance(value, Timing):
-                said.append(f"`timing.latency` {value.latency}")
-        if said:
-            rows.append((f"`{name}`", f"`{path_of(unit)}`", ", ".join(said)))
-    return table(("unit", "file", "constants"), rows)
+        constants = {key: value for key, value in stated.items()
+                     if key.isupper() and isinstance(value, int)}
+        found = [f"`{key}` {value}" for key, value in constants.items()
+                 if not isinstance(value, Depth)]
+        found += [f"`timing.latency` {value.latency}" for value in stated.values()
+                  if isinstance(value, Timing)]
+        found += [f"`{key}` {' / '.join(str(getattr(unit, key)(hw)) for hw in PRESETS.values())}"
+                  for key, value in vars(getattr(cycles, name, object)).items()
+                  if isinstance(value, staticmethod | classmethod)
+                  and value.__func__.__doc__.startswith("Cycles ")
+                  and {*inspect.signature(getattr(unit, key)).parameters} == {"hw"}]
+        depths = [f"`{key}` {value}" for key, value in constants.items()
+                  if isinstance(value, Depth)]
+        if found or depths:
+            rows.append((f"`{name}`", f"`{path_of(unit)}`", ", ".join(found), ", ".join(depths)))
+    return table(("unit", "file", f"cycles ({' / '.join(PRESETS)})", "depths"), rows)
+
+
+def gelu() -> str:
+    """Return the steps of a GELU with their cycles."""
+    hidden = f"int{HIDDEN.bits}, in {HIDDEN.lowest}..{HIDDEN.highest}"
+    steps = (
+        ("requantize", Requantize, "arithmetic/requantize", f"sum of `acc_width` bits to {hidden}",
+         Requantize.timing.latency),
+        ("look up", ActivationTable, "arithmetic/gelu", f"int{HIDDEN.bits} to uint8",
+         ActivationTable.timing.latency),
+        ("combine passes it on", Combine, None, "unchanged", Combine.timing.latency),
+        ("from the drain to the memory of activations", Writeback, None, "all of these",
+         Writeback.LATENCY),
+    )
+    return table(("step", "circuit", "integer model", "bits in and out", "cycles"), (
+        (step, f"`{path_of(unit)}`", f"`golden/{twin}.py`" if twin else "–", said, latency)
+        for step, unit, twin, said, latency in steps))
 
 
 def policies() -> str:
@@ -139,11 +186,18 @@ def models() -> str:
 def hardware() -> str:
     """Return the presets of hardware."""
     return table(("preset", "multipliers", "lane groups", "lanes", "word", "bus", "weight memory",
-                  "tokens, at most", "keeps sums", "clock it is for", "clock supported"), (
+                  "tokens, at most", "bits of a sum", "keeps sums"), (
         (f"`{name}`", hw.mac_units, hw.groups, hw.lanes, f"{hw.word} elements",
-         f"{hw.bus_bytes} bytes", f"{hw.weight_bytes // 1024} KiB", hw.max_tokens,
-         "yes" if hw.temporal else "no", BOARDS[name].clock, BOARDS[name].supported)
-        for name, hw in PRESETS.items()))
+         f"{hw.bus_bytes} bytes", f"{hw.weight_bytes // 1024} KiB", hw.max_tokens, hw.acc_width,
+         "yes" if hw.temporal else "no") for name, hw in PRESETS.items()))
+
+
+def clocks() -> str:
+    """Return the clocks of the boards, and what they rest on."""
+    return table(("preset", "which", "clock", "rests on"), (
+        (f"`{name}`", f"`{kind}`", clock, clock.evidence.because)
+        for name, board in BOARDS.items()
+        for kind, clock in (("clock", board.clock), ("supported", board.supported))))
 
 
 def parts() -> str:
@@ -164,6 +218,34 @@ def studies() -> str:
         (f"`{name}`", read(name).question) for name in bundled(BUNDLED)))
 
 
+def cells(heading: str) -> list[list[str]]:
+    """Return the rows of the first table below a heading of the results, without its head."""
+    below = read_text(RESULTS).partition(f"### {heading}\n")[2]
+    lines = re.search(r"(?:^\|.*\n)+", below, re.MULTILINE)
+    rows = [[cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+            for line in (lines[0] if lines else "").splitlines()]
+    if len(rows) < 3:
+        raise ValueError(f"{RESULTS} has no table below {heading!r}")
+    return rows[2:]
+
+
+def figures() -> str:
+    """Return the first page's choice of the results, which are stated once, in ``RESULTS``."""
+    results, command = {}, ""
+    for what, figure, _, said in cells("Single frames"):
+        command = command if said == "the same" else said
+        results[what] = (what, figure, command)
+    study = dict(cells("Answers of studies"))
+    video = {policy: fixed for _, policy, fixed, *_ in reversed(cells("Video"))}
+    return table(("what", "figure", "command"), (
+        *(results[what] for what in CHOSEN),
+        ("2:4 weights, as a model: frames/s of m3vit-tiny-129 on `zcu102`",
+         study["2:4 weights? `two-four`, model"], "`deltamoe compare two-four`"),
+        ("a video with a fixed camera on `zcu102`: frames/s at 300 MHz (assumed), and energy",
+         f"{video['`auto`, theta 4']} with policy `auto` and theta 4; {video['dense']} dense",
+         FILM)))
+
+
 def fenced(draw: Callable[[], str]) -> Callable[[], str]:
     """Return what makes a diagram as a block of code."""
     return lambda: f"```text\n{draw()}\n```"
@@ -172,6 +254,7 @@ def fenced(draw: Callable[[], str]) -> Callable[[], str]:
 TABLES: dict[str, Callable[[], str]] = {
     "descriptors": descriptors, "enumerations": enumerations,
     "attention": attention, "registers": registers, "counters": counters, "timing": timing,
+    "gelu": gelu, "clocks": clocks, "figures": figures,
     "units": every_unit, "policies": policies, "models": models, "hardware": hardware,
     "parts": parts, "losses": losses, "studies": studies,
     **{f"{draw.__name__.replace('_', '-')}-diagram": fenced(draw) for draw in (
