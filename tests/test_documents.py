@@ -259,7 +259,7 @@ def test_frames_per_second_follow_from_cycles_and_clocks() -> None:
         rates = re.findall(r"([\d.]+)(?: frames/s)? at ([\d.]+) MHz \((\w+)\)", figure)
         if not rates:
             continue
-        cycle_count = int(figure.split()[0].replace(",", ""))
+        cycle_count = int(re.search(r"([\d,]+)(?: and [\d,]+)? cycles", figure)[1].replace(",", ""))
         known = BOARDS[board[1]].clock, BOARDS[board[1]].supported
         for rate, mhz, kind in rates:
             rounded, clocked = (len(number.partition(".")[2]) for number in (rate, mhz))
