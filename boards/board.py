@@ -21,7 +21,7 @@ class Board:
     clock : Clock
         Clock that the design is for, of frames/s and energy where only one is stated.
     supported : Clock
-        Clock that what is there supports, by its best evidence.
+        Clock that the evidence so far backs.
     memory : MemoryModel
         Memory of the board.
     memory_source : str

@@ -87,7 +87,7 @@ def clocks(outcomes: Sequence[Outcome]) -> list[str]:
     for outcome in outcomes:
         supported, clock = outcome.point.clocks[0], outcome.point.clock
         lines.append(f"{outcome.point.hardware.label}: frames/s at {clock}" + (
-            "" if supported == clock else f"; what is there supports {supported}"))
+            "" if supported == clock else f"; the evidence so far backs {supported}"))
     return list(dict.fromkeys(lines))
 
 
