@@ -12,6 +12,7 @@ from amaranth.lib import wiring
 from deltamoe.host.files import write_all
 from deltamoe.host.place import environment
 from deltamoe.host.processes import ProgramError, reason, run, scratch
+from deltamoe.rtl.memory.block_memory import Collisions
 
 NOTES = ("generator", "top", "src", "amaranth.hierarchy", "amaranth.decoding", "unused_bits")
 """Attributes that Amaranth and Yosys leave for themselves."""
@@ -71,12 +72,13 @@ class Pins(Elaboratable):
 def to_verilog(unit: wiring.Component, name: str, *, assertions: bool = False) -> str:
     """Return Verilog-2005 of ``unit`` with ``name`` as its top module, for two and four states.
 
-    Assertions are SystemVerilog, for simulation; without them the text is plain Verilog that
-    synthesis tools read. Registers and distributed memories start as Amaranth says, the latter
-    because a queue shows a word before one is written: a 0 shifted by an unknown number is unknown
-    in Verilog, so an unknown word would reach control that does not depend on it. Block memories
-    that start as zeros are left uninitialized, since each word is written before its value matters
-    and large memory blocks of some parts cannot be initialized.
+    Assertions are SystemVerilog, for simulation, as is that a row of block memory that is read
+    while it is written comes out inverted (:class:`Collisions`); without them the text is plain
+    Verilog that synthesis tools read. Registers and distributed memories start as Amaranth says,
+    the latter because a queue shows a word before one is written: a 0 shifted by an unknown number
+    is unknown in Verilog, so an unknown word would reach control that does not depend on it. Block
+    memories that start as zeros are left uninitialized, since each word is written before its value
+    matters and large memory blocks of some parts cannot be initialized.
 
     Raises
     ------
@@ -85,7 +87,8 @@ def to_verilog(unit: wiring.Component, name: str, *, assertions: bool = False) -
     OSError
         There is no room for temporary files.
     """
-    text = printed(rtlil.convert(Pins(unit), name=name, emit_src=False),
+    platform = Collisions() if assertions else None
+    text = printed(rtlil.convert(Pins(unit), name=name, platform=platform, emit_src=False),
                    YOSYS.format(checks="" if assertions else CHECKS))
     text = text.replace(r"\$procmux$", r"\procmux$")  # a function's name must not begin with $
     text = EMPTY.sub(r"= ~| \1;", text)

@@ -10,12 +10,12 @@ from math import log2
 
 from amaranth import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import beat, tokens
+from deltamoe.rtl.memory.block_memory import BlockMemory
 from deltamoe.rtl.record import Area, Ram, Record
 
 
@@ -76,8 +76,7 @@ class CornerTurn(cycles.CornerTurn, wiring.Component):
         given, taken = self.i.p, Signal()
         memories = []
         for n in range(P):
-            m.submodules[f"bank_{n}"] = memory = Memory(
-                shape=8, depth=2 * depth, init=[], attrs={"ram_style": "block"})
+            m.submodules[f"bank_{n}"] = memory = BlockMemory(8, 2 * depth)
             memories.append((memory.write_port(), memory.read_port()))
 
         m.d.comb += [self.i.ready.eq(~full[bank]), taken.eq(self.i.valid & self.i.ready)]

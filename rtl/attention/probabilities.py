@@ -2,7 +2,6 @@
 
 from amaranth import Array, Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.attention.softmax import Softmax
@@ -17,6 +16,7 @@ from deltamoe.rtl.cycles import (
 )
 from deltamoe.rtl.formats import NORMALIZER, scores
 from deltamoe.rtl.interfaces import Counts, Lookup, Operator, Read, attach, bytes_of
+from deltamoe.rtl.memory.block_memory import BlockMemory
 from deltamoe.rtl.record import Area, Ram, Record
 from deltamoe.rtl.stream.pipe import pipe
 
@@ -73,10 +73,7 @@ class Probabilities(wiring.Component):
         hw = self.hw
         slots = hw.attention_lag + 1
         m.submodules.softmax = softmax = Softmax(hw)
-        m.submodules.rows = rows = Memory(
-            shape=bytes_of(hw), depth=hw.probability_words, init=[],
-            attrs={"ram_style": "block"}
-        )
+        m.submodules.rows = rows = BlockMemory(bytes_of(hw), hw.probability_words)
         write = rows.write_port()
         attach(m, self.read, rows.read_port())
         normalizers = Array(Signal(NORMALIZER, name=f"normalizer_{n}") for n in range(slots))

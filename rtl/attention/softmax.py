@@ -9,7 +9,6 @@
 
 from amaranth import Array, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.golden.numerics import KAPPA_SHIFTS, LARGEST_CODE, LONG_ROW, SCORE, SHIFTS
@@ -20,6 +19,7 @@ from deltamoe.rtl.attention.exponential import Exponential
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.cycles import adding, comparing
 from deltamoe.rtl.formats import NORMALIZER, beat, scores
+from deltamoe.rtl.memory.block_memory import BlockMemory
 from deltamoe.rtl.record import Area, Ram, Record
 
 
@@ -72,10 +72,8 @@ class Softmax(cycles.Softmax, wiring.Component):
     def elaborate(self, platform):
         m = Module()
         hw = self.hw
-        m.submodules.rows = rows = Memory(
-            shape=data.ArrayLayout(signed(16), hw.word), depth=self.ROWS * hw.row_words, init=[],
-            attrs={"ram_style": "block"}
-        )
+        m.submodules.rows = rows = BlockMemory(
+            data.ArrayLayout(signed(16), hw.word), self.ROWS * hw.row_words)
         taken = Array(Signal(name=f"taken_{n}") for n in range(self.ROWS))
         full = Array(Signal(name=f"full_{n}") for n in range(self.ROWS))
         maxima = Array(Signal(signed(16), name=f"maximum_{n}")

@@ -10,7 +10,6 @@ The first piece is half the program memory; a ``LOAD`` in each fetches the next.
 
 from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, flipped
 
 from deltamoe.rtl import cycles
@@ -31,6 +30,7 @@ from deltamoe.rtl.interfaces import (
     Write,
     attach,
 )
+from deltamoe.rtl.memory.block_memory import BlockMemory
 from deltamoe.rtl.record import Area, Ram, Record
 from deltamoe.rtl.stream.fifo import Fifo
 from deltamoe.rtl.stream.pipe import pipe
@@ -101,10 +101,7 @@ class Sequencer(cycles.Sequencer, wiring.Component):
     def elaborate(self, platform):
         m = Module()
         hw, program, settings = self.hw, self.program, self.program.settings
-        m.submodules.program = memory = Memory(
-            shape=8 * hw.bus_bytes, depth=Walker.rows(hw), init=[],
-            attrs={"ram_style": "block"}
-        )
+        m.submodules.program = memory = BlockMemory(8 * hw.bus_bytes, Walker.rows(hw))
         m.submodules.load_walker = load_walker = Walker(hw, loads=True)
         m.submodules.compute_walker = compute_walker = Walker(hw, loads=False)
         m.submodules.load = load = LoadExecutor(hw)

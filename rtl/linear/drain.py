@@ -4,7 +4,6 @@ from itertools import pairwise
 
 from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.golden.numerics import ACTIVATION, EXPERT, HIDDEN, SCORE, UPDATE, WEIGHT
@@ -15,6 +14,7 @@ from deltamoe.rtl.descriptor import Dest
 from deltamoe.rtl.formats import NORMALIZER, RESULTS, drained, scaled, tag
 from deltamoe.rtl.interfaces import Counts, Lookup, Write, attach, parameters_of
 from deltamoe.rtl.linear.compute_unit import ComputeUnit, Sums, members
+from deltamoe.rtl.memory.block_memory import BlockMemory
 from deltamoe.rtl.moe.gate import Gate
 from deltamoe.rtl.record import Area, Ram, Record
 from deltamoe.rtl.stream.fifo import Fifo
@@ -157,9 +157,7 @@ class Drain(cycles.Drain, wiring.Component):
             tags[0].flush.eq(head.flush), tags[0].final.eq(head.final & last),
             params[0].eq(head.param + Mux(head.advance, position, 0)),
         ]
-        m.submodules.parameters = parameters = Memory(
-            shape=parameters_of(hw), depth=hw.param_words, init=[],
-            attrs={"ram_style": "block"})
+        m.submodules.parameters = parameters = BlockMemory(parameters_of(hw), hw.param_words)
         attach(m, self.parameters, parameters.write_port())
         made, read = self.o.p, parameters.read_port()
         m.d.comb += read.addr.eq(params[-1])

@@ -9,13 +9,13 @@ from itertools import pairwise
 
 from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import event, run
 from deltamoe.rtl.interfaces import Write, attach
 from deltamoe.rtl.linear.mac_pair import MacPair
+from deltamoe.rtl.memory.block_memory import BlockMemory
 from deltamoe.rtl.record import Record
 
 
@@ -65,8 +65,7 @@ class Lanes(wiring.Component):
         words = []
         for name, user, depth in (("weights", self.weights, hw.weight_rows),
                                   ("kv", self.kv, hw.kv_rows)):
-            m.submodules[name] = memory = Memory(
-                shape=8 * hw.word, depth=depth, init=[], attrs={"ram_style": "block"})
+            m.submodules[name] = memory = BlockMemory(8 * hw.word, depth)
             attach(m, user, memory.write_port())
             read = memory.read_port()
             m.d.comb += read.addr.eq(row.row)

@@ -3,11 +3,11 @@
 from amaranth import Module, Mux, ShapeLike, Signal, Value
 from amaranth.hdl import Assert, Shape
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.config import lower_half
 from deltamoe.rtl.interfaces import Read, Write
+from deltamoe.rtl.memory.block_memory import BlockMemory
 from deltamoe.rtl.record import Ram, Record
 
 
@@ -61,8 +61,7 @@ class Halves(wiring.Component):
 
         m.d.sync += self.upper.eq(self.read.address >= lower)
         for number, depth in enumerate((lower, self.depth - lower)):
-            m.submodules[f"half_{number}"] = half = Memory(
-                shape=bits, depth=depth, init=[], attrs={"ram_style": "block"})
+            m.submodules[f"half_{number}"] = half = BlockMemory(bits, depth)
             port, read = half.write_port(granularity=bits // self.parts), half.read_port()
             writes = Signal(name=f"writes_{number}")
             m.d.comb += [

@@ -16,6 +16,7 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import probed, queued, route
 from deltamoe.rtl.interfaces import Queues, Read, attach
+from deltamoe.rtl.memory.block_memory import BlockMemory
 from deltamoe.rtl.record import Area, Ram, Record
 
 
@@ -68,10 +69,7 @@ class Dispatch(wiring.Component):
         m = Module()
         hw = self.hw
         bits = (hw.queue_depth - 1).bit_length()
-        m.submodules.entries = entries = Memory(
-            shape=queued(hw), depth=hw.queues * hw.queue_depth, init=[],
-            attrs={"ram_style": "block"}
-        )
+        m.submodules.entries = entries = BlockMemory(queued(hw), hw.queues * hw.queue_depth)
         write = entries.write_port()
         attach(m, self.read, entries.read_port())
         lengths = Array(Signal(bits + 1, name=f"length_{n}") for n in range(hw.queues))

@@ -2,7 +2,6 @@
 
 from amaranth import Module, Signal
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, flipped
 
 from deltamoe.rtl.config import HwConfig
@@ -18,6 +17,7 @@ from deltamoe.rtl.interfaces import (
     parameters_of,
     residual_of,
 )
+from deltamoe.rtl.memory.block_memory import BlockMemory
 from deltamoe.rtl.memory.row_reader import RowReader
 from deltamoe.rtl.norm.layer_norm import LayerNorm
 from deltamoe.rtl.record import Area, Ram, Record
@@ -70,10 +70,7 @@ class Normalization(wiring.Component):
         m.submodules.reader = reader = RowReader(hw)
         m.submodules.layer_norm = layer_norm = LayerNorm(hw)
         settings = layer_norm.settings
-        m.submodules.normed = normed = Memory(
-            shape=bytes_of(hw), depth=hw.normed_words, init=[],
-            attrs={"ram_style": "block"}
-        )
+        m.submodules.normed = normed = BlockMemory(bytes_of(hw), hw.normed_words)
         write = normed.write_port()
         address = Signal(range(hw.normed_words))
 

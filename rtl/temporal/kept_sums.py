@@ -12,13 +12,13 @@ from itertools import pairwise
 from amaranth import C, Cat, Module, Mux, Signal, signed
 from amaranth.hdl import Assert
 from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import kept
 from deltamoe.rtl.interfaces import YieldingRead, YieldingWrite, sums_of
+from deltamoe.rtl.memory.block_memory import BlockMemory
 from deltamoe.rtl.record import Area, Ram, Record
 
 
@@ -89,8 +89,7 @@ class KeptSums(cycles.KeptSums, wiring.Component):
     def elaborate(self, platform):
         m = Module()
         hw, word, where = self.hw, sums_of(self.hw), self.kept.where
-        m.submodules.words = words = Memory(
-            shape=word, depth=hw.state_words, init=[], attrs={"ram_style": "block"})
+        m.submodules.words = words = BlockMemory(word, hw.state_words)
         write, read = words.write_port(), words.read_port()
         accs = [Signal(word, name=f"acc_{n}", reset_less=True) for n in range(2)]
         old, overflow = Signal(word, reset_less=True), Signal(hw.word)

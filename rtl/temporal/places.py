@@ -8,10 +8,10 @@
 
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.memory.block_memory import BlockMemory
 from deltamoe.rtl.record import Ram, Record
 
 
@@ -93,8 +93,7 @@ class Places(wiring.Component):
         m, memory, token = Module(), self.memory, self.token
         hw, bits = self.hw, max(1, (self.hw.max_experts - 1).bit_length())
         count, word = hw.max_top_k, data.ArrayLayout(bits, hw.max_top_k)
-        m.submodules.entries = entries = Memory(
-            shape=word, depth=hw.remembered_tokens, init=[], attrs={"ram_style": "block"})
+        m.submodules.entries = entries = BlockMemory(word, hw.remembered_tokens)
         write, read = entries.write_port(), entries.read_port()
         number, given, taken = Signal(range(hw.queue_depth)), Signal(word), Signal(count)
         same, stays, free, chosen = (Signal(count, name=name) for name in (

@@ -9,7 +9,6 @@
 
 from amaranth import Module, Mux, signed
 from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, flipped
 
 from deltamoe.rtl.config import HwConfig
@@ -24,6 +23,7 @@ from deltamoe.rtl.interfaces import (
     sums_of,
 )
 from deltamoe.rtl.linear.compute_unit import Sums
+from deltamoe.rtl.memory.block_memory import BlockMemory
 from deltamoe.rtl.record import Record
 from deltamoe.rtl.temporal.kept_sums import KeptSums, KeptWord
 
@@ -105,8 +105,7 @@ class TemporalWing(wiring.Component):
     def keep_references(self, m: Module):
         """Remember what was sent of operands; ``STORE`` reads it when no operand needs it."""
         hw, recall, stored = self.hw, self.recall, self.references
-        m.submodules.references = references = Memory(
-            shape=bytes_of(hw), depth=hw.reference_words, init=[], attrs={"ram_style": "block"})
+        m.submodules.references = references = BlockMemory(bytes_of(hw), hw.reference_words)
         read = references.read_port()
         attach(m, self.update, references.write_port())
         m.d.comb += [

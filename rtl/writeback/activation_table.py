@@ -8,7 +8,6 @@ One register::
 
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.golden.numerics import HIDDEN, TABLE, UPDATE
@@ -17,6 +16,7 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Dest
 from deltamoe.rtl.formats import requantized, tag
 from deltamoe.rtl.interfaces import attach, table_write
+from deltamoe.rtl.memory.block_memory import BlockMemory
 from deltamoe.rtl.record import Area, Ram, Record
 
 
@@ -66,7 +66,7 @@ class ActivationTable(cycles.ActivationTable, wiring.Component):
             passed.eq(self.i.p.data.as_value()), hidden.eq(self.i.p.tag.dest == Dest.HIDDEN),
         ]
         for n in range(hw.word):
-            table = Memory(shape=8, depth=2 * TABLE, init=[], attrs={"ram_style": "block"})
+            table = BlockMemory(8, 2 * TABLE)
             m.submodules[f"table_{n}"] = table
             attach(m, self.write, table.write_port())
             read = table.read_port()
