@@ -65,8 +65,10 @@ STORING = data.StructLayout({
 """A ``STORE``: the memory and its first word, byte address, beats, place in the program."""
 
 TRANSFER = data.StructLayout({
-    "descriptor": DESCRIPTOR, "position": 16, "program": 1, "skip": 1})
-"""A load on its way to the loader: skipped, or of the program itself."""
+    "descriptor": DESCRIPTOR, "position": 16, "program": 1, "skip": 1, "into": len(Target)})
+"""A load on its way to the loader: skipped, or of the program itself. ``into`` has the bit of its
+:class:`Target`, so that the loader need not decode one in the cycle of a beat; none of the
+program's."""
 
 
 def place(hw: HwConfig) -> dict:

@@ -1,6 +1,6 @@
 """Run checked descriptors: loads beside, everything else in order but overlapping."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -106,6 +106,8 @@ class LoadExecutor(cycles.LoadExecutor, wiring.Component):
             transfer.descriptor.eq(self.i.p), transfer.program.eq(self.fetch),
             transfer.position.eq(Mux(self.fetch, 0, self.index)),
             transfer.skip.eq(skips & ~self.fetch),
+            transfer.into.eq(Cat(load.target == target for target in Target)
+                             & (~self.fetch).replicate(len(Target))),
             self.command.valid.eq(asks), self.command.payload.eq(command),
         ]
         m.d.sync += [looked.eq(self.i.valid & ~taken), met.eq(self.i.valid & ~taken & waited),

@@ -112,12 +112,10 @@ class Loader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         load, beat, loads = self.load, self.i.p.data, self.loads
-        target = Signal(Target)
-        count, taken, is_table = Signal(24), Signal(), Signal()
+        count, taken = Signal(24), Signal()
         expects, skipped, room = Signal(), Signal(), Signal(init=1)
 
         m.d.comb += [
-            target.eq(load.target), is_table.eq((target == Target.TABLE) & ~self.program),
             taken.eq(self.i.valid & self.i.ready),
             skipped.eq(self.transfer.valid & self.transfer.p.skip),
             expects.eq(self.transfer.valid & ~self.transfer.p.skip),
@@ -127,21 +125,20 @@ class Loader(wiring.Component):
         ]
         with m.If(taken):
             m.d.sync += count.eq(Mux(self.i.p.last, 0, count + 1))
-        self.place_table(m, is_table, count, expects, room)
+        self.place_table(m, count, expects, room)
         m.d.comb += self.i.ready.eq(expects & room)
         self.place_weights(m, taken)
-        whole = self.place_words(m, count, taken, target)
+        whole = self.place_words(m, count, taken)
         if self.hw.temporal:
-            self.place_kept(m, count, whole, target, expects & ~self.program, room)
+            self.place_kept(m, count, whole, expects, room)
         m.d.comb += [
-            self.code.en.eq(taken & (self.program | (target == Target.PROGRAM))),
+            self.code.en.eq(taken & (self.program | self.into(Target.PROGRAM))),
             self.code.address.eq(Mux(self.program, 0, load.base * Walker.parts(self.hw))
                                  + count), self.code.data.eq(beat),
         ]
-        with m.If(taken & ~self.program):
-            m.d.comb += [loads.weight.en.eq(target == Target.WEIGHTS),
-                         loads.residual.en.eq(target == Target.RESIDUAL),
-                         loads.image.en.eq(target == Target.IMAGE)]
+        m.d.comb += [loads.weight.en.eq(taken & self.into(Target.WEIGHTS)),
+                     loads.residual.en.eq(taken & self.into(Target.RESIDUAL)),
+                     loads.image.en.eq(taken & self.into(Target.IMAGE))]
 
         return m
 
@@ -155,16 +152,20 @@ class Loader(wiring.Component):
         """Whether the load is of the program, and no descriptor's."""
         return self.transfer.p.program
 
-    def place_table(self, m: Module, is_table, count, expects, room):
+    def into(self, target: Target):
+        """Whether the load is into this memory."""
+        return self.transfer.p.into[target]
+
+    def place_table(self, m: Module, count, expects, room):
         """Hand out the bytes of a beat one by one; at the last, there is ``room`` for the next."""
         lanes, table = self.hw.lanes, self.loads.table
         position = Signal(range(lanes))
         m.d.comb += [
-            table.en.eq(is_table & self.i.valid & expects),
+            table.en.eq(self.into(Target.TABLE) & self.i.valid & expects),
             table.address.eq(Cat(position, count[: 10 - len(position)], self.load.bank)),
             table.data.eq(self.i.p.data.word_select(position, 8)),
         ]
-        with m.If(is_table):
+        with m.If(self.into(Target.TABLE)):
             m.d.comb += room.eq(position == lanes - 1)
         with m.If(table.en):
             m.d.sync += position.eq(position + 1)
@@ -193,23 +194,22 @@ class Loader(wiring.Component):
                 m.d.sync += [member.eq(Mux(last_member, 0, member + 1)),
                              base.eq(Mux(last_member, base + load.tile_rows, base))]
 
-    def place_words(self, m: Module, count, taken, target):
+    def place_words(self, m: Module, count, taken):
         """Gather the beats of a parameter word."""
         hw, load, loads = self.hw, self.load, self.loads
         held, address = Signal(24 * hw.lanes), Signal.like(load.base)
         whole = Cat(held, self.i.p.data)
         with m.If(taken):
             m.d.sync += held.eq(whole[8 * hw.lanes :])
-            with m.If(~self.program):
-                m.d.comb += [
-                    loads.parameter.en.eq((target == Target.PARAMETERS) & (count % 4 == 3)),
-                    loads.norm.en.eq((target == Target.NORM) & (count % 4 == 3))]
+            with m.If(count % 4 == 3):
+                m.d.comb += [loads.parameter.en.eq(self.into(Target.PARAMETERS)),
+                             loads.norm.en.eq(self.into(Target.NORM))]
         m.d.comb += address.eq(load.base + count // 4)
         for port in (loads.parameter, loads.norm):
             m.d.comb += [port.address.eq(address), port.data.eq(whole)]
         return whole
 
-    def place_kept(self, m: Module, count, whole, target, expects, room):
+    def place_kept(self, m: Module, count, whole, expects, room):
         """Sums two beats at a time, references one half of a beat after the other."""
         load, second, kept = self.load, Signal(), self.loads.kept
         state, reference = kept.state, kept.reference
@@ -219,10 +219,10 @@ class Loader(wiring.Component):
             reference.address.eq(load.base + Cat(second, count)),
             reference.data.eq(self.i.p.data.word_select(second, 4 * self.hw.lanes)),
         ]
-        with m.If(expects & (target == Target.STATE)):
+        with m.If(expects & self.into(Target.STATE)):
             m.d.comb += [room.eq(~count[0] | state.free),
                          state.en.eq(self.i.valid & self.i.ready & count[0])]
-        with m.If(expects & (target == Target.REFERENCE)):
+        with m.If(expects & self.into(Target.REFERENCE)):
             m.d.comb += [room.eq(second & reference.free),
                          reference.en.eq(self.i.valid & reference.free)]
         m.d.sync += second.eq(second ^ reference.en)

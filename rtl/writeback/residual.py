@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In
 
 from deltamoe.golden.numerics import RESIDUAL, UPDATE
 from deltamoe.rtl import cycles
-from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.config import HwConfig, lower_half
 from deltamoe.rtl.descriptor import Dest
 from deltamoe.rtl.formats import requantized
 from deltamoe.rtl.interfaces import Write, YieldingRead, residual_of
@@ -84,12 +84,15 @@ class Residual(cycles.Residual, wiring.Component):
         read, word = (Signal(requantized(self.hw), name=name) for name in ("read", "word"))
         valid, wraps = Signal(self.READ), Signal()
         before, added, kept = Signal(stored), Signal(stored), Signal(stored)
-        over = Signal(self.hw.word)
+        over, saturates = Signal(self.hw.word), Signal(2)
 
         combines, replaces = (valid[0] & (read.tag.dest == dest)
                               for dest in (Dest.COMBINE, Dest.OUTPUT))
+        adds = self.i.p.tag.dest == Dest.RESIDUAL
+        above = words.read.address >= lower_half(self.hw.residual_words)
         m.d.sync += [read.eq(self.i.payload), word.eq(read), wraps.eq(combines),
-                     valid.eq((valid << 1) | self.i.valid), kept.eq(words.read.data)]
+                     valid.eq((valid << 1) | self.i.valid), kept.eq(words.read.data),
+                     saturates.eq(Cat(~above, above) & (adds | ~self.i.valid).replicate(2))]
         m.d.comb += [
             self.read.granted.eq(~self.i.valid),
             words.read.address.eq(Mux(self.i.valid, self.i.p.tag.address, self.read.address)),
@@ -99,14 +102,14 @@ class Residual(cycles.Residual, wiring.Component):
         ]
         for n in range(self.hw.word):
             total = Signal(signed(WIDTH + 1), name=f"total_{n}")
-            beyond = Mux(words.upper, *(exceeds(half[n]) for half in reversed(words.halves)))
-            m.d.sync += over[n].eq(beyond & ~combines)
+            m.d.sync += over[n].eq((Cat(exceeds(half[n]) for half in words.halves)
+                                    & saturates).any())
             m.d.comb += [words.load.data[n].eq(self.load.data[n]),
                          before[n].eq(clamped(kept[n], over[n])),
                          self.read.data[n].eq(before[n]),
                          total.eq(before[n] + word.data[n]),
                          added[n].eq(clamped(total, exceeds(total) & ~wraps))]
         with m.If(replaces):
-            m.d.sync += [kept.eq(0), over.eq(0)]
+            m.d.sync += kept.eq(0)
 
         return m

@@ -19,6 +19,11 @@ from tests.support.cases import HW, P
 BITS = 8 * HW.bus_bytes
 
 
+def transferring(load: Load) -> int:
+    """Encode the transfer of a load as the integer on its wires."""
+    return pack(TRANSFER, {"into": 1 << load.target}) | encoded(load)
+
+
 def test_loader_places_weights_for_every_span(seed: int) -> None:
     rng = np.random.default_rng(seed)
     depth, columns = 5, 3 * HW.lanes
@@ -30,8 +35,8 @@ def test_loader_places_weights_for_every_span(seed: int) -> None:
 
         async def bench(ctx, dut=dut, memory=memory, index=index):
             weight = dut.loads.weight
-            put(ctx, dut.transfer.payload, encoded(Load(target=Target.WEIGHTS, base=9,
-                                                        tile_rows=depth, span=index)))
+            put(ctx, dut.transfer.payload, transferring(Load(
+                target=Target.WEIGHTS, base=9, tile_rows=depth, span=index)))
             ctx.set(dut.i.valid, 1)
             assert not ctx.get(dut.i.ready), "no load is expected yet"
             ctx.set(dut.transfer.valid, 1)
@@ -84,11 +89,11 @@ def test_loader_places_the_program_and_the_table(seed: int) -> None:
         placed = {n: int.from_bytes(beat.tobytes(), "little") for n, beat in enumerate(beats)}
         assert words == placed
         words.clear()
-        put(ctx, dut.transfer.payload, encoded(Load(target=Target.PROGRAM, base=5)))
+        put(ctx, dut.transfer.payload, transferring(Load(target=Target.PROGRAM, base=5)))
         await feed(ctx, code, lambda ctx: ctx.get(dut.code.en) and words.update({
             ctx.get(dut.code.address): get(ctx, dut.code.data)}))
         assert words == {5 * Walker.parts(HW) + n: value for n, value in placed.items()}
-        put(ctx, dut.transfer.payload, encoded(Load(target=Target.TABLE, bank=1)))
+        put(ctx, dut.transfer.payload, transferring(Load(target=Target.TABLE, bank=1)))
         await feed(ctx, table, lambda ctx: ctx.get(dut.loads.table.en) and entries.update({
             ctx.get(dut.loads.table.address): ctx.get(dut.loads.table.data)}))
         assert entries == {1024 + n: int(value) for n, value in enumerate(table)}
@@ -110,7 +115,7 @@ def test_loader_places_what_is_kept(target: Target, seed: int) -> None:
     dut = Loader(HW)
 
     async def bench(ctx):
-        put(ctx, dut.transfer.payload, encoded(Load(target=target, base=30)))
+        put(ctx, dut.transfer.payload, transferring(Load(target=target, base=30)))
         ctx.set(dut.transfer.valid, 1)
         kept = dut.loads.kept
         port = kept.state if target == Target.STATE else kept.reference
