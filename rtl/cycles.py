@@ -77,7 +77,7 @@ class ComputeUnit:
 class CornerTurn:
     """See :class:`deltamoe.rtl.attention.corner_turn.CornerTurn`."""
 
-    LATENCY = 2
+    LATENCY = 3
 
 
 class Divider:
@@ -123,7 +123,7 @@ class GateExponential:
     """See :class:`deltamoe.rtl.moe.gate_exponential.GateExponential`."""
 
     SCALED = 4
-    LATENCY = SCALED + 3
+    LATENCY = SCALED + 4
 
 
 class Gate:

@@ -1,10 +1,10 @@
 """A gate logit to a 15-bit power of two relative to the largest.
 
-Six registers; between the fourth and the fifth are a subtraction, the table and a short shift::
+Eight registers::
 
-    logit ──►│──► × multiplier ──►│──► >> ──►│──► round, sat16 ──►│──┐
-                  ┌─────────────────────────────────────────────────┘
-                  └──► max − t ──► 2^−x, >> low bits of octave ──►│──► >> other bits ──►│──► power
+    logit ──►│──► × multiplier ──►│──► >> ──►│──► round ──►│──► sat16, max − t ──►│──┐
+                                   ┌─────────────────────────────────────────────────┘
+                                   └──► 2^−x ──►│──► >> low bits of octave ──►│──► >> other bits ──►│
 """
 
 from amaranth import Array, Const, Module, Mux, Signal, signed
@@ -31,8 +31,7 @@ class GateExponential(cycles.GateExponential, wiring.Component):
 
     Timing
     ------
-    One logit a cycle, ``LATENCY`` registers one behind the other: 7.8 LUT levels on ECP5, where
-    three registers had 11.3. The largest logit is ``SCALED`` registers behind its input.
+    One logit a cycle, ``LATENCY`` registers one behind the other. The largest logit is ``SCALED`` registers behind its input.
     """
 
     record = Record(twin="arithmetic.gate")
@@ -55,6 +54,7 @@ class GateExponential(cycles.GateExponential, wiring.Component):
         valid, leads = Signal(self.LATENCY), Signal(self.SCALED)
         distance = Signal(17)
         octave = Signal(9)
+        power, octaves = Signal(15), Signal(9)
         coarse = Signal(7)
         halved = Signal(16)
 
@@ -76,8 +76,8 @@ class GateExponential(cycles.GateExponential, wiring.Component):
             logit.eq(self.logit), product.eq(logit * self.multiplier),
             low.eq(rounded), above.eq(halves > 2 * SCORE.highest),
             below.eq(halves < 2 * SCORE.lowest - 1),
-            distance.eq(highest - t), coarse.eq(octave[2:]),
-            halved.eq((table[distance[:8]] << 1) >> octave[:2]),
+            distance.eq(highest - t), power.eq(table[distance[:8]]), octaves.eq(octave),
+            coarse.eq(octaves[2:]), halved.eq((power << 1) >> octaves[:2]),
             leads.eq((leads << 1) | (self.valid & self.leads)),
             valid.eq((valid << 1) | (self.valid & ~self.leads)),
         ]
