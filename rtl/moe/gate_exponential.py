@@ -3,8 +3,8 @@
 Eight registers::
 
     logit ──►│──► × multiplier ──►│──► >> ──►│──► round ──►│──► sat16, max − t ──►│──┐
-                                   ┌─────────────────────────────────────────────────┘
-                                   └──► 2^−x ──►│──► >> low bits of octave ──►│──► >> other bits ──►│
+              ┌─────────────────────────────────────────────────────────────────────┘
+              └──► 2^−x ──►│──► >> low bits of octave ──►│──► >> other bits ──►│──► power
 """
 
 from amaranth import Array, Const, Module, Mux, Signal, signed
@@ -31,7 +31,8 @@ class GateExponential(cycles.GateExponential, wiring.Component):
 
     Timing
     ------
-    One logit a cycle, ``LATENCY`` registers one behind the other. The largest logit is ``SCALED`` registers behind its input.
+    One logit a cycle, ``LATENCY`` registers one behind the other. The largest logit is ``SCALED``
+    registers behind its input.
     """
 
     record = Record(twin="arithmetic.gate")

