@@ -151,7 +151,7 @@ class KvWriter(cycles.KvWriter, wiring.Component):
         """Walk the dimensions of one block of tokens."""
         linear = self.key_operator.descriptor.linear
         row, base, tile, next_tile = self.rows("row", "base", "tile", "next_tile")
-        height, line, following = self.rows("height", "line", "following")
+        height, line, step, leap = self.rows("height", "line", "step", "leap")
         half, number = Signal(), Signal(range(self.hw.groups))
         dimension, head_dim = (Signal(range(self.hw.max_embed)),
                                Signal(range(self.hw.max_embed + 1)))
@@ -164,12 +164,13 @@ class KvWriter(cycles.KvWriter, wiring.Component):
             end_pass.eq(half & (member + 1 == 1 << linear.spread)),
             head_dim.eq(linear.head_words * self.hw.word),
             next_tile.eq(Mux(end_pass, tile + height, tile)), row.eq(line + low),
-            following.eq(line + select(linear.head_split, [
-                self.hw.word >> split for split in self.hw.splits], beyond=self.hw.word)),
             next_tokens.eq(tokens + self.hw.word),
         ]
-        m.d.sync += height.eq(part_rows(head_dim, linear.head_split, self.hw))
-        after = following + linear.key_gap
+        m.d.sync += [
+            height.eq(part_rows(head_dim, linear.head_split, self.hw)), leap.eq(
+                step + linear.key_gap), step.eq(select(linear.head_split, [
+                    self.hw.word >> split for split in self.hw.splits], beyond=self.hw.word))]
+        after = line + leap
         sets, groups = self.members(m, linear, number, member, part)
         m.d.comb += end_sets.eq(number + 1 == sets)
         with m.If(self.key_operator.start):
@@ -190,7 +191,7 @@ class KvWriter(cycles.KvWriter, wiring.Component):
             with m.Else():
                 m.d.sync += dimension.eq(dimension + 1)
                 with m.If(inside.all()):
-                    m.d.sync += line.eq(following)
+                    m.d.sync += line.eq(line + step)
             with m.If(self.keys.p.last):
                 m.d.sync += [dimension.eq(0), line.eq(next_tile), base.eq(next_tile),
                              tile.eq(next_tile), number.eq(0), half.eq(~half),

@@ -156,11 +156,13 @@ class Sequencer(cycles.Sequencer, wiring.Component):
                      fetched.eq(transferred & transfer.program)]
         with m.If(begin | fetched):
             m.d.sync += limit.eq(Mux(begin, 0, first))
-        with m.Elif(transferred & ~transfer.skip
-                    & (transfer.descriptor.load.target == Target.PROGRAM)):
+        with m.Elif(transferred & ~transfer.skip & transfer.into[Target.PROGRAM]):
             m.d.sync += limit.eq(limit + transfer.descriptor.load.descriptors)
-        m.d.sync += [loads.eq(Mux(begin, 0, loads + (transferred & ~fetched))),
-                     stores.eq(Mux(begin, 0, stores + self.stores.finished))]
+        with m.If(begin):
+            m.d.sync += loads.eq(0)
+        with m.Elif(transferred & ~transfer.program):
+            m.d.sync += loads.eq(loads + 1)
+        m.d.sync += stores.eq(Mux(begin, 0, stores + self.stores.finished))
         for executor in (load, issue):
             finished = executor.finished
             m.d.comb += [finished.loads.eq(loads), finished.computes.eq(retire.finished),

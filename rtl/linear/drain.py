@@ -109,7 +109,6 @@ class Drain(cycles.Drain, wiring.Component):
         opens_row = (head.dest == Dest.SCORES) & head.first
         opens_token = (head.dest == Dest.GATE) & head.first
         m.d.comb += [
-            last.eq(position + 1 == head.words),
             room.eq((~opens_row | ~rows[-1]) & (~opens_token | ~tokens[-1])),
             due.eq(present & active & (head.op == op)),
             ready.eq(~opens | (complete & room)), busy.eq(due & ready),
@@ -122,7 +121,10 @@ class Drain(cycles.Drain, wiring.Component):
         self.count(m, rows, opened & opens_row, self.row_freed)
         self.count(m, tokens, opened & opens_token, self.token_freed)
         with m.If(busy):
-            m.d.sync += [position.eq(Mux(last, 0, position + 1)), opens.eq(last)]
+            m.d.sync += [position.eq(Mux(last, 0, position + 1)), opens.eq(last),
+                         last.eq(position + 2 == head.words)]
+        with m.If(advances):
+            m.d.sync += last.eq(behind.words == 1)
         self.annotate(m, head, position, last)
 
         return m

@@ -90,14 +90,14 @@ class Worker(cycles.Worker, wiring.Component):
 
         fill, first = Signal(range(banks)), Signal(init=1)
         position, fresh, flushed = Signal(range(RUN)), Signal(init=1), Signal()
-        used, full = Signal(banks), Signal(banks)
+        used, complete = Signal(banks), Signal(banks)
         finishing = [Signal(banks, name=f"finishing_{n}") for n in range(self.LATENCY)]
         free, flush, popped = Signal(init=1), Signal(), Signal()
         following = (oldest.bank + 1)[: len(fill)]
         released, taken, summed = Signal(banks), Signal(banks), Signal(banks)
 
         m.d.comb += [
-            taken.eq(used & ~released), summed.eq((full | finishing[-1]) & ~released),
+            taken.eq(used & ~released), summed.eq(complete & ~released),
             flush.eq(queue.o.p.last | (position == RUN - 1)),
             queue.o.ready.eq(free & ~(flushed & queue.o.p.last)),
             popped.eq(queue.o.valid & queue.o.ready),
@@ -115,7 +115,7 @@ class Worker(cycles.Worker, wiring.Component):
             used.eq(taken | ((popped & first) << fill)),
             free.eq(Mux(popped, ~(queue.o.p.last & taken.bit_select((fill + 1)[: len(fill)], 1)),
                         ~(first & taken.bit_select(fill, 1)))),
-            full.eq(summed), released.eq(oldest.release << oldest.bank),
+            complete.eq(summed | finishing[-2]), released.eq(oldest.release << oldest.bank),
             oldest.bank.eq(oldest.bank + oldest.release),
             self.waiting.eq(self.waiting + self.accept - (popped & queue.o.p.last)),
         ]

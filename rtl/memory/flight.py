@@ -50,8 +50,8 @@ class Flight(wiring.Component):
     Timing
     ------
     A burst is the oldest in the cycle after it came in, or after the last beat of the one before
-    it. All outputs are registers, ``i.ready`` is one comparison away from one: the oldest burst is
-    copied to a register from the memory, or from ``i`` if the memory holds none.
+    it. All outputs are registers: the oldest burst is copied to one from the memory, or from ``i``
+    if the memory holds none.
     """
 
     record = Record(moves="counts beats")
@@ -67,12 +67,12 @@ class Flight(wiring.Component):
         m.submodules.words = words = Memory(
             shape=STORED, depth=self.depth, init=[], attrs={"ram_style": "distributed"})
         write, read = words.write_port(), words.read_port(domain="comb")
-        level = Signal(range(self.depth + 1))
+        level, room = Signal(range(self.depth + 1)), Signal(init=1)
         left = Signal(9)
         ended, waiting, burst, oldest = Signal(), Signal(), self.i.p, self.oldest
 
         m.d.comb += [
-            self.i.ready.eq(level != self.depth), write.en.eq(self.i.valid & self.i.ready),
+            self.i.ready.eq(room), write.en.eq(self.i.valid & self.i.ready),
             write.data.beats.eq(burst.beats), write.data.last.eq(burst.last),
             ended.eq(oldest.taken & oldest.ends), waiting.eq(level > 1),
         ]
@@ -89,8 +89,10 @@ class Flight(wiring.Component):
             ]
             with m.If(waiting | write.en):
                 m.d.sync += read.addr.eq(self.after(read.addr))
-        with m.If(write.en != ended):
-            m.d.sync += level.eq(level + Mux(ended, -1, 1))
+        with m.If(write.en & ~ended):
+            m.d.sync += [level.eq(level + 1), room.eq(level != self.depth - 1)]
+        with m.If(ended & ~write.en):
+            m.d.sync += [level.eq(level - 1), room.eq(1)]
 
         return m
 

@@ -1,6 +1,6 @@
 """A memory whose one half can be loaded while the other is in use."""
 
-from amaranth import Module, Mux, ShapeLike, Signal, Value
+from amaranth import Cat, Module, Mux, ShapeLike, Signal, Value
 from amaranth.hdl import Assert, Shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -9,6 +9,20 @@ from deltamoe.rtl.config import lower_half
 from deltamoe.rtl.interfaces import Read, Write
 from deltamoe.rtl.memory.block_memory import BlockMemory
 from deltamoe.rtl.record import Ram, Record
+
+
+def in_upper(address: Value, depth: int) -> Value:
+    """Whether a row of a memory of ``depth`` rows is in the upper half.
+
+    The lower half is of few whole block RAMs if there are two, so a few bits of the address tell,
+    without a carry.
+    """
+    lower = lower_half(depth)
+    zeros = (lower & -lower).bit_length() - 1
+    blocks = address[zeros : (depth - 1).bit_length()]
+    if len(blocks) > 4:
+        return address >= lower
+    return Cat(blocks == block for block in range(lower >> zeros, 1 << len(blocks))).any()
 
 
 class Halves(wiring.Component):
@@ -57,9 +71,9 @@ class Halves(wiring.Component):
         m = Module()
         lower = lower_half(self.depth)
         bits = Shape.cast(self.shape).width
-        written, loaded = self.write.address >= lower, self.load.address >= lower
+        written, loaded = (in_upper(port.address, self.depth) for port in (self.write, self.load))
 
-        m.d.sync += self.upper.eq(self.read.address >= lower)
+        m.d.sync += self.upper.eq(in_upper(self.read.address, self.depth))
         for number, depth in enumerate((lower, self.depth - lower)):
             m.submodules[f"half_{number}"] = half = BlockMemory(bits, depth)
             port, read = half.write_port(granularity=bits // self.parts), half.read_port()

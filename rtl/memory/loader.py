@@ -42,8 +42,11 @@ class Loader(wiring.Component):
 
     Timing
     ------
-    One beat a cycle, written as it arrives; a beat of table entries takes ``lanes`` cycles, one of
-    references two in which their memory is free. A word's second beat of sums waits for theirs.
+    One beat a cycle; a beat of table entries takes ``lanes`` cycles, one of references two in which
+    their memory is free. A word's second beat of sums waits for theirs. Sums, references,
+    parameters and descriptors are written as they arrive; weights, table, residual and image from
+    registers, a cycle later, and the first operator that waits for a load reads its memory at the
+    earliest three cycles after the load has ended.
     """
 
     record = Record(moves="finds the place of loaded beats", area=Area(grows=lambda hw: (hw.word,)),
@@ -55,11 +58,6 @@ class Loader(wiring.Component):
             "transfer.valid"),
         "i.ready": (
             "loads.kept.reference.free", "loads.kept.state.free", "transfer.payload",
-            "transfer.valid"),
-        "loads.image.address": ("transfer.payload",),
-        "loads.image.data": ("i.payload",),
-        "loads.image.en": (
-            "i.valid", "loads.kept.reference.free", "loads.kept.state.free", "transfer.payload",
             "transfer.valid"),
         "loads.kept.reference.address": ("transfer.payload",),
         "loads.kept.reference.data": ("i.payload",),
@@ -80,20 +78,6 @@ class Loader(wiring.Component):
         "loads.parameter.en": (
             "i.valid", "loads.kept.reference.free", "loads.kept.state.free", "transfer.payload",
             "transfer.valid"),
-        "loads.residual.address": ("transfer.payload",),
-        "loads.residual.data": ("i.payload",),
-        "loads.residual.en": (
-            "i.valid", "loads.kept.reference.free", "loads.kept.state.free", "transfer.payload",
-            "transfer.valid"),
-        "loads.table.address": ("transfer.payload",),
-        "loads.table.data": ("i.payload",),
-        "loads.table.en": ("i.valid", "transfer.payload", "transfer.valid"),
-        "loads.weight.address": ("transfer.payload",),
-        "loads.weight.data": ("i.payload",),
-        "loads.weight.en": (
-            "i.valid", "loads.kept.reference.free", "loads.kept.state.free", "transfer.payload",
-            "transfer.valid"),
-        "loads.weight.groups": ("transfer.payload",),
         "transfer.ready": (
             "i.payload", "i.valid", "loads.kept.reference.free", "loads.kept.state.free",
             "transfer.payload", "transfer.valid"),
@@ -120,7 +104,11 @@ class Loader(wiring.Component):
             skipped.eq(self.transfer.valid & self.transfer.p.skip),
             expects.eq(self.transfer.valid & ~self.transfer.p.skip),
             self.transfer.ready.eq((taken & self.i.p.last) | skipped),
+        ]
+        m.d.sync += [
+            loads.residual.en.eq(taken & self.into(Target.RESIDUAL)),
             loads.residual.address.eq(load.base + count), loads.residual.data.eq(beat),
+            loads.image.en.eq(taken & self.into(Target.IMAGE)),
             loads.image.address.eq((load.base >> 1) + count), loads.image.data.eq(beat),
         ]
         with m.If(taken):
@@ -136,9 +124,6 @@ class Loader(wiring.Component):
             self.code.address.eq(Mux(self.program, 0, load.base * Walker.parts(self.hw))
                                  + count), self.code.data.eq(beat),
         ]
-        m.d.comb += [loads.weight.en.eq(taken & self.into(Target.WEIGHTS)),
-                     loads.residual.en.eq(taken & self.into(Target.RESIDUAL)),
-                     loads.image.en.eq(taken & self.into(Target.IMAGE))]
 
         return m
 
@@ -159,15 +144,16 @@ class Loader(wiring.Component):
     def place_table(self, m: Module, count, expects, room):
         """Hand out the bytes of a beat one by one; at the last, there is ``room`` for the next."""
         lanes, table = self.hw.lanes, self.loads.table
-        position = Signal(range(lanes))
-        m.d.comb += [
-            table.en.eq(self.into(Target.TABLE) & self.i.valid & expects),
+        position, writes = Signal(range(lanes)), Signal()
+        m.d.comb += writes.eq(self.into(Target.TABLE) & self.i.valid & expects)
+        m.d.sync += [
+            table.en.eq(writes),
             table.address.eq(Cat(position, count[: 10 - len(position)], self.load.bank)),
             table.data.eq(self.i.p.data.word_select(position, 8)),
         ]
         with m.If(self.into(Target.TABLE)):
             m.d.comb += room.eq(position == lanes - 1)
-        with m.If(table.en):
+        with m.If(writes):
             m.d.sync += position.eq(position + 1)
 
     def place_weights(self, m: Module, taken):
@@ -176,15 +162,16 @@ class Loader(wiring.Component):
         row, base = Signal(range(hw.weight_rows)), Signal(range(hw.weight_rows))
         member = Signal(range(hw.groups))
         last_row, last_member = Signal(), Signal()
-        m.d.comb += [
-            last_row.eq(row + 1 == load.tile_rows),
+        m.d.comb += last_row.eq(row + 1 == load.tile_rows)
+        m.d.sync += [
+            weight.en.eq(taken & self.into(Target.WEIGHTS)),
             weight.address.eq(load.base + base + row), weight.data.eq(self.i.p.data),
         ]
         with m.Switch(load.span):
             for index, span in enumerate(hw.gangs):
                 with m.Case(index):
                     m.d.comb += last_member.eq(member == span - 1)
-                    m.d.comb += [weight.groups[n].eq(member == n % span)
+                    m.d.sync += [weight.groups[n].eq(member == n % span)
                                  for n in range(hw.groups)]
         with m.If(taken & self.i.p.last):
             m.d.sync += [row.eq(0), base.eq(0), member.eq(0)]

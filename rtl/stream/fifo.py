@@ -19,7 +19,9 @@ class Fifo(cycles.Fifo, wiring.Component):
 
     Timing
     ------
-    One transfer a cycle on each side; one cycle of latency.
+    One transfer a cycle on each side; one cycle of latency. ``i.ready`` and ``o.valid`` come from
+    registers, and what comes in on ``i.valid`` and ``o.ready`` chooses between sums that do not
+    depend on it.
     """
 
     record = Record(moves="stores payloads")
@@ -41,10 +43,10 @@ class Fifo(cycles.Fifo, wiring.Component):
         )
         write, read = words.write_port(), words.read_port(domain="comb")
         level = Signal(range(self.depth + 1))
-        popped = Signal()
+        room, present, popped = Signal(init=1), Signal(), Signal()
 
         m.d.comb += [
-            self.i.ready.eq(level != self.depth), self.o.valid.eq(level != 0),
+            self.i.ready.eq(room), self.o.valid.eq(present),
             write.en.eq(self.i.valid & self.i.ready), popped.eq(self.o.valid & self.o.ready),
             write.data.eq(self.i.payload), self.o.payload.eq(read.data),
         ]
@@ -52,7 +54,9 @@ class Fifo(cycles.Fifo, wiring.Component):
             m.d.sync += write.addr.eq(Mux(write.addr == self.depth - 1, 0, write.addr + 1))
         with m.If(popped):
             m.d.sync += read.addr.eq(Mux(read.addr == self.depth - 1, 0, read.addr + 1))
-        with m.If(write.en != popped):
-            m.d.sync += level.eq(level + Mux(popped, -1, 1))
+        with m.If(write.en & ~popped):
+            m.d.sync += [level.eq(level + 1), room.eq(level != self.depth - 1), present.eq(1)]
+        with m.If(popped & ~write.en):
+            m.d.sync += [level.eq(level - 1), room.eq(1), present.eq(level != 1)]
 
         return m

@@ -13,11 +13,11 @@ from amaranth.lib.wiring import In
 
 from deltamoe.golden.numerics import RESIDUAL, UPDATE
 from deltamoe.rtl import cycles
-from deltamoe.rtl.config import HwConfig, lower_half
+from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Dest
 from deltamoe.rtl.formats import requantized
 from deltamoe.rtl.interfaces import Write, YieldingRead, residual_of
-from deltamoe.rtl.memory.halves import Halves
+from deltamoe.rtl.memory.halves import Halves, in_upper
 from deltamoe.rtl.record import Area, Record
 
 WIDTH = UPDATE.bits
@@ -89,7 +89,8 @@ class Residual(cycles.Residual, wiring.Component):
         combines, replaces = (valid[0] & (read.tag.dest == dest)
                               for dest in (Dest.COMBINE, Dest.OUTPUT))
         adds = self.i.p.tag.dest == Dest.RESIDUAL
-        above = words.read.address >= lower_half(self.hw.residual_words)
+        above = Mux(self.i.valid, *(in_upper(address, self.hw.residual_words) for address in (
+            self.i.p.tag.address, self.read.address)))
         m.d.sync += [read.eq(self.i.payload), word.eq(read), wraps.eq(combines),
                      valid.eq((valid << 1) | self.i.valid), kept.eq(words.read.data),
                      saturates.eq(Cat(~above, above) & (adds | ~self.i.valid).replicate(2))]

@@ -44,13 +44,14 @@ def test_loader_places_weights_for_every_span(seed: int) -> None:
                 put(ctx, dut.i.payload, int.from_bytes(beat.tobytes(), "little")
                     | (number == len(beats) - 1) << 8 * HW.bus_bytes)
                 ctx.set(dut.i.valid, 1)
-                assert ctx.get(dut.loads.weight.en)
                 assert ctx.get(dut.transfer.ready) == (number == len(beats) - 1)
+                await ctx.tick()
+                ctx.set(dut.i.valid, 0)
+                assert ctx.get(dut.loads.weight.en)
                 for group in range(HW.groups):
                     if ctx.get(weight.groups) >> group & 1:
                         memory[group, ctx.get(weight.address)] = [
                             ctx.get(weight.data[n]) for n in range(HW.lanes)]
-                await ctx.tick()
 
         simulate(dut, bench)
         for tile in range(3):
@@ -79,6 +80,7 @@ def test_loader_places_the_program_and_the_table(seed: int) -> None:
                 taken = ctx.get(dut.i.ready)
                 await ctx.tick()
         ctx.set(dut.i.valid, 0)
+        watch(ctx)
 
     async def bench(ctx):
         words, entries = {}, {}
