@@ -230,7 +230,7 @@ class Requantize:
 class Residual:
     """See :class:`deltamoe.rtl.writeback.residual.Residual`."""
 
-    READ = 2
+    READ = 3
     LATENCY = READ + 1
 
 
@@ -280,7 +280,7 @@ class StoreReader:
     """See :class:`deltamoe.rtl.memory.store_reader.StoreReader`."""
 
     DEPTH = Depth(8)
-    AHEAD = Depth(4)
+    AHEAD = Depth(Residual.READ + 2)
     LATENCY = Residual.READ + Fifo.timing.latency
 
 

@@ -144,7 +144,7 @@ class Loader(wiring.Component):
     def place_table(self, m: Module, count, expects, room):
         """Hand out the bytes of a beat one by one; at the last, there is ``room`` for the next."""
         lanes, table = self.hw.lanes, self.loads.table
-        position, writes = Signal(range(lanes)), Signal()
+        position, writes, ends = Signal(range(lanes)), Signal(), Signal()
         m.d.comb += writes.eq(self.into(Target.TABLE) & self.i.valid & expects)
         m.d.sync += [
             table.en.eq(writes),
@@ -152,9 +152,9 @@ class Loader(wiring.Component):
             table.data.eq(self.i.p.data.word_select(position, 8)),
         ]
         with m.If(self.into(Target.TABLE)):
-            m.d.comb += room.eq(position == lanes - 1)
+            m.d.comb += room.eq(ends)
         with m.If(writes):
-            m.d.sync += position.eq(position + 1)
+            m.d.sync += [position.eq(position + 1), ends.eq(position == lanes - 2)]
 
     def place_weights(self, m: Module, taken):
         """Walk rows, the groups of a span, and passes."""

@@ -1,10 +1,13 @@
 """The memories that ``STORE`` reads, behind one port."""
 
+from itertools import pairwise
+
 from amaranth import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.cycles import Residual
 from deltamoe.rtl.descriptor import Target
 from deltamoe.rtl.interfaces import StoreRead, YieldingRead, bytes_of, residual_of, sums_of
 from deltamoe.rtl.record import Area, Record
@@ -57,12 +60,14 @@ class StorePorts(wiring.Component):
     def elaborate(self, platform):
         m, store, residual, size = Module(), self.store, self.residual, 8 * self.hw.bus_bytes
         wide, half = Signal(data.ArrayLayout(signed(32), self.hw.word)), Signal()
-        kept, keeps = Signal(size), Signal()
+        words = [Signal(size, name=f"word_{n}") for n in range(Residual.READ - 1)]
+        other = Signal(len(words))
         is_residual, is_sums, is_reference = (store.target == target for target in (
             Target.RESIDUAL, Target.STATE, Target.REFERENCE))
 
         m.d.sync += [
-            half.eq(store.half), keeps.eq(~is_residual),
+            half.eq(store.half), other.eq((other << 1) | ~is_residual),
+            *(later.eq(word) for word, later in pairwise(words)),
             store.granted.eq(Mux(is_sums, self.sums.granted, Mux(
                 is_reference, self.references.granted, residual.granted))),
         ]
@@ -72,13 +77,13 @@ class StorePorts(wiring.Component):
                                     self.rows.address)),
             self.rows.granted.eq(residual.granted), self.rows.data.eq(residual.data),
             self.sums.address.eq(store.address), self.references.address.eq(store.address),
-            store.data.eq(Mux(keeps, kept, Value.cast(residual.data))),
+            store.data.eq(Mux(other[-1], words[-1], Value.cast(residual.data))),
         ]
         with m.If(is_sums):
-            m.d.sync += kept.eq(Value.cast(wide).word_select(half, size))
+            m.d.sync += words[0].eq(Value.cast(wide).word_select(half, size))
         with m.Else():
-            m.d.sync += kept[size // 2 :].eq(Value.cast(self.references.data))
+            m.d.sync += words[0][size // 2 :].eq(Value.cast(self.references.data))
             with m.If(~half):
-                m.d.sync += kept[: size // 2].eq(Value.cast(self.references.data))
+                m.d.sync += words[0][: size // 2].eq(Value.cast(self.references.data))
 
         return m

@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.cycles import Residual
 from deltamoe.rtl.descriptor import Target
 from deltamoe.rtl.formats import COMMAND, STORING
 from deltamoe.rtl.interfaces import StoreRead, Stores
@@ -78,7 +79,8 @@ class StoreReader(cycles.StoreReader, wiring.Component):
         transfers, finished = self.transfers, self.transfers.finished
         here, following = Signal.like(read.address), Signal.like(read.address)
         begins, asked, upper, taken = Signal(), Signal(), Signal(), Signal()
-        completes, arrives, ahead = Signal(), Signal(), Signal(range(self.AHEAD + 1))
+        completes, arrives = Signal(), Signal(Residual.READ - 1)
+        ahead = Signal(range(self.AHEAD + 1))
 
         pipe(m, beats.o, wiring.flipped(self.o))
         m.d.comb += [
@@ -92,11 +94,12 @@ class StoreReader(cycles.StoreReader, wiring.Component):
             completes.eq(taken & (upper | (read.target != Target.REFERENCE))),
             read.address.eq(Mux(taken, following, here)),
             read.half.eq(upper ^ (taken & (read.target != Target.RESIDUAL))),
-            beats.i.valid.eq(arrives & ~self.stop), beats.i.payload.eq(read.data),
+            beats.i.valid.eq(arrives[-1] & ~self.stop), beats.i.payload.eq(read.data),
         ]
         m.d.sync += [
             running.eq((running | begins) & ~finished), asked.eq(ahead + completes != self.AHEAD),
-            ahead.eq(ahead + completes - (self.o.valid & self.o.ready)), arrives.eq(completes),
+            ahead.eq(ahead + completes - (self.o.valid & self.o.ready)),
+            arrives.eq((arrives << 1) | completes),
             here.eq(read.address), upper.eq(read.half),
             following.eq(read.address + (read.half | (read.target != Target.STATE))),
         ]

@@ -96,41 +96,42 @@ class Places(wiring.Component):
         m.submodules.entries = entries = BlockMemory(word, hw.remembered_tokens)
         write, read = entries.write_port(), entries.read_port()
         number, given, taken = Signal(range(hw.queue_depth)), Signal(word), Signal(count)
-        same, stays, free, chosen = (Signal(count, name=name) for name in (
-            "same", "stays", "free", "chosen"))
+        old, same, stays, free, first, chosen = (Signal(count, name=name) for name in (
+            "old", "same", "stays", "free", "first", "chosen"))
         following, before, judged = Signal.like(number), Signal(word), Signal.like(number)
-        valid, last, expert = Signal(), Signal(), Signal(bits)
+        valid, last, expert, known = Signal(), Signal(), Signal(bits), Signal()
 
         m.d.comb += [
             following.eq(number + (token.valid & token.last)),
             read.addr.eq(memory.base + following), write.addr.eq(memory.base + judged),
-            write.en.eq(valid & last & memory.remembers), token.known.eq(same.any()),
+            write.en.eq(valid & last & memory.remembers), token.known.eq(known),
+            token.slot.eq(Cat(Cat(chosen[n] for n in range(count) if n >> bit & 1).any()
+                              for bit in range(len(token.slot)))),
         ]
         m.d.sync += [
             before.eq(read.data), number.eq(following), judged.eq(number),
             valid.eq(token.valid), last.eq(token.last), expert.eq(token.expert),
         ]
+        equal = Cat(old[n] & (before[n] == token.expert[:bits]) for n in range(count))
+        m.d.sync += [same.eq(equal), known.eq(equal.any())]
         for n in range(count):
-            old = Signal(name=f"old_{n}")
             m.d.sync += [
-                old.eq(memory.remembers & ~memory.fresh & (n < memory.top_k)),
-                same[n].eq(old & (before[n] == token.expert[:bits])),
-                stays[n].eq(old & Cat(
+                old[n].eq(memory.remembers & ~memory.fresh & (n < memory.top_k)),
+                stays[n].eq(old[n] & Cat(
                     (before[n] == winner[:bits]) & (rank < memory.top_k)
                     for rank, winner in enumerate(token.winners)).any()),
             ]
         m.d.comb += free.eq(~(stays | taken))
         for n in range(count):
-            with m.If(chosen[n]):
-                m.d.comb += token.slot.eq(n)
             m.d.comb += [
-                chosen[n].eq(Mux(token.known, same[n], free[n] & ~free[:n].any())),
+                first[n].eq(free[n] & ~free[:n].any()),
+                chosen[n].eq(Mux(known, same[n], first[n])),
                 write.data[n].eq(Mux(chosen[n], expert, Mux(taken[n], given[n], before[n]))),
             ]
             with m.If(valid & chosen[n]):
                 m.d.sync += given[n].eq(expert)
         with m.If(valid):
-            m.d.sync += taken.eq(Mux(last, 0, taken | Mux(token.known, 0, chosen)))
+            m.d.sync += taken.eq(Mux(last, 0, taken | Mux(known, 0, first)))
         with m.If(memory.start):
             m.d.sync += number.eq(0)
 

@@ -192,9 +192,10 @@ class Checks(cycles.Checks, wiring.Component):
         attention = self.descriptor.attention
         is_attention = self.descriptor.opcode == Opcode.ATTENTION
         spread = Mux(is_attention, attention.value_spread, operator.spread)
-        split = Mux(is_attention, (operator.spread + operator.head_split - spread)[:3],
-                    operator.head_split)
+        split = Signal(3)
         m.d.sync += [
+            split.eq(Mux(is_attention, operator.spread + operator.head_split - spread,
+                         operator.head_split)),
             *(size.eq(value) for size, value in zip(sizes, quotients, strict=True)),
             heads.eq(select(operator.set_size, sizes)),
             lifted.eq((operator.head_words + (2 << spread) - 1) >> 1),

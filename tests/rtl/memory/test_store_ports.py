@@ -3,6 +3,7 @@
 import numpy as np
 from amaranth import Value
 
+from deltamoe.rtl.cycles import Residual
 from deltamoe.rtl.memory.store_ports import StorePorts
 from deltamoe.rtl.program import Target
 from tests.support.bench import drive, simulate
@@ -29,6 +30,9 @@ def test_store_ports_choose_one_of_four_beats(seed: int) -> None:
         for n in range(P):
             ctx.set(port.data[n], 0 if port is dut.residual else int(data[n]))
         await ctx.tick()
+        for n in range(P):
+            ctx.set(port.data[n], 0)
+        await ctx.tick().repeat(Residual.READ - 2)
         for n in range(P):
             ctx.set(port.data[n], int(data[n]) if port is dut.residual else 0)
 
