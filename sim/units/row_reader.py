@@ -7,10 +7,10 @@ nobody adds to the residual stream. A row begins only while none is under way to
 see whether the sink has room for all of it: that is in the cycle after the last word of the row
 before was on ``o``, ``RowReader.BETWEEN`` after it was read::
 
-    cycle     s      s+1    s+2    s+3         a row of two words, the next behind it
+    cycle     s      s+1    s+2    s+3    s+4    a row of two words, the next behind it
     start     yes
-    reads            0      1      –      –      0      1
-    o                              0      1      –      –      0
+    reads            0      1      –      –      –      0      1
+    o                                     0      1      –      –      –      0
 """
 
 from bisect import bisect_left
