@@ -69,7 +69,7 @@ class Divider(cycles.Divider, wiring.Component):
                 ("rest", 24), ("bits", QUOTIENT), ("divisor", 24), ("saturated", 1),
                 ("tag", self.tag))]
             if stage == 1:
-                saturated = rest >= divisor
+                saturated = ~(rest - divisor)[-1]  # no borrow; a comparison would be deeper
             if stage:
                 shifted = Cat(bits[-1], rest)
                 fits = shifted >= divisor

@@ -154,7 +154,7 @@ class RunControl(wiring.Component):
             commands.accepted.eq(commands.start & ~commands.busy & ~commands.reset),
             starts.eq(commands.accepted & (refusal == ErrorCode.NONE)),
         ]
-        self.watch(m, over)
+        self.watch(m, over, starts)
         with m.Switch(state):
             with m.Case(State.IDLE), m.If(starts):
                 m.d.sync += [state.eq(State.CLEAR), waiting.eq(1)]
@@ -204,13 +204,17 @@ class RunControl(wiring.Component):
         ]
         return refusal
 
-    def watch(self, m: Module, over: Signal) -> None:
-        """Count the cycles in which nothing moved."""
-        silence = Signal(32)
-        m.d.comb += over.eq(self.commands.busy & (self.program.settings.watchdog != 0)
-                            & (silence == self.program.settings.watchdog))
-        m.d.sync += silence.eq(silence + 1)
-        with m.If(self.bus.progress | over | ~self.commands.busy | self.program.begin):
+    def watch(self, m: Module, over: Signal, starts: Signal) -> None:
+        """Count the cycles in which nothing moved; a register tells that it was the last one."""
+        watched, last_cycle, watchdog = Signal(), Signal(32), self.commands.settings.watchdog
+        with m.If(starts):
+            m.d.sync += [watched.eq(watchdog != 0), last_cycle.eq(watchdog - 1)]
+        silence, expires = Signal(32), Signal()
+        moves = self.bus.progress | over | ~self.commands.busy | self.program.begin
+        m.d.comb += over.eq(self.commands.busy & expires)
+        m.d.sync += [silence.eq(silence + 1),
+                     expires.eq(watched & (silence == last_cycle) & ~moves)]
+        with m.If(moves):
             m.d.sync += silence.eq(0)
 
     def run(self, m: Module, state: Signal, unreported: Signal, over: Signal) -> None:

@@ -154,10 +154,10 @@ class Sequencer(cycles.Sequencer, wiring.Component):
         loads, stores, transferred = Signal(16), Signal(16), Signal()
         m.d.comb += [transferred.eq(self.transfer.valid & self.transfer.ready),
                      fetched.eq(transferred & transfer.program)]
-        with m.If(begin | fetched):
-            m.d.sync += limit.eq(Mux(begin, 0, first))
-        with m.Elif(transferred & ~transfer.skip & transfer.into[Target.PROGRAM]):
-            m.d.sync += limit.eq(limit + transfer.descriptor.load.descriptors)
+        extends = ~transfer.skip & transfer.into[Target.PROGRAM]
+        with m.If(begin | (transferred & (transfer.program | extends))):
+            m.d.sync += limit.eq(Mux(begin, 0, Mux(
+                transfer.program, first, limit + transfer.descriptor.load.descriptors)))
         with m.If(begin):
             m.d.sync += loads.eq(0)
         with m.Elif(transferred & ~transfer.program):

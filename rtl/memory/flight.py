@@ -7,7 +7,7 @@
                         │◄──┴──── − 1 ◄───┘
 """
 
-from amaranth import Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -67,14 +67,14 @@ class Flight(wiring.Component):
         m.submodules.words = words = Memory(
             shape=STORED, depth=self.depth, init=[], attrs={"ram_style": "distributed"})
         write, read = words.write_port(), words.read_port(domain="comb")
-        level, room = Signal(range(self.depth + 1)), Signal(init=1)
+        under_way = Signal(self.depth)  # as many of the lower bits are set
         left = Signal(9)
         ended, waiting, burst, oldest = Signal(), Signal(), self.i.p, self.oldest
 
         m.d.comb += [
-            self.i.ready.eq(room), write.en.eq(self.i.valid & self.i.ready),
+            self.i.ready.eq(~under_way[-1]), write.en.eq(self.i.valid & self.i.ready),
             write.data.beats.eq(burst.beats), write.data.last.eq(burst.last),
-            ended.eq(oldest.taken & oldest.ends), waiting.eq(level > 1),
+            ended.eq(oldest.taken & oldest.ends), waiting.eq(under_way[1:2]),
         ]
         with m.If(write.en):
             m.d.sync += write.addr.eq(self.after(write.addr))
@@ -90,9 +90,9 @@ class Flight(wiring.Component):
             with m.If(waiting | write.en):
                 m.d.sync += read.addr.eq(self.after(read.addr))
         with m.If(write.en & ~ended):
-            m.d.sync += [level.eq(level + 1), room.eq(level != self.depth - 1)]
+            m.d.sync += under_way.eq(Cat(1, under_way))
         with m.If(ended & ~write.en):
-            m.d.sync += [level.eq(level - 1), room.eq(1)]
+            m.d.sync += under_way.eq(under_way >> 1)
 
         return m
 

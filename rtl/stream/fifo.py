@@ -20,8 +20,7 @@ class Fifo(cycles.Fifo, wiring.Component):
     Timing
     ------
     One transfer a cycle on each side; one cycle of latency. ``i.ready`` and ``o.valid`` come from
-    registers, and what comes in on ``i.valid`` and ``o.ready`` chooses between sums that do not
-    depend on it.
+    registers, and no sum or comparison depends on ``i.valid`` and ``o.ready``.
     """
 
     record = Record(moves="stores payloads")
@@ -42,7 +41,6 @@ class Fifo(cycles.Fifo, wiring.Component):
             shape=self.shape, depth=self.depth, init=[], attrs={"ram_style": "distributed"}
         )
         write, read = words.write_port(), words.read_port(domain="comb")
-        level = Signal(range(self.depth + 1))
         room, present, popped = Signal(init=1), Signal(), Signal()
 
         m.d.comb += [
@@ -50,13 +48,15 @@ class Fifo(cycles.Fifo, wiring.Component):
             write.en.eq(self.i.valid & self.i.ready), popped.eq(self.o.valid & self.o.ready),
             write.data.eq(self.i.payload), self.o.payload.eq(read.data),
         ]
+        after_write, after_read = (Mux(port.addr == self.depth - 1, 0, port.addr + 1)
+                                   for port in (write, read))
         with m.If(write.en):
-            m.d.sync += write.addr.eq(Mux(write.addr == self.depth - 1, 0, write.addr + 1))
+            m.d.sync += write.addr.eq(after_write)
         with m.If(popped):
-            m.d.sync += read.addr.eq(Mux(read.addr == self.depth - 1, 0, read.addr + 1))
+            m.d.sync += read.addr.eq(after_read)
         with m.If(write.en & ~popped):
-            m.d.sync += [level.eq(level + 1), room.eq(level != self.depth - 1), present.eq(1)]
+            m.d.sync += [room.eq(after_write != read.addr), present.eq(1)]
         with m.If(popped & ~write.en):
-            m.d.sync += [level.eq(level - 1), room.eq(1), present.eq(level != 1)]
+            m.d.sync += [room.eq(1), present.eq(after_read != write.addr)]
 
         return m

@@ -4,10 +4,10 @@ A transfer that enters @ ``t`` comes out of the queue in ``t + 1``, ``Fifo.timin
 gives its command then, as does the next in the cycle after one has finished. With a command @
 ``c``, ``running`` is set for ``c + 1``, in which the first word is read at the earliest; then one
 is in each cycle in which the port is granted. A beat is on ``o`` ``StoreReader.LATENCY`` after its
-last word was read: memory and two registers, and the queue of beats. A beat counts as ``ahead`` from
-the cycle after its last word was read to that in which it is sent; so a word is read in the cycle
-after the beat ``StoreReader.AHEAD`` before its own was sent, at the earliest, and with five beats
-one can be sent in every cycle::
+last word was read: memory and two registers, and the queue of beats. A beat counts as ``ahead``
+from the cycle after its last word was read to that in which it is sent; so a word is read in the
+cycle after the beat ``StoreReader.AHEAD`` before its own was sent, at the earliest, and with five
+beats one can be sent in every cycle::
 
     cycle     c        c+1    c+2    c+3    c+4    c+5    c+6
               command  read 0                      on o, sent at the earliest

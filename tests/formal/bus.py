@@ -138,7 +138,7 @@ class Reading(Surroundings):
         assert hw.outstanding == 2, "the invariants say where the second burst is"
         self.make = make
         self.invariants = [
-            *FOLLOWED, "(= [dut.flight.level] [level])",
+            *FOLLOWED, "(= [dut.flight.under_way] (bvsub (bvshl #b01 [level]) #b01))",
             "(= [dut.flight.oldest__present] (distinct [level] #b00))",
             "(= [dut.flight.read__addr] (xor [head] [dut.flight.oldest__present]))",
             "(= [dut.flight.$signature__addr] [tail])",
