@@ -139,8 +139,8 @@ class ComputeExecutor(cycles.ComputeExecutor, wiring.Component):
         The descriptor being issued, and its rows, from registers.
     o : ``Out(stream.Signature(ISSUED))``
         Operators issued; once it was ready, there is room for one until the next is.
-    stored, pending : ``In(1)``, ``Out``
-        A transfer of a ``STORE`` has finished; how many have not.
+    stored, pending : ``In(1)``, ``Out(StoreReader.DEPTH)``
+        A transfer of a ``STORE`` has finished; as many of the lower bits are set as have not.
     idle, waits_loads, waits_computes : ``Out``
         Nothing is being issued; the next waits for loads, for operators or transfers.
 
@@ -174,7 +174,7 @@ class ComputeExecutor(cycles.ComputeExecutor, wiring.Component):
             "finished": In(Finished(hw)), "issue": Out(Issue(hw)),
             "lengths": Out(Lookup(256, range(hw.max_tokens + 1))),
             "o": Out(stream.Signature(ISSUED)),
-            "stored": In(1), "pending": Out(range(StoreReader.DEPTH + 1)),
+            "stored": In(1), "pending": Out(StoreReader.DEPTH),
             "idle": Out(1), "waits_loads": Out(1), "waits_computes": Out(1),
         })
 
@@ -190,8 +190,8 @@ class ComputeExecutor(cycles.ComputeExecutor, wiring.Component):
 
         m.d.comb += [
             stores.eq(offered.opcode == Opcode.STORE),
-            held.eq(stores & Mux(offered.store.target == Target.RESIDUAL, self.pending != 0,
-                                 self.pending == StoreReader.DEPTH)),
+            held.eq(stores & Mux(offered.store.target == Target.RESIDUAL, self.pending[0],
+                                 self.pending[-1])),
             loaded.eq(finished.loads >= offered.compute.wait_loads),
             by_row.eq(offered.operator.by_row & ~stores),
             computed.eq((finished.computes >= wanted) & self.o.ready & ~held),
@@ -212,9 +212,9 @@ class ComputeExecutor(cycles.ComputeExecutor, wiring.Component):
         m.d.sync += wanted.eq(Mux(by_row & (waits != 0), waits - 1, waits))
         begins = stores & self.i.valid & self.i.ready
         with m.If(begins & ~self.stored):
-            m.d.sync += self.pending.eq(self.pending + 1)
+            m.d.sync += self.pending.eq(Cat(1, self.pending))
         with m.Elif(~begins & self.stored):
-            m.d.sync += self.pending.eq(self.pending - 1)
+            m.d.sync += self.pending.eq(self.pending >> 1)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.idle.eq(1)

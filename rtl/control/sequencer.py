@@ -182,7 +182,7 @@ class Sequencer(cycles.Sequencer, wiring.Component):
         m.d.sync += fetching.eq((fetching & ~fetched) | program.begin)
         m.d.comb += [
             idle.eq(~fetching & load.idle & ~loading & issue.idle & retire.idle
-                    & (issue.pending == 0)),
+                    & ~issue.pending[0]),
             both_done.eq(load_walk.done & compute_walk.done),
             program.ended.eq(idle & both_done & ~self.bus_error),
             stuck.eq(idle & (load_walk.done | load.waits | load_walk.lacks)

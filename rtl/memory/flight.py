@@ -78,15 +78,16 @@ class Flight(wiring.Component):
         ]
         with m.If(write.en):
             m.d.sync += write.addr.eq(self.after(write.addr))
-        with m.If(oldest.taken):
-            m.d.sync += [left.eq(left - 1), oldest.ends.eq(left == 2)]
-        with m.If(ended | ~oldest.present):
+        follows = oldest.ends | ~oldest.present
+        with m.If(oldest.taken | ~oldest.present):
             m.d.sync += [
-                oldest.present.eq(waiting | write.en),
-                left.eq(Mux(waiting, read.data.beats, burst.beats)),
-                oldest.ends.eq(Mux(waiting, read.data.beats == 1, burst.single)),
-                oldest.last.eq(Mux(waiting, read.data.last, burst.last)),
+                left.eq(Mux(follows, Mux(waiting, read.data.beats, burst.beats), left - 1)),
+                oldest.ends.eq(Mux(follows, Mux(waiting, read.data.beats == 1, burst.single),
+                                   left == 2)),
             ]
+        with m.If(ended | ~oldest.present):
+            m.d.sync += [oldest.present.eq(waiting | write.en),
+                         oldest.last.eq(Mux(waiting, read.data.last, burst.last))]
             with m.If(waiting | write.en):
                 m.d.sync += read.addr.eq(self.after(read.addr))
         with m.If(write.en & ~ended):

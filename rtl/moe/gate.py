@@ -182,11 +182,12 @@ class Gate(cycles.Gate, wiring.Component):
         routed = Signal(self.ROUTED)  # as many of the lower bits are set
         indices = [Signal(8, name=f"winner_{n}") for n in range(self.hw.max_top_k)]
         lanes = [GateExponential(self.width) for _ in range(GATE_LANES)]
-        reading, last = Signal(), Signal()
+        reading, last, busy, single = Signal(), Signal(), Signal(), Signal()
         longest, top_k = Signal(8), self.settings.top_k
-        m.d.sync += longest.eq(Mux(top_k > end.step, top_k, end.step + 1))
+        m.d.sync += [longest.eq(Mux(top_k > end.step, top_k, end.step + 1)),
+                     single.eq(end.step == 0)]
         m.d.comb += [
-            sends.eq(ranked & (left == 0) & ~routed[-1]),
+            sends.eq(ranked & ~busy & ~routed[-1]),
             self.freed.eq(reading & last),
         ]
         leaves = self.o.valid & self.o.ready & self.o.p.last
@@ -195,11 +196,12 @@ class Gate(cycles.Gate, wiring.Component):
         with m.Elif(~sends & leaves):
             m.d.sync += routed.eq(routed >> 1)
         with m.If(sends):
-            m.d.sync += [left.eq(longest), reading.eq(1), step.eq(0), last.eq(end.step == 0)]
+            m.d.sync += [left.eq(longest), busy.eq(1), reading.eq(1), step.eq(0),
+                         last.eq(single)]
             m.d.sync += [kept.eq(index) for kept, index in
                          zip(indices, ranking.indices, strict=True)]
-        with m.Elif(left != 0):
-            m.d.sync += [left.eq(left - 1), step.eq(step + 1),
+        with m.Elif(busy):
+            m.d.sync += [left.eq(left - 1), busy.eq(left != 1), step.eq(step + 1),
                          last.eq(step + 1 == end.step)]
             with m.If(last & reading):
                 m.d.sync += [reading.eq(0), bank.eq(bank + 1), full[bank].eq(0)]

@@ -99,6 +99,7 @@ class Places(wiring.Component):
         old, same, stays, free, first, chosen = (Signal(count, name=name) for name in (
             "old", "same", "stays", "free", "first", "chosen"))
         following, before, judged = Signal.like(number), Signal(word), Signal.like(number)
+        counts = Signal(count)  # which of the winners and of the entries a token has
         valid, last, expert, known = Signal(), Signal(), Signal(bits), Signal()
 
         m.d.comb += [
@@ -113,12 +114,13 @@ class Places(wiring.Component):
             valid.eq(token.valid), last.eq(token.last), expert.eq(token.expert),
         ]
         equal = Cat(old[n] & (before[n] == token.expert[:bits]) for n in range(count))
-        m.d.sync += [same.eq(equal), known.eq(equal.any())]
+        m.d.sync += [same.eq(equal), known.eq(equal.any()), counts.eq(
+            Cat(rank < memory.top_k for rank in range(count)))]
         for n in range(count):
             m.d.sync += [
-                old[n].eq(memory.remembers & ~memory.fresh & (n < memory.top_k)),
+                old[n].eq(memory.remembers & ~memory.fresh & counts[n]),
                 stays[n].eq(old[n] & Cat(
-                    (before[n] == winner[:bits]) & (rank < memory.top_k)
+                    (before[n] == winner[:bits]) & counts[rank]
                     for rank, winner in enumerate(token.winners)).any()),
             ]
         m.d.comb += free.eq(~(stays | taken))
