@@ -3,7 +3,7 @@
 import csv
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -316,9 +316,9 @@ def evaluate(model: str | Path | Network, images: str | Path, out: str | Path | 
     sampled = {index * len(paths) // rtl for index in range(rtl)}
     found, mismatches = [], 0
     for index, path in enumerate(progress.each(paths, "inferring", len(paths))):
-        engines = ["float"] if both.known.real is not None else []
-        inferences = {name: infer(both, path, engine=name, task=task)
-                      for name in (*engines, "integer")}
+        run = infer(both, path, task=task)
+        inferences = {"integer": run} if run.real is None else {
+            "float": replace(run, engine="float", output=run.real), "integer": run}
         if index in sampled:
             inferences["rtl"] = run_verilog(both, hardware, task=task, image=path)
             mismatches += inferences["rtl"].mismatches

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -233,8 +233,8 @@ def demonstrate(out: Path, image: Path | None = None, *, engine: str = "integer"
     with progress.bar("simulating"):
         simulation = simulate(network, hardware, image=judged, energy_table=ENERGY_TABLE, **memory)
     with progress.bar("inferring"):
-        real = infer(network, judged, hardware=hardware, engine="float")
         run = infer(network, judged, hardware=hardware)
+        real = replace(run, engine="float", output=run.real)
     if engine == "rtl":
         run = run_verilog(network, hardware, image=judged, progress=progress, **memory)
     shown = Saliency(meaning, judged, tuple(sources), share, run, map_of(real, photograph),
