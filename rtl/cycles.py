@@ -247,13 +247,6 @@ class RowReader:
     BETWEEN = Residual.READ + 1
 
 
-class Sequencer:
-    """See :class:`deltamoe.rtl.control.sequencer.Sequencer`."""
-
-    TRANSFERS = Depth(8)
-    HANDED = Fifo.timing.latency + 1
-
-
 class Softmax:
     """See :class:`deltamoe.rtl.attention.softmax.Softmax`."""
 
@@ -282,6 +275,13 @@ class StoreReader:
     DEPTH = Depth(8)
     AHEAD = Depth(Residual.READ + 2)
     LATENCY = Residual.READ + Fifo.timing.latency
+
+
+class TransferQueue:
+    """See :class:`deltamoe.rtl.control.transfer_queue.TransferQueue`."""
+
+    DEPTH = Depth(8)
+    LATENCY = Fifo.timing.latency + 1
 
 
 class Walker:

@@ -36,8 +36,10 @@ class Divider(cycles.Divider, wiring.Component):
 
     Timing
     ------
-    One division a cycle, ``LATENCY`` cycles from ``i`` to ``o``. A stall holds all stages. The
-    softmax needs a result every 13 cycles for 129 tokens; a serial unit gives one in 18.
+    One division a cycle, ``LATENCY`` cycles from ``i`` to ``o``. A stall holds all stages. Whether
+    the divisor fits is the borrow of the subtraction: a comparison beside it took LUTs 6 levels
+    deep on ``zcu102``, the borrow is a carry. The softmax needs a result every 13 cycles for 129
+    tokens; a serial unit gives one in 18.
     """
 
     record = Record(twin="arithmetic.softmax", combinational={
@@ -69,11 +71,12 @@ class Divider(cycles.Divider, wiring.Component):
                 ("rest", 24), ("bits", QUOTIENT), ("divisor", 24), ("saturated", 1),
                 ("tag", self.tag))]
             if stage == 1:
-                saturated = ~(rest - divisor)[-1]  # no borrow; a comparison would be deeper
+                saturated = ~(rest - divisor)[-1]
             if stage:
                 shifted = Cat(bits[-1], rest)
-                fits = shifted >= divisor
-                rest, bits = Mux(fits, shifted - divisor, shifted), Cat(fits, bits[:-1])
+                less = shifted - divisor
+                fits = ~less[-1]
+                rest, bits = Mux(fits, less, shifted), Cat(fits, bits[:-1])
             with m.If(enable):
                 m.d.sync += [registers[0].eq(rest), registers[1].eq(bits), registers[2].eq(divisor),
                              registers[3].eq(saturated), registers[4].eq(tag)]

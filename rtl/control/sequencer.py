@@ -12,11 +12,11 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
 
-from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.control.executor import ComputeExecutor, LoadExecutor
 from deltamoe.rtl.control.retirement import Retirement
 from deltamoe.rtl.control.run_control import Program
+from deltamoe.rtl.control.transfer_queue import TransferQueue
 from deltamoe.rtl.control.walker import Walker
 from deltamoe.rtl.descriptor import ErrorCode, Target
 from deltamoe.rtl.formats import COMMAND, TRANSFER
@@ -32,11 +32,10 @@ from deltamoe.rtl.interfaces import (
 )
 from deltamoe.rtl.memory.block_memory import BlockMemory
 from deltamoe.rtl.record import Area, Ram, Record
-from deltamoe.rtl.stream.fifo import Fifo
 from deltamoe.rtl.stream.pipe import pipe
 
 
-class Sequencer(cycles.Sequencer, wiring.Component):
+class Sequencer(wiring.Component):
     """Run one program from ``begin`` until it has ``ended`` or has a ``problem``.
 
     The first thing that goes wrong is a problem in the next cycle, whatever is in flight; nothing
@@ -53,8 +52,7 @@ class Sequencer(cycles.Sequencer, wiring.Component):
     code : ``In(Write(Walker.rows(hw), 8 * hw.bus_bytes))``
         Write port of the program memory.
     command, transfer : ``Out(stream.Signature(COMMAND))``, ``Out(stream.Signature(TRANSFER))``
-        To reader and loader, which takes a transfer when it has finished it; at most ``TRANSFERS``
-        wait for that.
+        To reader and loader, which takes a transfer when it has finished it.
     queues : ``Out(Queues(hw))``
         How many tokens an expert has.
     issue, draining, deferred : ``Out(Issue(hw))``, ``Out(Draining())``, ``Out(Deferred())``
@@ -65,10 +63,6 @@ class Sequencer(cycles.Sequencer, wiring.Component):
         Operators in flight; no descriptor to issue; the next waits for loads or operators; a load
         runs; a load waits.
 
-    Timing
-    ------
-    A transfer that the executor sends in cycle ``t`` is offered to the loader, from a register, in
-    ``t + HANDED`` or in the cycle after the one before it was taken.
     """
 
     record = Record(moves="orders descriptors", area=Area(
@@ -107,7 +101,7 @@ class Sequencer(cycles.Sequencer, wiring.Component):
         m.submodules.load = load = LoadExecutor(hw)
         m.submodules.issue = issue = ComputeExecutor(hw)
         m.submodules.retire = retire = Retirement(hw)
-        m.submodules.transfers = transfers = Fifo(TRANSFER, self.TRANSFERS - 1)
+        m.submodules.transfers = transfers = TransferQueue(hw)
         fetched, first, limit = Signal(), Signal(16), Signal(16)
 
         m.d.comb += [
@@ -129,24 +123,17 @@ class Sequencer(cycles.Sequencer, wiring.Component):
             ]
         pipe(m, load.command, flipped(self.command))
         pipe(m, load.o, transfers.i)
+        pipe(m, transfers.o, flipped(self.transfer))
         pipe(m, issue.o, retire.i)
         pipe(m, retire.stores, flipped(self.stores.requests))
         for inner, outer in ((load.occupied, self.queues.occupied),
                              (issue.lengths, self.queues.lengths), (issue.issue, self.issue),
                              (retire.draining, self.draining), (retire.deferred, self.deferred)):
             wiring.connect(m, inner, flipped(outer))
-        self.hand_on(m, transfers)
         self.count(m, fetched, first, limit, load, issue, retire)
         self.conclude(m, fetched, load, issue, retire, load_walker.walk, compute_walker.walk)
 
         return m
-
-    def hand_on(self, m: Module, transfers: Fifo):
-        """Offer the oldest transfer from a register."""
-        head, waiting = self.transfer, transfers.o
-        m.d.comb += waiting.ready.eq(~head.valid | head.ready)
-        with m.If(waiting.ready):
-            m.d.sync += [head.valid.eq(waiting.valid), head.payload.eq(waiting.payload)]
 
     def count(self, m: Module, fetched, first, limit, load, issue, retire):
         """Count what has been loaded and what has finished."""

@@ -16,8 +16,8 @@ from deltamoe.rtl.formats import COMMAND
 from deltamoe.rtl.interfaces import Master
 from deltamoe.rtl.memory.axi import OKAY, AxiRead
 from deltamoe.rtl.memory.bursts import Bursts
-from deltamoe.rtl.memory.flight import STORED, Flight
-from deltamoe.rtl.record import Area, Ram, Record
+from deltamoe.rtl.memory.flight import Flight
+from deltamoe.rtl.record import Area, Record
 from deltamoe.rtl.stream.pipe import pipe
 
 
@@ -46,8 +46,7 @@ class DmaReader(cycles.DmaReader, wiring.Component):
     fewer than ``outstanding`` are in flight. ``o`` is the R channel without a register.
     """
 
-    record = Record(moves="reads beats", area=Area(
-        distributed=lambda hw: (Ram(STORED, hw.outstanding),)), combinational={
+    record = Record(moves="reads beats", area=Area(), combinational={
         "axi.arvalid": ("bus.drain",),
         "axi.rready": ("bus.drain", "o.ready"),
         "bus.progress": ("axi.rvalid", "bus.drain", "o.ready"),

@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.memory.bursts import BURST
-from deltamoe.rtl.record import Record
+from deltamoe.rtl.record import Area, Ram, Record
 
 STORED = data.StructLayout({"beats": 9, "last": 1})
 """What is kept of a burst: its beats; whether it is the last of its transfer."""
@@ -54,7 +54,8 @@ class Flight(wiring.Component):
     if the memory holds none.
     """
 
-    record = Record(moves="counts beats")
+    record = Record(moves="counts beats", area=Area(
+        distributed=lambda hw: (Ram(STORED, hw.outstanding),)))
 
     i: stream.Interface
 

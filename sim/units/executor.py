@@ -64,8 +64,8 @@ class LoadExecutor:
         """
         ends, loader = self.loader.ends, self.loader
         ready = accepted = max(offered + JUDGED, self.free)
-        if len(ends) >= cycles.Sequencer.TRANSFERS:
-            accepted = max(accepted, ends[-cycles.Sequencer.TRANSFERS] + 1)
+        if len(ends) >= cycles.TransferQueue.DEPTH:
+            accepted = max(accepted, ends[-cycles.TransferQueue.DEPTH] + 1)
         wanted, routed = load.wait_computes, load.routed
         skips = load.skip_if_empty and not rows
         if skips and wanted < routed:

@@ -1,9 +1,9 @@
 """The loader: when it takes the beats of a transfer.
 
 The executor enters a transfer into a queue, from whose head it goes to a register. There the
-loader sees it ``Sequencer.HANDED`` cycles later at the earliest, or in the cycle after the last
-beat of the one before. The queue and the register hold ``Sequencer.TRANSFERS`` together. A beat is
-taken as it comes, with these exceptions:
+loader sees it ``TransferQueue.LATENCY`` cycles later at the earliest, or in the cycle after the
+last beat of the one before. The queue and the register hold ``TransferQueue.DEPTH`` together. A
+beat is taken as it comes, with these exceptions:
 
 * of table entries it is held for ``lanes`` cycles, one for each byte;
 * the second of a word of sums waits until no word ``passes`` the register that it would overwrite;
@@ -14,7 +14,7 @@ A skipped transfer takes one cycle. A load has finished in the cycle after its l
 """
 
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.cycles import Sequencer
+from deltamoe.rtl.cycles import TransferQueue
 from deltamoe.rtl.program import Target
 from deltamoe.sim.ports import Busy
 
@@ -33,7 +33,7 @@ class Loader:
 
     def expects(self, entered: int) -> int:
         """Return from when it takes beats of the next transfer, which ``entered`` its queue."""
-        return max(entered + Sequencer.HANDED, self.ends[-1] + 1 if self.ends else 0)
+        return max(entered + TransferQueue.LATENCY, self.ends[-1] + 1 if self.ends else 0)
 
     def hold(self, target: Target) -> int:
         """Return for how many cycles it holds a beat."""

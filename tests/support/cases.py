@@ -21,6 +21,7 @@ from deltamoe.rtl import formats
 from deltamoe.rtl.arith.divider import Divider, fraction, quotient
 from deltamoe.rtl.attention.corner_turn import CornerTurn
 from deltamoe.rtl.attention.softmax import Softmax
+from deltamoe.rtl.control.transfer_queue import TransferQueue
 from deltamoe.rtl.interfaces import parameters_of
 from deltamoe.rtl.linear.event_encoder import EventEncoder
 from deltamoe.rtl.linear.event_queue import EventQueue
@@ -356,6 +357,14 @@ def fifo_case(rng: np.random.Generator) -> Case:
     words = rng.integers(0, 256, 50).tolist()
     return Case("fifo", lambda: Fifo(8, 3), {"i": words}, {"o": words},
                 cycles=Fifo.timing.cycles(50))
+
+
+@draws("transfer_queue")
+def transfer_queue_case(rng: np.random.Generator) -> Case:
+    bits = formats.TRANSFER.size
+    transfers = [int.from_bytes(rng.bytes(-(-bits // 8)), "little") >> -bits % 8 for _ in range(40)]
+    return Case("transfer_queue", lambda: TransferQueue(HW), {"i": transfers}, {"o": transfers},
+                cycles=len(transfers) + TransferQueue.LATENCY)
 
 
 def make(name: str, seed: int) -> Case:
