@@ -16,7 +16,7 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.memory.bursts import BURST
 from deltamoe.rtl.record import Area, Ram, Record
 
-STORED = data.StructLayout({"beats": 9, "last": 1})
+STORED = data.StructLayout({"beats": 9, "single": 1, "last": 1})
 """What is kept of a burst: its beats; whether it is the last of its transfer."""
 
 
@@ -74,7 +74,8 @@ class Flight(wiring.Component):
 
         m.d.comb += [
             self.i.ready.eq(~under_way[-1]), write.en.eq(self.i.valid & self.i.ready),
-            write.data.beats.eq(burst.beats), write.data.last.eq(burst.last),
+            write.data.beats.eq(burst.beats), write.data.single.eq(burst.single),
+            write.data.last.eq(burst.last),
             ended.eq(oldest.taken & oldest.ends), waiting.eq(under_way[1:2]),
         ]
         with m.If(write.en):
@@ -83,7 +84,7 @@ class Flight(wiring.Component):
         with m.If(oldest.taken | ~oldest.present):
             m.d.sync += [
                 left.eq(Mux(follows, Mux(waiting, read.data.beats, burst.beats), left - 1)),
-                oldest.ends.eq(Mux(follows, Mux(waiting, read.data.beats == 1, burst.single),
+                oldest.ends.eq(Mux(follows, Mux(waiting, read.data.single, burst.single),
                                    left == 2)),
             ]
         with m.If(ended | ~oldest.present):

@@ -146,6 +146,9 @@ class Reading(Surroundings):
             ("(=> [dut.flight.oldest__present]"
              " (= [dut.flight.oldest__ends] (= [missing] #b000000001)))"),
             *(f"(= ((_ extract 8 0) [dut.flight.words[{n}]]) [beats_{n}])"
+              for n in range(hw.outstanding)),
+            *(f"(= ((_ extract 9 9) [dut.flight.words[{n}]])"
+              f" (ite (= [beats_{n}] #b000000001) #b1 #b0))"
               for n in range(hw.outstanding))]
         super().__init__(hw, {"o_ready": In(1), "arready": In(1),
                               "rvalid": In(1), "rresp": In(2), "rlast": In(1)})
