@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from amaranth import Module, Signal
+from amaranth.sim import Simulator
 
 from deltamoe.golden.library import find
 from deltamoe.rtl.compiler.entry import compile_program
@@ -141,8 +143,18 @@ def test_groups_are_shared_out_within_a_set(fields: dict, valid: bool) -> None:
 
 @pytest.mark.parametrize("divisor", [1, 2, 3, 6, 12, 20, 24, 28, 31])
 def test_quotient_is_rounded_up(divisor: int) -> None:
-    for value in range(256):
-        assert quotient(value, divisor) == -(-value // divisor)
+    m, value, result = Module(), Signal(8), Signal(8)
+    m.d.comb += result.eq(quotient(value, divisor))
+
+    async def bench(ctx):
+        for number in range(256):
+            ctx.set(value, number)
+            assert ctx.get(result) == -(-number // divisor)
+
+    simulator = Simulator(m)
+    simulator.add_testbench(bench)
+    simulator.run()
+
 
 
 @pytest.mark.parametrize(("given", "field", "limit"), [
