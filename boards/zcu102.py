@@ -16,7 +16,7 @@ ZCU102 = Board(
     ),
     part="xcup",
     clock=Clock(300.0, Assumed("the clock of the published accelerators on this board")),
-    supported=by_levels(18.0, ULTRASCALE_PLUS, "12d232e"),
+    supported=by_levels(7.0, ULTRASCALE_PLUS, "74616f4"),
     memory=MemoryModel(latency=100, interval=1),
     memory_source="assumed: 64 bytes a cycle is all that the board's DDR4 has",
 )

@@ -8,7 +8,7 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.cycles import PAGE
 from deltamoe.rtl.formats import COMMAND
 from deltamoe.rtl.memory.axi import ADDRESS_WIDTH
-from deltamoe.rtl.record import Area, Record
+from deltamoe.rtl.record import Record
 
 BURST = data.StructLayout({"address": ADDRESS_WIDTH, "beats": 9, "single": 1, "last": 1})
 """One burst; ``single`` tells that it has one beat, ``last`` marks the transfer's final one."""
@@ -32,7 +32,7 @@ class Bursts(wiring.Component):
     page allows is counted ahead.
     """
 
-    record = Record(moves="splits commands", area=Area(instances=lambda hw: 2), combinational={
+    record = Record(moves="splits commands", combinational={
         "i.ready": ("o.ready",),
     })
 

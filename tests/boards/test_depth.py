@@ -189,7 +189,7 @@ def synthesized(unit: wiring.Component, target: str) -> Depth:
     return depth({"Top": netlist}, "Top")
 
 
-DEEPEST = 11.9
+DEEPEST = 9
 """LUT levels that no logic of ``nano`` may exceed."""
 
 
