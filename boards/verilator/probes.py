@@ -30,10 +30,10 @@ def probes(hw: HwConfig) -> list[Probe]:
     """Return all probes: the program, loads, the drain, what is issued, and the groups' events."""
     places = [
         Probe("busy", ("run_control",), "program__running"),
-        Probe("load", ("sequencer",), "transfer__valid"),
-        Probe("loaded", ("sequencer",), "transfer__ready"),
-        Probe("load_position", ("sequencer",), "transfer__payload", TRANSFER, "position"),
-        Probe("load_program", ("sequencer",), "transfer__payload", TRANSFER, "program"),
+        Probe("load", ("sequencer", "transfers"), "o__valid"),
+        Probe("loaded", ("sequencer", "transfers"), "o__ready"),
+        Probe("load_position", ("sequencer", "transfers"), "o__payload", TRANSFER, "position"),
+        Probe("load_program", ("sequencer", "transfers"), "o__payload", TRANSFER, "program"),
         Probe("left", ("sequencer", "retire", "held"), "o__ready"),
         Probe("drain_position", ("sequencer", "retire", "held"), "o__payload", ISSUED, "position"),
         Probe("issue_position", ("sequencer", "issue"), "o__payload", ISSUED, "position"),
