@@ -61,7 +61,7 @@ def layers(result: Result, hw: HwConfig) -> Figure:
     shown = operators(result, hw)
     figure = Figure(figsize=(9, 0.21 * len(shown) + 1.2))
     axes = figure.subplots()
-    ideal, waits, rest = zip(*shown.values(), strict=True)
+    ideal, waits, rest = ([parts[n] for parts in shown.values()] for n in range(3))
     names = list(shown)
     axes.barh(names, ideal, color=BLUE, label=f"multiplications / {hw.mac_units}")
     axes.barh(names, rest, left=ideal, color=ORANGE, label="fill, drain and stalls")
