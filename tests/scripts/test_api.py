@@ -301,6 +301,6 @@ def test_example_of_the_readme(capsys: pytest.CaptureFixture) -> None:
     exec(code, {})
     figures, mismatches, answer = capsys.readouterr().out.splitlines()
     cycles = int(figures.split()[0])
-    assert f"| m3vit-tiny-129 on `zcu102`, one frame | {cycles:,} cycles, " in text
+    assert f"| m3vit-tiny-129 on `zcu102`, one frame | {cycles:,} and " in text
     assert mismatches == "0"
     assert answer.startswith("Frames/s (rtl) in multiples of those of dense: zero-skip ")
