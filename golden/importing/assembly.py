@@ -7,6 +7,8 @@ it, a missing bias into zeros, positions of another size into new ones.
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import torch
+
 from deltamoe.golden.config import ModelConfig
 from deltamoe.golden.importing.blocks import block_weights
 from deltamoe.golden.importing.bounds import check_bounds
@@ -118,7 +120,7 @@ def assemble(tensors: Weights, options: Options, *, name: str, source: str, acti
     chosen = options.activation or activation
     if chosen is None:
         raise ValueError(f"{source}: tensors do not tell the activation; say --activation")
-    tail = Tail(source, parts.tensors, tokens=position.shape[1], dim=dim, prefix=prefix.shape[1],
+    tail = Tail(source, parts.tensors, tokens=position.shape[1], dim=dim, prefix=prefix,
                 heads=options.heads, epsilon=epsilon, activation=chosen)
     host, nodes = _on_host(tail, normalization, notes)
     classes = () if host else tuple(_heads(parts, weights, dim, normalization))
@@ -126,7 +128,7 @@ def assemble(tensors: Weights, options: Options, *, name: str, source: str, acti
         key, tensor = next(iter(parts.tensors.items()))
         raise ValueError(f"{source}: tensor {key} of shape {tuple(tensor.shape)} has no place in "
                          "this network")
-    weights |= {"cls_token": prefix, "pos_embed": position}
+    weights |= {"cls_token": torch.zeros(1, prefix, dim), "pos_embed": position}
     if sized["hidden_dim"] == 1:
         raise ValueError(f"{source} lacks tensor blocks.0.mlp.fc1.weight")
     try:
@@ -135,7 +137,7 @@ def assemble(tensors: Weights, options: Options, *, name: str, source: str, acti
             patch_size=patch, embed_dim=dim, num_layers=len(layers), num_heads=options.heads,
             top_k=options.top_k if sized["num_experts"] else 0, num_classes=classes,
             norm=normalization, norm_epsilon=epsilon, activation=chosen,
-            prefix_tokens=prefix.shape[1], **sized)
+            prefix_tokens=prefix, **sized)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
     return Assembled(config, checked(weights, config, source), notes, host, nodes,

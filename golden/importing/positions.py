@@ -16,8 +16,11 @@ PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
 
 def positions(parts: Parts, options: Options, trained: tuple[int, int] | None, dim: int,
               patch: int, antialias: bool, notes: list[str]
-              ) -> tuple[Tensor, tuple[int, int], Tensor]:
-    """Return positions of all tokens, height and width of an image, and the tokens before it.
+              ) -> tuple[Tensor, tuple[int, int], int]:
+    """Return positions of all tokens, height and width of an image, and its tokens before patches.
+
+    Tokens before the patches are a part of their positions, as in a network that is read from an
+    ONNX file: their sum is rounded to float32 once, which is what the network itself does.
 
     Parameters
     ----------
@@ -84,5 +87,6 @@ def positions(parts: Parts, options: Options, trained: tuple[int, int] | None, d
         plane = patches.T.reshape(1, dim, *grid).float()
         patches = functional.interpolate(plane, size=size, mode="bicubic", align_corners=False,
                                          antialias=antialias).reshape(dim, -1).T
-    rows = torch.cat([stored[:known], torch.zeros(prefix.shape[1] - known, dim), patches])
-    return rows[None], image, prefix
+    before_patches = torch.cat([stored[:known], torch.zeros(prefix.shape[1] - known, dim)])
+    rows = torch.cat([before_patches.float() + prefix[0].float(), patches])
+    return rows[None], image, prefix.shape[1]

@@ -152,6 +152,8 @@ def test_both_exports_and_the_checkpoint_are_the_same_bits(
         network = load(folder / f"{exporter}.onnx", Options(preprocessing=direct.preprocessing))
         assert (network.host is None, not network.nodes) == (case.whole, case.whole)
         assert vars(network.config) | {"name": name} == vars(direct.config)
+        for key, tensor in direct.weights.items():
+            assert torch.equal(network.weights[key], tensor), key
         quantized = quantize(network.model(), images)
         assert quantized.tensors.keys() == expected.tensors.keys()
         for key, tensor in expected.tensors.items():
