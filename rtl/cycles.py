@@ -38,6 +38,12 @@ def comparing(terms: int) -> int:
     return 1 + comparing(-(-terms // 2)) if terms > 1 else 0
 
 
+class Activations:
+    """See :class:`deltamoe.rtl.memory.activations.Activations`."""
+
+    READ = 2
+
+
 class ActivationTable:
     """See :class:`deltamoe.rtl.writeback.activation_table.ActivationTable`."""
 
@@ -212,7 +218,8 @@ class OperandSource:
     HELD = 1
     CHOSEN = 2
     SHORTEST = 2
-    LATENCY = 2
+    RECALL = Activations.READ - 1
+    LATENCY = Activations.READ + 1
 
 
 class ProbeItems:

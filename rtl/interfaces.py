@@ -113,7 +113,7 @@ class ActivationRead(wiring.Signature):
     Members
     -------
     address, data : ``Out(range(hw.act_words))``, ``In(bytes_of(hw))``
-        Word, and what it holds, in the next cycle.
+        Word, and what it holds, ``Activations.READ`` cycles later.
     beside, upper : ``In(words_beside(hw)).array(2)``, ``In(1)``
         The words that follow it, if ``address`` is a multiple of ``read_words``: of either half of
         the memory, and which to take. If words are read together.

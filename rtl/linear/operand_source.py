@@ -2,7 +2,7 @@
 
 ::
 
-    i ──►│──┬──► rows there? ──────►│──► leader ──►│──► address ──►│ memory ──► pick ──►│──► o
+    i ──►│──┬──► rows there? ──────►│──► leader ──►│──► address ──►│ memories ──►│ pick ──►│──► o
             └──► which may lead? ──►│
 """
 
@@ -104,7 +104,9 @@ class OperandSource(cycles.OperandSource, wiring.Component):
     An item is held ``HELD`` cycles after it is on ``i``, or when the one before it leaves. If an
     item of ``n`` reads is chosen for in cycle ``t``, its rows are complete and there is room for
     it then; the leader is picked in the cycle after, and it is begun in ``t + CHOSEN``, when it
-    reads its first word, which is on ``o`` ``LATENCY`` cycles later. The next item is chosen for in
+    reads its first word, which is on ``o`` ``LATENCY`` cycles later. Activations come a cycle later
+    than the words of all other memories, which therefore are asked for ``RECALL`` cycles later, by
+    ``Read`` and ``Recall`` alike. The next item is chosen for in
     ``t + n`` at the earliest, or ``t + SHORTEST``; then ``waiting`` does not tell of the item that
     is being begun, and ``queues.accept`` is added. ``i.ready``, ``issued``, ``queues`` and
     ``drained`` come from registers. No path is longer than 6.5 levels of LUTs on ``zcu102``, where
@@ -133,17 +135,19 @@ class OperandSource(cycles.OperandSource, wiring.Component):
     def elaborate(self, platform):
         m = Module()
         hw, counts, address = self.hw, self.counts, Signal(range(self.hw.operand_words))
-        given, current, sent = (Signal(item(hw), name=name)
-                                for name in ("given", "current", "sent"))
+        given, current, fetched, sent = (Signal(item(hw), name=name)
+                                         for name in ("given", "current", "fetched", "sent"))
         made, left = Signal(operands(hw)), Signal.like(given.words)
         holds, moves, takes = Signal(), Signal(), Signal()
         offered, met, probes, fresh = Signal(), Signal(), Signal(), Signal()
         free, goes, assigned = Signal(), Signal(), Signal()
-        m.d.comb += [port.address.eq(address) for port in (
-            self.read.act, self.read.normed, self.read.probabilities)]
+        m.d.comb += self.read.act.address.eq(address)
+        m.d.sync += [port.address.eq(address) for port in (
+            self.read.normed, self.read.probabilities)]
         found, leads = self.choose(m, given, goes & ~probes)
         leader, led = Signal.like(current.drained.leader), Signal.like(current.drained.leader)
-        read, last, count = Signal(), Signal(), Signal(range(hw.word + 1))
+        word = data.StructLayout({"present": 1, "last": 1, "count": range(hw.word + 1)})
+        asked, came = Signal(word), Signal(word)
 
         m.d.comb += [
             moves.eq(goes | ~holds), takes.eq(moves & self.i.valid),
@@ -168,9 +172,10 @@ class OperandSource(cycles.OperandSource, wiring.Component):
             address.eq(address + self.reads(current, 1)),
             current.row.eq(current.row + (self.reads(current, hw.word)
                                           >> current.drained.split)),
-            sent.eq(current), read.eq(counts.source_busy), last.eq(left == 1),
-            count.eq(Mux(left == 1, current.tail, hw.word)),
-            self.o.valid.eq(read), self.o.payload.eq(made),
+            fetched.eq(current), sent.eq(fetched), sent.drained.leader.eq(led),
+            asked.present.eq(counts.source_busy), asked.last.eq(left == 1),
+            asked.count.eq(Mux(left == 1, current.tail, hw.word)), came.eq(asked),
+            self.o.valid.eq(came.present), self.o.payload.eq(made),
         ]
         with m.If(moves):
             m.d.sync += given.eq(self.i.payload)
@@ -179,7 +184,8 @@ class OperandSource(cycles.OperandSource, wiring.Component):
         with m.If(fresh):
             m.d.sync += led.eq(leader)
         self.send(m, sent, made)
-        m.d.comb += [made.last.eq(last), made.count.eq(count), made.leader.eq(led)]
+        m.d.comb += [made.last.eq(came.last), made.count.eq(came.count),
+                     made.leader.eq(sent.drained.leader)]
         self.trace(m, goes, given, current, sent, made)
 
         return m
@@ -222,10 +228,13 @@ class OperandSource(cycles.OperandSource, wiring.Component):
     def trace(self, m: Module, goes, given, current, sent, made):
         """Read the references beside the operands."""
         reference = self.read.reference
-        address, recalled = reference.address, Signal.like(reference.address)
-        m.d.comb += reference.recalls.eq(
-            self.counts.source_busy & (current.tracks | (current.source == Source.REFERENCE)))
-        m.d.sync += [address.eq(address + 1), recalled.eq(address)]
+        address, recalled = (Signal.like(reference.address, name=name)
+                             for name in ("reference_address", "recalled"))
+        m.d.sync += [
+            reference.recalls.eq(
+                self.counts.source_busy & (current.tracks | (current.source == Source.REFERENCE))),
+            address.eq(address + 1), reference.address.eq(address), recalled.eq(reference.address),
+        ]
         with m.If(goes):
             m.d.sync += address.eq(Mux(
                 given.source == Source.REFERENCE, given.address, given.reference_address))

@@ -10,6 +10,7 @@ from deltamoe.rtl import formats
 from deltamoe.rtl.linear.event_encoder import EventEncoder
 from deltamoe.rtl.linear.item_generator import ItemGenerator
 from deltamoe.rtl.linear.operand_source import OperandSource
+from deltamoe.rtl.memory.activations import Activations
 from deltamoe.rtl.program import Linear, Source
 from tests.support.bench import put, simulate
 from tests.support.case import pack
@@ -49,10 +50,11 @@ def test_words_are_read_together(wide: int, seed: int) -> None:
             await ctx.tick()
             ctx.set(dut.i.valid, 0)
             await ctx.tick().repeat(OperandSource.CHOSEN - 1)
-            seen = []
+            seen, addresses = [], [0] * Activations.READ
             for _ in range(words // size + OperandSource.LATENCY):
-                address = ctx.get(dut.read.act.address)
+                addresses.append(ctx.get(dut.read.act.address))
                 await ctx.tick()
+                address = addresses[-Activations.READ]
                 upper = int(rng.integers(2))
                 ctx.set(dut.read.act.upper, upper)
                 for n in range(p):

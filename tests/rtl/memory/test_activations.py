@@ -21,7 +21,7 @@ def test_activations_hold_words_and_images(hw: HwConfig, seed: int) -> None:
 
     async def read(ctx, address: int) -> list[int]:
         ctx.set(dut.read.address, address)
-        await ctx.tick()
+        await ctx.tick().repeat(Activations.READ)
         return [ctx.get(dut.read.data[n]) for n in range(P)]
 
     async def bench(ctx):
@@ -50,5 +50,27 @@ def test_activations_hold_words_and_images(hw: HwConfig, seed: int) -> None:
                         assert [[ctx.get(words[k][n]) for n in range(P)]
                                 for k in range(hw.read_words - 1)] == (
                             memory[word + 1 : word + hw.read_words].tolist())
+
+    simulate(dut, bench)
+
+
+def test_a_row_a_cycle_is_read(seed: int) -> None:
+    """Words of both halves, one behind the other, each with its own place in its row."""
+    rng = np.random.default_rng(seed)
+    dut, half = Activations(HW), HW.act_row * lower_half(HW.act_words // HW.act_row)
+    words = [0, half, 1, half + 1, half - 1, half, *rng.permutation(HW.act_words)[:20].tolist()]
+    memory = rng.integers(0, 256, (HW.act_words, P))
+
+    async def bench(ctx):
+        for word in set(words):
+            drive(ctx, dut.write, en=1, address=word, data=memory[word].tolist())
+            await ctx.tick()
+        drive(ctx, dut.write)
+        read = []
+        for word in words + [0] * Activations.READ:
+            ctx.set(dut.read.address, word)
+            read.append([ctx.get(dut.read.data[n]) for n in range(P)])
+            await ctx.tick()
+        assert read[Activations.READ :] == memory[words].tolist()
 
     simulate(dut, bench)
