@@ -218,7 +218,6 @@ class OperandSource:
     HELD = 1
     CHOSEN = 2
     SHORTEST = 2
-    RECALL = Activations.READ - 1
     LATENCY = Activations.READ + 1
 
 

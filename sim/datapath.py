@@ -55,7 +55,7 @@ class Pipeline:
         count["source_full"] += chosen - met
         count["source_busy"] += item.words
         if kept.recalls and item.known:
-            source.recall(begun, read)
+            source.recalls.add(begun, read)
         if kept.updates and item.closes:
             self.updates.add(begun + MOVED, read + MOVED)
         count["events"] += item.sent

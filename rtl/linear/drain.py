@@ -58,7 +58,8 @@ class Drain(cycles.Drain, wiring.Component):
     is ``active``. One word a cycle; ``o`` follows ``sums`` by ``latency(hw)`` cycles. No more rows
     of scores or tokens are under way than the softmax and the gate can hold, so neither ever
     refuses a word. The record behind the oldest one is in registers too, so that its groups may be
-    asked for their sums ahead of its turn.
+    asked for their sums ahead of its turn. Whether the oldest is of the operator that is active, and
+    whether it opens a row or a token, is in registers, as all else waits for it.
     """
 
     record = Record(moves="pairs sums with their parameters", area=Area(
@@ -89,28 +90,30 @@ class Drain(cycles.Drain, wiring.Component):
         m.submodules.order = order = Fifo(drained(self.hw), 6 * self.hw.groups)
         pipe(m, wiring.flipped(self.i), order.i)
         head, sums, counts = Signal(drained(self.hw)), self.sums, self.counts
-        position, op = Signal.like(sums.word), Signal.like(self.op)
+        position = Signal.like(sums.word)
         rows, tokens = Signal(Softmax.ROWS), Signal(Gate.TOKENS)
         last, ready, room, due, busy = (Signal() for _ in range(5))
-        opens = Signal(init=1)
-        present, active, complete = Signal(), Signal(), Signal()
+        opens, opens_row, opens_token = Signal(init=1), Signal(), Signal()
+        present, complete = Signal(), Signal()
         behind, waits, advances = Signal.like(head), Signal(), Signal()
 
         m.d.comb += [advances.eq(~present | sums.release), order.o.ready.eq(~waits | advances)]
-        m.d.sync += [op.eq(self.op), active.eq(self.active),
-                     complete.eq(Mux(advances, sums.summed[1], sums.summed[0]))]
+        m.d.sync += [
+            due.eq(self.active & Mux(advances, waits & (behind.op == self.op),
+                                     present & (head.op == self.op))),
+            complete.eq(Mux(advances, sums.summed[1], sums.summed[0])),
+        ]
         with m.If(advances):
             m.d.sync += [present.eq(waits), head.eq(behind),
+                         opens_row.eq((behind.dest == Dest.SCORES) & behind.first),
+                         opens_token.eq((behind.dest == Dest.GATE) & behind.first),
                          sums.groups.eq(Mux(waits, sums.next_groups, 0))]
         with m.If(order.o.ready):
             m.d.sync += [waits.eq(order.o.valid), behind.eq(order.o.payload),
                          sums.next_groups.eq(members(m, self.hw, order.o.p, "next"))]
 
-        opens_row = (head.dest == Dest.SCORES) & head.first
-        opens_token = (head.dest == Dest.GATE) & head.first
         m.d.comb += [
             room.eq((~opens_row | ~rows[-1]) & (~opens_token | ~tokens[-1])),
-            due.eq(present & active & (head.op == op)),
             ready.eq(~opens | (complete & room)), busy.eq(due & ready),
             counts.drain_busy.eq(busy),
             counts.drain_starved.eq(due & opens & ~complete),

@@ -2,7 +2,7 @@
 
 ::
 
-    i ──►│──┬──► rows there? ──────►│──► leader ──►│──► address ──►│ memories ──►│ pick ──►│──► o
+    i ──►│──┬──► rows there? ──────►│──► leader ──►│──► address ──►│ memories ──►│──► pick ──►│──► o
             └──► which may lead? ──►│
 """
 
@@ -102,16 +102,15 @@ class OperandSource(cycles.OperandSource, wiring.Component):
     Timing
     ------
     An item is held ``HELD`` cycles after it is on ``i``, or when the one before it leaves. If an
-    item of ``n`` reads is chosen for in cycle ``t``, its rows are complete and there is room for
-    it then; the leader is picked in the cycle after, and it is begun in ``t + CHOSEN``, when it
-    reads its first word, which is on ``o`` ``LATENCY`` cycles later. Activations come a cycle later
-    than the words of all other memories, which therefore are asked for ``RECALL`` cycles later, by
-    ``Read`` and ``Recall`` alike. The next item is chosen for in
-    ``t + n`` at the earliest, or ``t + SHORTEST``; then ``waiting`` does not tell of the item that
-    is being begun, and ``queues.accept`` is added. ``i.ready``, ``issued``, ``queues`` and
-    ``drained`` come from registers. No path is longer than 6.5 levels of LUTs on ``zcu102``, where
-    the choice in a single cycle took 16; with items at least three cycles apart nothing would have
-    to be added, but m3vit-tiny-129 would take 0.8 % longer.
+    item of ``n`` reads is chosen for in cycle ``t``, its rows are complete and there is room for it
+    then; the leader is picked in the cycle after, and it is begun in ``t + CHOSEN``, when it reads
+    its first word, which is on ``o`` ``LATENCY`` cycles later. Words of all memories are in
+    registers before one is chosen; those of the activations are in their own room. The next item is
+    chosen for in ``t + n`` at the earliest, or ``t + SHORTEST``; then ``waiting`` does not tell of
+    the item that is being begun, and ``queues.accept`` is added. ``i.ready``, ``issued``,
+    ``queues`` and ``drained`` come from registers. No path is longer than 6.5 levels of LUTs on
+    ``zcu102``, where the choice in a single cycle took 16; with items at least three cycles apart
+    nothing would have to be added, but m3vit-tiny-129 would take 0.8 % longer.
     """
 
     record = Record(moves="orders operands", area=Area(
@@ -141,9 +140,8 @@ class OperandSource(cycles.OperandSource, wiring.Component):
         holds, moves, takes = Signal(), Signal(), Signal()
         offered, met, probes, fresh = Signal(), Signal(), Signal(), Signal()
         free, goes, assigned = Signal(), Signal(), Signal()
-        m.d.comb += self.read.act.address.eq(address)
-        m.d.sync += [port.address.eq(address) for port in (
-            self.read.normed, self.read.probabilities)]
+        m.d.comb += [port.address.eq(address) for port in (
+            self.read.act, self.read.normed, self.read.probabilities)]
         found, leads = self.choose(m, given, goes & ~probes)
         leader, led = Signal.like(current.drained.leader), Signal.like(current.drained.leader)
         word = data.StructLayout({"present": 1, "last": 1, "count": range(hw.word + 1)})
@@ -206,17 +204,23 @@ class OperandSource(cycles.OperandSource, wiring.Component):
     def send(self, m: Module, sent, made):
         """The word that was read, with what its item says of it."""
         word = Signal(data.ArrayLayout(8, self.hw.word))
+        words = {Source.ACT: self.read.act.data}
+        for source in Source:
+            if source not in words:
+                port = getattr(self.read, source.name.lower())
+                words[source] = Signal.like(port.data, name=f"{source.name.lower()}_word")
+                m.d.sync += words[source].eq(port.data)
         with m.Switch(sent.source):
             for source in Source:
                 with m.Case(source):
-                    m.d.comb += word.eq(getattr(self.read, source.name.lower()).data)
+                    m.d.comb += word.eq(words[source])
         m.d.comb += [made[name].eq(sent[name]) for name in ("row", "kv", "columns", "dense")]
         m.d.comb += [made[name].eq(sent.drained[name]) for name in place(self.hw)]
         if self.hw.read_words > 1:
             m.d.comb += [made[name].eq(sent[name]) for name in ("wide", "operand_signed")]
             m.d.comb += [made.beside[n].eq(half) for n, half in enumerate(self.read.act.beside)]
             m.d.comb += made.upper.eq(self.read.act.upper)
-        before = self.read.reference.data
+        before = words[Source.REFERENCE]
         for n in range(self.hw.word):
             m.d.comb += [
                 made.operand[n].eq(Mux(sent.operand_signed, word[n].as_signed(), word[n])),
@@ -228,13 +232,11 @@ class OperandSource(cycles.OperandSource, wiring.Component):
     def trace(self, m: Module, goes, given, current, sent, made):
         """Read the references beside the operands."""
         reference = self.read.reference
-        address, recalled = (Signal.like(reference.address, name=name)
-                             for name in ("reference_address", "recalled"))
-        m.d.sync += [
-            reference.recalls.eq(
-                self.counts.source_busy & (current.tracks | (current.source == Source.REFERENCE))),
-            address.eq(address + 1), reference.address.eq(address), recalled.eq(reference.address),
-        ]
+        address = reference.address
+        asked, recalled = (Signal.like(address, name=name) for name in ("recalling", "recalled"))
+        m.d.comb += reference.recalls.eq(
+            self.counts.source_busy & (current.tracks | (current.source == Source.REFERENCE)))
+        m.d.sync += [address.eq(address + 1), asked.eq(address), recalled.eq(asked)]
         with m.If(goes):
             m.d.sync += address.eq(Mux(
                 given.source == Source.REFERENCE, given.address, given.reference_address))

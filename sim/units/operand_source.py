@@ -18,9 +18,8 @@ after the last pop of the item ``most`` before it, and none waits in a cycle aft
 all.
 
 A word is on ``o`` ``OperandSource.LATENCY`` cycles after it was read: two for the memory and the
-registers behind it, one for the register ``o``. References are asked for ``OperandSource.RECALL``
-cycles after the word that they are subtracted from. The encoder's and the queue's latency follow,
-until its first event can be popped :data:`ARRIVAL` cycles after ``b``.
+registers behind it, one for the register ``o``. The encoder's and the queue's latency follow, until
+its first event can be popped :data:`ARRIVAL` cycles after ``b``.
 """
 
 from deltamoe.rtl.config import HwConfig
@@ -48,10 +47,6 @@ class Source:
         self.fits = [MOST, *(min(MOST, hw.queue_words // words)
                              for words in range(1, hw.queue_words + 1))]
         self.fitting = MOST  # items as long as the longest since none waited anywhere
-
-    def recall(self, first: int, last: int) -> None:
-        """References are read beside the words that are read in these cycles."""
-        self.recalls.add(first + OperandSource.RECALL, last + OperandSource.RECALL)
 
     def begin(self, start: int, place: Place) -> None:
         """Begin an operator whose first item is held from ``start`` on."""

@@ -42,7 +42,7 @@ def probe(start: int, words: int, changed: Iterable[bool], ready: Callable[[int]
         chosen = max(free, ready(row))
         needs += chosen - free
         begun = source.take(chosen, words)
-        source.recall(begun, begun + words - 1)
+        source.recalls.add(begun, begun + words - 1)
         done = begun + words - 1 + JUDGED
         if moves:
             done += 1 + OperandSource.HELD
