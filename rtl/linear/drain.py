@@ -54,12 +54,12 @@ class Drain(cycles.Drain, wiring.Component):
 
     Timing
     ------
-    A record may be drained ``VISIBLE`` cycles after it came in, and ``START`` after its operator
-    is ``active``. One word a cycle; ``o`` follows ``sums`` by ``latency(hw)`` cycles. No more rows
-    of scores or tokens are under way than the softmax and the gate can hold, so neither ever
-    refuses a word. The record behind the oldest one is in registers too, so that its groups may be
-    asked for their sums ahead of its turn. Whether the oldest is of the operator that is active, and
-    whether it opens a row or a token, is in registers, as all else waits for it.
+    A record may be drained ``VISIBLE`` cycles after it came in, and ``START`` after its operator is
+    ``active``. One word a cycle; ``o`` follows ``sums`` by ``latency(hw)`` cycles. No more rows of
+    scores or tokens are under way than the softmax and the gate can hold, so neither ever refuses a
+    word. The record behind the oldest one is in registers too, so that its groups may be asked for
+    their sums ahead of its turn. Registers tell whether the oldest is of the operator that is
+    active, and whether it opens a row or a token, as all else waits for that.
     """
 
     record = Record(moves="pairs sums with their parameters", area=Area(
