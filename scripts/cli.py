@@ -91,9 +91,9 @@ def show(result: Result, path: Path | None) -> None:
     console.print(result.table())
 
 
-COMMANDS = {"infer": "infer", "simulate": "simulate", "verilog": "verilog", "synth": "synth",
-            "place-and-route": "place_and_route", "bench": "bench", "sweep": "sweep",
-            "video": "video",
+COMMANDS = {"infer": "infer", "simulate": "simulate", "verilog": "verilog", "package": "package",
+            "synth": "synth", "place-and-route": "place_and_route", "bench": "bench",
+            "sweep": "sweep", "video": "video",
             "accuracy": "accuracy", "compare": "compare", "import": "importing",
             "quantize": "quantize", "train": "train", "calibrate": "calibrate", "list": "listing",
             "demo": "demo"}

@@ -20,16 +20,17 @@ WATCHDOG = 1 << 20
 
 @dataclass(frozen=True)
 class Register:
-    """Byte offset, access (``r``, ``w`` or ``rw``) and meaning of a register."""
+    """Byte offset, access (``r``, ``w`` or ``rw``), meaning and value at reset of a register."""
 
     offset: int
     access: str
     meaning: str
+    reset: int = 0
 
 
 REGISTERS = {
-    "id": Register(0x00, "r", "0x44654d6f"),
-    "version": Register(0x04, "r", "version of this map"),
+    "id": Register(0x00, "r", "0x44654d6f", reset=ID),
+    "version": Register(0x04, "r", "version of this map", reset=VERSION),
     "control": Register(0x08, "w", "bit 0 start, bit 1 reset, bit 2 clear interrupt"),
     "status": Register(0x0C, "r", "bit 0 busy, bit 1 done, bit 2 error, bit 3 interrupt, "
                        "enabled or not, bit 4 the bus still owes answers of a program that was "
@@ -43,7 +44,8 @@ REGISTERS = {
     "memory_low": Register(0x28, "rw", "byte address that descriptor addresses are relative to"),
     "memory_high": Register(0x2C, "rw", "its upper bits"),
     "memory_size": Register(0x30, "rw", "bytes that descriptor addresses may reach"),
-    "watchdog": Register(0x34, "rw", "cycles without progress that end a program, 0: never"),
+    "watchdog": Register(0x34, "rw", "cycles without progress that end a program, 0: never",
+                         reset=WATCHDOG),
 }
 """All registers but the counters, which are 64 bits each from ``COUNTERS_OFFSET`` on."""
 
@@ -114,7 +116,7 @@ class Registers(wiring.Component):
         m = Module()
         axi, commands = flipped(self.axi), self.commands
         done, failed, raised = Signal(), Signal(), Signal()
-        writable = {name: Signal(32, name=name, init=WATCHDOG if name == "watchdog" else 0)
+        writable = {name: Signal(32, name=name, init=register.reset)
                     for name, register in REGISTERS.items() if register.access == "rw"}
         settings = commands.settings
         m.d.comb += [

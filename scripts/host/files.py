@@ -3,10 +3,11 @@
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from errno import EACCES, EISDIR
+from errno import EACCES, EEXIST, EISDIR
 from pathlib import Path
 
 STREAMS = re.compile(r"/dev/(std(in|out|err)$|fd/)|/proc/[^/]+/(task/\d+/)?fd/")
@@ -75,6 +76,39 @@ def write_all(contents: Mapping[Path, str | bytes], *, mode: int = 0o666) -> Non
                     written = 0
                     while written < len(content):
                         written += stream.write(content[written:])
+
+
+def write_folder(folder: Path, contents: Mapping[str, str | bytes]) -> None:
+    """Write a new folder with all of its files, or leave nothing.
+
+    It is written under another name beside its place, and takes its own when it is complete.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to; folders above it are made if need be.
+    contents : Mapping
+        Text or bytes of each file, by its path in the folder.
+
+    Raises
+    ------
+    OSError
+        It cannot be written, or is there already.
+    """
+    partial = folder.parent / f".deltamoe-{secrets.token_hex(8)}.partial"
+    try:
+        with naming(folder):
+            if os.path.lexists(folder):
+                raise OSError(EEXIST, os.strerror(EEXIST))
+            partial.mkdir(parents=True)
+        for name, content in contents.items():
+            with naming(folder / name):
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            write(partial / name, content)
+        with naming(folder):
+            partial.replace(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def is_stream(path: Path) -> bool:

@@ -88,6 +88,20 @@ def check_folder(path: Path) -> None:
     check_writable(path, above)
 
 
+def check_new_folder(path: Path, json: Path | None = None) -> None:
+    """Raise ValueError unless a folder can be written whole, and ``json`` beside it.
+
+    Nothing is in its place, and ``json`` is not to be a part of it.
+    """
+    check_folder(path)
+    if os.path.lexists(path):
+        raise ValueError(f"{path} exists already; name a folder that is not there yet")
+    if json is not None and str(json) != "-":
+        place = resolved(json)
+        if resolved(path) in (place, *place.parents):
+            raise ValueError(f"{json} is no file beside {path}, which is written as a whole")
+
+
 def check_name(path: Path) -> None:
     """Raise ValueError if a path is ``-``, which is not meant as the name of a file or a folder."""
     if str(path) == "-":

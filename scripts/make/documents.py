@@ -11,6 +11,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from deltamoe.boards import BOARDS, PRESETS
+from deltamoe.boards.packages import FORMATS
 from deltamoe.boards.synthesis.parts import PARTS, RESOURCES
 from deltamoe.experiments.reading import bundled
 from deltamoe.experiments.study.spec import BUNDLED, read
@@ -207,6 +208,14 @@ def parts() -> str:
          part.router or "nothing here") for name, part in PARTS.items()))
 
 
+def packages() -> str:
+    """Return the formats of packages, and what is checked of each."""
+    return table(("`--as`", "is", "of", "checked by the tests", "checked by no open tool"), (
+        (f"`{name}`", form.holds, ", ".join(f"`{preset}`" for preset, board in BOARDS.items()
+                                            if form.takes(board)), form.checked, form.unchecked)
+        for name, form in FORMATS.items()))
+
+
 def losses() -> str:
     """Return the causes for which a multiplier makes no product."""
     return table(("cause", "meaning"), CAUSES.items())
@@ -256,7 +265,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "attention": attention, "registers": registers, "counters": counters, "timing": timing,
     "gelu": gelu, "clocks": clocks, "figures": figures,
     "units": every_unit, "policies": policies, "models": models, "hardware": hardware,
-    "parts": parts, "losses": losses, "studies": studies,
+    "parts": parts, "packages": packages, "losses": losses, "studies": studies,
     **{f"{draw.__name__.replace('_', '-')}-diagram": fenced(draw) for draw in (
         waveforms.event_encoder, waveforms.requantize, waveforms.activation_table,
         waveforms.layer_norm, waveforms.registers)},

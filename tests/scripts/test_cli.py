@@ -192,6 +192,10 @@ BAD = {
     "verilog --out out --json nosuch/v.json": "no folder nosuch",
     "verilog --hardware nosuch --out out": "'nosuch' is not one of nano",
     "verilog --out good.png": "good.png",
+    "package --as nosuch --out out": "--as 'nosuch' is not one of fusesoc",
+    "package --out out": "Missing option '--as'",
+    "package --as fusesoc --hardware nosuch --out out": "'nosuch' is not one of nano",
+    "package --as fusesoc --out out --json nosuch/p.json": "no folder nosuch",
 }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deltamoe.host.files import write, write_all
+from deltamoe.host.files import write, write_all, write_folder
 
 ROOT = Path(__file__).parents[3]
 USER = 54321
@@ -112,6 +112,27 @@ def test_a_full_disk_leaves_the_old_file(small_disk: Path) -> None:
         write(small_disk / "file", b"x" * 100_000)
     assert caught.value.filename == str(small_disk / "file")
     assert [path.read_text() for path in small_disk.iterdir()] == ["old"]
+
+
+def test_a_folder_appears_with_all_of_its_files(tmp_path: Path) -> None:
+    write_folder(tmp_path / "above/new", {"a": "text", "b/c": b"bytes"})
+    assert {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*")
+            if path.is_file()} == {Path("above/new/a"): b"text", Path("above/new/b/c"): b"bytes"}
+    assert [path.name for path in (tmp_path / "above").iterdir()] == ["new"]
+
+
+def test_a_folder_of_which_one_file_fails_does_not_appear(tmp_path: Path) -> None:
+    with largest_file(4096), pytest.raises(OSError, match="File too large"):
+        write_folder(tmp_path / "new", {"first": "x", "second": "x" * 10_000})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_there_is_left(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    with pytest.raises(OSError, match="File exists") as caught:
+        write_folder(tmp_path / "new", {"first": "x"})
+    assert caught.value.filename == str(tmp_path / "new")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "new"]
 
 
 def test_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None:

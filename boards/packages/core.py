@@ -1,0 +1,117 @@
+"""What is packaged, and what a format of packages is."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from deltamoe.boards.board import Board
+from deltamoe.boards.packages.names import plain
+from deltamoe.boards.verilator.engine import verilog
+from deltamoe.rtl.control.counters import COUNTERS
+from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS, VERSION, Register
+
+VENDOR, LIBRARY = "deltamoe", "accelerator"
+RELEASE = f"{VERSION}.0"
+"""Version of every package: that of the registers, which is what software depends on."""
+
+SPACE = 1 << 12
+"""Bytes of the registers' address space."""
+
+DECLARED = re.compile(r"^  (input|output) (?:\[(\d+):0\] )?(\w+) ?;$", re.MULTILINE)
+"""A port of a module, as Yosys declares it."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """A port of the accelerator."""
+
+    name: str
+    output: bool
+    width: int
+
+    @property
+    def range(self) -> str:
+        """The range of a declaration in Verilog, with a space behind it; nothing for one bit."""
+        return f"[{self.width - 1}:0] " if self.width > 1 else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Core:
+    """The accelerator of a board, to be packaged.
+
+    Attributes
+    ----------
+    board : Board
+        What it is for.
+    verilog : str
+        Its Verilog, with plain names and ``name`` as the top module.
+    """
+
+    board: Board
+    verilog: str
+
+    @property
+    def name(self) -> str:
+        """Name of the top module and of the package."""
+        return name_of(self.board)
+
+    @cached_property
+    def ports(self) -> tuple[Port, ...]:
+        """All ports of the top module, by name."""
+        _, _, behind = self.verilog.partition(f"\nmodule {self.name}(")
+        declared = DECLARED.findall(behind.partition("\nendmodule")[0])
+        return tuple(sorted((Port(name, flow == "output", int(last or 0) + 1)
+                             for flow, last, name in declared), key=lambda port: port.name))
+
+
+def name_of(board: Board) -> str:
+    """Return the name of a board's accelerator as a module, legal and of this board alone."""
+    return f"deltamoe_{board.hardware.name}"
+
+
+def core(board: Board) -> Core:
+    """Return the accelerator of a board; the Verilog is kept for equal sources."""
+    return Core(board=board, verilog=plain(verilog(board.hardware), name_of(board)))
+
+
+def register_map() -> dict[str, Register]:
+    """Return all registers of 32 bits by name, both halves of each counter included."""
+    halves = {f"{name}_{half}": Register(COUNTERS_OFFSET + 8 * n + at, "r", f"{said}, {bits}")
+              for n, (name, said) in enumerate(COUNTERS.items())
+              for half, at, bits in (("low", 0, "bits 31 to 0"), ("high", 4, "bits 63 to 32"))}
+    return {**REGISTERS, **halves}
+
+
+def every_board(_: Board) -> bool:
+    """Tell that a format takes a board."""
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A kind of package.
+
+    Attributes
+    ----------
+    name : str
+        What ``--as`` takes.
+    holds : str
+        What a package of it is, in a few words.
+    files : callable
+        Text of each file, by its path in the package.
+    use : callable
+        What to do with it: a command, or a line of Python.
+    checked, unchecked : str
+        What the tests check, and by which tool; what no open tool can check.
+    takes : callable
+        Whether there is one for a board.
+    """
+
+    name: str
+    holds: str
+    files: Callable[[Core], Mapping[str, str]]
+    use: Callable[[Core], str]
+    checked: str
+    unchecked: str
+    takes: Callable[[Board], bool] = every_board
