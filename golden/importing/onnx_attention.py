@@ -17,7 +17,7 @@ from deltamoe.golden.importing.onnx_layers import (
     norm,
     scaled,
 )
-from deltamoe.golden.importing.refusals import NORMALIZED, RELATIVE, ROTARY, WINDOWS
+from deltamoe.golden.importing.refusals import MIXED, NORMALIZED, RELATIVE, ROTARY, WINDOWS
 
 if TYPE_CHECKING:
     import onnx
@@ -106,8 +106,7 @@ def _order(graph: Graph, result: str, value: str, factor: float, *, transposed: 
     order = np.rint(channels[:, 0]).astype(np.int64)
     if np.abs(channels - order[:, None]).max() > 0.01 or (
             np.abs(rows - np.arange(rows.shape[1])[:, None]).max() > 0.01):
-        raise UnmatchedError("between a layer and an attention's product, tokens or channels are "
-                             "mixed; they are moved and scaled, and nothing else")
+        raise UnmatchedError(str(MIXED))
     return order
 
 
@@ -131,8 +130,7 @@ def _projection(graph: Graph, layer: Linear, context: str) -> Linear:
     order = np.rint(moved[0]).astype(np.int64)
     if sorted(order) != list(range(heads * width)) or np.any(moved != order) or (
             np.any(rows != np.arange(tokens)[:, None])):
-        raise UnmatchedError("between a context and its projection, tokens or channels are mixed; "
-                             "they are moved and nothing else")
+        raise UnmatchedError(str(MIXED))
     return layer._replace(weight=layer.weight[:, np.argsort(order)])
 
 

@@ -27,6 +27,9 @@ ROTARY = Refusal("rotary positions (RoPE)", POSITION,
 NORMALIZED = Refusal("normalized queries and keys (QK-norm)",
                      "scaled products of queries and keys as their layer makes them",
                      f"a network without these normalizations, {PLAIN}")
+MIXED = Refusal("an attention that mixes tokens or channels between a layer and a product",
+                "products of layers' outputs that are moved and scaled, and nothing else",
+                f"a network whose layers make the queries, keys and values, {PLAIN}")
 GATED = Refusal("a gated MLP (SwiGLU)", "two layers with one activation between",
                 "a network with such MLPs, such as ViT, DeiT, SigLIP, or DINOv2 but its giant one")
 BEFORE = Refusal("a normalization before the first block, as CLIP has one",
