@@ -10,7 +10,9 @@ from importlib import import_module
 from typing import Any
 
 FACE = {
+    "Device": "deltamoe.boards.driver.device",
     "HARDWARE": "deltamoe.api.program", "MODELS": "deltamoe.api.networks",
+    "build": "deltamoe.api.building",
     "compare": "deltamoe.api.comparison", "compile": "deltamoe.api.program",
     "import_network": "deltamoe.api.importing",
     "load": "deltamoe.api.networks", "quantize": "deltamoe.api.networks",

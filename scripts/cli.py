@@ -91,12 +91,11 @@ def show(result: Result, path: Path | None) -> None:
     console.print(result.table())
 
 
-COMMANDS = {"infer": "infer", "simulate": "simulate", "verilog": "verilog", "package": "package",
-            "synth": "synth", "place-and-route": "place_and_route", "bench": "bench",
-            "sweep": "sweep", "video": "video",
-            "accuracy": "accuracy", "compare": "compare", "import": "importing",
-            "quantize": "quantize", "train": "train", "calibrate": "calibrate", "list": "listing",
-            "demo": "demo"}
+COMMANDS = {"infer": "infer", "simulate": "simulate", "build": "build", "verilog": "verilog",
+            "package": "package", "synth": "synth", "place-and-route": "place_and_route",
+            "bench": "bench", "sweep": "sweep", "video": "video", "accuracy": "accuracy",
+            "compare": "compare", "import": "importing", "quantize": "quantize", "train": "train",
+            "calibrate": "calibrate", "list": "listing", "demo": "demo"}
 """Commands in the order of the help, and their modules."""
 
 

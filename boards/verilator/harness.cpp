@@ -1,4 +1,4 @@
-// Runs one program on the verilated accelerator with a memory of fixed latency.
+// Runs one program on the verilated accelerator with a memory of fixed latency, or serves its registers and memory.
 //
 // A read burst accepted in cycle t has its first beat valid in cycle t + latency, or interval cycles
 // after the last beat of the burst before it, whichever is later; then one beat every interval
@@ -37,7 +37,7 @@ static std::vector<uint8_t> memory;
 static std::deque<Burst> reads, writes, answers;
 static uint64_t now = 0, latency, interval, fail_address;
 static uint64_t stall_state, last_beat = 0, next_write = 0;
-static bool stalling;
+static bool stalling, silent = false;
 
 static bool pause_now() {
     if (!stalling) return false;
@@ -95,7 +95,7 @@ static void observe() {
 static void cycle() {
     static bool r_held = false;
     static const uint8_t nothing[BUS_BYTES] = {0};
-    bool r_due = !reads.empty() && reads.front().ready <= now;
+    bool r_due = !reads.empty() && reads.front().ready <= now && (r_held || !silent);
     bool r_valid = r_due && (r_held || !pause_now());
     uint64_t r_address = r_due ? reads.front().address : 0;
     bool r_bad = r_due && fails(r_address);
@@ -104,7 +104,7 @@ static void cycle() {
     top->m_axi_rresp = r_bad ? 2 : 0;
     put(top->m_axi_rdata, r_due && !r_bad ? &memory[r_address] : nothing);
     static bool b_held = false;
-    bool b_valid = !answers.empty() && answers.front().ready <= now && (b_held || !pause_now());
+    bool b_valid = !answers.empty() && answers.front().ready <= now && (b_held || !(silent || pause_now()));
     top->m_axi_bvalid = b_valid;
     top->m_axi_bresp = b_valid && answers.front().beats ? 2 : 0;
     top->m_axi_arready = !pause_now();
@@ -180,6 +180,7 @@ static void write_register(uint32_t offset, uint32_t value) {
         cycle();
     }
     top->s_axi_awvalid = top->s_axi_wvalid = 0;
+    while (!top->s_axi_bvalid) cycle();
     cycle();
 }
 
@@ -196,22 +197,14 @@ static uint32_t read_register(uint32_t offset) {
     return value;
 }
 
-int main(int argc, char **argv) {
-    if (argc < 14) return 2;
-    std::ifstream in(argv[1], std::ios::binary);
-    memory.assign(std::istreambuf_iterator<char>(in), {});
-    latency = strtoull(argv[6], nullptr, 0);
-    stall_state = strtoull(argv[7], nullptr, 0);
+static void stall(const char *seed) {
+    stall_state = strtoull(seed, nullptr, 0);
     stalling = stall_state != 0;
-    uint64_t most = strtoull(argv[8], nullptr, 0);
-    int counters = atoi(argv[9]);
-    interval = strtoull(argv[10], nullptr, 0);
-    fail_address = strtoull(argv[12], nullptr, 0);
-    int power_up_seed = atoi(argv[13]);
-    if (argc > 14) spans = fopen(argv[14], "w");
+}
 
-    Verilated::randReset(power_up_seed ? 2 : 0);
-    Verilated::randSeed(power_up_seed);
+static void power_up(int seed) {
+    Verilated::randReset(seed ? 2 : 0);
+    Verilated::randSeed(seed);
     top = new Vdeltamoe;
     top->aclk = top->aresetn = 0;
     top->s_axi_awvalid = top->s_axi_wvalid = top->s_axi_bready = 0;
@@ -219,6 +212,84 @@ int main(int argc, char **argv) {
     for (int n = 0; n < 4; n++) cycle();
     top->aresetn = 1;
     cycle();
+}
+
+static void take(void *bytes, size_t size) {
+    if (fread(bytes, 1, size, stdin) != size) {
+        fprintf(stderr, "a command is cut short\n");
+        exit(3);
+    }
+}
+
+static uint64_t number() {
+    uint8_t bytes[8];
+    take(bytes, sizeof bytes);
+    uint64_t value = 0;
+    for (int n = 7; n >= 0; n--) value = value << 8 | bytes[n];
+    return value;
+}
+
+static void answer(uint64_t value, int size) {
+    for (int n = 0; n < size; n++) putchar(value >> 8 * n & 255);
+}
+
+// Where in memory a command reads or writes, and how much.
+static uint8_t *place(size_t &length) {
+    uint64_t address = number();
+    length = number();
+    if (address > memory.size() || length > memory.size() - address) {
+        fprintf(stderr, "a command goes beyond the memory\n");
+        exit(3);
+    }
+    return memory.data() + address;
+}
+
+static int serve(char **argv) {
+    memory.resize(strtoull(argv[2], nullptr, 0));
+    latency = strtoull(argv[3], nullptr, 0);
+    interval = strtoull(argv[4], nullptr, 0);
+    stall(argv[5]);
+    fail_address = UINT64_MAX;
+    power_up(atoi(argv[6]));
+    for (int letter; (letter = getchar()) != EOF; fflush(stdout)) {
+        size_t length;
+        if (letter == 'R') answer(read_register(number()), 4);
+        else if (letter == 'W') {
+            uint32_t offset = number();
+            write_register(offset, number());
+        } else if (letter == 'G') {
+            uint8_t *bytes = place(length);
+            fwrite(bytes, 1, length, stdout);
+        } else if (letter == 'P') {
+            uint8_t *bytes = place(length);
+            take(bytes, length);
+        } else if (letter == 'T') {
+            for (uint64_t cycles = number(); cycles; cycles--) cycle();
+            answer(now, 8);
+        } else if (letter == 'S') silent = number();
+        else if (letter == 'F') fail_address = number();
+        else {
+            fprintf(stderr, "no command begins with byte %d\n", letter);
+            return 3;
+        }
+    }
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    if (argc == 7 && !strcmp(argv[1], "serve")) return serve(argv);
+    if (argc < 14) return 2;
+    std::ifstream in(argv[1], std::ios::binary);
+    memory.assign(std::istreambuf_iterator<char>(in), {});
+    latency = strtoull(argv[6], nullptr, 0);
+    stall(argv[7]);
+    uint64_t most = strtoull(argv[8], nullptr, 0);
+    int counters = atoi(argv[9]);
+    interval = strtoull(argv[10], nullptr, 0);
+    fail_address = strtoull(argv[12], nullptr, 0);
+    if (argc > 14) spans = fopen(argv[14], "w");
+
+    power_up(atoi(argv[13]));
     write_register(REG_PROGRAM_LOW, strtoul(argv[3], nullptr, 0));
     write_register(REG_PROGRAM_LENGTH, strtoul(argv[4], nullptr, 0));
     write_register(REG_MEMORY_SIZE, strtoul(argv[5], nullptr, 0));

@@ -1,6 +1,7 @@
 """Control, status and counters on AXI4-Lite."""
 
 from dataclasses import dataclass
+from enum import IntFlag
 
 from amaranth import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
@@ -16,6 +17,24 @@ VERSION = 1
 COUNTERS_OFFSET = 0x100
 WATCHDOG = 1 << 20
 """Patience at reset: 3.5 ms at 300 MHz."""
+
+
+class Command(IntFlag):
+    """Bits of ``control``."""
+
+    START = 1
+    RESET = 2
+    CLEAR_INTERRUPT = 4
+
+
+class Status(IntFlag):
+    """Bits of ``status``."""
+
+    BUSY = 1
+    DONE = 2
+    ERROR = 4
+    INTERRUPT = 8
+    DRAINING = 16
 
 
 @dataclass(frozen=True)

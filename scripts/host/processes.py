@@ -139,8 +139,10 @@ def remove(folder: Path) -> None:
 @contextmanager
 def started(words: Sequence[object], cwd: Path | None = None,
             env: Mapping[str, str] | None = None, stdout: int = subprocess.PIPE,
-            ) -> Iterator[subprocess.Popen]:
+            stdin: int = subprocess.DEVNULL, *, text: bool = True) -> Iterator[subprocess.Popen]:
     """Start a program in a process group of its own, which ends with the block at the latest.
+
+    Its streams are of ``text``, or of bytes.
 
     Raises
     ------
@@ -152,9 +154,9 @@ def started(words: Sequence[object], cwd: Path | None = None,
         with deferred():
             try:
                 process = subprocess.Popen(
-                    [str(word) for word in words], cwd=cwd, env=env, stdin=subprocess.DEVNULL,
-                    stdout=stdout, stderr=subprocess.PIPE, encoding="utf-8", errors="replace",
-                    process_group=0)
+                    [str(word) for word in words], cwd=cwd, env=env, stdin=stdin,
+                    stdout=stdout, stderr=subprocess.PIPE, encoding="utf-8" if text else None,
+                    errors="replace" if text else None, process_group=0)
             except OSError as error:
                 raise ProgramError(f"{words[0]} cannot be run: {error.strerror}") from None
             STATE.groups.add(process.pid)
@@ -167,9 +169,10 @@ def started(words: Sequence[object], cwd: Path | None = None,
                     kill(process.pid)
                 process.wait()
                 STATE.groups.discard(process.pid)
-                for stream in (process.stdout, process.stderr):
+                for stream in (process.stdin, process.stdout, process.stderr):
                     if stream:
-                        stream.close()
+                        with suppress(BrokenPipeError):
+                            stream.close()
 
 
 def stop_if_asked() -> None:

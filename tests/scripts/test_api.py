@@ -63,8 +63,8 @@ def test_import_is_light_and_quick() -> None:
     assert float(seconds) < MOST_SECONDS
     assert loaded == []
     assert second.split() == [
-        "HARDWARE", "MODELS", "compare", "compile", "import_network", "load", "quantize",
-        "run_verilog", "simulate", "sweep", "trace"]
+        "Device", "HARDWARE", "MODELS", "build", "compare", "compile", "import_network", "load",
+        "quantize", "run_verilog", "simulate", "sweep", "trace"]
     with pytest.raises(AttributeError, match="'deltamoe' has no attribute 'nosuch'"):
         _ = deltamoe.nosuch
 

@@ -196,6 +196,14 @@ BAD = {
     "package --out out": "Missing option '--as'",
     "package --as fusesoc --hardware nosuch --out out": "'nosuch' is not one of nano",
     "package --as fusesoc --out out --json nosuch/p.json": "no folder nosuch",
+    "build nosuch --out out": "'nosuch' is neither",
+    "build digits --out out --hardware nosuch": "'nosuch' is not one of nano",
+    "build digits --out out --task 2": "task 2 is not in 0..1",
+    "build digits --out out --json nosuch/b.json": "no folder nosuch",
+    "build digits --out out --json out/program.bin": "out/program.bin would overwrite",
+    "build digits --out good.png": "good.png is no folder",
+    "build m3vit-tiny-129 --out out": "embed_dim=192 exceeds nano's maximum 64",
+    f"build {DIGITS} --out out": "is in floating point; deltamoe quantize",
 }
 
 
