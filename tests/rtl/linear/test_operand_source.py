@@ -4,14 +4,16 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from amaranth import Cat, Value
 
 from deltamoe.rtl import formats
+from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.linear.operand_source import OperandSource
 from deltamoe.rtl.memory.activations import Activations
 from deltamoe.rtl.program import Source
-from tests.support.bench import put, simulate
+from tests.support.bench import get, put, simulate
 from tests.support.case import pack
-from tests.support.cases import HW, P
+from tests.support.cases import HW, TOGETHER, P
 from tests.support.items import leaders
 
 
@@ -149,7 +151,7 @@ def test_words_come_from_the_memory_that_an_item_names(seed: int) -> None:
     latency = {source: Activations.READ if source == Source.ACT else 1 for source in Source}
     memories = {source: rng.integers(0, 256, (64, P)) for source in Source}
     items = [(source, int(address), int(words)) for source, address, words in zip(
-        rng.permutation([*Source] * 4).tolist(), rng.integers(0, 56, 16), rng.integers(1, 5, 16),
+        rng.permutation([*Source] * 4).tolist(), rng.integers(0, 28, 16), rng.integers(1, 5, 16),
         strict=True)]
 
     async def bench(ctx):
@@ -238,5 +240,93 @@ def test_an_item_counts_from_the_cycle_in_which_it_is_assigned(span: int, few: i
             for group, value in enumerate(waiting):
                 ctx.set(dut.queues.waiting[group], value)
         assert chosen == order
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("hw", [HW, TOGETHER], ids=["one", "four"])
+def test_a_word_comes_with_what_its_item_says(hw: HwConfig, seed: int) -> None:
+    """Items that differ in all they say, one behind the other; those that probe have no leader."""
+    rng = np.random.default_rng(seed)
+    dut, layout, traces = OperandSource(hw), formats.item(hw), formats.traced(hw)
+    words = {source: rng.integers(0, 256, (64, hw.word)) for source in Source}
+    beside = [rng.bytes(2 * (hw.read_words - 1) * hw.word) for _ in range(64)]
+    flags = ["operand_signed", "dense", "kv", "tracks", "updates", "silent", "probe"]
+    items, expected, read_beside = [], [], []
+    for number in range(48):
+        span = int(rng.integers(len(hw.gangs)))
+        fields = {name: int(rng.integers(2)) for name in flags} | {
+            "source": Source(list(Source)[number % len(Source)]), "theta": int(rng.integers(256)),
+            "address": int(rng.integers(12)), "reference_address": int(rng.integers(48)),
+            "words": int(rng.integers(1, 5)), "tail": int(rng.integers(1, hw.word + 1)),
+            "row": int(rng.integers(256)), "columns": int(rng.integers(hw.mac_units + 1)),
+            "reference": int(rng.integers(-128, 256)),
+            "leads": 1 << int(rng.integers(hw.groups // hw.gangs[span])) * hw.gangs[span],
+            "drained": {"span": span, "gang": int(rng.integers(16)),
+                        "split": int(rng.integers(3))}}
+        if hw.read_words > 1:
+            fields["wide"] = int(fields["source"] == Source.ACT and rng.integers(2))
+        items.append(fields)
+        step = hw.read_words if fields.get("wide") else 1
+        for word in range(fields["words"]):
+            address = fields["address"] + word * step
+            recalled = word + (fields["address"] if fields["source"] == Source.REFERENCE
+                               else fields["reference_address"])
+            last = word == fields["words"] - 1
+            operand, before = (memory[place % 64].astype(np.uint8).view(
+                np.int8 if fields["operand_signed"] else np.uint8).astype(int).tolist()
+                for memory, place in (
+                    (words[fields["source"]],
+                     recalled if fields["source"] == Source.REFERENCE else address),
+                    (words[Source.REFERENCE], recalled)))
+            expected.append({name: fields[name] for name in (*traces, "dense", "kv", "columns")} | {
+                **fields["drained"], "operand": operand, "last": last,
+                "complement": [~value for value in (
+                    before if fields["tracks"] else [fields["reference"]] * hw.word)],
+                "reference_address": recalled, "count": fields["tail"] if last else hw.word,
+                "row": fields["row"] + word * (step * hw.word >> fields["drained"]["split"]),
+                **({"leader": fields["leads"].bit_length() - 1} if not fields["probe"] else {}),
+                **({name: fields[name] for name in ("wide", "operand_signed")}
+                   if hw.read_words > 1 else {})})
+            read_beside.append((address % 2, beside[address % 64]))
+
+    async def bench(ctx):
+        ports = {source: getattr(dut.read, Source(source).name.lower()) for source in Source}
+        latency = {source: Activations.READ if source == Source.ACT else 1 for source in Source}
+        asked = {source: [0] * latency[source] for source in Source}
+        for port in (dut.drained.ready, dut.o.ready, dut.rows.released):
+            ctx.set(port, 1)
+        taken, assigned, seen = 0, [], []
+        while len(seen) < len(expected):
+            ctx.set(dut.i.valid, taken < len(items))
+            put(ctx, dut.i.payload, pack(layout, [*items, items[0]][taken]))
+            taken += ctx.get(dut.i.ready)
+            if ctx.get(dut.drained.valid):
+                assigned.append((ctx.get(dut.queues.accept), ctx.get(dut.queues.span)))
+            if ctx.get(dut.o.valid):
+                wanted = expected[len(seen)]
+                seen.append({name: [ctx.get(dut.o.p[name][n]) for n in range(hw.word)]
+                             if name in ("operand", "complement") else ctx.get(dut.o.p[name])
+                             for name in wanted})
+                assert seen[-1] == wanted, len(seen)
+                if hw.read_words > 1 and wanted["wide"]:
+                    upper, others = read_beside[len(seen) - 1]
+                    assert ctx.get(dut.o.p.upper) == upper
+                    assert get(ctx, dut.o.p.beside) == int.from_bytes(others, "little")
+            recalls = ctx.get(dut.read.reference.recalls)
+            for kind, port in ports.items():
+                asked[kind].append(ctx.get(port.address) % 64)
+            await ctx.tick()
+            for kind, port in ports.items():
+                place = asked[kind][-latency[kind]]
+                missing = kind == Source.REFERENCE and not recalls
+                for n in range(hw.word):
+                    ctx.set(port.data[n], 0 if missing else int(words[kind][place, n]))
+                if kind == Source.ACT and hw.read_words > 1:
+                    put(ctx, Cat(Value.cast(half) for half in port.beside),
+                        int.from_bytes(beside[place], "little"))
+                    ctx.set(port.upper, place % 2)
+        assert assigned == [(fields["leads"], fields["drained"]["span"]) for fields in items
+                            if not fields["probe"]]
 
     simulate(dut, bench)
