@@ -1,6 +1,6 @@
 """ZCU102: an AMD XCZU9EG with DDR4-2133 of 64 bits on the programmable logic's side."""
 
-from deltamoe.boards.board import Board
+from deltamoe.boards.board import Board, Zynq
 from deltamoe.boards.clock import ULTRASCALE_PLUS, Assumed, Clock, by_levels
 from deltamoe.rtl.config import HwConfig
 from deltamoe.sim.memory import MemoryModel
@@ -19,4 +19,5 @@ ZCU102 = Board(
     supported=by_levels(7.0, ULTRASCALE_PLUS, "74616f4"),
     memory=MemoryModel(latency=100, interval=1),
     memory_source="assumed: 64 bytes a cycle is all that the board's DDR4 has",
+    zynq=Zynq(device="xczu9eg-ffvb1156-2-e", board_part="xilinx.com:zcu102:part0:3.4"),
 )

@@ -50,7 +50,7 @@ def test_wheel_has_one_name_and_every_file(wheel: Path) -> None:
     assert {name.split("/")[0] for name in names} == {"deltamoe"}
     tracked = {Path(*FOLDERS[folder].split("."), path.relative_to(ROOT / folder)).as_posix()
                for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()
-               and path.suffix in {".py", ".json", ".c", ".h", ".cpp", ".v", ".yaml",
+               and path.suffix in {".py", ".json", ".c", ".h", ".cpp", ".v", ".tcl", ".yaml",
                                    ".safetensors"}}
     assert set(names) == tracked
 

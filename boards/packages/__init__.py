@@ -1,7 +1,7 @@
 """Packages of the accelerator for other tools: one file for each format."""
 
-from deltamoe.boards.packages import fusesoc
+from deltamoe.boards.packages import fusesoc, vivado
 from deltamoe.boards.packages.core import Format
 
-FORMATS: dict[str, Format] = {module.FORMAT.name: module.FORMAT for module in (fusesoc,)}
+FORMATS: dict[str, Format] = {module.FORMAT.name: module.FORMAT for module in (fusesoc, vivado)}
 """All formats, by the name that ``deltamoe package --as`` takes."""

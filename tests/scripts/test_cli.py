@@ -193,6 +193,7 @@ BAD = {
     "verilog --hardware nosuch --out out": "'nosuch' is not one of nano",
     "verilog --out good.png": "good.png",
     "package --as nosuch --out out": "--as 'nosuch' is not one of fusesoc",
+    "package --as vivado --out out": "hardware 'nano' with --as vivado is not one of zcu102",
     "package --out out": "Missing option '--as'",
     "package --as fusesoc --hardware nosuch --out out": "'nosuch' is not one of nano",
     "package --as fusesoc --out out --json nosuch/p.json": "no folder nosuch",
