@@ -55,6 +55,8 @@ enum deltamoe_result deltamoe_open(struct deltamoe *device, const struct deltamo
 
 enum deltamoe_result deltamoe_load(struct deltamoe *device, const void *image, size_t size) {
     const struct deltamoe_program *program = device->program;
+    if (bits(device, DELTAMOE_STATUS_BUSY | DELTAMOE_STATUS_DRAINING))
+        return DELTAMOE_BUSY;
     if (size != program->image_bytes || crc32(image, size) != program->image_crc32)
         return DELTAMOE_IMAGE;
     device->bus->write_memory(device->bus->context, device->memory + program->image_address, image, size);

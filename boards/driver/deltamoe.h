@@ -5,6 +5,7 @@
  *
  *     struct deltamoe device;
  *     if (deltamoe_open(&device, &bus, &deltamoe_program, memory) != DELTAMOE_OK) ...
+ *     if (deltamoe_reset(&device, 1000000) != DELTAMOE_OK) ...
  *     if (deltamoe_load(&device, image, sizeof image) != DELTAMOE_OK) ...
  *     if (deltamoe_run(&device, pixels, tokens, scores, 1000000) != DELTAMOE_OK)
  *         puts(deltamoe_error_text(&device));
@@ -71,7 +72,7 @@ struct deltamoe {
 enum deltamoe_result deltamoe_open(struct deltamoe *device, const struct deltamoe_bus *bus,
                                    const struct deltamoe_program *program, uint64_t memory);
 
-/* Copy program.bin to memory, once. */
+/* Copy program.bin to memory, once. If a program runs, of a processor that was restarted perhaps, reset first. */
 enum deltamoe_result deltamoe_load(struct deltamoe *device, const void *image, size_t size);
 
 /* Write a picture of 8 bits to memory: channel by channel, row by row. */

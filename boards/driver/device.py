@@ -134,7 +134,8 @@ class Device:
     folder : str or Path
         What ``deltamoe build`` wrote.
     backend : Backend
-        The way to the accelerator. The device is its only user.
+        The way to the accelerator. The device is its only user: what runs there, of a process that
+        was killed perhaps, is ended.
 
     Raises
     ------
@@ -143,6 +144,8 @@ class Device:
     DeviceError
         There is no accelerator, or one of another version, or one for which the program was not
         built; or its memory is too small or not aligned.
+    DeviceTimeoutError
+        Someone else's program was ended, and the memory still owes it answers.
     """
 
     def __init__(self, folder: str | Path, backend: Backend) -> None:
@@ -150,6 +153,7 @@ class Device:
         self.manifest: Manifest = read(self.folder)
         self.control = self.manifest.control
         self._check()
+        self.reset()
         self.load()
 
     def _check(self) -> None:

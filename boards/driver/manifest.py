@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from deltamoe.host.files import naming, read_text
 from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.program import KINDS, layout
 
 NAME = "manifest.json"
 IMAGE = "program.bin"
@@ -65,7 +66,7 @@ class Hardware(Part):
 
     name: str
     sha256: Sha256
-    """Of the geometry without its name. A program runs on this geometry only."""
+    """Of the geometry and the layout of descriptors. A program runs on such hardware only."""
     bus_bytes: Positive
     """Bytes of one beat on AXI."""
 
@@ -158,19 +159,24 @@ class Folded(Part):
 
 
 class Preprocessing(Part):
-    """From a picture to pixels, in this order: resize, crop, order of channels, fill up."""
+    """From a picture to pixels, in this order: resize, crop, order of channels, fill up.
+
+    A side or a distance that comes out as a fraction is rounded down.
+    """
 
     resize: tuple[Side, Side] | Side | None
-    """Height and width; one number is the shorter side; null: it is not resized."""
+    """Height and width; one number is the shorter side, and the aspect stays; null: as it is."""
     within: bool
-    """Height and width are not both reached: the picture keeps its aspect."""
+    """Height and width are not both reached, the aspect stays; no side gets less than a pixel."""
     interpolation: Interpolation
     crop: tuple[Side, Side] | None
-    """Height and width of the middle that is cut out; what lies outside is black."""
+    """Height and width of the middle that is cut out, from half of what is too much, above and at
+    the left; what lies outside the picture is black."""
     order: ChannelOrder
     pad: tuple[Side, Side] | None
     """Height and width that it is filled up to."""
     place: Place
+    """In the center, half of what is missing is above and at the left of it; else nothing is."""
     color: tuple[Channel, ...]
     """What it is filled up with, by channel or one for all."""
     folded: Folded
@@ -387,6 +393,7 @@ def sha256(data: bytes) -> str:
 
 
 def fingerprint(hw: HwConfig) -> str:
-    """Return the SHA-256 of a geometry, whatever its name is."""
+    """Return the SHA-256 of a geometry, whatever its name is, and of its descriptors' bits."""
     geometry = {name: value for name, value in asdict(hw).items() if name != "name"}
-    return sha256(json.dumps(geometry, sort_keys=True).encode())
+    fields = {kind.__name__: [field[:3] for field in layout(kind)] for kind in KINDS}
+    return sha256(json.dumps([geometry, fields], sort_keys=True).encode())

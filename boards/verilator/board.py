@@ -40,7 +40,7 @@ class Verilated(Backend):
         No such preset, or the model cannot be built.
     """
 
-    def __init__(self, hardware: str | HwConfig = "nano", size: int = 16 * MIB, *, base: int = 0,
+    def __init__(self, hardware: str | HwConfig = "nano", size: int = 64 * MIB, *, base: int = 0,
                  mhz: float = 100.0, pause: int = 1000, latency: int = 20, interval: int = 1,
                  stall_seed: int = 0, power_up_seed: int = 0) -> None:
         hw = hardware if isinstance(hardware, HwConfig) else hardware_by_name(hardware)

@@ -130,6 +130,7 @@ int main(int argc, char **argv) {
     say("silent", deltamoe_run(&device, pixels, NULL, NULL, SHORT_US));
     say("busy", deltamoe_run(&device, pixels, NULL, NULL, SHORT_US));
     say("busy start", deltamoe_start(&device));
+    say("busy load", deltamoe_load(&device, image, size));
     say("silent reset", deltamoe_reset(&device, SHORT_US));
     silence(false);
     say("reset", deltamoe_reset(&device, LONG_US));

@@ -26,6 +26,7 @@ SAID = [
     ("open", DONE), ("short image", "the image is not that of the program"),
     ("wrong image", "the image is not that of the program"), ("image", DONE), ("run", DONE),
     ("cycles", None), ("silent", TIMEOUT), ("busy", BUSY), ("busy start", BUSY),
+    ("busy load", BUSY),
     ("silent reset", TIMEOUT), ("reset", DONE), ("run after silence", DONE),
     ("failing", "the accelerator ended the program with an error"),
     ("failing", "image.load; BUS: the memory answered with an error"),

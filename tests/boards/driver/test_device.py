@@ -21,7 +21,7 @@ from deltamoe.boards.driver.device import (
 from deltamoe.boards.driver.manifest import Use
 from deltamoe.boards.verilator.board import Verilated
 from deltamoe.golden.engines import Output
-from deltamoe.rtl.control.registers import REGISTERS
+from deltamoe.rtl.control.registers import REGISTERS, Status
 from deltamoe.rtl.program import DESCRIPTOR_BYTES, ErrorCode
 
 ROOT = Path(__file__).parents[3]
@@ -54,6 +54,19 @@ def test_counters_are_the_simulator_s(built: Build, pixels: np.ndarray) -> None:
         device = Device(built.folder, model)
         device.run(pixels)
         assert device.counters() == dict(deltamoe.simulate("digits", "nano").result.counters)
+
+
+def test_what_a_killed_process_left_is_ended(built: Build, model: Verilated, pixels: np.ndarray,
+                                             golden: Output) -> None:
+    """Its program runs, on the memory that is about to be filled."""
+    left = Device(built.folder, model)
+    left.write_input(255 - pixels)
+    left.start()
+    status = REGISTERS["status"].offset
+    assert model.read_register(status) & Status.BUSY
+    device = Device(built.folder, model)
+    assert model.read_register(status) == 0
+    assert same(device.run(pixels), golden)
 
 
 def test_a_second_start_is_refused(built: Build, model: Verilated, pixels: np.ndarray,

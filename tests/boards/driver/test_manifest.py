@@ -4,13 +4,16 @@ import hashlib
 import json
 import zlib
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import deltamoe
 from deltamoe.api.building import FILES, Build, preprocessing
+from deltamoe.api.networks import Network
 from deltamoe.boards.driver import manifest as manifests
 from deltamoe.boards.driver.control import MEANINGS
 from deltamoe.boards.driver.manifest import (
@@ -19,11 +22,14 @@ from deltamoe.boards.driver.manifest import (
     Manifest,
     Meaning,
     Place,
+    Preprocessing,
     Use,
     parsed,
 )
+from deltamoe.golden.config import MODELS
+from deltamoe.golden.importing.host import Host
 from deltamoe.golden.importing.preprocessing import INTERPOLATIONS, NAMED, PLACES
-from deltamoe.golden.library import find
+from deltamoe.golden.library import find, untrained
 from deltamoe.host.files import read_text
 from deltamoe.make.driver import FOLDER, files
 from deltamoe.rtl.compiler.entry import compile_program
@@ -95,9 +101,27 @@ def test_memory_is_the_program_s(task: int, tmp_path: Path) -> None:
     assert [output.meaning for output in found.outputs] == [Meaning.TOKENS, Meaning.SCORES]
 
 
-def test_tokens_alone_without_classes(built: Build) -> None:
-    """And no region for scratch where nothing is kept."""
-    assert Use.SCRATCH not in {part.use for part in built.manifest.memory.regions}
+def test_a_network_without_classes_and_with_a_part_on_the_host(tmp_path: Path) -> None:
+    """Its tokens are the only output, and that part is a file of its own."""
+    config = replace(MODELS["digits"], num_classes=())
+    host = Host(b"an ONNX file", "tokens", ("map", "mask"))
+    known = untrained(config)._replace(preprocessing=NAMED["half"], host=host)
+    found = deltamoe.build(Network("own", config, known), "nano", tmp_path).manifest
+    assert [output.meaning for output in found.outputs] == [Meaning.TOKENS]
+    assert found.outputs[0].scale == known.quantized.residual_scale
+    assert (found.host.file, found.host.input, found.host.outputs) == (
+        "host.onnx", "tokens", ("map", "mask"))
+    assert (tmp_path / "host.onnx").read_bytes() == host.model
+    assert {file.name: file.sha256 for file in found.files}["host.onnx"] == host.sha256
+    assert found.input.preprocessing.folded.mean == NAMED["half"].mean
+    assert "{0, 0, 0}" in (tmp_path / "program.h").read_text()
+    assert manifests.read(tmp_path) == found
+
+
+def test_regions_are_named(built: Build) -> None:
+    """Nothing is kept from one frame to the next, so there is no scratch."""
+    assert [part.use for part in built.manifest.memory.regions] == [
+        Use.PROGRAM, Use.WEIGHTS, Use.INPUT, Use.OUTPUT]
 
 
 def test_words_are_those_of_the_code() -> None:
@@ -131,6 +155,55 @@ def test_preprocessing_is_told(name: str, built: Build) -> None:
     values = again.model_dump()
     folded = values.pop("folded")
     assert values | folded == vars(steps)
+
+
+def pixels_of(picture: Image.Image, steps: Preprocessing) -> np.ndarray:
+    """Do what a manifest says, by its words alone."""
+    (width, height), resize = picture.size, steps.resize
+    if isinstance(resize, int):
+        shorter = min(width, height)
+        picture = picture.resize((width * resize // shorter, height * resize // shorter),
+                                 Image.Resampling[steps.interpolation.name])
+    elif resize is not None:
+        down, across = Fraction(resize[0], height), Fraction(resize[1], width)
+        if steps.within:
+            down = across = min(down, across)
+        picture = picture.resize((max(1, int(width * across)), max(1, int(height * down))),
+                                 Image.Resampling[steps.interpolation.name])
+    values = np.asarray(picture)
+    if steps.crop:
+        rows, columns = steps.crop
+        wide = np.pad(values, ((rows, rows), (columns, columns), (0, 0)))
+        top, left = ((side - cut) // 2 for side, cut in zip(
+            values.shape, steps.crop, strict=False))
+        values = wide[rows + top :, columns + left :][:rows, :columns]
+    if steps.order == ChannelOrder.BGR:
+        values = values[..., ::-1]
+    if steps.pad:
+        filled = np.full((*steps.pad, values.shape[2]), steps.color, np.uint8)
+        top, left = (0, 0) if steps.place == Place.CORNER else (
+            (side - has) // 2 for side, has in zip(steps.pad, values.shape, strict=False))
+        filled[top : top + values.shape[0], left : left + values.shape[1]] = values
+        values = filled
+    return values.transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("given", [
+    {"resize": 9, "crop": (8, 8), "interpolation": "bicubic", "order": "BGR"},
+    {"resize": 7, "crop": (10, 12), "interpolation": "lanczos"},
+    {"resize": (8, 11), "interpolation": "box"},
+    {"resize": (16, 16), "within": True, "pad": (16, 17), "color": (1, 2, 3)},
+    {"resize": (16, 16), "within": True, "pad": (17, 16), "place": "corner", "order": "BGR"},
+    {},
+])
+def test_a_picture_becomes_the_network_s_pixels(given: dict, seed: int) -> None:
+    """By the words of the manifest as by the network's own code, whatever side is longer."""
+    steps = replace(NAMED["imagenet"], **given)
+    generator = np.random.default_rng(seed)
+    for size in ((23, 31), (31, 23), (16, 16)):
+        picture = Image.fromarray(generator.integers(0, 256, (*size, 3), np.uint8))
+        expected = steps.pixels(picture, 3).numpy()
+        assert np.array_equal(pixels_of(picture, preprocessing(steps)), expected)
 
 
 def test_a_failed_build_leaves_what_was_there(folder: Path, monkeypatch: pytest.MonkeyPatch,
