@@ -15,7 +15,7 @@ NANO = Board(
     ),
     part=None,
     clock=Clock(100.0, Assumed("a round number: the design is for no board")),
-    supported=by_levels(8.9, ECP5, "74616f4"),
+    supported=by_levels(8.9, ECP5, "c331720"),
     memory=MemoryModel(latency=20, interval=1),
     memory_source="a round number: the design is for no board",
 )

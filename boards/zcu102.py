@@ -16,7 +16,7 @@ ZCU102 = Board(
     ),
     part="xcup",
     clock=Clock(300.0, Assumed("the clock of the published accelerators on this board")),
-    supported=by_levels(7.0, ULTRASCALE_PLUS, "74616f4"),
+    supported=by_levels(7.0, ULTRASCALE_PLUS, "c331720"),
     memory=MemoryModel(latency=100, interval=1),
     memory_source="assumed: 64 bytes a cycle is all that the board's DDR4 has",
     zynq=Zynq(device="xczu9eg-ffvb1156-2-e", board_part="xilinx.com:zcu102:part0:3.4"),
