@@ -1,7 +1,7 @@
 """The smallest accelerator, for tests: no board, but every unit."""
 
 from deltamoe.boards.board import Board
-from deltamoe.boards.clock import ECP5, Assumed, Clock, by_levels
+from deltamoe.boards.clock import Assumed, Clock, Routed
 from deltamoe.rtl.config import HwConfig
 from deltamoe.sim.memory import MemoryModel
 
@@ -15,7 +15,9 @@ NANO = Board(
     ),
     part=None,
     clock=Clock(100.0, Assumed("a round number: the design is for no board")),
-    supported=by_levels(8.9, ECP5, "c331720"),
+    supported=Clock(67.6, Routed(
+        tool="nextpnr-ecp5 0.11.1", part="LFE5U-85F, speed grade 6", date="2026-11-29",
+        commit="c331720", seed=1)),
     memory=MemoryModel(latency=20, interval=1),
     memory_source="a round number: the design is for no board",
 )
