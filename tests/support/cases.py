@@ -345,6 +345,10 @@ def divider_case(rng: np.random.Generator) -> Case:
     pairs += [(int(d * q + r), int(d)) for d, q, r in zip(
         rng.integers(1, 1 << 20, 30), rng.integers(0, 1 << 16, 30), rng.integers(0, 2, 30),
         strict=True)]
+    pairs += [(min(int(d * q), (1 << 40) - 1), int(d)) for d, q in zip(
+        rng.integers(1, 1 << 24, 30), rng.choice([1, 65535, 65536, 1 << 17, 1 << 22], 30),
+        strict=True)]
+    pairs += [((1 << 39) + (1 << 16), 2)]  # the rest of the first bit is 24 zeros
     return Case("divider", lambda: Divider(6), {"i": [
         pack(fraction(6), {"numerator": n, "denominator": d, "tag": k})
         for k, (n, d) in enumerate(pairs)]}, {"o": [

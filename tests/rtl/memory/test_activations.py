@@ -54,23 +54,33 @@ def test_activations_hold_words_and_images(hw: HwConfig, seed: int) -> None:
     simulate(dut, bench)
 
 
-def test_a_row_a_cycle_is_read(seed: int) -> None:
+@pytest.mark.parametrize("hw", [HW, replace(HW, groups=16, read_words=4)], ids=["one", "four"])
+def test_a_row_a_cycle_is_read(hw: HwConfig, seed: int) -> None:
     """Words of both halves, one behind the other, each with its own place in its row."""
-    rng = np.random.default_rng(seed)
-    dut, half = Activations(HW), HW.act_row * lower_half(HW.act_words // HW.act_row)
-    words = [0, half, 1, half + 1, half - 1, half, *rng.permutation(HW.act_words)[:20].tolist()]
-    memory = rng.integers(0, 256, (HW.act_words, P))
+    rng, size = np.random.default_rng(seed), hw.act_row
+    dut, half = Activations(hw), size * lower_half(hw.act_words // size)
+    words = [0, half, size, half + size, 1, half + 1, half - 1, half,
+             *rng.permutation(hw.act_words)[:20].tolist()]
+    memory = rng.integers(0, 256, (hw.act_words, P))
 
     async def bench(ctx):
-        for word in set(words):
-            drive(ctx, dut.write, en=1, address=word, data=memory[word].tolist())
-            await ctx.tick()
+        for row in {word // size for word in words}:
+            for word in range(size * row, size * row + size):
+                drive(ctx, dut.write, en=1, address=word, data=memory[word].tolist())
+                await ctx.tick()
         drive(ctx, dut.write)
-        read = []
+        read, beside = [], []
         for word in words + [0] * Activations.READ:
             ctx.set(dut.read.address, word)
             read.append([ctx.get(dut.read.data[n]) for n in range(P)])
+            if hw.read_words > 1:
+                others = dut.read.beside[ctx.get(dut.read.upper)]
+                beside.append([[ctx.get(others[k][n]) for n in range(P)]
+                               for k in range(hw.read_words - 1)])
             await ctx.tick()
         assert read[Activations.READ :] == memory[words].tolist()
+        for word, others in zip(words, beside[Activations.READ :], strict=False):
+            if word % size == 0:
+                assert others == memory[word + 1 : word + hw.read_words].tolist()
 
     simulate(dut, bench)

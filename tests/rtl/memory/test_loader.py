@@ -67,8 +67,9 @@ def test_loader_places_the_program_and_the_table(seed: int) -> None:
     table = rng.integers(0, 256, 4 * HW.bus_bytes, np.uint8)
     dut = Loader(HW)
 
-    async def feed(ctx, content, watch) -> None:
-        beats = content.reshape(-1, HW.bus_bytes)
+    async def feed(ctx, content, watch) -> int:
+        """Return the cycles that the load took."""
+        beats, cycles = content.reshape(-1, HW.bus_bytes), 0
         ctx.set(dut.transfer.valid, 1)
         for number, beat in enumerate(beats):
             put(ctx, dut.i.payload, int.from_bytes(beat.tobytes(), "little")
@@ -79,8 +80,10 @@ def test_loader_places_the_program_and_the_table(seed: int) -> None:
                 watch(ctx)
                 taken = ctx.get(dut.i.ready)
                 await ctx.tick()
+                cycles += 1
         ctx.set(dut.i.valid, 0)
         watch(ctx)
+        return cycles
 
     async def bench(ctx):
         words, entries = {}, {}
@@ -96,8 +99,9 @@ def test_loader_places_the_program_and_the_table(seed: int) -> None:
             ctx.get(dut.code.address): get(ctx, dut.code.data)}))
         assert words == {5 * Walker.parts(HW) + n: value for n, value in placed.items()}
         put(ctx, dut.transfer.payload, transferring(Load(target=Target.TABLE, bank=1)))
-        await feed(ctx, table, lambda ctx: ctx.get(dut.loads.table.en) and entries.update({
+        cycles = await feed(ctx, table, lambda ctx: ctx.get(dut.loads.table.en) and entries.update({
             ctx.get(dut.loads.table.address): ctx.get(dut.loads.table.data)}))
+        assert cycles == table.size, "an entry a cycle"
         assert entries == {1024 + n: int(value) for n, value in enumerate(table)}
         put(ctx, dut.transfer.payload, pack(TRANSFER, {"skip": 1}))
         assert ctx.get(dut.transfer.ready), "a skipped load needs no beat"
@@ -136,5 +140,51 @@ def test_loader_places_what_is_kept(target: Target, seed: int) -> None:
             assert cycles < 200
             await ctx.tick()
         assert placed == expected
+
+    simulate(dut, bench)
+
+
+def test_what_is_written_from_registers_comes_a_cycle_after_its_beat(seed: int) -> None:
+    """Loads one behind the other, with pauses; nothing on the wires but beats means anything."""
+    rng, dut = np.random.default_rng(seed), Loader(HW)
+    span, tile_rows = HW.gangs[1], 2
+    weights = Load(target=Target.WEIGHTS, base=9, tile_rows=tile_rows, span=1)
+    loads = [(Load(target=Target.RESIDUAL, base=10), 4), (Load(target=Target.IMAGE, base=40), 5),
+             (weights, 2 * span * tile_rows), (Load(target=Target.RESIDUAL, base=30), 3),
+             (weights, (span + 1) * tile_rows), (weights, 1)]
+    ports = {Target.RESIDUAL: dut.loads.residual, Target.IMAGE: dut.loads.image,
+             Target.WEIGHTS: dut.loads.weight}
+
+    def place(load: Load, beat: int) -> int:
+        if load.target == Target.WEIGHTS:
+            tile, row = divmod(beat, tile_rows)
+            return load.base + tile // span * tile_rows + row
+        return load.base // (2 if load.target == Target.IMAGE else 1) + beat
+
+    async def bench(ctx):
+        ctx.set(dut.transfer.valid, 1)
+        for load, count in loads:
+            beat = 0
+            while beat < count:
+                put(ctx, dut.transfer.payload, transferring(load))
+                value, comes = int.from_bytes(rng.bytes(HW.bus_bytes), "little"), rng.random() < 0.6
+                put(ctx, dut.i.payload, value | (beat == count - 1) << BITS)
+                ctx.set(dut.i.valid, int(comes))
+                assert ctx.get(dut.i.ready)
+                await ctx.tick()
+                put(ctx, dut.transfer.payload, transferring(Load(target=Target.NORM, base=1)))
+                put(ctx, dut.i.payload, 0)
+                ctx.set(dut.i.valid, 0)
+                assert {target for target, port in ports.items() if ctx.get(port.en)} == (
+                    {load.target} if comes else set())
+                if comes:
+                    port = ports[load.target]
+                    assert ctx.get(port.address) == place(load, beat)
+                    assert get(ctx, port.data) == value
+                    if load.target == Target.WEIGHTS:
+                        assert ctx.get(port.groups) == sum(
+                            1 << n for n in range(HW.groups)
+                            if n % span == beat // tile_rows % span)
+                beat += comes
 
     simulate(dut, bench)
