@@ -3,17 +3,29 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import IntFlag
 from functools import cached_property
 
 from deltamoe.boards.board import Board
 from deltamoe.boards.packages.names import plain
 from deltamoe.boards.verilator.engine import verilog
+from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.control.counters import COUNTERS
-from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS, VERSION, Register
+from deltamoe.rtl.control.registers import (
+    COUNTERS_OFFSET,
+    REGISTERS,
+    VERSION,
+    Command,
+    Register,
+    Status,
+)
 
 VENDOR, LIBRARY = "deltamoe", "accelerator"
 RELEASE = f"{VERSION}.0"
 """Version of every package: that of the registers, which is what software depends on."""
+
+FIELDS: dict[str, type[IntFlag]] = {"control": Command, "status": Status}
+"""Bits with names, by register."""
 
 SPACE = 1 << 12
 """Bytes of the registers' address space."""
@@ -44,17 +56,22 @@ class Core:
     ----------
     board : Board
         What it is for.
-    verilog : str
-        Its Verilog, with plain names and ``name`` as the top module.
+    source : callable
+        Verilog of a geometry; a package that has none does not ask for it.
     """
 
     board: Board
-    verilog: str
+    source: Callable[[HwConfig], str] = verilog
 
     @property
     def name(self) -> str:
-        """Name of the top module and of the package."""
-        return name_of(self.board)
+        """Name of the top module and of the package, legal and of this board alone."""
+        return f"deltamoe_{self.board.hardware.name}"
+
+    @cached_property
+    def verilog(self) -> str:
+        """The Verilog, with plain names and ``name`` as the top module."""
+        return plain(self.source(self.board.hardware), self.name)
 
     @cached_property
     def ports(self) -> tuple[Port, ...]:
@@ -63,16 +80,6 @@ class Core:
         declared = DECLARED.findall(behind.partition("\nendmodule")[0])
         return tuple(sorted((Port(name, flow == "output", int(last or 0) + 1)
                              for flow, last, name in declared), key=lambda port: port.name))
-
-
-def name_of(board: Board) -> str:
-    """Return the name of a board's accelerator as a module, legal and of this board alone."""
-    return f"deltamoe_{board.hardware.name}"
-
-
-def core(board: Board) -> Core:
-    """Return the accelerator of a board; the Verilog is kept for equal sources."""
-    return Core(board=board, verilog=plain(verilog(board.hardware), name_of(board)))
 
 
 def register_map() -> dict[str, Register]:

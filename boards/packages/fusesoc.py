@@ -10,7 +10,7 @@ from deltamoe.boards.packages.core import (
     Format,
     register_map,
 )
-from deltamoe.rtl.control.registers import REGISTERS
+from deltamoe.rtl.control.registers import REGISTERS, Command, Status
 from deltamoe.rtl.program import ErrorCode
 from deltamoe.rtl.waivers import verilator_control
 
@@ -88,11 +88,11 @@ module {name}_tb;
     write(12'h{program:03x}, 32'h12345678);
     expect_value(12'h{program:03x}, 32'h12345678);
     write(12'h{enable:03x}, 1);
-    write(12'h{control:03x}, 1);
+    write(12'h{control:03x}, {start});
     while (!interrupt) @(negedge aclk);
-    expect_value(12'h{status:03x}, 32'b01100);
+    expect_value(12'h{status:03x}, {ended});
     expect_value(12'h{code:03x}, {length});
-    write(12'h{control:03x}, 4);
+    write(12'h{control:03x}, {clear});
     while (interrupt) @(negedge aclk);
     if (errors != 0) $fatal(1, "FAIL: %0d errors", errors);
     $display("PASS: {count} registers, an interrupt");
@@ -114,6 +114,8 @@ def testbench(core: Core) -> str:
     offset = {name: register.offset for name, register in REGISTERS.items()}
     return BENCH.format(
         name=core.name, patience=PATIENCE, count=len(readable), length=int(ErrorCode.LENGTH),
+        start=int(Command.START), clear=int(Command.CLEAR_INTERRUPT),
+        ended=int(Status.ERROR | Status.INTERRUPT),
         program=offset["program_low"], enable=offset["interrupt_enable"],
         control=offset["control"], status=offset["status"], code=offset["error_code"],
         signals="\n".join(f"  wire {port.range}{port.name};" if port.output else

@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from deltamoe.boards.packages.core import (
+    FIELDS,
     LIBRARY,
     RELEASE,
     SPACE,
@@ -82,6 +83,11 @@ def registers(parent: Element) -> None:
         child(made, "size", 32)
         child(made, "access", ACCESS[register.access])
         child(child(made, "reset"), "value", f"0x{register.reset:x}")
+        for bit in FIELDS.get(name, ()):
+            field = child(made, "field")
+            child(field, "name", bit.name.lower())
+            child(field, "bitOffset", bit.value.bit_length() - 1)
+            child(field, "bitWidth", 1)
 
 
 def model(parent: Element, core: Core, top: str) -> None:

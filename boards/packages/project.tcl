@@ -18,11 +18,12 @@ create_bd_design system
 create_bd_cell -type ip -vlnv xilinx.com:ip:zynq_ultra_ps_e:* ps
 apply_bd_automation -rule xilinx.com:bd_rule:zynq_ultra_ps_e -config {apply_board_preset 1} \
     [get_bd_cells ps]
+# Ports have the widths that they have after reset, so a bitstream that is loaded later fits, too.
 set_property -dict [list \
     CONFIG.PSU__USE__M_AXI_GP0 {1} \
     CONFIG.PSU__USE__M_AXI_GP1 {0} \
     CONFIG.PSU__USE__M_AXI_GP2 {0} \
-    CONFIG.PSU__MAXIGP0__DATA_WIDTH {32} \
+    CONFIG.PSU__MAXIGP0__DATA_WIDTH {128} \
     CONFIG.PSU__USE__S_AXI_GP2 {1} \
     CONFIG.PSU__SAXIGP2__DATA_WIDTH $port_bits \
     CONFIG.PSU__USE__IRQ0 {1} \

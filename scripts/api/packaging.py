@@ -11,7 +11,7 @@ from deltamoe.api.result import Result
 from deltamoe.boards import BOARDS
 from deltamoe.boards import hardware as hardware_by_name
 from deltamoe.boards.packages import FORMATS
-from deltamoe.boards.packages.core import Core, Format, core
+from deltamoe.boards.packages.core import Core, Format
 from deltamoe.host.files import write_folder
 from deltamoe.host.outputs import check_new_folder
 
@@ -84,7 +84,7 @@ def package(hardware: str, form: str, folder: Path, *, progress: Progress = QUIE
     found = format_for(form, hardware)
     check_new_folder(folder)
     with progress.bar(f"generating {hardware}"):
-        made = core(BOARDS[hardware])
-        files = dict(found.files(made))
+        core = Core(board=BOARDS[hardware])
+        files = dict(found.files(core))
     write_folder(folder, files)
-    return Packaged(made, found, folder, files)
+    return Packaged(core, found, folder, files)

@@ -1,24 +1,39 @@
 """Packages to test: small ones, and how each is written."""
 
-import re
+import os
+import subprocess
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from deltamoe.boards import BOARDS, PRESETS
-from deltamoe.boards.packages.core import Core, Format, name_of
-from deltamoe.boards.packages.names import plain
+from deltamoe.boards.packages.core import Core, Format
+from deltamoe.boards.verilator.build import verilator
 from deltamoe.boards.verilator.engine import verilog
 from deltamoe.host.files import write_folder
-
-IDENTIFIER = re.compile(r"[A-Za-z_][\w$]*")
 
 
 @cache
 def small(board: str) -> Core:
     """The multipliers and the bus of ``nano`` on another board, which takes seconds to make."""
     there = replace(BOARDS[board], hardware=replace(PRESETS["nano"], name=board))
-    return Core(board=there, verilog=plain(verilog(PRESETS["nano"]), name_of(there)))
+    return Core(board=there, source=lambda _: verilog(PRESETS["nano"]))
+
+
+def header(core: Core) -> str:
+    """A module with the ports of the accelerator and nothing within, to lint what is around it."""
+    flow = {True: "output", False: "input"}
+    ports = ", ".join(f"{flow[port.output]} {port.range}{port.name}" for port in core.ports)
+    return f"module {core.name} ({ports});\nendmodule\n"
+
+
+def lint(top: str, folder: Path, *files: str) -> str:
+    """All that Verilator's lint has to say."""
+    binary, root = verilator()
+    return subprocess.run(
+        [binary, "--lint-only", "-Wall", "-Wno-fatal", "--top-module", top, *files], cwd=folder,
+        env=os.environ | ({"VERILATOR_ROOT": str(root)} if root else {}), capture_output=True,
+        text=True, check=True).stderr
 
 
 def written(form: Format, core: Core, folder: Path) -> Path:

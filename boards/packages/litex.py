@@ -1,0 +1,131 @@
+"""LiteX: a Python module with the accelerator as a LiteX module, for SoCs of any board."""
+
+import re
+
+from deltamoe.boards.packages.core import SPACE, Core, Format, register_map
+from deltamoe.rtl.memory.axi import ADDRESS_WIDTH
+
+SIGNAL = re.compile(r"([ms])_axi_(aw|ar|w|b|r)(\w+)")
+"""A port of a bus: side, channel, signal of the channel."""
+
+BUSES = {"m": "memory", "s": "registers"}
+
+HEAD = '''\
+"""DeltaMoE, {hardware}, for LiteX. Written by deltamoe package --as litex.
+
+In a SoC, which may have an SDRAM controller of LiteDRAM::
+
+    from {name} import add_deltamoe
+
+    add_deltamoe(self)
+"""
+
+from pathlib import Path
+
+from litex.gen import LiteXModule
+from litex.soc.integration.soc import SoCRegion
+from litex.soc.interconnect.axi import AXIInterface, AXILiteInterface
+from litex.soc.interconnect.csr_eventmanager import EventManager, EventSourceLevel
+from migen import ClockSignal, Instance, ResetSignal, Signal
+
+SOURCE = Path(__file__).with_name("{name}.v")
+
+REGISTERS = {{
+{registers}
+}}
+"""Byte offsets."""
+
+
+class DeltaMoE(LiteXModule):
+    """The accelerator, in the clock domain ``sys``.
+
+    Attributes
+    ----------
+    memory : AXIInterface
+        Reads programs, weights and images, writes results.
+    registers : AXILiteInterface
+        The registers of ``REGISTERS``.
+    interrupt : Signal
+        High from the end of a program until it is cleared.
+    ev : EventManager
+        The same as the event ``ended``.
+    """
+
+    def __init__(self, platform):
+        self.memory = AXIInterface(data_width={data_bits}, address_width={address_bits}, id_width=1)
+        self.registers = AXILiteInterface(data_width=32, address_width=32)
+        self.interrupt = Signal()
+        self.ev = EventManager()
+        self.ev.ended = EventSourceLevel(description="A program has ended.")
+        self.ev.finalize()
+        self.comb += self.ev.ended.trigger.eq(self.interrupt)
+        platform.add_source(str(SOURCE))
+        self.specials += Instance(
+            "{name}",
+{pins}
+        )
+
+
+def add_deltamoe(soc, name="deltamoe", origin=0x9000_0000):
+    """Add the accelerator to a SoC, and return it.
+
+    Its registers get a region on the bus at ``origin``, where most processors do not cache, and
+    constants of their offsets; its interrupt gets a number, if the processor has any. Its memory is
+    a port of LiteDRAM if the SoC has SDRAM, whose first byte is then address 0 of the accelerator,
+    and else the bus of the SoC.
+    """
+    core = DeltaMoE(soc.platform)
+    soc.add_module(name, core)
+    soc.bus.add_slave(name, core.registers, SoCRegion(origin=origin, size={space}, cached=False))
+    for register, offset in REGISTERS.items():
+        soc.add_constant(f"{{name}}_{{register}}_offset", offset)
+    if soc.irq.enabled:
+        soc.irq.add(name, use_loc_if_exists=True)
+    if hasattr(soc, "sdram"):
+        from litedram.frontend.axi import LiteDRAMAXI2Native
+
+        port = soc.sdram.crossbar.get_port(data_width={data_bits})
+        soc.add_module(f"{{name}}_memory", LiteDRAMAXI2Native(core.memory, port))
+    else:
+        bus = AXIInterface({data_bits}, soc.bus.address_width, id_width=1)
+        soc.comb += core.memory.connect(bus)
+        soc.bus.add_master(name, bus)
+    return core
+'''
+
+
+def pins(core: Core) -> str:
+    """Return the arguments that connect each port."""
+    lines = []
+    for port in core.ports:
+        value = {"aclk": "ClockSignal()", "aresetn": "~ResetSignal()",
+                 "interrupt": "self.interrupt"}.get(port.name)
+        if found := SIGNAL.fullmatch(port.name):
+            value = f"self.{BUSES[found[1]]}.{found[2]}.{found[3]}"
+            if (found[1], found[3]) == ("s", "addr"):
+                value += f"[:{port.width}]"  # the bus is wider
+        lines.append(f"            {'o' if port.output else 'i'}_{port.name}={value},")
+    return "\n".join(lines)
+
+
+def module(core: Core) -> str:
+    """Return the Python module."""
+    widths = {port.name: port.width for port in core.ports}
+    return HEAD.format(
+        hardware=core.board.hardware.name, name=core.name, pins=pins(core), space=f"0x{SPACE:x}",
+        data_bits=widths["m_axi_rdata"], address_bits=ADDRESS_WIDTH,
+        registers="\n".join(f'    "{name}": 0x{register.offset:03x},'
+                            for name, register in register_map().items()))
+
+
+def files(core: Core) -> dict[str, str]:
+    """Return the Python module and the Verilog beside it."""
+    return {f"{core.name}.py": module(core), f"{core.name}.v": core.verilog}
+
+
+FORMAT = Format(
+    name="litex", holds="Python module that adds the accelerator to a SoC of LiteX", files=files,
+    use=lambda core: f"from {core.name} import add_deltamoe, with the folder on PYTHONPATH",
+    checked="LiteX makes SoCs with it, with SDRAM and without; Verilator's lint finds every pin "
+            "connected with its width",
+    unchecked="nothing, but no program ran on such a SoC, and none is routed")
