@@ -34,6 +34,7 @@ enum deltamoe_result {
 struct deltamoe_bus {
     void *context;
     uint32_t (*read_register)(void *context, uint32_t offset);
+    /* Return when the bus has answered, so that a read behind it sees what it changed. */
     void (*write_register)(void *context, uint32_t offset, uint32_t value);
     /* Copy to an address of the accelerator's; flush caches behind it. */
     void (*write_memory)(void *context, uint64_t address, const void *data, size_t size);

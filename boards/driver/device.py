@@ -86,7 +86,7 @@ class Backend(ABC):
 
     @abstractmethod
     def write_register(self, offset: int, value: int) -> None:
-        """Write 32 bits."""
+        """Write 32 bits; return when the bus has answered, so that a read behind it sees that."""
 
     @abstractmethod
     def read_memory(self, offset: int, size: int) -> bytes:

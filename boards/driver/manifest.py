@@ -7,7 +7,8 @@ several bytes is little-endian in memory.
 A run: reserve ``memory.bytes`` bytes at an address, here *base*, that is a multiple of
 ``memory.alignment``; copy the image to base + ``image.address``; for each picture, write the input,
 do the writes of ``control.start``, read until ``control.ended`` holds, look whether
-``control.failed`` holds, and read the outputs.
+``control.failed`` holds, and read the outputs. Each write of a register is answered by the bus
+before the next access, else the program may seem to have ended before it began.
 """
 
 import hashlib

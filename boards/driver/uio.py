@@ -35,7 +35,8 @@ class Uio(Backend):
     registers : Path
         Such as ``/dev/uio0``.
     memory : Path
-        Such as ``/dev/udmabuf0``. Address and size come from the folder of its name in ``sysfs``.
+        Such as ``/dev/deltamoe_zcu102-memory``. Address and size come from the folder of its name
+        in ``sysfs``.
     hardware : HwConfig, optional
         What the bitstream was generated from, if that is to be checked.
     sysfs : Path

@@ -74,6 +74,7 @@ def test_import_is_light_and_quick() -> None:
     "deltamoe.load('m3vit-tiny-129').table()",
     "deltamoe.compile('digits').to_json()",
     "deltamoe.simulate('digits').table()",
+    "deltamoe.Device; from deltamoe.boards.driver import uio",
 ])
 def test_presets_need_neither_torch_nor_amaranth(code: str) -> None:
     done = alone(f"import sys, deltamoe; {code}; "

@@ -1,6 +1,7 @@
 """The digits, built for the smallest design, what comes out of them, and a model to run them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,13 @@ import pytest
 
 import deltamoe
 from deltamoe.api.building import Build
+from deltamoe.boards import PRESETS
+from deltamoe.boards.driver.manifest import Manifest
 from deltamoe.boards.verilator.board import Verilated
+from deltamoe.golden.config import MODELS
 from deltamoe.golden.engines import Output, integer_output
 from deltamoe.golden.library import default_image, find
+from deltamoe.rtl.compiler.layout import image_rows
 
 
 @pytest.fixture(scope="package")
@@ -28,6 +33,28 @@ def golden() -> Output:
     """What the integer network makes of it."""
     network = find("digits")
     return integer_output(network, default_image(network.quantized.config), 0)[0]
+
+
+@pytest.fixture(scope="package")
+def colored(built: Build) -> Manifest:
+    """Of a network whose patches have three channels, and are filled up, as is the whole.
+
+    A patch has 3 * 3 * 3 pixels in 28 bytes, words of 4; 15 patches have 420 bytes, beats of 8.
+    """
+    given = built.manifest.input.model_copy(update={
+        "channels": 3, "height": 9, "width": 15, "patch_size": 3, "patch_bytes": 28, "bytes": 424})
+    return built.manifest.model_copy(update={"input": given})
+
+
+@pytest.fixture(scope="package")
+def coded(colored: Manifest) -> tuple[np.ndarray, bytes]:
+    """Pixels of such a picture, and the bytes that the compiler makes of them."""
+    config = replace(MODELS["digits"], image_channels=3, image_height=9, image_width=15,
+                     patch_size=3)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 9, 15), np.uint8)
+    expected = image_rows(pixels, config, PRESETS["nano"]).tobytes()
+    assert len(expected) == colored.input.bytes
+    return pixels, expected
 
 
 BASE = 0x1840

@@ -9,6 +9,8 @@ import pytest
 
 from deltamoe.api.building import Build
 from deltamoe.boards import PRESETS, driver
+from deltamoe.boards.driver import header
+from deltamoe.boards.driver.manifest import Manifest
 from deltamoe.boards.verilator.engine import build
 from deltamoe.golden.engines import Output
 from tests.boards.driver.conftest import BASE
@@ -44,6 +46,38 @@ def test_it_needs_no_operating_system(tmp_path: Path) -> None:
     listed = subprocess.run(["nm", "--undefined-only", "--format=just-symbols",
                              tmp_path / "deltamoe.o"], check=True, capture_output=True, text=True)
     assert set(listed.stdout.split()) <= {"memcpy", "memset", "memmove", "memcmp"}
+
+
+PIXELS = """
+#include <stdio.h>
+#include "program.h"
+static uint8_t memory[4096], pixels[4096];
+static void write_memory(void *context, uint64_t address, const void *data, size_t size) {
+    (void)context;
+    for (size_t n = 0; n < size; n++)
+        memory[address - deltamoe_program.input_address + n] = ((const uint8_t *)data)[n];
+}
+int main(void) {
+    const struct deltamoe_bus bus = {.write_memory = write_memory};
+    struct deltamoe device = {.bus = &bus, .program = &deltamoe_program};
+    fread(pixels, 1, sizeof pixels, stdin);
+    deltamoe_write_input(&device, pixels);
+    fwrite(memory, 1, sizeof memory, stdout);
+    return 0;
+}
+"""
+
+
+def test_pixels_lie_as_the_compiler_says(colored: Manifest, coded: tuple[np.ndarray, bytes],
+                                         tmp_path: Path) -> None:
+    """And nothing is written behind them."""
+    (tmp_path / "program.h").write_text(header.program(colored))
+    (tmp_path / "pixels.c").write_text(PIXELS)
+    program = compiled(tmp_path / "pixels", "-Wno-unused-result", "-I", tmp_path,
+                       tmp_path / "pixels.c", FOLDER / "deltamoe.c")
+    pixels, expected = coded
+    done = subprocess.run([program], input=pixels.tobytes(), capture_output=True, check=True)
+    assert done.stdout == expected.ljust(4096, b"\0")
 
 
 @pytest.mark.verilator

@@ -18,7 +18,7 @@ from deltamoe.boards.driver.device import (
     DeviceTimeoutError,
     Outputs,
 )
-from deltamoe.boards.driver.manifest import Use
+from deltamoe.boards.driver.manifest import Manifest, Use
 from deltamoe.boards.verilator.board import Verilated
 from deltamoe.golden.engines import Output
 from deltamoe.rtl.control.registers import REGISTERS, Status
@@ -78,6 +78,17 @@ def test_a_second_start_is_refused(built: Build, model: Verilated, pixels: np.nd
         device.start()
     device.wait()
     assert same(device.read_outputs(), golden)
+
+
+def test_pixels_lie_as_the_compiler_says(built: Build, colored: Manifest, model: Verilated,
+                                         coded: tuple[np.ndarray, bytes]) -> None:
+    """Several channels, rows and columns of patches, and what is left of words and beats."""
+    device, (pixels, expected) = Device(built.folder, model), coded
+    device.manifest = colored
+    model.write_memory(colored.input.address, b"\xff" * (len(expected) + 1))
+    device.write_input(pixels)
+    found = model.read_memory(colored.input.address, len(expected) + 1)
+    assert found == expected + b"\xff"
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (1, 8, 9), (3, 8, 8)])
@@ -235,6 +246,7 @@ def test_the_example_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPat
                                    capsys: pytest.CaptureFixture, pixels: np.ndarray,
                                    golden: Output) -> None:
     monkeypatch.chdir(tmp_path)
-    example = re.search(r"```python\n(.*?)```", (ROOT / "boards/README.md").read_text(), re.DOTALL)
-    exec(example[1], {"pixels": pixels})
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "boards/README.md").read_text(), re.DOTALL)
+    example, = (block for block in blocks if "Verilated" in block)
+    exec(example, {"pixels": pixels})
     assert capsys.readouterr().out == f"{golden.predicted}\n"
