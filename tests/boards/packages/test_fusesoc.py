@@ -1,9 +1,11 @@
 """FuseSoC builds its package: lint finds nothing, and the registers answer."""
 
+import hashlib
 import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from deltamoe.boards.packages import FORMATS
 from deltamoe.boards.packages.core import register_map
 from deltamoe.boards.packages.fusesoc import testbench as bench_of
 from deltamoe.boards.verilator.build import verilator
+from deltamoe.host import cache
+from deltamoe.host.files import read_text, write
 from deltamoe.rtl.control.counters import COUNTERS
 from deltamoe.rtl.control.registers import ID, REGISTERS
 from tests.boards.packages.cores import small, written
@@ -32,6 +36,20 @@ def fusesoc(target: str, package: Path, folder: Path) -> subprocess.CompletedPro
          "--build-root", folder / "build", "--target", target,
          "deltamoe:accelerator:deltamoe_nano"],
         cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def simulated(package: Path, folder: Path) -> str:
+    """Log of the simulation, kept for equal packages and tools, since the build takes long."""
+    parts = [str(verilator()[0]), version("fusesoc"), version("edalize"),
+             *(file.read_text() for file in sorted(package.iterdir()))]
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
+    path = cache.folder() / f"fusesoc-{key}.log"
+    if not path.exists():
+        with cache.locked(path.name):
+            done = fusesoc("sim", package, folder)
+            assert done.returncode == 0, (done.stdout + done.stderr)[-2000:]
+            write(path, done.stdout + done.stderr)
+    return read_text(path)
 
 
 @pytest.fixture
@@ -55,9 +73,8 @@ def test_lint_finds_nothing_and_sees_a_fault(package: Path, tmp_path: Path) -> N
 
 @pytest.mark.verilator
 def test_every_register_answers_in_simulation(package: Path, tmp_path: Path) -> None:
-    done = fusesoc("sim", package, tmp_path)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-2000:]
-    assert f"PASS: {READABLE} registers, an interrupt" in done.stdout + done.stderr
+    log = simulated(package, tmp_path)
+    assert f"PASS: {READABLE} registers, an interrupt" in log
 
 
 def test_the_bench_compares_with_the_description() -> None:
