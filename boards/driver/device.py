@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import mul
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -79,6 +80,16 @@ class Backend(ABC):
     base: int
     size: int
     hardware: str | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the accelerator; a block ``with`` does so at its end."""
 
     @abstractmethod
     def read_register(self, offset: int) -> int:
@@ -190,16 +201,16 @@ class Device:
         ValueError
             It has another shape or type.
         """
-        given = self.manifest.input
-        shape, side = (given.channels, given.height, given.width), given.patch_size
+        place = self.manifest.input
+        shape, side = (place.channels, place.height, place.width), place.patch_size
         if pixels.shape != shape or pixels.dtype != np.uint8:
             raise ValueError(f"pixels are {pixels.dtype} {pixels.shape}, the network takes uint8 "
                              f"{shape}")
         tiles = pixels.reshape(shape[0], shape[1] // side, side, shape[2] // side, side)
         patches = tiles.transpose(1, 3, 0, 2, 4).reshape(-1, shape[0] * side * side)
-        codes = patches - np.uint8(given.zero)
-        rows = np.pad(codes, ((0, 0), (0, given.patch_bytes - codes.shape[1])))
-        self.backend.write_memory(given.address, rows.tobytes().ljust(given.bytes, b"\0"))
+        codes = patches - np.uint8(place.zero)
+        rows = np.pad(codes, ((0, 0), (0, place.patch_bytes - codes.shape[1])))
+        self.backend.write_memory(place.address, rows.tobytes().ljust(place.bytes, b"\0"))
 
     def start(self) -> None:
         """Start the program.

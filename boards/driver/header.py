@@ -53,7 +53,7 @@ def output(found: Output | None) -> str:
 
 def program(manifest: Manifest) -> str:
     """Return the header of a network: what the C driver takes from the manifest."""
-    given, image = manifest.input, manifest.image
+    pixels, image = manifest.input, manifest.image
     region = next(part for part in manifest.memory.regions if part.use == Use.PROGRAM)
     found = {each.meaning: each for each in manifest.outputs}
     names = ",\n".join(f"    {json.dumps(name)}" for name in manifest.descriptors)
@@ -66,10 +66,11 @@ def program(manifest: Manifest) -> str:
         "image_address": f"{image.address}u", "image_bytes": f"{image.bytes}u",
         "image_crc32": f"0x{image.crc32:08x}u",
         "program_address": f"{region.address}u", "program_length": f"{len(manifest.descriptors)}u",
-        "input_address": f"{given.address}u", "input_bytes": f"{given.bytes}u",
-        "channels": f"{given.channels}u", "height": f"{given.height}u", "width": f"{given.width}u",
-        "patch_size": f"{given.patch_size}u", "patch_bytes": f"{given.patch_bytes}u",
-        "pixel_zero": f"{given.zero}u",
+        "input_address": f"{pixels.address}u", "input_bytes": f"{pixels.bytes}u",
+        "channels": f"{pixels.channels}u",
+        "height": f"{pixels.height}u", "width": f"{pixels.width}u",
+        "patch_size": f"{pixels.patch_size}u", "patch_bytes": f"{pixels.patch_bytes}u",
+        "pixel_zero": f"{pixels.zero}u",
         "tokens": output(found[Meaning.TOKENS]), "scores": output(found.get(Meaning.SCORES)),
         "token_scale": repr(found[Meaning.TOKENS].scale),
         "descriptors": "deltamoe_descriptors",

@@ -9,7 +9,6 @@ import os
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
@@ -68,12 +67,6 @@ class Uio(Backend):
             self._registers = np.frombuffer(mapped, np.uint32)
             stack.callback(self.__dict__.pop, "_registers")  # else the map is in use
             self._stack = stack.pop_all()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let others have the accelerator."""

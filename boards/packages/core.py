@@ -1,14 +1,16 @@
 """What is packaged, and what a format of packages is."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntFlag
 from functools import cached_property
 
+from amaranth.lib.wiring import Out
+
 from deltamoe.boards.board import Board
 from deltamoe.boards.packages.names import plain
 from deltamoe.boards.verilator.engine import verilog
+from deltamoe.rtl.accelerator import Accelerator
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.control.counters import COUNTERS
 from deltamoe.rtl.control.registers import (
@@ -19,6 +21,7 @@ from deltamoe.rtl.control.registers import (
     Register,
     Status,
 )
+from deltamoe.rtl.generate import ports
 
 VENDOR, LIBRARY = "deltamoe", "accelerator"
 RELEASE = f"{VERSION}.0"
@@ -29,9 +32,6 @@ FIELDS: dict[str, type[IntFlag]] = {"control": Command, "status": Status}
 
 SPACE = 1 << 12
 """Bytes of the registers' address space."""
-
-DECLARED = re.compile(r"^  (input|output) (?:\[(\d+):0\] )?(\w+) ?;$", re.MULTILINE)
-"""A port of a module, as Yosys declares it."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,9 @@ class Core:
     @cached_property
     def ports(self) -> tuple[Port, ...]:
         """All ports of the top module, by name."""
-        _, _, behind = self.verilog.partition(f"\nmodule {self.name}(")
-        declared = DECLARED.findall(behind.partition("\nendmodule")[0])
-        return tuple(sorted((Port(name, flow == "output", int(last or 0) + 1)
-                             for flow, last, name in declared), key=lambda port: port.name))
+        return tuple(sorted((Port(name, flow == Out, len(wires))
+                             for name, flow, wires in ports(Accelerator(self.board.hardware))),
+                            key=lambda port: port.name))
 
 
 def register_map() -> dict[str, Register]:
@@ -93,6 +92,11 @@ def register_map() -> dict[str, Register]:
 def every_board(_: Board) -> bool:
     """Tell that a format takes a board."""
     return True
+
+
+def zynq_board(board: Board) -> bool:
+    """Tell whether a board has the processing system of a Zynq UltraScale+ beside the logic."""
+    return board.zynq is not None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,11 +30,11 @@ VIEWS = {"xilinx_anylanguagesynthesis": "synthesis",
 def child(parent: Element, name: str, text: object = None, space: str = SPIRIT, /,
           **attributes: str) -> Element:
     """Add an element with attributes of its own name space."""
-    made = SubElement(parent, f"{{{space}}}{name}",
+    element = SubElement(parent, f"{{{space}}}{name}",
                       {f"{{{space}}}{key}": value for key, value in attributes.items()})
     if text is not None:
-        made.text = str(text)
-    return made
+        element.text = str(text)
+    return element
 
 
 def parameters(parent: Element, values: Mapping[str, str], kind: str) -> None:
@@ -48,21 +48,21 @@ def parameters(parent: Element, values: Mapping[str, str], kind: str) -> None:
 
 def bus_interface(parent: Element, of: Interface) -> None:
     """Add an interface with its ports."""
-    made = child(parent, "busInterface")
-    child(made, "name", of.name)
+    bus = child(parent, "busInterface")
+    child(bus, "name", of.name)
     kind = {"vendor": "xilinx.com", "library": of.library, "version": "1.0"}
-    child(made, "busType", name=of.bus, **kind)
-    child(made, "abstractionType", name=f"{of.bus}_rtl", **kind)
-    side = child(made, "master" if of.drives else "slave")
+    child(bus, "busType", name=of.bus, **kind)
+    child(bus, "abstractionType", name=f"{of.bus}_rtl", **kind)
+    side = child(bus, "master" if of.drives else "slave")
     if of.bus == "aximm":
         reference = "addressSpaceRef" if of.drives else "memoryMapRef"
         child(side, reference, **{reference: of.name})
-    maps = child(made, "portMaps")
+    maps = child(bus, "portMaps")
     for logical, physical in of.ports.items():
         one = child(maps, "portMap")
         child(child(one, "logicalPort"), "name", logical)
         child(child(one, "physicalPort"), "name", physical)
-    parameters(made, of.parameters, f"BUSIFPARAM_VALUE.{of.name.upper()}")
+    parameters(bus, of.parameters, f"BUSIFPARAM_VALUE.{of.name.upper()}")
 
 
 def registers(parent: Element) -> None:
@@ -76,15 +76,15 @@ def registers(parent: Element) -> None:
     child(block, "width", 32)
     child(block, "usage", "register")
     for name, register in register_map().items():
-        made = child(block, "register")
-        child(made, "name", name)
-        child(made, "description", register.meaning)
-        child(made, "addressOffset", f"0x{register.offset:x}")
-        child(made, "size", 32)
-        child(made, "access", ACCESS[register.access])
-        child(child(made, "reset"), "value", f"0x{register.reset:x}")
+        entry = child(block, "register")
+        child(entry, "name", name)
+        child(entry, "description", register.meaning)
+        child(entry, "addressOffset", f"0x{register.offset:x}")
+        child(entry, "size", 32)
+        child(entry, "access", ACCESS[register.access])
+        child(child(entry, "reset"), "value", f"0x{register.reset:x}")
         for bit in FIELDS.get(name, ()):
-            field = child(made, "field")
+            field = child(entry, "field")
             child(field, "name", bit.name.lower())
             child(field, "bitOffset", bit.value.bit_length() - 1)
             child(field, "bitWidth", 1)
@@ -92,8 +92,8 @@ def registers(parent: Element) -> None:
 
 def model(parent: Element, core: Core, top: str) -> None:
     """Add the views and the ports of the top module."""
-    made = child(parent, "model")
-    views = child(made, "views")
+    body = child(parent, "model")
+    views = child(body, "views")
     for name, purpose in VIEWS.items():
         view = child(views, "view")
         child(view, "name", name)
@@ -101,7 +101,7 @@ def model(parent: Element, core: Core, top: str) -> None:
         child(view, "language", "verilog")
         child(view, "modelName", top)
         child(child(view, "fileSetRef"), "localName", f"{name}_view_fileset")
-    ports = child(made, "ports")
+    ports = child(body, "ports")
     for port in core.ports:
         one = child(ports, "port")
         child(one, "name", port.name)
@@ -117,14 +117,14 @@ def file_sets(parent: Element, sources: Iterable[str], constraints: str) -> None
     """Add a set of files for each view."""
     sets = child(parent, "fileSets")
     for name, purpose in VIEWS.items():
-        made = child(sets, "fileSet")
-        child(made, "name", f"{name}_view_fileset")
+        one = child(sets, "fileSet")
+        child(one, "name", f"{name}_view_fileset")
         for source in sources:
-            file = child(made, "file")
+            file = child(one, "file")
             child(file, "name", source)
             child(file, "fileType", "verilogSource")
         if purpose == "synthesis":
-            file = child(made, "file")
+            file = child(one, "file")
             child(file, "name", constraints)
             child(file, "userFileType", "xdc")
             child(file, "userFileType", "USED_IN_implementation")

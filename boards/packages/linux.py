@@ -1,7 +1,6 @@
 """Linux: an overlay of the device tree, for UIO and a buffer that the accelerator can reach."""
 
-from deltamoe.boards.board import Board
-from deltamoe.boards.packages.core import SPACE, Core, Format
+from deltamoe.boards.packages.core import SPACE, Core, Format, zynq_board
 
 BUFFER = 128 << 20
 """Bytes of the buffer: the largest preset that ``zcu102`` takes, vit-base-197, has 86 million
@@ -67,14 +66,9 @@ def files(core: Core) -> dict[str, str]:
     return {f"{core.name}.dtso": text}
 
 
-def takes(board: Board) -> bool:
-    """Tell whether a board has a processor that the overlay knows."""
-    return board.zynq is not None
-
-
 FORMAT = Format(
     name="linux", holds="device-tree overlay: UIO, and memory by u-dma-buf", files=files,
-    takes=takes,
+    takes=zynq_board,
     use=lambda core: f"dtc -@ -I dts -O dtb -o {core.name}.dtbo {core.name}.dtso, in the folder",
     checked="dtc compiles it without a warning, and fdtoverlay applies it to a tree with the "
             "labels that it needs, where dtc is installed",

@@ -2,8 +2,15 @@
 
 from pathlib import Path
 
-from deltamoe.boards.board import Board
-from deltamoe.boards.packages.core import LIBRARY, RELEASE, SPACE, VENDOR, Core, Format
+from deltamoe.boards.packages.core import (
+    LIBRARY,
+    RELEASE,
+    SPACE,
+    VENDOR,
+    Core,
+    Format,
+    zynq_board,
+)
 from deltamoe.boards.packages.interfaces import interfaces
 from deltamoe.boards.packages.ipxact import BLOCK, component
 from deltamoe.host.files import read_text
@@ -70,16 +77,11 @@ def files(core: Core) -> dict[str, str]:
             f"ip/{clock}": constraints(core)}
 
 
-def takes(board: Board) -> bool:
-    """Tell whether a board has a processing system that the script knows."""
-    return board.zynq is not None
-
-
 FORMAT = Format(
     name="vivado",
     holds="IP-XACT component, and a script (Tcl) that builds a block design around a Zynq "
           "UltraScale+",
-    files=files, takes=takes,
+    files=files, takes=zynq_board,
     use=lambda _: "vivado -mode batch -source project.tcl, in the folder",
     checked="component.xml is valid (schema of IEEE 1685-2009) and read by ipyxact; the wrapper "
             "passes Verilator's lint; a Tcl interpreter runs the script, its commands recorded",

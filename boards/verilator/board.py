@@ -3,7 +3,6 @@
 import struct
 import subprocess
 from contextlib import ExitStack
-from typing import Self
 
 from deltamoe.boards import hardware as hardware_by_name
 from deltamoe.boards.driver.device import Backend, DeviceError
@@ -50,12 +49,6 @@ class Verilated(Backend):
         self._process = self._stack.enter_context(started(
             [build(hw), "serve", size, latency, interval, stall_seed, power_up_seed],
             stdin=subprocess.PIPE, text=False))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the process."""

@@ -35,7 +35,7 @@ class Activations(cycles.Activations, wiring.Component):
     A word written in cycle ``t`` can be read from cycle ``t + 1`` on. A word is on ``read``
     ``READ`` cycles after its address: a row is in registers, which are those of the block RAM,
     before its half and its word are chosen. Without them ``ulx3s``, whose halves are of many block
-    RAMs, has 10.6 levels of LUTs to the operand source's ``o``, and 8.9 with them.
+    RAMs, has 10.6 levels of LUTs to the operand source's ``o``; with them, at most 7.5 to either.
     """
 
     record = Record(moves="stores words")

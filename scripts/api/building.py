@@ -102,7 +102,7 @@ def preprocessing(steps: "Steps | None") -> Preprocessing | None:
         folded=Folded(mean=steps.mean, std=steps.std, scale=steps.scale))
 
 
-def given(program: NetworkProgram, steps: "Steps | None") -> Input:
+def input_of(program: NetworkProgram, steps: "Steps | None") -> Input:
     """Return where pixels go, and in which order."""
     config, hw = program.config, program.hw
     return Input(
@@ -146,7 +146,7 @@ def manifest_of(compilation: Compilation, image: bytes) -> Manifest:
         memory=Memory(bytes=program.size, alignment=hw.bus_bytes, address_bits=ADDRESS_WIDTH,
                       regions=regions(program)),
         image=Image(file=IMAGE, address=program.start, bytes=len(image), crc32=zlib.crc32(image)),
-        input=given(program, network.preprocessing),
+        input=input_of(program, network.preprocessing),
         outputs=outputs(program, network.weights.quantized.residual_scale),
         control=control(program), descriptors=tuple(map(str, program.labels)),
         host=host and HostPart(file=HOST, input=host.tokens, outputs=host.outputs))

@@ -20,13 +20,13 @@ def test_every_format_says_what_is_not_checked(form: str) -> None:
 def test_the_command_writes_a_folder_and_says_what_is_in_it(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     code, out, _ = run(monkeypatch, capsys, "package", "--as", "fusesoc", "--out", tmp_path / "new",
-                       "--json", tmp_path / "made.json")
+                       "--json", tmp_path / "package.json")
     assert code == 0
     assert f"checked by no open tool: {FORMATS['fusesoc'].unchecked}" in out
-    made = json.loads((tmp_path / "made.json").read_text())
-    assert (made["hardware"], made["as"], made["module"], made["clock_mhz"]) == (
+    figures = json.loads((tmp_path / "package.json").read_text())
+    assert (figures["hardware"], figures["as"], figures["module"], figures["clock_mhz"]) == (
         "nano", "fusesoc", "deltamoe_nano", 100)
-    assert sorted(made["files"]) == sorted(map(str, (tmp_path / "new").iterdir()))
+    assert sorted(figures["files"]) == sorted(map(str, (tmp_path / "new").iterdir()))
 
 
 def test_the_same_bytes_every_time(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ PINS = re.compile(r"%\w+-(PIN\w+)|pin connection", re.IGNORECASE)
 """What a lint says of an instance whose pins do not fit."""
 
 
-def made(memory: str, folder: Path) -> None:
+def build_soc(memory: str, folder: Path) -> None:
     """Write a SoC into a folder."""
     package = written(FORMATS["litex"], small("nano"), folder / "package")
     done = subprocess.run([sys.executable, SCRIPT, package, memory], cwd=folder,
@@ -38,7 +38,7 @@ MEMORIES = pytest.mark.parametrize("memory", ["sdram", "bus"])
 
 @MEMORIES
 def test_a_soc_with_every_pin_connected(memory: str, tmp_path: Path) -> None:
-    made(memory, tmp_path)
+    build_soc(memory, tmp_path)
     core = small("nano")
     soc = json.loads((tmp_path / "soc.json").read_text())
     region = soc["memories"]["deltamoe"]
@@ -63,7 +63,7 @@ def test_a_soc_with_every_pin_connected(memory: str, tmp_path: Path) -> None:
 @pytest.mark.verilator
 def test_digits_run_on_a_soc(memory: str, tmp_path: Path) -> None:
     """No bit differs from the integer network; SDRAM is behind LiteDRAM's controller."""
-    made(memory, tmp_path)
+    build_soc(memory, tmp_path)
     soc = json.loads((tmp_path / "soc.json").read_text())["memories"]
     network = find("digits")
     program = compile_program(network.quantized, small("nano").board.hardware)

@@ -201,18 +201,18 @@ def test_every_word_waits_for_its_credit_alone(seed: int) -> None:
 
 def check_word(ctx, dut: Drain, record: dict[str, int], word: int, factors: list[dict]) -> None:
     """A word has what its record says, and no other's."""
-    made, last = dut.o.p, word == record["words"] - 1
+    out, last = dut.o.p, word == record["words"] - 1
     factor = factors[record["slot"]]
     param = record["param"] + word * record["advance"]
-    assert {name: ctx.get(Value.cast(made.tag[name])) for name in made.tag.shape().members} == {
+    assert {name: ctx.get(Value.cast(out.tag[name])) for name in out.tag.shape().members} == {
         "dest": record["dest"], "address": record["address"] + word, "weight": record["weight"],
         "count": record["count"] if last else P, "bank": record["bank"],
         "first": record["first"] and word == 0, "last": record["last"] and last,
         "flush": record["flush"], "final": record["final"] and last}
-    assert ctx.get(made.width) == RESULTS.index(MADE.get(record["dest"], ACTIVATION))
-    assert ctx.get(made.shift) == (factor if record["normalize"] else record)["shift"]
-    assert [ctx.get(made.bias[n]) for n in range(P)] == [7 * param + n for n in range(P)]
-    assert [ctx.get(made.multiplier[n]) for n in range(P)] == [
+    assert ctx.get(out.width) == RESULTS.index(MADE.get(record["dest"], ACTIVATION))
+    assert ctx.get(out.shift) == (factor if record["normalize"] else record)["shift"]
+    assert [ctx.get(out.bias[n]) for n in range(P)] == [7 * param + n for n in range(P)]
+    assert [ctx.get(out.multiplier[n]) for n in range(P)] == [
         factor["multiplier"] if record["normalize"] else 100 * param + n for n in range(P)]
 
 

@@ -144,45 +144,6 @@ def test_operand_source_waits_and_chooses(seed: int) -> None:
     simulate(dut, bench)
 
 
-def test_words_come_from_the_memory_that_an_item_names(seed: int) -> None:
-    """Items of all sources, back to back; each memory answers after cycles of its own."""
-    rng = np.random.default_rng(seed)
-    dut, layout = OperandSource(HW), formats.item(HW)
-    latency = {source: Activations.READ if source == Source.ACT else 1 for source in Source}
-    memories = {source: rng.integers(0, 256, (64, P)) for source in Source}
-    items = [(source, int(address), int(words)) for source, address, words in zip(
-        rng.permutation([*Source] * 4).tolist(), rng.integers(0, 28, 16), rng.integers(1, 5, 16),
-        strict=True)]
-
-    async def bench(ctx):
-        ports = {source: getattr(dut.read, Source(source).name.lower()) for source in Source}
-        asked = {source: [0] * latency[source] for source in Source}
-        ctx.set(dut.drained.ready, 1)
-        ctx.set(dut.o.ready, 1)
-        ctx.set(dut.rows.released, 1)
-        taken, seen = 0, []
-        while len(seen) < sum(words for _, _, words in items):
-            ctx.set(dut.i.valid, taken < len(items))
-            source, address, words = [*items, items[0]][taken]
-            put(ctx, dut.i.payload, pack(layout, {
-                "source": source, "address": address, "reference_address": address, "words": words,
-                "tail": P, "columns": 8, "leads": leaders(1)}))
-            taken += ctx.get(dut.i.ready)
-            if ctx.get(dut.o.valid):
-                seen.append([ctx.get(dut.o.p.operand[n]) for n in range(P)])
-            for kind, port in ports.items():
-                asked[kind].append(ctx.get(port.address))
-            await ctx.tick()
-            for kind, port in ports.items():
-                for n in range(P):
-                    ctx.set(port.data[n],
-                            int(memories[kind][asked[kind][-latency[kind]] % 64, n]))
-        assert seen == [memories[source][address + word].tolist()
-                        for source, address, words in items for word in range(words)]
-
-    simulate(dut, bench)
-
-
 def test_items_are_read_one_behind_the_other(seed: int) -> None:
     """The next item is chosen for during the last read; one of a single word takes two cycles."""
     rng = np.random.default_rng(seed)
