@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """What is packaged, and what a format of packages is."""
 
 from collections.abc import Callable, Mapping
@@ -75,7 +76,10 @@ class Core:
 
     @cached_property
     def ports(self) -> tuple[Port, ...]:
-        """All ports of the top module, by name."""
+        """All ports of the top module, by name.
+
+        Of an accelerator that is made for its ports alone, as the first line of this file says.
+        """
         return tuple(sorted((Port(name, flow == Out, len(wires))
                              for name, flow, wires in ports(Accelerator(self.board.hardware))),
                             key=lambda port: port.name))
