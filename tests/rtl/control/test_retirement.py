@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -109,8 +110,8 @@ def test_operators_pass_in_the_cycles_of_the_docstring(patience: int, seed: int)
     """Each output, in each cycle, of operators of all kinds behind each other."""
     rng = np.random.default_rng([seed, patience])
     dut, passed = Retirement(HW), passages(rng, 80, patience)
-    assert sum(one.ended > following.started for one, following in zip(
-        passed, passed[1:], strict=False)) > 5, "hardly any drains behind a deferred one"
+    assert sum(one.ended > following.started for one, following in pairwise(passed)) > 5, (
+        "hardly any drains behind a deferred one")
 
     async def bench(ctx):
         rows = 0
