@@ -256,3 +256,145 @@ def test_a_start_that_is_refused_during_the_drain_does_not_end_it() -> None:
         assert bench.error() == (ErrorCode.LENGTH, 0)
 
     run(body)
+
+
+@pytest.mark.parametrize("watchdog", [1, 2, 20])
+def test_watchdog_expires_behind_the_last_cycle_that_it_allows(watchdog: int) -> None:
+    """It counts from the beginning, and anew when something moves."""
+    async def body(bench: Bench) -> None:
+        await bench.start()
+        await bench.tick(progress=1)
+        await bench.tick(watchdog)
+        assert bench.seen["failed"] == 0, "something has moved"
+        await bench.tick()
+        assert bench.seen["failed"] == 1
+        bench.ctx.set(bench.dut.bus.idle, 1)
+        await bench.tick(3)
+        bench.ctx.set(bench.dut.bus.idle, 0)
+        await bench.start()
+        await bench.tick(watchdog)
+        assert bench.seen["failed"] == 1, "the cycle in which it begins counts"
+        await bench.tick()
+        assert bench.seen["failed"] == 2
+
+    run(body, watchdog=watchdog)
+
+
+def test_watchdog_has_all_its_bits() -> None:
+    async def body(bench: Bench) -> None:
+        await bench.start()
+        await bench.tick(50)
+        assert bench.now("running")
+
+    run(body, watchdog=1 << 31 | 4)
+
+
+@pytest.mark.parametrize("event", ["problem", "ended", "reset", "reset before"])
+def test_one_end_wins_in_the_cycle_in_which_the_watchdog_expires(event: str) -> None:
+    """A reset over all; an error over the watchdog; the watchdog over a good end."""
+    async def body(bench: Bench) -> None:
+        await bench.start()
+        await bench.tick(RIGHT["watchdog"] - (event == "reset before"))
+        if event == "problem":
+            await bench.problem(ErrorCode.RANGE, 9)
+        else:
+            await bench.tick(**{event.split()[0]: 1})
+        assert (bench.now("draining"), bench.now("drain")) == (1, 1)
+        assert (bench.seen["finished"], bench.seen["failed"]) == (0, event == "ended")
+        assert bench.error() == {"problem": (ErrorCode.RANGE, 9), "ended": (ErrorCode.WATCHDOG, 0)
+                                 }.get(event, (ErrorCode.NONE, 0))
+        assert bench.now("busy") == (event == "problem")
+        await bench.tick(3)
+        bench.ctx.set(bench.dut.bus.idle, 1)
+        await bench.tick()
+        assert (bench.now("draining"), bench.now("drain"), bench.now("clear")) == (0, 1, 1)
+        await bench.tick(2)
+        assert (bench.seen["finished"], bench.seen["failed"]) == (0, event in {"problem", "ended"})
+
+    run(body)
+
+
+def test_an_error_wins_over_a_good_end() -> None:
+    async def body(bench: Bench) -> None:
+        await bench.start()
+        bench.ctx.set(bench.dut.program.ended, 1)
+        await bench.problem(ErrorCode.BUS, 6)
+        bench.ctx.set(bench.dut.program.ended, 0)
+        assert (bench.seen["finished"], bench.now("draining"), bench.now("busy")) == (0, 1, 1)
+        assert bench.error() == (ErrorCode.BUS, 6)
+
+    run(body)
+
+
+@pytest.mark.parametrize("drains", [False, True])
+def test_a_start_waits_for_the_drain_as_long_as_the_watchdog_allows(drains: bool) -> None:
+    """The watchdog counts from the start on; a drain that ends as it expires is in time."""
+    async def body(bench: Bench) -> None:
+        await bench.start()
+        await bench.tick(reset=1)
+        await bench.tick(RIGHT["watchdog"] + 5)
+        await bench.tick(start=1)
+        await bench.tick(RIGHT["watchdog"])
+        assert (bench.seen["failed"], bench.now("busy")) == (0, 1)
+        bench.ctx.set(bench.dut.bus.idle, drains)
+        await bench.tick()
+        assert (bench.seen["failed"], bench.now("busy")) == (not drains, drains)
+        bench.ctx.set(bench.dut.bus.idle, 1)
+        await bench.tick(2)
+        assert (bench.now("running"), bench.seen["failed"]) == (drains, not drains)
+        assert bench.error() == (ErrorCode.NONE if drains else ErrorCode.WATCHDOG, 0)
+
+    run(body)
+
+
+def test_a_reset_takes_back_a_start_that_waits() -> None:
+    async def body(bench: Bench) -> None:
+        await bench.start()
+        await bench.tick(reset=1)
+        await bench.tick(start=1)
+        assert bench.now("busy")
+        await bench.tick(reset=1)
+        assert not bench.now("busy")
+        bench.ctx.set(bench.dut.bus.idle, 1)
+        await bench.tick(5)
+        assert (bench.now("busy"), bench.seen["begin"], bench.seen["failed"]) == (0, 1, 0)
+
+    run(body)
+
+
+def test_a_reset_wins_over_a_start_of_the_same_cycle() -> None:
+    async def body(bench: Bench) -> None:
+        bench.ctx.set(bench.dut.bus.idle, 1)
+        await bench.tick(RunControl.SETTLE)
+        await bench.tick(start=1, reset=1)
+        assert (bench.seen["accepted"], bench.now("drain")) == (0, 1)
+        await bench.tick(5)
+        assert (bench.seen["begin"], bench.now("busy"), bench.now("drain")) == (0, 0, 0)
+
+    run(body)
+
+
+def test_a_start_in_the_cycle_in_which_a_program_begins_is_ignored() -> None:
+    async def body(bench: Bench) -> None:
+        await bench.tick(RunControl.SETTLE)
+        await bench.tick(start=1)
+        await bench.tick()
+        assert (bench.now("begin"), bench.now("busy")) == (1, 1)
+        await bench.tick(start=1)
+        assert (bench.seen["accepted"], bench.now("running")) == (1, 1)
+
+    run(body)
+
+
+def test_behind_a_good_end_a_program_may_start_at_once() -> None:
+    """Nothing is drained, and nothing cleared but by the start."""
+    async def body(bench: Bench) -> None:
+        await bench.start()
+        await bench.tick(ended=1)
+        assert (bench.seen["finished"], bench.now("drain"), bench.now("clear")) == (1, 0, 0)
+        await bench.tick(start=1)
+        assert (bench.now("clear"), bench.seen["clear"]) == (1, 1)
+        await bench.tick(2)
+        assert bench.now("running")
+
+    run(body)
