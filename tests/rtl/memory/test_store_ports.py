@@ -55,3 +55,68 @@ def test_store_ports_choose_one_of_four_beats(seed: int) -> None:
             residual.astype("<i2").tobytes(), "little")
 
     simulate(dut, bench)
+
+
+KINDS = {Target.RESIDUAL: "<i2", Target.STATE: "<i4", Target.REFERENCE: "u1"}
+"""What an element of each memory is in a beat."""
+
+
+def test_store_ports_choose_anew_in_each_cycle(seed: int) -> None:
+    """Any address, half and grant behind any other, of a memory that is chosen for some cycles."""
+    rng, dut, most = np.random.default_rng(seed), StorePorts(HW), 1 << HW.acc_width - 1
+    ports = {Target.RESIDUAL: dut.residual, Target.STATE: dut.sums,
+             Target.REFERENCE: dut.references}
+    chosen = [Target(int(rng.choice(list(ports)))) for _ in range(60)]
+    halves = rng.integers(2, size=600).tolist()
+    parts: dict[int, bytes] = {}
+    checked = dict.fromkeys(ports, 0)
+
+    def beat(asked: int) -> bytes | None:
+        """Return the beat that was asked for in a cycle, if one was."""
+        target, time = chosen[asked // 10], asked % 10
+        if time >= 10 - Residual.READ:
+            return None
+        if target != Target.REFERENCE:
+            return parts[asked]
+        lower = max((n for n in range(asked - time, asked + 1) if not halves[n]), default=asked)
+        return parts[lower] + parts[asked] if lower < asked else None
+
+    async def bench(ctx):
+        for cycle in range(600):
+            running, target = bool(rng.random() < 0.8), chosen[cycle // 10]
+            address, other = rng.integers(HW.reference_words, size=2).tolist()
+            drive(ctx, dut.store, running=running, target=target, half=halves[cycle],
+                  address=address)
+            ctx.set(dut.rows.address, other % HW.residual_words)
+            words = {Target.RESIDUAL: rng.integers(-(1 << 15), 1 << 15, P),
+                     Target.STATE: rng.integers(-most, most, P),
+                     Target.REFERENCE: rng.integers(0, 1 << 8, P)}
+            granted = {kind: bool(rng.integers(2)) for kind in ports}
+            for kind, port in ports.items():
+                ctx.set(port.granted, granted[kind])
+                for n in range(P):
+                    ctx.set(port.data[n], int(words[kind][n]))
+            raw = {kind: word.astype(KINDS[kind]).tobytes() for kind, word in words.items()}
+
+            for kind, port in ports.items():
+                mine = kind != Target.RESIDUAL or (running and target == kind)
+                assert ctx.get(port.address) == (address if mine else other) % (1 << len(
+                    port.address))
+            assert ctx.get(dut.rows.granted) == granted[Target.RESIDUAL]
+            assert [ctx.get(dut.rows.data[n]) for n in range(P)] == words[Target.RESIDUAL].tolist()
+            if cycle % 10:
+                upper = halves[cycle - 1] * HW.bus_bytes if target == Target.STATE else 0
+                parts[cycle - 1] = raw[target][upper : upper + HW.bus_bytes]
+            asked = cycle - Residual.READ
+            if asked >= 0:
+                kind = chosen[asked // 10]
+                parts[asked] = raw[kind] if kind == Target.RESIDUAL else parts.get(asked, b"")
+                expected = beat(asked)
+                if expected is not None:
+                    assert ctx.get(dut.store.data).to_bytes(HW.bus_bytes, "little") == expected
+                    checked[kind] += 1
+            await ctx.tick()
+            assert ctx.get(dut.store.granted) == granted[target]
+
+    simulate(dut, bench)
+    assert min(checked.values()) > 20
