@@ -163,6 +163,9 @@ def test_loads_operators_and_transfers_wait_for_each_other() -> None:
         assert machine.counts() == {"load_waits_computes"}
         await machine.tick()
         assert machine.counts() == {"load_waits_computes", "compute_busy"}
+        ctx.set(dut.program.running, 0)
+        assert machine.counts() == {"load_waits_computes"}, "nothing runs"
+        ctx.set(dut.program.running, 1)
         await machine.tick(cycles=2)
         assert seen["start"] == [loaded + 1 + ComputeExecutor.START]
         assert seen["drain"] == [seen["start"][0] + 1]
@@ -179,10 +182,14 @@ def test_loads_operators_and_transfers_wait_for_each_other() -> None:
         written = machine.cycle
         await machine.tick("written")
         assert machine.counts() == {"load_waits_computes", "compute_waits_loads"}
+        await machine.tick()
+        assert machine.counts() == {"compute_waits_loads"}
+        await machine.tick(cycles=TAKEN_TO_TRANSFER)
+        assert (get(ctx, dut.program.position), ctx.get(dut.transfer.valid)) == (2, 1)
         await machine.tick(cycles=8)
         assert seen["command"][1:] == [written + 1 + judged + command]
         assert seen["transfer"][1:] == [written + 1 + judged + TAKEN_TO_TRANSFER]
-        assert (get(ctx, dut.program.position), ctx.get(dut.issue.ready_rows)) == (2, 0)
+        assert ctx.get(dut.issue.ready_rows) == 0
         loaded = machine.cycle
         await machine.tick("transfer")
         await machine.tick(cycles=3)
@@ -280,10 +287,11 @@ def test_a_wrong_descriptor_is_a_problem() -> None:
 
 def test_a_load_of_the_program_lets_the_walkers_go_on() -> None:
     """By as many descriptors as it loads, unless it is skipped; no other load does."""
-    def of(*, skipped: bool):
-        program = [Load(target=Target.PROGRAM, base=4, beats=3 * Walker.parts(SHORT),
-                        descriptors=3, skip_if_empty=skipped), replace(LOAD, descriptors=2),
+    def of(*, loaded: int, skipped: bool = False):
+        program = [Load(target=Target.PROGRAM, base=4, beats=loaded * Walker.parts(SHORT),
+                        descriptors=loaded, skip_if_empty=skipped), replace(LOAD, descriptors=2),
                    LOAD, LOAD, LOAD, replace(LINEAR, wait_loads=5), Halt()]
+        there = SHORT.piece + (0 if skipped else loaded)
 
         async def body(machine: Machine) -> None:
             ctx, dut = machine.ctx, machine.dut
@@ -292,25 +300,41 @@ def test_a_load_of_the_program_lets_the_walkers_go_on() -> None:
             assert (ctx.get(dut.transfer.p.skip), ctx.get(dut.transfer.p.into)) == (
                 skipped, 1 << Target.PROGRAM)
             assert machine.counts() == {"load_busy", "compute_waits_program"}
-            await machine.code(program, 4, 3)
-            for position in range(4):
+            await machine.code(program, SHORT.piece, 3)
+            for position in range(min(there, 5)):
                 assert ctx.get(dut.transfer.p.position) == position
                 await machine.tick("transfer")
-            if skipped:
-                await machine.tick(cycles=4)
+                await machine.tick(cycles=40 * (position == SHORT.piece - 1 and not skipped))
+            if there < len(program):
+                machine.held |= {"issued", "written"}
+                await machine.tick(cycles=60)
+                assert machine.seen["ended"] == []
                 assert get(ctx, dut.program.problem.code) == ErrorCode.DEADLOCK
-                assert ctx.get(dut.program.problem.index) == SHORT.piece
+                assert ctx.get(dut.program.problem.index) == there
                 return
-            await machine.tick(cycles=40)
-            assert ctx.get(dut.transfer.p.position) == SHORT.piece
-            await machine.tick("transfer", cycles=3)
+            await machine.tick(cycles=3)
             assert len(machine.seen["start"]) == 1
             await machine.tick("issued", cycles=3)
             await machine.tick("written", cycles=3)
             assert (len(machine.seen["ended"]), machine.seen["problem"]) == (2, [])
         return body
 
-    run(of(skipped=False), of(skipped=True), hw=SHORT)
+    run(of(loaded=3), of(loaded=2), of(loaded=3, skipped=True), hw=SHORT)
+
+
+def test_a_load_waits_for_all_its_transfers() -> None:
+    program = [KEEP, KEEP, replace(LOAD, wait_stores=2), Halt()]
+
+    async def body(machine: Machine) -> None:
+        await machine.begin(program)
+        await machine.tick(cycles=100)
+        await machine.tick("stored", cycles=20)
+        assert (len(machine.seen["store"]), machine.seen["transfer"]) == (2, [])
+        stored = machine.cycle
+        await machine.tick("stored", cycles=20)
+        assert machine.seen["transfer"] == [stored + 1 + LoadExecutor.JUDGED + TAKEN_TO_TRANSFER]
+
+    run(body)
 
 
 def test_a_program_ends_behind_the_last_of_its_work() -> None:
@@ -354,12 +378,14 @@ def test_a_program_that_begins_again_takes_the_same_cycles() -> None:
     async def body(machine: Machine) -> None:
         runs = []
         for _ in range(2):
-            machine.held = {"command", "issued", "written"}
+            machine.held = {"command", "issued"}
             await machine.begin(program)
             machine.held |= {"transfer"}
-            while not machine.seen["store"]:
+            while not machine.seen["drain"]:
                 assert machine.cycle < 1000, "it does not get on"
                 await machine.tick()
+            await machine.tick(cycles=60)
+            await machine.tick("written", cycles=5)
             await machine.tick(cycles=9)
             await machine.tick("stored", cycles=60)
             runs.append({name: [cycle - machine.fetched for cycle in cycles]

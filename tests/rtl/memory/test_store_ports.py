@@ -82,6 +82,7 @@ def test_store_ports_choose_anew_in_each_cycle(seed: int) -> None:
         return parts[lower] + parts[asked] if lower < asked else None
 
     async def bench(ctx):
+        told = None
         for cycle in range(600):
             running, target = bool(rng.random() < 0.8), chosen[cycle // 10]
             address, other = rng.integers(HW.reference_words, size=2).tolist()
@@ -115,8 +116,10 @@ def test_store_ports_choose_anew_in_each_cycle(seed: int) -> None:
                 if expected is not None:
                     assert ctx.get(dut.store.data).to_bytes(HW.bus_bytes, "little") == expected
                     checked[kind] += 1
+            if told is not None:
+                assert ctx.get(dut.store.granted) == told
+            told = granted[target]
             await ctx.tick()
-            assert ctx.get(dut.store.granted) == granted[target]
 
     simulate(dut, bench)
     assert min(checked.values()) > 20
