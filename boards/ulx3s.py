@@ -7,9 +7,9 @@ from deltamoe.sim.memory import MemoryModel
 
 ULX3S = Board(
     hardware=HwConfig(
-        name="ulx3s", groups=12, lanes=8, queue_words=192, attention_lag=15,
+        name="ulx3s", groups=12, lanes=8, queue_words=192, block_queues=True, attention_lag=7,
         max_tokens=256, max_embed=192, max_depth=768, max_experts=16, max_top_k=4,
-        weight_rows=512, kv_rows=1024, act_words=24768, normed_words=6192, residual_words=6192,
+        weight_rows=512, kv_rows=1024, act_words=12384, normed_words=6192, residual_words=6192,
         param_words=128, norm_words=96, program_depth=64,
         burst_beats=32, outstanding=4,
     ),

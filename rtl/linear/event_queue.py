@@ -16,6 +16,7 @@ from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.formats import event, event_word
 from deltamoe.rtl.record import Record
+from deltamoe.rtl.stream.fifo import Fifo
 
 
 def lowest(mask):
@@ -76,25 +77,16 @@ class EventQueue(cycles.EventQueue, wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        lanes = self.hw.word
-        m.submodules.words = words = Memory(
-            shape=event_word(self.hw), depth=self.depth, init=[], attrs={"ram_style": "distributed"}
-        )
-        write, read = words.write_port(), words.read_port(domain="comb")
-        head = Signal(event_word(self.hw), reset_less=True)
-        present, following = Signal(), Signal.like(write.addr)
+        lanes, shape = self.hw.word, event_word(self.hw)
+        advances = Signal()
+        stored, word = (self.block if self.hw.block_queues else self.ring)(m, advances)
+        head, present = Signal(shape, reset_less=True), self.o.valid
         mask, below = Signal(lanes), Signal(lanes)
         index, final, taken = Signal(range(lanes)), Signal(), Signal()
-        advances, stored = Signal(), Signal()
 
         m.d.comb += [
-            following.eq(self.after(write.addr)), write.data.eq(self.i.payload),
-            self.i.ready.eq(following != read.addr),
-            write.en.eq(self.i.valid & self.i.ready),
-            stored.eq(write.addr != read.addr),
-            mask.eq(Mux(final | ~present, read.data.mask, head.mask)),
+            mask.eq(Mux(final | ~present, word.mask, head.mask)),
             below.eq(Cat(mask[:n].any() for n in range(lanes))),
-            self.o.valid.eq(present),
             self.o.p.row.eq(head.row + index),
             self.o.p.kv.eq(head.kv),
             self.o.p.delta.eq(Mux(head.empty, 0, head.delta[index])),
@@ -102,12 +94,8 @@ class EventQueue(cycles.EventQueue, wiring.Component):
             taken.eq(self.o.valid & self.o.ready),
             advances.eq(~present | (taken & final)),
         ]
-        with m.If(write.en):
-            m.d.sync += write.addr.eq(following)
         with m.If(advances):
-            m.d.sync += [head.eq(read.data), present.eq(stored)]
-            with m.If(stored):
-                m.d.sync += read.addr.eq(self.after(read.addr))
+            m.d.sync += [head.eq(word), present.eq(stored)]
         with m.If(taken | ~present):
             m.d.sync += [
                 head.mask.eq(mask & below), final.eq(~several(mask)),
@@ -115,6 +103,32 @@ class EventQueue(cycles.EventQueue, wiring.Component):
             ]
 
         return m
+
+    def block(self, m: Module, advances):
+        """Store words in block memory; return whether there is one, and the oldest."""
+        m.submodules.words = words = Fifo(event_word(self.hw), self.depth - 1, block=True)
+        wiring.connect(m, wiring.flipped(self.i), words.i)
+        m.d.comb += words.o.ready.eq(advances)
+        return words.o.valid, words.o.payload
+
+    def ring(self, m: Module, advances):
+        """Store words in distributed memory; return whether there is one, and the oldest."""
+        m.submodules.words = words = Memory(
+            shape=event_word(self.hw), depth=self.depth, init=[], attrs={"ram_style": "distributed"}
+        )
+        write, read = words.write_port(), words.read_port(domain="comb")
+        following, stored = Signal.like(write.addr), Signal()
+        m.d.comb += [
+            following.eq(self.after(write.addr)), write.data.eq(self.i.payload),
+            self.i.ready.eq(following != read.addr),
+            write.en.eq(self.i.valid & self.i.ready),
+            stored.eq(write.addr != read.addr),
+        ]
+        with m.If(write.en):
+            m.d.sync += write.addr.eq(following)
+        with m.If(advances), m.If(stored):
+            m.d.sync += read.addr.eq(self.after(read.addr))
+        return stored, read.data
 
     def after(self, address):
         """Return the address that follows in the ring, which always has a free word."""

@@ -67,7 +67,8 @@ class Worker(cycles.Worker, wiring.Component):
 
     record = Record(moves="orders events", area=Area(
         instances=lambda hw: hw.groups,
-        distributed=lambda hw: (Ram(event_word(hw), hw.queue_words),),
+        block=lambda hw: (Ram(event_word(hw), hw.queue_words - 1),) if hw.block_queues else (),
+        distributed=lambda hw: () if hw.block_queues else (Ram(event_word(hw), hw.queue_words),),
         grows=lambda hw: (hw.word, hw.word * (hw.queue_words // 64), hw.banks)))
 
     i: stream.Interface

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from amaranth import Value
+from amaranth.hdl import Fragment
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 from amaranth.sim import Simulator
@@ -10,7 +11,7 @@ from amaranth.sim import Simulator
 from tests.support.case import pack
 
 
-def simulate(dut: wiring.Component, bench: Callable[..., Awaitable[None]], *,
+def simulate(dut: wiring.Component | Fragment, bench: Callable[..., Awaitable[None]], *,
              clocked: bool = True) -> None:
     """Run ``bench(ctx)`` to its end."""
     simulator = Simulator(dut)

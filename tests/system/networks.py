@@ -18,7 +18,7 @@ NANO = PRESETS["nano"]
 HARDWARE = {
     "nano": NANO,
     "three": replace(NANO, name="three", groups=3, banks=2, attention_lag=1, burst_beats=5,
-                     outstanding=1, weight_rows=512),
+                     outstanding=1, weight_rows=512, block_queues=True),
     "wide": replace(NANO, name="wide", lanes=16, groups=6, packed=True, attention_lag=7,
                     burst_beats=32, outstanding=4, act_words=512, acc_width=28),
     "together": TOGETHER,

@@ -4,15 +4,18 @@ from collections import deque
 
 import numpy as np
 import pytest
+from amaranth.hdl import Fragment
 
+from deltamoe.rtl.memory.block_memory import Collisions
 from deltamoe.rtl.stream.fifo import Fifo
 from tests.support.bench import simulate
 
 
+@pytest.mark.parametrize("block", [False, True], ids=["distributed", "block"])
 @pytest.mark.parametrize("depth", [1, 2, 3, 8])
-def test_full_and_empty(depth: int, seed: int) -> None:
+def test_full_and_empty(depth: int, block: bool, seed: int) -> None:
     """Words come and go in all mixtures: mostly in, mostly out, both at once."""
-    rng, dut = np.random.default_rng(seed), Fifo(8, depth)
+    rng, dut = np.random.default_rng(seed), Fifo(8, depth, block=block)
 
     async def bench(ctx):
         held: deque[int] = deque()
@@ -34,4 +37,4 @@ def test_full_and_empty(depth: int, seed: int) -> None:
             if enters:
                 held.append(word)
 
-    simulate(dut, bench)
+    simulate(Fragment.get(dut, Collisions()), bench)
