@@ -15,7 +15,7 @@ ULX3S = Board(
     ),
     part="ecp5",
     clock=Clock(60.0, Assumed("each unit alone is routed above it, the whole accelerator is not")),
-    supported=by_levels(8.9, ECP5, "c331720"),
+    supported=by_levels(8.9, ECP5, "80368d5"),
     memory=MemoryModel(latency=20, interval=4),
     memory_source="16 bits of SDRAM at the clock of the accelerator, without its row misses",
 )
