@@ -86,7 +86,7 @@ BAD = {
     "simulate digits --latency 0": "latency 0",
     "simulate digits --interval 0": "interval 0",
     "simulate vit-base-197 --hardware ulx3s": "vit-base-197: embed_dim=768 exceeds ulx3s",
-    "simulate m3vit-tiny-197 --hardware ulx3s": "maximum 6192; with 129 tokens it would fit",
+    "simulate m3vit-tiny-197 --hardware ulx3s": "maximum 12384; with 129 tokens it would fit",
     "bench --only nosuch": (
         "'nosuch' is not one of frames, bandwidth, sparsity, simulator, gates, larger, clock"),
     "synth --hardware nosuch": "'nosuch' is not one of nano",
