@@ -10,12 +10,14 @@ import pytest
 import deltamoe
 from deltamoe.api.building import Build
 from deltamoe.boards import PRESETS
+from deltamoe.boards.driver.device import Backend
 from deltamoe.boards.driver.manifest import Manifest
 from deltamoe.boards.verilator.board import Verilated
 from deltamoe.golden.config import MODELS
 from deltamoe.golden.engines import Output, integer_output
 from deltamoe.golden.library import default_image, find
 from deltamoe.rtl.compiler.layout import image_rows
+from tests.boards.driver import pynq_model
 
 
 @pytest.fixture(scope="package")
@@ -67,6 +69,18 @@ def model(built: Build) -> Iterator[Verilated]:
     size = BASE + built.manifest.memory.bytes
     with Verilated("nano", size, base=BASE, power_up_seed=1) as model:
         yield model
+
+
+THROUGH = {"verilated": lambda model, *_: model, "pynq": pynq_model.through}
+"""How a device reaches the model: each back end that exists here."""
+
+
+@pytest.fixture(params=THROUGH)
+def backend(request: pytest.FixtureRequest, model: Verilated, tmp_path: Path,
+            monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    """Each back end, with ``model`` behind it."""
+    with THROUGH[request.param](model, tmp_path, monkeypatch) as backend:
+        yield backend
 
 
 @pytest.fixture

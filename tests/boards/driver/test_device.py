@@ -13,6 +13,7 @@ from deltamoe.api.building import Build
 from deltamoe.boards import PRESETS
 from deltamoe.boards.driver.device import (
     AcceleratorError,
+    Backend,
     Device,
     DeviceError,
     DeviceTimeoutError,
@@ -38,9 +39,9 @@ def same(found: Outputs, golden: Output) -> bool:
             and np.array_equal(found.scores, golden.scores))
 
 
-def test_no_bit_differs(built: Build, model: Verilated, pixels: np.ndarray, golden: Output) -> None:
+def test_no_bit_differs(built: Build, backend: Backend, pixels: np.ndarray, golden: Output) -> None:
     """Nor in the second run; and another picture gives other bits."""
-    device = deltamoe.Device(built.folder, model)
+    device = deltamoe.Device(built.folder, backend)
     for _ in range(2):
         found = device.run(pixels)
         assert same(found, golden)
@@ -56,22 +57,22 @@ def test_counters_are_the_simulator_s(built: Build, pixels: np.ndarray) -> None:
         assert device.counters() == dict(deltamoe.simulate("digits", "nano").result.counters)
 
 
-def test_what_a_killed_process_left_is_ended(built: Build, model: Verilated, pixels: np.ndarray,
-                                             golden: Output) -> None:
+def test_what_a_killed_process_left_is_ended(built: Build, model: Verilated, backend: Backend,
+                                             pixels: np.ndarray, golden: Output) -> None:
     """Its program runs, on the memory that is about to be filled."""
-    left = Device(built.folder, model)
+    left = Device(built.folder, backend)
     left.write_input(255 - pixels)
     left.start()
     status = REGISTERS["status"].offset
     assert model.read_register(status) & Status.BUSY
-    device = Device(built.folder, model)
+    device = Device(built.folder, backend)
     assert model.read_register(status) == 0
     assert same(device.run(pixels), golden)
 
 
-def test_a_second_start_is_refused(built: Build, model: Verilated, pixels: np.ndarray,
+def test_a_second_start_is_refused(built: Build, backend: Backend, pixels: np.ndarray,
                                    golden: Output) -> None:
-    device = Device(built.folder, model)
+    device = Device(built.folder, backend)
     device.write_input(pixels)
     device.start()
     with pytest.raises(DeviceError, match="a program runs"):
@@ -98,10 +99,10 @@ def test_pixels_of_another_shape_are_refused(built: Build, model: Verilated, sha
         device.run(np.zeros(shape, np.uint8))
 
 
-def test_silent_memory_is_a_timeout(built: Build, model: Verilated, pixels: np.ndarray,
-                                    golden: Output) -> None:
+def test_silent_memory_is_a_timeout(built: Build, model: Verilated, backend: Backend,
+                                    pixels: np.ndarray, golden: Output) -> None:
     """Until it answers again no reset is complete."""
-    device = Device(built.folder, model)
+    device = Device(built.folder, backend)
     model.silence(True)
     with pytest.raises(DeviceTimeoutError, match="has not ended after 2e-05 seconds"):
         device.run(pixels, SHORT)
@@ -112,19 +113,19 @@ def test_silent_memory_is_a_timeout(built: Build, model: Verilated, pixels: np.n
     assert same(device.run(pixels), golden)
 
 
-def test_a_slow_program_goes_on_after_a_timeout(built: Build, model: Verilated, pixels: np.ndarray,
+def test_a_slow_program_goes_on_after_a_timeout(built: Build, backend: Backend, pixels: np.ndarray,
                                                 golden: Output) -> None:
-    device = Device(built.folder, model)
+    device = Device(built.folder, backend)
     with pytest.raises(DeviceTimeoutError):
         device.run(pixels, SHORT)
     device.wait()
     assert same(device.read_outputs(), golden)
 
 
-def test_an_error_of_memory_is_told(built: Build, model: Verilated, pixels: np.ndarray,
-                                    golden: Output) -> None:
+def test_an_error_of_memory_is_told(built: Build, model: Verilated, backend: Backend,
+                                    pixels: np.ndarray, golden: Output) -> None:
     """Of the descriptor that meets it: the load of the input."""
-    device, name = Device(built.folder, model), "image.load"
+    device, name = Device(built.folder, backend), "image.load"
     model.fail(built.manifest.input.address)
     with pytest.raises(AcceleratorError, match=rf"\({name}\): BUS, the memory") as failed:
         device.run(pixels)
@@ -137,10 +138,10 @@ def test_an_error_of_memory_is_told(built: Build, model: Verilated, pixels: np.n
 
 
 @pytest.mark.parametrize("reset", [True, False])
-def test_a_broken_program_is_told(built: Build, model: Verilated, pixels: np.ndarray,
-                                  golden: Output, reset: bool) -> None:
+def test_a_broken_program_is_told(built: Build, model: Verilated, backend: Backend,
+                                  pixels: np.ndarray, golden: Output, reset: bool) -> None:
     """It runs again once it is loaded anew, with or without a reset."""
-    device = Device(built.folder, model)
+    device = Device(built.folder, backend)
     index = built.manifest.descriptors.index("patch")
     program, = (part for part in built.manifest.memory.regions if part.use == Use.PROGRAM)
     model.write_memory(program.address + DESCRIPTOR_BYTES * index, b"\xff")
@@ -152,9 +153,9 @@ def test_a_broken_program_is_told(built: Build, model: Verilated, pixels: np.nda
     assert same(device.run(pixels), golden)
 
 
-def test_the_watchdog_is_told(built: Build, model: Verilated, pixels: np.ndarray,
+def test_the_watchdog_is_told(built: Build, model: Verilated, backend: Backend, pixels: np.ndarray,
                               golden: Output) -> None:
-    device = Device(built.folder, model)
+    device = Device(built.folder, backend)
     patience = REGISTERS["watchdog"].offset
     writes = tuple(write if write.offset != patience else write.model_copy(update={"value": 1000})
                    for write in device.control.start)
