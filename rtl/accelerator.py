@@ -37,7 +37,7 @@ class Accelerator(wiring.Component):
     m_axi_… : AXI4
         Reads programs, weights and images; writes results.
     s_axi_… : AXI4-Lite
-        Registers; see :mod:`deltamoe.rtl.control.registers`.
+        Registers; see :mod:`deltamoe.rtl.control.register_map`.
     interrupt : ``Out(1)``
         A program has ended.
 
@@ -67,7 +67,7 @@ class Accelerator(wiring.Component):
         m = Module()
         hw = self.hw
         m.domains.sync = domain = ClockDomain("sync")
-        m.submodules.registers = registers = Registers()
+        m.submodules.registers = registers = Registers(hw)
         m.submodules.run_control = run = RunControl(hw)
         sequencer, reader, writer = Sequencer(hw), DmaReader(hw), DmaWriter(hw)
         loader, store, datapath = Loader(hw), StoreReader(hw), Datapath(hw)

@@ -1,16 +1,23 @@
 """Registers as the manifest and the header of the C driver tell them."""
 
-from deltamoe.boards.driver.manifest import Condition, Control, Counter, Error, Value, Write
+from deltamoe.boards.driver.manifest import (
+    Condition,
+    Control,
+    Counter,
+    Error,
+    Identity,
+    Value,
+    Write,
+)
 from deltamoe.rtl.compiler.assembler import Program
 from deltamoe.rtl.control.counters import COUNTERS
-from deltamoe.rtl.control.registers import (
+from deltamoe.rtl.control.register_map import (
     COUNTERS_OFFSET,
-    ID,
+    MAGIC,
     REGISTERS,
     VERSION,
     WATCHDOG,
-    Command,
-    Status,
+    configuration,
 )
 from deltamoe.rtl.program import ErrorCode
 
@@ -34,6 +41,23 @@ def condition(register: str, mask: int, value: int) -> Condition:
     return Condition(register=register, offset=REGISTERS[register].offset, mask=mask, value=value)
 
 
+def flag(register: str, field: str, value: bool) -> Condition:
+    """Return that a field of one bit is set, or is not."""
+    mask = REGISTERS[register].mask(field)
+    return condition(register, mask, mask * value)
+
+
+def command(name: str) -> Write:
+    """Return a write of a command."""
+    return write("control", REGISTERS["control"].mask(name))
+
+
+def identity(register: str, value: int, otherwise: str) -> Identity:
+    """Return that a register holds ``value``, and what it means if not."""
+    return Identity(register=register, offset=REGISTERS[register].offset, mask=ALL, value=value,
+                    otherwise=otherwise)
+
+
 def write(register: str, value: int, kind: Value = Value.NUMBER) -> Write:
     """Return a write of a register."""
     return Write(register=register, offset=REGISTERS[register].offset, kind=kind, value=value)
@@ -48,7 +72,13 @@ def counters() -> tuple[Counter, ...]:
 def control(program: Program) -> Control:
     """Return how a program is started, awaited and ended."""
     return Control(
-        identity=(condition("id", ALL, ID), condition("version", ALL, VERSION)),
+        identity=(
+            identity("magic", MAGIC, "there is no accelerator"),
+            identity("version", VERSION, "the accelerator's registers are of another version"),
+            identity("configuration", configuration(program.hw),
+                     f"the program was built for {program.hw.name}, and the accelerator has "
+                     "another geometry"),
+        ),
         start=(
             write("program_low", program.start, Value.ADDRESS_LOW),
             write("program_high", program.start, Value.ADDRESS_HIGH),
@@ -57,14 +87,16 @@ def control(program: Program) -> Control:
             write("memory_high", 0, Value.ADDRESS_HIGH),
             write("memory_size", program.size),
             write("watchdog", WATCHDOG),
-            write("control", Command.START),
+            write("interrupt_enable", REGISTERS["interrupt_enable"].mask("ended")),
+            command("start"),
         ),
-        ended=condition("status", Status.BUSY, 0),
-        failed=condition("status", Status.ERROR, Status.ERROR),
+        ended=flag("status", "busy", False),
+        failed=flag("status", "error", True),
         error_code=REGISTERS["error_code"].offset, error_index=REGISTERS["error_index"].offset,
         errors=tuple(Error(code=code, name=code.name, meaning=meaning)
                      for code, meaning in MEANINGS.items()),
-        reset=(write("control", Command.RESET),),
-        quiet=condition("status", Status.DRAINING, 0),
+        reset=(command("reset"),),
+        acknowledge=(write("interrupt_status", REGISTERS["interrupt_status"].mask("ended")),),
+        quiet=flag("status", "draining", False),
         counters=counters(),
     )

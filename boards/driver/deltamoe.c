@@ -45,8 +45,12 @@ static uint32_t crc32(const uint8_t *data, size_t size) {
 enum deltamoe_result deltamoe_open(struct deltamoe *device, const struct deltamoe_bus *bus,
                                    const struct deltamoe_program *program, uint64_t memory) {
     *device = (struct deltamoe){.bus = bus, .program = program, .memory = memory};
-    if (get(device, DELTAMOE_REG_ID) != DELTAMOE_ID || get(device, DELTAMOE_REG_VERSION) != DELTAMOE_VERSION)
+    if (get(device, DELTAMOE_REG_MAGIC) != DELTAMOE_MAGIC)
         return DELTAMOE_ABSENT;
+    if (get(device, DELTAMOE_REG_VERSION) != DELTAMOE_VERSION)
+        return DELTAMOE_OTHER_VERSION;
+    if (get(device, DELTAMOE_REG_CONFIGURATION) != program->configuration)
+        return DELTAMOE_OTHER_HARDWARE;
     uint64_t most = UINT64_C(1) << program->address_bits;
     if (memory % program->memory_alignment || memory > most - program->memory_bytes)
         return DELTAMOE_MEMORY;
@@ -95,6 +99,7 @@ enum deltamoe_result deltamoe_start(struct deltamoe *device) {
     put_address(device, DELTAMOE_REG_MEMORY_LOW, device->memory);
     put(device, DELTAMOE_REG_MEMORY_SIZE, program->memory_bytes);
     put(device, DELTAMOE_REG_WATCHDOG, DELTAMOE_WATCHDOG);
+    put(device, DELTAMOE_REG_INTERRUPT_ENABLE, DELTAMOE_INTERRUPT_ENABLE_ENDED);
     put(device, DELTAMOE_REG_CONTROL, DELTAMOE_CONTROL_START);
     return DELTAMOE_OK;
 }
@@ -102,11 +107,16 @@ enum deltamoe_result deltamoe_start(struct deltamoe *device) {
 enum deltamoe_result deltamoe_wait(struct deltamoe *device, uint32_t timeout_us) {
     if (!falls(device, DELTAMOE_STATUS_BUSY, timeout_us))
         return DELTAMOE_TIMEOUT;
+    deltamoe_acknowledge(device);
     if (!bits(device, DELTAMOE_STATUS_ERROR))
         return DELTAMOE_OK;
     device->error = get(device, DELTAMOE_REG_ERROR_CODE);
     device->error_index = get(device, DELTAMOE_REG_ERROR_INDEX);
     return DELTAMOE_FAILED;
+}
+
+void deltamoe_acknowledge(struct deltamoe *device) {
+    put(device, DELTAMOE_REG_INTERRUPT_STATUS, DELTAMOE_INTERRUPT_STATUS_ENDED);
 }
 
 void deltamoe_read_output(struct deltamoe *device, const struct deltamoe_output *output, int16_t *values) {
@@ -148,7 +158,9 @@ uint64_t deltamoe_counter(struct deltamoe *device, uint32_t offset) {
 const char *deltamoe_result_text(enum deltamoe_result result) {
     switch (result) {
     case DELTAMOE_OK: return "done";
-    case DELTAMOE_ABSENT: return "there is no accelerator of this version";
+    case DELTAMOE_ABSENT: return "there is no accelerator";
+    case DELTAMOE_OTHER_VERSION: return "the accelerator's registers are of another version";
+    case DELTAMOE_OTHER_HARDWARE: return "the program was built for another accelerator";
     case DELTAMOE_MEMORY: return "the memory is not aligned, or beyond the accelerator's addresses";
     case DELTAMOE_IMAGE: return "the image is not that of the program";
     case DELTAMOE_BUSY: return "a program runs";

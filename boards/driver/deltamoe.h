@@ -22,12 +22,14 @@
 
 enum deltamoe_result {
     DELTAMOE_OK = 0,
-    DELTAMOE_ABSENT,    /* registers id and version are not those of an accelerator that this driver knows */
-    DELTAMOE_MEMORY,    /* the memory's address is not aligned, or beyond the accelerator's */
-    DELTAMOE_IMAGE,     /* the image is not the one that program.h is of */
-    DELTAMOE_BUSY,      /* a program runs; wait for its end, or reset */
-    DELTAMOE_TIMEOUT,   /* it takes longer than it may; it still runs */
-    DELTAMOE_FAILED     /* the accelerator ended the program with an error, which is in the device */
+    DELTAMOE_ABSENT,         /* the register magic is not that of an accelerator */
+    DELTAMOE_OTHER_VERSION,  /* its registers are of a version that this driver does not know */
+    DELTAMOE_OTHER_HARDWARE, /* the program was built for another geometry */
+    DELTAMOE_MEMORY,         /* the memory's address is not aligned, or beyond the accelerator's */
+    DELTAMOE_IMAGE,          /* the image is not the one that program.h is of */
+    DELTAMOE_BUSY,           /* a program runs; wait for its end, or reset */
+    DELTAMOE_TIMEOUT,        /* it takes longer than it may; it still runs */
+    DELTAMOE_FAILED          /* the accelerator ended the program with an error, which is in the device */
 };
 
 /* What the driver needs of the board; context is handed to each. */
@@ -40,6 +42,7 @@ struct deltamoe_bus {
     void (*write_memory)(void *context, uint64_t address, const void *data, size_t size);
     /* Invalidate caches; copy from an address of the accelerator's. */
     void (*read_memory)(void *context, uint64_t address, void *data, size_t size);
+    /* Wait so long; perhaps less, if the interrupt comes. */
     void (*wait)(void *context, uint32_t microseconds);
 };
 
@@ -51,6 +54,7 @@ struct deltamoe_output {
 /* A network, as program.h initializes it. */
 struct deltamoe_program {
     const char *network, *hardware;
+    uint32_t configuration; /* register configuration of the hardware it was built for */
     uint32_t memory_bytes, memory_alignment, address_bits;
     uint32_t image_address, image_bytes, image_crc32;
     uint32_t program_address, program_length;
@@ -68,8 +72,8 @@ struct deltamoe {
     uint32_t error, error_index; /* of the last program that failed */
 };
 
-/* Recognize the accelerator. The program gets memory_bytes bytes from the address `memory` on, as the accelerator sees
- * them. Whether it was built for this geometry no register tells yet: program->hardware names it. */
+/* Recognize the accelerator, and refuse one that the program was not built for, before anything else of it is read or
+ * written. The program gets memory_bytes bytes from the address `memory` on, as the accelerator sees them. */
 enum deltamoe_result deltamoe_open(struct deltamoe *device, const struct deltamoe_bus *bus,
                                    const struct deltamoe_program *program, uint64_t memory);
 
@@ -81,8 +85,11 @@ void deltamoe_write_input(struct deltamoe *device, const uint8_t *pixels);
 
 enum deltamoe_result deltamoe_start(struct deltamoe *device);
 
-/* Wait for the end of the program, and tell how it ended. */
+/* Wait for the end of the program, take its interrupt, and tell how it ended. */
 enum deltamoe_result deltamoe_wait(struct deltamoe *device, uint32_t timeout_us);
+
+/* Take the interrupt, in a handler: it is high from the end of a program until this, a wait, a start or a reset. */
+void deltamoe_acknowledge(struct deltamoe *device);
 
 /* Copy an output, &program->tokens or &program->scores, to `values`, which has room for rows * columns. */
 void deltamoe_read_output(struct deltamoe *device, const struct deltamoe_output *output, int16_t *values);

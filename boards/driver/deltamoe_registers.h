@@ -4,37 +4,52 @@
 
 #include <stdint.h>
 
-#define DELTAMOE_ID UINT32_C(0x44654d6f) /* register id */
-#define DELTAMOE_VERSION UINT32_C(0x1) /* register version */
+#define DELTAMOE_MAGIC UINT32_C(0x44654d6f) /* register magic */
+#define DELTAMOE_VERSION UINT32_C(0x2) /* register version */
 #define DELTAMOE_WATCHDOG UINT32_C(0x100000) /* cycles, as after power-up */
 
 /* Byte offsets of the registers, of 32 bits each. */
-#define DELTAMOE_REG_ID UINT32_C(0x0) /* 0x44654d6f */
-#define DELTAMOE_REG_VERSION UINT32_C(0x4) /* version of this map */
-#define DELTAMOE_REG_CONTROL UINT32_C(0x8) /* bit 0 start, bit 1 reset, bit 2 clear interrupt */
-#define DELTAMOE_REG_STATUS UINT32_C(0xc) /* bit 0 busy, bit 1 done, bit 2 error, bit 3 interrupt, enabled or not, bit 4 the bus still owes answers of a program that was ended */
-#define DELTAMOE_REG_INTERRUPT_ENABLE UINT32_C(0x10) /* bit 0 raises the interrupt on done or error */
-#define DELTAMOE_REG_ERROR_CODE UINT32_C(0x14) /* ErrorCode of the last run */
-#define DELTAMOE_REG_ERROR_INDEX UINT32_C(0x18) /* descriptor it stopped at */
-#define DELTAMOE_REG_PROGRAM_LOW UINT32_C(0x1c) /* byte address of the program */
-#define DELTAMOE_REG_PROGRAM_HIGH UINT32_C(0x20) /* its upper bits */
-#define DELTAMOE_REG_PROGRAM_LENGTH UINT32_C(0x24) /* descriptors */
-#define DELTAMOE_REG_MEMORY_LOW UINT32_C(0x28) /* byte address that descriptor addresses are relative to */
-#define DELTAMOE_REG_MEMORY_HIGH UINT32_C(0x2c) /* its upper bits */
-#define DELTAMOE_REG_MEMORY_SIZE UINT32_C(0x30) /* bytes that descriptor addresses may reach */
-#define DELTAMOE_REG_WATCHDOG UINT32_C(0x34) /* cycles without progress that end a program, 0: never */
+#define DELTAMOE_REG_MAGIC UINT32_C(0x0) /* 0x44654d6f: this is an accelerator */
+#define DELTAMOE_REG_VERSION UINT32_C(0x4) /* 2: the registers are these */
+#define DELTAMOE_REG_CONFIGURATION UINT32_C(0x8) /* hash of the geometry that a program is built for */
+#define DELTAMOE_REG_ARRAY UINT32_C(0xc) /* the multipliers */
+#define DELTAMOE_REG_MAXIMA UINT32_C(0x10) /* the largest network */
+#define DELTAMOE_REG_BUS UINT32_C(0x14) /* the way to memory */
+#define DELTAMOE_REG_CONTROL UINT32_C(0x20) /* commands */
+#define DELTAMOE_REG_STATUS UINT32_C(0x24) /* what the last program came to */
+#define DELTAMOE_REG_INTERRUPT_ENABLE UINT32_C(0x28) /* what raises the interrupt */
+#define DELTAMOE_REG_INTERRUPT_STATUS UINT32_C(0x2c) /* what has happened, enabled or not */
+#define DELTAMOE_REG_ERROR_CODE UINT32_C(0x30) /* ErrorCode of the last program */
+#define DELTAMOE_REG_ERROR_INDEX UINT32_C(0x34) /* descriptor it stopped at */
+#define DELTAMOE_REG_PROGRAM_LOW UINT32_C(0x40) /* byte address of the program */
+#define DELTAMOE_REG_PROGRAM_HIGH UINT32_C(0x44) /* its upper bits */
+#define DELTAMOE_REG_PROGRAM_LENGTH UINT32_C(0x48) /* descriptors */
+#define DELTAMOE_REG_WATCHDOG UINT32_C(0x4c) /* cycles without progress that end a program, 0: never */
+#define DELTAMOE_REG_MEMORY_LOW UINT32_C(0x50) /* byte address that descriptor addresses are relative to */
+#define DELTAMOE_REG_MEMORY_HIGH UINT32_C(0x54) /* its upper bits */
+#define DELTAMOE_REG_MEMORY_SIZE UINT32_C(0x58) /* bytes that descriptor addresses may reach */
 
-/* Bits of control. */
-#define DELTAMOE_CONTROL_START UINT32_C(0x1)
-#define DELTAMOE_CONTROL_RESET UINT32_C(0x2)
-#define DELTAMOE_CONTROL_CLEAR_INTERRUPT UINT32_C(0x4)
-
-/* Bits of status. */
-#define DELTAMOE_STATUS_BUSY UINT32_C(0x1)
-#define DELTAMOE_STATUS_DONE UINT32_C(0x2)
-#define DELTAMOE_STATUS_ERROR UINT32_C(0x4)
-#define DELTAMOE_STATUS_INTERRUPT UINT32_C(0x8)
-#define DELTAMOE_STATUS_DRAINING UINT32_C(0x10)
+/* Masks of the registers' fields, and places of those of several bits. */
+#define DELTAMOE_ARRAY_GROUPS UINT32_C(0xff) /* lane groups */
+#define DELTAMOE_ARRAY_GROUPS_SHIFT UINT32_C(0x0)
+#define DELTAMOE_ARRAY_LANES UINT32_C(0xff00) /* multipliers of a lane group */
+#define DELTAMOE_ARRAY_LANES_SHIFT UINT32_C(0x8)
+#define DELTAMOE_MAXIMA_TOKENS UINT32_C(0xffff) /* tokens */
+#define DELTAMOE_MAXIMA_TOKENS_SHIFT UINT32_C(0x0)
+#define DELTAMOE_MAXIMA_EMBED UINT32_C(0xffff0000) /* elements of a token */
+#define DELTAMOE_MAXIMA_EMBED_SHIFT UINT32_C(0x10)
+#define DELTAMOE_BUS_BYTES UINT32_C(0xff) /* bytes of a beat of AXI4 */
+#define DELTAMOE_BUS_BYTES_SHIFT UINT32_C(0x0)
+#define DELTAMOE_BUS_PORTS UINT32_C(0xff00) /* AXI4 interfaces */
+#define DELTAMOE_BUS_PORTS_SHIFT UINT32_C(0x8)
+#define DELTAMOE_CONTROL_START UINT32_C(0x1) /* begin a program */
+#define DELTAMOE_CONTROL_RESET UINT32_C(0x2) /* end a program without a report */
+#define DELTAMOE_STATUS_BUSY UINT32_C(0x1) /* it runs, or waits to run */
+#define DELTAMOE_STATUS_DONE UINT32_C(0x2) /* it has ended well */
+#define DELTAMOE_STATUS_ERROR UINT32_C(0x4) /* it has ended with an error */
+#define DELTAMOE_STATUS_DRAINING UINT32_C(0x8) /* the bus still owes answers of a program that was ended */
+#define DELTAMOE_INTERRUPT_ENABLE_ENDED UINT32_C(0x1) /* a program has ended */
+#define DELTAMOE_INTERRUPT_STATUS_ENDED UINT32_C(0x1) /* a program has ended, well or with an error */
 
 /* Byte offsets of the counters, of 64 bits each, the lower half first. */
 #define DELTAMOE_COUNTER_CYCLES UINT32_C(0x100) /* cycles from start to finish */

@@ -11,6 +11,7 @@ is an error of its own; :meth:`Device.reset` makes the accelerator as it was aft
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from operator import mul
@@ -29,6 +30,7 @@ from deltamoe.boards.driver.manifest import (
     content,
     read,
 )
+from deltamoe.rtl.control.register_map import REGISTERS
 
 TIMEOUT = 10.0
 """Seconds that a run may take, by default."""
@@ -72,14 +74,10 @@ class Backend(ABC):
         Address, as the accelerator sees it, of the first byte of memory.
     size : int
         Bytes of memory.
-    hardware : str, optional
-        ``fingerprint`` of the geometry, in :mod:`deltamoe.boards.driver.manifest`; None if it is
-        not known.
     """
 
     base: int
     size: int
-    hardware: str | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -114,6 +112,10 @@ class Backend(ABC):
     @abstractmethod
     def pause(self) -> None:
         """Let a little time pass between two looks at a register."""
+
+    def await_interrupt(self, seconds: float) -> None:
+        """Wait until the interrupt is high, at most so long; may return before, as this does."""
+        self.pause()
 
 
 @dataclass(frozen=True)
@@ -153,8 +155,9 @@ class Device:
     ValueError
         The manifest is not one, or a file beside it is another.
     DeviceError
-        There is no accelerator, or one of another version, or one for which the program was not
-        built; or its memory is too small or not aligned.
+        There is no accelerator, or one with registers of another version, or one for which the
+        program was not built: nothing of it but the registers that tell was touched. Or its memory
+        is too small or not aligned.
     DeviceTimeoutError
         Someone else's program was ended, and the memory still owes it answers.
     """
@@ -173,11 +176,8 @@ class Device:
         for condition in self.control.identity:
             found = backend.read_register(condition.offset)
             if found & condition.mask != condition.value:
-                raise DeviceError(f"register {condition.register_} reads {found:#x}, not "
-                                  f"{condition.value:#x}: no accelerator of this version")
-        if backend.hardware not in (None, manifest.hardware.sha256):
-            raise DeviceError(f"{self.folder} was built for {manifest.hardware.name}, and the "
-                              "accelerator has another geometry")
+                raise DeviceError(f"register {condition.register_} reads {found:#010x}, not "
+                                  f"{condition.value:#010x}: {condition.otherwise}")
         if backend.size < manifest.memory.bytes:
             raise DeviceError(f"{self.folder} needs {manifest.memory.bytes} bytes of memory, there "
                               f"are {backend.size}")
@@ -225,7 +225,7 @@ class Device:
         self._write(self.control.start)
 
     def wait(self, timeout: float = TIMEOUT) -> None:
-        """Wait for the end of the program.
+        """Wait for the end of the program, and take its interrupt.
 
         Raises
         ------
@@ -234,7 +234,9 @@ class Device:
         DeviceTimeoutError
             It has not ended after ``timeout`` seconds. It still runs.
         """
-        self._await(self.control.ended, timeout, "the program has not ended")
+        self._await(self.control.ended, timeout, "the program has not ended",
+                    self.backend.await_interrupt)
+        self._write(self.control.acknowledge)
         if self._holds(self.control.failed):
             raise self._error()
 
@@ -267,13 +269,24 @@ class Device:
             The memory still owes answers after ``timeout`` seconds.
         """
         self._write(self.control.reset)
-        self._await(self.control.quiet, timeout, "the memory has not answered all requests")
+        self._await(self.control.quiet, timeout, "the memory has not answered all requests",
+                    lambda _: self.backend.pause())
 
     def counters(self) -> dict[str, int]:
         """Return all counters of the last program."""
         return {counter.name: self.backend.read_register(counter.offset)
                 | self.backend.read_register(counter.offset + 4) << 32
                 for counter in self.control.counters}
+
+    def registers(self) -> dict[str, dict[str, int]]:
+        """Return all registers that can be read, but the counters: by name, field by field.
+
+        A register that holds one number has the one field ``value``.
+        """
+        words = {name: self.backend.read_register(register.offset)
+                 for name, register in REGISTERS.items() if register.access.readable}
+        return {name: {field.name: field.of(word) for field in REGISTERS[name].fields}
+                for name, word in words.items()}
 
     def _read(self, output: Output) -> np.ndarray:
         """Return an output's elements."""
@@ -286,13 +299,15 @@ class Device:
         found = self.backend.read_register(condition.offset)
         return found & condition.mask == condition.value
 
-    def _await(self, condition: Condition, timeout: float, otherwise: str) -> None:
-        """Wait until a register has a value."""
+    def _await(self, condition: Condition, timeout: float, otherwise: str,
+               pause: Callable[[float], None]) -> None:
+        """Wait until a register has a value; ``pause`` between two looks, at most so long."""
         until = self.backend.now() + timeout
         while not self._holds(condition):
-            if self.backend.now() >= until:
+            left = until - self.backend.now()
+            if left <= 0:
                 raise DeviceTimeoutError(f"{otherwise} after {timeout:g} seconds")
-            self.backend.pause()
+            pause(left)
 
     def _write(self, writes: tuple[Write, ...]) -> None:
         """Write registers."""

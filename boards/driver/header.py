@@ -4,7 +4,7 @@ import json
 
 from deltamoe.boards.driver.control import MEANINGS, counters
 from deltamoe.boards.driver.manifest import IMAGE, Manifest, Meaning, Output, Use
-from deltamoe.rtl.control.registers import ID, REGISTERS, VERSION, WATCHDOG, Command, Status
+from deltamoe.rtl.control.register_map import MAGIC, REGISTERS, VERSION, WATCHDOG
 from deltamoe.rtl.program import ErrorCode
 
 
@@ -22,15 +22,18 @@ def define(name: str, value: int, comment: str = "") -> str:
 
 def registers() -> str:
     """Return the header of registers, counters and errors."""
-    lines = ["#include <stdint.h>", "", define("ID", ID, "register id"),
+    lines = ["#include <stdint.h>", "", define("MAGIC", MAGIC, "register magic"),
              define("VERSION", VERSION, "register version"),
              define("WATCHDOG", WATCHDOG, "cycles, as after power-up"), "",
              "/* Byte offsets of the registers, of 32 bits each. */"]
     lines += [define(f"REG_{name.upper()}", register.offset, register.meaning)
               for name, register in REGISTERS.items()]
-    for kind, title in ((Command, "CONTROL"), (Status, "STATUS")):
-        lines += ["", f"/* Bits of {title.lower()}. */",
-                  *(define(f"{title}_{bit.name}", bit) for bit in kind)]
+    lines += ["", "/* Masks of the registers' fields, and places of those of several bits. */"]
+    for name, register in REGISTERS.items():
+        for field in () if register.number else register.fields:
+            full = f"{name}_{field.name}".upper()
+            lines.append(define(full, field.mask, field.meaning))
+            lines += [define(f"{full}_SHIFT", field.low)] if field.width > 1 else []
     lines += ["", "/* Byte offsets of the counters, of 64 bits each, the lower half first. */",
               *(define(f"COUNTER_{counter.name.upper()}", counter.offset, counter.meaning)
                 for counter in counters()),
@@ -60,6 +63,7 @@ def program(manifest: Manifest) -> str:
     fields = {
         "network": json.dumps(f"{manifest.network.name}, task {manifest.network.task}"),
         "hardware": json.dumps(manifest.hardware.name),
+        "configuration": f"0x{manifest.hardware.configuration:08x}u",
         "memory_bytes": f"{manifest.memory.bytes}u",
         "memory_alignment": f"{manifest.memory.alignment}u",
         "address_bits": f"{manifest.memory.address_bits}u",

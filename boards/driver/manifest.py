@@ -4,16 +4,16 @@
 ``python -m deltamoe.make.driver``. Numbers are in bytes unless they say otherwise. All that has
 several bytes is little-endian in memory.
 
-A run: reserve ``memory.bytes`` bytes at an address, here *base*, that is a multiple of
-``memory.alignment``; copy the image to base + ``image.address``; for each picture, write the input,
-do the writes of ``control.start``, read until ``control.ended`` holds, look whether
-``control.failed`` holds, and read the outputs. Each write of a register is answered by the bus
-before the next access, else the program may seem to have ended before it began.
+A run: see that each of ``control.identity`` holds, in this order and before anything else, and go
+no further if one does not; reserve ``memory.bytes`` bytes at an address, here *base*, that is a
+multiple of ``memory.alignment``; copy the image to base + ``image.address``; for each picture,
+write the input, do the writes of ``control.start``, read until ``control.ended`` holds, look
+whether ``control.failed`` holds, and read the outputs. Each write of a register is answered by the
+bus before the next access, else the program may seem to have ended before it began.
 """
 
 import hashlib
 import json
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -21,8 +21,6 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from deltamoe.host.files import naming, read_text
-from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.program import KINDS, layout
 
 NAME = "manifest.json"
 IMAGE = "program.bin"
@@ -66,8 +64,9 @@ class Hardware(Part):
     """What computes it."""
 
     name: str
-    sha256: Sha256
-    """Of the geometry and the layout of descriptors. A program runs on such hardware only."""
+    configuration: Word
+    """Hash of the geometry and of the layout of descriptors, as the register ``configuration``
+    has it. The program runs on such hardware only."""
     bus_bytes: Positive
     """Bytes of one beat on AXI."""
 
@@ -256,6 +255,13 @@ class Condition(Part):
     value: Word
 
 
+class Identity(Condition):
+    """A condition of the accelerator that the program is for."""
+
+    otherwise: str
+    """What is the case if it does not hold."""
+
+
 class Error(Part):
     """What a code of an error means."""
 
@@ -275,7 +281,7 @@ class Counter(Part):
 class Control(Part):
     """Registers of 32 bits, by their offset in bytes."""
 
-    identity: tuple[Condition, ...]
+    identity: tuple[Identity, ...]
     """Hold of every accelerator that this manifest is for."""
     start: tuple[Write, ...]
     """In this order. The last one starts the program."""
@@ -290,6 +296,8 @@ class Control(Part):
     errors: tuple[Error, ...]
     reset: tuple[Write, ...]
     """End a program, whatever it does."""
+    acknowledge: tuple[Write, ...]
+    """Take the interrupt of a program that has ended, as the next start does, too."""
     quiet: Condition
     """Holds after a reset once the memory has answered all that was asked of it before."""
     counters: tuple[Counter, ...]
@@ -308,7 +316,7 @@ class Manifest(Part):
     """All that a program in any language needs to run a network."""
 
     format: Literal["deltamoe-build"]
-    version: Literal[1]
+    version: Literal[2]
     network: Network
     hardware: Hardware
     files: tuple[File, ...]
@@ -391,10 +399,3 @@ def content(path: Path) -> bytes:
 def sha256(data: bytes) -> str:
     """Return a hash as hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
-
-
-def fingerprint(hw: HwConfig) -> str:
-    """Return the SHA-256 of a geometry, whatever its name is, and of its descriptors' bits."""
-    geometry = {name: value for name, value in asdict(hw).items() if name != "name"}
-    fields = {kind.__name__: [field[:3] for field in layout(kind)] for kind in KINDS}
-    return sha256(json.dumps([geometry, fields], sort_keys=True).encode())

@@ -14,9 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from deltamoe.boards.driver.device import Backend, DeviceError
-from deltamoe.boards.driver.manifest import fingerprint
 from deltamoe.host.files import naming
-from deltamoe.rtl.config import HwConfig
 
 MEMORY_BYTES = 64 << 20
 """Bytes of memory by default: the largest network of the documentation needs less."""
@@ -41,8 +39,6 @@ class Pynq(Backend):
     name : str
         The accelerator's name in the block design; that of ``deltamoe package --as vivado`` by
         default.
-    hardware : HwConfig, optional
-        What the bitstream was generated from, if that is to be checked.
     locks : Path
         Folder of the file whose lock keeps other processes out.
 
@@ -56,7 +52,7 @@ class Pynq(Backend):
     """
 
     def __init__(self, overlay: str | Path, size: int = MEMORY_BYTES, *, name: str = "accelerator",
-                 hardware: HwConfig | None = None, locks: Path = LOCKS) -> None:
+                 locks: Path = LOCKS) -> None:
         try:
             pynq = import_module("pynq")
         except ImportError as error:
@@ -65,7 +61,6 @@ class Pynq(Backend):
         path = Path(overlay)
         with naming(path):
             path.open("rb").close()
-        self.hardware = None if hardware is None else fingerprint(hardware)
         with ExitStack() as stack:
             lock(stack, locks / "deltamoe-pynq.lock")
             blocks = (loaded := pynq.Overlay(str(path))).ip_dict

@@ -6,6 +6,8 @@ Never run on a board: the tests map files in place of both devices.
 import fcntl
 import mmap
 import os
+import select
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,14 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from deltamoe.boards.driver.device import Backend, DeviceError
-from deltamoe.boards.driver.manifest import fingerprint
 from deltamoe.host.files import naming, read_text
-from deltamoe.rtl.config import HwConfig
 
 REGISTER_BYTES = 1 << 12
 SYSFS = Path("/sys/class/u-dma-buf")
 PAUSE = 50e-6
 """Seconds between two looks at a register."""
+LONGEST = 0.1
+"""Seconds between two looks at a register if no interrupt comes."""
+UNMASK = (1).to_bytes(4, sys.byteorder)
 
 
 class Uio(Backend):
@@ -36,8 +39,10 @@ class Uio(Backend):
     memory : Path
         Such as ``/dev/deltamoe_zcu102-memory``. Address and size come from the folder of its name
         in ``sysfs``.
-    hardware : HwConfig, optional
-        What the bitstream was generated from, if that is to be checked.
+    interrupt : bool
+        Whether the UIO device has the accelerator's interrupt, as in the overlay of ``deltamoe
+        package --as linux``. A wait for the end of a program then sleeps until it comes; without
+        it, the status is looked at every 50 microseconds.
     sysfs : Path
         Where the kernel tells of buffers.
 
@@ -51,9 +56,8 @@ class Uio(Backend):
         A device cannot be opened or mapped.
     """
 
-    def __init__(self, registers: Path, memory: Path, hardware: HwConfig | None = None,
+    def __init__(self, registers: Path, memory: Path, *, interrupt: bool = True,
                  sysfs: Path = SYSFS) -> None:
-        self.hardware = None if hardware is None else fingerprint(hardware)
         told = sysfs / Path(memory).name
         self.base, self.size = number(told / "phys_addr"), number(told / "size")
         with ExitStack() as stack:
@@ -66,6 +70,7 @@ class Uio(Backend):
             self._memory = mapping(stack, opened(stack, memory, os.O_SYNC), self.size, memory)
             self._registers = np.frombuffer(mapped, np.uint32)
             stack.callback(self.__dict__.pop, "_registers")  # else the map is in use
+            self._interrupt = handle if interrupt else None
             self._stack = stack.pop_all()
 
     def close(self) -> None:
@@ -89,6 +94,26 @@ class Uio(Backend):
 
     def pause(self) -> None:
         time.sleep(PAUSE)
+
+    def await_interrupt(self, seconds: float) -> None:
+        if self._interrupt is None:
+            self.pause()
+        else:
+            interrupted(self._interrupt, min(seconds, LONGEST))
+
+
+def interrupted(handle: int, seconds: float) -> bool:
+    """Unmask the interrupt of a UIO device; return whether it comes within so many seconds.
+
+    The kernel masks it when it comes. It is a level, so one that is high already comes at once.
+    """
+    os.write(handle, UNMASK)
+    waiting = select.poll()
+    waiting.register(handle, select.POLLIN)
+    came = bool(waiting.poll(1000 * seconds))
+    if came:
+        os.read(handle, len(UNMASK))
+    return came
 
 
 def opened(stack: ExitStack, path: Path, flags: int) -> int:

@@ -3,7 +3,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import IntFlag
 from functools import cached_property
 
 from amaranth.lib.wiring import Out
@@ -13,26 +12,12 @@ from deltamoe.boards.packages.names import plain
 from deltamoe.boards.verilator.engine import verilog
 from deltamoe.rtl.accelerator import Accelerator
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.control.counters import COUNTERS
-from deltamoe.rtl.control.registers import (
-    COUNTERS_OFFSET,
-    REGISTERS,
-    VERSION,
-    Command,
-    Register,
-    Status,
-)
+from deltamoe.rtl.control.register_map import VERSION, Register, register_map
 from deltamoe.rtl.generate import ports
 
 VENDOR, LIBRARY = "deltamoe", "accelerator"
 RELEASE = f"{VERSION}.0"
 """Version of every package: that of the registers, which is what software depends on."""
-
-FIELDS: dict[str, type[IntFlag]] = {"control": Command, "status": Status}
-"""Bits with names, by register."""
-
-SPACE = 1 << 12
-"""Bytes of the registers' address space."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +60,11 @@ class Core:
         return plain(self.source(self.board.hardware), self.name)
 
     @cached_property
+    def registers(self) -> dict[str, Register]:
+        """All registers by name, both halves of each counter included."""
+        return register_map(self.board.hardware)
+
+    @cached_property
     def ports(self) -> tuple[Port, ...]:
         """All ports of the top module, by name.
 
@@ -83,14 +73,6 @@ class Core:
         return tuple(sorted((Port(name, flow == Out, len(wires))
                              for name, flow, wires in ports(Accelerator(self.board.hardware))),
                             key=lambda port: port.name))
-
-
-def register_map() -> dict[str, Register]:
-    """Return all registers of 32 bits by name, both halves of each counter included."""
-    halves = {f"{name}_{half}": Register(COUNTERS_OFFSET + 8 * n + at, "r", f"{said}, {bits}")
-              for n, (name, said) in enumerate(COUNTERS.items())
-              for half, at, bits in (("low", 0, "bits 31 to 0"), ("high", 4, "bits 63 to 32"))}
-    return {**REGISTERS, **halves}
 
 
 def every_board(_: Board) -> bool:

@@ -8,9 +8,8 @@ from deltamoe.boards.packages.core import (
     VENDOR,
     Core,
     Format,
-    register_map,
 )
-from deltamoe.rtl.control.registers import REGISTERS, Command, Status
+from deltamoe.rtl.control.register_map import REGISTERS
 from deltamoe.rtl.program import ErrorCode
 from deltamoe.rtl.waivers import verilator_control
 
@@ -87,12 +86,13 @@ module {name}_tb;
 {resets}
     write(12'h{program:03x}, 32'h12345678);
     expect_value(12'h{program:03x}, 32'h12345678);
-    write(12'h{enable:03x}, 1);
+    write(12'h{enable:03x}, {clear});
     write(12'h{control:03x}, {start});
     while (!interrupt) @(negedge aclk);
     expect_value(12'h{status:03x}, {ended});
     expect_value(12'h{code:03x}, {length});
-    write(12'h{control:03x}, {clear});
+    expect_value(12'h{pending:03x}, {clear});
+    write(12'h{pending:03x}, {clear});
     while (interrupt) @(negedge aclk);
     if (errors != 0) $fatal(1, "FAIL: %0d errors", errors);
     $display("PASS: {count} registers, an interrupt");
@@ -109,13 +109,13 @@ endmodule
 
 def testbench(core: Core) -> str:
     """Return a testbench that reads every register."""
-    readable = {name: register for name, register in register_map().items()
-                if "r" in register.access}
+    readable = {name: register for name, register in core.registers.items()
+                if register.access.readable}
     offset = {name: register.offset for name, register in REGISTERS.items()}
     return BENCH.format(
         name=core.name, patience=PATIENCE, count=len(readable), length=int(ErrorCode.LENGTH),
-        start=int(Command.START), clear=int(Command.CLEAR_INTERRUPT),
-        ended=int(Status.ERROR | Status.INTERRUPT),
+        start=REGISTERS["control"].mask("start"), clear=REGISTERS["interrupt_status"].mask("ended"),
+        ended=REGISTERS["status"].mask("error"), pending=offset["interrupt_status"],
         program=offset["program_low"], enable=offset["interrupt_enable"],
         control=offset["control"], status=offset["status"], code=offset["error_code"],
         signals="\n".join(f"  wire {port.range}{port.name};" if port.output else

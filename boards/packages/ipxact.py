@@ -5,15 +5,13 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from deltamoe.boards.packages.core import (
-    FIELDS,
     LIBRARY,
     RELEASE,
-    SPACE,
     VENDOR,
     Core,
-    register_map,
 )
 from deltamoe.boards.packages.interfaces import Interface, interfaces
+from deltamoe.rtl.control.register_map import SPACE, Access, Register
 from deltamoe.rtl.memory.axi import ADDRESS_WIDTH
 
 SPIRIT = "http://www.spiritconsortium.org/XMLSchema/SPIRIT/1685-2009"
@@ -21,7 +19,8 @@ XILINX = "http://www.xilinx.com"
 BLOCK = "registers"
 """Name of the registers' place in a memory map."""
 
-ACCESS = {"r": "read-only", "w": "write-only", "rw": "read-write"}
+ACCESS = {Access.READ: "read-only", Access.WRITE: "write-only", Access.BOTH: "read-write",
+          Access.CLEAR: "read-write"}
 VIEWS = {"xilinx_anylanguagesynthesis": "synthesis",
          "xilinx_anylanguagebehavioralsimulation": "simulation"}
 """Name of each view, and what for; ``fileSet`` is named after the view."""
@@ -65,7 +64,7 @@ def bus_interface(parent: Element, of: Interface) -> None:
     parameters(bus, of.parameters, f"BUSIFPARAM_VALUE.{of.name.upper()}")
 
 
-def registers(parent: Element) -> None:
+def registers(parent: Element, described: Mapping[str, Register]) -> None:
     """Add the memory map."""
     mapped = child(child(parent, "memoryMaps"), "memoryMap")
     child(mapped, "name", "S_AXI")
@@ -75,7 +74,7 @@ def registers(parent: Element) -> None:
     child(block, "range", SPACE)
     child(block, "width", 32)
     child(block, "usage", "register")
-    for name, register in register_map().items():
+    for name, register in described.items():
         entry = child(block, "register")
         child(entry, "name", name)
         child(entry, "description", register.meaning)
@@ -83,11 +82,15 @@ def registers(parent: Element) -> None:
         child(entry, "size", 32)
         child(entry, "access", ACCESS[register.access])
         child(child(entry, "reset"), "value", f"0x{register.reset:x}")
-        for bit in FIELDS.get(name, ()):
-            field = child(entry, "field")
-            child(field, "name", bit.name.lower())
-            child(field, "bitOffset", bit.value.bit_length() - 1)
-            child(field, "bitWidth", 1)
+        for field in register.fields:
+            part = child(entry, "field")
+            child(part, "name", field.name)
+            child(part, "description", field.meaning)
+            child(part, "bitOffset", field.low)
+            child(part, "bitWidth", field.width)
+            child(part, "access", ACCESS[register.access])
+            if register.access is Access.CLEAR:
+                child(part, "modifiedWriteValue", "oneToClear")
 
 
 def model(parent: Element, core: Core, top: str) -> None:
@@ -159,7 +162,7 @@ def component(core: Core, top: str, sources: Iterable[str], constraints: str) ->
     child(space, "name", "M_AXI")
     child(space, "range", 1 << ADDRESS_WIDTH)
     child(space, "width", 8 * core.board.hardware.bus_bytes)
-    registers(root)
+    registers(root, core.registers)
     model(root, core, top)
     file_sets(root, list(sources), constraints)
     child(root, "description", "DeltaMoE, an accelerator for vision transformers with a mixture of "

@@ -1,6 +1,7 @@
 """Linux: an overlay of the device tree, for UIO and a buffer that the accelerator can reach."""
 
-from deltamoe.boards.packages.core import SPACE, Core, Format, zynq_board
+from deltamoe.boards.packages.core import Core, Format, zynq_board
+from deltamoe.rtl.control.register_map import SPACE
 
 BUFFER = 128 << 20
 """Bytes of the buffer: the largest preset that ``zcu102`` takes, vit-base-197, has 86 million

@@ -2,7 +2,8 @@
 
 import re
 
-from deltamoe.boards.packages.core import SPACE, Core, Format, register_map
+from deltamoe.boards.packages.core import Core, Format
+from deltamoe.rtl.control.register_map import SPACE
 from deltamoe.rtl.memory.axi import ADDRESS_WIDTH
 
 SIGNAL = re.compile(r"([ms])_axi_(aw|ar|w|b|r)(\w+)")
@@ -115,7 +116,7 @@ def module(core: Core) -> str:
         hardware=core.board.hardware.name, name=core.name, pins=pins(core), space=f"0x{SPACE:x}",
         data_bits=widths["m_axi_rdata"], address_bits=ADDRESS_WIDTH,
         registers="\n".join(f'    "{name}": 0x{register.offset:03x},'
-                            for name, register in register_map().items()))
+                            for name, register in core.registers.items()))
 
 
 def files(core: Core) -> dict[str, str]:

@@ -1,31 +1,27 @@
 """SystemRDL: the registers alone, from which PeakRDL makes documents, headers and models."""
 
-from deltamoe.boards.packages.core import FIELDS, Core, Format, register_map
+from deltamoe.boards.packages.core import Core, Format
+from deltamoe.rtl.control.register_map import Access, Field, Register
 
-SIDES = {"r": "sw = r; hw = w;", "w": "sw = w; hw = r; singlepulse;", "rw": "sw = rw; hw = r;"}
+SIDES = {Access.READ: "sw = r; hw = w;", Access.WRITE: "sw = w; hw = r; singlepulse;",
+         Access.BOTH: "sw = rw; hw = r;", Access.CLEAR: "sw = rw; hw = r; onwrite = woclr; hwset;"}
 """Who reads and writes a field, by its register's access."""
 
 
-def fields(name: str, access: str, reset: int) -> list[str]:
-    """Return the fields of a register: its bits with names, or all of it."""
-    bits = FIELDS.get(name)
-    if bits is None:
-        initial = "" if access == "r" and not reset else f" = 0x{reset:x}"
-        side = "sw = r; hw = na;" if access == "r" and reset else SIDES[access]
-        return [f"        field {{ {side} }} value[31:0]{initial};"]
-    initial = " = 0" if access == "w" else ""
-    return [f"        field {{ {SIDES[access]} }} {bit.name.lower()}"
-            f"[{place}:{place}]{initial};"
-            for bit in bits for place in [bit.value.bit_length() - 1]]
+def field_of(register: Register, field: Field) -> str:
+    """Return a field of a register."""
+    sides = "sw = r; hw = na;" if register.constant else SIDES[register.access]
+    return (f'        field {{ desc = "{field.meaning}"; {sides} }} '
+            f"{field.name}[{field.low + field.width - 1}:{field.low}] = 0x{field.reset:x};")
 
 
 def description(core: Core) -> str:
     """Return the address map."""
     lines = ["// Written by deltamoe package --as systemrdl.", "", f"addrmap {core.name} {{",
              f'    name = "DeltaMoE {core.board.hardware.name}";', "    default regwidth = 32;"]
-    for name, register in register_map().items():
+    for name, register in core.registers.items():
         lines += ["    reg {", f'        desc = "{register.meaning}";',
-                  *fields(name, register.access, register.reset),
+                  *(field_of(register, field) for field in register.fields),
                   f"    }} {name} @ 0x{register.offset:03x};"]
     return "\n".join([*lines, "};", ""])
 
@@ -38,5 +34,5 @@ def files(core: Core) -> dict[str, str]:
 FORMAT = Format(
     name="systemrdl", holds="SystemRDL of the registers", files=files,
     use=lambda core: f"peakrdl html {core.name}.rdl -o html, or c-header, uvm, ..., in the folder",
-    checked="systemrdl-compiler elaborates it, and finds every register",
+    checked="systemrdl-compiler elaborates it, and finds every register and field",
     unchecked="nothing")

@@ -5,7 +5,6 @@ from pathlib import Path
 from deltamoe.boards.packages.core import (
     LIBRARY,
     RELEASE,
-    SPACE,
     VENDOR,
     Core,
     Format,
@@ -14,6 +13,7 @@ from deltamoe.boards.packages.core import (
 from deltamoe.boards.packages.interfaces import interfaces
 from deltamoe.boards.packages.ipxact import BLOCK, component
 from deltamoe.host.files import read_text
+from deltamoe.rtl.control.register_map import SPACE
 
 SCRIPT = Path(__file__).with_name("project.tcl")
 """All of the script but the values that differ from board to board."""

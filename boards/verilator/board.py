@@ -6,7 +6,6 @@ from contextlib import ExitStack
 
 from deltamoe.boards import hardware as hardware_by_name
 from deltamoe.boards.driver.device import Backend, DeviceError
-from deltamoe.boards.driver.manifest import fingerprint
 from deltamoe.boards.verilator.engine import build
 from deltamoe.host.processes import started
 from deltamoe.rtl.config import HwConfig
@@ -43,7 +42,7 @@ class Verilated(Backend):
                  mhz: float = 100.0, pause: int = 1000, latency: int = 20, interval: int = 1,
                  stall_seed: int = 0, power_up_seed: int = 0) -> None:
         hw = hardware if isinstance(hardware, HwConfig) else hardware_by_name(hardware)
-        self.hardware, self.base, self.size = fingerprint(hw), base, size - base
+        self.base, self.size = base, size - base
         self._hz, self._cycles = mhz * 1e6, pause
         self._stack = ExitStack()
         self._process = self._stack.enter_context(started(

@@ -22,7 +22,7 @@ from deltamoe.rtl.accelerator import Accelerator
 from deltamoe.rtl.compiler.assembler import Program
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.control.counters import COUNTERS
-from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS, WATCHDOG
+from deltamoe.rtl.control.register_map import COUNTERS_OFFSET, REGISTERS, WATCHDOG
 from deltamoe.rtl.generate import to_verilog
 from deltamoe.rtl.label import PROGRAM
 from deltamoe.rtl.program import ErrorCode

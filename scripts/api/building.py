@@ -30,7 +30,6 @@ from deltamoe.boards.driver.manifest import (
     Region,
     Use,
     Weights,
-    fingerprint,
     sha256,
 )
 from deltamoe.boards.driver.manifest import Network as Computed
@@ -40,6 +39,7 @@ from deltamoe.lookup import weights
 from deltamoe.rtl.compiler.assembler import NetworkProgram
 from deltamoe.rtl.compiler.layout import image_stride
 from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.control.register_map import configuration
 from deltamoe.rtl.control.run_control import ADDRESS_WIDTH
 from deltamoe.rtl.program import DESCRIPTOR_BYTES
 from deltamoe.terminal import Table
@@ -138,10 +138,10 @@ def manifest_of(compilation: Compilation, image: bytes) -> Manifest:
     network, hw, program = compilation.network, compilation.hw, compilation.program
     host = network.host
     return Manifest(
-        format="deltamoe-build", version=1,
+        format="deltamoe-build", version=2,
         network=Computed(name=network.name, task=compilation.task,
                          weights=Weights(weights(network.name))),
-        hardware=Hardware(name=hw.name, sha256=fingerprint(hw), bus_bytes=hw.bus_bytes),
+        hardware=Hardware(name=hw.name, configuration=configuration(hw), bus_bytes=hw.bus_bytes),
         files=(file(IMAGE, image), *((file(HOST, host.model),) if host else ())),
         memory=Memory(bytes=program.size, alignment=hw.bus_bytes, address_bits=ADDRESS_WIDTH,
                       regions=regions(program)),

@@ -25,7 +25,7 @@ from deltamoe.make import waveforms
 from deltamoe.rtl import cycles, program
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.control.counters import COUNTERS
-from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS
+from deltamoe.rtl.control.register_map import COUNTERS_OFFSET, REGISTERS, Access
 from deltamoe.rtl.label import Label
 from deltamoe.rtl.record import units
 from deltamoe.rtl.timing import Depth, Timing
@@ -99,10 +99,16 @@ def attention() -> str:
 
 
 def registers() -> str:
-    """Return the registers."""
-    rows = [(f"0x{register.offset:03x}", f"`{name}`", register.access, register.meaning)
-            for name, register in REGISTERS.items()]
-    return table(("offset", "register", "access", "meaning"), rows)
+    """Return the registers, each followed by its fields, if they have names."""
+    rows = []
+    for name, register in REGISTERS.items():
+        fields = () if register.number else register.fields
+        start = "constant" if register.constant else f"0x{register.reset:x}"
+        bits = register.fields[0].bits if register.number else ""
+        rows.append((f"0x{register.offset:03x}", f"`{name}`", bits, register.access,
+                     "" if register.access is Access.WRITE else start, register.meaning))
+        rows += [("", f"`{field.name}`", field.bits, "", "", field.meaning) for field in fields]
+    return table(("offset", "register", "bits", "access", "at reset", "meaning"), rows)
 
 
 def counters() -> str:

@@ -17,7 +17,8 @@ from deltamoe.golden import library
 from deltamoe.golden.numerics import ACTIVATION
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.rtl import formats
-from deltamoe.rtl.control.registers import REGISTERS, Registers
+from deltamoe.rtl.control.register_map import REGISTERS
+from deltamoe.rtl.control.registers import Registers
 from deltamoe.rtl.linear.event_encoder import EventEncoder
 from deltamoe.rtl.norm.layer_norm import LayerNorm
 from deltamoe.rtl.program import Dest
@@ -220,11 +221,11 @@ def registers() -> str:
         {"axi.awvalid": 1, "axi.awaddr": REGISTERS["control"].offset, "axi.wvalid": 1,
          "axi.wdata": 1, "axi.wstrb": 15, "axi.bready": 1, "axi.rready": 1},
         {"axi.awvalid": 0, "axi.wvalid": 0, "axi.arvalid": 1,
-         "axi.araddr": REGISTERS["id"].offset},
+         "axi.araddr": REGISTERS["magic"].offset},
         {"axi.arvalid": 0}]
     rows = [*bits("awvalid", "awready"), value("awaddr", "awvalid"), *bits("wvalid", "wready"),
             value("wdata", "wvalid"), *bits("bvalid"),
             Row("start", lambda unit: unit.commands.start),
             *bits("arvalid", "arready"), value("araddr", "arvalid"), *bits("rvalid"),
             value("rdata", "rvalid")]
-    return diagram(Registers(), rows, inputs=inputs, cycles=5)
+    return diagram(Registers(HW), rows, inputs=inputs, cycles=5)

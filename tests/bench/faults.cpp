@@ -359,12 +359,13 @@ struct Processor {
         now++;
     }
     void effect(uint64_t offset, uint64_t value, int strobes) {
-        if (offset != REG_CONTROL) {
+        if (offset == REG_INTERRUPT_STATUS) {
+            if (strobes & value & 1) cleared_at = now;
+        } else if (offset != REG_CONTROL) {
             uint64_t mask = 0;
             for (int n = 0; n < 4; n++) mask |= (strobes >> n & 1) * 0xffull << 8 * n;
             values[offset] = (values[offset] & ~mask) | (value & mask);
         } else if (strobes & 1) {
-            if (value & 4) cleared_at = now;
             if (value & 2) {
                 monitor.revoke(EFFECT);
                 certain = true;

@@ -13,13 +13,22 @@ import numpy as np
 
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.control.counters import COUNTERS
-from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS, WATCHDOG
+from deltamoe.rtl.control.register_map import (
+    COUNTERS_OFFSET,
+    MAGIC,
+    REGISTERS,
+    VERSION,
+    WATCHDOG,
+    Access,
+)
 from deltamoe.rtl.program import Attention, ErrorCode, Linear, Load, Store, Target
 from tests.bench.workloads import PAGE, Workload
 
-START, RESET, CLEAR = 1, 2, 4
-BUSY, DONE, ERROR, INTERRUPT, DRAINING = (1 << bit for bit in range(5))
-STATUS = BUSY | DONE | ERROR | INTERRUPT | DRAINING
+START, RESET = 1, 2
+BUSY, DONE, ERROR, DRAINING = (1 << bit for bit in range(4))
+STATUS = BUSY | DONE | ERROR | DRAINING
+ENDED = 1
+"""Bit of the interrupt's status and enable."""
 ALL = 0xFFFFFFFF
 SPACE = 1 << 40
 CHANNELS = ("ar", "r", "aw", "w", "b")
@@ -27,8 +36,8 @@ IMPATIENCE = 400
 """A watchdog longer than any silence of a right program here."""
 LONG = 200_000
 READABLE = {*range(COUNTERS_OFFSET, COUNTERS_OFFSET + 8 * len(COUNTERS), 4),
-            *(register.offset for register in REGISTERS.values() if "r" in register.access)}
-WRITABLE = [name for name, register in REGISTERS.items() if register.access == "rw"]
+            *(register.offset for register in REGISTERS.values() if register.access.readable)}
+WRITABLE = [name for name, register in REGISTERS.items() if register.access is Access.BOTH]
 
 
 @dataclass
@@ -133,7 +142,7 @@ class Writer:
         return {"program_low": base & ALL, "program_high": base >> 32,
                 "program_length": len(load.descriptors), "memory_low": base & ALL,
                 "memory_high": base >> 32, "memory_size": load.size, "watchdog": WATCHDOG,
-                "interrupt_enable": 1} | changed
+                "interrupt_enable": ENDED} | changed
 
     def start(self, script: Script, load: Workload, base: int, content: bytes | None = None,
               **changed: int) -> None:
@@ -168,7 +177,8 @@ class Writer:
     def succeeds(self, script: Script, load: Workload, base: int) -> None:
         """Expect the right end of a program."""
         script.add("await", LONG)
-        script.read("status", DONE | INTERRUPT)
+        script.read("status", DONE)
+        script.read("interrupt_status", ENDED)
         script.read("error_code", ErrorCode.NONE)
         script.read("error_index", 0)
         script.add("compare", base, script.file(load.after))
@@ -177,7 +187,8 @@ class Writer:
     def fails(self, script: Script, code: ErrorCode, *index: int, status: int = STATUS) -> None:
         """Expect an error, at one of these descriptors if any are named."""
         script.add("await", LONG)
-        script.read("status", ERROR | INTERRUPT, mask=status)
+        script.read("status", ERROR, mask=status)
+        script.read("interrupt_status", ENDED)
         script.read("error_code", code)
         if index:
             script.read("error_index", *index)
@@ -196,7 +207,7 @@ class Writer:
         if choice == 0:
             self.resets(script)
         elif choice == 1:
-            script.write("control", CLEAR)
+            script.write("interrupt_status", ENDED)
         elif choice == 2:
             script.add("settled", 0x4000)
 
@@ -212,6 +223,7 @@ class Writer:
         script.add("wait", 8)
         script.add("quiet", self.rng.integers(20))
         script.read("status", 0, DRAINING)
+        script.read("interrupt_status", 0)
         script.add("calm")
         script.add("settled", 0x4000)
         script.read("status", 0)
@@ -323,7 +335,7 @@ class Writer:
         self.silence(script, load, 0)
         self.start(script, load, self.base(load), watchdog=IMPATIENCE)
         self.fails(script, ErrorCode.WATCHDOG, status=STATUS & ~DRAINING)
-        script.read("status", ERROR | INTERRUPT | DRAINING)
+        script.read("status", ERROR | DRAINING)
         if self.rng.random() < 0.4:
             self.waits_in_vain(script)
         choice = self.rng.integers(4)
@@ -343,7 +355,7 @@ class Writer:
         self.start(script, load, self.base(load), watchdog=100)
         script.read("status", BUSY | DRAINING)
         self.fails(script, ErrorCode.WATCHDOG, 0, status=STATUS & ~DRAINING)
-        script.read("status", ERROR | INTERRUPT | DRAINING)
+        script.read("status", ERROR | DRAINING)
 
     def when_the_memory_answers_late(self, script: Script) -> None:
         """Before the watchdog, after it, or about then."""
@@ -354,7 +366,8 @@ class Writer:
         script.add("await", LONG)
         script.read("error_code", ErrorCode.NONE, ErrorCode.WATCHDOG)
         script.add("settled", 0x4000)
-        script.read("status", DONE | INTERRUPT, ERROR | INTERRUPT)
+        script.read("status", DONE, ERROR)
+        script.read("interrupt_status", ENDED)
         self.leave(script)
 
     def when_two_things_go_wrong(self, script: Script) -> None:
@@ -368,7 +381,7 @@ class Writer:
         self.start(script, load, self.base(load), load.broken(index, opcode=15),
                    watchdog=IMPATIENCE)
         script.add("await", LONG)
-        script.read("status", ERROR | INTERRUPT, mask=ERROR | INTERRUPT | BUSY | DONE)
+        script.read("status", ERROR, mask=ERROR | BUSY | DONE)
         script.read("error_code", ErrorCode.BUS, ErrorCode.OPCODE, ErrorCode.WATCHDOG)
         self.leave(script)
 
@@ -412,7 +425,7 @@ class Writer:
                 changed = {name: int(self.rng.integers(1 << 32)) for name in WRITABLE}
             self.configure(script, changed)
             script.write("control", START)
-        script.write("interrupt_enable", 1)
+        script.write("interrupt_enable", ENDED)
         self.succeeds(script, load, base)
         script.add("counters", *self.fresh[load.name])
 
@@ -425,6 +438,7 @@ class Writer:
         script.add("aresetn", self.rng.integers(1, 5))
         script.add("calm")
         script.read("status", 0)
+        script.read("interrupt_status", 0)
         script.read("error_code", ErrorCode.NONE)
         script.read("error_index", 0)
         script.add("counters", *[0] * len(COUNTERS))
@@ -439,14 +453,14 @@ class Writer:
             self.start(script, load, self.base(load))
             if number:
                 script.add("wait", max(0, self.cycles(load) + self.rng.integers(-16, 6)))
-                script.write("control", CLEAR)
+                script.write("interrupt_status", ENDED)
                 script.add("settled", LONG)
             else:
                 script.add("await", LONG)
-                script.write("control", CLEAR)
+                script.write("interrupt_status", ENDED)
             script.add("wait", 8)
             script.add("cleared")
-            script.read("status", DONE, mask=STATUS & ~INTERRUPT)
+            script.read("status", DONE)
 
     def when_registers_do_not_exist(self, script: Script) -> None:
         """They read as 0, and writes to them and to constants are ignored."""
@@ -455,7 +469,7 @@ class Writer:
         base = self.base(load)
         if runs:
             self.start(script, load, base)
-        forbidden = {REGISTERS[name].offset for name in (*WRITABLE, "control")}
+        forbidden = {REGISTERS[name].offset for name in (*WRITABLE, "control", "interrupt_status")}
         for offset in 4 * self.rng.integers(0, 1024, 12):
             if offset not in forbidden:
                 script.add("write", offset, self.rng.integers(1 << 32), self.rng.integers(16))
@@ -463,9 +477,9 @@ class Writer:
                 script.add("read", offset, ALL, 0)
         script.write("error_code", 5)
         script.read("control", 0)
-        script.read("id", 0x44654D6F)
+        script.read("magic", MAGIC)
         script.write("version", 7)
-        script.read("version", 1)
+        script.read("version", VERSION)
         if runs:
             self.succeeds(script, load, base)
             script.add("counters", *self.fresh[load.name])

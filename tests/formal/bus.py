@@ -17,8 +17,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.control.counters import COUNTERS
-from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS, Registers
+from deltamoe.rtl.control.register_map import REGISTERS, register_map
+from deltamoe.rtl.control.registers import Registers
 from deltamoe.rtl.control.run_control import PROBLEM
 from deltamoe.rtl.cycles import PAGE
 from deltamoe.rtl.formats import COMMAND
@@ -26,6 +26,7 @@ from deltamoe.rtl.memory.axi import ADDRESS_WIDTH, OKAY, AxiLite
 from deltamoe.rtl.memory.dma_reader import DmaReader
 from deltamoe.rtl.memory.dma_writer import DmaWriter
 
+ALL = (1 << 32) - 1
 WIDE = ADDRESS_WIDTH + 4
 """Bits in which no sum of an address and a transfer's bytes overflows."""
 
@@ -269,10 +270,10 @@ class Writing(Surroundings):
 class Accesses(wiring.Component):
     """The registers, or wrong ones, any processor that keeps to AXI4-Lite, and any program."""
 
-    def __init__(self, make: type[Registers] = Registers) -> None:
-        self.make = make
+    def __init__(self, hw: HwConfig, make: type[Registers] = Registers) -> None:
+        self.hw, self.make = hw, make
         self.invariants = [f"(= [dut.{name}] [{name}])"
-                           for name in ("raised", "address", "word", "strobe", "interrupt_enable")]
+                           for name in ("ended", "address", "data", "strobe", "interrupt_enable")]
         super().__init__({
             **{name: In(member.shape) for name, member in AxiLite().members.items()
                if member.flow is Out},
@@ -281,7 +282,7 @@ class Accesses(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.dut = dut = self.make()
+        m.submodules.dut = dut = self.make(self.hw)
         axi, read = dut.axi, Signal()
         m.d.comb += [getattr(axi, name).eq(getattr(self, name))
                      for name, member in AxiLite().members.items() if member.flow is Out]
@@ -296,7 +297,7 @@ class Accesses(wiring.Component):
                      Assert(axi.rresp == OKAY), Assert(axi.bresp == OKAY)]
         self.answer(m, axi)
         self.raise_interrupt(m, dut)
-        self.read_nothing(m, axi)
+        self.read_constants(m, axi)
         return m
 
     def answer(self, m: Module, axi) -> None:
@@ -312,37 +313,43 @@ class Accesses(wiring.Component):
         m.d.comb += Assert(~(both & (due["aw"] != 0) & (due["w"] != 0)) | axi.bvalid)
 
     def raise_interrupt(self, m: Module, dut: Registers) -> None:
-        """Claim that an end raises the interrupt, and that only what comes later takes it."""
+        """Claim that an end raises the interrupt, and that only what comes later takes it.
+
+        A one that is written to its status in the cycle of an end does not.
+        """
         axi, commands = dut.axi, dut.commands
         address = Signal(12)
-        word = Signal(32)
+        data = Signal(32)
         strobe = Signal(4)
-        raised = Signal()
+        ended = Signal()
         clears, performs = Signal(), Signal()
-        interrupt_enable = Signal(32)
-        mask = Cat(bit.replicate(8) for bit in strobe)
+        interrupt_enable = Signal()
         with m.If(axi.awvalid & axi.awready):
             m.d.sync += address.eq(axi.awaddr)
         with m.If(axi.wvalid & axi.wready):
-            m.d.sync += [word.eq(axi.wdata), strobe.eq(axi.wstrb)]
+            m.d.sync += [data.eq(axi.wdata), strobe.eq(axi.wstrb)]
         m.d.comb += [
             performs.eq(~axi.awready & ~axi.wready & ~axi.bvalid),
-            clears.eq(performs & strobe[0] & word[2]
-                      & (address[2:] == REGISTERS["control"].offset >> 2)),
-            Assert(dut.interrupt == (raised & interrupt_enable[0]))]
-        with m.If(performs & (address[2:] == REGISTERS["interrupt_enable"].offset >> 2)):
-            m.d.sync += interrupt_enable.eq((word & mask) | (interrupt_enable & ~mask))
-        m.d.sync += raised.eq((raised & ~(clears | commands.accepted | commands.reset))
-                              | commands.finished | commands.failed)
+            clears.eq(performs & strobe[0] & data[0]
+                      & (address[2:] == REGISTERS["interrupt_status"].offset >> 2)),
+            Assert(dut.interrupt == (ended & interrupt_enable))]
+        with m.If(performs & strobe[0]
+                  & (address[2:] == REGISTERS["interrupt_enable"].offset >> 2)):
+            m.d.sync += interrupt_enable.eq(data[0])
+        m.d.sync += ended.eq((ended & ~(clears | commands.accepted | commands.reset))
+                             | commands.finished | commands.failed)
 
-    def read_nothing(self, m: Module, axi) -> None:
-        """Claim that what is not readable reads as 0."""
-        counters = range(COUNTERS_OFFSET, COUNTERS_OFFSET + 8 * len(COUNTERS), 4)
-        readable = [register.offset for register in REGISTERS.values() if "r" in register.access]
-        hole = Signal()
+    def read_constants(self, m: Module, axi) -> None:
+        """Claim that constants are read as described, and as 0 what is no field of a register."""
+        readable = [register for register in register_map(self.hw).values()
+                    if register.access.readable]
+        fixed, constant = Signal(32), Signal(32)
         with m.If(axi.arvalid & axi.arready):
-            m.d.sync += hole.eq(1)
-            with m.Switch(axi.araddr[2:]), m.Case(
-                    *(offset >> 2 for offset in (*counters, *readable))):
-                m.d.sync += hole.eq(0)
-        m.d.comb += Assert(~(axi.rvalid & hole) | (axi.rdata == 0))
+            m.d.sync += [fixed.eq(ALL), constant.eq(0)]
+            with m.Switch(axi.araddr[2:]):
+                for register in readable:
+                    fields = sum(field.mask for field in register.fields)
+                    with m.Case(register.offset >> 2):
+                        m.d.sync += [fixed.eq(ALL if register.constant else ALL & ~fields),
+                                     constant.eq(register.reset if register.constant else 0)]
+        m.d.comb += Assert(~axi.rvalid | (axi.rdata & fixed == constant))

@@ -31,7 +31,7 @@ def test_writer(tmp_path: Path) -> None:
 
 
 def test_registers(tmp_path: Path) -> None:
-    unit = Accesses()
+    unit = Accesses(HW)
     assert proven(tmp_path, unit, unit.invariants)
 
 
@@ -116,12 +116,30 @@ class Fickle(Registers):
         return m
 
 
+class ClearWins(Registers):
+    """Lets a clear take the end of its own cycle."""
+
+    def write(self, m, axi, written, clears) -> None:
+        super().write(m, axi, written, clears)
+        self.commands.finished &= ~clears["ended"]
+
+
+class Strange(Registers):
+    """Shows another geometry."""
+
+    def elaborate(self, platform) -> Module:
+        self.hw = PRESETS["zcu102"]
+        return super().elaborate(platform)
+
+
 @pytest.mark.parametrize("make", [
     lambda: Reading(HW, ReadsOn), lambda: Reading(HW, Withdraws), lambda: Reading(HW, ReadsMore),
     lambda: Writing(HW, WritesOn), lambda: Writing(HW, NeverLast), lambda: Writing(HW, Deaf),
-    lambda: Accesses(Forgets), lambda: Accesses(AnswersTwice), lambda: Accesses(Fickle)],
+    lambda: Accesses(HW, Forgets),
+    lambda: Accesses(HW, AnswersTwice), lambda: Accesses(HW, Fickle),
+    lambda: Accesses(HW, ClearWins), lambda: Accesses(HW, Strange)],
     ids=["reads on", "withdraws", "reads more", "writes on", "never last", "deaf", "forgets",
-         "answers twice", "fickle"])
+         "answers twice", "fickle", "clear wins", "strange"])
 def test_a_wrong_unit_is_refuted(make, tmp_path: Path) -> None:
     """By a run from reset, which is found within a few cycles."""
     smt(tmp_path, make())

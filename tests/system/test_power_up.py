@@ -21,7 +21,7 @@ from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.rtl.compiler.assembler import NetworkProgram
 from deltamoe.rtl.compiler.entry import compile_program
 from deltamoe.rtl.control.counters import COUNTERS
-from deltamoe.rtl.control.registers import COUNTERS_OFFSET, REGISTERS
+from deltamoe.rtl.control.register_map import COUNTERS_OFFSET, REGISTERS
 from deltamoe.rtl.program import ErrorCode
 from deltamoe.sim.facts import from_trace
 from deltamoe.sim.machine import simulate
@@ -30,8 +30,8 @@ from tests.system.networks import make
 
 NANO = PRESETS["nano"]
 BENCH = Path(__file__).parents[1] / "bench" / "four_state.v"
-DONE = 0b1010
-"""Status: done, with the interrupt raised; neither busy nor failed."""
+DONE = REGISTERS["status"].mask("done")
+"""Neither busy nor failed."""
 
 
 SEED = 702

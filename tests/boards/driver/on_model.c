@@ -31,17 +31,23 @@ static void receive(void *data, size_t size) {
         exit(3);
 }
 
+static uint32_t wrong = UINT32_MAX; /* a register that reads as another value */
+static unsigned accesses;           /* of anything since it was set */
+
 static uint32_t read_register(void *context, uint32_t offset) {
     uint8_t bytes[4];
+    accesses++;
     (void)context;
     putchar('R');
     send(offset);
     receive(bytes, sizeof bytes);
-    return bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+    uint32_t value = bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+    return offset == wrong ? value ^ 1 : value;
 }
 
 static void write_register(void *context, uint32_t offset, uint32_t value) {
     (void)context;
+    accesses++;
     command('W', offset, value);
 }
 
@@ -89,6 +95,16 @@ static void say(const char *step, enum deltamoe_result result) {
     fprintf(stderr, "%s: %s\n", step, deltamoe_result_text(result));
 }
 
+/* Open an accelerator, one of whose registers is wrong; say what was done to it. */
+static void strange(const char *step, uint32_t offset, const struct deltamoe_bus *bus, uint64_t memory) {
+    struct deltamoe device;
+    wrong = offset;
+    accesses = 0;
+    say(step, deltamoe_open(&device, bus, &deltamoe_program, memory));
+    fprintf(stderr, "accesses: %u\n", accesses);
+    wrong = UINT32_MAX;
+}
+
 static int16_t tokens[TOKENS], scores[SCORES], expected_tokens[TOKENS], expected_scores[SCORES];
 
 static void again(const char *step, struct deltamoe *device, const uint8_t *pixels) {
@@ -109,6 +125,9 @@ int main(int argc, char **argv) {
     uint8_t *image = content(argv[1], &size), *pixels = content(argv[2], &pixel_count);
     uint64_t memory = strtoull(argv[3], NULL, 0);
 
+    strange("magic", DELTAMOE_REG_MAGIC, &bus, memory);
+    strange("version", DELTAMOE_REG_VERSION, &bus, memory);
+    strange("configuration", DELTAMOE_REG_CONFIGURATION, &bus, memory);
     say("unaligned", deltamoe_open(&device, &bus, program, memory + 1));
     say("beyond", deltamoe_open(&device, &bus, program, UINT64_C(1) << 40));
     say("open", deltamoe_open(&device, &bus, program, memory));
@@ -118,6 +137,7 @@ int main(int argc, char **argv) {
     image[size / 2] ^= 1;
     say("image", deltamoe_load(&device, image, size));
     say("run", deltamoe_run(&device, pixels, expected_tokens, expected_scores, LONG_US));
+    fprintf(stderr, "interrupt: %" PRIu32 "\n", read_register(NULL, DELTAMOE_REG_INTERRUPT_STATUS));
     fprintf(stderr, "cycles: %" PRIu64 "\n", deltamoe_counter(&device, DELTAMOE_COUNTER_CYCLES));
     FILE *out = fopen(argv[4], "wb");
     if (!out)

@@ -23,11 +23,14 @@ DONE = "done"
 TIMEOUT = "it takes longer than it may"
 BUSY = "a program runs"
 SAID = [
+    ("magic", "there is no accelerator"), ("accesses", "1"),
+    ("version", "the accelerator's registers are of another version"), ("accesses", "2"),
+    ("configuration", "the program was built for another accelerator"), ("accesses", "3"),
     ("unaligned", "the memory is not aligned, or beyond the accelerator's addresses"),
     ("beyond", "the memory is not aligned, or beyond the accelerator's addresses"),
     ("open", DONE), ("short image", "the image is not that of the program"),
     ("wrong image", "the image is not that of the program"), ("image", DONE), ("run", DONE),
-    ("cycles", None), ("silent", TIMEOUT), ("busy", BUSY), ("busy start", BUSY),
+    ("interrupt", "0"), ("cycles", None), ("silent", TIMEOUT), ("busy", BUSY), ("busy start", BUSY),
     ("busy load", BUSY),
     ("silent reset", TIMEOUT), ("reset", DONE), ("run after silence", DONE),
     ("failing", "the accelerator ended the program with an error"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import zlib
 from dataclasses import replace
 from fractions import Fraction
@@ -14,6 +15,7 @@ from PIL import Image
 import deltamoe
 from deltamoe.api.building import FILES, Build, preprocessing
 from deltamoe.api.networks import Network
+from deltamoe.boards.driver import header
 from deltamoe.boards.driver import manifest as manifests
 from deltamoe.boards.driver.control import MEANINGS
 from deltamoe.boards.driver.manifest import (
@@ -33,7 +35,14 @@ from deltamoe.golden.library import find, untrained
 from deltamoe.host.files import read_text
 from deltamoe.make.driver import FOLDER, files
 from deltamoe.rtl.compiler.entry import compile_program
-from deltamoe.rtl.control.registers import REGISTERS, Command, Status
+from deltamoe.rtl.control.counters import COUNTERS
+from deltamoe.rtl.control.register_map import (
+    COUNTERS_OFFSET,
+    MAGIC,
+    REGISTERS,
+    VERSION,
+    WATCHDOG,
+)
 from deltamoe.rtl.program import ErrorCode
 
 SCHEMA = FOLDER / "manifest.schema.json"
@@ -57,7 +66,7 @@ def test_the_schema_takes_what_is_built_and_nothing_else(built: Build) -> None:
         missing = {key: value for key, value in content.items() if key != name}
         assert not validator.is_valid(missing), name
     assert not validator.is_valid(content | {"more": 1})
-    assert not validator.is_valid(content | {"version": 2})
+    assert not validator.is_valid(content | {"version": 1})
 
 
 def test_the_file_is_the_result_s(built: Build) -> None:
@@ -131,17 +140,42 @@ def test_words_are_those_of_the_code() -> None:
     assert MEANINGS.keys() == set(ErrorCode) - {ErrorCode.NONE}
 
 
-@pytest.mark.parametrize(("register", "kind", "words"), [
-    ("control", Command, {"start": Command.START, "reset": Command.RESET,
-                          "clear interrupt": Command.CLEAR_INTERRUPT}),
-    ("status", Status, {"busy": Status.BUSY, "done": Status.DONE, "error": Status.ERROR,
-                        "interrupt": Status.INTERRUPT,
-                        "the bus still owes": Status.DRAINING}),
-])
-def test_bits_are_those_of_the_documents(register: str, kind: type, words: dict) -> None:
-    assert set(words.values()) == set(kind)
-    for word, bit in words.items():
-        assert f"bit {bit.bit_length() - 1} {word}" in REGISTERS[register].meaning
+DEFINE = re.compile(r"^#define DELTAMOE_(\w+) UINT32_C\((\w+)\)(?: /\* (.*) \*/)?$", re.MULTILINE)
+
+
+def test_the_header_is_the_description() -> None:
+    """Every constant of the registers, with what it says, and no other."""
+    found = {name: (int(value, 0), said)
+             for name, value, said in DEFINE.findall(header.registers())}
+    expected = {"MAGIC": (MAGIC, "register magic"), "VERSION": (VERSION, "register version"),
+                "WATCHDOG": (WATCHDOG, "cycles, as after power-up")}
+    for name, register in REGISTERS.items():
+        expected[f"REG_{name.upper()}"] = (register.offset, register.meaning)
+        for field in register.fields:
+            if field.name != "value":
+                full = f"{name}_{field.name}".upper()
+                expected[full] = (field.mask, field.meaning)
+                if field.width > 1:
+                    expected[f"{full}_SHIFT"] = (field.low, "")
+    for number, (name, said) in enumerate(COUNTERS.items()):
+        expected[f"COUNTER_{name.upper()}"] = (COUNTERS_OFFSET + 8 * number, said)
+    assert found == expected
+
+
+def test_the_manifest_is_the_description(built: Build) -> None:
+    """Of each register that it names, by bits of fields that exist."""
+    control = built.manifest.control
+    steps = [*control.identity, *control.start, control.ended, control.failed, *control.reset,
+             control.quiet]
+    assert {step.register_: step.offset for step in steps} == {
+        step.register_: REGISTERS[step.register_].offset for step in steps}
+    for field, condition, value in (("busy", control.ended, 0), ("error", control.failed, 1),
+                                    ("draining", control.quiet, 0)):
+        mask = REGISTERS["status"].mask(field)
+        assert (condition.register_, condition.mask, condition.value) == (
+            "status", mask, mask * value)
+    assert (control.error_code, control.error_index) == (
+        REGISTERS["error_code"].offset, REGISTERS["error_index"].offset)
 
 
 @pytest.mark.parametrize("name", NAMED)

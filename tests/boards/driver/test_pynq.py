@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deltamoe.boards import PRESETS
 from deltamoe.boards.driver.device import DeviceError
-from deltamoe.boards.driver.manifest import fingerprint
 from deltamoe.boards.driver.pynq import Pynq
 from deltamoe.boards.verilator.board import Verilated
 from tests.boards.driver.pynq_model import board, through
@@ -28,16 +26,8 @@ def test_it_loads_the_bitstream_and_returns_the_memory(
     module = board(model, monkeypatch)
     with Pynq(bitstream, 4096, locks=bitstream.parent) as backend:
         assert (backend.base, backend.size) == (model.base, 4096)
-        assert backend.hardware is None
         assert (module.loaded, module.freed) == ([str(bitstream)], [])
     assert module.freed == [4096]
-
-
-def test_the_bitstream_s_hardware_is_told(model: Verilated, bitstream: Path,
-                                          monkeypatch: pytest.MonkeyPatch) -> None:
-    board(model, monkeypatch)
-    with Pynq(bitstream, 4096, hardware=PRESETS["nano"], locks=bitstream.parent) as backend:
-        assert backend.hardware == fingerprint(PRESETS["nano"])
 
 
 def test_memory_passes_the_caches(model: Verilated, tmp_path: Path,

@@ -12,16 +12,15 @@ import pytest
 import yaml
 
 from deltamoe.boards.packages import FORMATS
-from deltamoe.boards.packages.core import register_map
 from deltamoe.boards.packages.fusesoc import testbench as bench_of
 from deltamoe.boards.verilator.build import verilator
 from deltamoe.host import cache
 from deltamoe.host.files import read_text, write
 from deltamoe.rtl.control.counters import COUNTERS
-from deltamoe.rtl.control.registers import ID, REGISTERS
+from deltamoe.rtl.control.register_map import MAGIC, REGISTERS
 from tests.boards.packages.cores import small, written
 
-READABLE = sum("r" in register.access for register in REGISTERS.values()) + 2 * len(COUNTERS)
+READABLE = sum(register.access.readable for register in REGISTERS.values()) + 2 * len(COUNTERS)
 
 
 def fusesoc(target: str, package: Path, folder: Path) -> subprocess.CompletedProcess:
@@ -79,9 +78,9 @@ def test_every_register_answers_in_simulation(package: Path, tmp_path: Path) -> 
 
 def test_the_bench_compares_with_the_description() -> None:
     text = bench_of(small("nano"))
-    assert f"expect_value(12'h000, 32'h{ID:08x});  // id" in text
+    assert f"expect_value(12'h000, 32'h{MAGIC:08x});  // magic" in text
     expected = [f"12'h{register.offset:03x}, 32'h{register.reset:08x}"
-                for register in register_map().values() if "r" in register.access]
+                for register in small("nano").registers.values() if register.access.readable]
     assert len(expected) == READABLE
     assert all(one in text for one in expected)
 

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 
 from deltamoe.boards.packages import FORMATS
-from deltamoe.boards.packages.core import register_map
 from deltamoe.boards.verilator.build import verilate
 from deltamoe.golden.engines import integer_output
 from deltamoe.golden.library import default_image, find
 from deltamoe.host.files import write
 from deltamoe.rtl.compiler.entry import compile_program
-from deltamoe.rtl.control.registers import Status
+from deltamoe.rtl.control.register_map import REGISTERS
 from tests.boards.packages.cores import header, lint, small, written
 
 SCRIPT, BENCH = (Path(__file__).with_name(name) for name in ("litex_soc.py", "litex_bench.v"))
@@ -43,8 +42,8 @@ def test_a_soc_with_every_pin_connected(memory: str, tmp_path: Path) -> None:
     soc = json.loads((tmp_path / "soc.json").read_text())
     region = soc["memories"]["deltamoe"]
     assert (region["base"], region["size"]) == (0x9000_0000, 4096)
-    assert {name: soc["constants"][f"deltamoe_{name}_offset"] for name in register_map()} == {
-        name: register.offset for name, register in register_map().items()}
+    assert {name: soc["constants"][f"deltamoe_{name}_offset"] for name in core.registers} == {
+        name: register.offset for name, register in core.registers.items()}
     assert "deltamoe_ev_pending" in soc["csr_registers"]
 
     text = (tmp_path / "soc.v").read_text()
@@ -71,7 +70,8 @@ def test_digits_run_on_a_soc(memory: str, tmp_path: Path) -> None:
     image = program.with_image(pixels.numpy())
     image = np.concatenate([image, np.zeros(-len(image) % 4, np.uint8)]).view("<u4")
     (tmp_path / "image.hex").write_text("".join(f"{word:08x}\n" for word in image))
-    defines = {name.upper(): register.offset for name, register in register_map().items()} | {
+    registers = small("nano").registers
+    defines = {name.upper(): register.offset for name, register in registers.items()} | {
         "WORDS": len(image), "MAIN_RAM": soc["main_ram"]["base"],
         "DELTAMOE": soc["deltamoe"]["base"],
         "BASE": soc["main_ram"]["base"] if memory == "bus" else 0,
@@ -87,7 +87,8 @@ def test_digits_run_on_a_soc(memory: str, tmp_path: Path) -> None:
     write(tmp_path / "model", binary, mode=0o777)
     done = subprocess.run([tmp_path / "model"], cwd=tmp_path, capture_output=True, text=True,
                           check=False)
-    assert f"status {int(Status.DONE | Status.INTERRUPT)}\n" in done.stdout, done.stdout
+    ended = REGISTERS["status"].mask("done")
+    assert f"status {ended}\n" in done.stdout, done.stdout
     words = (tmp_path / "after.hex").read_text().split()
     after = np.array([int(word, 16) for word in words], "<u4")
     tokens, scores = program.outputs(after.view(np.uint8)[: program.size])

@@ -13,11 +13,10 @@ from lxml import etree
 
 from deltamoe.boards import BOARDS
 from deltamoe.boards.packages import FORMATS
-from deltamoe.boards.packages.core import register_map
 from deltamoe.boards.packages.ipxact import ACCESS
 from deltamoe.boards.packages.vivado import wrapper
 from deltamoe.rtl.control.counters import COUNTERS
-from deltamoe.rtl.control.registers import REGISTERS
+from deltamoe.rtl.control.register_map import REGISTERS, Access
 from tests.boards.packages.cores import header, lint, small, written
 
 RECORDER = Path(__file__).with_name("recorder.tcl")
@@ -97,14 +96,17 @@ def test_the_map_has_every_register(component: Component) -> None:
     assert {(one.name, one.addressOffset, one.access, one.reset.value, one.size)
             for one in block.register} == {
         (name, one.offset, ACCESS[one.access], one.reset, 32)
-        for name, one in register_map().items()}
+        for name, one in CORE.registers.items()}
     assert len(block.register) == len(REGISTERS) + 2 * len(COUNTERS)
-    bits = {one.name: {field.name: field.bitOffset for field in one.field}
-            for one in block.register if one.field}
-    assert bits["control"] == {"start": 0, "reset": 1, "clear_interrupt": 2}
-    assert {name: sorted(found.values()) for name, found in bits.items()} == {
-        "control": [0, 1, 2], "status": [0, 1, 2, 3, 4]}
-    places = [register.offset for register in register_map().values()]
+    for one in block.register:
+        described = CORE.registers[one.name]
+        assert one.description == described.meaning
+        assert [(part.name, part.bitOffset, part.bitWidth, part.description,
+                 part.access, part.modifiedWriteValue or None) for part in one.field] == [
+            (field.name, field.low, field.width, field.meaning, one.access,
+             "oneToClear" if described.access is Access.CLEAR else None)
+            for field in described.fields]
+    places = [register.offset for register in CORE.registers.values()]
     assert len(set(places)) == len(places)
     assert max(places) + 4 <= block.range
 

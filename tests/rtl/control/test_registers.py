@@ -2,13 +2,28 @@
 
 import pytest
 
+from deltamoe.boards import PRESETS
 from deltamoe.rtl.control.counters import COUNTERS
-from deltamoe.rtl.control.registers import COUNTERS_OFFSET, ID, REGISTERS, Registers
+from deltamoe.rtl.control.register_map import (
+    COUNTERS_OFFSET,
+    MAGIC,
+    REGISTERS,
+    VERSION,
+    Access,
+    configuration,
+    register_map,
+)
+from deltamoe.rtl.control.registers import Registers
 from deltamoe.rtl.memory.axi import OKAY
 from deltamoe.rtl.program import ErrorCode
 from tests.support.bench import simulate
 
-WRITABLE = {register.offset for register in REGISTERS.values() if register.access == "rw"}
+NANO = PRESETS["nano"]
+WRITABLE = {register.offset for register in REGISTERS.values() if register.access is Access.BOTH}
+CONTROL, STATUS, PENDING = (REGISTERS[name] for name in ("control", "status", "interrupt_status"))
+START, RESET = (CONTROL.mask(name) for name in ("start", "reset"))
+BUSY, DONE, ERROR, DRAINING = (
+    STATUS.mask(name) for name in ("busy", "done", "error", "draining"))
 
 
 class Lite:
@@ -60,17 +75,57 @@ class Lite:
         return value
 
 
-@pytest.mark.parametrize("first", ["aw", "w"])
-def test_registers_hold_what_is_written(first: str) -> None:
-    dut = Registers()
+@pytest.mark.parametrize("preset", PRESETS)
+def test_after_reset_they_read_as_described(preset: str) -> None:
+    """Constants, by the geometry; and nothing has ended."""
+    hw = PRESETS[preset]
+    dut = Registers(hw)
 
     async def bench(ctx):
         lite = Lite(ctx, dut.axi)
-        assert await lite.load(REGISTERS["id"].offset) == ID
-        for number, offset in enumerate(sorted(WRITABLE)):
-            await lite.store(offset, 0xA5A50000 + number, first=first)
-        for number, offset in enumerate(sorted(WRITABLE)):
-            assert await lite.load(offset) == 0xA5A50000 + number
+        for name, register in register_map(hw).items():
+            expected = register.reset if register.access.readable else 0
+            assert await lite.load(register.offset) == expected, name
+        found = {name: await lite.load(REGISTERS[name].offset) for name in REGISTERS}
+        assert (found["magic"], found["version"]) == (MAGIC, VERSION)
+        assert found["configuration"] == configuration(hw)
+        assert found["array"] == hw.groups | hw.lanes << 8
+        assert found["maxima"] == hw.max_tokens | hw.max_embed << 16
+        assert found["bus"] == hw.bus_bytes | 1 << 8
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("first", ["aw", "w"])
+@pytest.mark.parametrize("strobe", [0b0000, 0b0001, 0b0010, 0b0100, 0b1000, 0b0110, 0b1111])
+def test_bytes_of_fields_are_written_and_no_other_bit(strobe: int, first: str) -> None:
+    """Of every register: what its description says, after ones and after zeros."""
+    dut = Registers(NANO)
+    mask = sum(0xFF << 8 * byte for byte in range(4) if strobe >> byte & 1)
+
+    async def bench(ctx):
+        lite = Lite(ctx, dut.axi)
+        for name in ({*REGISTERS} - {"control"}) | {"cycles_low", "bytes_written_high"}:
+            register = register_map(NANO)[name]
+            holds = sum(field.mask for field in register.fields)
+            holds = holds if register.access is Access.BOTH else 0
+            value = register.reset
+            for word in (0xFFFFFFFF, 0xA5A5A5A5, 0):
+                await lite.store(register.offset, word, strobe, first)
+                value = (value & ~(mask & holds)) | (word & mask & holds)
+                assert await lite.load(register.offset) == value, name
+
+    simulate(dut, bench)
+
+
+def test_settings_are_the_registers_of_their_names() -> None:
+    """Each is told apart from all others by its value."""
+    dut = Registers(NANO)
+
+    async def bench(ctx):
+        lite = Lite(ctx, dut.axi)
+        for offset in sorted(WRITABLE):
+            await lite.store(offset, 0xA5A50000 + offset)
         settings = dut.commands.settings
         for name, value in (
                 ("program_low", settings.program_address[:32]),
@@ -78,19 +133,48 @@ def test_registers_hold_what_is_written(first: str) -> None:
                 ("program_length", settings.length), ("memory_low", settings.memory_base[:32]),
                 ("memory_high", settings.memory_base[32:]),
                 ("memory_size", settings.memory_size), ("watchdog", settings.watchdog)):
-            assert ctx.get(value) == await lite.load(REGISTERS[name].offset)
-        offset = REGISTERS["memory_size"].offset
-        await lite.store(offset, 0x11223344, first=first)
-        await lite.store(offset, 0xFFFFFFFF, strobe=0b0101, first=first)
-        assert await lite.load(offset) == 0x11FF33FF
+            assert ctx.get(value) == 0xA5A50000 + REGISTERS[name].offset, name
+            assert await lite.load(REGISTERS[name].offset) == ctx.get(value), name
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("strobe", [0b0001, 0b1110, 0b1111, 0])
+def test_a_command_is_a_pulse_of_its_bit(strobe: int) -> None:
+    """Of one cycle; its byte must be written, and no other bit does anything."""
+    dut = Registers(NANO)
+
+    async def bench(ctx):
+        lite, seen = Lite(ctx, dut.axi), []
+
+        async def command(word: int) -> list[tuple[int, int]]:
+            """Write a command; return start and reset in each cycle in which there was one."""
+            seen.clear()
+            axi = dut.axi
+            for name, value in {"awaddr": CONTROL.offset, "wdata": word, "wstrb": strobe,
+                                "awvalid": 1, "wvalid": 1, "bready": 1}.items():
+                ctx.set(getattr(axi, name), value)
+            for _ in range(8):
+                await ctx.tick()
+                ctx.set(axi.awvalid, 0)
+                ctx.set(axi.wvalid, 0)
+                now = (ctx.get(dut.commands.start), ctx.get(dut.commands.reset))
+                seen.extend([now] if any(now) else [])
+            return list(seen)
+
+        for word in (START, RESET, START | RESET, 0xFFFFFFFF & ~(START | RESET)):
+            wanted = (int(bool(word & START)), int(bool(word & RESET)))
+            taken = strobe & 1 and any(wanted)
+            assert await command(word) == [wanted] * bool(taken), hex(word)
+        assert await lite.load(CONTROL.offset) == 0
 
     simulate(dut, bench)
 
 
 def test_registers_answer_everywhere() -> None:
     """A dump of all 4 KB, and writes to all that is not writable, do no harm."""
-    dut = Registers()
-    readable = {register.offset for register in REGISTERS.values() if "r" in register.access}
+    dut = Registers(NANO)
+    readable = {register.offset for register in REGISTERS.values() if register.access.readable}
     counters = {COUNTERS_OFFSET + 4 * word for word in range(2 * len(COUNTERS))}
 
     async def bench(ctx):
@@ -105,7 +189,7 @@ def test_registers_answer_everywhere() -> None:
             assert before[COUNTERS_OFFSET + 8 * number] == 7 * number
             assert before[COUNTERS_OFFSET + 8 * number + 4] == number << 8
         for offset in range(0, 4096, 4):
-            if offset not in WRITABLE | {REGISTERS["control"].offset}:
+            if offset not in WRITABLE | {CONTROL.offset}:
                 await lite.store(offset, 0xFFFFFFFF)
                 assert (ctx.get(dut.commands.start), ctx.get(dut.commands.reset)) == (0, 0)
                 assert await lite.load(offset) == before[offset]
@@ -116,7 +200,8 @@ def test_registers_answer_everywhere() -> None:
 
 
 def test_registers_report_how_a_program_ended() -> None:
-    dut = Registers()
+    """And take writes after an error as before it."""
+    dut = Registers(NANO)
 
     async def bench(ctx):
         lite = Lite(ctx, dut.axi)
@@ -128,39 +213,73 @@ def test_registers_report_how_a_program_ended() -> None:
             for port in ports:
                 ctx.set(port, 0)
 
-        async def status() -> int:
-            return await lite.load(REGISTERS["status"].offset)
+        async def told() -> tuple[int, int, int]:
+            """Return status, the interrupt's status, and the interrupt."""
+            return (await lite.load(STATUS.offset), await lite.load(PENDING.offset),
+                    ctx.get(dut.interrupt))
 
         await lite.store(REGISTERS["interrupt_enable"].offset, 1)
         ctx.set(dut.commands.error.code, ErrorCode.BUS)
         ctx.set(dut.commands.error.index, 77)
         await pulse(dut.commands.failed)
-        assert ctx.get(dut.interrupt)
-        assert await status() == 0b01100
+        assert await told() == (ERROR, 1, 1)
         assert await lite.load(REGISTERS["error_code"].offset) == ErrorCode.BUS
         assert await lite.load(REGISTERS["error_index"].offset) == 77
-        await lite.store(REGISTERS["control"].offset, 4)
-        assert not ctx.get(dut.interrupt)
-        assert await status() == 0b00100
+        for offset in sorted(WRITABLE - {REGISTERS["interrupt_enable"].offset}):
+            await lite.store(offset, 0x5A5A0000 + offset)
+            assert await lite.load(offset) == 0x5A5A0000 + offset
+        assert await told() == (ERROR, 1, 1)
+        await lite.store(PENDING.offset, 1)
+        assert await told() == (ERROR, 0, 0)
         await pulse(dut.commands.accepted)
-        assert await status() == 0
+        assert await told() == (0, 0, 0)
         await pulse(dut.commands.accepted, dut.commands.failed)
-        assert await status() == 0b01100, "a refused start was not reported"
-        await lite.store(REGISTERS["control"].offset, 2)
-        assert await status() == 0
+        assert await told() == (ERROR, 1, 1), "a refused start was not reported"
+        await lite.store(CONTROL.offset, RESET)
+        assert await told() == (0, 0, 0)
         await pulse(dut.commands.finished)
-        assert await status() == 0b01110 - 0b00100
+        assert await told() == (DONE, 1, 1)
+        await pulse(dut.commands.accepted)
+        assert await told() == (0, 0, 0)
+        await pulse(dut.commands.finished)
         ctx.set(dut.commands.draining, 1)
         ctx.set(dut.commands.busy, 1)
-        assert await status() == 0b11011
+        assert await told() == (BUSY | DONE | DRAINING, 1, 1)
+
+    simulate(dut, bench)
+
+
+def test_the_interrupt_is_status_and_enable() -> None:
+    """A level: an end is kept while it is not enabled; only a one in its byte clears it."""
+    dut = Registers(NANO)
+    enable = REGISTERS["interrupt_enable"].offset
+
+    async def bench(ctx):
+        lite = Lite(ctx, dut.axi)
+        ctx.set(dut.commands.finished, 1)
+        await ctx.tick()
+        ctx.set(dut.commands.finished, 0)
+        assert not ctx.get(dut.interrupt)
+        assert await lite.load(PENDING.offset) == 1
+        for value in (1, 0, 0xFFFFFFFE, 1):
+            await lite.store(enable, value)
+            assert ctx.get(dut.interrupt) == value & 1
+        for word, strobe in ((0, 15), (0xFFFFFFFE, 15), (1, 0b1110), (1, 0)):
+            await lite.store(PENDING.offset, word, strobe)
+            assert ctx.get(dut.interrupt), (word, strobe)
+        await lite.store(PENDING.offset, 1, 0b0001)
+        assert not ctx.get(dut.interrupt)
+        assert await lite.load(PENDING.offset) == 0
+        assert await lite.load(STATUS.offset) == DONE
 
     simulate(dut, bench)
 
 
 @pytest.mark.parametrize("lead", range(-4, 5))
-def test_no_interrupt_is_lost_to_a_clear(lead: int) -> None:
+@pytest.mark.parametrize("end", ["finished", "failed"])
+def test_no_interrupt_is_lost_to_a_clear(end: str, lead: int) -> None:
     """A clear takes ends of earlier cycles; one of its own cycle or later stays."""
-    dut = Registers()
+    dut = Registers(NANO)
 
     async def bench(ctx):
         await Lite(ctx, dut.axi).store(REGISTERS["interrupt_enable"].offset, 1)
@@ -169,10 +288,10 @@ def test_no_interrupt_is_lost_to_a_clear(lead: int) -> None:
             written = cycle == 8
             for port in (dut.axi.awvalid, dut.axi.wvalid):
                 ctx.set(port, written)
-            ctx.set(dut.axi.awaddr, REGISTERS["control"].offset)
-            ctx.set(dut.axi.wdata, 4)
+            ctx.set(dut.axi.awaddr, PENDING.offset)
+            ctx.set(dut.axi.wdata, 1)
             ctx.set(dut.axi.wstrb, 1)
-            ctx.set(dut.commands.finished, cycle == 9 + lead)
+            ctx.set(getattr(dut.commands, end), cycle == 9 + lead)
             await ctx.tick()
         assert ctx.get(dut.interrupt) == (lead >= 0)
 
