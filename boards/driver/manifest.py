@@ -16,7 +16,7 @@ import hashlib
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -41,6 +41,8 @@ class Part(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
+
+Kind = TypeVar("Kind", bound=Part)
 
 class Weights(StrEnum):
     """Where weights come from."""
@@ -354,8 +356,8 @@ def schema() -> str:
     return json.dumps({"$schema": DIALECT} | Manifest.model_json_schema(), indent=2) + "\n"
 
 
-def parsed(text: str, source: str = NAME) -> Manifest:
-    """Return a manifest.
+def valid(kind: type[Kind], text: str, source: str) -> Kind:
+    """Return JSON as a part.
 
     Raises
     ------
@@ -363,12 +365,23 @@ def parsed(text: str, source: str = NAME) -> Manifest:
         Names, in one line, the ``source``, the place in it and what is wrong there.
     """
     try:
-        return Manifest.model_validate_json(text)
+        return kind.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         said = first["msg"].removeprefix("Value error, ")
         raise ValueError(": ".join(filter(None, (source, place, said)))) from None
+
+
+def parsed(text: str, source: str = NAME) -> Manifest:
+    """Return a manifest.
+
+    Raises
+    ------
+    ValueError
+        As :func:`valid`.
+    """
+    return valid(Manifest, text, source)
 
 
 def read(folder: Path) -> Manifest:

@@ -17,7 +17,7 @@ from deltamoe.golden.config import MODELS
 from deltamoe.golden.engines import Output, integer_output
 from deltamoe.golden.library import default_image, find
 from deltamoe.rtl.compiler.layout import image_rows
-from tests.boards.driver import pynq_model
+from tests.boards.driver import litex_model, pynq_model
 
 
 @pytest.fixture(scope="package")
@@ -71,7 +71,8 @@ def model(built: Build) -> Iterator[Verilated]:
         yield model
 
 
-THROUGH = {"verilated": lambda model, *_: model, "pynq": pynq_model.through}
+THROUGH = {"verilated": lambda model, *_: model, "pynq": pynq_model.through,
+           "litex": litex_model.through}
 """How a device reaches the model: each back end that exists here."""
 
 
