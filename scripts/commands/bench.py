@@ -14,7 +14,7 @@ from deltamoe.host.outputs import check_outputs
 @command
 def bench(
     only: Annotated[str, typer.Option(
-        help=f"One of {', '.join(PARTS)}; or {', '.join(LONG)}, which take hours.")] = "",
+        help=f"One of {', '.join(PARTS)}; or {', '.join(LONG)}, which take up to hours.")] = "",
     rtl: Annotated[bool, typer.Option(help="Check against the Verilog (minutes).")] = True,
     peers: Annotated[bool, typer.Option(help="Only SCALE-Sim and ZigZag, beside ours.")] = False,
     json: JsonFile = None,
