@@ -54,7 +54,7 @@ GATES = {"lut": 165_000, "dsp": 1000, "bram": 870}
 
 PARTS = ("frames", "bandwidth", "sparsity", "simulator", "gates")
 
-LONG = ("larger", "clock")
+LONG = ("larger", "clock", "sdram")
 """Parts that are only measured by name: they take up to hours."""
 
 SEEDS = (1, 2)
@@ -195,6 +195,13 @@ def clock_rows(progress: Progress) -> list[dict]:
     return rows
 
 
+def sdram_row(progress: Progress) -> dict:
+    """What the memory of ``ulx3s`` gives, in a simulation of its SoC."""
+    from deltamoe.experiments.sdram import sdram
+
+    return sdram(progress)
+
+
 def clock_table(rows: list[dict]) -> Table:
     """Return the clock that each board's logic supports, and those that it was routed at."""
     table = Table("hardware", "part", "LUT levels", "MHz by levels",
@@ -285,6 +292,10 @@ class Benchmark(Figures):
                    f"{row['mib']:.0f} MiB (at most {row['limit_mib']})")
         if "clock" in parts:
             yield clock_table(parts["clock"])
+        if "sdram" in parts:
+            from deltamoe.experiments.sdram import table
+
+            yield table(parts["sdram"])
         if "gates" in parts:
             row = parts["gates"]
             yield f"{row['part']}: " + ", ".join(
@@ -323,5 +334,5 @@ def benchmark(only: str = "", *, rtl: bool = True, progress: Progress = QUIET) -
         "bandwidth": lambda: bandwidth_rows(rtl, progress),
         "sparsity": lambda: measured(PRESETS[HARDWARE], rtl, progress),
         "simulator": simulator_row, "gates": lambda: gates_row(progress),
-        "clock": lambda: clock_rows(progress)}
+        "clock": lambda: clock_rows(progress), "sdram": lambda: sdram_row(progress)}
     return Benchmark({name: measure[name]() for name in ([only] if only else PARTS)})
