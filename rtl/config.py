@@ -74,6 +74,9 @@ class HwConfig:
         Items whose sums a lane group holds until they are drained.
     acc_width : int
         Bits of a signed accumulator, bias included. The compiler refuses weights that need more.
+    last_key : bool
+        One key more than whole tiles takes no tile: ``word`` multipliers beside the lane groups
+        make its scores, see :class:`deltamoe.rtl.attention.last_key.LastKey`.
     attention_lag : int
         Score rows computed ahead of the row whose values are being summed. It hides the softmax.
     max_tokens, max_embed, max_depth, max_experts, max_top_k : int
@@ -104,6 +107,7 @@ class HwConfig:
     queue_words: int
     block_queues: bool = False
     banks: int = 4
+    last_key: bool = False
     acc_width: int = 25
     attention_lag: int = 3
     max_tokens: int
@@ -289,8 +293,8 @@ class HwConfig:
 
     @property
     def item_words(self) -> int:
-        """Most column words of an item: two of each group."""
-        return 2 * self.groups
+        """Most column words of an item: two of each group, and the last key's."""
+        return 2 * self.groups + self.last_key
 
     @property
     def probability_words(self) -> int:

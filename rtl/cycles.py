@@ -205,6 +205,15 @@ class KvWriter:
     LATENCY = 1
 
 
+class LastKey:
+    """See :class:`deltamoe.rtl.attention.last_key.LastKey`."""
+
+    @staticmethod
+    def latency(hw: HwConfig) -> int:
+        """Cycles from the last word of a query to its score."""
+        return 2 + adding(hw.word) + Fifo.timing.latency
+
+
 class LoadExecutor:
     """See :class:`deltamoe.rtl.control.executor.LoadExecutor`."""
 

@@ -10,6 +10,7 @@ from amaranth import Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, flipped
 
+from deltamoe.rtl.attention.last_key import LastKey
 from deltamoe.rtl.attention.probabilities import Probabilities
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Dest, Opcode
@@ -117,10 +118,23 @@ class Datapath(wiring.Component):
             drain.op.eq(self.draining.op), drain.active.eq(self.draining.active),
             drain.row_freed.eq(probabilities.freed), drain.token_freed.eq(writeback.token_freed),
         ]
+        if hw.last_key:
+            self.connect_last_key(m, source, compute, writeback)
         self.connect_items(m, items, source, dispatch)
         self.connect_rows(m, source, normalization, probabilities)
 
         return m
+
+    def connect_last_key(self, m, source, compute, writeback):
+        """The scores of the last key, beside the groups."""
+        m.submodules.last_key = last_key = LastKey(self.hw)
+        pipe(m, writeback.keys, last_key.keys)
+        pipe(m, last_key.o, compute.last_keys)
+        query = source.o.p
+        m.d.comb += [last_key.i.valid.eq(source.o.valid & query.extra),
+                     last_key.i.p.last.eq(query.last),
+                     *(to.eq(element) for to, element in zip(last_key.i.p.data, query.operand,
+                                                             strict=True))]
 
     def connect_items(self, m, items, source, dispatch):
         """The operator's rows, and the queues of tokens."""

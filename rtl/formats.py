@@ -98,6 +98,11 @@ def wide(hw: HwConfig) -> dict:
     return {"wide": 1} if hw.read_words > 1 else {}
 
 
+def extra(hw: HwConfig) -> dict:
+    """Whether the score of the last key is made of the item's operands, beside the groups."""
+    return {"extra": 1} if hw.last_key else {}
+
+
 def words_beside(hw: HwConfig) -> data.ArrayLayout:
     """The other words of those that are read together."""
     return data.ArrayLayout(data.ArrayLayout(8, hw.word), hw.read_words - 1)
@@ -131,8 +136,8 @@ def item(hw: HwConfig) -> data.StructLayout:
         "source": Source, "address": range(hw.operand_words), "words": range(hw.depth_words + 1),
         "tail": range(hw.word + 1), "operand_signed": 1, "reference": signed(9), "dense": 1,
         "row": hw.row_bits, "kv": 1, "norm": 1, "need": range(hw.score_rows + 1),
-        "columns": range(hw.mac_units + 1), "leads": hw.groups, "few": 1,
-        **traced(hw), **wide(hw), "drained": drained(hw),
+        "columns": range(hw.mac_units + 1 + hw.last_key), "leads": hw.groups, "few": 1,
+        **traced(hw), **wide(hw), **extra(hw), "drained": drained(hw),
     })
 
 
@@ -145,11 +150,11 @@ def operands(hw: HwConfig) -> data.StructLayout:
     beside = {"operand_signed": 1, "upper": 1,
               "beside": data.ArrayLayout(words_beside(hw), 2)} if hw.read_words > 1 else {}
     return data.StructLayout({
-        **place(hw), **traced(hw), **wide(hw), **beside, "dense": 1,
+        **place(hw), **traced(hw), **wide(hw), **extra(hw), **beside, "dense": 1,
         "operand": data.ArrayLayout(signed(9), hw.word),
         "complement": data.ArrayLayout(signed(9), hw.word),
         "count": range(hw.word + 1), "row": hw.row_bits, "kv": 1, "last": 1,
-        "columns": range(hw.mac_units + 1),
+        "columns": range(hw.mac_units + 1 + hw.last_key),
     })
 
 

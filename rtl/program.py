@@ -345,6 +345,9 @@ class Attention(Operator):
                         "row's sum of exponentials it is the multiplier of the row's result; for "
                         f"rows whose sum is below {LONG_ROW}")
     kappa26: int = bits(32, "2**-26", "the same for all other rows")
+    last_key: bool = flag("1: the scores of the last key, which would be alone in its tile, are "
+                          "made beside the groups; it must be of the last operator with "
+                          "`Dest.KEY`. Only with `HwConfig.last_key`")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -205,7 +205,8 @@ def attention(whole: Attention, scores: Work, values: Work, hw: HwConfig,
     heads, tokens = whole.heads, scores.rows // whole.heads
     keys = width(scores)
     sent = {Part.SCORES: operand(scores, keys), Part.VALUES: operand(values, values.columns)}
-    whole = replace(whole, rows=tokens, mode=Mode.DENSE)
+    whole = replace(whole, rows=tokens, mode=Mode.DENSE, last_key=(
+        whole.last_key and keys == values.depth == tokens == whole.rows))
     if keys == values.depth == tokens and all(mask is None for mask in sent.values()):
         return whole, {}
     part = PartialAttention(**vars(replace(whole, mode=Mode.ZERO_SKIP)),

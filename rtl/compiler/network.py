@@ -153,6 +153,7 @@ class Network:
             shift=SHIFTS.index(int(c.tensor(f"{name}.shift"))),
             kappa22=int(c.tensor(f"{name}.kappa22")),
             kappa26=int(c.tensor(f"{name}.kappa26")), value_spread=place.value_spread,
+            last_key=place.last_key(self.tokens, hw),
             **shape, **place.key_fields)))
         c.layer(Operator(Part.PROJ, layer), c.after(by_row=True).on(replace(
             self.residual(), rows=self.tokens, source=Source.ACT, source_base=context,

@@ -131,6 +131,10 @@ class Heads(NamedTuple):
         return (head_rows(tokens, head_dim, self.spread, self.level - self.spread, hw),
                 head_rows(head_dim, tokens, self.value_spread, self.level - self.value_spread, hw))
 
+    def last_key(self, tokens: int, hw: HwConfig) -> bool:
+        """Tell whether the last key takes no pass: it would be alone in one, and not the only."""
+        return hw.last_key and tokens > 1 == tokens % (hw.lanes << self.spread)
+
     def cycles(self, tokens: int, head_dim: int, hw: HwConfig) -> float:
         """Return the cycles of a row of scores and of its values, if the groups never wait.
 
@@ -138,7 +142,8 @@ class Heads(NamedTuple):
         operands are read one a cycle, once for each pass.
         """
         busy = reads = 0
-        for elements, length, spread in ((tokens, head_dim, self.spread),
+        keys = tokens - self.last_key(tokens, hw)
+        for elements, length, spread in ((keys, head_dim, self.spread),
                                          (head_dim, tokens, self.value_spread)):
             passes = -(-elements // (hw.lanes << spread))
             busy += (passes << spread) * length

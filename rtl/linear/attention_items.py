@@ -3,7 +3,9 @@
 For every row of scores ``r``, a token and a head: one item for each pass over the tiles of keys,
 then one for each pass over those of values of row ``r - lag``. A pass is ``2**spread`` tiles, and
 ``2**head_split`` gangs of as many groups hold parts of its sums; of values, a pass is
-``2**value_spread`` tiles, and as many more gangs hold parts.
+``2**value_spread`` tiles, and as many more gangs hold parts. A key that would be alone in its pass
+has none if the descriptor says ``last_key``: its score is one more word of the pass before, which
+:class:`deltamoe.rtl.attention.last_key.LastKey` makes of that item's operands.
 
 ::
 
@@ -99,12 +101,23 @@ class Cursor(wiring.Component):
         """Groups that a pass is spread over, as a power of two."""
         return given.spread if self.phase is Phase.SCORES else given.value_spread
 
+    def alone(self):
+        """Whether the last of the elements takes no pass; None where that cannot be."""
+        keys = self.hw.last_key and self.phase is Phase.SCORES
+        return self.descriptor.attention.last_key if keys else None
+
     def elaborate(self, platform):
         m = Module()
         given, hw, at = self.descriptor.attention, self.hw, self.at
         token, token_address = Signal(range(hw.max_tokens)), Signal.like(at.address)
         last_set, ends, tail = Signal(), Signal(), Signal(range(hw.word))
         all_words = Signal(range(hw.depth_words + 1))
+        alone, leap = self.alone(), self.depth
+        rounded, left = self.elements + hw.word - 1, all_words - at.words_done
+        if alone is not None:
+            rounded, left = self.elements + Mux(alone, 0, hw.word - 1), left + alone
+            leap = Signal(range(hw.kv_rows))
+            m.d.sync += leap.eq(Mux(alone, self.depth << 1, self.depth))
         sets, base = Signal(range(hw.groups + 1)), Signal.like(at.row)
         width = Signal(range(2 * hw.groups + 1))
 
@@ -116,10 +129,10 @@ class Cursor(wiring.Component):
         m.d.sync += [
             width.eq(2 << self.spread(given)),
             tail.eq(self.elements % hw.word),
-            all_words.eq((self.elements + hw.word - 1) // hw.word),
+            all_words.eq(rounded // hw.word),
             at.last_head.eq(at.head + 1 == given.heads), last_set.eq(at.set + 1 == sets),
             at.first.eq(at.words_done == 0), at.last.eq(ends),
-            at.words.eq(Mux(ends, all_words - at.words_done, width)),
+            at.words.eq(Mux(ends, left, width)),
             at.count.eq(Mux(ends & (tail != 0), tail, hw.word)),
             at.flush.eq(token + 1 == given.rows),
         ]
@@ -140,8 +153,8 @@ class Cursor(wiring.Component):
                     at.set.eq(at.set + 1), at.row.eq(base),
                 ]
                 with m.If(last_set):
-                    m.d.sync += [at.set.eq(0), base.eq(at.row + self.depth),
-                                 at.row.eq(at.row + self.depth)]
+                    m.d.sync += [at.set.eq(0), base.eq(at.row + leap),
+                                 at.row.eq(at.row + leap)]
                 with m.If(at.last_head):
                     m.d.sync += [
                         at.head.eq(0), at.set.eq(0), at.row.eq(0), base.eq(0),
@@ -281,4 +294,6 @@ class AttentionItems(wiring.Component):
             complete.drained.flush.eq(at.flush),
             complete.drained.final.eq((at.flush & at.last & at.last_head) if is_values else 0),
         ]
+        if hw.last_key:
+            m.d.comb += complete.extra.eq(0 if is_values else at.last & given.last_key)
         return complete.as_value()

@@ -11,7 +11,7 @@ gangs hold further parts of the sum, which are added on the way out::
 from collections import defaultdict
 from itertools import product
 
-from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth import Assert, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -120,6 +120,9 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
         Oldest item; the word of ``READ_LATENCY`` cycles ago.
     weights, kv : ``In(GroupWrite(hw, …))``
         A row of weights, half a row of keys or values.
+    last_keys : ``In(stream.Signature(signed(hw.acc_width)))``
+        With ``hw.last_key``: scores of the last key, each the first element of the word behind
+        those that the gang of its item has.
     counts : ``Out(Counts(…))``
         Groups that took an event, and that waited for a bank, three cycles before.
 
@@ -145,6 +148,7 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
             "queues": In(Assignment(hw)), "sums": In(Sums(hw)),
             "weights": In(GroupWrite(hw, weight_write(hw))),
             "kv": In(GroupWrite(hw, kv_write(hw))),
+            **({"last_keys": In(stream.Signature(signed(hw.acc_width)))} if hw.last_key else {}),
             "counts": Out(Counts(dict.fromkeys(("worker_busy", "worker_blocked"),
                                                range(hw.groups + 1)))),
         })
@@ -237,6 +241,21 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
                     m.d.sync += result.eq(self.sums.groups[number] & (tile == number % gang))
         return result
 
+    def score(self, m: Module):
+        """Return the score of the last key if it was selected in the cycle before, else 0.
+
+        No group has the word behind those of its gang. It is the last of its item, so the score is
+        taken as the item is released.
+        """
+        behind, scores = Signal(), self.last_keys
+        with m.Switch(self.sums.gang):
+            for index, gang in enumerate(self.hw.gangs):
+                with m.Case(index):
+                    m.d.sync += behind.eq(self.sums.release & (self.sums.word == 2 * gang))
+        m.d.comb += scores.ready.eq(behind)
+        m.d.sync += Assert(~behind | scores.valid, "the score of the last key is late")
+        return Mux(behind, scores.payload, 0)
+
     def add(self, m: Module, words):
         """Add the selected words, one level of pairs a stage.
 
@@ -246,11 +265,14 @@ class ComputeUnit(cycles.ComputeUnit, wiring.Component):
         of the sum is ``~(a + b) = A - ~B``.
         """
         shape, level = sums_of(self.hw), []
+        last_key = self.score(m) if self.hw.last_key else None
         for number, (chosen, complement) in enumerate(words):
             word = Signal(shape, name=f"word_{number}", reset_less=True)
             m.d.sync += word.eq(complement)
             with m.If(~chosen):
                 m.d.sync += word.eq(-1)
+                if last_key is not None and number == 0:
+                    m.d.sync += word[0].eq(~last_key)
             level.append(word)
         for stage in range(1, self.READ_LATENCY - 1):
             pairs = [level[n : n + 2] for n in range(0, len(level), 2)]

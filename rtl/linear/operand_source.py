@@ -15,7 +15,7 @@ from amaranth.lib.wiring import In, Out
 from deltamoe.rtl import cycles
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Source
-from deltamoe.rtl.formats import drained, item, operands, place, traced
+from deltamoe.rtl.formats import drained, extra, item, operands, place, traced
 from deltamoe.rtl.interfaces import ActivationRead, Counts, Read, Recall, bytes_of
 from deltamoe.rtl.linear.compute_unit import Assignment
 from deltamoe.rtl.record import Area, Record
@@ -214,7 +214,8 @@ class OperandSource(cycles.OperandSource, wiring.Component):
             for source in Source:
                 with m.Case(source):
                     m.d.comb += word.eq(words[source])
-        m.d.comb += [made[name].eq(sent[name]) for name in ("row", "kv", "columns", "dense")]
+        m.d.comb += [made[name].eq(sent[name])
+                     for name in ("row", "kv", "columns", "dense", *extra(self.hw))]
         m.d.comb += [made[name].eq(sent.drained[name]) for name in place(self.hw)]
         if self.hw.read_words > 1:
             m.d.comb += [made[name].eq(sent[name]) for name in ("wide", "operand_signed")]

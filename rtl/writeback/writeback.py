@@ -8,7 +8,7 @@
                                                  └──► scores (softmax)
 """
 
-from amaranth import Module, Signal
+from amaranth import Module, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,7 +17,7 @@ from deltamoe.rtl.attention.corner_turn import CornerTurn
 from deltamoe.rtl.attention.kv_writer import KvWriter
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.descriptor import Dest
-from deltamoe.rtl.formats import requantized, route, scaled, scores
+from deltamoe.rtl.formats import beat, requantized, route, scaled, scores
 from deltamoe.rtl.interfaces import (
     Deferred,
     Draining,
@@ -59,6 +59,8 @@ class Writeback(cycles.Writeback, wiring.Component):
         Routes for the expert queues.
     token_freed : ``Out(1)``
         The gate has room for another token.
+    keys : ``Out(stream.Signature(beat(signed(8), hw.word), always_ready=True))``
+        With ``hw.last_key``: words of keys, in the cycle in which the corner turn gets them.
 
     Timing
     ------
@@ -87,6 +89,8 @@ class Writeback(cycles.Writeback, wiring.Component):
             "scores": Out(stream.Signature(scores(hw.word))),
             "routes": Out(stream.Signature(route(hw), always_ready=True)),
             "token_freed": Out(1),
+            **({"keys": Out(stream.Signature(beat(signed(8), hw.word), always_ready=True))}
+               if hw.last_key else {}),
         })
 
     def elaborate(self, platform):
@@ -155,6 +159,9 @@ class Writeback(cycles.Writeback, wiring.Component):
                 self.act.data[n].eq(word.p.data[n]), corner_turn.i.p.data[n].eq(word.p.data[n]),
                 self.scores.p.data[n].eq(word.p.data[n]),
             ]
+        if self.hw.last_key:
+            m.d.comb += [self.keys.valid.eq(corner_turn.i.valid),
+                         self.keys.p.data.eq(corner_turn.i.p.data), self.keys.p.last.eq(tag.last)]
 
     def conclude(self, m: Module, word: stream.Interface, is_gate, kv_writer):
         """Tell the ends of rows and operators."""

@@ -22,6 +22,7 @@ from deltamoe.rtl.program import (
     Store,
     Target,
 )
+from deltamoe.sim.units import last_key
 
 PROGRAM = str(label.PROGRAM)
 """The entry of what belongs to no operator: the program's own loads, and cycles at its end."""
@@ -132,6 +133,7 @@ class Ledger:
             memory = ("weight_memory", "weights")
         else:
             parts = 1 << operator.head_split
+            lanes += last_key.products(operator)
         self.note(layer, "multipliers", "products", random_compute=macs,
                   gated_compute=lanes - macs, skipped_compute=skipped)
         self.note(layer, *memory, random_read=lanes, skipped_read=skipped)

@@ -13,6 +13,7 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.program import Attention, Mode
 from deltamoe.sim.items import Item, Place
 from deltamoe.sim.units.event_encoder import steady_events, word_events
+from deltamoe.sim.units.last_key import extra_keys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,8 @@ def attention_items(attention: Attention, scores, values, hw: HwConfig,
                     place: Place) -> Iterator[Item]:
     """Return the items in issue order; operands are (heads, tokens, depth) or None.
 
-    Of each row, :func:`keys_of` scores are made.
+    Of each row, :func:`keys_of` scores are made; the last may be one more column of the pass before
+    its own, see :mod:`deltamoe.sim.units.last_key`.
     """
     tokens, dim, heads = attention.rows, attention.head_dim, attention.heads
     keys = keys_of(attention)
@@ -50,9 +52,10 @@ def attention_items(attention: Attention, scores, values, hw: HwConfig,
         head, steady = row % heads, steady_events(events)
         wide = hw.lanes * gangs[is_values]
         sent = sum(map(sum, events)) * place.span // gangs[is_values] // len(events)
-        for column in range(0, elements, wide):
-            columns = min(wide, elements - column)
-            last = column + wide >= elements
+        extra = 0 if is_values else extra_keys(attention)
+        for column in range(0, elements - extra, wide):
+            last = column + wide >= elements - extra
+            columns = elements - column if last else wide
             yield Item(events, len(events[0]), sent, steady, depth, columns,
                        -(-columns // hw.word), row if is_values else None, head % sets,
                        not is_values and column == 0,

@@ -13,6 +13,7 @@ from deltamoe.golden.arithmetic.events import encode
 from deltamoe.golden.arithmetic.gate import gate
 from deltamoe.golden.arithmetic.gelu import gelu
 from deltamoe.golden.arithmetic.layer_norm import layer_norm
+from deltamoe.golden.arithmetic.linear import linear
 from deltamoe.golden.arithmetic.requantize import requantize
 from deltamoe.golden.arithmetic.rms_norm import rms_norm
 from deltamoe.golden.arithmetic.softmax import normalizer, softmax
@@ -20,6 +21,7 @@ from deltamoe.golden.numerics import SHIFTS
 from deltamoe.rtl import formats
 from deltamoe.rtl.arith.divider import Divider, fraction, quotient
 from deltamoe.rtl.attention.corner_turn import CornerTurn
+from deltamoe.rtl.attention.last_key import LastKey
 from deltamoe.rtl.attention.softmax import Softmax
 from deltamoe.rtl.control.transfer_queue import TransferQueue
 from deltamoe.rtl.interfaces import parameters_of
@@ -136,6 +138,24 @@ def corner_turn_case(rng: np.random.Generator) -> Case:
             out += [pack(formats.beat(formats.signed(8), P), {
                 "data": block, "last": (number + 1) % (words * P) == 0})]
     return Case("corner_turn", lambda: CornerTurn(HW), {"i": inputs}, {"o": out}, {"words": words})
+
+
+@draws("last_key")
+def last_key_case(rng: np.random.Generator) -> Case:
+    hw = replace(HW, last_key=True, attention_lag=31)
+    heads, words, tokens = 2, 3, 16
+    key = rng.integers(-128, 128, (heads, words * P))
+    queries = rng.integers(-128, 128, (tokens, heads, words * P))
+    key[0], queries[0, 0], queries[1, 0] = -128, -128, 127
+    others = rng.integers(-128, 128, (2, heads * words * P))
+    setup = [{"keys__valid": 1, "keys__payload": word} for row in (*others, key.reshape(-1))
+             for word in words_of(row.tolist(), formats.beat(formats.signed(8), P), P)]
+    inputs = [word for query in queries.reshape(-1, words * P)
+              for word in words_of(query.tolist(), formats.beat(formats.signed(8), P), P)]
+    scores = [linear(tensor(query[None]), tensor(own[None])).item() & (1 << hw.acc_width) - 1
+              for token in queries for query, own in zip(token, key, strict=True)]
+    return Case("last_key", lambda: LastKey(hw), {"i": inputs}, {"o": scores}, {}, setup,
+                len(inputs) - 1 + LastKey.latency(hw) + 1)
 
 
 @draws("gate")

@@ -20,7 +20,7 @@ def run(case: Case, pattern: str, seed: int) -> int:
 
     def wires(port: str):
         stream = getattr(dut, port)
-        return Value.cast(stream.payload), stream.valid, stream.ready
+        return Value.cast(stream.payload).as_unsigned(), stream.valid, stream.ready
 
     def source(port: str):
         async def process(ctx):

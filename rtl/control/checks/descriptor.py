@@ -17,6 +17,7 @@ from deltamoe.rtl.arith.select import select
 from deltamoe.rtl.attention.head_parts import part_rows
 from deltamoe.rtl.config import FIELD, HwConfig
 from deltamoe.rtl.control.checks.placement import (
+    alone,
     placed,
     read_together,
     spread_valid,
@@ -289,6 +290,7 @@ class Checks(cycles.Checks, wiring.Component):
             attention.head_dim <= hw.max_depth, spread_valid(attention, hw),
             values_valid(attention, hw),
             attention.head_words == attention.head_dim // hw.word, attention.mode < Mode.DELTA,
+            *((~attention.last_key | alone(attention, hw),) if hw.last_key else ()),
         )
 
     def attention_ranges(self, derived: Derived):

@@ -30,6 +30,13 @@ def spread_valid(operator, hw: HwConfig):
         allowed >> (operator.spread + operator.head_split))[0]
 
 
+def alone(attention, hw: HwConfig):
+    """Whether the last key would be alone in its pass, and is not the only one."""
+    inside = select(attention.spread, [(hw.lanes << spread) - 1
+                                       for spread in hw.spreads(hw.groups)])
+    return (attention.rows != 1) & (attention.rows & inside == 1)
+
+
 def values_valid(attention, hw: HwConfig):
     """Whether the groups that keys are spread over can also be shared out for the values."""
     split = attention.spread + attention.head_split - attention.value_spread

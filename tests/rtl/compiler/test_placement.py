@@ -82,6 +82,18 @@ def test_heads_share_the_groups(heads: int, tokens: int, head_dim: int,
         Heads(*expected).rows(tokens, head_dim, ZCU102)) <= ZCU102.kv_rows
 
 
+@pytest.mark.parametrize(("tokens", "spread", "alone"), [
+    (129, 0, True), (129, 1, True), (129, 2, False), (257, 2, True), (128, 0, False),
+    (130, 0, False), (1, 0, False), (65, 0, True), (197, 0, False)])
+def test_a_key_that_is_alone_takes_no_pass(tokens: int, spread: int, alone: bool) -> None:
+    """It costs a row of scores the cycles of all but its tile."""
+    hw, heads = replace(ZCU102, last_key=True), Heads(3, 2, spread, 0)
+    assert heads.last_key(tokens, hw) == alone
+    assert not heads.last_key(tokens, ZCU102)
+    saved = heads.cycles(tokens, 64, ZCU102) - heads.cycles(tokens, 64, hw)
+    assert saved == pytest.approx(alone * (64 << spread) / hw.groups)
+
+
 def test_ulx3s_holds_no_key_twice() -> None:
     hw = PRESETS["ulx3s"]
     assert sets_of(3, 129, 64, hw) == (3, 2, 2, 2)

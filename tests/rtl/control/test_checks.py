@@ -141,6 +141,22 @@ def test_groups_are_shared_out_within_a_set(fields: dict, valid: bool) -> None:
     simulate(dut, bench)
 
 
+@pytest.mark.parametrize(("rows", "spread", "valid"), [
+    (9, 0, True), (9, 1, False), (17, 0, True), (17, 1, True), (17, 2, False), (1, 0, False),
+    (8, 0, False), (10, 0, False), (16, 0, False), (25, 1, False)])
+def test_a_last_key_is_alone_in_its_tile(rows: int, spread: int, valid: bool) -> None:
+    dut = Checks(replace(HW, last_key=True), loads=False)
+
+    async def bench(ctx):
+        for last_key in (False, True):
+            found = await judged(ctx, dut, replace(
+                ATTENTION, rows=rows, heads=1, set_size=2, spread=spread, value_spread=0,
+                last_key=last_key))
+            assert found[0] == (valid or not last_key)
+
+    simulate(dut, bench)
+
+
 @pytest.mark.parametrize("divisor", [1, 2, 3, 6, 12, 20, 24, 28, 31])
 def test_quotient_is_rounded_up(divisor: int) -> None:
     m, value, result = Module(), Signal(8), Signal(8)

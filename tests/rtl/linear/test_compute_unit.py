@@ -1,5 +1,7 @@
 """Lane groups together: gangs, splits, words that come together."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -67,6 +69,34 @@ def test_compute_unit_gangs_and_splits(gang: int, split: int, seed: int) -> None
                 mine = operand.reshape(words, 1 << split, part)[:, number].reshape(-1)
                 expected = expected + linear(tensor(mine[None]), tensor(memory.T))[0]
             assert [ctx.get(dut.sums.acc[n]) for n in range(P)] == expected.tolist()
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("gang", range(len(HW.gangs)))
+def test_the_word_behind_those_of_a_gang_is_the_last_key_s(gang: int) -> None:
+    """Its first element is the score that is taken as the item is released, all else is 0."""
+    hw = replace(HW, last_key=True)
+    dut, words = ComputeUnit(hw), 2 * hw.gangs[gang]
+
+    async def bench(ctx):
+        ctx.set(dut.sums.groups, (1 << hw.groups) - 1)
+        ctx.set(dut.sums.gang, gang)
+        ctx.set(dut.last_keys.valid, 1)
+        found = []
+        for score in (5, -70000):
+            ctx.set(dut.last_keys.payload, score)
+            for word, release in ((words, 0), (words - 1, 1), (words, 1)):
+                ctx.set(dut.sums.word, word)
+                ctx.set(dut.sums.release, release)
+                await ctx.tick()
+                assert ctx.get(dut.last_keys.ready) == (release and word == words)
+            ctx.set(dut.sums.release, 0)
+            ctx.set(dut.sums.word, 0)
+            await ctx.tick().repeat(ComputeUnit.READ_LATENCY - 1)
+            found.append([ctx.get(dut.sums.acc[n]) for n in range(P)])
+            assert not ctx.get(dut.last_keys.ready)
+        assert found == [[5] + [0] * (P - 1), [-70000] + [0] * (P - 1)]
 
     simulate(dut, bench)
 
