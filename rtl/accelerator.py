@@ -21,10 +21,17 @@ from deltamoe.rtl.datapath import Datapath
 from deltamoe.rtl.memory.axi import AxiLite, AxiRead, AxiWrite
 from deltamoe.rtl.memory.dma_reader import DmaReader
 from deltamoe.rtl.memory.dma_writer import DmaWriter
+from deltamoe.rtl.memory.interleaved_reader import InterleavedReader
+from deltamoe.rtl.memory.interleaved_writer import InterleavedWriter
 from deltamoe.rtl.memory.loader import Loader
 from deltamoe.rtl.memory.store_reader import StoreReader
 from deltamoe.rtl.record import Area, Record
 from deltamoe.rtl.stream.pipe import pipe
+
+
+def memory_ports(hw: HwConfig) -> list[str]:
+    """Return what the names of the ports of each AXI manager begin with."""
+    return ["m_axi"] if hw.memory_ports == 1 else [f"m{n}_axi" for n in range(hw.memory_ports)]
 
 
 class Accelerator(wiring.Component):
@@ -35,7 +42,8 @@ class Accelerator(wiring.Component):
     aclk, aresetn : ``In(1)``
         Clock; synchronous reset, active low.
     m_axi_… : AXI4
-        Reads programs, weights and images; writes results.
+        Reads programs, weights and images; writes results. With ``hw.memory_ports`` above 1 there
+        are ``m0_axi_…``, ``m1_axi_…`` and so on, which take turns by address.
     s_axi_… : AXI4-Lite
         Registers; see :mod:`deltamoe.rtl.control.register_map`.
     interrupt : ``Out(1)``
@@ -51,8 +59,10 @@ class Accelerator(wiring.Component):
 
     def __init__(self, hw: HwConfig) -> None:
         self.hw = hw
+        several = hw.memory_ports > 1
         self.channels = {
-            "m_axi": (Out, AxiRead(hw.bus_bytes), AxiWrite(hw.bus_bytes)),
+            **{name: (Out, AxiRead(hw.port_bytes, qos=several),
+                      AxiWrite(hw.port_bytes, qos=several)) for name in memory_ports(hw)},
             "s_axi": (In, AxiLite()),
         }
         flat = {"aclk": In(1), "aresetn": In(1), "interrupt": Out(1)}
@@ -69,7 +79,10 @@ class Accelerator(wiring.Component):
         m.domains.sync = domain = ClockDomain("sync")
         m.submodules.registers = registers = Registers(hw)
         m.submodules.run_control = run = RunControl(hw)
-        sequencer, reader, writer = Sequencer(hw), DmaReader(hw), DmaWriter(hw)
+        several = hw.memory_ports > 1
+        sequencer = Sequencer(hw)
+        reader = InterleavedReader(hw) if several else DmaReader(hw)
+        writer = InterleavedWriter(hw) if several else DmaWriter(hw)
         loader, store, datapath = Loader(hw), StoreReader(hw), Datapath(hw)
         for name, unit in (("sequencer", sequencer), ("reader", reader), ("writer", writer),
                            ("loader", loader), ("store_reader", store), ("datapath", datapath)):
@@ -99,12 +112,12 @@ class Accelerator(wiring.Component):
 
     def connect_ports(self, m, read, write, lite):
         """The flat ports to their channels."""
-        for interface, prefix, signature in (
-            (read, "m_axi", AxiRead(self.hw.bus_bytes)),
-            (write, "m_axi", AxiWrite(self.hw.bus_bytes)),
-            (wiring.flipped(lite), "s_axi", AxiLite().flip()),
-        ):
-            for name, member in signature.members.items():
+        several = self.hw.memory_ports > 1
+        memory = [(channels[number] if several else channels, prefix)
+                  for number, prefix in enumerate(memory_ports(self.hw))
+                  for channels in (read, write)]
+        for interface, prefix in (*memory, (lite, "s_axi")):
+            for name, member in interface.signature.members.items():
                 inner, port = getattr(interface, name), getattr(self, f"{prefix}_{name}")
                 m.d.comb += port.eq(inner) if member.flow is Out else inner.eq(port)
 
@@ -120,7 +133,8 @@ class Accelerator(wiring.Component):
     def count(self, m, registers, run, sequencer, reader, writer, datapath):
         """Add up the counters while a program runs: each cycle's steps in the next."""
         beat_in = reader.o.valid & reader.o.ready
-        beat_out = writer.axi.wvalid & writer.axi.wready
+        beat_out = (writer.axi.wvalid & writer.axi.wready if self.hw.memory_ports == 1
+                    else writer.data.valid & writer.data.ready)
         steps = {
             "cycles": 1, "load_stalled": sequencer.transfer.valid & ~beat_in,
             "bytes_read": beat_in * self.hw.bus_bytes,

@@ -9,6 +9,9 @@ from types import MappingProxyType
 FIELD = 1 << 16
 """Values of a descriptor's base, stride, ``rows``, ``depth`` and ``columns``."""
 
+PAGE = 4096
+"""Bytes of which no burst crosses the end."""
+
 MAXIMA = MappingProxyType({
     **dict.fromkeys(("weight_rows", "kv_rows", "act_words", "normed_words", "residual_words",
                      "state_words", "reference_words", "param_words", "norm_words",
@@ -97,7 +100,11 @@ class HwConfig:
         Depths of the bias and multiplier memory, of the normalization parameters, and descriptors
         of the program that are held at a time.
     burst_beats, outstanding : int
-        Longest AXI burst, and read bursts in flight.
+        Longest AXI burst, and read bursts in flight, of each port.
+    memory_ports : int
+        AXI ports that share a beat, 1, 2 or 4, with ``lanes / memory_ports`` bytes each. Block
+        ``n`` of memory, of ``block_bytes``, is read and written by port ``n % memory_ports``; each
+        block is one burst at most. Four ports of 16 bytes are what a Zynq UltraScale+ has.
     """
 
     name: str
@@ -129,6 +136,7 @@ class HwConfig:
     program_depth: int
     burst_beats: int = 64
     outstanding: int = 4
+    memory_ports: int = 1
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -173,6 +181,14 @@ class HwConfig:
             raise ValueError(f"max_top_k={self.max_top_k} exceeds max_experts={self.max_experts}")
         if self.max_embed < self.word:
             raise ValueError(f"max_embed={self.max_embed} is below a word of {self.word}")
+        if self.memory_ports not in (1, 2, 4) or self.port_bytes < 4:
+            raise self._wrong("memory_ports", "1, 2 or 4, with at least 4 bytes each of "
+                              f"lanes={self.lanes}")
+        most = min(PAGE // self.port_bytes, MAXIMA["burst_beats"][0])
+        if self.memory_ports > 1 and (self.burst_beats.bit_count() != 1
+                                      or not self.memory_ports <= self.burst_beats <= most):
+            raise self._wrong("burst_beats", f"a power of two in {self.memory_ports}..{most}: with "
+                              f"memory_ports={self.memory_ports}, a burst is a block of memory")
         if self.program_depth < 4:
             raise self._wrong("program_depth", "at least 4: the load of each half needs a place "
                               "in the other, beside a descriptor")
@@ -229,8 +245,23 @@ class HwConfig:
 
     @property
     def bus_bytes(self) -> int:
-        """Bytes of one AXI data beat."""
+        """Bytes of one data beat, of all AXI ports together."""
         return self.lanes
+
+    @property
+    def port_bytes(self) -> int:
+        """Bytes that one AXI port has of a data beat."""
+        return self.bus_bytes // self.memory_ports
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of the blocks of memory that several ports take turns in: a longest burst."""
+        return self.burst_beats * self.port_bytes
+
+    @property
+    def block_words(self) -> int:
+        """Beats of all ports together that such a block has."""
+        return self.block_bytes // self.bus_bytes
 
     @property
     def weight_bytes(self) -> int:

@@ -9,9 +9,6 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.timing import Depth, Timing
 
 DESCRIPTOR_BYTES = 64
-PAGE = 4096
-"""Bytes of which no burst crosses the end."""
-
 PARAMETER_BYTES = 8
 """A column's bias and multiplier."""
 
@@ -144,6 +141,20 @@ class Gate:
     def steps(num_experts: int) -> int:
         """Cycles to read all logits."""
         return -(-num_experts // GATE_LANES)
+
+
+class InterleavedReader:
+    """See :class:`deltamoe.rtl.memory.interleaved_reader.InterleavedReader`."""
+
+    ADDRESS = 1
+    WORD = Fifo.timing.latency + 1
+
+
+class InterleavedWriter:
+    """See :class:`deltamoe.rtl.memory.interleaved_writer.InterleavedWriter`."""
+
+    WORD = 1
+    DONE = 2
 
 
 class ItemGenerator:

@@ -363,7 +363,7 @@ def test_elaborations_are_short() -> None:
                 assert node.end_lineno - node.lineno < 60, f"{name}: elaborate"
 
 
-LOOSE = 109
+LOOSE = 114
 """Ports of all units but the accelerator that are in no signature: no more than there are."""
 
 
@@ -377,6 +377,7 @@ def test_ports_belong_to_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
         elaborated[type(unit).__name__] = unit
 
     monkeypatch.setattr(wiring.Component, "__init__", note)
+    Fragment.get(Accelerator(replace(PRESETS["nano"], memory_ports=2)), None)
     Fragment.get(Accelerator(replace(PRESETS["zcu102"], last_key=True)), None)
     assert elaborated.keys() >= units().keys()
     loose = [f"{name}.{port}" for name in units() if name != "Accelerator"

@@ -80,8 +80,18 @@ def fitted() -> dict[tuple[str, str], np.ndarray]:
 
 def area(hw: HwConfig, weights: dict[tuple[str, str], np.ndarray] | None = None,
          ) -> dict[str, float]:
-    """Return LUTs, flip-flops, multipliers and block RAMs of a design for :data:`PART`."""
+    """Return LUTs, flip-flops, multipliers and block RAMs of a design for :data:`PART`.
+
+    Raises
+    ------
+    ValueError
+        It has a unit that no design has of which Yosys has counted the area.
+    """
     weights = weights or fitted()
+    unknown = [name for name, *_ in areas(hw) if (name, FITTED[0]) not in weights]
+    if unknown:
+        raise ValueError(f"{hw.name}: the area of {' and '.join(unknown)} is not estimated, since "
+                         "no design with one has been counted; deltamoe synth counts it")
     logic, flip_flops = (
         sum(count * float(row(unit, hw) @ weights[unit, kind]) for unit, count, _ in areas(hw))
         for kind in FITTED)

@@ -4,9 +4,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from deltamoe.boards.packages.core import Core
+from deltamoe.rtl.accelerator import memory_ports
 from deltamoe.rtl.memory.axi import ADDRESS_WIDTH
 
-BUSES = ("M_AXI", "S_AXI")
+REGISTERS = "S_AXI"
+"""Name of the interface of the registers."""
+
+
+def memories(core: Core) -> list[str]:
+    """Return the names of the interfaces that lead to memory."""
+    return [name.upper() for name in memory_ports(core.board.hardware)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,21 +57,24 @@ def interfaces(core: Core) -> Iterator[Interface]:
     names = [port.name for port in core.ports]
     widths = {port.name: port.width for port in core.ports}
     hertz = str(round(core.board.clock.mhz * 1e6))
+    buses = [*memories(core), REGISTERS]
     of = {bus: {name.removeprefix(f"{bus.lower()}_").upper(): name for name in names
-                if name.startswith(f"{bus.lower()}_")} for bus in BUSES}
+                if name.startswith(f"{bus.lower()}_")} for bus in buses}
+    for bus in memories(core):
+        yield Interface(
+            name=bus, library="interface", bus="aximm", drives=True, ports=of[bus],
+            parameters={"PROTOCOL": "AXI4", "DATA_WIDTH": str(8 * hw.port_bytes),
+                        "ADDR_WIDTH": str(ADDRESS_WIDTH),
+                        "ID_WIDTH": str(widths[f"{bus.lower()}_arid"]),
+                        "READ_WRITE_MODE": "READ_WRITE", "MAX_BURST_LENGTH": str(hw.burst_beats),
+                        "NUM_READ_OUTSTANDING": str(hw.outstanding), "SUPPORTS_NARROW_BURST": "0"})
     yield Interface(
-        name="M_AXI", library="interface", bus="aximm", drives=True, ports=of["M_AXI"],
-        parameters={"PROTOCOL": "AXI4", "DATA_WIDTH": str(8 * hw.bus_bytes),
-                    "ADDR_WIDTH": str(ADDRESS_WIDTH), "ID_WIDTH": str(widths["m_axi_arid"]),
-                    "READ_WRITE_MODE": "READ_WRITE", "MAX_BURST_LENGTH": str(hw.burst_beats),
-                    "NUM_READ_OUTSTANDING": str(hw.outstanding), "SUPPORTS_NARROW_BURST": "0"})
-    yield Interface(
-        name="S_AXI", library="interface", bus="aximm", drives=False, ports=of["S_AXI"],
+        name=REGISTERS, library="interface", bus="aximm", drives=False, ports=of[REGISTERS],
         parameters={"PROTOCOL": "AXI4LITE", "DATA_WIDTH": str(widths["s_axi_wdata"]),
                     "ADDR_WIDTH": str(widths["s_axi_awaddr"]), "READ_WRITE_MODE": "READ_WRITE"})
     yield Interface(
         name="aclk", library="signal", bus="clock", drives=False, ports={"CLK": "aclk"},
-        parameters={"ASSOCIATED_BUSIF": ":".join(BUSES), "ASSOCIATED_RESET": "aresetn",
+        parameters={"ASSOCIATED_BUSIF": ":".join(buses), "ASSOCIATED_RESET": "aresetn",
                     "FREQ_HZ": hertz, "FREQ_TOLERANCE_HZ": "-1"})
     yield Interface(name="aresetn", library="signal", bus="reset", drives=False,
                     ports={"RST": "aresetn"}, parameters={"POLARITY": "ACTIVE_LOW"})

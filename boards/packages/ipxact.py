@@ -10,7 +10,7 @@ from deltamoe.boards.packages.core import (
     VENDOR,
     Core,
 )
-from deltamoe.boards.packages.interfaces import Interface, interfaces
+from deltamoe.boards.packages.interfaces import REGISTERS, Interface, interfaces, memories
 from deltamoe.rtl.control.register_map import SPACE, Access, Register
 from deltamoe.rtl.memory.axi import ADDRESS_WIDTH
 
@@ -67,7 +67,7 @@ def bus_interface(parent: Element, of: Interface) -> None:
 def registers(parent: Element, described: Mapping[str, Register]) -> None:
     """Add the memory map."""
     mapped = child(child(parent, "memoryMaps"), "memoryMap")
-    child(mapped, "name", "S_AXI")
+    child(mapped, "name", REGISTERS)
     block = child(mapped, "addressBlock")
     child(block, "name", BLOCK)
     child(block, "baseAddress", 0)
@@ -158,10 +158,12 @@ def component(core: Core, top: str, sources: Iterable[str], constraints: str) ->
     buses = child(root, "busInterfaces")
     for interface in interfaces(core):
         bus_interface(buses, interface)
-    space = child(child(root, "addressSpaces"), "addressSpace")
-    child(space, "name", "M_AXI")
-    child(space, "range", 1 << ADDRESS_WIDTH)
-    child(space, "width", 8 * core.board.hardware.bus_bytes)
+    spaces = child(root, "addressSpaces")
+    for name in memories(core):
+        space = child(spaces, "addressSpace")
+        child(space, "name", name)
+        child(space, "range", 1 << ADDRESS_WIDTH)
+        child(space, "width", 8 * core.board.hardware.port_bytes)
     registers(root, core.registers)
     model(root, core, top)
     file_sets(root, list(sources), constraints)

@@ -6,10 +6,8 @@ from deltamoe.boards.packages.core import Core, Format
 from deltamoe.rtl.control.register_map import SPACE
 from deltamoe.rtl.memory.axi import ADDRESS_WIDTH
 
-SIGNAL = re.compile(r"([ms])_axi_(aw|ar|w|b|r)(\w+)")
-"""A port of a bus: side, channel, signal of the channel."""
-
-BUSES = {"m": "memory", "s": "registers"}
+SIGNAL = re.compile(r"([ms]\d?)_axi_(aw|ar|w|b|r)(\w+)")
+"""A port of a bus: side and number, channel, signal of the channel."""
 
 HEAD = '''\
 """DeltaMoE, {hardware}, for LiteX. Written by deltamoe package --as litex.
@@ -42,8 +40,8 @@ class DeltaMoE(LiteXModule):
 
     Attributes
     ----------
-    memory : AXIInterface
-        Reads programs, weights and images, writes results.
+    memories : list of AXIInterface
+        Reads programs, weights and images, writes results; of several, each has its own addresses.
     registers : AXILiteInterface
         The registers of ``REGISTERS``.
     interrupt : Signal
@@ -53,7 +51,9 @@ class DeltaMoE(LiteXModule):
     """
 
     def __init__(self, platform):
-        self.memory = AXIInterface(data_width={data_bits}, address_width={address_bits}, id_width=1)
+        self.memories = [
+            AXIInterface(data_width={data_bits}, address_width={address_bits}, id_width=1)
+            for _ in range({ports})]
         self.registers = AXILiteInterface(data_width=32, address_width=32)
         self.interrupt = Signal()
         self.ev = EventManager()
@@ -72,8 +72,8 @@ def add_deltamoe(soc, name="deltamoe", origin=0x9000_0000):
 
     Its registers get a region on the bus at ``origin``, where most processors do not cache, and
     constants of their offsets; its interrupt gets a number, if the processor has any. Its memory is
-    a port of LiteDRAM if the SoC has SDRAM, whose first byte is then address 0 of the accelerator,
-    and else the bus of the SoC.
+    a port of LiteDRAM, one for each of its own, if the SoC has SDRAM, whose first byte is then
+    address 0 of the accelerator, and else the bus of the SoC.
     """
     core = DeltaMoE(soc.platform)
     soc.add_module(name, core)
@@ -82,15 +82,17 @@ def add_deltamoe(soc, name="deltamoe", origin=0x9000_0000):
         soc.add_constant(f"{{name}}_{{register}}_offset", offset)
     if soc.irq.enabled:
         soc.irq.add(name, use_loc_if_exists=True)
-    if hasattr(soc, "sdram"):
-        from litedram.frontend.axi import LiteDRAMAXI2Native
+    for number, memory in enumerate(core.memories):
+        if hasattr(soc, "sdram"):
+            from litedram.frontend.axi import LiteDRAMAXI2Native
 
-        port = soc.sdram.crossbar.get_port(data_width={data_bits})
-        soc.add_module(f"{{name}}_memory", LiteDRAMAXI2Native(core.memory, port))
-    else:
-        bus = AXIInterface({data_bits}, soc.bus.address_width, id_width=1)
-        soc.comb += core.memory.connect(bus)
-        soc.bus.add_master(name, bus)
+            port = soc.sdram.crossbar.get_port(data_width={data_bits})
+            soc.add_module(f"{{name}}_memory{{number or ''}}",
+                           LiteDRAMAXI2Native(memory, port))
+        else:
+            bus = AXIInterface({data_bits}, soc.bus.address_width, id_width=1)
+            soc.comb += memory.connect(bus)
+            soc.bus.add_master(f"{{name}}{{number or ''}}", bus)
     return core
 '''
 
@@ -102,7 +104,8 @@ def pins(core: Core) -> str:
         value = {"aclk": "ClockSignal()", "aresetn": "~ResetSignal()",
                  "interrupt": "self.interrupt"}.get(port.name)
         if found := SIGNAL.fullmatch(port.name):
-            value = f"self.{BUSES[found[1]]}.{found[2]}.{found[3]}"
+            bus = "registers" if found[1] == "s" else f"memories[{found[1][1:] or 0}]"
+            value = f"self.{bus}.{found[2]}.{found[3]}"
             if (found[1], found[3]) == ("s", "addr"):
                 value += f"[:{port.width}]"  # the bus is wider
         lines.append(f"            {'o' if port.output else 'i'}_{port.name}={value},")
@@ -111,10 +114,10 @@ def pins(core: Core) -> str:
 
 def module(core: Core) -> str:
     """Return the Python module."""
-    widths = {port.name: port.width for port in core.ports}
     return HEAD.format(
         hardware=core.board.hardware.name, name=core.name, pins=pins(core), space=f"0x{SPACE:x}",
-        data_bits=widths["m_axi_rdata"], address_bits=ADDRESS_WIDTH,
+        data_bits=8 * core.board.hardware.port_bytes, address_bits=ADDRESS_WIDTH,
+        ports=core.board.hardware.memory_ports,
         registers="\n".join(f'    "{name}": 0x{register.offset:03x},'
                             for name, register in core.registers.items()))
 

@@ -5,8 +5,10 @@
 #   vivado -mode batch -source project.tcl -tclargs bitstream  and a bitstream, and an XSA file
 #
 #   ps M_AXI_HPM0_FPD --> control --> accelerator S_AXI      registers
-#   accelerator M_AXI --> memory  --> ps S_AXI_HP0_FPD       programs, weights, images, results
+#   accelerator M_AXI --> memory0 --> ps S_AXI_HP0_FPD       programs, weights, images, results
 #   accelerator interrupt ----------> ps pl_ps_irq0
+#
+# Of several ports, M0_AXI leads to S_AXI_HP0_FPD, M1_AXI to S_AXI_HP1_FPD, and so on.
 
 set here [file dirname [file normalize [info script]]]
 create_project $name [file join $here project] -part $device
@@ -24,15 +26,21 @@ set_property -dict [list \
     CONFIG.PSU__USE__M_AXI_GP1 {0} \
     CONFIG.PSU__USE__M_AXI_GP2 {0} \
     CONFIG.PSU__MAXIGP0__DATA_WIDTH {128} \
-    CONFIG.PSU__USE__S_AXI_GP2 {1} \
-    CONFIG.PSU__SAXIGP2__DATA_WIDTH $port_bits \
     CONFIG.PSU__USE__IRQ0 {1} \
     CONFIG.PSU__FPGA_PL0_ENABLE {1} \
     CONFIG.PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ $mhz \
 ] [get_bd_cells ps]
+set switches {control}
+set slaves {}
+for {set n 0} {$n < [llength $memory_ports]} {incr n} {
+    lappend switches memory$n
+    lappend slaves SAXIGP[expr {2 + $n}]
+    set_property -dict [list CONFIG.PSU__USE__S_AXI_GP[expr {2 + $n}] {1} \
+        CONFIG.PSU__[lindex $slaves $n]__DATA_WIDTH $port_bits] [get_bd_cells ps]
+}
 create_bd_cell -type ip -vlnv $vlnv accelerator
 create_bd_cell -type ip -vlnv xilinx.com:ip:proc_sys_reset:* reset
-foreach switch {control memory} {
+foreach switch $switches {
     create_bd_cell -type ip -vlnv xilinx.com:ip:smartconnect:* $switch
     set_property -dict [list CONFIG.NUM_SI {1} CONFIG.NUM_MI {1} CONFIG.NUM_CLKS {1}] \
         [get_bd_cells $switch]
@@ -41,18 +49,15 @@ foreach switch {control memory} {
 foreach {from to} {
     ps/M_AXI_HPM0_FPD control/S00_AXI
     control/M00_AXI   accelerator/S_AXI
-    accelerator/M_AXI memory/S00_AXI
-    memory/M00_AXI    ps/S_AXI_HP0_FPD
 } {
     connect_bd_intf_net [get_bd_intf_pins $from] [get_bd_intf_pins $to]
 }
 foreach {from tos} {
     ps/pl_clk0 {
-        ps/maxihpm0_fpd_aclk ps/saxihp0_fpd_aclk reset/slowest_sync_clk
-        control/aclk memory/aclk accelerator/aclk
+        ps/maxihpm0_fpd_aclk reset/slowest_sync_clk control/aclk accelerator/aclk
     }
     ps/pl_resetn0              {reset/ext_reset_in}
-    reset/interconnect_aresetn {control/aresetn memory/aresetn}
+    reset/interconnect_aresetn {control/aresetn}
     reset/peripheral_aresetn   {accelerator/aresetn}
     accelerator/interrupt      {ps/pl_ps_irq0}
 } {
@@ -64,12 +69,22 @@ foreach {from tos} {
 assign_bd_address -offset $registers -range $registers_bytes \
     -target_address_space [get_bd_addr_spaces ps/Data] \
     [get_bd_addr_segs accelerator/S_AXI/$block]
-assign_bd_address -offset 0 -range $memory_bytes \
-    -target_address_space [get_bd_addr_spaces accelerator/M_AXI] \
-    [get_bd_addr_segs ps/SAXIGP2/HP0_DDR_LOW]
-foreach segment [get_bd_addr_segs ps/SAXIGP2/*] {
-    if {![string match */HP0_DDR_LOW $segment]} {
-        exclude_bd_addr_seg -target_address_space [get_bd_addr_spaces accelerator/M_AXI] $segment
+
+for {set n 0} {$n < [llength $memory_ports]} {incr n} {
+    set port [lindex $memory_ports $n]
+    connect_bd_intf_net [get_bd_intf_pins accelerator/$port] [get_bd_intf_pins memory$n/S00_AXI]
+    connect_bd_intf_net [get_bd_intf_pins memory$n/M00_AXI] [get_bd_intf_pins ps/S_AXI_HP${n}_FPD]
+    connect_bd_net [get_bd_pins ps/pl_clk0] [get_bd_pins ps/saxihp${n}_fpd_aclk]
+    connect_bd_net [get_bd_pins ps/pl_clk0] [get_bd_pins memory$n/aclk]
+    connect_bd_net [get_bd_pins reset/interconnect_aresetn] [get_bd_pins memory$n/aresetn]
+    assign_bd_address -offset 0 -range $memory_bytes \
+        -target_address_space [get_bd_addr_spaces accelerator/$port] \
+        [get_bd_addr_segs ps/[lindex $slaves $n]/HP${n}_DDR_LOW]
+    foreach segment [get_bd_addr_segs ps/[lindex $slaves $n]/*] {
+        if {![string match */HP${n}_DDR_LOW $segment]} {
+            exclude_bd_addr_seg -target_address_space [get_bd_addr_spaces accelerator/$port] \
+                $segment
+        }
     }
 }
 validate_bd_design

@@ -10,7 +10,7 @@ from deltamoe.boards.packages.core import (
     Format,
     zynq_board,
 )
-from deltamoe.boards.packages.interfaces import interfaces
+from deltamoe.boards.packages.interfaces import interfaces, memories
 from deltamoe.boards.packages.ipxact import BLOCK, component
 from deltamoe.host.files import read_text
 from deltamoe.rtl.control.register_map import SPACE
@@ -49,7 +49,8 @@ def script(core: Core) -> str:
     values = {
         "name": core.name, "vlnv": f"{VENDOR}:{LIBRARY}:{core.name}:{RELEASE}",
         "device": zynq.device, "board_part": zynq.board_part, "mhz": f"{clock.mhz:g}",
-        "port_bits": 8 * zynq.port_bytes, "memory_bytes": zynq.memory_bytes,
+        "memory_ports": f"{{{' '.join(memories(core))}}}", "port_bits": 8 * zynq.port_bytes,
+        "memory_bytes": zynq.memory_bytes,
         "registers": f"0x{zynq.registers:x}", "registers_bytes": SPACE, "block": BLOCK}
     lines = ["# Written by deltamoe package --as vivado.",
              f"# Clock of {clock}: {clock.evidence.because}.", ""]
@@ -86,4 +87,5 @@ FORMAT = Format(
     checked="component.xml is valid (schema of IEEE 1685-2009) and read by ipyxact; the wrapper "
             "passes Verilator's lint; a Tcl interpreter runs the script, its commands recorded",
     unchecked="everything that only Vivado does: packaging, validation of the block design, "
-              "synthesis, timing. One port of 16 bytes reaches memory, so a wider bus gets no more")
+              "synthesis, timing. A port to memory takes 16 bytes a cycle, and a wider bus gets no "
+              "more of it")

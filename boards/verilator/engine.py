@@ -73,7 +73,8 @@ def model_of(hw: HwConfig) -> tuple[Path, dict[str, str], list[str]]:
     text, header = watched(verilog(hw), hw)
     files = {"deltamoe.v": text, "probes.h": header, "harness.cpp": read_text(HARNESS)}
     defines = {f"REG_{name.upper()}": register.offset for name, register in REGISTERS.items()}
-    defines |= {"REG_COUNTERS": COUNTERS_OFFSET, "BUS_BYTES": hw.bus_bytes}
+    defines |= {"REG_COUNTERS": COUNTERS_OFFSET, "PORT_BYTES": hw.port_bytes,
+                "PORT_COUNT": hw.memory_ports, "BLOCK_BYTES": hw.block_bytes}
     flags = [*FLAGS, *(word for name, value in defines.items()
                        for word in ("-CFLAGS", f"-D{name}={value}"))]
     key = hashlib.sha256("\0".join([*files.values(), *flags]).encode()).hexdigest()[:24]

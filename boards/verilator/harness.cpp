@@ -4,6 +4,7 @@
 // after the last beat of the burst before it, whichever is later; then one beat every interval
 // cycles. Write beats are accepted every interval cycles, addresses always. A write's response is
 // valid latency cycles after its last beat. With a stall seed every channel pauses at random, one cycle in three.
+// All of that holds for each memory port alone; each may read and write nothing but its own blocks.
 //
 // harness IN OUT PROGRAM LENGTH SIZE LATENCY STALL_SEED MAX_CYCLES COUNTERS INTERVAL WATCHDOG FAIL_ADDRESS
 //         POWER_UP_SEED [SPANS]
@@ -34,9 +35,7 @@ struct Burst {
 
 static Vdeltamoe *top;
 static std::vector<uint8_t> memory;
-static std::deque<Burst> reads, writes, answers;
-static uint64_t now = 0, latency, interval, fail_address;
-static uint64_t stall_state, last_beat = 0, next_write = 0;
+static uint64_t now = 0, latency, interval, fail_address, stall_state;
 static bool stalling, silent = false;
 
 static bool pause_now() {
@@ -48,12 +47,102 @@ static bool pause_now() {
 }
 
 static bool fails(uint64_t address) {
-    return address + BUS_BYTES > memory.size()
-        || (fail_address >= address && fail_address < address + BUS_BYTES);
+    return address + PORT_BYTES > memory.size()
+        || (fail_address >= address && fail_address < address + PORT_BYTES);
 }
 
-template <typename T> static void put(T &port, const uint8_t *bytes) { memcpy(&port, bytes, BUS_BYTES); }
-template <typename T> static void get(const T &port, uint8_t *bytes) { memcpy(bytes, &port, BUS_BYTES); }
+// A memory port of the accelerator, and what memory owes it.
+struct Port {
+    CData &arvalid, &arready, &arlen;
+    QData &araddr;
+    CData &rvalid, &rready, &rlast, &rresp;
+    void *rdata;
+    CData &awvalid, &awready, &awlen;
+    QData &awaddr;
+    CData &wvalid, &wready, &wlast;
+    const void *wdata;
+    CData &bvalid, &bready, &bresp;
+    unsigned number;
+    std::deque<Burst> reads, writes, answers;
+    uint64_t last_beat, next_write;
+    bool r_held, b_held;
+
+    Burst begun(const char *kind, uint64_t address, unsigned length, uint64_t ready) const {
+        uint64_t end = address + (length + 1) * PORT_BYTES - 1;
+        if (address / 4096 != end / 4096) {
+            fprintf(stderr, "%s burst crosses 4 KB\n", kind);
+            exit(3);
+        }
+        if (PORT_COUNT > 1 && (address / BLOCK_BYTES != end / BLOCK_BYTES
+                               || address / BLOCK_BYTES % PORT_COUNT != number)) {
+            fprintf(stderr, "%s burst of port %u beyond its blocks\n", kind, number);
+            exit(3);
+        }
+        return {address, length + 1, ready};
+    }
+
+    // Before the clock rises: what memory offers.
+    void drive() {
+        static const uint8_t nothing[PORT_BYTES] = {0};
+        bool r_due = !reads.empty() && reads.front().ready <= now && (r_held || !silent);
+        uint64_t r_address = r_due ? reads.front().address : 0;
+        bool r_bad = r_due && fails(r_address);
+        rvalid = r_due && (r_held || !pause_now());
+        rlast = r_due && reads.front().beats == 1;
+        rresp = r_bad ? 2 : 0;
+        memcpy(rdata, r_due && !r_bad ? &memory[r_address] : nothing, PORT_BYTES);
+        bvalid = !answers.empty() && answers.front().ready <= now && (b_held || !(silent || pause_now()));
+        bresp = bvalid && answers.front().beats ? 2 : 0;
+        arready = !pause_now();
+        awready = !pause_now();
+        wready = !writes.empty() && now >= next_write && !pause_now();
+    }
+
+    // As the clock rises: what is transferred, of which nothing is seen before.
+    void move() {
+        bool r = rvalid && rready, b = bvalid && bready;
+        if (wvalid && wready) {
+            Burst &burst = writes.front();
+            if (fails(burst.address)) burst.ready = 1;
+            else memcpy(&memory[burst.address], wdata, PORT_BYTES);
+            burst.address += PORT_BYTES;
+            next_write = now + interval;
+            if (--burst.beats == 0) {
+                if (!wlast) { fprintf(stderr, "wlast missing\n"); exit(3); }
+                answers.push_back({0, uint32_t(burst.ready), now + latency});
+                writes.pop_front();
+            }
+        }
+        if (b) answers.pop_front();
+        r_held = rvalid && !r;
+        b_held = bvalid && !b;
+        if (r) {
+            Burst &burst = reads.front();
+            burst.address += PORT_BYTES;
+            uint64_t next = now + interval;
+            burst.ready = next;
+            if (--burst.beats == 0) {
+                reads.pop_front();
+                if (!reads.empty() && reads.front().ready < next) reads.front().ready = next;
+                last_beat = next;
+            }
+        }
+        if (arvalid && arready) {
+            Burst burst = begun("read", araddr, arlen, now + latency);
+            if (reads.empty() && burst.ready < last_beat) burst.ready = last_beat;
+            reads.push_back(burst);
+        }
+        if (awvalid && awready) writes.push_back(begun("write", awaddr, awlen, 0));
+    }
+};
+
+static std::vector<Port> ports;
+#define PORT(NAME, NUMBER) Port{ \
+    top->NAME##_arvalid, top->NAME##_arready, top->NAME##_arlen, top->NAME##_araddr, \
+    top->NAME##_rvalid, top->NAME##_rready, top->NAME##_rlast, top->NAME##_rresp, &top->NAME##_rdata, \
+    top->NAME##_awvalid, top->NAME##_awready, top->NAME##_awlen, top->NAME##_awaddr, \
+    top->NAME##_wvalid, top->NAME##_wready, top->NAME##_wlast, &top->NAME##_wdata, \
+    top->NAME##_bvalid, top->NAME##_bready, top->NAME##_bresp, NUMBER, {}, {}, {}, 0, 0, false, false}
 
 static FILE *spans;
 
@@ -93,79 +182,14 @@ static void observe() {
 
 // One cycle: inputs settle, handshakes are seen, the clock rises.
 static void cycle() {
-    static bool r_held = false;
-    static const uint8_t nothing[BUS_BYTES] = {0};
-    bool r_due = !reads.empty() && reads.front().ready <= now && (r_held || !silent);
-    bool r_valid = r_due && (r_held || !pause_now());
-    uint64_t r_address = r_due ? reads.front().address : 0;
-    bool r_bad = r_due && fails(r_address);
-    top->m_axi_rvalid = r_valid;
-    top->m_axi_rlast = r_due && reads.front().beats == 1;
-    top->m_axi_rresp = r_bad ? 2 : 0;
-    put(top->m_axi_rdata, r_due && !r_bad ? &memory[r_address] : nothing);
-    static bool b_held = false;
-    bool b_valid = !answers.empty() && answers.front().ready <= now && (b_held || !(silent || pause_now()));
-    top->m_axi_bvalid = b_valid;
-    top->m_axi_bresp = b_valid && answers.front().beats ? 2 : 0;
-    top->m_axi_arready = !pause_now();
-    top->m_axi_awready = !pause_now();
-    top->m_axi_wready = !writes.empty() && now >= next_write && !pause_now();
+    for (Port &port : ports) port.drive();
     top->aclk = 0;
     top->eval();
     observe();
-
-    bool ar = top->m_axi_arvalid && top->m_axi_arready;
-    bool aw = top->m_axi_awvalid && top->m_axi_awready;
-    bool w = top->m_axi_wvalid && top->m_axi_wready;
-    bool r = r_valid && top->m_axi_rready;
-    bool b = b_valid && top->m_axi_bready;
-    Burst new_read{top->m_axi_araddr, top->m_axi_arlen + 1u, now + latency};
-    Burst new_write{top->m_axi_awaddr, top->m_axi_awlen + 1u, 0};
-    if (w) {
-        Burst &burst = writes.front();
-        if (fails(burst.address)) burst.ready = 1;
-        else get(top->m_axi_wdata, &memory[burst.address]);
-        burst.address += BUS_BYTES;
-        next_write = now + interval;
-        if (--burst.beats == 0) {
-            if (!top->m_axi_wlast) { fprintf(stderr, "wlast missing\n"); exit(3); }
-            answers.push_back({0, uint32_t(burst.ready), now + latency});
-            writes.pop_front();
-        }
-    }
+    for (Port &port : ports) port.move();
     top->aclk = 1;
     top->eval();
     now++;
-
-    r_held = r_valid && !r;
-    b_held = b_valid && !b;
-    if (r) {
-        Burst &burst = reads.front();
-        burst.address += BUS_BYTES;
-        uint64_t next = now - 1 + interval;
-        burst.ready = next;
-        if (--burst.beats == 0) {
-            reads.pop_front();
-            if (!reads.empty() && reads.front().ready < next) reads.front().ready = next;
-            last_beat = next;
-        }
-    }
-    if (b) answers.pop_front();
-    if (ar) {
-        if ((new_read.address % 4096) + new_read.beats * BUS_BYTES > 4096) {
-            fprintf(stderr, "read burst crosses 4 KB\n");
-            exit(3);
-        }
-        if (reads.empty() && new_read.ready < last_beat) new_read.ready = last_beat;
-        reads.push_back(new_read);
-    }
-    if (aw) {
-        if ((new_write.address % 4096) + new_write.beats * BUS_BYTES > 4096) {
-            fprintf(stderr, "write burst crosses 4 KB\n");
-            exit(3);
-        }
-        writes.push_back(new_write);
-    }
 }
 
 static void write_register(uint32_t offset, uint32_t value) {
@@ -206,6 +230,7 @@ static void power_up(int seed) {
     Verilated::randReset(seed ? 2 : 0);
     Verilated::randSeed(seed);
     top = new Vdeltamoe;
+    for (const Port &port : {PORTS}) ports.push_back(port);
     top->aclk = top->aresetn = 0;
     top->s_axi_awvalid = top->s_axi_wvalid = top->s_axi_bready = 0;
     top->s_axi_arvalid = top->s_axi_rready = 0;

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from amaranth.lib import data
 
+from deltamoe.rtl.accelerator import memory_ports
 from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.control.retirement import ISSUED
 from deltamoe.rtl.formats import TRANSFER, event
@@ -54,7 +55,8 @@ def probes(hw: HwConfig) -> list[Probe]:
 def watched(text: str, hw: HwConfig, top: str = "deltamoe") -> tuple[str, str]:
     """Return the Verilog with a public wire for every probe, and a C++ header of macros.
 
-    ``PROBE_name`` reads a probe of the model ``top``; ``PROBES`` lists the groups' four as rows.
+    ``PROBE_name`` reads a probe of the model ``top``; ``PROBES`` lists the groups' four as rows,
+    ``PORTS`` the memory ports, each ``PORT(NAME, NUMBER)``.
 
     Raises
     ------
@@ -68,7 +70,8 @@ def watched(text: str, hw: HwConfig, top: str = "deltamoe") -> tuple[str, str]:
         lines.append(f"#define PROBE_{probe.name} (top->rootp->{path})")
     rows = ", ".join("{" + ", ".join(f"bool(PROBE_{kind}_{number})" for kind in (
         "accept", "event", "taken", "last")) + "}" for number in range(hw.groups))
-    return text, "\n".join([*lines, f"#define PROBES {{{rows}}}", ""])
+    ports = ", ".join(f"PORT({name}, {number})" for number, name in enumerate(memory_ports(hw)))
+    return text, "\n".join([*lines, f"#define PROBES {{{rows}}}", f"#define PORTS {ports}", ""])
 
 
 def insert(text: str, probe: Probe, top: str) -> str:

@@ -22,10 +22,9 @@ SPACE = 1 << 12
 """Bytes of the registers' address space."""
 WATCHDOG = 1 << 20
 """Patience at reset: 3.5 ms at 300 MHz."""
-MEMORY_PORTS = 1
 
 IRRELEVANT = frozenset({"name", "packed", "block_queues", "banks", "attention_lag", "queue_words",
-                        "burst_beats", "outstanding"})
+                        "burst_beats", "outstanding", "memory_ports"})
 """Parameters of ``HwConfig`` that no program depends on: they change cycles or area, and no bit of
 what the compiler writes or of what the accelerator accepts."""
 
@@ -176,7 +175,7 @@ REGISTERS: Mapping[str, Register] = {
         Field("embed", 16, 16, "elements of a token", constant=lambda hw: hw.max_embed))),
     "bus": Register(0x14, Access.READ, "the way to memory", (
         Field("bytes", 0, 8, "bytes of a beat of AXI4", constant=lambda hw: hw.bus_bytes),
-        Field("ports", 8, 8, "AXI4 interfaces", constant=lambda _: MEMORY_PORTS))),
+        Field("ports", 8, 8, "AXI4 interfaces", constant=lambda hw: hw.memory_ports))),
     "control": Register(0x20, Access.WRITE, "commands", (
         Field("start", 0, 1, "begin a program"),
         Field("reset", 1, 1, "end a program without a report"))),

@@ -1,11 +1,13 @@
-"""A transfer to its bursts: none longer than allowed, none across a 4 KB boundary."""
+"""A transfer to its bursts: none longer than allowed, none across a 4 KB boundary.
+
+Several ports share memory block by block, so that none of their bursts goes beyond a block, either.
+"""
 
 from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from deltamoe.rtl.config import HwConfig
-from deltamoe.rtl.cycles import PAGE
+from deltamoe.rtl.config import PAGE, HwConfig
 from deltamoe.rtl.formats import COMMAND
 from deltamoe.rtl.memory.axi import ADDRESS_WIDTH
 from deltamoe.rtl.record import Record
@@ -47,7 +49,8 @@ class Bursts(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        size, page = self.hw.bus_bytes, PAGE // self.hw.bus_bytes
+        size, whole = self.hw.bus_bytes, PAGE if self.hw.memory_ports == 1 else self.hw.block_bytes
+        page = whole // size
         longest = min(self.hw.burst_beats, page)
         address, left = Signal(ADDRESS_WIDTH), Signal(24)
         first, valid = Signal(range(page + 1)), Signal()
@@ -55,7 +58,7 @@ class Bursts(wiring.Component):
         allowed = Signal(range(longest + 1))
 
         m.d.comb += [
-            first.eq(page - (self.i.p.address % PAGE) // size),
+            first.eq(page - (self.i.p.address % whole) // size),
             self.o.valid.eq(valid), self.o.p.address.eq(address),
             self.o.p.last.eq(left <= allowed),
             self.o.p.beats.eq(Mux(self.o.p.last, left, allowed)),

@@ -6,7 +6,7 @@
                          └──► in flight ──┘
 """
 
-from amaranth import Module, Signal
+from amaranth import Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -46,7 +46,8 @@ class DmaReader(cycles.DmaReader, wiring.Component):
     fewer than ``outstanding`` are in flight. ``o`` is the R channel without a register.
     """
 
-    record = Record(moves="reads beats", area=Area(), combinational={
+    record = Record(moves="reads beats", area=Area(
+        instances=lambda hw: int(hw.memory_ports == 1)), combinational={
         "axi.arvalid": ("bus.drain",),
         "axi.rready": ("bus.drain", "o.ready"),
         "bus.progress": ("axi.rvalid", "bus.drain", "o.ready"),
@@ -69,28 +70,51 @@ class DmaReader(cycles.DmaReader, wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        hw, axi = self.hw, self.axi
-        m.submodules.bursts = bursts = Bursts(hw)
-        m.submodules.flight = flight = Flight(hw)
-        oldest = flight.oldest
-        offered, taken = Signal(), Signal()
+        m.submodules.bursts = bursts = Bursts(self.hw)
+        m.submodules.flight = flight = Flight(self.hw)
 
         pipe(m, wiring.flipped(self.i), bursts.i)
-        m.d.comb += [
-            axi.arvalid.eq(bursts.o.valid & flight.i.ready & (offered | ~self.bus.drain)),
-            axi.araddr.eq(bursts.o.p.address), axi.arlen.eq(bursts.o.p.beats - 1),
-            axi.arsize.eq(hw.bus_bytes.bit_length() - 1),
-            axi.arburst.eq(1), axi.arcache.eq(0b0011),
-            bursts.o.ready.eq(axi.arvalid & axi.arready),
-            flight.i.valid.eq(axi.arvalid & axi.arready), flight.i.payload.eq(bursts.o.payload),
-            oldest.taken.eq(taken),
-            self.o.valid.eq(axi.rvalid & oldest.present & ~self.bus.drain),
-            self.o.p.data.eq(axi.rdata), self.o.p.last.eq(oldest.ends & oldest.last),
-            axi.rready.eq(oldest.present & (self.o.ready | self.bus.drain)),
-            taken.eq(axi.rvalid & axi.rready), self.bus.progress.eq(taken),
-            self.bus.idle.eq(~oldest.present & ~offered),
-        ]
-        m.d.sync += [offered.eq(axi.arvalid & ~axi.arready),
-                     self.error.eq(taken & ((axi.rresp != OKAY) | (axi.rlast != oldest.ends)))]
+        wrong = read_bursts(m, flight, bursts.o, self.axi, self.o, self.bus)
+        m.d.sync += self.error.eq(wrong)
 
         return m
+
+
+def read_bursts(m: Module, flight: Flight, bursts, axi, o, bus) -> Value:
+    """Read a stream of bursts through one AXI port, as :class:`DmaReader` says.
+
+    Parameters
+    ----------
+    m : Module
+        Where the logic goes.
+    flight : Flight
+        Holds its bursts in flight.
+    bursts, o : stream.Interface
+        Bursts of :data:`deltamoe.rtl.memory.bursts.BURST`, in beats of the port; their beats.
+    axi, bus
+        The port; what ends its transfers.
+
+    Returns
+    -------
+    Value
+        A beat is taken, with an error.
+    """
+    oldest = flight.oldest
+    offered, taken = Signal(), Signal()
+
+    m.d.comb += [
+        axi.arvalid.eq(bursts.valid & flight.i.ready & (offered | ~bus.drain)),
+        axi.araddr.eq(bursts.p.address), axi.arlen.eq(bursts.p.beats - 1),
+        axi.arsize.eq((len(axi.rdata) // 8).bit_length() - 1),
+        axi.arburst.eq(1), axi.arcache.eq(0b0011),
+        bursts.ready.eq(axi.arvalid & axi.arready),
+        flight.i.valid.eq(axi.arvalid & axi.arready), flight.i.payload.eq(bursts.payload),
+        oldest.taken.eq(taken),
+        o.valid.eq(axi.rvalid & oldest.present & ~bus.drain),
+        o.p.data.eq(axi.rdata), o.p.last.eq(oldest.ends & oldest.last),
+        axi.rready.eq(oldest.present & (o.ready | bus.drain)),
+        taken.eq(axi.rvalid & axi.rready), bus.progress.eq(taken),
+        bus.idle.eq(~oldest.present & ~offered),
+    ]
+    m.d.sync += offered.eq(axi.arvalid & ~axi.arready)
+    return taken & ((axi.rresp != OKAY) | (axi.rlast != oldest.ends))

@@ -47,7 +47,8 @@ class DmaWriter(cycles.DmaWriter, wiring.Component):
     response. The transfer is ``done`` ``DONE`` cycles after its last response.
     """
 
-    record = Record(moves="writes beats", area=Area(), combinational={
+    record = Record(moves="writes beats", area=Area(
+        instances=lambda hw: int(hw.memory_ports == 1)), combinational={
         "axi.awvalid": ("bus.drain",),
         "axi.wdata": ("data.payload",),
         "axi.wvalid": ("data.valid",),
@@ -69,44 +70,61 @@ class DmaWriter(cycles.DmaWriter, wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        hw, axi = self.hw, self.axi
-        m.submodules.bursts = bursts = Bursts(hw)
-        left = Signal(9)
-        unanswered = Signal.like(self.i.p.beats)
-        last = Signal()
-        writing = Signal()
-        awaited = Signal()
-        single = Signal()
-        offered, begins, accepted, beat, answered = (Signal() for _ in range(5))
-        writes = Signal(init=1)
+        m.submodules.bursts = bursts = Bursts(self.hw)
 
         pipe(m, wiring.flipped(self.i), bursts.i)
-        m.d.comb += [
-            axi.awvalid.eq(offered | begins),
-            begins.eq(bursts.o.valid & ~writing & ~offered & ~self.bus.drain),
-            axi.awaddr.eq(bursts.o.p.address), axi.awlen.eq(bursts.o.p.beats - 1),
-            axi.awsize.eq(hw.bus_bytes.bit_length() - 1), axi.awburst.eq(1),
-            axi.awcache.eq(0b0011), accepted.eq(axi.awvalid & axi.awready),
-            bursts.o.ready.eq(accepted), axi.wvalid.eq((self.data.valid | ~writes) & writing),
-            axi.wdata.eq(self.data.payload), axi.wstrb.eq(writes.replicate(hw.bus_bytes)),
-            axi.wlast.eq(left == 1), beat.eq(axi.wvalid & axi.wready),
-            self.data.ready.eq(axi.wready & writing & writes),
-            axi.bready.eq(1), answered.eq(axi.bvalid & awaited),
-            self.bus.progress.eq(beat | answered), self.bus.idle.eq(~writing & ~awaited),
-        ]
-        m.d.sync += [
-            offered.eq(axi.awvalid & ~axi.awready),
-            writing.eq(begins | (writing & ~(beat & axi.wlast))),
-            unanswered.eq(unanswered + begins - answered),
-            awaited.eq(begins | (awaited & ~(answered & single))),
-            single.eq(Mux(begins == answered, single, Mux(begins, ~awaited, unanswered == 2))),
-            writes.eq(~self.bus.drain | (writes & axi.wvalid & ~axi.wready)),
-            self.done.eq(answered & last & ~writing & single),
-            self.error.eq(answered & (axi.bresp != OKAY)),
-        ]
-        with m.If(begins):
-            m.d.sync += [left.eq(bursts.o.p.beats), last.eq(bursts.o.p.last)]
-        with m.If(beat):
-            m.d.sync += left.eq(left - 1)
+        write_bursts(m, bursts.o, self.data, self.axi, self.bus, self.done, self.error)
 
         return m
+
+
+def write_bursts(m: Module, bursts, beats, axi, bus, done: Signal, error: Signal) -> None:
+    """Write a stream of bursts through one AXI port, as :class:`DmaWriter` says.
+
+    Parameters
+    ----------
+    m : Module
+        Where the logic goes.
+    bursts, beats : stream.Interface
+        Bursts of :data:`deltamoe.rtl.memory.bursts.BURST`, in beats of the port; their beats.
+    axi, bus
+        The port; what ends its transfers.
+    done, error : Signal
+        Registers: the last response of a transfer came in the cycle before; one that is an error.
+    """
+    left = Signal(9)
+    unanswered = Signal(COMMAND["beats"].shape)
+    last = Signal()
+    writing = Signal()
+    awaited = Signal()
+    single = Signal()
+    offered, begins, accepted, beat, answered = (Signal() for _ in range(5))
+    writes = Signal(init=1)
+
+    m.d.comb += [
+        axi.awvalid.eq(offered | begins),
+        begins.eq(bursts.valid & ~writing & ~offered & ~bus.drain),
+        axi.awaddr.eq(bursts.p.address), axi.awlen.eq(bursts.p.beats - 1),
+        axi.awsize.eq(len(axi.wstrb).bit_length() - 1), axi.awburst.eq(1),
+        axi.awcache.eq(0b0011), accepted.eq(axi.awvalid & axi.awready),
+        bursts.ready.eq(accepted), axi.wvalid.eq((beats.valid | ~writes) & writing),
+        axi.wdata.eq(beats.payload), axi.wstrb.eq(writes.replicate(len(axi.wstrb))),
+        axi.wlast.eq(left == 1), beat.eq(axi.wvalid & axi.wready),
+        beats.ready.eq(axi.wready & writing & writes),
+        axi.bready.eq(1), answered.eq(axi.bvalid & awaited),
+        bus.progress.eq(beat | answered), bus.idle.eq(~writing & ~awaited),
+    ]
+    m.d.sync += [
+        offered.eq(axi.awvalid & ~axi.awready),
+        writing.eq(begins | (writing & ~(beat & axi.wlast))),
+        unanswered.eq(unanswered + begins - answered),
+        awaited.eq(begins | (awaited & ~(answered & single))),
+        single.eq(Mux(begins == answered, single, Mux(begins, ~awaited, unanswered == 2))),
+        writes.eq(~bus.drain | (writes & axi.wvalid & ~axi.wready)),
+        done.eq(answered & last & ~writing & single),
+        error.eq(answered & (axi.bresp != OKAY)),
+    ]
+    with m.If(begins):
+        m.d.sync += [left.eq(bursts.p.beats), last.eq(bursts.p.last)]
+    with m.If(beat):
+        m.d.sync += left.eq(left - 1)

@@ -55,6 +55,7 @@ class Flight(wiring.Component):
     """
 
     record = Record(moves="counts beats", area=Area(
+        instances=lambda hw: hw.memory_ports,
         distributed=lambda hw: (Ram(STORED, hw.outstanding),)))
 
     i: stream.Interface

@@ -14,18 +14,21 @@ is sent in ``c + DmaWriter.BEAT`` at the earliest. A burst's last beat @ ``w`` e
 from collections.abc import Iterator
 
 from deltamoe.rtl import cycles
+from deltamoe.rtl.config import HwConfig
 from deltamoe.sim.memory import MemoryModel
+from deltamoe.sim.units.bursts import bursts
 
 
 class DmaWriter:
-    """One transfer of bursts, whose command was given in cycle ``command``."""
+    """One transfer, whose command was given in cycle ``command``."""
 
-    def __init__(self, command: int, lengths: list[int], memory: MemoryModel) -> None:
-        self.lengths, self.memory = lengths, memory
+    def __init__(self, command: int, address: int, beats: int, hw: HwConfig,
+                 memory: MemoryModel) -> None:
+        self.lengths, self.memory = bursts(address, beats, hw), memory
         self.slot, self.written = command + cycles.DmaWriter.BEAT, -1
 
-    def beats(self) -> Iterator[int]:
-        """Yield, for each beat, the first cycle in which it may be sent."""
+    def words(self) -> Iterator[int]:
+        """Yield, for each word, which is a beat, the first cycle in which it may be sent."""
         for length in self.lengths:
             self.slot = max(self.slot, self.written + cycles.DmaWriter.BEAT)
             for _ in range(length):

@@ -26,6 +26,7 @@ from deltamoe.rtl.program import Compute, Load, Operator, Store, Target
 from deltamoe.sim.memory import MemoryModel
 from deltamoe.sim.report.spans import LOAD, Span
 from deltamoe.sim.units.dma_reader import DmaReader
+from deltamoe.sim.units.interleaved_reader import InterleavedReader
 from deltamoe.sim.units.loader import Loader
 from deltamoe.sim.units.retirement import Retirement
 from deltamoe.sim.units.store_reader import StoreReader
@@ -43,7 +44,7 @@ class LoadExecutor:
     def __init__(self, hw: HwConfig, memory: MemoryModel, loader: Loader,
                  counters: dict[str, int]) -> None:
         self.hw, self.loader, self.counters = hw, loader, counters
-        self.reader = DmaReader(hw, memory)
+        self.reader = (DmaReader if hw.memory_ports == 1 else InterleavedReader)(hw, memory)
         self.finished: list[int] = []
         self.free = 0
         self.spans: list[Span] = []

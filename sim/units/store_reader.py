@@ -26,8 +26,8 @@ from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.program import Store, Target
 from deltamoe.sim.memory import MemoryModel
 from deltamoe.sim.ports import Busy
-from deltamoe.sim.units.bursts import bursts
 from deltamoe.sim.units.dma_writer import DmaWriter
+from deltamoe.sim.units.interleaved_writer import InterleavedWriter
 
 AHEAD = cycles.StoreReader.AHEAD
 
@@ -53,13 +53,14 @@ class StoreReader:
         """Run the next transfer, which entered the queue in cycle ``entered``; return its end."""
         port, words = self.ports.get(store.target), 1 + (store.target == Target.REFERENCE)
         command = max(entered + cycles.Fifo.timing.latency, self.ends[-1] + 1 if self.ends else 0)
-        writer = DmaWriter(command, bursts(store.address, store.beats, self.hw), self.memory)
+        make = DmaWriter if self.hw.memory_ports == 1 else InterleavedWriter
+        writer = make(command, store.address, store.beats, self.hw, self.memory)
         read, sent = command, deque([command] * AHEAD, maxlen=AHEAD)
-        for slot in writer.beats():
+        for slot in writer.words():
             for _ in range(words):
                 read = max(read, sent[0]) + 1
                 if port:
                     read = port.free(read)
-            writer.send(max(read + cycles.StoreReader.LATENCY, slot))
-            sent.append(writer.written)
+            sent.append(max(read + cycles.StoreReader.LATENCY, slot))
+            writer.send(sent[-1])
         return writer.done

@@ -69,7 +69,8 @@ def spread(rams: Iterable[Ram]) -> Counter:
 
 
 @pytest.mark.parametrize("changes", [
-    {}, {"state_words": 0, "reference_words": 0, "groups": 16, "read_words": 4}], ids=str)
+    {}, {"state_words": 0, "reference_words": 0, "groups": 16, "read_words": 4},
+    {"memory_ports": 2, "outstanding": 8}], ids=str)
 def test_a_record_declares_the_memories_that_its_unit_makes(
         changes: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of those in block RAM, and of the distributed ones those that it counts."""
@@ -94,6 +95,13 @@ def test_a_record_declares_the_memories_that_its_unit_makes(
 def test_logic_of_a_design_that_the_fit_has_not_seen() -> None:
     for name, most in MOST.items():
         assert max(abs(error[name]) for error in errors()) <= most
+
+
+def test_no_estimate_of_what_was_never_counted() -> None:
+    hw = replace(PRESETS["nano"], memory_ports=2)
+    with pytest.raises(ValueError, match=r"^nano: the area of InterleavedReader and "
+                                         r"InterleavedWriter is not estimated, since "):
+        area(hw)
 
 
 def test_fit_recovers_a_model_of_its_own_form() -> None:

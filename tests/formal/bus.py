@@ -16,11 +16,10 @@ from amaranth.hdl import Assert, Assume
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from deltamoe.rtl.config import HwConfig
+from deltamoe.rtl.config import PAGE, HwConfig
 from deltamoe.rtl.control.register_map import REGISTERS, register_map
 from deltamoe.rtl.control.registers import Registers
 from deltamoe.rtl.control.run_control import PROBLEM
-from deltamoe.rtl.cycles import PAGE
 from deltamoe.rtl.formats import COMMAND
 from deltamoe.rtl.memory.axi import ADDRESS_WIDTH, OKAY, AxiLite
 from deltamoe.rtl.memory.dma_reader import DmaReader

@@ -114,6 +114,12 @@ def test_more_than_the_maximum_is_refused_by_name(name: str) -> None:
     ({"attention_lag": 2}, "attention_lag=2 is not a power of two minus one$"),
     ({"attention_lag": -1}, "attention_lag=-1 is not a positive integer$"),
     ({"groups": True}, "groups=True is not a positive integer$"),
+    ({"memory_ports": 3}, "memory_ports=3 is not 1, 2 or 4, with at least 4 bytes each of lanes=8"),
+    ({"memory_ports": 4}, "memory_ports=4 is not 1, 2 or 4, with at least 4 bytes each of lanes=8"),
+    ({"memory_ports": 2, "burst_beats": 12}, "burst_beats=12 is not a power of two in 2..256: "),
+    ({"memory_ports": 2, "burst_beats": 1}, "burst_beats=1 is not a power of two in 2..256: "),
+    ({"memory_ports": 2, "lanes": 64, "burst_beats": 256},
+     "burst_beats=256 is not a power of two in 2..128: "),
 ])
 def test_impossible_hardware_is_refused_by_name(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
@@ -123,8 +129,9 @@ def test_impossible_hardware_is_refused_by_name(changes: dict, message: str) -> 
 @pytest.mark.parametrize("hw", [
     LARGEST, replace(NANO, max_experts=255, max_tokens=FIELD // 2, max_depth=FIELD // 2,
                      queue_words=FIELD, **STATELESS),
-    replace(SMALLEST, **STATELESS), pytest.param(replace(SMALLEST, groups=32), marks=SLOW)],
-    ids=["largest", "tokens", "stateless", "groups"])
+    replace(SMALLEST, memory_ports=2, burst_beats=2), replace(SMALLEST, **STATELESS),
+    pytest.param(replace(SMALLEST, groups=32), marks=SLOW)],
+    ids=["largest", "tokens", "ports", "stateless", "groups"])
 def test_hardware_at_its_limits_elaborates(hw: HwConfig) -> None:
     waiting, count = [Fragment.get(Accelerator(hw), None)], 0
     while waiting:

@@ -84,9 +84,15 @@ def test_the_walker_goes_through_boxes_bit_by_bit() -> None:
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Paths]:
-    """Paths of all units of ``nano`` and of the one that it does without."""
+    """Paths of all units of ``nano``, with one port of memory and with two."""
     hw = replace(PRESETS["nano"], last_key=True)
-    return paths_of_units(Accelerator(hw), units().values())
+    paths = paths_of_units(Accelerator(hw), units().values())
+    several = replace(hw, memory_ports=2)
+    for unit, more in paths_of_units(Accelerator(several), units().values()).items():
+        of = paths.setdefault(unit, {})
+        for output, inputs in more.items():
+            of[output] = of.get(output, set()) | inputs
+    return paths
 
 
 def test_every_unit_is_in_the_accelerator(found) -> None:

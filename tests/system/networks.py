@@ -25,6 +25,9 @@ HARDWARE = {
     "pairs": replace(NANO, name="pairs", groups=12, read_words=2, packed=True),
     "small": replace(NANO, name="small", weight_rows=64, kv_rows=128, program_depth=16,
                      max_depth=64, queue_words=16),
+    "ports": replace(NANO, name="ports", memory_ports=2, burst_beats=8, outstanding=3),
+    "four": replace(NANO, name="four", lanes=16, groups=6, memory_ports=4, burst_beats=4,
+                    outstanding=5, act_words=512),
 }
 ROUTINGS = ("free", "one", "ties")
 

@@ -1,15 +1,21 @@
 """Bad programs and a failing memory stop the accelerator cleanly, with a code and an index."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import deltamoe
 from deltamoe.boards import PRESETS
 from deltamoe.boards.verilator import engine
+from deltamoe.boards.verilator.board import Verilated
+from deltamoe.golden.engines import integer_output
 from deltamoe.golden.library import default_image, find
 from deltamoe.rtl.compiler.assembler import NetworkProgram
 from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.control.counters import COUNTERS
+from deltamoe.rtl.control.register_map import COUNTERS_OFFSET, REGISTERS
 from deltamoe.rtl.program import (
     DESCRIPTOR_BYTES,
     Attention,
@@ -22,8 +28,11 @@ from deltamoe.rtl.program import (
     Target,
 )
 from tests.support.descriptors import broken
+from tests.system.networks import HARDWARE
 
 HW = PRESETS["nano"]
+STATUS = REGISTERS["status"].mask
+PORTED = HARDWARE["ports"]
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +160,103 @@ def test_bus_error(program: NetworkProgram, where: str) -> None:
     memory = program.with_image(default_image(program.config).numpy())
     result = engine.run(program, memory, max_cycles=100_000, fail_address=address)
     assert (result.error, result.error_index) == (ErrorCode.BUS, index)
+
+
+class Ported:
+    """The digits on hardware with several ports, again and again on one model."""
+
+    def __init__(self, model: Verilated) -> None:
+        self.model, self.network = model, find("digits")
+        self.image = default_image(self.network.quantized.config)
+        self.program = compile_program(self.network.quantized, PORTED)
+        self.expected, _ = integer_output(self.network, self.image, 0)
+        model.write_memory(0, self.program.with_image(self.image.numpy()).tobytes())
+
+    def read(self, name: str) -> int:
+        return self.model.read_register(REGISTERS[name].offset)
+
+    def write(self, name: str, value: int) -> None:
+        self.model.write_register(REGISTERS[name].offset, value)
+
+    def start(self) -> None:
+        for name, value in (("program_length", len(self.program.descriptors)),
+                            ("memory_size", self.program.size),
+                            ("control", REGISTERS["control"].mask("start"))):
+            self.write(name, value)
+
+    def wait(self, *bits: str) -> None:
+        """Let time pass until these bits of the status have fallen."""
+        for _ in range(10_000):
+            if not self.read("status") & STATUS(*bits):
+                return
+            self.model.pause()
+        raise AssertionError(f"{bits} stay")
+
+    def runs_well(self) -> None:
+        """Bits and counters are those after power-up."""
+        self.start()
+        self.wait("busy")
+        assert (self.read("status"), self.read("error_code")) == (STATUS("done"), 0)
+        memory = np.frombuffer(self.model.read_memory(0, self.program.size), np.uint8)
+        tokens, scores = self.program.outputs(memory)
+        np.testing.assert_array_equal(tokens, self.expected.x)
+        np.testing.assert_array_equal(scores, self.expected.scores)
+        cycles = self.model.read_register(COUNTERS_OFFSET + 8 * list(COUNTERS).index("cycles"))
+        assert cycles == deltamoe.simulate("digits", PORTED).cycles
+
+
+@pytest.fixture(scope="module")
+def ported() -> Iterator[Ported]:
+    with Verilated(PORTED, pause=100, power_up_seed=1) as model:
+        yield Ported(model)
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize("port", range(PORTED.memory_ports))
+@pytest.mark.parametrize("where", ["weights", "store", "program"])
+def test_bus_error_of_any_port(ported: Ported, where: str, port: int) -> None:
+    """It is told of the descriptor whose beat it is, though ports read ahead; then all is right."""
+    program = ported.program
+    index = {"weights": first(program, Load, target=Target.WEIGHTS),
+             "store": first(program, Store), "program": 0}[where]
+    begin, beats = ((0, DESCRIPTOR_BYTES // PORTED.bus_bytes * PORTED.piece) if where == "program"
+                    else (program.descriptors[index].address, program.descriptors[index].beats))
+    address = next(place for place in range(begin, begin + beats * PORTED.bus_bytes)
+                   if place // PORTED.block_bytes % PORTED.memory_ports == port)
+    ported.model.fail(address)
+    ported.start()
+    ported.wait("busy")
+    assert ported.read("status") & STATUS("error")
+    assert (ported.read("error_code"), ported.read("error_index")) == (ErrorCode.BUS, index)
+    ported.model.fail(None)
+    ported.runs_well()
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize("pauses", [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233])
+def test_a_reset_at_any_time_of_several_ports(ported: Ported, pauses: int) -> None:
+    """What is in flight is ended, and the next program is as after power-up."""
+    ported.start()
+    for _ in range(pauses):
+        ported.model.pause()
+    ported.write("control", REGISTERS["control"].mask("reset"))
+    ported.wait("busy", "draining")
+    ported.runs_well()
+
+
+@pytest.mark.verilator
+def test_several_ports_that_are_silent(ported: Ported) -> None:
+    """The watchdog ends the program; when memory answers again, all is right."""
+    watchdog = ported.read("watchdog")
+    ported.model.silence(True)
+    ported.write("watchdog", 500)
+    ported.start()
+    ported.wait("busy")
+    assert ported.read("error_code") == ErrorCode.WATCHDOG
+    assert ported.read("status") & STATUS("draining")
+    ported.model.silence(False)
+    ported.write("watchdog", watchdog)
+    ported.runs_well()
 
 
 @pytest.mark.verilator

@@ -20,13 +20,14 @@ from deltamoe.golden.library import find
 from deltamoe.golden.quantization.quantized import QuantizedModel
 from deltamoe.rtl.compiler.assembler import NetworkProgram
 from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.rtl.config import HwConfig
 from deltamoe.rtl.control.counters import COUNTERS
 from deltamoe.rtl.control.register_map import COUNTERS_OFFSET, REGISTERS
 from deltamoe.rtl.program import ErrorCode
 from deltamoe.sim.facts import from_trace
 from deltamoe.sim.machine import simulate
 from deltamoe.sim.memory import MemoryModel
-from tests.system.networks import make
+from tests.system.networks import HARDWARE, make
 
 NANO = PRESETS["nano"]
 BENCH = Path(__file__).parents[1] / "bench" / "four_state.v"
@@ -65,12 +66,12 @@ def random_case(seed: int) -> Case:
     return make_case(*make(seed, NANO, "free"))
 
 
-def digit() -> Case:
-    return make_case(find("digits").quantized, digits("test")[0][0], 0)
+def digit(hw: HwConfig = NANO) -> Case:
+    return make_case(find("digits").quantized, digits("test")[0][0], 0, hw)
 
 
-def make_case(model: QuantizedModel, image: Tensor, task: int) -> Case:
-    program, trace = compile_program(model, NANO, task), infer(model, image, task)
+def make_case(model: QuantizedModel, image: Tensor, task: int, hw: HwConfig = NANO) -> Case:
+    program, trace = compile_program(model, hw, task), infer(model, image, task)
     counters = simulate(program, from_trace(trace, program.config)).counters
     return Case(program, program.with_image(image.numpy()), trace, counters)
 
@@ -78,7 +79,7 @@ def make_case(model: QuantizedModel, image: Tensor, task: int) -> Case:
 @pytest.mark.verilator
 @pytest.mark.parametrize("count", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_random_power_up(count: int, seed: int) -> None:
-    for case in (random_case(SEED), digit()):
+    for case in (random_case(SEED), digit(), digit(HARDWARE["ports"])):
         for number in range(count):
             result = engine.run(case.program, case.memory, power_up_seed=1 + 100 * seed + number)
             assert result.error == ErrorCode.NONE

@@ -14,10 +14,11 @@ from deltamoe.host.files import write_folder
 
 
 @cache
-def small(board: str) -> Core:
+def small(board: str, ports: int = 1) -> Core:
     """The multipliers and the bus of ``nano`` on another board, which takes seconds to make."""
-    there = replace(BOARDS[board], hardware=replace(PRESETS["nano"], name=board))
-    return Core(board=there, source=lambda _: verilog(PRESETS["nano"]))
+    hw = replace(PRESETS["nano"], memory_ports=ports)
+    there = replace(BOARDS[board], hardware=replace(hw, name=board))
+    return Core(board=there, source=lambda _: verilog(hw))
 
 
 def header(core: Core) -> str:

@@ -21,7 +21,9 @@ proc current_fileset {} {return sources}
 proc get_bd_addr_segs what {
     if {[string match {*/\*} $what]} {
         set within [string trimright $what *]
-        return [list ${within}HP0_DDR_LOW ${within}HP0_LPS_OCM ${within}HP0_QSPI]
+        regexp {SAXIGP(\d)} $within _ gp
+        set port HP[expr {$gp - 2}]
+        return [list ${within}${port}_DDR_LOW ${within}${port}_LPS_OCM ${within}${port}_QSPI]
     }
     return $what
 }

@@ -23,9 +23,9 @@ PINS = re.compile(r"%\w+-(PIN\w+)|pin connection", re.IGNORECASE)
 """What a lint says of an instance whose pins do not fit."""
 
 
-def build_soc(memory: str, folder: Path) -> None:
+def build_soc(memory: str, folder: Path, ports: int = 1) -> None:
     """Write a SoC into a folder."""
-    package = written(FORMATS["litex"], small("nano"), folder / "package")
+    package = written(FORMATS["litex"], small("nano", ports), folder / "package")
     done = subprocess.run([sys.executable, SCRIPT, package, memory], cwd=folder,
                           capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -36,9 +36,10 @@ MEMORIES = pytest.mark.parametrize("memory", ["sdram", "bus"])
 
 
 @MEMORIES
-def test_a_soc_with_every_pin_connected(memory: str, tmp_path: Path) -> None:
-    build_soc(memory, tmp_path)
-    core = small("nano")
+@pytest.mark.parametrize("ports", [1, 2])
+def test_a_soc_with_every_pin_connected(memory: str, ports: int, tmp_path: Path) -> None:
+    build_soc(memory, tmp_path, ports)
+    core = small("nano", ports)
     soc = json.loads((tmp_path / "soc.json").read_text())
     region = soc["memories"]["deltamoe"]
     assert (region["base"], region["size"]) == (0x9000_0000, 4096)
@@ -48,12 +49,15 @@ def test_a_soc_with_every_pin_connected(memory: str, tmp_path: Path) -> None:
 
     text = (tmp_path / "soc.v").read_text()
     assert ("sdram" in text) == (memory == "sdram")
-    assert set(re.findall(r"^\s+\.([ms]_axi_\w+)\s", text, re.MULTILINE)) == {
+    assert set(re.findall(r"^\s+\.([ms]\d?_axi_\w+)\s", text, re.MULTILINE)) == {
         port.name for port in core.ports if "axi" in port.name}
     stand_in = header(core)
     (tmp_path / "core.v").write_text(stand_in)
     assert not PINS.search(lint("soc", tmp_path, "soc.v", "core.v"))
-    (tmp_path / "core.v").write_text(stand_in.replace("[63:0] m_axi_rdata", "m_axi_rdata"))
+    data = next(port for port in core.ports if port.name.endswith("rdata") and port.name[0] == "m")
+    narrow = stand_in.replace(f"{data.range}{data.name}", data.name)
+    assert narrow != stand_in
+    (tmp_path / "core.v").write_text(narrow)
     assert PINS.search(lint("soc", tmp_path, "soc.v", "core.v")), "the lint sees no wrong width"
 
 

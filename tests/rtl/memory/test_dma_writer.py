@@ -5,7 +5,6 @@ import numpy as np
 from deltamoe.rtl.memory.dma_writer import DmaWriter
 from deltamoe.sim.memory import MemoryModel
 from deltamoe.sim.units import dma_writer
-from deltamoe.sim.units.bursts import bursts
 from tests.support.bench import simulate
 from tests.support.cases import HW
 
@@ -44,8 +43,8 @@ def test_writer_takes_the_simulated_cycles(seed: int) -> None:
                 ctx.set(dut.i.valid, 0)
                 cycle += 1
             assert memory == {address + 8 * n: 1000 + n for n in range(beats)}
-            writer = dma_writer.DmaWriter(0, bursts(address, beats, HW), MemoryModel(LATENCY))
-            for slot in writer.beats():
+            writer = dma_writer.DmaWriter(0, address, beats, HW, MemoryModel(LATENCY))
+            for slot in writer.words():
                 writer.send(slot)
             assert done == writer.done
 
