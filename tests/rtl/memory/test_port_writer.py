@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deltamoe.rtl.memory.port_writer import PortWriter, waiting_words
+from deltamoe.rtl.memory.port_writer import PortWriter
 from tests.rtl.memory.test_interleaved_reader import LATENCY, PORTS
 from tests.support.bench import simulate
 from tests.support.ports import WritePort, content
@@ -49,8 +49,8 @@ def test_a_burst_begins_when_it_is_whole_and_waits_for_nothing(seed: int) -> Non
 
 
 def test_words_wait_while_there_is_room() -> None:
-    """While memory takes nothing; then all of them are written."""
-    dut, room = PortWriter(HW), waiting_words(HW)
+    """Two bursts, while memory takes nothing, as the simulator has it; then they are written."""
+    dut, room = PortWriter(HW), 2 * HW.block_words
     stopped = [True]
     port = WritePort(dut.axi, latency=LATENCY, pauses=lambda: stopped[0])
 
