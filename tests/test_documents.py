@@ -141,9 +141,11 @@ def test_programs_use_every_field() -> None:
     """One that no program sets would be no part of the language."""
     nano, used = PRESETS["nano"], set()
     small = replace(nano, name="small", state_words=320, reference_words=320)
+    beside = replace(nano, name="beside", last_key=True)
     for model, hw, policy, theta in (
             ("digits", nano, "dense", 0), ("digits", nano, "delta", 1),
             ("digits", small, "delta", 1), ("digits", nano, "token-gate", 0),
+            ("digits", beside, "dense", 0),
             ("m3vit-tiny-129", PRESETS["zcu102"], "zero-skip", 0),
             ("m3vit-tiny-129", PRESETS["ulx3s"], "dense", 0)):
         config = MODELS[model]
