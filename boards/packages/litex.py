@@ -23,9 +23,10 @@ from pathlib import Path
 
 from litex.gen import LiteXModule
 from litex.soc.integration.soc import SoCRegion
+from litex.soc.interconnect import stream
 from litex.soc.interconnect.axi import AXIInterface, AXILiteInterface
 from litex.soc.interconnect.csr_eventmanager import EventManager, EventSourceLevel
-from migen import ClockSignal, Instance, ResetSignal, Signal
+from migen import Cat, ClockSignal, If, Instance, ResetSignal, Signal, log2_int
 
 SOURCE = Path(__file__).with_name("{name}.v")
 
@@ -67,6 +68,43 @@ class DeltaMoE(LiteXModule):
         )
 
 
+class Narrowed(LiteXModule):
+    """A wide port of LiteDRAM as neighboring words of a narrow one, a word in each cycle.
+
+    LiteDRAM's own converter takes a cycle more for each wide word.
+    """
+
+    def __init__(self, wide, narrow):
+        count = Signal(max=wide.data_width // narrow.data_width)
+        self.cmd = cmd = stream.Buffer([("we", 1), ("addr", wide.address_width)])
+        self.comb += [
+            wide.cmd.connect(cmd.sink),
+            narrow.cmd.valid.eq(cmd.source.valid),
+            narrow.cmd.we.eq(cmd.source.we),
+            narrow.cmd.addr.eq(Cat(count, cmd.source.addr)),
+            cmd.source.ready.eq(narrow.cmd.ready & (count == 2**len(count) - 1)),
+        ]
+        self.sync += If(narrow.cmd.valid & narrow.cmd.ready, count.eq(count + 1))
+        self.wdata = stream.StrideConverter(wide.wdata.description, narrow.wdata.description)
+        self.rdata = stream.StrideConverter(narrow.rdata.description, wide.rdata.description)
+        self.comb += [wide.wdata.connect(self.wdata.sink), self.wdata.source.connect(narrow.wdata),
+                      narrow.rdata.connect(self.rdata.sink), self.rdata.source.connect(wide.rdata)]
+
+
+def memory_port(soc, name):
+    """Return a port of the SoC's SDRAM that is as wide as the accelerator's."""
+    width = soc.sdram.crossbar.controller.data_width
+    if width >= {data_bits}:
+        return soc.sdram.crossbar.get_port(data_width={data_bits})
+    from litedram.common import LiteDRAMNativePort
+
+    narrow = soc.sdram.crossbar.get_port()
+    wide = LiteDRAMNativePort("both", narrow.address_width - log2_int({data_bits} // width),
+                              {data_bits}, id=narrow.id)
+    soc.add_module(f"{{name}}_narrowed", Narrowed(wide, narrow))
+    return wide
+
+
 def add_deltamoe(soc, name="deltamoe", origin=0x9000_0000):
     """Add the accelerator to a SoC, and return it.
 
@@ -86,9 +124,9 @@ def add_deltamoe(soc, name="deltamoe", origin=0x9000_0000):
         if hasattr(soc, "sdram"):
             from litedram.frontend.axi import LiteDRAMAXI2Native
 
-            port = soc.sdram.crossbar.get_port(data_width={data_bits})
-            soc.add_module(f"{{name}}_memory{{number or ''}}",
-                           LiteDRAMAXI2Native(memory, port))
+            where = f"{{name}}_memory{{number or ''}}"
+            port = memory_port(soc, where)
+            soc.add_module(where, LiteDRAMAXI2Native(memory, port))
         else:
             bus = AXIInterface({data_bits}, soc.bus.address_width, id_width=1)
             soc.comb += memory.connect(bus)
