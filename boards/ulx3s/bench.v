@@ -6,7 +6,7 @@ module bench (
   input sent_valid, taken_ready,
   output sent_ready, taken_valid,
   output [7:0] taken,
-  output ar, r, r_last, aw, w, w_last, b
+  output broken, ar, r, r_last, aw, w, w_last, b
 );
   wire [12:0] a;
   wire [1:0] ba, dm;
@@ -23,7 +23,7 @@ module bench (
 
   sdram chip (
     .clk(clk), .cke(cke), .cs_n(cs_n), .ras_n(ras_n), .cas_n(cas_n), .we_n(we_n), .a(a), .ba(ba),
-    .dm(dm), .dq(dq)
+    .dm(dm), .dq(dq), .broken(broken)
   );
 
   assign ar = soc.`ACCELERATOR.m_axi_arvalid && soc.`ACCELERATOR.m_axi_arready;

@@ -1,7 +1,7 @@
 // A chip of SDRAM, 4 banks of 8192 rows of 512 words of 16 bits (MT48LC16M16), for simulation.
 //
 // It answers one word to each command, 2 cycles later, as its mode register must be set. It ends the
-// simulation when a command breaks a rule of the data sheet: the chip was not woken up, a row is not
+// simulation, by ``broken``, when a command breaks a rule of the data sheet: the chip was not woken up, a row is not
 // open or already is, a time between two commands is too short, or in PERIOD cycles come fewer than
 // REFRESHES refreshes. Times are in cycles, from the arguments of the program. Its clock is half a cycle behind that of the controller,
 // whose outputs change at the rising edge; on the board it is a quarter of a cycle.
@@ -10,7 +10,8 @@ module sdram (
   input clk, cke, cs_n, ras_n, cas_n, we_n,
   input [12:0] a,
   input [1:0] ba, dm,
-  inout [15:0] dq
+  inout [15:0] dq,
+  output reg broken
 );
   localparam MODE = 3'b000, REFRESH = 3'b001, PRECHARGE = 3'b010, ACTIVATE = 3'b011, WRITE = 3'b100,
              READ = 3'b101, NOTHING = 3'b111;
@@ -46,7 +47,7 @@ module sdram (
   task automatic require(input holds, input [255:0] rule);
     if (!holds) begin
       $fdisplay(32'h8000_0002, "SDRAM, cycle %0d, command %b of bank %0d: %0s", now, command, ba, rule);
-      $finish;
+      broken = 1;
     end
   endtask
 
@@ -80,6 +81,7 @@ module sdram (
   endtask
 
   always @(negedge clk) begin
+    broken = 0;
     require(given, "a time is missing");
     late <= found;
     driven <= reading;

@@ -85,16 +85,20 @@ def model() -> Model:
     return build(small("nano"), MHZ)
 
 
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return deltamoe.build("digits", "nano", tmp_path_factory.mktemp("built") / "digits").folder
+
+
 @pytest.mark.slow  # the build takes minutes
 @pytest.mark.verilator
-def test_digits_run_through_uart_and_sdram(model: Model, tmp_path: Path) -> None:
+def test_digits_run_through_uart_and_sdram(model: Model, digits: Path) -> None:
     """No bit differs; SDRAM obeys its data sheet, and gives 2 bytes in a cycle at most."""
     network = find("digits")
     pixels = default_image(network.quantized.config)
     expected, _ = integer_output(network, pixels, 0)
-    deltamoe.build("digits", "nano", tmp_path / "digits")
     with Simulated(model) as soc:
-        device = Device(tmp_path / "digits", soc)
+        device = Device(digits, soc)
         for _ in range(2):
             found = device.run(pixels.numpy())
             np.testing.assert_array_equal(found.tokens, expected.x)
@@ -103,7 +107,7 @@ def test_digits_run_through_uart_and_sdram(model: Model, tmp_path: Path) -> None
         reads, writes = (measured(bursts, 8) for bursts in soc.bursts())
     assert reads["bytes"] == 2 * counters["bytes_read"]
     assert writes["bytes"] == 2 * counters["bytes_written"]
-    assert 1.5 < reads["bytes_per_cycle"] <= 2
+    assert 1.75 < reads["bytes_per_cycle"] <= 2
     assert 4 <= reads["interval"] < 4.5
 
 
@@ -124,15 +128,14 @@ def test_memory_keeps_its_bytes(model: Model, seed: int) -> None:
 @pytest.mark.slow
 @pytest.mark.verilator
 @pytest.mark.parametrize(("name", "cycles", "rule"), [
-    ("T_RP", 8, "tRP"), ("T_RCD", 8, "tRCD"), ("T_RAS", 16, "tRAS"), ("T_RC", 32, "tRC"),
-    ("T_RFC", 32, "tRFC"), ("T_WR", 16, "tWR"), ("REFRESHES", 1100, "refreshed too seldom")])
-def test_a_slower_chip_is_noticed(model: Model, name: str, cycles: int, rule: str) -> None:
+    ("T_RP", 8, "tRP"), ("T_RCD", 8, "tRCD"), ("T_RAS", 64, "tRAS"), ("T_RC", 64, "tRC"),
+    ("T_RFC", 32, "tRFC"), ("T_WR", 32, "tWR"), ("REFRESHES", 1100, "refreshed too seldom")])
+def test_a_slower_chip_is_noticed(model: Model, digits: Path, name: str, cycles: int,
+                                  rule: str) -> None:
     """Each rule of the chip's model is one that the controller could break."""
     def use() -> None:
         with Simulated(model, {**times(MHZ), name: cycles}) as soc:
-            for row in range(40):
-                soc.write_memory(4096 * row, bytes(1024))
-                soc.read_memory(0, 4)
+            Device(digits, soc).run(np.zeros((1, 8, 8), np.uint8))
             soc.wait(1e-2)
 
     with pytest.raises(DeviceError, match=f"the simulated SoC has ended: SDRAM, .*: *{rule}"):
