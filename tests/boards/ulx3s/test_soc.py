@@ -4,20 +4,27 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import deltamoe
+from deltamoe.boards import BOARDS
 from deltamoe.boards.driver.device import Device, DeviceError
+from deltamoe.boards.packages.core import Core
 from deltamoe.boards.ulx3s import gateware, simulation
 from deltamoe.boards.ulx3s.gateware import Gateware, check_litex, generate
 from deltamoe.boards.ulx3s.simulation import Model, Simulated, build, times
 from deltamoe.experiments.sdram import measured
+from deltamoe.golden.config import MODELS
 from deltamoe.golden.engines import integer_output
-from deltamoe.golden.library import default_image, find
+from deltamoe.golden.library import default_image, find, untrained
 from deltamoe.host.processes import ProgramError
+from deltamoe.rtl.compiler.entry import compile_program
+from deltamoe.sim.facts import from_trace
+from deltamoe.sim.machine import simulate
 from tests.boards.packages.cores import small
 
 MHZ = 50.0
@@ -109,6 +116,24 @@ def test_digits_run_through_uart_and_sdram(model: Model, digits: Path) -> None:
     assert writes["bytes"] == 2 * counters["bytes_written"]
     assert 1.75 < reads["bytes_per_cycle"] <= 2
     assert 4 <= reads["interval"] < 4.5
+
+
+@pytest.mark.slow  # the build takes minutes, the run one
+@pytest.mark.verilator
+def test_two_blocks_run_on_all_of_ulx3s(tmp_path: Path) -> None:
+    """One of them with experts. No bit differs; the preset's memory is right within 4 %."""
+    board = BOARDS["ulx3s"]
+    network = untrained(replace(MODELS["m3vit-tiny-129"], name="blocks", num_layers=2))
+    pixels = default_image(network.quantized.config)
+    expected, trace = integer_output(network, pixels, 0)
+    network.quantized.save(tmp_path / "blocks.safetensors")
+    made = deltamoe.build(tmp_path / "blocks.safetensors", board.hardware, tmp_path / "blocks")
+    program = compile_program(network.quantized, board.hardware)
+    predicted = simulate(program, from_trace(trace, network.quantized.config), board.memory)
+    with Simulated(build(Core(board=board), MHZ)) as soc:
+        device = Device(made.folder, soc)
+        np.testing.assert_array_equal(device.run(pixels.numpy()).tokens, expected.x)
+        assert 1 <= device.counters()["cycles"] / predicted.cycles < 1.04
 
 
 @pytest.mark.slow
