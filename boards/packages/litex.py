@@ -169,5 +169,6 @@ FORMAT = Format(
     name="litex", holds="Python module that adds the accelerator to a SoC of LiteX", files=files,
     use=lambda core: f"from {core.name} import add_deltamoe, with the folder on PYTHONPATH",
     checked="LiteX makes SoCs with it, with SDRAM and without; every pin is connected with its "
-            "width; the digits run on both in Verilator, and no bit differs (long tests)",
-    unchecked="nothing of the module; no SoC with it has been routed, or run on a board")
+            "width; the digits run on both in Verilator, and no bit differs (long tests). A SoC of "
+            "ULX3S with nano is routed",
+    unchecked="nothing of the module; no SoC with it has been run on a board")

@@ -23,7 +23,7 @@ def bitstream(
     allow_slow: Annotated[bool, typer.Option(help="Write it even if timing is not met.")] = False,
     json: JsonFile = None,
 ) -> None:
-    """Build a bitstream with LiteX, Yosys and nextpnr: an hour and more; what they make is kept.
+    """Build a bitstream by LiteX, Yosys and nextpnr: half an hour and more; what they make is kept.
 
     The SoC has the accelerator, a controller of SDRAM, and a bridge from the UART to all of it.
     """
