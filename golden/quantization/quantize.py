@@ -21,7 +21,11 @@ network's own operands (-2.6 dB, they fit the calibration images too well), two 
 activation table, one rising and one falling (+1.1 dB, but a value beyond those of calibration would
 be taken for one of the other range). Ranges of queries and keys, and of values and the projection,
 are equalized in all of these. What is left is that of uint8: exponentials (31 to 39 dB by
-themselves) and hidden values (32 to 35 dB).
+themselves) and hidden values (32 to 35 dB). A copy of the network in float64, in which each
+rounding can be left out, has on 8 crops of a photograph that calibration did not see 28.8 dB; 29.5
+with exponentials rounded once, where the table rounds before and behind its shift; 30.3 without
+that, 30.6 without the rounding of hidden values, and 32.4 without both. Rounding exponentials with
+an offset that differs from key to key comes to 30.0 dB, as ten bits do.
 """
 
 import math

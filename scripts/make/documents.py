@@ -11,6 +11,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from deltamoe.boards import BOARDS, PRESETS
+from deltamoe.boards.driver.bitstream import read_bitstream
 from deltamoe.boards.packages import FORMATS
 from deltamoe.boards.synthesis.parts import PARTS, RESOURCES
 from deltamoe.experiments.reading import bundled
@@ -38,6 +39,9 @@ from deltamoe.sim.report.losses import CAUSES
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("rtl", "golden", "sim", "boards", "tests", "scripts")
 DOCUMENTS = (ROOT / "README.md", *(ROOT / folder / "README.md" for folder in FOLDERS))
+
+BITSTREAMS = ROOT / "boards/ulx3s/bitstreams"
+"""Manifests of bitstreams that were built, each in a folder of its accelerator's name."""
 
 RESULTS = ROOT / "scripts/README.md"
 """Where each measured figure is stated."""
@@ -222,6 +226,20 @@ def packages() -> str:
         for name, form in FORMATS.items()))
 
 
+def bitstreams() -> str:
+    """Return the bitstreams that were built, by their manifests."""
+    made = [read_bitstream(path.parent) for path in sorted(BITSTREAMS.glob("*/manifest.json"))]
+    return table(("SoC with", "clock", "reached", "slack", "LUTs", "flip-flops", "multipliers",
+                  "block RAMs", "seed", "geometry", "netlist"), (
+        (f"`{one.soc.hardware.name}`", f"{one.soc.clock_mhz:g} MHz",
+         f"{one.timing.fmax_mhz:.1f} MHz", f"{one.timing.slack_ns:.2f} ns",
+         *(f"{cells.used:,} of {cells.available:,}" for cells in map(
+             one.utilization.__getitem__,
+             ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD"))),
+         one.seed, f"`{one.soc.hardware.configuration:08x}`", f"`{one.netlist[:12]}`")
+        for one in made))
+
+
 def losses() -> str:
     """Return the causes for which a multiplier makes no product."""
     return table(("cause", "meaning"), CAUSES.items())
@@ -269,7 +287,7 @@ def fenced(draw: Callable[[], str]) -> Callable[[], str]:
 TABLES: dict[str, Callable[[], str]] = {
     "descriptors": descriptors, "enumerations": enumerations,
     "attention": attention, "registers": registers, "counters": counters, "timing": timing,
-    "gelu": gelu, "clocks": clocks, "figures": figures,
+    "gelu": gelu, "clocks": clocks, "figures": figures, "bitstreams": bitstreams,
     "units": every_unit, "policies": policies, "models": models, "hardware": hardware,
     "parts": parts, "packages": packages, "losses": losses, "studies": studies,
     **{f"{draw.__name__.replace('_', '-')}-diagram": fenced(draw) for draw in (
