@@ -135,16 +135,19 @@ def test_lane_group_is_multipliers_and_memory_blocks(target: str, packed: bool) 
 
 def test_every_unit_is_in_one_other() -> None:
     """All of the accelerator is counted, and the multiplicities are those of its geometry."""
-    units = {unit.name: unit for unit in split(NANO, box_pairs=False)}
-    assert units.keys() == UNITS.keys()
+    units, others = ({unit.name: unit for unit in split(hw, box_pairs=False)} for hw in (
+        NANO, replace(NANO, memory_ports=2, last_key=True)))
+    assert units.keys() | others.keys() == UNITS.keys()
+    assert others.keys() - units.keys() == {"InterleavedReader", "InterleavedWriter", "LastKey"}
     assert units["LaneGroup"].instances == units["Worker"].instances == NANO.groups
     assert units["NormalizeLane"].instances == NANO.word // 2
-    inside = [name for unit in units.values() for name in unit.inside]
-    assert sorted([*inside, "Accelerator"]) == sorted(UNITS)
-    for unit in units.values():
-        for name in unit.inside:
-            assert f"module {name}(" in unit.boxes
-            assert f"module \\{name} " not in unit.text
+    for design in (units, others):
+        inside = [name for unit in design.values() for name in unit.inside]
+        assert sorted([*inside, "Accelerator"]) == sorted(design)
+        for unit in design.values():
+            for name in unit.inside:
+                assert f"module {name}(" in unit.boxes
+                assert f"module \\{name} " not in unit.text
 
 
 def test_synth_json_adds_up(monkeypatch: pytest.MonkeyPatch,
