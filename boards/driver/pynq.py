@@ -16,8 +16,8 @@ import numpy as np
 from deltamoe.boards.driver.device import Backend, DeviceError
 from deltamoe.host.files import naming
 
-MEMORY_BYTES = 64 << 20
-"""Bytes of memory by default: the largest network of the documentation needs less."""
+MEMORY_BYTES = 128 << 20
+"""Bytes of memory by default: ``vit-base-197`` has 86 million weights of a byte."""
 
 LOCKS = Path("/run/lock")
 PAUSE = 50e-6

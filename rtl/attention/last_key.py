@@ -27,8 +27,8 @@ class LastKey(cycles.LastKey, wiring.Component):
     """Compute ``score = sum_d query[d] * key[d]`` for each token and head, with the last key.
 
     129 tokens are two tiles of 64 keys and one key, for which a third tile takes as long as each of
-    the others, in the scores alone: to the values it is one more event of 129. With it a frame of
-    m3vit-tiny-129 takes 545,133 cycles on ``zcu102``, 93.5 % of 1536 multiply-accumulates a cycle.
+    the others, in the scores alone: to the values it is one more event of 129. With that tile a
+    frame of m3vit-tiny-129 takes 545,133 cycles on ``zcu102``, 93.5 % of 1536 products a cycle.
     Here ``word`` multipliers on the bus of the operands make the last key's scores in no cycles of
     their own: 532,803 cycles, 95.6 % of 1536, and 93.7 % of 1568 with these 32. In the lane groups
     nothing else helps: a group multiplies all of its lanes by one element of one query, so the last

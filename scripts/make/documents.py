@@ -228,7 +228,7 @@ def packages() -> str:
 
 def bitstreams() -> str:
     """Return the bitstreams that were built, by their manifests."""
-    made = [read_bitstream(path.parent) for path in sorted(BITSTREAMS.glob("*/manifest.json"))]
+    built = [read_bitstream(path.parent) for path in sorted(BITSTREAMS.glob("*/manifest.json"))]
     return table(("SoC with", "clock", "reached", "slack", "LUTs", "flip-flops", "multipliers",
                   "block RAMs", "seed", "geometry", "netlist"), (
         (f"`{one.soc.hardware.name}`", f"{one.soc.clock_mhz:g} MHz",
@@ -237,7 +237,7 @@ def bitstreams() -> str:
              one.utilization.__getitem__,
              ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD"))),
          one.seed, f"`{one.soc.hardware.configuration:08x}`", f"`{one.netlist[:12]}`")
-        for one in made))
+        for one in built))
 
 
 def losses() -> str:
